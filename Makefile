@@ -1,0 +1,40 @@
+# make demo    install everything, then certify two real DICOM images over HTTP
+# make test    install everything, then run the tests
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test check clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/installed  ## make .venv with everything in it
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "setup: Python 3.11 or newer is needed; name one with make PYTHON=..."; exit 1; }
+	@echo "setup: creating the environment .venv"
+	@$(PYTHON) -m venv .venv
+	@echo "setup: installing promptsmooth-service with the extras worker, local and dev (about 2 GB, minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,local,dev]'
+	@touch $@
+	@echo "setup: done"
+
+demo: setup  ## certify real DICOM images over HTTP at three noise levels
+	@$(BIN)/python examples/demo.py
+
+serve: setup  ## run the service at http://127.0.0.1:8000 until ctrl-C
+	@$(BIN)/promptsmooth up
+
+test: setup  ## the tests, as .ci/run calls them
+	@$(BIN)/python -m pytest
+
+check: setup  ## lint, format, types, the arrow app -> worker -> models
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+clean:  ## remove the environment and what the demo wrote
+	rm -rf .venv build
