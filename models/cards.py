@@ -1,0 +1,188 @@
+"""Model cards: what a model is, where its weights come from and how an image is prepared for it.
+
+A card is a TOML file. Reading one needs no torch.
+"""
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+DeviceClass = Literal["cpu", "cuda"]
+Precision = Literal["fp32", "bf16"]
+Architecture = Literal["open_clip", "linear"]
+
+SLOT = "{}"
+
+
+class InvalidCard(ValueError):
+    """A card that cannot be read or breaks a rule of `ModelCard`."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"The model card {path} is not valid: {reason}")
+        self.path = path
+
+
+def check_template(template: str) -> str:
+    """Returns the template, which contains `{}` exactly once.
+
+    Raises:
+        ValueError: the place for the class name is missing or there is more than one.
+    """
+    found = template.count(SLOT)
+    if found != 1:
+        raise ValueError(
+            f"A template names the place of the class name with {SLOT} exactly once; "
+            f"{template!r} has it {found} times."
+        )
+    return template
+
+
+def check_class_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the class names: at least two, all different, none blank.
+
+    Raises:
+        ValueError: one of the three does not hold.
+    """
+    if len(class_names) < 2:
+        raise ValueError(f"At least two class names are needed; {len(class_names)} came.")
+    if blank := [name for name in class_names if not name.strip()]:
+        raise ValueError(f"A class name is not blank; {blank[0]!r} came.")
+    repeated = sorted({name for name in class_names if class_names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"Class names differ from one another; {repeated[0]!r} came twice.")
+    return class_names
+
+
+def create_text(template: str, class_name: str) -> str:
+    """The sentence that stands for a class: the template with the class name in its place."""
+    return check_template(template).replace(SLOT, class_name)
+
+
+Template = Annotated[str, AfterValidator(check_template)]
+ClassNames = Annotated[tuple[str, ...], AfterValidator(check_class_names)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _or(**defaults: Any) -> BeforeValidator:
+    """A device class that a card does not name keeps its default."""
+    return BeforeValidator(
+        lambda value: {**defaults, **value} if isinstance(value, Mapping) else value
+    )
+
+
+class _Card(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Preprocessing(_Card):
+    """How a decoded image becomes the model's input, always 8 bit, (3, size, size).
+
+    `shortest` resizes the shorter side to `size` and crops the centre; `squash` resizes both sides
+    to `size`. `mean` and `std` are the classifier's own first layer, over pixels in [0, 1];
+    whoever prepares the image ignores them.
+    """
+
+    size: int = Field(ge=1, le=2048)
+    resize: Literal["shortest", "squash"] = "shortest"
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    mean: tuple[Finite, Finite, Finite]
+    std: tuple[Positive, Positive, Positive]
+
+
+class WeightFile(_Card):
+    """One file of a model: a plain name, its SHA-256 in hexadecimal and its length."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    sha256: Sha256
+    size_bytes: int = Field(ge=1)
+
+
+class TrainingSet(_Card):
+    """Data that the weights were trained on, with what its licence asks to be said."""
+
+    name: str
+    licence: str
+    citation: str
+    source: str = ""
+
+
+class Evaluation(_Card):
+    """Zero-shot accuracy of the base classifier, before any smoothing or certificate.
+
+    `copies` noisy copies of each of `images` images at noise strength `sigma` (pixels in [0, 1]).
+    """
+
+    data: str
+    images: int = Field(ge=1)
+    sigma: float = Field(ge=0, allow_inf_nan=False)
+    copies: int = Field(ge=1)
+    accuracy: float = Field(ge=0, le=1)
+
+
+class ModelCard(_Card):
+    """A model (VLM) as its card describes it.
+
+    `batch_size` is the one padded batch shape of each device class. It, the precision and the
+    ambiguity threshold `tau` (on logits) are part of what the base classifier is: another
+    shape or precision moves logits.
+    """
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    name: str
+    description: str
+    intended_use: str
+    licence: str
+    source: str
+    citations: tuple[str, ...] = ()
+    training_data: tuple[TrainingSet, ...] = ()
+    architecture: Architecture
+    files: tuple[WeightFile, ...] = Field(min_length=1)
+    context_length: int = Field(ge=1)
+    preprocessing: Preprocessing
+    batch_size: Annotated[
+        Mapping[DeviceClass, Annotated[int, Field(ge=1)]], _or(cpu=64, cuda=256)
+    ] = Field(default_factory=dict)
+    tau: Annotated[
+        Mapping[DeviceClass, Annotated[float, Field(ge=0, allow_inf_nan=False)]],
+        _or(cpu=0.0, cuda=0.0),
+    ] = Field(default_factory=dict)
+    precision: Annotated[Mapping[DeviceClass, Precision], _or(cpu="fp32", cuda="bf16")] = Field(
+        default_factory=dict
+    )
+    class_names: ClassNames
+    template: Template
+    evaluation: tuple[Evaluation, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """Identifies the weights: SHA-256 over the files' digests and names, in order of names."""
+        lines = sorted(f"{file.name} {file.sha256}\n" for file in self.files)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def parse_card(text: str) -> ModelCard:
+    """The card that a TOML text holds.
+
+    Raises:
+        ValueError: not TOML, a field unknown, missing or out of range.
+    """
+    return ModelCard.model_validate(tomllib.loads(text))
+
+
+def load_card(path: Path) -> ModelCard:
+    """The card in a TOML file.
+
+    Raises:
+        InvalidCard: the file is unreadable, is not TOML or breaks a rule; it names the file.
+    """
+    try:
+        return parse_card(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError, ValueError) as error:
+        raise InvalidCard(path, re.sub(r"\s+", " ", str(error))) from error
