@@ -1,0 +1,27 @@
+"""The only code that draws certification noise (CERTIFICATE 4)."""
+
+from worker.sampling.keys import (
+    KeyPurpose,
+    SecretUnusable,
+    canonical_bytes,
+    commitment,
+    derive_key,
+    load_secret,
+)
+from worker.sampling.table import NoiseTable, create_noise_table, parse_sigma, threshold
+from worker.sampling.words import NoiseKey, sample_words
+
+__all__ = [
+    "KeyPurpose",
+    "NoiseKey",
+    "NoiseTable",
+    "SecretUnusable",
+    "canonical_bytes",
+    "commitment",
+    "create_noise_table",
+    "derive_key",
+    "load_secret",
+    "parse_sigma",
+    "sample_words",
+    "threshold",
+]

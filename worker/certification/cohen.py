@@ -1,0 +1,62 @@
+"""CERTIFY of Cohen, Rosenfeld and Kolter (ICML 2019), section 3.2.2; CERTIFICATE 3, `cohen`."""
+
+from collections.abc import Sequence
+
+from worker.certification.bounds import (
+    l2_radius,
+    lower_confidence_bound,
+    require_alpha,
+    require_sigma,
+    upper_confidence_bound,
+)
+from worker.certification.certificate import Abstained, Certified
+from worker.certification.tally import parse_counts
+
+
+def certify_cohen(
+    counts_selection: Sequence[int],
+    counts_estimation: Sequence[int],
+    *,
+    sigma: float,
+    alpha: float,
+    ambiguous: int = 0,
+) -> Certified | Abstained:
+    """Certifies the class that won the selection samples, from fresh estimation samples.
+
+    With probability at least 1 - alpha over the sampling, if the result is `Certified`, then the
+    smoothed classifier predicts `top_class` at every image within l2 distance `radius`.
+
+    Args:
+        counts_selection: votes of the n0 selection samples per class, shape (num_classes,).
+        counts_estimation: votes of the estimation samples per class, shape (num_classes,); drawn
+            independently of the selection samples.
+        sigma: standard deviation of the noise, pixels in [0, 1].
+        alpha: error probability, in (0, 1/2).
+        ambiguous: estimation samples that voted for no class; they count against the top class,
+            so n = sum(counts_estimation) + ambiguous.
+
+    Returns:
+        The outcome, radius unrounded.
+
+    Raises:
+        ValueError: fewer than two classes, different numbers of classes, a negative count, no
+            estimation sample, alpha or sigma out of range.
+    """
+    selection, estimation = parse_counts(counts_selection), parse_counts(counts_estimation)
+    if len(selection) != len(estimation):
+        raise ValueError(f"{len(selection)} classes selected from, {len(estimation)} estimated")
+    if ambiguous < 0:
+        raise ValueError(f"ambiguous must not be negative, got {ambiguous}")
+    require_alpha(alpha)
+    require_sigma(sigma)
+    n = sum(estimation) + ambiguous
+    top_class = selection.index(max(selection))
+    k = estimation[top_class]
+    p_a_lower = lower_confidence_bound(k, n, alpha)
+    p_b_upper = upper_confidence_bound(n - k, n, alpha)  # 1 - p_a_lower, with all its digits
+    if p_a_lower <= 0.5:
+        return Abstained(top_class=top_class, p_a_lower=p_a_lower, p_b_upper=p_b_upper)
+    radius = l2_radius(p_a_lower, p_b_upper, sigma)
+    return Certified(
+        top_class=top_class, radius=radius, p_a_lower=p_a_lower, p_b_upper=p_b_upper
+    )

@@ -1,0 +1,178 @@
+"""What crosses Redis between app and worker: jobs in, progress and results out.
+
+Every value is frozen and checked when made; an object that exists is valid. Numbers that decide
+noise (sigma, alpha) travel as the decimal that was written, so that no binary rounding lies
+between the request and the certificate.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+
+from models.cards import ClassNames, Sha256, Template
+
+SCHEMA_VERSION = 1
+QUEUE_NAME = "certify"
+TASK_CERTIFY = "worker.tasks.certify"
+TASKS = frozenset({TASK_CERTIFY})
+
+MAX_SIGMAS = 16
+MAX_TARGETS = 16
+MAX_CLASS_NAMES = 100
+MAX_SAMPLES = 1_000_000  # of one phase of one certificate; the app's own limit is lower
+
+
+def _plain(value: Decimal) -> str:
+    """The shortest spelling of a decimal: 0.50 and 5e-1 are both 0.5."""
+    return f"{value.normalize():f}"
+
+
+def _check_sigma(value: Decimal) -> Decimal:
+    if not Decimal("0.001") <= value <= Decimal("10"):
+        raise ValueError(f"sigma must lie between 0.001 and 10, got {_plain(value)}")
+    return value.normalize()
+
+
+def _check_alpha(value: Decimal) -> Decimal:
+    if not Decimal("1e-12") <= value < Decimal("0.5"):
+        raise ValueError(f"alpha must lie between 1e-12 and 0.5, got {value}")
+    return value.normalize()
+
+
+_AsText = PlainSerializer(_plain, return_type=str)
+Sigma = Annotated[
+    Decimal, Field(allow_inf_nan=False, max_digits=12), AfterValidator(_check_sigma), _AsText
+]
+Alpha = Annotated[
+    Decimal, Field(allow_inf_nan=False, max_digits=16), AfterValidator(_check_alpha), _AsText
+]
+Samples = Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
+
+
+class Contract(BaseModel):
+    """Base of everything that is stored or sent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputImage(Contract):
+    """The certified image: 8 bit, (3, height, width), and how it was read from the file.
+
+    `sha256` is the digest of the prepared integers, not of the file: the same picture in another
+    encoding is the same input.
+    """
+
+    sha256: Sha256
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+    source: str
+    window: tuple[float, float] | None = None
+    window_origin: Literal["request", "file", "percentile", "none"] = "none"
+    frame: int = Field(default=0, ge=0)
+    frames: int = Field(default=1, ge=1)
+    notes: tuple[str, ...] = ()
+
+
+class ModelRef(Contract):
+    """A model and the weights it was asked with."""
+
+    id: str
+    sha256: Sha256
+
+
+class Target(Contract):
+    """One label set under one prompting: what the image is compared with."""
+
+    prompting: Literal["template"] = "template"
+    template: Template
+    class_names: Annotated[ClassNames, Field(max_length=MAX_CLASS_NAMES)]
+
+
+class CohenParameters(Contract):
+    """Procedure `cohen`: n0 samples choose the class, n fresh ones bound its probability."""
+
+    procedure: Literal["cohen"] = "cohen"
+    n0: Samples = 100
+    n: Samples = 10_000
+
+
+class CertifyRequest(Contract):
+    """Everything that is fixed before the noise key exists."""
+
+    input: InputImage
+    model: ModelRef
+    targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=MAX_TARGETS)]
+    sigmas: Annotated[tuple[Sigma, ...], Field(min_length=1, max_length=MAX_SIGMAS)]
+    procedure: CohenParameters = CohenParameters()
+    alpha: Alpha = Decimal("0.001")
+    attempt: int = Field(default=0, ge=0, le=10_000)
+
+    @model_validator(mode="after")
+    def _no_noise_level_twice(self) -> Self:
+        if len(set(self.sigmas)) != len(self.sigmas):
+            raise ValueError("each sigma may be named once")
+        return self
+
+    @property
+    def samples_total(self) -> int:
+        """Passes of the image tower that this request asks for at most."""
+        return len(self.sigmas) * (self.procedure.n0 + self.procedure.n)
+
+    def identity(self) -> dict[str, Any]:
+        """The canonical fields a noise key is derived from: what can change a certificate.
+
+        How the picture was encoded is left out: its integers are what is certified.
+        """
+        fields = self.model_dump(mode="json", exclude={"input"})
+        return {"schema": SCHEMA_VERSION, "input": self.input.sha256, **fields}
+
+
+class CertificationJob(Contract):
+    """One image in the queue, with everything asked of it."""
+
+    schema_version: Literal[1] = 1
+    id: str = Field(pattern=r"^[0-9a-f]{32}$")
+    batch_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+    request: CertifyRequest
+    submitted_at: datetime
+
+
+class Progress(Contract):
+    """Samples counted so far, over all noise levels."""
+
+    samples_done: int = Field(ge=0)
+    samples_total: int = Field(ge=1)
+    updated_at: datetime
+
+
+class Identity(Contract):
+    """Which f ran: what moves logits, and therefore which votes may be added together."""
+
+    model: ModelRef
+    architecture: str
+    precision: str
+    device_class: str
+    device: str
+    batch_size: int = Field(ge=1)
+    tau: float = Field(ge=0)
+    versions: dict[str, str]
+
+
+class Failure(Contract):
+    """Why a certification ended without certificates: a stable code and a sentence."""
+
+    code: str
+    detail: str
+
+
+class WorkerReport(Contract):
+    """A worker host as it announces itself, every few seconds."""
+
+    name: str
+    started_at: datetime
+    ready: bool
+    key_commitment: str
+    models: tuple[Identity, ...] = ()
+    samples_per_s: dict[str, float] = {}

@@ -1,0 +1,44 @@
+"""The names of our keys in Redis, in one place."""
+
+PREFIX = "promptsmooth"
+
+KEY_COMMITMENT = f"{PREFIX}:key-commitment"
+WORKERS = f"{PREFIX}:workers"
+
+
+def job(certification_id: str) -> str:
+    return f"{PREFIX}:certification:{certification_id}:job"
+
+
+def result(certification_id: str) -> str:
+    return f"{PREFIX}:certification:{certification_id}:result"
+
+
+def progress(certification_id: str) -> str:
+    return f"{PREFIX}:certification:{certification_id}:progress"
+
+
+def checkpoint(certification_id: str) -> str:
+    return f"{PREFIX}:certification:{certification_id}:checkpoint"
+
+
+def batch(batch_id: str) -> str:
+    return f"{PREFIX}:batch:{batch_id}"
+
+
+def image(sha256: str) -> str:
+    return f"{PREFIX}:image:{sha256}"
+
+
+def certificate(request_sha256: str) -> str:
+    """The finished result of a canonical request under one key secret."""
+    return f"{PREFIX}:certificate:{request_sha256}"
+
+
+def attempts(image_sha256: str) -> str:
+    """The canonical requests ever rolled for an image."""
+    return f"{PREFIX}:attempts:{image_sha256}"
+
+
+def worker(name: str) -> str:
+    return f"{PREFIX}:worker:{name}"

@@ -1,0 +1,131 @@
+"""X + J on the CPU: words, table and integer addition in one loop.
+
+The only producer of certification noise on a CPU. Its integers equal those of the plain
+reference, `sample_words` and a search in the thresholds, bit for bit (tests/sampling).
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from worker.sampling.table import GUIDE_BITS, NoiseTable
+from worker.sampling.words import NoiseKey
+
+_M0, _M1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)  # Philox4x64 multipliers
+_W0, _W1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)  # Weyl key increments
+_ROUNDS = 10
+_GUIDE_SHIFT = np.uint64(64 - GUIDE_BITS)
+_ONE = np.uint64(1)
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no stubs
+def _high_word(typing_context: Any, a: Any, b: Any) -> Any:  # noqa: ARG001  # numba's signature
+    """The high 64 bits of a 64 x 64 bit product, one machine instruction."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        wide = ir.IntType(128)
+        product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), codegen
+
+
+@numba.njit(inline="always", cache=True)  # type: ignore[untyped-decorator]
+def _philox(block, sample, key0, key1):  # type: ignore[no-untyped-def]
+    """Four words of counter (block, sample, 0, 0)."""
+    c0, c1, c2, c3 = block, sample, np.uint64(0), np.uint64(0)
+    for _ in range(_ROUNDS):
+        high0, low0 = _high_word(_M0, c0), _M0 * c0
+        high1, low1 = _high_word(_M1, c2), _M1 * c2
+        c0, c1, c2, c3 = high1 ^ c1 ^ key0, low1, high0 ^ c3 ^ key1, low0
+        key0, key1 = key0 + _W0, key1 + _W1
+    return c0, c1, c2, c3
+
+
+@numba.njit(inline="always", cache=True)  # type: ignore[untyped-decorator]
+def _place(word, thresholds, guide):  # type: ignore[no-untyped-def]
+    """How many thresholds lie below `word`; -1 when the word decides nothing."""
+    cell = np.int64(word >> _GUIDE_SHIFT)
+    low, high = guide[cell], guide[cell + 1]
+    while low < high:  # rarely more than one turn: few cells hold several thresholds
+        middle = (low + high) >> 1
+        if thresholds[middle] < word:
+            low = middle + 1
+        elif thresholds[middle] == word:
+            return np.int64(-1)
+        else:
+            high = middle
+    return np.int64(low) if 0 < low < len(thresholds) else np.int64(-1)
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _fill(image, key0, key1, first_sample, thresholds, guide, first_index, out, undecided):  # type: ignore[no-untyped-def]
+    d = len(image)
+    whole = d - d % 4
+    for row in range(out.shape[0]):
+        sample = first_sample + np.uint64(row)
+        worst = np.int64(0)
+        block = np.uint64(0)
+        for i in range(0, whole, 4):
+            block += _ONE  # numpy increments its counter before the first block
+            w0, w1, w2, w3 = _philox(block, sample, key0, key1)
+            p0, p1 = _place(w0, thresholds, guide), _place(w1, thresholds, guide)
+            p2, p3 = _place(w2, thresholds, guide), _place(w3, thresholds, guide)
+            worst |= p0 | p1 | p2 | p3
+            out[row, i] = np.int16(np.int64(image[i]) + first_index + p0)
+            out[row, i + 1] = np.int16(np.int64(image[i + 1]) + first_index + p1)
+            out[row, i + 2] = np.int16(np.int64(image[i + 2]) + first_index + p2)
+            out[row, i + 3] = np.int16(np.int64(image[i + 3]) + first_index + p3)
+        if whole < d:
+            words = _philox(block + _ONE, sample, key0, key1)
+            for i in range(whole, d):
+                p = _place(words[i - whole], thresholds, guide)
+                worst |= p
+                out[row, i] = np.int16(np.int64(image[i]) + first_index + p)
+        undecided[row] = worst < 0
+
+
+def sample_noisy_images(
+    image: npt.NDArray[np.uint8],
+    key: NoiseKey,
+    table: NoiseTable,
+    *,
+    start: int,
+    out: npt.NDArray[np.int16],
+) -> npt.NDArray[np.bool_]:
+    """Writes X + J of samples start .. start + len(out) - 1 into `out`.
+
+    Args:
+        image: X, uint8, any shape of d channel-pixels.
+        key: the noise key of one purpose of one request.
+        table: thresholds for sigma.
+        start: index of the first sample.
+        out: int16, shape (samples, d), written in place: integers on the 1/255 grid, not clipped.
+
+    Returns:
+        Which samples hold a word that decides nothing and are therefore ambiguous; shape
+        (samples,).
+    """
+    flat = np.ascontiguousarray(image).reshape(-1)
+    if flat.dtype != np.uint8 or out.dtype != np.int16 or out.shape[1:] != flat.shape:
+        raise ValueError("a uint8 image and an int16 array of shape (samples, d) are needed")
+    if start < 0:
+        raise ValueError(f"start must not be negative, got {start}")
+    undecided = np.zeros(len(out), dtype=np.bool_)
+    _fill(
+        flat,
+        np.uint64(key.low),
+        np.uint64(key.high),
+        np.uint64(start),
+        table.thresholds,
+        table.guide,
+        np.int64(table.first_index),
+        out,
+        undecided,
+    )
+    return undecided

@@ -1,0 +1,94 @@
+"""Noise keys: derived from the server's secret and the whole request, unpredictable before it.
+
+An attacker who could predict the noise would craft an image against it; a lab that could choose
+it would roll until it likes the answer. So a key is HKDF-SHA256 of a secret that only workers
+hold, over everything the request fixes (CERTIFICATE 4).
+"""
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+from typing import Any, Literal
+
+import rfc8785
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from worker.sampling.words import NoiseKey
+
+KeyPurpose = Literal["selection", "estimation"]
+SECRET_BYTES = 32
+
+
+class SecretUnusable(Exception):
+    """The secret file cannot be read, or is no secret."""
+
+
+def canonical_bytes(request: dict[str, Any]) -> bytes:
+    """RFC 8785 form of a request: equal requests are equal bytes, whatever their spelling."""
+    return rfc8785.dumps(request)
+
+
+def derive_key(secret: bytes, request: bytes, purpose: KeyPurpose) -> NoiseKey:
+    """The noise key of one purpose of one canonical request; purposes never share words."""
+    info = b"promptsmooth noise 1\0" + purpose.encode() + b"\0" + request
+    raw = HKDF(algorithm=SHA256(), length=16, salt=None, info=info).derive(secret)
+    return NoiseKey(int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:], "little"))
+
+
+def commitment(secret: bytes) -> str:
+    """SHA-256 that binds the service to a secret before any image is seen, hex."""
+    return hashlib.sha256(b"promptsmooth key commitment 1\0" + secret).hexdigest()
+
+
+def load_secret(path: Path) -> bytes:
+    """The secret at `path`, 32 bytes or more; made there with mode 0600 on first use.
+
+    Raises:
+        SecretUnusable: with what to do about it.
+    """
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        _create(path)
+        return _read(path)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        secret = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise SecretUnusable(
+            f"the key secret {path} cannot be read ({error.strerror}): "
+            "let the worker's user own it, or point PROMPTSMOOTH_SECRET_FILE elsewhere"
+        ) from error
+    if len(secret) < SECRET_BYTES:
+        raise SecretUnusable(
+            f"the key secret {path} holds {len(secret)} bytes, at least {SECRET_BYTES} are needed: "
+            "restore it from the backup, or delete it to make a new one"
+        )
+    return secret
+
+
+def _create(path: Path) -> None:
+    """Writes a new secret beside `path`, then links it there: whoever comes first wins."""
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(SECRET_BYTES))
+            os.fsync(file.fileno())
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            pass  # another worker of this host was first; both use its secret
+        finally:
+            fresh.unlink()
+    except OSError as error:
+        raise SecretUnusable(
+            f"no key secret could be made at {path} ({error.strerror}): "
+            "point PROMPTSMOOTH_SECRET_FILE to a folder the worker may write to"
+        ) from error

@@ -1,0 +1,78 @@
+"""Settings of the compute side, read from the environment once and then frozen."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _default_data_dir() -> Path:
+    return Path.home() / ".local" / "share" / "promptsmooth"
+
+
+class SharedSettings(BaseSettings):
+    """What app and worker must agree on. Names in the environment: PROMPTSMOOTH_<FIELD>."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PROMPTSMOOTH_", frozen=True, extra="ignore", validate_default=True
+    )
+
+    redis_url: SecretStr = Field(
+        default=SecretStr("redis://127.0.0.1:6379/0"),
+        validation_alias="REDIS_URL",
+        description="Redis or Valkey that holds queue, images, counts and certificates.",
+    )
+    models: Path | None = Field(
+        default=None, description="Folder with the lab's own model cards and weights."
+    )
+    image_ttl_s: int = Field(
+        default=24 * 3600, ge=60, description="Seconds a prepared image is kept."
+    )
+    certificate_ttl_s: int = Field(
+        default=90 * 24 * 3600, ge=60, description="Seconds a certification is kept."
+    )
+
+
+class WorkerSettings(SharedSettings):
+    """Settings of one worker host: supervisor, engine and RQ workers."""
+
+    data_dir: Path = Field(
+        default_factory=_default_data_dir,
+        description="Folder for the key secret and the engine's socket.",
+    )
+    secret_file: Path | None = Field(
+        default=None,
+        description="The key secret, one for all hosts; made at first start. "
+        "Default: key-secret in the data folder.",
+    )
+    engine_socket: Path | None = Field(
+        default=None, description="The engine's unix socket. Default: engine.sock in the data folder."
+    )
+    serve_models: tuple[str, ...] = Field(
+        default=("bundled",), description="Models the engine loads at start, a JSON list of ids."
+    )
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|cuda)$", description="auto, cpu or cuda."
+    )
+    threads: int = Field(
+        default=0, ge=0, le=256, description="CPU threads of the engine; 0: one per core."
+    )
+    rq_workers: int = Field(
+        default=8, ge=1, le=64, description="Jobs of this host that share the engine at a time."
+    )
+    checkpoint_interval_s: float = Field(
+        default=1.0, gt=0, le=60, description="Seconds between stored vote counts and progress."
+    )
+    engine_wait_s: float = Field(
+        default=60.0, gt=0, description="Seconds a job waits for an engine that starts again."
+    )
+
+    @property
+    def secret_path(self) -> Path:
+        """Where the key secret lies."""
+        return self.secret_file or self.data_dir / "key-secret"
+
+    @property
+    def socket_path(self) -> Path:
+        """Where the engine listens."""
+        return self.engine_socket or self.data_dir / "engine.sock"
