@@ -46,7 +46,8 @@ class WorkerSettings(SharedSettings):
         "Default: key-secret in the data folder.",
     )
     engine_socket: Path | None = Field(
-        default=None, description="The engine's unix socket. Default: engine.sock in the data folder."
+        default=None,
+        description="The engine's unix socket. Default: engine.sock in the data folder.",
     )
     serve_models: tuple[str, ...] = Field(
         default=("bundled",), description="Models the engine loads at start, a JSON list of ids."

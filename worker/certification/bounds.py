@@ -77,6 +77,8 @@ def l2_radius(p_a_lower: float, p_b_upper: float, sigma: float) -> float:
         ValueError: a number out of range.
     """
     if not (0.0 <= p_a_lower < 1.0 and 0.0 < p_b_upper <= 1.0):
-        raise ValueError(f"no bounds on probabilities: p_a_lower={p_a_lower}, p_b_upper={p_b_upper}")
+        raise ValueError(
+            f"no bounds on probabilities: p_a_lower={p_a_lower}, p_b_upper={p_b_upper}"
+        )
     require_sigma(sigma)
     return float(sigma / 2.0 * (ndtri(p_a_lower) - ndtri(p_b_upper)))

@@ -1,4 +1,4 @@
-"""Outcomes of a certification, and the figures a document shows: rounded so that none overstates."""
+"""Outcomes of a certification, and a document's figures, rounded so that none overstates."""
 
 import math
 from dataclasses import dataclass

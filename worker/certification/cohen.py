@@ -57,6 +57,4 @@ def certify_cohen(
     if p_a_lower <= 0.5:
         return Abstained(top_class=top_class, p_a_lower=p_a_lower, p_b_upper=p_b_upper)
     radius = l2_radius(p_a_lower, p_b_upper, sigma)
-    return Certified(
-        top_class=top_class, radius=radius, p_a_lower=p_a_lower, p_b_upper=p_b_upper
-    )
+    return Certified(top_class=top_class, radius=radius, p_a_lower=p_a_lower, p_b_upper=p_b_upper)

@@ -23,7 +23,7 @@ _GUIDE_SHIFT = np.uint64(64 - GUIDE_BITS)
 _ONE = np.uint64(1)
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # numba has no stubs
+@intrinsic
 def _high_word(typing_context: Any, a: Any, b: Any) -> Any:  # noqa: ARG001  # numba's signature
     """The high 64 bits of a 64 x 64 bit product, one machine instruction."""
 
@@ -35,8 +35,8 @@ def _high_word(typing_context: Any, a: Any, b: Any) -> Any:  # noqa: ARG001  # n
     return types.uint64(types.uint64, types.uint64), codegen
 
 
-@numba.njit(inline="always", cache=True)  # type: ignore[untyped-decorator]
-def _philox(block, sample, key0, key1):  # type: ignore[no-untyped-def]
+@numba.njit(inline="always", cache=True)
+def _philox(block, sample, key0, key1):
     """Four words of counter (block, sample, 0, 0)."""
     c0, c1, c2, c3 = block, sample, np.uint64(0), np.uint64(0)
     for _ in range(_ROUNDS):
@@ -47,8 +47,8 @@ def _philox(block, sample, key0, key1):  # type: ignore[no-untyped-def]
     return c0, c1, c2, c3
 
 
-@numba.njit(inline="always", cache=True)  # type: ignore[untyped-decorator]
-def _place(word, thresholds, guide):  # type: ignore[no-untyped-def]
+@numba.njit(inline="always", cache=True)
+def _place(word, thresholds, guide):
     """How many thresholds lie below `word`; -1 when the word decides nothing."""
     cell = np.int64(word >> _GUIDE_SHIFT)
     low, high = guide[cell], guide[cell + 1]
@@ -63,8 +63,8 @@ def _place(word, thresholds, guide):  # type: ignore[no-untyped-def]
     return np.int64(low) if 0 < low < len(thresholds) else np.int64(-1)
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _fill(image, key0, key1, first_sample, thresholds, guide, first_index, out, undecided):  # type: ignore[no-untyped-def]
+@numba.njit(nogil=True, cache=True)
+def _fill(image, key0, key1, first_sample, thresholds, guide, first_index, out, undecided):
     d = len(image)
     whole = d - d % 4
     for row in range(out.shape[0]):

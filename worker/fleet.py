@@ -1,0 +1,37 @@
+"""Which worker hosts are alive, and with which models: announced, with a time to live."""
+
+from redis import Redis
+
+from worker import keyspace
+from worker.contract import WorkerReport
+
+REPORT_TTL_S = 15
+
+
+def announce(redis: Redis, report: WorkerReport) -> None:
+    """Says that a host is alive; silence for 15 s means that it is not."""
+    with redis.pipeline() as pipeline:
+        pipeline.sadd(keyspace.WORKERS, report.name)
+        pipeline.set(keyspace.worker(report.name), report.model_dump_json(), ex=REPORT_TTL_S)
+        pipeline.execute()
+
+
+def withdraw(redis: Redis, name: str) -> None:
+    """Says that a host has stopped."""
+    with redis.pipeline() as pipeline:
+        pipeline.srem(keyspace.WORKERS, name)
+        pipeline.delete(keyspace.worker(name))
+        pipeline.execute()
+
+
+def list_workers(redis: Redis) -> tuple[WorkerReport, ...]:
+    """The hosts alive now, by name; hosts gone silent are forgotten."""
+    names = sorted(
+        e.decode() if isinstance(e, bytes) else e for e in redis.smembers(keyspace.WORKERS)
+    )
+    if not names:
+        return ()
+    stored = dict(zip(names, redis.mget([keyspace.worker(n) for n in names]), strict=True))
+    if silent := [name for name, data in stored.items() if data is None]:
+        redis.srem(keyspace.WORKERS, *silent)
+    return tuple(WorkerReport.model_validate_json(d) for d in stored.values() if d is not None)

@@ -1,0 +1,57 @@
+"""Prepared images in Redis, under the digest of their integers, with a time to live."""
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+from redis import Redis
+from redis.client import Pipeline
+
+from worker import keyspace
+
+Image = npt.NDArray[np.uint8]
+
+
+class ImageExpired(LookupError):
+    """The prepared image is no longer stored."""
+
+
+class ImageDamaged(ValueError):
+    """Stored bytes do not have the digest they are stored under."""
+
+
+def image_sha256(image: Image) -> str:
+    """Names a prepared image by its integers and shape: uint8, (3, H, W), C order."""
+    _require_prepared(image)
+    shape = "x".join(map(str, image.shape))
+    return hashlib.sha256(f"uint8 {shape}\n".encode() + image.tobytes()).hexdigest()
+
+
+def _require_prepared(image: Image) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"a uint8 image (3, H, W) is needed, got {image.dtype} {image.shape}")
+
+
+def put_image(redis: "Redis | Pipeline", image: Image, *, ttl_s: int) -> str:
+    """Stores a prepared image and returns its digest; storing again renews its time to live."""
+    digest = image_sha256(image)
+    redis.set(keyspace.image(digest), np.ascontiguousarray(image).tobytes(), ex=ttl_s)
+    return digest
+
+
+def get_image(redis: Redis, sha256: str, *, height: int, width: int) -> Image:
+    """The image (3, height, width) stored under a digest.
+
+    Raises:
+        ImageExpired: its time to live has passed.
+        ImageDamaged: the bytes are not those of that digest.
+    """
+    data = redis.get(keyspace.image(sha256))
+    if data is None:
+        raise ImageExpired("the prepared image is no longer stored; send the image again")
+    if not isinstance(data, bytes) or len(data) != 3 * height * width:
+        raise ImageDamaged("the stored image has another size than its job says")
+    image = np.frombuffer(data, dtype=np.uint8).reshape(3, height, width)
+    if image_sha256(image) != sha256:
+        raise ImageDamaged("the stored image does not have the digest of its job")
+    return image

@@ -1,0 +1,119 @@
+"""Jobs, progress, vote counts and results in Redis, each with a time to live."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from pydantic import TypeAdapter
+from redis import Redis
+from redis.client import Pipeline
+
+from worker import keyspace
+from worker.contract import CertificationJob, CertifyRequest, Contract, Identity, Progress
+from worker.document import CertificationResult, FinishedResult
+from worker.sampling.keys import canonical_bytes
+
+_RESULT: TypeAdapter[CertificationResult] = TypeAdapter(CertificationResult)
+_PROGRESS_TTL_S = 24 * 3600
+
+
+def _text(entry: bytes | str) -> str:
+    return entry.decode() if isinstance(entry, bytes) else entry
+
+
+class Checkpoint(Contract):
+    """Votes of the complete prefix of one phase at one noise level, per target.
+
+    Counts of another identity are votes of another f and are not continued.
+    """
+
+    identity: Identity
+    counts: tuple[tuple[int, ...], ...]
+    ambiguous: tuple[int, ...]
+
+
+def put_job(redis: "Redis | Pipeline", job: CertificationJob, *, ttl_s: int) -> None:
+    """Stores a job and lists it in its batch."""
+    redis.set(keyspace.job(job.id), job.model_dump_json(), ex=ttl_s)
+    if job.batch_id is not None:
+        redis.rpush(keyspace.batch(job.batch_id), job.id)
+        redis.expire(keyspace.batch(job.batch_id), ttl_s)
+
+
+def find_job(redis: Redis, certification_id: str) -> CertificationJob | None:
+    """The job of a certification, or None."""
+    data = redis.get(keyspace.job(certification_id))
+    return None if data is None else CertificationJob.model_validate_json(data)
+
+
+def find_batch(redis: Redis, batch_id: str) -> tuple[str, ...]:
+    """The certification ids of a batch in the order of its images; empty when there is none."""
+    return tuple(_text(entry) for entry in redis.lrange(keyspace.batch(batch_id), 0, -1))
+
+
+def find_result(redis: Redis, certification_id: str) -> CertificationResult | None:
+    """The result of a certification, or None while there is none."""
+    data = redis.get(keyspace.result(certification_id))
+    return None if data is None else _RESULT.validate_json(data)
+
+
+def put_result(
+    redis: Redis, certification_id: str, result: CertificationResult, *, ttl_s: int
+) -> None:
+    """Stores a result once: what stands there is never overwritten."""
+    redis.set(keyspace.result(certification_id), result.model_dump_json(), ex=ttl_s, nx=True)
+    redis.delete(keyspace.checkpoint(certification_id), keyspace.progress(certification_id))
+
+
+def put_progress(redis: Redis, certification_id: str, done: int, total: int) -> None:
+    """Says how far a running certification is."""
+    progress = Progress(samples_done=done, samples_total=total, updated_at=datetime.now(UTC))
+    redis.set(keyspace.progress(certification_id), progress.model_dump_json(), ex=_PROGRESS_TTL_S)
+
+
+def find_progress(redis: Redis, certification_id: str) -> Progress | None:
+    """How far a running certification is, or None when it has not begun or has ended."""
+    data = redis.get(keyspace.progress(certification_id))
+    return None if data is None else Progress.model_validate_json(data)
+
+
+def put_checkpoints(
+    redis: Redis, certification_id: str, checkpoints: Mapping[str, Checkpoint], *, ttl_s: int
+) -> None:
+    """Stores vote counts so that a retry goes on from them."""
+    key = keyspace.checkpoint(certification_id)
+    redis.hset(key, mapping={name: c.model_dump_json() for name, c in checkpoints.items()})
+    redis.expire(key, ttl_s)
+
+
+def get_checkpoints(redis: Redis, certification_id: str) -> dict[str, Checkpoint]:
+    """The stored vote counts by stream name; empty at a first start."""
+    stored = redis.hgetall(keyspace.checkpoint(certification_id))
+    return {_text(name): Checkpoint.model_validate_json(data) for name, data in stored.items()}
+
+
+def request_sha256(request: CertifyRequest, key_commitment: str) -> str:
+    """Names a canonical request under one key secret: equal names, equal noise."""
+    identity = {"request": request.identity(), "key_commitment": key_commitment}
+    return hashlib.sha256(canonical_bytes(identity)).hexdigest()
+
+
+def count_attempt(redis: Redis, request: CertifyRequest, sha256: str) -> int:
+    """Registers a roll for an image and says how many there have been, this one included.
+
+    Asking again for the same canonical request is no further roll.
+    """
+    key = keyspace.attempts(request.input.sha256)
+    redis.sadd(key, sha256)
+    return int(redis.scard(key))
+
+
+def find_certificate(redis: Redis, sha256: str) -> FinishedResult | None:
+    """The stored result of a canonical request, or None."""
+    data = redis.get(keyspace.certificate(sha256))
+    return None if data is None else FinishedResult.model_validate_json(data)
+
+
+def put_certificate(redis: Redis, sha256: str, result: FinishedResult, *, ttl_s: int) -> None:
+    """Keeps the outcome of a canonical request, whatever it is; the first one stands."""
+    redis.set(keyspace.certificate(sha256), result.model_dump_json(), ex=ttl_s, nx=True)
