@@ -3,7 +3,9 @@
 WeightsError
 ├── WeightsMissing     a file is not there
 ├── DigestMismatch     a file is there and is another one: its length or its SHA-256 differs
-└── StateDictMismatch  the right file does not fit the architecture (raised by `models.loading`)
+├── UnreadableWeights  the right file, but not of the form it should have
+├── ConfigMismatch     the configuration file contradicts the card, or names an unknown part
+└── StateDictMismatch  the tensors are not those of the architecture
 """
 
 import hashlib
@@ -37,6 +39,24 @@ class DigestMismatch(WeightsError):
         self.found = found
 
 
+class UnreadableWeights(WeightsError):
+    """A weight file is the one the card names and still cannot be read."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"The weight file {name} cannot be read: {reason}.")
+        self.name = name
+
+
+class ConfigMismatch(WeightsError):
+    """The model's configuration file does not agree with its card or with open_clip."""
+
+    def __init__(self, key: str, *, expected: str, found: str) -> None:
+        super().__init__(f"The configuration's {key}: expected {expected}, found {found}.")
+        self.key = key
+        self.expected = expected
+        self.found = found
+
+
 class StateDictMismatch(WeightsError):
     """The tensors of a weight file are not those of the architecture."""
 
@@ -62,12 +82,22 @@ def check_weights(card: ModelCard, folder: Path) -> None:
 
 def check_file(file: WeightFile, folder: Path) -> None:
     """`check_weights` for one file."""
-    path = folder / file.name
     check_size(file, folder)
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != file.sha256:
-        raise DigestMismatch(path, expected=f"SHA-256 {file.sha256}", found=f"SHA-256 {found}")
+    with (folder / file.name).open("rb") as stream:
+        _check_digest(file, folder, hashlib.file_digest(stream, "sha256").hexdigest())
+
+
+def load_file(file: WeightFile, folder: Path) -> bytes:
+    """The content of a file; what was checked is what is returned.
+
+    Raises:
+        WeightsMissing: the file is not there.
+        DigestMismatch: its length or SHA-256 differs.
+    """
+    check_size(file, folder)
+    content = (folder / file.name).read_bytes()
+    _check_digest(file, folder, hashlib.sha256(content).hexdigest())
+    return content
 
 
 def check_size(file: WeightFile, folder: Path) -> None:
@@ -83,3 +113,10 @@ def check_size(file: WeightFile, folder: Path) -> None:
     found = path.stat().st_size
     if found != file.size_bytes:
         raise DigestMismatch(path, expected=f"{file.size_bytes} bytes", found=f"{found} bytes")
+
+
+def _check_digest(file: WeightFile, folder: Path, found: str) -> None:
+    if found != file.sha256:
+        raise DigestMismatch(
+            folder / file.name, expected=f"SHA-256 {file.sha256}", found=f"SHA-256 {found}"
+        )

@@ -1,0 +1,61 @@
+"""The base classifier f: integer pixels to logits over the classes of one prompt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from models.cards import check_class_names, create_text
+from models.vlm import VLM
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class BaseClassifier:
+    """A model with the text features of one prompt, float32 (C, D) of unit length.
+
+    Image features do not depend on the prompt: several base classifiers may share them.
+    """
+
+    vlm: VLM
+    text_features: Tensor
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.text_features.shape)
+        if len(shape) != 2 or shape[0] < 2 or shape[1] != self.vlm.embed_dim:
+            raise ValueError(
+                f"Text features have the shape (C, {self.vlm.embed_dim}) with C > 1; {shape} came."
+            )
+        if self.text_features.dtype != torch.float32:
+            raise ValueError(f"Text features are float32; {self.text_features.dtype} came.")
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.text_features)
+
+    def logits(self, image_features: Tensor) -> Tensor:
+        """logit_scale · cosine similarity in float32: (B, D) to (B, C).
+
+        One product and sum for each pair, not a matrix product: a matrix product may add up a
+        row's terms in an order that depends on the row's place in the batch.
+        """
+        products = image_features[:, None, :] * self.text_features  # (B, C, D)
+        return self.vlm.logit_scale * products.sum(dim=-1)  # (B, C)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """int16 (B, 3, H, W) to logits, float32 (B, C)."""
+        return self.logits(self.vlm.encode_images(pixels))
+
+
+def create_base_classifier(vlm: VLM, template: str, class_names: Sequence[str]) -> BaseClassifier:
+    """Computes the text features of a template prompt, once.
+
+    Raises:
+        ValueError: the template or the class names are not valid (see `models.cards`).
+    """
+    names = check_class_names(tuple(class_names))
+    texts = [create_text(template, name) for name in names]
+    return BaseClassifier(vlm=vlm, text_features=vlm.encode_texts(texts))

@@ -1,0 +1,53 @@
+"""A model of open_clip's architecture as a `VLM`."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.cards import ModelCard
+from models.vlm import PixelNormalisation
+
+
+@final
+class OpenClipVLM:
+    """open_clip's `CLIP`, frozen, behind the pixel normalisation. Implements `VLM`.
+
+    The image tower computes in `image_dtype`; the text tower, which runs once for each prompt, in
+    float32; features leave in float32.
+    """
+
+    def __init__(
+        self,
+        *,
+        card: ModelCard,
+        clip: Any,  # open_clip is untyped
+        tokenizer: Callable[[list[str]], Tensor],
+        image_dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.card = card
+        self.device = device
+        self.image_dtype = image_dtype
+        self.tokenizer = tokenizer
+        self.clip = clip.to(device).eval().requires_grad_(False)
+        self.normalise = PixelNormalisation(card.preprocessing, device)
+        self.logit_scale = math.exp(self.clip.logit_scale.item())
+        self.embed_dim = int(self.encode_texts([""]).shape[1])
+
+    @torch.no_grad()
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """See `VLM.encode_images`."""
+        inputs = self.normalise(pixels).to(self.image_dtype)
+        features: Tensor = self.clip.encode_image(inputs)
+        return functional.normalize(features.to(torch.float32), dim=-1)  # (B, D)
+
+    @torch.no_grad()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """See `VLM.encode_texts`. What exceeds the context length is cut off."""
+        tokens = self.tokenizer(list(texts)).to(self.device)  # (C, context_length)
+        features: Tensor = self.clip.encode_text(tokens)
+        return functional.normalize(features, dim=-1)  # (C, D)
