@@ -9,9 +9,9 @@ from redis import Redis
 from redis.client import Pipeline
 
 from worker import keyspace
+from worker.canonical import canonical_bytes
 from worker.contract import CertificationJob, CertifyRequest, Contract, Identity, Progress
 from worker.document import CertificationResult, FinishedResult
-from worker.sampling.keys import canonical_bytes
 
 _RESULT: TypeAdapter[CertificationResult] = TypeAdapter(CertificationResult)
 _PROGRESS_TTL_S = 24 * 3600

@@ -3,7 +3,6 @@
 from worker.sampling.keys import (
     KeyPurpose,
     SecretUnusable,
-    canonical_bytes,
     commitment,
     derive_key,
     load_secret,
@@ -16,7 +15,6 @@ __all__ = [
     "NoiseKey",
     "NoiseTable",
     "SecretUnusable",
-    "canonical_bytes",
     "commitment",
     "create_noise_table",
     "derive_key",

@@ -9,9 +9,8 @@ import hashlib
 import os
 import secrets
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import rfc8785
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -23,11 +22,6 @@ SECRET_BYTES = 32
 
 class SecretUnusable(Exception):
     """The secret file cannot be read, or is no secret."""
-
-
-def canonical_bytes(request: dict[str, Any]) -> bytes:
-    """RFC 8785 form of a request: equal requests are equal bytes, whatever their spelling."""
-    return rfc8785.dumps(request)
 
 
 def derive_key(secret: bytes, request: bytes, purpose: KeyPurpose) -> NoiseKey:
