@@ -1,0 +1,39 @@
+"""Decoders speak in warnings and in exceptions of many kinds; callers see neither."""
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from models.imaging.errors import ImageBroken, ImageError, ImageTooLarge
+
+# Catching warnings changes the state of the whole process, so one image is decoded at a time;
+# that also bounds the memory that decoding takes.
+_one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def guarded() -> Iterator[list[warnings.WarningMessage]]:
+    """Lets nothing out of a decoder but ImageError; yields the list that warnings end in.
+
+    A decoder's own messages can hold tag values, so they are neither shown, logged nor chained.
+    """
+    for name in ("PIL", "pydicom", "pylibjpeg", "openjpeg"):
+        logging.getLogger(name).propagate = False
+    with _one_at_a_time, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield caught
+        except ImageError:
+            raise
+        except MemoryError:
+            raise ImageTooLarge(
+                "Expected an image that fits into memory, got one that asks for more. "
+                "Scale the image down."
+            ) from None
+        except Exception:
+            raise ImageBroken(
+                "Expected a complete, well-formed image, got one that cannot be decoded. "
+                "Export it again, or send it as PNG."
+            ) from None

@@ -1,0 +1,69 @@
+"""Headers of JPEG, JPEG-LS and JPEG 2000 codestreams: what a decoder will make of them."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from models.imaging.errors import ImageBroken
+
+# ISO/IEC 10918-1 table B.1: frame headers (SOF), without DHT, JPG and DAC; and JPEG-LS's SOF55.
+_FRAME_MARKERS = (set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}
+_BARE_MARKERS = {0x01, *range(0xD0, 0xD9)}  # TEM, RSTm, SOI: no length follows
+_SCAN, _END = 0xDA, 0xD9
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamHeader:
+    """Size and sample format as a codestream declares them; `signed` only in JPEG 2000."""
+
+    width: int
+    height: int
+    components: int
+    precision: int
+    signed: bool | None = None
+
+
+def jpeg_segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
+    """Markers and payloads of a JPEG or JPEG-LS stream, up to the first scan."""
+    position = 0
+    while (position := stream.find(b"\xff", position)) >= 0 and position + 4 <= len(stream):
+        marker = stream[position + 1]
+        if marker in (_SCAN, _END):
+            return
+        if marker in _BARE_MARKERS or marker in (0x00, 0xFF):
+            position += 1 if marker == 0xFF else 2
+            continue
+        (length,) = struct.unpack_from(">H", stream, position + 2)
+        yield marker, stream[position + 4 : position + 2 + length]
+        position += 2 + length
+
+
+def read_header(stream: bytes) -> StreamHeader:
+    """The header of a JPEG, JPEG-LS or JPEG 2000 codestream.
+
+    Raises:
+        ImageBroken: there is none.
+    """
+    if stream.startswith(b"\xff\xd8"):
+        for marker, payload in jpeg_segments(stream):
+            if marker in _FRAME_MARKERS and len(payload) >= 6:
+                precision, height, width, components = struct.unpack_from(">BHHB", payload)
+                return StreamHeader(
+                    width=width, height=height, components=components, precision=precision
+                )
+    # ISO/IEC 15444-1 A.5.1: SIZ follows SOC; in a JP2 file both follow the boxes.
+    start = stream.find(b"\xff\x4f\xff\x51")
+    if start < 0 or len(stream) < start + 43:
+        raise ImageBroken(
+            "Expected a JPEG, JPEG-LS or JPEG 2000 stream in the pixel data, got something else. "
+            "Export the image again."
+        )
+    right, bottom, left, top = struct.unpack_from(">4I", stream, start + 8)
+    components, sample = struct.unpack_from(">HB", stream, start + 40)
+    return StreamHeader(
+        width=right - left,
+        height=bottom - top,
+        components=components,
+        precision=(sample & 0x7F) + 1,
+        signed=bool(sample & 0x80),
+    )

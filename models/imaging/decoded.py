@@ -1,0 +1,47 @@
+"""What decoding gives."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Source = Literal["png", "jpeg", "tiff", "dicom"]
+WindowOrigin = Literal["request", "file", "percentile", "none"]
+Window = tuple[float, float]
+"""Centre and width, in the units of DICOM PS3.3 C.11.2.1.2.1 (LINEAR)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DecodedImage:
+    """One picture at its original size, as 8-bit RGB, and how it came about.
+
+    Attributes:
+        pixels: uint8, (H, W, 3), C-contiguous, read-only; a copy of what was given.
+        source: The file's format, told by its content.
+        window: (centre, width) that was applied, None where none was. Where `window_origin` is
+            `request` or `percentile` the function is LINEAR, so asking for the same window again
+            gives the same pixels; where it is `file` the function is the file's.
+        window_origin: Who chose the grey scale. `none`: the pixels already were 8-bit or in
+            colour. `file` with `window` None: the file's VOI lookup table.
+        frame: Index of the frame, from 0.
+        frames: How many frames the file holds.
+        notes: Sentences that whoever reads the result must know.
+    """
+
+    pixels: NDArray[np.uint8]
+    source: Source
+    window: Window | None = None
+    window_origin: WindowOrigin = "none"
+    frame: int = 0
+    frames: int = 1
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        pixels = np.array(self.pixels, order="C", copy=True)  # (H, W, 3)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise ValueError(f"Expected uint8 (H, W, 3), got {pixels.dtype} {pixels.shape}.")
+        if not 0 <= self.frame < self.frames:
+            raise ValueError(f"Expected a frame below {self.frames}, got {self.frame}.")
+        pixels.setflags(write=False)
+        object.__setattr__(self, "pixels", pixels)

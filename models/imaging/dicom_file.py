@@ -1,0 +1,110 @@
+"""A DICOM file's data set: only the tags that make a picture, and no more bytes than allowed."""
+
+import zlib
+from io import BytesIO
+
+from pydicom import uid
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag, Tag
+
+from models.imaging.errors import TransferSyntaxUnsupported
+from models.imaging.limits import ImageLimits
+
+NATIVE_SYNTAXES = {
+    uid.ImplicitVRLittleEndian,
+    uid.ExplicitVRLittleEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+}
+# One decoder for each syntax: two decoders may differ in a pixel, and a certificate names pixels.
+PLUGINS = {
+    uid.JPEGBaseline8Bit: "pillow",
+    uid.JPEGExtended12Bit: "pillow",  # with 8 bits
+    uid.JPEGLossless: "gdcm",
+    uid.JPEGLosslessSV1: "gdcm",
+    uid.JPEGLSLossless: "pyjpegls",
+    uid.JPEGLSNearLossless: "pyjpegls",
+}
+_SYNTAXES = {*NATIVE_SYNTAXES, *PLUGINS, *uid.JPEG2000TransferSyntaxes, uid.RLELossless}
+_KEPT = [
+    "Modality",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "BurnedInAnnotation",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "VOILUTSequence",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "ModalityLUTSequence",
+    "PresentationLUTShape",
+    "RedPaletteColorLookupTableDescriptor",
+    "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor",
+    "RedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableData",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "FloatPixelData",
+    "DoubleFloatPixelData",
+    "PixelData",
+]
+
+
+def parse_dataset(data: bytes, limits: ImageLimits) -> Dataset:
+    """The data set of a DICOM Part 10 file, with its transfer syntax, without any other tag.
+
+    Raises:
+        TransferSyntaxUnsupported: the transfer syntax has no decoder here.
+        ImageTooLarge: the data set is deflated and inflates beyond the limit.
+    """
+    file = BytesIO(data)
+    file.seek(132)  # PS3.10 7.1: preamble and prefix
+    syntax = _read_transfer_syntax(file)
+    body = file.read()
+    if syntax == uid.DeflatedExplicitVRLittleEndian:
+        body = _inflate(body, limits)
+    dataset = read_dataset(
+        BytesIO(body),
+        is_implicit_VR=syntax == uid.ImplicitVRLittleEndian,
+        is_little_endian=syntax != uid.ExplicitVRBigEndian,
+        specific_tags=[Tag(keyword) for keyword in _KEPT],
+    )
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    return dataset
+
+
+def _read_transfer_syntax(file: BytesIO) -> uid.UID:
+    """The transfer syntax; leaves `file` where the file meta information (group 2) ends."""
+
+    def is_past_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        return tag >> 16 != 2
+
+    meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=is_past_meta)
+    syntax = uid.UID(str(meta.get("TransferSyntaxUID", "")))
+    if syntax not in _SYNTAXES:
+        raise TransferSyntaxUnsupported(str(syntax))
+    return syntax
+
+
+def _inflate(body: bytes, limits: ImageLimits) -> bytes:
+    """The inflated data set (PS3.5 A.5), never holding more than the limit and one byte."""
+    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(body, limits.max_decoded_bytes + 1)
+    limits.check_decoded(len(inflated))
+    return inflated

@@ -1,0 +1,139 @@
+"""Why an image was refused. A sentence never repeats the image's content, tags or file name.
+
+ImageError
+├── ImageEmpty                 nothing was sent
+├── ImageFormatUnsupported     the bytes are no PNG, JPEG, TIFF or DICOM file
+├── ImageTooLarge              more bytes or pixels than the limits allow
+├── ImageTooSmall              a side is shorter than the limits allow
+├── ImageBroken                the decoder gave up
+├── ImageNotFinite             a value is NaN or infinite
+├── PixelsMissing              a DICOM object without pixel data
+├── PixelsUnsupported          pixels of a kind that is not decoded faithfully here
+├── TransferSyntaxUnsupported  a DICOM encoding without a decoder here
+├── FrameRequired              several frames, and none was chosen
+├── FrameOutOfRange            the chosen frame is not there
+└── WindowInvalid              the requested window cannot be applied
+"""
+
+import re
+from typing import ClassVar
+
+
+class ImageError(ValueError):
+    """An image cannot be used; the text says what was expected, what came and what to do.
+
+    `code` is stable: programs branch on it, people read the sentence.
+    """
+
+    code: ClassVar[str] = "image_invalid"
+
+
+class ImageEmpty(ImageError):
+    """Nothing was sent."""
+
+    code = "image_empty"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Expected an image file, got zero bytes. Check that the upload was complete."
+        )
+
+
+class ImageFormatUnsupported(ImageError):
+    """The bytes are no file of an accepted format."""
+
+    code = "image_format_unsupported"
+
+
+class ImageTooLarge(ImageError):
+    """The image asks for more memory than the limits allow."""
+
+    code = "image_too_large"
+
+
+class ImageTooSmall(ImageError):
+    """A side is shorter than the limits allow."""
+
+    code = "image_too_small"
+
+
+class ImageBroken(ImageError):
+    """The file cannot be decoded."""
+
+    code = "image_broken"
+
+
+class ImageNotFinite(ImageError):
+    """A value of the image is NaN or infinite."""
+
+    code = "image_not_finite"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Expected finite pixel values, got NaN, infinity or a value that overflows. "
+            "Replace them before sending the image."
+        )
+
+
+class PixelsMissing(ImageError):
+    """The DICOM object carries no pixel data."""
+
+    code = "pixels_missing"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Expected a DICOM image, got an object without pixel data (a report, a plan or a "
+            "structure set, perhaps). Send the image it refers to."
+        )
+
+
+class PixelsUnsupported(ImageError):
+    """Decoding these pixels here would change what they show."""
+
+    code = "pixels_unsupported"
+
+
+class TransferSyntaxUnsupported(ImageError):
+    """The DICOM transfer syntax has no decoder here; `uid` is empty where the file names none."""
+
+    code = "transfer_syntax_unsupported"
+
+    def __init__(self, uid: str) -> None:
+        self.uid = uid if re.fullmatch(r"[0-9.]{1,64}", uid) else ""
+        came = f"got {self.uid}" if self.uid else "the file names none that can be read"
+        super().__init__(
+            f"Expected a supported DICOM transfer syntax, {came}. Convert the file to Explicit VR "
+            "Little Endian (1.2.840.10008.1.2.1)."
+        )
+
+
+class FrameRequired(ImageError):
+    """The file holds `frames` frames, and the request names none."""
+
+    code = "frame_required"
+
+    def __init__(self, frames: int) -> None:
+        super().__init__(
+            f"Expected one frame, got a file of {frames} frames. "
+            f"Say which with frame=0 to frame={frames - 1}."
+        )
+        self.frames = frames
+
+
+class FrameOutOfRange(ImageError):
+    """The file holds `frames` frames, and the request names another."""
+
+    code = "frame_out_of_range"
+
+    def __init__(self, frame: int, frames: int) -> None:
+        super().__init__(
+            f"Expected a frame from 0 to {frames - 1}, got frame={frame}. "
+            "Frames are counted from 0."
+        )
+        self.frames = frames
+
+
+class WindowInvalid(ImageError):
+    """The requested window cannot be applied."""
+
+    code = "window_invalid"

@@ -1,0 +1,29 @@
+"""A grey frame as the picture that a model sees."""
+
+import numpy as np
+
+from models.imaging.decoded import DecodedImage, Source
+from models.imaging.greys import Greys
+from models.imaging.window import GreyScale
+
+
+def grey_image(
+    greys: Greys,
+    scale: GreyScale,
+    *,
+    source: Source,
+    frame: int,
+    frames: int,
+    notes: tuple[str, ...],
+) -> DecodedImage:
+    """A grey frame in all three channels."""
+    pixels = greys.to_8_bit(scale.to_unit)  # (H, W)
+    return DecodedImage(
+        pixels=np.repeat(pixels[:, :, None], 3, axis=2),  # (H, W, 3)
+        source=source,
+        window=scale.window,
+        window_origin=scale.origin,
+        frame=frame,
+        frames=frames,
+        notes=notes + scale.notes,
+    )

@@ -1,0 +1,57 @@
+"""How much of an untrusted image is decoded."""
+
+from dataclasses import dataclass
+
+from models.imaging.errors import ImageTooLarge, ImageTooSmall
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageLimits:
+    """Bounds that are checked on headers, before memory is taken.
+
+    Attributes:
+        max_bytes: Longest file, in bytes.
+        max_pixels: Largest width × height of one frame.
+        max_decoded_bytes: Largest decoded frame, and largest inflated DICOM data set, in bytes.
+        min_side: Shortest width or height, in pixels.
+    """
+
+    max_bytes: int = 32 * 2**20
+    max_pixels: int = 50_000_000
+    max_decoded_bytes: int = 256 * 2**20
+    min_side: int = 8
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 1:
+                raise ValueError(f"Expected {name} of at least 1, got {value}.")
+
+    def check_file(self, size_bytes: int) -> None:
+        """Raises ImageTooLarge where the file itself is too long."""
+        if size_bytes > self.max_bytes:
+            raise ImageTooLarge(
+                f"Expected at most {self.max_bytes} bytes, got {size_bytes}. "
+                "Send a smaller file or a single frame."
+            )
+
+    def check_frame(self, *, width: int, height: int, bytes_per_pixel: int) -> None:
+        """Raises ImageTooSmall or ImageTooLarge for a frame of this size."""
+        if min(width, height) < self.min_side:
+            raise ImageTooSmall(
+                f"Expected sides of at least {self.min_side} pixels, got {width} × {height}. "
+                "Send the image at its original size."
+            )
+        if width * height > self.max_pixels:
+            raise ImageTooLarge(
+                f"Expected at most {self.max_pixels} pixels, got {width} × {height}. "
+                "Scale the image down or send a region of it."
+            )
+        self.check_decoded(width * height * bytes_per_pixel)
+
+    def check_decoded(self, size_bytes: int) -> None:
+        """Raises ImageTooLarge where decoding would take more than `max_decoded_bytes`."""
+        if size_bytes > self.max_decoded_bytes:
+            raise ImageTooLarge(
+                f"Expected at most {self.max_decoded_bytes} bytes after decoding, got more. "
+                "Scale the image down or send a region of it."
+            )

@@ -1,0 +1,47 @@
+"""From a decoded picture to the model's 8-bit input: the image that a certificate speaks of."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.cards import Preprocessing
+
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+def preprocess(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """The model's input, equal to open_clip's evaluation transform before ToTensor.
+
+    Args:
+        pixels: uint8, (H, W, 3).
+        preprocessing: The card's size, resize mode and interpolation; mean and std are ignored.
+
+    Returns:
+        uint8, (3, size, size), C-contiguous.
+
+    Raises:
+        ValueError: `pixels` has another type or shape.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(f"Expected uint8 (H, W, 3), got {pixels.dtype} {pixels.shape}.")
+    image = Image.fromarray(pixels)
+    width, height = _resized(image.width, image.height, preprocessing)
+    resized = image.resize((width, height), _FILTERS[preprocessing.interpolation])
+    cropped = _crop_centre(np.asarray(resized), preprocessing.size)  # (size, size, 3)
+    return np.ascontiguousarray(cropped.transpose(2, 0, 1))  # (3, size, size)
+
+
+def _resized(width: int, height: int, preprocessing: Preprocessing) -> tuple[int, int]:
+    """Width and height after resizing; the longer side is truncated, as torchvision does."""
+    size = preprocessing.size
+    if preprocessing.resize == "squash":
+        return size, size
+    longer = int(size * max(width, height) / min(width, height))
+    return (size, longer) if width <= height else (longer, size)
+
+
+def _crop_centre(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The middle; a half pixel is rounded to even, as torchvision does."""
+    top = round((pixels.shape[0] - size) / 2)
+    left = round((pixels.shape[1] - size) / 2)
+    return pixels[top : top + size, left : left + size]
