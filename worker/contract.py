@@ -7,15 +7,15 @@ between the request and the certificate.
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
 from models.cards import ClassNames, Sha256, Template
 
 SCHEMA_VERSION = 1
 QUEUE_NAME = "certify"
-TASK_CERTIFY = "worker.tasks.certify"
+TASK_CERTIFY = "worker.tasks.certify_image"
 TASKS = frozenset({TASK_CERTIFY})
 
 MAX_SIGMAS = 16
@@ -39,6 +39,13 @@ def _check_alpha(value: Decimal) -> Decimal:
     if not Decimal("1e-12") <= value < Decimal("0.5"):
         raise ValueError(f"alpha must lie between 1e-12 and 0.5, got {value}")
     return value.normalize()
+
+
+def _check_noise_levels(sigmas: tuple[Decimal, ...]) -> tuple[Decimal, ...]:
+    """Ascending, so that the order of naming is no other request."""
+    if len(set(sigmas)) != len(sigmas):
+        raise ValueError("each sigma may be named once")
+    return tuple(sorted(sigmas))
 
 
 _AsText = PlainSerializer(_plain, return_type=str)
@@ -104,16 +111,14 @@ class CertifyRequest(Contract):
     input: InputImage
     model: ModelRef
     targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=MAX_TARGETS)]
-    sigmas: Annotated[tuple[Sigma, ...], Field(min_length=1, max_length=MAX_SIGMAS)]
+    sigmas: Annotated[
+        tuple[Sigma, ...],
+        Field(min_length=1, max_length=MAX_SIGMAS),
+        AfterValidator(_check_noise_levels),
+    ]
     procedure: CohenParameters = CohenParameters()
     alpha: Alpha = Decimal("0.001")
     attempt: int = Field(default=0, ge=0, le=10_000)
-
-    @model_validator(mode="after")
-    def _no_noise_level_twice(self) -> Self:
-        if len(set(self.sigmas)) != len(self.sigmas):
-            raise ValueError("each sigma may be named once")
-        return self
 
     @property
     def samples_total(self) -> int:
@@ -155,6 +160,7 @@ class Identity(Contract):
     precision: str
     device_class: str
     device: str
+    threads: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     tau: float = Field(ge=0)
     versions: dict[str, str]

@@ -109,6 +109,7 @@ class Provenance(Contract):
     precision: str
     device_class: str
     device: str
+    threads: int
     batch_size: int
     tau: float
     versions: dict[str, str]

@@ -62,7 +62,7 @@ class WorkerSettings(SharedSettings):
         default=8, ge=1, le=64, description="Jobs of this host that share the engine at a time."
     )
     checkpoint_interval_s: float = Field(
-        default=1.0, gt=0, le=60, description="Seconds between stored vote counts and progress."
+        default=0.5, gt=0, le=60, description="Seconds between stored vote counts and progress."
     )
     engine_wait_s: float = Field(
         default=60.0, gt=0, description="Seconds a job waits for an engine that starts again."

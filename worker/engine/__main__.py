@@ -1,0 +1,71 @@
+"""The engine process: python -m worker.engine. The only process of a worker host with torch."""
+
+import logging
+import os
+import signal
+import sys
+
+import torch
+
+from models.cards import InvalidCard
+from models.catalogue import UnknownModel, load_catalogue
+from models.loading import load_vlm
+from models.weights import WeightsError
+from worker.engine.engine import Engine
+from worker.engine.selftest import NoiseMismatch, check_noise
+from worker.engine.server import EngineServer
+from worker.logs import configure_logging
+from worker.process import die_with_parent
+from worker.settings import WorkerSettings
+
+log = logging.getLogger("worker.engine")
+
+CANNOT_START = 3  # starting again will not help before somebody mends something
+
+
+def choose_device(name: str) -> torch.device:
+    """The device a setting names; `auto` is CUDA where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def create_engine(settings: WorkerSettings) -> Engine:
+    """Loads, tests and warms up the models of the settings.
+
+    Raises:
+        NoiseMismatch: the noise here is not the noise that certificates are about.
+        UnknownModel, InvalidCard, WeightsError: a model cannot be served.
+    """
+    torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+    check_noise()
+    catalogue = load_catalogue(settings.models)
+    device = choose_device(settings.device)
+    vlms = [
+        load_vlm(catalogue.get(model_id), catalogue.folder(model_id), device)
+        for model_id in settings.serve_models
+    ]
+    engine = Engine(vlms)
+    engine.warm_up()
+    return engine
+
+
+def main() -> int:
+    """Serves until SIGTERM. Exit status 3: it cannot start, and the log's last line says why."""
+    die_with_parent()
+    configure_logging()
+    settings = WorkerSettings()
+    try:
+        engine = create_engine(settings)
+    except (NoiseMismatch, UnknownModel, InvalidCard, WeightsError, NotADirectoryError) as error:
+        log.error("engine_cannot_start", extra={"fields": {"reason": str(error)}})
+        return CANNOT_START
+    server = EngineServer(engine, settings.socket_path)
+    signal.signal(signal.SIGTERM, lambda *_: server.stop())
+    log.info("engine_ready", extra={"fields": engine.status().samples_per_s})
+    server.serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

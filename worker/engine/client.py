@@ -1,0 +1,111 @@
+"""The engine as its clients see it. No torch here: this runs in RQ's work-horses."""
+
+import time
+from multiprocessing.connection import Client, Connection
+from pathlib import Path
+
+from worker.contract import Failure
+from worker.engine.protocol import (
+    ANSWER,
+    MAX_FRAME_BYTES,
+    Answer,
+    AskStatus,
+    CountRange,
+    EngineStatus,
+    OpenSession,
+    RangeCounted,
+    SessionOpened,
+    SessionRefused,
+)
+from worker.images_store import Image
+
+STALLED_S = 300.0
+
+
+class EngineLost(ConnectionError):
+    """The engine is not there, ended under way, or stopped answering. Trying again may help."""
+
+
+class EngineRefused(Exception):
+    """The engine will not serve this session, however often it is asked."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
+class EngineClient:
+    """One session with an engine over its unix socket. A context manager."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def connect(cls, path: Path, *, wait_s: float) -> "EngineClient":
+        """Connects, waiting for an engine that is still starting.
+
+        Raises:
+            EngineLost: none listens after `wait_s`.
+        """
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                return cls(Client(str(path), family="AF_UNIX"))
+            except OSError as error:
+                if time.monotonic() >= deadline:
+                    raise EngineLost(f"no engine listens at {path} after {wait_s:g} s") from error
+                time.sleep(0.1)
+
+    def __enter__(self) -> "EngineClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def open(self, session: OpenSession, image: Image) -> SessionOpened:
+        """Opens the session.
+
+        Raises:
+            EngineRefused: it cannot be served.
+            EngineLost: the engine is gone.
+        """
+        self._send(session.model_dump_json().encode())
+        self._send(image.tobytes())
+        answer = self._receive(STALLED_S)
+        if isinstance(answer, SessionRefused):
+            raise EngineRefused(answer.failure)
+        assert isinstance(answer, SessionOpened)
+        return answer
+
+    def count(self, wanted: CountRange) -> None:
+        """Asks for a range; its votes arrive by `receive`."""
+        self._send(wanted.model_dump_json().encode())
+
+    def receive(self) -> RangeCounted:
+        """The next counted range. EngineLost when none comes any more."""
+        answer = self._receive(STALLED_S)
+        if isinstance(answer, SessionRefused):
+            raise EngineRefused(answer.failure)
+        assert isinstance(answer, RangeCounted)
+        return answer
+
+    def status(self, *, timeout_s: float) -> EngineStatus:
+        """What the engine has ready. EngineLost when it does not answer in time."""
+        self._send(AskStatus().model_dump_json().encode())
+        answer = self._receive(timeout_s)
+        assert isinstance(answer, EngineStatus)
+        return answer
+
+    def _send(self, frame: bytes) -> None:
+        try:
+            self._connection.send_bytes(frame)
+        except OSError as error:
+            raise EngineLost("the engine ended under way") from error
+
+    def _receive(self, timeout_s: float) -> Answer:
+        try:
+            if not self._connection.poll(timeout_s):
+                raise EngineLost(f"the engine did not answer for {timeout_s:g} s")
+            return ANSWER.validate_json(self._connection.recv_bytes(MAX_FRAME_BYTES))
+        except (OSError, EOFError) as error:
+            raise EngineLost("the engine ended under way") from error

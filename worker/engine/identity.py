@@ -1,0 +1,35 @@
+"""Which f an engine runs: everything that can move a logit."""
+
+import platform
+from importlib.metadata import version
+
+import torch
+
+from models.cards import DeviceClass
+from models.vlm import VLM
+from worker.contract import Identity, ModelRef
+
+_PACKAGES = ("promptsmooth-service", "torch", "open_clip_torch", "numpy", "numba", "scipy")
+
+
+def create_identity(vlm: VLM) -> Identity:
+    """The identity of a loaded model on its device."""
+    card = vlm.card
+    device_class: DeviceClass = "cuda" if vlm.device.type == "cuda" else "cpu"
+    return Identity(
+        model=ModelRef(id=card.id, sha256=card.sha256),
+        architecture=card.architecture,
+        precision=card.precision[device_class],
+        device_class=device_class,
+        device=_device_name(vlm.device),
+        threads=torch.get_num_threads(),
+        batch_size=card.batch_size[device_class],
+        tau=card.tau[device_class],
+        versions={name: version(name) for name in _PACKAGES},
+    )
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"

@@ -1,0 +1,36 @@
+"""An engine of this process as a `Counter`: for the command line and for tests."""
+
+from collections import deque
+
+from worker.engine.engine import Engine, Session
+from worker.engine.protocol import CountRange, OpenSession, RangeCounted, SessionOpened
+from worker.images_store import Image
+
+
+class LocalCounter:
+    """Steps the engine whenever votes are asked for; one session at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._session: Session | None = None
+        self._counted: deque[RangeCounted] = deque()
+
+    def open(self, session: OpenSession, image: Image) -> SessionOpened:
+        """Opens a session, closing the one before. SessionNotServed as `Engine.open`."""
+        if self._session is not None:
+            self._engine.close(self._session)
+        self._counted.clear()
+        self._session = self._engine.open(session, image, self._counted.append)
+        return self._session.opened
+
+    def count(self, wanted: CountRange) -> None:
+        """Asks for a range."""
+        assert self._session is not None, "open a session first"
+        self._engine.request(self._session, wanted)
+
+    def receive(self) -> RangeCounted:
+        """The next counted range. LookupError when nothing was asked for."""
+        while not self._counted:
+            if not self._engine.step():
+                raise LookupError("no range was asked for")
+        return self._counted.popleft()

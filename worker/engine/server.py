@@ -1,0 +1,105 @@
+"""The engine behind a unix socket: one reader and one writer thread a client, one that computes."""
+
+import contextlib
+import logging
+import queue
+import threading
+from multiprocessing.connection import Connection, Listener
+from pathlib import Path
+
+import numpy as np
+
+from worker.contract import Contract
+from worker.engine.engine import Engine, Session, SessionNotServed
+from worker.engine.protocol import (
+    MAX_FRAME_BYTES,
+    QUESTION,
+    AskStatus,
+    CountRange,
+    OpenSession,
+    SessionRefused,
+)
+from worker.images_store import Image
+
+log = logging.getLogger(__name__)
+
+
+class EngineServer:
+    """Serves an engine until `stop`."""
+
+    def __init__(self, engine: Engine, path: Path) -> None:
+        self._engine = engine
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # a socket left by an engine that was killed
+        self._listener = Listener(str(path), family="AF_UNIX", backlog=64)
+        path.chmod(0o600)
+        self._stopping = threading.Event()
+
+    def serve(self) -> None:
+        """Answers clients; computes in the calling thread. Returns after `stop`."""
+        threading.Thread(target=self._accept, name="accept", daemon=True).start()
+        while not self._stopping.is_set():
+            if self._engine.wait_for_work(timeout_s=0.5):
+                self._engine.step()
+
+    def stop(self) -> None:
+        """Ends `serve` after the batch under way. Safe in a signal handler."""
+        self._stopping.set()
+
+    def _accept(self) -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                connection = self._listener.accept()
+                threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
+
+    def _converse(self, connection: Connection) -> None:
+        outbox = _Outbox(connection)
+        session: Session | None = None
+        try:
+            while True:
+                match QUESTION.validate_json(connection.recv_bytes(MAX_FRAME_BYTES)):
+                    case AskStatus():
+                        outbox.put(self._engine.status())
+                    case OpenSession() as spec:
+                        session = self._open(spec, connection, outbox)
+                    case CountRange() as wanted if session is not None:
+                        self._engine.request(session, wanted)
+        except (EOFError, OSError):
+            pass  # the client has finished, or is gone; either way nobody waits for more
+        except ValueError:
+            log.exception("engine_protocol_error")
+        finally:
+            if session is not None:
+                self._engine.close(session)
+            outbox.close()
+
+    def _open(self, spec: OpenSession, connection: Connection, outbox: "_Outbox") -> Session | None:
+        data = connection.recv_bytes(MAX_FRAME_BYTES)
+        image: Image = np.frombuffer(data, np.uint8).reshape(3, spec.height, spec.width)
+        try:
+            session = self._engine.open(spec, image, outbox.put)
+        except SessionNotServed as error:
+            outbox.put(SessionRefused(failure=error.failure))
+            return None
+        outbox.put(session.opened)
+        return session
+
+
+class _Outbox:
+    """Answers to one client, sent by a thread of its own: a slow client halts no other."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._answers: queue.SimpleQueue[Contract | None] = queue.SimpleQueue()
+        threading.Thread(target=self._send, daemon=True).start()
+
+    def put(self, answer: Contract) -> None:
+        self._answers.put(answer)
+
+    def close(self) -> None:
+        self._answers.put(None)
+
+    def _send(self) -> None:
+        with self._connection, contextlib.suppress(OSError):
+            while (answer := self._answers.get()) is not None:
+                self._connection.send_bytes(answer.model_dump_json().encode())

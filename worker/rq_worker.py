@@ -1,0 +1,60 @@
+"""The stock forking RQ worker with two small overrides: python -m worker.rq_worker."""
+
+import socket
+import sys
+import uuid
+from typing import Any
+
+from rq import Worker
+
+import worker.tasks  # noqa: F401  # imported before the fork, so that a work-horse starts at once
+from worker.contract import QUEUE_NAME
+from worker.logs import configure_logging
+from worker.process import die_with_parent
+from worker.queueing import CertificationRqJob, create_worker_redis
+from worker.settings import WorkerSettings
+
+HEARTBEAT_TTL_S = 20
+MONITORING_INTERVAL_S = 5
+WORKER_TTL_S = 25
+MAINTENANCE_INTERVAL_S = 5
+
+
+class CertificationWorker(Worker):
+    """Notices dead workers in seconds instead of minutes, and never outlives its parent."""
+
+    def get_heartbeat_ttl(self, job: Any, working_time: float = 0.0) -> int:  # noqa: ARG002
+        """How long a silent job counts as alive; RQ's own answer is a minute and more."""
+        return HEARTBEAT_TTL_S
+
+    def main_work_horse(self, job: Any, queue: Any) -> None:
+        """A work-horse whose parent was killed ends too, or its job would run twice."""
+        die_with_parent()
+        super().main_work_horse(job, queue)
+
+
+def create_worker(settings: WorkerSettings) -> CertificationWorker:
+    """A worker of our one queue, with a name no other has."""
+    return CertificationWorker(
+        [QUEUE_NAME],
+        name=f"{socket.gethostname()}-{uuid.uuid4().hex}",
+        connection=create_worker_redis(settings.redis_url.get_secret_value()),
+        job_class=CertificationRqJob,
+        serializer="json",
+        log_job_description=False,
+        job_monitoring_interval=MONITORING_INTERVAL_S,
+        worker_ttl=WORKER_TTL_S,
+        maintenance_interval=MAINTENANCE_INTERVAL_S,
+    )
+
+
+def main() -> int:
+    """Works until SIGTERM, which lets the job under way finish; a second one does not."""
+    die_with_parent()
+    configure_logging()
+    create_worker(WorkerSettings()).work(logging_level="WARNING")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

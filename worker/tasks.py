@@ -1,0 +1,106 @@
+"""What RQ calls, in a work-horse forked for one job. No torch: the engine has it.
+
+A failure that would come again is stored as a result. Anything else is raised, and RQ tries
+again; the next try goes on from the stored vote counts.
+"""
+
+import logging
+import time
+from datetime import UTC, datetime
+
+from redis import Redis
+from rq import get_current_job
+
+from worker import images_store, results
+from worker.certifying import Board, certify
+from worker.contract import CertificationJob, Failure, Identity
+from worker.document import FailedResult, FinishedResult
+from worker.engine.client import EngineClient, EngineRefused
+from worker.sampling.keys import commitment, load_secret
+from worker.settings import WorkerSettings
+
+log = logging.getLogger(__name__)
+
+
+def certify_image(certification_id: str) -> None:
+    """Certifies the image of a stored job and stores the result, once."""
+    rq_job = get_current_job()
+    assert rq_job is not None, "RQ runs this"
+    run_certification(rq_job.connection, WorkerSettings(), certification_id)
+
+
+def run_certification(redis: Redis, settings: WorkerSettings, certification_id: str) -> None:
+    """`certify_image` with its surroundings as arguments."""
+    job = results.find_job(redis, certification_id)
+    if job is None or results.find_result(redis, certification_id) is not None:
+        return  # expired or purged meanwhile, or a second delivery of a finished job
+    started = time.monotonic()
+    try:
+        result: FinishedResult | FailedResult = _find_or_certify(redis, settings, job)
+    except EngineRefused as error:
+        result = FailedResult(failure=error.failure)
+    except (images_store.ImageExpired, images_store.ImageDamaged) as error:
+        result = FailedResult(failure=Failure(code="image_expired", detail=str(error)))
+    results.put_result(redis, job.id, result, ttl_s=settings.certificate_ttl_s)
+    fields = {
+        "certification_id": job.id,
+        "status": result.status,
+        "seconds": round(time.monotonic() - started, 3),
+        "since_submission_s": round((datetime.now(UTC) - job.submitted_at).total_seconds(), 3),
+    }
+    log.info("certification_ended", extra={"fields": fields})
+
+
+def _find_or_certify(
+    redis: Redis, settings: WorkerSettings, job: CertificationJob
+) -> FinishedResult:
+    """The stored result of the same canonical request, else a new one, which is then stored."""
+    secret = load_secret(settings.secret_path)
+    sha256 = results.request_sha256(job.request, commitment(secret))
+    stored = results.find_certificate(redis, sha256)
+    if stored is not None:
+        return stored.model_copy(update={"input": job.request.input})
+    attempts = results.count_attempt(redis, job.request, sha256)
+    result = _certify(redis, settings, job, secret, attempts)
+    results.put_certificate(redis, sha256, result, ttl_s=settings.certificate_ttl_s)
+    return result
+
+
+def _certify(
+    redis: Redis, settings: WorkerSettings, job: CertificationJob, secret: bytes, attempts: int
+) -> FinishedResult:
+    described = job.request.input
+    image = images_store.get_image(
+        redis, described.sha256, height=described.height, width=described.width
+    )
+    with EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as counter:
+        return certify(
+            job.request,
+            image,
+            counter=counter,
+            secret=secret,
+            attempts=attempts,
+            checkpoints=results.get_checkpoints(redis, job.id),
+            on_votes=_Recorder(redis, settings, job),
+        )
+
+
+class _Recorder:
+    """Stores vote counts and progress, at most once an interval."""
+
+    def __init__(self, redis: Redis, settings: WorkerSettings, job: CertificationJob) -> None:
+        self._redis, self._settings, self._job = redis, settings, job
+        self._due = time.monotonic()
+
+    def __call__(self, board: Board, identity: Identity) -> None:
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + self._settings.checkpoint_interval_s
+        total = self._job.request.samples_total
+        results.put_progress(self._redis, self._job.id, board.samples_done, total)
+        results.put_checkpoints(
+            self._redis,
+            self._job.id,
+            board.checkpoints(identity),
+            ttl_s=self._settings.image_ttl_s,
+        )
