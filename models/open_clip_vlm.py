@@ -1,7 +1,7 @@
 """A model of open_clip's architecture as a `VLM`."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, final
 
 import torch
@@ -25,7 +25,7 @@ class OpenClipVLM:
         *,
         card: ModelCard,
         clip: Any,  # open_clip is untyped
-        tokenizer: Callable[[list[str]], Tensor],
+        tokenizer: Any,  # open_clip's SimpleTokenizer
         image_dtype: torch.dtype,
         device: torch.device,
     ) -> None:
@@ -47,7 +47,20 @@ class OpenClipVLM:
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """See `VLM.encode_texts`. What exceeds the context length is cut off."""
+        """See `VLM.encode_texts`.
+
+        Raises:
+            ValueError: a text is longer than the context; open_clip would cut it off silently.
+        """
+        for text in texts:
+            self._check_length(text)
         tokens = self.tokenizer(list(texts)).to(self.device)  # (C, context_length)
         features: Tensor = self.clip.encode_text(tokens)
         return functional.normalize(features, dim=-1)  # (C, D)
+
+    def _check_length(self, text: str) -> None:
+        length = len(self.tokenizer.encode(text)) + 2  # [SOS] and [EOS]
+        if length > self.card.context_length:
+            raise ValueError(
+                f"A text has at most {self.card.context_length} tokens; {text!r} has {length}."
+            )

@@ -41,7 +41,11 @@ class VLM(Protocol):
         """
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """C texts to features, float32 (C, D) of unit length."""
+        """C texts to features, float32 (C, D) of unit length.
+
+        Raises:
+            ValueError: a text is longer than the context.
+        """
 
 
 class PixelNormalisation(torch.nn.Module):

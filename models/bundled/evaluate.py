@@ -1,0 +1,105 @@
+"""Zero-shot accuracy of a model on the test folders, clean and under noise.
+
+    python -m models.bundled.evaluate --data DIR [--models DIR] [--model bundled]
+
+Every set is classified over its own classes in its own template. The noise is that of a
+certificate, Gaussian in [0, 1] pixels rounded to the 8-bit grid, several copies of each image; the
+accuracy is that of the base classifier over all copies, without smoothing. What is printed are the
+card's `[[evaluation]]` tables.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from models.base_classifier import BaseClassifier, create_base_classifier
+from models.bundled.image_sets import ImageSet, load_image_set
+from models.bundled.train import IMAGE_SETS
+from models.cards import Evaluation
+from models.catalogue import load_catalogue
+from models.loading import load_vlm
+from models.vlm import VLM
+
+SIGMAS = (0.0, 0.1, 0.25, 0.5)
+COPIES = 8
+SEED = 0
+
+
+def sample_noisy_copies(
+    image_set: ImageSet, sigma: float, copies: int, seed: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """All images, once per copy: int16 (N, 3, H, W) and classes (N,). Not for certificates."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.from_numpy(image_set.pixels).to(torch.int16)
+    for _ in range(copies):
+        noise = (255 * sigma * torch.randn(pixels.shape, generator=generator)).round()
+        yield pixels + noise.to(torch.int16), torch.from_numpy(image_set.classes)
+
+
+def get_accuracy(
+    base_classifier: BaseClassifier, image_set: ImageSet, sigma: float, *, copies: int, seed: int
+) -> float:
+    """Share of all copies of all images whose class is found."""
+    batch = base_classifier.vlm.card.batch_size["cpu"]
+    right, seen = 0, 0
+    for pixels, classes in sample_noisy_copies(image_set, sigma, copies, seed):
+        parts = [base_classifier(part).argmax(dim=1) for part in pixels.split(batch)]
+        right += int((torch.cat(parts) == classes).sum())
+        seen += len(classes)
+    return right / seen
+
+
+def evaluate(vlm: VLM, image_set: ImageSet) -> Iterator[Evaluation]:
+    """One result per noise strength; a clean image needs no second copy."""
+    classifier = create_base_classifier(vlm, image_set.template, image_set.class_names)
+    for sigma in SIGMAS:
+        copies = COPIES if sigma else 1
+        accuracy = get_accuracy(classifier, image_set, sigma, copies=copies, seed=SEED)
+        yield Evaluation(
+            data=f"{image_set.name} test",
+            images=len(image_set.classes),
+            sigma=sigma,
+            copies=copies,
+            accuracy=round(accuracy, 4),
+        )
+
+
+def get_images_per_second(vlm: VLM, *, batches: int = 20) -> float:
+    """Speed of the image tower at the card's batch shape, on the CPU."""
+    batch, size = vlm.card.batch_size["cpu"], vlm.card.preprocessing.size
+    pixels = torch.zeros(batch, 3, size, size, dtype=torch.int16)
+    vlm.encode_images(pixels)
+    started = time.perf_counter()
+    for _ in range(batches):
+        vlm.encode_images(pixels)
+    return batches * batch / (time.perf_counter() - started)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m models.bundled.evaluate", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the image sets")
+    parser.add_argument("--models", type=Path, help="folder of models beside those that ship")
+    parser.add_argument("--model", default="bundled")
+    parser.add_argument("--sets", nargs="+", default=IMAGE_SETS, help="folders under --data")
+    parser.add_argument("--threads", type=int, default=2)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    catalogue = load_catalogue(chosen.models)
+    card = catalogue.get(chosen.model)
+    vlm = load_vlm(card, catalogue.folder(chosen.model), torch.device("cpu"))
+    print(f"# image tower: {get_images_per_second(vlm):.0f} images/s")  # noqa: T201 - a command
+    for name in chosen.sets:
+        image_set = load_image_set(chosen.data / name, "test", card.preprocessing)
+        for result in evaluate(vlm, image_set):
+            fields = result.model_dump()
+            fields["data"] = f'"{result.data}"'
+            lines = "\n".join(f"{key} = {value}" for key, value in fields.items())
+            print(f"[[evaluation]]\n{lines}\n")  # noqa: T201 - a command
+
+
+if __name__ == "__main__":
+    main()
