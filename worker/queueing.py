@@ -100,6 +100,7 @@ def submit(
     """
     queue = create_queue(redis)
     with redis.pipeline() as pipeline:
+        pipeline.multi()  # RQ would begin the transaction itself, and refuses after other commands
         for job, image in jobs:
             images_store.put_image(pipeline, image, ttl_s=image_ttl_s)
             results.put_job(pipeline, job, ttl_s=job_ttl_s)

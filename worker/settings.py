@@ -14,7 +14,11 @@ class SharedSettings(BaseSettings):
     """What app and worker must agree on. Names in the environment: PROMPTSMOOTH_<FIELD>."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PROMPTSMOOTH_", frozen=True, extra="ignore", validate_default=True
+        env_prefix="PROMPTSMOOTH_",
+        frozen=True,
+        extra="ignore",
+        validate_default=True,
+        populate_by_name=True,  # else redis_url=... would be ignored without a word
     )
 
     redis_url: SecretStr = Field(
