@@ -1,0 +1,98 @@
+"""What endpoints depend on, under the names they use."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from anyio import CapacityLimiter
+from fastapi import Depends, Form, Header, Path, Request
+from redis import Redis
+
+from app.errors import (
+    BatchUnknown,
+    CertificationUnknown,
+    FieldRepeated,
+    FieldUnknown,
+    MediaTypeUnsupported,
+)
+from app.forms import REPEATABLE, RULES, CertifyForm, find_unknown
+from app.settings import AppSettings
+from models.catalogue import Catalogue
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_SHOWN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What the app holds while it runs."""
+
+    settings: AppSettings
+    catalogue: Catalogue
+    redis: Redis
+    decoding: CapacityLimiter
+
+
+def _get_services(request: Request) -> Services:
+    services: Services = request.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(_get_services)]
+
+
+def _get_redis(services: ServicesDep) -> Redis:
+    return services.redis
+
+
+def _get_settings(services: ServicesDep) -> AppSettings:
+    return services.settings
+
+
+def _get_catalogue(services: ServicesDep) -> Catalogue:
+    return services.catalogue
+
+
+def _check_certification_id(certification_id: Annotated[str, Path()]) -> str:
+    if not _ID.fullmatch(certification_id):
+        raise CertificationUnknown
+    return certification_id
+
+
+def _check_batch_id(batch_id: Annotated[str, Path()]) -> str:
+    if not _ID.fullmatch(batch_id):
+        raise BatchUnknown
+    return batch_id
+
+
+async def _check_form_fields(request: Request) -> None:
+    """Refuses what the form would otherwise drop without a word."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "multipart/form-data":
+        raise MediaTypeUnsupported
+    names = [name for name, _ in (await request.form()).multi_items()]
+    if unknown := find_unknown(names):
+        raise FieldUnknown(_unknown_text(unknown[0]))
+    if repeated := sorted({n for n in names if n not in REPEATABLE and names.count(n) > 1}):
+        raise FieldRepeated(f"The field {repeated[0]} is taken once; nothing was queued.")
+
+
+def _unknown_text(name: str) -> str:
+    which = f"the field {name!r}" if _SHOWN_NAME.fullmatch(name) else "a field"
+    return f"The form has {which}, which this service does not know. Known: {', '.join(RULES)}."
+
+
+RedisDep = Annotated[Redis, Depends(_get_redis)]
+SettingsDep = Annotated[AppSettings, Depends(_get_settings)]
+CatalogueDep = Annotated[Catalogue, Depends(_get_catalogue)]
+CertificationId = Annotated[str, Depends(_check_certification_id)]
+BatchId = Annotated[str, Depends(_check_batch_id)]
+CertifyFormDep = Annotated[CertifyForm, Form(media_type="multipart/form-data")]
+PreferHeader = Annotated[
+    list[str] | None,
+    Header(
+        description="`wait=N`: answer with the certificates if they are there within N seconds "
+        "(RFC 7240), else with 202 as usual."
+    ),
+]
+OnlyKnownFields = Depends(_check_form_fields)

@@ -1,0 +1,307 @@
+"""What the service refuses or fails at: one class per HTTP status and stable code.
+
+Every answer that is an error is an RFC 9457 document, `application/problem+json`. The docstring
+of a class is its default text. No text repeats what was sent: it can hold patient data.
+
+Problem
+├── 400 FormUnreadable
+├── 404 NotFound · CertificationUnknown · BatchUnknown · ModelNotFound
+├── 405 MethodNotAllowed
+├── 410 InputImageExpired
+├── 413 BodyTooLarge                            and ImageRefused, by the image's code
+├── 415 MediaTypeUnsupported                    and ImageRefused, by the image's code
+├── 422 RequestInvalid · FieldUnknown · FieldRepeated · ModelUnknown   and ImageRefused
+├── 500 InternalError
+└── 503 QueueUnavailable · NotReady
+"""
+
+import inspect
+import logging
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, cast
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from app.forms import RULES
+from app.schemas import FieldError, ProblemDocument
+from models.imaging import ImageError
+
+# unreachable, too slow, or it says no: out of memory, disk full, read-only
+QUEUE_AWAY = (RedisConnectionError, RedisTimeoutError, ResponseError)
+MEDIA_TYPE = "application/problem+json"
+_log = logging.getLogger("promptsmooth.app")
+
+
+class Problem(HTTPException):
+    """The request could not be answered."""
+
+    status: int
+    code: str
+    retry_after_s: int | None = None
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **members: Any,
+    ) -> None:
+        retry = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        text = " ".join((inspect.getdoc(type(self)) or "").split())
+        super().__init__(self.status, detail or text, {**retry, **(headers or {})})
+        self.members = members
+
+    def document(self, request_id: str) -> ProblemDocument:
+        """The RFC 9457 document of this problem, with its own members."""
+        return ProblemDocument(
+            type="about:blank",
+            title=HTTPStatus(self.status).phrase,
+            status=self.status,
+            code=self.code,
+            detail=self.detail,
+            request_id=request_id,
+            **self.members,
+        )
+
+
+class FormUnreadable(Problem):
+    """The body is no well-formed multipart form."""
+
+    status, code = 400, "form_unreadable"
+
+
+class NotFound(Problem):
+    """There is nothing at this address."""
+
+    status, code = 404, "not_found"
+
+
+class CertificationUnknown(Problem):
+    """There is no certification with this id; it never was, or its time to live has passed."""
+
+    status, code = 404, "certification_unknown"
+
+
+class BatchUnknown(Problem):
+    """There is no batch with this id; it never was, or its time to live has passed."""
+
+    status, code = 404, "batch_unknown"
+
+
+class ModelNotFound(Problem):
+    """There is no model with this id. GET /models lists those there are."""
+
+    status, code = 404, "model_not_found"
+
+
+class MethodNotAllowed(Problem):
+    """This address does not answer this method; the Allow header lists those it does."""
+
+    status, code = 405, "method_not_allowed"
+
+
+class InputImageExpired(Problem):
+    """The certified image is no longer stored; send the picture again to see it."""
+
+    status, code = 410, "input_image_expired"
+
+
+class BodyTooLarge(Problem):
+    """The request body is larger than this service accepts."""
+
+    status, code = 413, "body_too_large"
+
+
+class MediaTypeUnsupported(Problem):
+    """Expected a body of type multipart/form-data with its boundary."""
+
+    status, code = 415, "media_type_unsupported"
+
+
+class RequestInvalid(Problem):
+    """A field is missing or outside its range; `errors` says which and what is expected."""
+
+    status, code = 422, "request_invalid"
+
+
+class FieldUnknown(Problem):
+    """The form has a field that this service does not know; nothing was queued."""
+
+    status, code = 422, "field_unknown"
+
+
+class FieldRepeated(Problem):
+    """The form has a field twice that is taken once; nothing was queued."""
+
+    status, code = 422, "field_repeated"
+
+
+class ModelUnknown(Problem):
+    """There is no model with this id; `known` lists those there are."""
+
+    status, code = 422, "model_unknown"
+
+
+class ImageRefused(Problem):
+    """An image cannot be used."""
+
+    status, code = 422, "image_invalid"
+
+    def __init__(self, error: ImageError, *, index: int, count: int) -> None:
+        self.code = error.code
+        self.status = image_status(error.code)
+        place = "" if count == 1 else f"Image {index + 1} of {count}: "
+        super().__init__(f"{place}{error}", image_index=index)
+
+
+class InternalError(Problem):
+    """Something went wrong inside the service; quote the request_id to its operator."""
+
+    status, code = 500, "internal_error"
+
+
+class QueueUnavailable(Problem):
+    """The queue cannot be reached or takes nothing at the moment; try again shortly."""
+
+    status, code, retry_after_s = 503, "queue_unavailable", 2
+
+
+class NotReady(Problem):
+    """Something that certifying needs is missing; `missing` names it."""
+
+    status, code, retry_after_s = 503, "not_ready", 5
+
+
+_IMAGE_STATUS = {
+    "image_too_large": 413,
+    "image_format_unsupported": 415,
+    "pixels_unsupported": 415,
+    "transfer_syntax_unsupported": 415,
+}
+_BY_STATUS: dict[int, type[Problem]] = {
+    400: FormUnreadable,
+    404: NotFound,
+    405: MethodNotAllowed,
+    413: BodyTooLarge,
+}
+
+
+def image_status(code: str) -> int:
+    """The HTTP status of an image's code."""
+    return _IMAGE_STATUS.get(code, 422)
+
+
+def invalid(field: str, expected: str) -> RequestInvalid:
+    """The problem of one field; `expected` is a noun phrase."""
+    return RequestInvalid(
+        f"{field}: expected {expected}.",
+        errors=(FieldError(field=field, detail=f"Expected {expected}."),),
+    )
+
+
+def list_codes() -> Iterator[tuple[str, int]]:
+    """Every code an answer can have, with its status."""
+    for problem in Problem.__subclasses__():
+        if problem is not ImageRefused:
+            yield problem.code, problem.status
+    yield from ((error.code, image_status(error.code)) for error in _image_errors())
+
+
+def _image_errors(cls: type[ImageError] = ImageError) -> Iterator[type[ImageError]]:
+    yield cls
+    for child in cls.__subclasses__():
+        yield from _image_errors(child)
+
+
+def describe(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's `responses` of an endpoint that can answer with these problems."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for problem in (*problems, InternalError):
+        for status in _statuses(problem):
+            entry = responses.setdefault(status, _described(status))
+            entry["content"][MEDIA_TYPE]["examples"].update(_examples(problem, status))
+    return responses
+
+
+def _statuses(problem: type[Problem]) -> tuple[int, ...]:
+    return (413, 415, 422) if problem is ImageRefused else (problem.status,)
+
+
+def _described(status: int) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/ProblemDocument"}
+    content: dict[str, Any] = {MEDIA_TYPE: {"schema": schema, "examples": {}}}
+    return {"description": HTTPStatus(status).phrase, "content": content}
+
+
+def _examples(problem: type[Problem], status: int) -> dict[str, Any]:
+    if problem is not ImageRefused:
+        return {
+            problem.code: {
+                "value": problem().document("0" * 32).model_dump(mode="json", exclude_unset=True)
+            }
+        }
+    found = [e for e in _image_errors() if image_status(e.code) == status]
+    return {error.code: {"summary": inspect.getdoc(error)} for error in found}
+
+
+def create_response(request: Request, problem: Problem) -> Response:
+    """The answer that a problem is."""
+    document = problem.document(request.scope["state"]["request_id"])
+    return JSONResponse(
+        document.model_dump(mode="json", exclude_unset=True),
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    """Ours, and those of the framework: unknown path, wrong method, malformed multipart."""
+    if isinstance(error, Problem):
+        return create_response(request, error)
+    http_error = cast(HTTPException, error)
+    problem = _BY_STATUS.get(http_error.status_code, InternalError)
+    detail = http_error.detail if problem is FormUnreadable else None  # fixed texts, no echo
+    return create_response(request, problem(detail, headers=http_error.headers))
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    """What came is left out; only the field's name and its rule are said."""
+    found = {e.field: e for e in map(_field_error, cast(RequestValidationError, error).errors())}
+    detail = " ".join(f"{e.field}: {e.detail}" for e in found.values())
+    return create_response(request, RequestInvalid(detail, errors=tuple(found.values())))
+
+
+def _field_error(error: Mapping[str, Any]) -> FieldError:
+    name = str(error["loc"][1]) if len(error["loc"]) > 1 else str(error["loc"][0])
+    if error["type"] == "missing":
+        return FieldError(field=name, detail=f"Missing. Expected: {RULES.get(name, 'a value')}.")
+    return FieldError(field=name, detail=f"Expected: {RULES.get(name, 'another value')}.")
+
+
+async def _on_redis(request: Request, error: Exception) -> Response:
+    _log.warning("queue_unavailable error=%s", type(error).__name__)
+    return create_response(request, QueueUnavailable())
+
+
+async def _on_anything(request: Request, error: Exception) -> Response:
+    """The stack is the log's, which the server that runs the app writes; none of it leaves."""
+    _log.error("internal_error error=%s", type(error).__name__)
+    return create_response(request, InternalError())
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Every error of the app becomes a problem document."""
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    for redis_error in QUEUE_AWAY:
+        app.add_exception_handler(redis_error, _on_redis)
+    app.add_exception_handler(Exception, _on_anything)

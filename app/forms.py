@@ -1,0 +1,136 @@
+"""The multipart form of POST /certify. A field's description begins with its rule."""
+
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from fastapi import UploadFile
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from models.cards import ClassNames, Template
+from models.imaging import RequestedWindow
+from worker.contract import MAX_CLASS_NAMES, Alpha, Sigma
+
+_DECIMAL = re.compile(r"\d{0,12}\.?\d{1,16}([eE][+-]?\d{1,2})?", re.ASCII)
+_NUMBER = r"-?\d{1,9}(\.\d{1,9})?"
+_WINDOW = rf"^(auto|{_NUMBER},{_NUMBER})$"
+
+
+def _check_plain(value: object) -> object:
+    """A decimal as people write it: Python would also read 1_0, ٣ and Infinity."""
+    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
+        raise ValueError("not a plain decimal")
+    return value
+
+
+def _check_different(values: list[Decimal]) -> list[Decimal]:
+    if len(set(values)) != len(values):
+        raise ValueError("a value is named twice")
+    return values
+
+
+_PlainDecimal = BeforeValidator(_check_plain)
+_Sigmas = Annotated[
+    list[Annotated[Sigma, _PlainDecimal]], Field(min_length=1), AfterValidator(_check_different)
+]
+_ClassNames = Annotated[
+    ClassNames, Field(max_length=MAX_CLASS_NAMES), BeforeValidator(lambda names: tuple(names))
+]
+
+
+class CertifyForm(BaseModel):
+    """What is asked of a certification. Fields that are not listed here are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: list[UploadFile] = Field(
+        min_length=1,
+        description="one or more image files: PNG, JPEG, TIFF or DICOM. The content decides, not "
+        "the name. Several images become a batch; all are accepted or none.",
+    )
+    sigma: _Sigmas = Field(
+        description="one or more decimal numbers from 0.001 to 10, each named once. Standard "
+        "deviation of the noise on pixels in [0, 1]; one certificate each.",
+        examples=[["0.25", "0.5"]],
+    )
+    model: str | None = Field(
+        default=None,
+        max_length=64,
+        description="the id of a model, at most 64 characters. Default: the service's default "
+        "model; GET /models lists all.",
+    )
+    class_name: _ClassNames | None = Field(
+        default=None,
+        description=f"2 to {MAX_CLASS_NAMES} class names, all different, none blank. Default: "
+        "the model card's.",
+    )
+    template: Template | None = Field(
+        default=None,
+        max_length=1000,
+        description="a sentence with {} exactly once, at most 1000 characters. {} is the place "
+        "of the class name. Default: the model card's.",
+    )
+    procedure: Literal["cohen"] = Field(
+        default="cohen",
+        description='"cohen". n0 samples choose the class, n fresh ones bound its probability.',
+    )
+    n: int = Field(
+        default=10_000,
+        ge=1,
+        description="an integer from 1 to the service's limit (100000 unless its operator set "
+        "another). Samples that bound the probability.",
+    )
+    n0: int = Field(
+        default=100,
+        ge=1,
+        description="an integer from 1 to the service's limit (10000 unless its operator set "
+        "another). Samples that choose the class.",
+    )
+    alpha: Annotated[Alpha, _PlainDecimal] = Field(
+        default=Decimal("0.001"),
+        description="a decimal number of at least 1e-12 and less than 0.5. Probability, per "
+        "certificate asked for, that its claim is false.",
+    )
+    attempt: int = Field(
+        default=0,
+        ge=0,
+        le=10_000,
+        description="an integer from 0 to 10000. Another number asks for other noise; how often "
+        "an image was tried is said in its certificates.",
+    )
+    frame: int | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="an integer from 0 to the file's last frame. Needed where there are several; "
+        "ignored where there is one.",
+    )
+    window: str | None = Field(
+        default=None,
+        pattern=_WINDOW,
+        description='"auto", or centre and width separated by a comma, like 40,400. Default: '
+        "what the file says, else chosen from its grey values; the result tells.",
+    )
+
+    @property
+    def requested_window(self) -> RequestedWindow:
+        """The window as imaging takes it."""
+        if self.window is None:
+            return None
+        if self.window == "auto":
+            return "auto"
+        centre, width = map(float, self.window.split(","))
+        return centre, width
+
+
+RULES = {
+    name: (field.description or "").split(". ")[0].removesuffix(".")
+    for name, field in CertifyForm.model_fields.items()
+}
+REPEATABLE = frozenset({"image", "sigma", "class_name"})
+
+
+def find_unknown(names: Iterable[str]) -> tuple[str, ...]:
+    """The names that are no field of the form."""
+    return tuple(name for name in names if name not in RULES)

@@ -1,0 +1,80 @@
+"""POST /certify."""
+
+from functools import partial
+
+from fastapi import APIRouter, Response
+from starlette.responses import JSONResponse
+
+from app import errors
+from app.deps import (
+    CertifyFormDep,
+    OnlyKnownFields,
+    PreferHeader,
+    Services,
+    ServicesDep,
+)
+from app.lookup import create_batch, find_batch, find_certification, is_done, queued
+from app.schemas import Batch, Certification
+from app.submission import submit
+from app.waiting import parse_wait, wait_until
+from worker.contract import CertificationJob
+
+router = APIRouter(tags=["certify"])
+
+_POLL_AFTER_S = 1
+_PROBLEMS = errors.describe(
+    errors.FormUnreadable,
+    errors.BodyTooLarge,
+    errors.MediaTypeUnsupported,
+    errors.RequestInvalid,
+    errors.FieldUnknown,
+    errors.FieldRepeated,
+    errors.ModelUnknown,
+    errors.ImageRefused,
+    errors.QueueUnavailable,
+)
+
+
+@router.post(
+    "/certify",
+    status_code=202,
+    response_model=Certification | Batch,
+    dependencies=[OnlyKnownFields],
+    responses={
+        **_PROBLEMS,
+        200: {"model": Certification | Batch, "description": "Done within the preferred wait"},
+        202: {"description": "Accepted; Location says where the certificates will be"},
+    },
+)
+async def certify(
+    form: CertifyFormDep, services: ServicesDep, prefer: PreferHeader = None
+) -> Response:
+    """Certifies the prediction for one or more images at one or more noise levels."""
+    jobs = await submit(services, form)
+    wait_s = parse_wait(prefer or [], cap_s=services.settings.wait_cap_s)
+    done = None if wait_s is None else await _wait(services, jobs, wait_s)
+    shown = done or _accepted(jobs)
+    headers = {"Location": shown.links.self}
+    if wait_s is not None:
+        headers["Preference-Applied"] = f"wait={wait_s}"
+    if done is None:
+        headers["Retry-After"] = str(_POLL_AFTER_S)
+    return JSONResponse(
+        shown.model_dump(mode="json"), status_code=202 if done is None else 200, headers=headers
+    )
+
+
+def _accepted(jobs: list[CertificationJob]) -> Certification | Batch:
+    shown = tuple(map(queued, jobs))
+    batch_id = jobs[0].batch_id
+    return shown[0] if batch_id is None else create_batch(batch_id, shown)
+
+
+async def _wait(
+    services: Services, jobs: list[CertificationJob], wait_s: int
+) -> Certification | Batch | None:
+    if (batch_id := jobs[0].batch_id) is not None:
+        look_at_batch = partial(find_batch, services.redis, batch_id)
+        return await wait_until(look_at_batch, lambda batch: batch.done == batch.total, wait_s)
+    look = partial(find_certification, services.redis, jobs[0].id)
+    return await wait_until(look, is_done, wait_s)

@@ -1,0 +1,54 @@
+"""Whether the process lives, and whether a request would be certified now."""
+
+from importlib.metadata import version
+
+from fastapi import APIRouter
+
+from app import errors
+from app.deps import Services, ServicesDep
+from app.schemas import Alive, Ready, Version
+from models.catalogue import UnknownModel
+from worker import fleet
+from worker.contract import SCHEMA_VERSION, WorkerReport
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", responses=errors.describe())
+async def get_health() -> Alive:
+    """The process answers. Touches nothing, so that a slow queue never restarts the app."""
+    return Alive()
+
+
+@router.get("/readyz", responses=errors.describe(errors.NotReady))
+def get_readiness(services: ServicesDep) -> Ready:
+    """A request to the default model would be certified now; 503 names what is missing."""
+    try:
+        reports = fleet.list_workers(services.redis)
+    except errors.QUEUE_AWAY:
+        raise _not_ready("the queue: Redis does not answer") from None
+    if not reports:
+        raise _not_ready("a worker: no worker host has announced itself")
+    ready = tuple(report.name for report in reports if _serves_default(services, report))
+    if not ready:
+        default = services.settings.default_model
+        raise _not_ready(f"the model {default}: no worker host is ready with it")
+    return Ready(default_model=services.settings.default_model, workers=ready)
+
+
+@router.get("/version", responses=errors.describe())
+async def get_version() -> Version:
+    """Which release answers."""
+    return Version(version=version("promptsmooth-service"), schema_version=SCHEMA_VERSION)
+
+
+def _not_ready(missing: str) -> errors.NotReady:
+    return errors.NotReady(f"Missing: {missing}.", missing=(missing,))
+
+
+def _serves_default(services: Services, report: WorkerReport) -> bool:
+    try:
+        digest = services.catalogue.get(services.settings.default_model).sha256
+    except UnknownModel:
+        return False
+    return report.ready and any(held.model.sha256 == digest for held in report.models)

@@ -1,0 +1,185 @@
+"""What HTTP shows. Every value is frozen; certificates are shown as they were stored."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.cards import Evaluation, ModelCard, Preprocessing, TrainingSet
+from worker.contract import CertificationJob, Failure, InputImage, ModelRef
+from worker.document import CertificateDocument, Provenance
+
+
+class Schema(BaseModel):
+    """Base of everything that HTTP shows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FieldError(Schema):
+    """One field of a request and what is expected of it; never what came."""
+
+    field: str
+    detail: str
+
+
+class ProblemDocument(Schema):
+    """An RFC 9457 problem. `code` is stable: programs branch on it, people read `detail`."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str
+    errors: tuple[FieldError, ...] = ()
+    known: tuple[str, ...] = Field(default=(), description="Ids that there are.")
+    missing: tuple[str, ...] = Field(default=(), description="What certifying lacks.")
+    image_index: int | None = Field(default=None, description="Which image, from 0.")
+
+
+class CertificationLinks(Schema):
+    """Where the rest is."""
+
+    self: str
+    input_image: str = Field(description="The certified 8-bit image as PNG, while it is stored.")
+
+
+class SampleProgress(Schema):
+    """Noisy copies classified so far, over all noise levels."""
+
+    samples_done: int
+    samples_total: int
+
+
+class _Certification(Schema):
+    id: str
+    status: Literal["queued", "running", "finished", "failed"]
+    batch_id: str | None
+    submitted_at: datetime
+    model: ModelRef
+    input: InputImage
+    links: CertificationLinks
+
+
+class QueuedCertification(_Certification):
+    """Accepted; a worker will take it."""
+
+    status: Literal["queued"] = "queued"
+
+
+class RunningCertification(_Certification):
+    """A worker is at it."""
+
+    status: Literal["running"] = "running"
+    progress: SampleProgress
+
+
+class FinishedCertification(_Certification):
+    """Done: per noise level a certificate or an abstention, in the order they were asked for."""
+
+    status: Literal["finished"] = "finished"
+    certificates: tuple[CertificateDocument, ...]
+    provenance: Provenance
+    research_use_only: Literal[True] = True
+
+
+class FailedCertification(_Certification):
+    """Ended without certificates. That says nothing about the image's class."""
+
+    status: Literal["failed"] = "failed"
+    failure: Failure
+
+
+Certification = Annotated[
+    QueuedCertification | RunningCertification | FinishedCertification | FailedCertification,
+    Field(discriminator="status"),
+]
+
+
+class BatchLinks(Schema):
+    """Where the batch is."""
+
+    self: str
+
+
+class Batch(Schema):
+    """Several images sent together, in the order they were sent."""
+
+    id: str
+    done: int = Field(description="Certifications that are finished or failed.")
+    total: int
+    certifications: tuple[Certification, ...]
+    links: BatchLinks
+
+
+class ModelView(Schema):
+    """A model as its card describes it, and the worker hosts that are ready with it now."""
+
+    id: str
+    name: str
+    description: str
+    intended_use: str
+    licence: str
+    source: str
+    citations: tuple[str, ...]
+    training_data: tuple[TrainingSet, ...]
+    architecture: str
+    sha256: str
+    class_names: tuple[str, ...]
+    template: str
+    preprocessing: Preprocessing
+    evaluation: tuple[Evaluation, ...]
+    default: bool
+    ready_on: tuple[str, ...]
+
+
+class ModelList(Schema):
+    """The models of this installation, by id."""
+
+    models: tuple[ModelView, ...]
+
+
+class Alive(Schema):
+    """The process answers; nothing else is said."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(Schema):
+    """A request to the default model would be certified now."""
+
+    status: Literal["ready"] = "ready"
+    default_model: str
+    workers: tuple[str, ...]
+
+
+class Version(Schema):
+    """Which release answers."""
+
+    service: Literal["promptsmooth-service"] = "promptsmooth-service"
+    version: str
+    schema_version: int
+
+
+def certification_path(certification_id: str) -> str:
+    """Where a certification is."""
+    return f"/certifications/{certification_id}"
+
+
+def batch_path(batch_id: str) -> str:
+    """Where a batch is."""
+    return f"/batches/{batch_id}"
+
+
+def certification_links(job: CertificationJob) -> CertificationLinks:
+    """The links of a certification."""
+    path = certification_path(job.id)
+    return CertificationLinks(self=path, input_image=f"{path}/input.png")
+
+
+def model_view(card: ModelCard, *, default: bool, ready_on: tuple[str, ...]) -> ModelView:
+    """What a card says to the outside: all but its files and shapes."""
+    shown = ModelView.model_fields.keys() & ModelCard.model_fields.keys()
+    facts = {name: getattr(card, name) for name in shown}
+    return ModelView(**facts, sha256=card.sha256, default=default, ready_on=ready_on)

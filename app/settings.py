@@ -1,0 +1,37 @@
+"""Settings of the HTTP side, read from the environment once and then frozen."""
+
+from pydantic import Field
+
+from worker.contract import MAX_SAMPLES, MAX_SIGMAS
+from worker.settings import SharedSettings
+
+
+class AppSettings(SharedSettings):
+    """Settings of one app process. Names in the environment: PROMPTSMOOTH_<FIELD>."""
+
+    host: str = Field(
+        default="127.0.0.1", description="Address to listen on; the default is this machine only."
+    )
+    port: int = Field(default=8000, ge=1, le=65535, description="Port to listen on.")
+    default_model: str = Field(
+        default="bundled", description="Model of a request that names none; /readyz asks for it."
+    )
+    max_body_bytes: int = Field(
+        default=64 * 2**20, ge=1024, description="Largest request body, all images together."
+    )
+    max_images: int = Field(default=16, ge=1, le=256, description="Images of one request.")
+    max_sigmas: int = Field(
+        default=MAX_SIGMAS, ge=1, le=MAX_SIGMAS, description="Noise levels of one request."
+    )
+    max_n: int = Field(
+        default=100_000, ge=1, le=MAX_SAMPLES, description="Largest n of one request."
+    )
+    max_n0: int = Field(
+        default=10_000, ge=1, le=MAX_SAMPLES, description="Largest n0 of one request."
+    )
+    wait_cap_s: int = Field(
+        default=30, ge=0, le=300, description="Longest wait that `Prefer: wait=N` is granted."
+    )
+    decode_concurrency: int = Field(
+        default=2, ge=1, le=64, description="Images decoded and resized at a time."
+    )

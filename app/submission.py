@@ -1,0 +1,131 @@
+"""From a form to jobs: everything is checked before anything is queued."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from anyio import to_thread
+
+from app.deps import Services
+from app.errors import ImageRefused, ModelUnknown, invalid
+from app.forms import CertifyForm
+from app.settings import AppSettings
+from models.cards import ModelCard
+from models.catalogue import Catalogue, UnknownModel
+from models.imaging import ImageError, parse_image, preprocess
+from worker import queueing
+from worker.contract import (
+    CertificationJob,
+    CertifyRequest,
+    CohenParameters,
+    InputImage,
+    ModelRef,
+    Target,
+)
+from worker.images_store import Image, image_sha256
+
+Prepared = tuple[InputImage, Image]
+
+
+async def submit(services: Services, form: CertifyForm) -> list[CertificationJob]:
+    """Queues one job per image: all of them, or none.
+
+    Raises:
+        Problem: the form asks for something that this service does not do.
+        redis.exceptions.RedisError: the queue is away.
+    """
+    card = find_card(services.catalogue, form.model or services.settings.default_model)
+    check_limits(form, services.settings)
+    prepared = [await _prepare(services, form, card, index) for index in range(len(form.image))]
+    jobs = create_jobs(form, card, [image for image, _ in prepared])
+    pairs = [(job, pixels) for job, (_, pixels) in zip(jobs, prepared, strict=True)]
+    await to_thread.run_sync(_enqueue, services, pairs)
+    return jobs
+
+
+def find_card(catalogue: Catalogue, model_id: str) -> ModelCard:
+    """The card of a model, or the problem that there is none."""
+    try:
+        return catalogue.get(model_id)
+    except UnknownModel as unknown:
+        text = f"There is no such model; those known here: {', '.join(unknown.known) or 'none'}."
+        raise ModelUnknown(text, known=unknown.known) from None
+
+
+def check_limits(form: CertifyForm, settings: AppSettings) -> None:
+    """Refuses what is well formed but more than the operator allows."""
+    checks = (
+        ("image", len(form.image), settings.max_images, "at most {} images"),
+        ("sigma", len(form.sigma), settings.max_sigmas, "at most {} noise levels"),
+        ("n", form.n, settings.max_n, "an integer from 1 to {}"),
+        ("n0", form.n0, settings.max_n0, "an integer from 1 to {}"),
+    )
+    for field, value, limit, expected in checks:
+        if value > limit:
+            raise invalid(field, expected.format(limit))
+
+
+async def _prepare(services: Services, form: CertifyForm, card: ModelCard, index: int) -> Prepared:
+    data = await form.image[index].read()
+    try:
+        return await to_thread.run_sync(_decode, data, form, card, limiter=services.decoding)
+    except ImageError as error:
+        raise ImageRefused(error, index=index, count=len(form.image)) from None
+
+
+def _decode(data: bytes, form: CertifyForm, card: ModelCard) -> Prepared:
+    decoded = parse_image(data, frame=form.frame, window=form.requested_window)
+    pixels = preprocess(decoded.pixels, card.preprocessing)  # (3, size, size)
+    described = InputImage(
+        sha256=image_sha256(pixels),
+        height=pixels.shape[1],
+        width=pixels.shape[2],
+        source=decoded.source,
+        window=decoded.window,
+        window_origin=decoded.window_origin,
+        frame=decoded.frame,
+        frames=decoded.frames,
+        notes=decoded.notes,
+    )
+    return described, pixels
+
+
+def create_jobs(
+    form: CertifyForm, card: ModelCard, images: Sequence[InputImage]
+) -> list[CertificationJob]:
+    """One job per image; several share a batch."""
+    batch_id = uuid4().hex if len(images) > 1 else None
+    now = datetime.now(UTC)
+    return [
+        CertificationJob(
+            id=uuid4().hex,
+            batch_id=batch_id,
+            request=_create_request(form, card, image),
+            submitted_at=now,
+        )
+        for image in images
+    ]
+
+
+def _create_request(form: CertifyForm, card: ModelCard, image: InputImage) -> CertifyRequest:
+    target = Target(
+        template=form.template or card.template, class_names=form.class_name or card.class_names
+    )
+    return CertifyRequest(
+        input=image,
+        model=ModelRef(id=card.id, sha256=card.sha256),
+        targets=(target,),
+        sigmas=tuple(form.sigma),
+        procedure=CohenParameters(n0=form.n0, n=form.n),
+        alpha=form.alpha,
+        attempt=form.attempt,
+    )
+
+
+def _enqueue(services: Services, pairs: Sequence[tuple[CertificationJob, Image]]) -> None:
+    queueing.submit(
+        services.redis,
+        pairs,
+        image_ttl_s=services.settings.image_ttl_s,
+        job_ttl_s=services.settings.certificate_ttl_s,
+    )
