@@ -1,25 +1,26 @@
-"""Compressed DICOM frames for which a decoder is called directly, one file's worth of each.
+"""Compressed DICOM frames for which a decoder is called directly.
 
-pydicom's own plugins for JPEG 2000 and RLE need a further package, and none takes JPEG Extended
-with 12 bits, which GDCM decodes.
+pydicom's own plugins for JPEG 2000 and RLE need a further package; its GDCM plugin takes no JPEG
+Extended of 12 bits, and runs GDCM where a damaged stream would end the whole service.
 """
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
-import gdcm
 import numpy as np
 from numpy.typing import NDArray
 from openjpeg.utils import decode as decode_openjpeg
-from pydicom import uid
-from rle.rle import decode_frame as decode_rle_planes
+from rle.utils import decode_pixel_data as decode_rle_planes
 
 from models.imaging.codestream import StreamHeader
-from models.imaging.errors import ImageBroken, PixelsUnsupported
+from models.imaging.errors import ImageBroken
+
+GDCM_TIMEOUT_S = 60
 
 
-def decode_jpeg_2000(
-    stream: bytes, header: StreamHeader, *, signed: bool
-) -> NDArray[np.signedinteger[Any] | np.unsignedinteger[Any]]:
+def decode_jpeg_2000(stream: bytes, header: StreamHeader, *, signed: bool) -> NDArray[Any]:
     """Values of a JPEG 2000 or HTJ2K frame, (H, W) or (H, W, 3); RGB where the stream has MCT.
 
     `signed` decides how the stream's bits are read, whatever its own header says.
@@ -27,58 +28,75 @@ def decode_jpeg_2000(
     values = decode_openjpeg(stream)
     if header.signed == signed:
         return values
-    return extend_bits(values.view(f"{'iu'[not signed]}{values.itemsize}"), header.precision)
+    return extend_bits(values.view(_type(values.itemsize, signed=signed)), header.precision)
 
 
 def decode_rle(
     stream: bytes, *, rows: int, columns: int, samples: int, bits_allocated: int, signed: bool
-) -> NDArray[np.signedinteger[Any] | np.unsignedinteger[Any]]:
+) -> NDArray[Any]:
     """Values of an RLE frame (PS3.5 annex G), (H, W) or (H, W, 3)."""
-    planes = decode_rle_planes(stream, rows * columns, bits_allocated, "<")
-    values = np.frombuffer(planes, f"<{'ui'[signed]}{bits_allocated // 8}")
+    try:
+        planes = decode_rle_planes(
+            stream, version=2, rows=rows, columns=columns, bits_allocated=bits_allocated
+        )
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # a Rust panic is no Exception
+            raise _broken("RLE") from None
+        raise
+    values = np.frombuffer(planes, _type(bits_allocated // 8, signed=signed))
     if samples == 1:
         return values.reshape(rows, columns)
     return values.reshape(samples, rows, columns).transpose(1, 2, 0)  # (H, W, 3)
+
+
+def decode_with_gdcm(
+    stream: bytes,
+    header: StreamHeader,
+    *,
+    syntax: str,
+    photometric: str,
+    bits_allocated: int,
+    bits_stored: int,
+    signed: bool,
+) -> NDArray[Any]:
+    """Values of a JPEG frame, (H, W) or (H, W, 3), decoded in a process of its own.
+
+    Raises:
+        ImageBroken: GDCM gave up, took longer than a minute, or gave another number of bytes.
+    """
+    shape: tuple[int, ...] = (header.height, header.width)
+    if header.components > 1:
+        shape += (header.components,)
+    numbers = (header.width, header.height, header.components, bits_allocated, bits_stored)
+    child = Path(__file__).with_name("_gdcm_child.py")
+    command = [sys.executable, "-I", str(child), syntax, photometric]
+    try:
+        finished = subprocess.run(  # noqa: S603 (our own program; a UID, a keyword and numbers)
+            [*command, *map(str, numbers), str(int(signed))],
+            input=stream,
+            capture_output=True,
+            timeout=GDCM_TIMEOUT_S,
+            check=True,
+        )
+    except subprocess.SubprocessError:
+        raise _broken("JPEG") from None
+    values = np.frombuffer(finished.stdout, _type(bits_allocated // 8, signed=signed))
+    if values.size != np.prod(shape):
+        raise _broken("JPEG")
+    return values.reshape(shape)
+
+
+def _type(size_bytes: int, *, signed: bool) -> np.dtype[Any]:
+    return np.dtype(f"<{'ui'[signed]}{size_bytes}")
+
+
+def _broken(kind: str) -> ImageBroken:
+    return ImageBroken(
+        f"Expected a sound {kind} frame, got one that cannot be decoded. Export the image again."
+    )
 
 
 def extend_bits(values: NDArray[Any], bits: int) -> NDArray[Any]:
     """The low `bits` of each value, its sign extended where the type is signed (PS3.5 8.1.1)."""
     shift = 8 * values.itemsize - bits
     return values if shift == 0 else (values << shift) >> shift
-
-
-def decode_jpeg_12_bit(stream: bytes, header: StreamHeader, *, signed: bool) -> NDArray[np.uint16]:
-    """Values 0–4095 of one grey JPEG Extended frame; uint16, (H, W).
-
-    Raises:
-        PixelsUnsupported: the samples are signed or in colour.
-        ImageBroken: the decoder gave another size than the header's.
-    """
-    if signed or header.components != 1:
-        raise PixelsUnsupported(
-            "Expected unsigned grey samples in a JPEG of 12 bits, got others. Convert the image."
-        )
-    text = _gdcm_image(stream, header).GetBuffer()
-    values = np.frombuffer(text.encode("utf-8", "surrogateescape"), "<u2")  # a char* came as text
-    if values.size != header.width * header.height or values.max() > 4095:
-        raise ImageBroken("Expected a JPEG of 12 bits, got a damaged one. Export the image again.")
-    return values.reshape(header.height, header.width)
-
-
-def _gdcm_image(stream: bytes, header: StreamHeader) -> Any:
-    fragment = gdcm.Fragment()
-    fragment.SetByteStringValue(stream)
-    fragments = gdcm.SequenceOfFragments.New()
-    fragments.AddFragment(fragment)
-    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    element.SetValue(fragments.__ref__())
-    image = gdcm.Image()
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((header.width, header.height, 1))
-    image.SetDataElement(element)
-    photometric = gdcm.PhotometricInterpretation.GetPIType("MONOCHROME2")
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(photometric))
-    syntax = gdcm.TransferSyntax.GetTSType(str(uid.JPEGExtended12Bit))
-    image.SetTransferSyntax(gdcm.TransferSyntax(syntax))
-    image.SetPixelFormat(gdcm.PixelFormat(1, 16, 12, 11, 0))
-    return image

@@ -17,16 +17,20 @@ NATIVE_SYNTAXES = {
     uid.DeflatedExplicitVRLittleEndian,
     uid.ExplicitVRBigEndian,
 }
-# One decoder for each syntax: two decoders may differ in a pixel, and a certificate names pixels.
+# pydicom's plugin, one for each syntax: two may differ in a pixel, and a certificate names pixels.
 PLUGINS = {
     uid.JPEGBaseline8Bit: "pillow",
-    uid.JPEGExtended12Bit: "pillow",  # with 8 bits
-    uid.JPEGLossless: "gdcm",
-    uid.JPEGLosslessSV1: "gdcm",
+    uid.JPEGExtended12Bit: "pillow",  # with 8 bits; with 12, GDCM
     uid.JPEGLSLossless: "pyjpegls",
     uid.JPEGLSNearLossless: "pyjpegls",
 }
-_SYNTAXES = {*NATIVE_SYNTAXES, *PLUGINS, *uid.JPEG2000TransferSyntaxes, uid.RLELossless}
+_DIRECT = {  # decoded in `dicom_codecs`
+    uid.JPEGLossless,
+    uid.JPEGLosslessSV1,
+    *uid.JPEG2000TransferSyntaxes,
+    uid.RLELossless,
+}
+_SYNTAXES = {*NATIVE_SYNTAXES, *PLUGINS, *_DIRECT}
 _KEPT = [
     "Modality",
     "SamplesPerPixel",

@@ -13,9 +13,9 @@ from pydicom.pixels.processing import convert_color_space
 
 from models.imaging.codestream import StreamHeader, read_header
 from models.imaging.dicom_codecs import (
-    decode_jpeg_12_bit,
     decode_jpeg_2000,
     decode_rle,
+    decode_with_gdcm,
     extend_bits,
 )
 from models.imaging.dicom_file import NATIVE_SYNTAXES, PLUGINS
@@ -25,6 +25,7 @@ from models.imaging.limits import ImageLimits
 _GREY = {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"}
 _YBR = {"YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_LOSSLESS_JPEG = {uid.JPEGLossless, uid.JPEGLosslessSV1}
 _JPEG_2000 = set(uid.JPEG2000TransferSyntaxes)
 
 
@@ -149,8 +150,8 @@ def decode_frame(
     if syntax in _JPEG_2000:
         values = decode_jpeg_2000(stream, header, signed=module.signed)
         return _to_rgb(values, module), notes
-    if syntax == uid.JPEGExtended12Bit and header.precision == 12:
-        return decode_jpeg_12_bit(stream, header, signed=module.signed), notes
+    if syntax in _LOSSLESS_JPEG or (syntax == uid.JPEGExtended12Bit and header.precision > 8):
+        return _decode_with_gdcm(stream, header, syntax, module), notes
     return _decode_with_pydicom(dataset, index, PLUGINS[syntax]), notes
 
 
@@ -174,6 +175,21 @@ def _decode_rle(stream: bytes, module: PixelModule) -> NDArray[Any]:
         columns=module.columns,
         samples=module.samples,
         bits_allocated=module.bits_allocated,
+        signed=module.signed,
+    )
+    return _to_rgb(extend_bits(values, module.bits_stored), module)
+
+
+def _decode_with_gdcm(
+    stream: bytes, header: StreamHeader, syntax: str, module: PixelModule
+) -> NDArray[Any]:
+    values = decode_with_gdcm(
+        stream,
+        header,
+        syntax=syntax,
+        photometric=module.photometric,
+        bits_allocated=module.bits_allocated,
+        bits_stored=module.bits_stored,
         signed=module.signed,
     )
     return _to_rgb(extend_bits(values, module.bits_stored), module)
@@ -224,6 +240,6 @@ def _stream_notes(header: StreamHeader, module: PixelModule) -> tuple[str, ...]:
     if header.precision != module.bits_stored:
         notes.append(
             f"The compressed stream has {header.precision} bits per sample, BitsStored says "
-            f"{module.bits_stored}; the values are the stream's."
+            f"{module.bits_stored}."
         )
     return tuple(notes)

@@ -95,7 +95,8 @@ def percentile_scale(greys: Greys, percentiles: Sequence[float]) -> GreyScale:
     # C.11.2.1.2.1 solved for c and w: black ends at c − 0.5 − (w−1)/2, white begins at
     # c − 0.5 + (w−1)/2.
     centre, width = (low + high) / 2 + 0.5, high - low + 1
-    notes = [f"No window was given: percentile window {percentiles[0]:g}..{percentiles[1]:g}."]
+    full = " (their full range)" if tuple(percentiles) == (0, 100) else ""
+    notes = [f"Percentile window {percentiles[0]:g}..{percentiles[1]:g} of the values{full}."]
     if width == 1:
         notes.append("All values between these percentiles are equal.")
     to_unit = partial(linear, centre=centre, width=width)
