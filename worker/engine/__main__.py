@@ -1,17 +1,16 @@
 """The engine process: python -m worker.engine. The only process of a worker host with torch."""
 
 import logging
-import os
 import signal
 import sys
-
-import torch
 
 from models.cards import InvalidCard
 from models.catalogue import UnknownModel, load_catalogue
 from models.loading import load_vlm
 from models.weights import WeightsError
+from worker.child import CANNOT_START
 from worker.engine.engine import Engine
+from worker.engine.machine import choose_device, set_threads
 from worker.engine.selftest import NoiseMismatch, check_noise
 from worker.engine.server import EngineServer
 from worker.logs import configure_logging
@@ -19,15 +18,6 @@ from worker.process import die_with_parent
 from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker.engine")
-
-CANNOT_START = 3  # starting again will not help before somebody mends something
-
-
-def choose_device(name: str) -> torch.device:
-    """The device a setting names; `auto` is CUDA where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 def create_engine(settings: WorkerSettings) -> Engine:
@@ -37,7 +27,7 @@ def create_engine(settings: WorkerSettings) -> Engine:
         NoiseMismatch: the noise here is not the noise that certificates are about.
         UnknownModel, InvalidCard, WeightsError: a model cannot be served.
     """
-    torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+    set_threads(settings.threads)
     check_noise()
     catalogue = load_catalogue(settings.models)
     device = choose_device(settings.device)

@@ -1,0 +1,195 @@
+"""The command line: promptsmooth up | certify. Heavy imports stand inside the commands."""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from worker.document import FinishedResult
+
+cli = typer.Typer(
+    name="promptsmooth",
+    help="Certified robustness of medical vision-language models. Research use only.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _fail(sentence: str) -> typer.Exit:
+    typer.secho(f"promptsmooth: {sentence}", err=True, fg=typer.colors.RED)
+    return typer.Exit(2)
+
+
+@cli.callback()
+def _root() -> None:
+    """Certified robustness of medical vision-language models. Research use only."""
+
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for Redis, key secret and attempts.  [default: ~/.local/share/promptsmooth]"
+    ),
+]
+
+
+def _data_dir(given: Path | None) -> Path:
+    from worker.settings import WorkerSettings
+
+    folder = (given or WorkerSettings().data_dir).expanduser().resolve()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+@cli.command()
+def up(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    data_dir: DataDir = None,
+) -> None:
+    """Run the whole service on this machine until ctrl-C.
+
+    Redis is the one REDIS_URL names, else a redis-server or valkey-server of the PATH, else the
+    embedded Valkey. Accepted jobs survive a restart: they lie in the data folder.
+    """
+    from app.local_stack import CannotStart, LocalStack
+    from worker.child import GivenUp
+    from worker.logs import configure_logging
+
+    configure_logging(logging.WARNING)
+    stack = LocalStack(host=host, port=port, data_dir=_data_dir(data_dir))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stack.stop())
+
+    def on_ready() -> None:
+        typer.echo(f"ready: {stack.url}  documentation: {stack.url}/docs  (ctrl-C ends it)")
+
+    typer.echo("starting Redis, worker and app ...")
+    try:
+        stack.run(on_ready)
+    except (CannotStart, GivenUp) as error:
+        raise _fail(str(error)) from error
+    typer.echo("stopped")
+
+
+@cli.command()
+def certify(
+    image: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="PNG, JPEG, TIFF or DICOM.")
+    ],
+    sigma: Annotated[
+        list[str] | None, typer.Option(help="Noise level, pixels in [0, 1]; repeatable.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Model id.")] = "bundled",
+    class_name: Annotated[
+        list[str] | None, typer.Option(help="Class; repeatable.  [default: the model card's]")
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Text with {} for the class.  [default: the model card's]")
+    ] = None,
+    n: Annotated[int, typer.Option(min=1, max=1_000_000, help="Estimation samples.")] = 10_000,
+    n0: Annotated[int, typer.Option(min=1, max=100_000, help="Selection samples.")] = 100,
+    alpha: Annotated[str, typer.Option(help="Error probability of a certificate.")] = "0.001",
+    attempt: Annotated[int, typer.Option(min=0, help="Number of a deliberate new roll.")] = 0,
+    frame: Annotated[int | None, typer.Option(min=0, help="Frame of a multi-frame file.")] = None,
+    window: Annotated[str | None, typer.Option(help="Grey window: centre,width or auto.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Certify one image in this process, without a server.
+
+    Exit status 0 when there are certificates, abstentions included; 2 when there is none.
+    """
+    from app.in_process import certify_in_process, create_request, find_model
+
+    with _sentences():
+        card, folder = find_model(model)
+        request, prepared = create_request(
+            image.read_bytes(),
+            card,
+            frame=frame,
+            window=window,
+            sigmas=sigma or ["0.25"],
+            class_names=class_name,
+            template=template,
+            n=n,
+            n0=n0,
+            alpha=alpha,
+            attempt=attempt,
+        )
+        with _progress(request.samples_total, quiet=as_json) as show:
+            result = certify_in_process(
+                request, prepared, card, folder, data_dir=_data_dir(data_dir), on_samples=show
+            )
+    if as_json:
+        typer.echo(result.model_dump_json(indent=2))
+    else:
+        _print_table(result)
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Expected errors end in one sentence and exit status 2."""
+    from pydantic import ValidationError
+
+    from models.catalogue import UnknownModel
+    from models.weights import WeightsError
+    from worker.sampling.keys import SecretUnusable
+
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise _fail(f"{field}: {first['msg'].removeprefix('Value error, ')}") from error
+    except (ValueError, UnknownModel, WeightsError, SecretUnusable) as error:
+        raise _fail(str(error)) from error
+    except OSError as error:
+        raise _fail(f"{error.filename}: {error.strerror}") from error
+
+
+@contextmanager
+def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), disable=quiet) as progress:
+        task = progress.add_task("certifying", total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
+def _print_table(result: "FinishedResult") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"model {result.model.id}, image {result.input.sha256[:12]}")
+    for column in ("sigma", "outcome", "class", "l2 radius", "p_A at least", "samples"):
+        table.add_column(column)
+    for entry in result.certificates:
+        claim = (entry.prediction, str(entry.radius)) if entry.outcome == "certified" else ("", "")
+        bound, samples = str(entry.p_a_lower), str(entry.n_used)
+        table.add_row(f"{entry.sigma:f}", entry.outcome, *claim, bound, samples)
+    console = Console()
+    console.print(table)
+    for note in result.input.notes:
+        console.print(f"note: {note}")
+    console.print("Radii are l2, in pixels scaled to [0, 1]. Research use only.")
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        cli()
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

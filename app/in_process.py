@@ -1,0 +1,117 @@
+"""One image certified in this process: what the command line does without a server."""
+
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from models.cards import ModelCard
+from models.catalogue import load_catalogue
+from models.loading import load_vlm
+from worker.certifying import certify
+from worker.contract import CertifyRequest, CohenParameters, ModelRef, Target
+from worker.document import FinishedResult
+from worker.engine.engine import Engine
+from worker.engine.local import LocalCounter
+from worker.engine.machine import choose_device, set_threads
+from worker.engine.selftest import check_noise
+from worker.images_store import Image
+from worker.intake import Window, prepare_image
+from worker.ledger import count_attempt
+from worker.results import request_sha256
+from worker.sampling.keys import commitment, load_secret
+from worker.settings import WorkerSettings
+
+
+def find_model(model_id: str) -> tuple[ModelCard, Path]:
+    """The card of a model and the folder of its weights.
+
+    Raises:
+        models.catalogue.UnknownModel: there is none with this id.
+    """
+    catalogue = load_catalogue(WorkerSettings().models)
+    return catalogue.get(model_id), catalogue.folder(model_id)
+
+
+def create_request(
+    data: bytes,
+    card: ModelCard,
+    *,
+    frame: int | None,
+    window: str | None,
+    sigmas: list[str],
+    class_names: list[str] | None,
+    template: str | None,
+    n: int,
+    n0: int,
+    alpha: str,
+    attempt: int,
+) -> tuple[CertifyRequest, Image]:
+    """Everything that is fixed before the noise key, and the prepared image.
+
+    Raises:
+        ValueError: a value out of range, or no image.
+    """
+    prepared, described = prepare_image(data, card, frame=frame, window=_parse_window(window))
+    target = Target(
+        template=template or card.template, class_names=tuple(class_names or card.class_names)
+    )
+    request = CertifyRequest(
+        input=described,
+        model=ModelRef(id=card.id, sha256=card.sha256),
+        targets=(target,),
+        sigmas=tuple(_parse_decimal("sigma", value) for value in sigmas),
+        procedure=CohenParameters(n0=n0, n=n),
+        alpha=_parse_decimal("alpha", alpha),
+        attempt=attempt,
+    )
+    return request, prepared
+
+
+def _parse_decimal(name: str, text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{name} must be a decimal number, got {text!r}") from None
+
+
+def _parse_window(text: str | None) -> Window:
+    if text is None:
+        return None
+    if text == "auto":
+        return "auto"
+    try:
+        centre, width = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"window must be centre,width or auto, got {text!r}") from None
+    return centre, width
+
+
+def certify_in_process(
+    request: CertifyRequest,
+    prepared: Image,
+    card: ModelCard,
+    folder: Path,
+    *,
+    data_dir: Path,
+    on_samples: Callable[[int], None],
+) -> FinishedResult:
+    """Loads the model, draws the noise, counts and concludes; the same bytes as a worker's.
+
+    Raises:
+        models.weights.WeightsError: the model's files are not those of its card.
+        worker.sampling.keys.SecretUnusable: the key secret cannot be read.
+    """
+    settings = WorkerSettings(data_dir=data_dir)
+    set_threads(settings.threads)
+    check_noise()
+    secret = load_secret(settings.secret_path)
+    sha256 = request_sha256(request, commitment(secret))
+    engine = Engine([load_vlm(card, folder, choose_device(settings.device))])
+    return certify(
+        request,
+        prepared,
+        counter=LocalCounter(engine),
+        secret=secret,
+        attempts=count_attempt(data_dir / "attempts", request.input.sha256, sha256),
+        on_votes=lambda board, _identity: on_samples(board.samples_done),
+    )

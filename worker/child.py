@@ -1,0 +1,85 @@
+"""A process that is kept running: started again when it ends, given up when that does not help."""
+
+import logging
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+CANNOT_START = 3  # a child's exit status: starting again helps only after somebody mends something
+_HEALTHY_AFTER_S = 60.0
+_MAX_PAUSE_S = 10.0
+_MAX_QUICK_DEATHS = 8
+
+
+class GivenUp(Exception):
+    """This host cannot serve; the sentence says why and what to do."""
+
+
+@dataclass(kw_only=True)
+class Child:
+    """One process that is kept running."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] | None = None
+    process: "subprocess.Popen[bytes] | None" = None
+    started: float = 0.0
+    start_at: float = 0.0
+    quick_deaths: int = 0
+    restarts: int = -1
+
+    def keep_running(self, now: float) -> None:
+        """Starts the process when it is due, and notes when it has ended.
+
+        Raises:
+            GivenUp: it cannot start, or keeps dying.
+        """
+        if self.process is None:
+            if now >= self.start_at:
+                self._start(now)
+        elif (code := self.process.poll()) is not None:
+            self._note_death(code, now)
+
+    def _start(self, now: float) -> None:
+        self.process = subprocess.Popen(self.command, env=self.environment, start_new_session=True)  # noqa: S603
+        self.started, self.restarts = now, self.restarts + 1
+
+    def _note_death(self, code: int, now: float) -> None:
+        self.process = None
+        self.quick_deaths = 1 if now - self.started > _HEALTHY_AFTER_S else self.quick_deaths + 1
+        fields = {"child": self.name, "exit_status": code, "quick_deaths": self.quick_deaths}
+        log.warning("child_ended", extra={"fields": fields})
+        if code == CANNOT_START:
+            raise GivenUp(f"the {self.name} cannot start; its last line above says why")
+        if self.quick_deaths > _MAX_QUICK_DEATHS:
+            raise GivenUp(
+                f"the {self.name} ended {self.quick_deaths} times in a row soon after start"
+            )
+        self.start_at = now + min(_MAX_PAUSE_S, 0.25 * 2 ** (self.quick_deaths - 1))
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal; a process that is gone does not mind."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+    def has_ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
+
+def end_all(children: Sequence[Child], *, grace_s: float) -> None:
+    """Asks processes to end, waits for all of them, and kills those that take longer."""
+    for child in children:
+        child.signal(signal.SIGTERM)
+    deadline = time.monotonic() + grace_s
+    while time.monotonic() < deadline and not all(child.has_ended() for child in children):
+        time.sleep(0.05)
+    for child in children:
+        child.signal(signal.SIGKILL)
+        if child.process is not None:
+            child.process.wait()
