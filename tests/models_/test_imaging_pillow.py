@@ -1,0 +1,279 @@
+"""PNG, JPEG and TIFF files made here, with known answers."""
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.imaging import (
+    FrameOutOfRange,
+    FrameRequired,
+    ImageBroken,
+    ImageEmpty,
+    ImageFormatUnsupported,
+    ImageLimits,
+    ImageNotFinite,
+    ImageTooLarge,
+    ImageTooSmall,
+    PixelsUnsupported,
+    WindowInvalid,
+    parse_image,
+)
+
+COLOURS = np.random.default_rng(0).integers(0, 256, (9, 12, 3)).astype(np.uint8)
+
+
+def encoded(image: Image.Image, format_: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format_, **options)
+    return file.getvalue()
+
+
+def grey(image: Any) -> np.ndarray:
+    assert (image.pixels == image.pixels[:, :, :1]).all()
+    return image.pixels[:, :, 0]
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(*, width: int, height: int, depth: int, colour_type: int, rows: bytes) -> bytes:
+    """A PNG file from its unfiltered rows, each with its filter byte."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("format_", ["PNG", "TIFF"])
+def test_eight_bit_colour_is_unchanged(format_: str) -> None:
+    image = parse_image(encoded(Image.fromarray(COLOURS), format_))
+    assert (image.pixels == COLOURS).all()
+    assert image.source == format_.lower()
+    assert (image.window, image.window_origin, image.notes) == (None, "none", ())
+
+
+def test_pixels_are_read_only_and_a_copy() -> None:
+    pixels = parse_image(encoded(Image.fromarray(COLOURS))).pixels
+    assert pixels.flags.c_contiguous
+    with pytest.raises(ValueError, match="read-only"):
+        pixels[0, 0, 0] = 1
+
+
+def test_format_is_told_by_content() -> None:
+    assert parse_image(encoded(Image.fromarray(COLOURS), "JPEG")).source == "jpeg"
+    for unknown in (b"GIF89a" + bytes(200), b"<html>", bytes(300)):
+        with pytest.raises(ImageFormatUnsupported):
+            parse_image(unknown)
+    with pytest.raises(ImageEmpty):
+        parse_image(b"")
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_turns_the_picture_upright(format_: str, orientation: int) -> None:
+    # EXIF 2.3: how the stored rows and columns lie in the upright picture.
+    stored = np.zeros((16, 24, 3), np.uint8)
+    stored[:8, :8] = 255  # stored top left
+    upright = {
+        1: stored,
+        2: stored[:, ::-1],
+        3: stored[::-1, ::-1],
+        4: stored[::-1],
+        5: stored.transpose(1, 0, 2),
+        6: stored.transpose(1, 0, 2)[:, ::-1],
+        7: stored.transpose(1, 0, 2)[::-1, ::-1],
+        8: stored.transpose(1, 0, 2)[::-1],
+    }[orientation]
+    exif = Image.Exif()
+    exif[274] = orientation
+    options = {"exif": exif} if format_ != "TIFF" else {"tiffinfo": {274: orientation}}
+    image = parse_image(encoded(Image.fromarray(stored), format_, **options))
+    assert (abs(image.pixels.astype(int) - upright) < 3).all()
+
+
+@pytest.mark.parametrize("format_", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_keeps_its_full_range_and_says_so(format_: str) -> None:
+    values = np.linspace(0, 65535, 80).astype(np.uint16).reshape(8, 10)
+    image = parse_image(encoded(Image.fromarray(values), format_))
+    assert grey(image).tolist() == np.floor(values / 257 + 0.5).astype(int).tolist()
+    assert (image.window, image.window_origin) == ((32768.0, 65536.0), "percentile")
+    assert "0..100" in image.notes[0]
+
+
+@pytest.mark.parametrize("format_", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_is_scaled_by_its_true_range(format_: str) -> None:
+    values = np.linspace(1000, 5095, 80).astype(np.uint16).reshape(8, 10)
+    picture = grey(parse_image(encoded(Image.fromarray(values), format_)))
+    assert (picture.min(), picture.max()) == (0, 255)
+    assert picture.tolist() == np.floor((values - 1000) / 4095 * 255 + 0.5).astype(int).tolist()
+
+
+def test_sixteen_bit_grey_takes_the_requested_window() -> None:
+    values = np.arange(0, 6400, 100).astype(np.uint16).reshape(8, 8)
+    data = encoded(Image.fromarray(values))
+    image = parse_image(data, window=(1000.5, 1001))  # 500 … 1500
+    expected = np.floor(np.clip((values.astype(float) - 500) / 1000, 0, 1) * 255 + 0.5)
+    assert grey(image).tolist() == expected.astype(int).tolist()
+    assert image.window_origin == "request"
+    assert "0.5..99.5" in parse_image(data, window="auto").notes[0]
+
+
+def test_signed_and_unsigned_32_bit_tiff_are_told_apart() -> None:
+    values = np.array([0, 2**31 - 1, -(2**31), -1] * 16, np.int32).reshape(8, 8)
+    data = encoded(Image.fromarray(values), "TIFF")
+    signed = grey(parse_image(data))
+    assert signed[0, :4].tolist() == [128, 255, 0, 127]
+    sample_format = struct.pack("<HHII", 339, 3, 1, 2)  # two's complement
+    assert sample_format in data
+    data = data.replace(sample_format, struct.pack("<HHII", 339, 3, 1, 1))
+    unsigned = grey(parse_image(data))
+    assert unsigned[0, :4].tolist() == [0, 127, 128, 255]
+
+
+def test_white_is_zero_inverts_sixteen_bits_too() -> None:
+    values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    picture = grey(parse_image(encoded(Image.fromarray(values), "TIFF", tiffinfo={262: 0})))
+    assert (picture[0, 0], picture[-1, -1]) == (255, 0)
+
+
+def test_constant_deep_grey_is_black_and_says_so() -> None:
+    image = parse_image(encoded(Image.fromarray(np.full((8, 8), 700, np.uint16))))
+    assert not image.pixels.any()
+    assert "equal" in image.notes[1]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_float_tiff_must_be_finite(value: float) -> None:
+    values = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    assert grey(parse_image(encoded(Image.fromarray(values), "TIFF"))).max() == 255
+    values[3, 3] = value
+    with pytest.raises(ImageNotFinite):
+        parse_image(encoded(Image.fromarray(values), "TIFF"))
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_sixteen_bit_colour_png_is_refused(colour_type: int, channels: int) -> None:
+    rows = (b"\0" + bytes(8 * channels * 2)) * 8
+    data = png(width=8, height=8, depth=16, colour_type=colour_type, rows=rows)
+    with pytest.raises(PixelsUnsupported, match="8 bits per channel"):
+        parse_image(data)
+
+
+def test_alpha_is_composited_on_black_and_said() -> None:
+    rgba = np.full((8, 8, 4), 200, np.uint8)
+    rgba[0, 0, 3], rgba[0, 1, 3], rgba[0, 2, 3] = 0, 51, 255
+    image = parse_image(encoded(Image.fromarray(rgba)))
+    assert image.pixels[0, :3, 0].tolist() == [0, 40, 200]
+    assert image.notes == ("Alpha composited on black.",)
+
+
+def test_transparent_palette_entry_is_composited_too() -> None:
+    indexed = Image.fromarray(np.eye(8, dtype=np.uint8)).convert("P")
+    indexed.putpalette([250, 0, 0, 0, 0, 250])
+    image = parse_image(encoded(indexed, transparency=0))
+    assert image.pixels[0, :2].tolist() == [[0, 0, 250], [0, 0, 0]]
+    assert image.notes == ("Alpha composited on black.",)
+
+
+def test_palette_bilevel_and_cmyk_become_rgb() -> None:
+    indexed = Image.fromarray(np.eye(8, dtype=np.uint8)).convert("P")
+    indexed.putpalette([250, 0, 0, 0, 0, 250])
+    assert parse_image(encoded(indexed)).pixels[0, 0].tolist() == [0, 0, 250]
+    bilevel = parse_image(encoded(Image.fromarray(np.eye(8, dtype=bool))))
+    assert grey(bilevel).tolist() == (255 * np.eye(8, dtype=int)).tolist()
+    cmyk = parse_image(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF"))
+    assert cmyk.pixels[0, 0].tolist() == [255, 0, 0]
+    assert "CMYK" in cmyk.notes[0]
+
+
+def test_window_applies_to_eight_bit_grey_and_not_to_colour() -> None:
+    data = encoded(Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)))
+    assert grey(parse_image(data)).max() == 63
+    assert grey(parse_image(data, window=(32, 64))).max() == 255
+    with pytest.raises(WindowInvalid):
+        parse_image(encoded(Image.fromarray(COLOURS)), window=(32, 64))
+
+
+def test_pages_of_a_tiff_need_a_choice() -> None:
+    pages = [Image.new("L", (8, 9 + index), 50 * index) for index in range(3)]
+    data = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    with pytest.raises(FrameRequired, match="3 frames"):
+        parse_image(data)
+    with pytest.raises(FrameOutOfRange):
+        parse_image(data, frame=3)
+    image = parse_image(data, frame=2)
+    assert (image.frame, image.frames, image.pixels.shape) == (2, 3, (11, 8, 3))
+    assert (image.pixels == 100).all()
+
+
+def test_animation_is_refused() -> None:
+    frames = [Image.new("L", (8, 8), 100), Image.new("L", (8, 8), 200)]
+    data = encoded(frames[0], save_all=True, append_images=frames[1:])
+    with pytest.raises(ImageFormatUnsupported, match="animated"):
+        parse_image(data)
+
+
+def test_limits_are_checked_on_headers() -> None:
+    # No pixel data at all: only the header can have been read.
+    with pytest.raises(ImageTooLarge, match="9000 × 9000"):
+        parse_image(png(width=9000, height=9000, depth=8, colour_type=2, rows=b""))
+    with pytest.raises(ImageTooLarge):
+        parse_image(png(width=10**6, height=10**6, depth=8, colour_type=2, rows=b""))
+    with pytest.raises(ImageTooSmall, match="7 × 8"):
+        parse_image(png(width=7, height=8, depth=8, colour_type=0, rows=bytes(64)))
+    with pytest.raises(ImageTooLarge, match="at most 10 bytes"):
+        parse_image(bytes(11), limits=ImageLimits(max_bytes=10))
+    with pytest.raises(ValueError, match="max_pixels"):
+        ImageLimits(max_pixels=0)
+
+
+def test_cut_file_is_refused() -> None:
+    data = encoded(Image.fromarray(np.tile(COLOURS, (9, 9, 1))))
+    with pytest.raises(ImageBroken):
+        parse_image(data[: len(data) // 2])
+
+
+def tiff_claiming(*, tags: int, bytes_each: int) -> bytes:
+    """A TIFF directory of so many tags that all claim the same bytes."""
+    entries = b"".join(
+        struct.pack("<HHII", 40000 + index, 7, bytes_each, 8) for index in range(tags)
+    )
+    body = bytes(bytes_each)
+    return (
+        b"II*\0" + struct.pack("<I", 8 + len(body)) + body + struct.pack("<H", tags) + entries
+    ) + bytes(4)
+
+
+def test_tags_that_claim_more_than_the_file_are_refused() -> None:
+    with pytest.raises(ImageBroken, match="claim more data"):
+        parse_image(tiff_claiming(tags=1000, bytes_each=10_000))
+
+
+def test_exif_that_claims_more_than_it_has_is_refused() -> None:
+    bomb = b"Exif\0\0" + tiff_claiming(tags=500, bytes_each=20_000)
+    plain = encoded(Image.fromarray(COLOURS), "JPEG")
+    segment = b"\xff\xe1" + struct.pack(">H", len(bomb) + 2) + bomb
+    with pytest.raises(ImageBroken, match="claim more data"):
+        parse_image(plain[:2] + segment + plain[2:])
+    with_exif = encoded(Image.fromarray(COLOURS))
+    bomb_chunk = chunk(b"eXIf", bomb.removeprefix(b"Exif\0\0"))
+    with pytest.raises(ImageBroken, match="claim more data"):
+        parse_image(with_exif[:33] + bomb_chunk + with_exif[33:])
+
+
+def test_endless_chain_of_pages_ends() -> None:
+    page = struct.pack("<H", 0) + struct.pack("<I", 8)  # a directory without tags, its own next
+    with pytest.raises(ImageBroken):
+        parse_image(b"II*\0" + struct.pack("<I", 8) + page)
+    pages = b"".join(struct.pack("<HI", 0, 8 + 6 * (index + 1)) for index in range(5000))
+    with pytest.raises(ImageBroken, match="4096 TIFF pages"):
+        parse_image(b"II*\0" + struct.pack("<I", 8) + pages)
