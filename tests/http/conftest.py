@@ -1,0 +1,132 @@
+"""The app over a real queue. No worker runs: tests put results where a worker would."""
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from PIL import Image
+from redis import Redis
+
+from app.main import create_app
+from app.settings import AppSettings
+from models.testing import create_linear_model, write_linear_model
+from worker.certification import Tally, certify_cohen
+from worker.contract import CertificationJob
+from worker.document import FinishedResult, Provenance, create_certificate
+from worker.queueing import create_queue
+
+Post = Callable[..., Response]
+Encode = Callable[..., bytes]
+Finish = Callable[..., FinishedResult]
+
+
+def _encode(pixels: np.ndarray, file_format: str = "PNG") -> bytes:
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, format=file_format)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def encode() -> Encode:
+    """Makes an image file of pixels, uint8 or uint16 (H, W) or uint8 (H, W, 3)."""
+    return _encode
+
+
+@pytest.fixture(scope="session")
+def png() -> bytes:
+    return _encode(np.random.default_rng(7).integers(0, 256, (80, 72, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="session")
+def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An installation's own model beside the one that ships."""
+    folder = tmp_path_factory.mktemp("models")
+    write_linear_model(folder, create_linear_model())
+    return folder
+
+
+@pytest.fixture
+def settings(valkey_url: str, models_folder: Path) -> AppSettings:
+    return AppSettings(
+        redis_url=valkey_url, models=models_folder, max_images=3, max_body_bytes=2_000_000
+    )
+
+
+@pytest.fixture
+def client(settings: AppSettings, redis: Redis) -> Iterator[TestClient]:
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def post(client: TestClient, png: bytes) -> Post:
+    """Sends a good request to POST /certify, apart from what is said."""
+
+    def send(*images: bytes, headers: dict[str, str] | None = None, **fields: object) -> Response:
+        files = [("image", ("scan.png", image, "image/png")) for image in images or (png,)]
+        return client.post(
+            "/certify", files=files, data={"sigma": ["0.25"], **fields}, headers=headers or {}
+        )
+
+    return send
+
+
+@pytest.fixture
+def queued_ids(redis: Redis) -> Callable[[], list[str]]:
+    """The ids that RQ holds for workers, in order."""
+    return lambda: list(create_queue(redis).job_ids)
+
+
+@pytest.fixture(scope="session")
+def finish() -> Finish:
+    """Makes what a worker stores for a job, from counts made up but certified for real."""
+    return _finish
+
+
+def _finish(job: CertificationJob, *, certain: bool = True) -> FinishedResult:
+    request = job.request
+    size = len(request.targets[0].class_names)
+    first = request.procedure.n if certain else request.procedure.n // 2
+    estimation = (first, request.procedure.n - first, *(0,) * (size - 2))
+    selection = (request.procedure.n0, *(0,) * (size - 1))
+    return FinishedResult(
+        model=request.model,
+        input=request.input,
+        certificates=tuple(
+            _certificate(job, sigma, selection, estimation) for sigma in request.sigmas
+        ),
+        provenance=Provenance(
+            sampler="test",
+            key_commitment="0" * 64,
+            table_sha256={},
+            precision="fp32",
+            device_class="cpu",
+            device="test",
+            threads=1,
+            batch_size=64,
+            tau=0.0,
+            versions={},
+        ),
+    )
+
+
+def _certificate(
+    job: CertificationJob, sigma: Decimal, selection: tuple[int, ...], estimation: tuple[int, ...]
+) -> object:
+    outcome = certify_cohen(
+        selection, estimation, sigma=float(sigma), alpha=float(job.request.alpha)
+    )
+    tallies = {"selection": Tally(counts=selection), "estimation": Tally(counts=estimation)}
+    return create_certificate(
+        job.request,
+        job.request.targets[0],
+        sigma,
+        outcome=outcome,
+        tallies=tallies,
+        attempts=1,
+    )

@@ -1,0 +1,175 @@
+"""POST /certify: what is accepted is in the queue, exactly as it was asked for."""
+
+import threading
+import time
+from collections.abc import Callable
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from redis import Redis
+
+from app.waiting import parse_wait
+from models.catalogue import load_catalogue
+from models.imaging import parse_image, preprocess
+from worker import images_store, results
+from worker.contract import TASK_CERTIFY
+from worker.document import FinishedResult
+from worker.queueing import CertificationRqJob
+
+Ids = Callable[[], list[str]]
+Post = Callable[..., Response]
+Encode = Callable[..., bytes]
+Finish = Callable[..., FinishedResult]
+
+
+def test_accepted_image_is_one_job_in_the_queue_and_location_leads_to_it(
+    post: Post, client: TestClient, redis: Redis, queued_ids: Ids
+) -> None:
+    answer = post(sigma=["0.25", "0.5"], n="2000", n0="50")
+    assert answer.status_code == 202
+    assert int(answer.headers["retry-after"]) >= 1
+    shown = answer.json()
+    assert answer.headers["location"] == shown["links"]["self"] == f"/certifications/{shown['id']}"
+    assert queued_ids() == [shown["id"]]
+    rq_job = CertificationRqJob.fetch(shown["id"], connection=redis, serializer="json")
+    assert (rq_job.func_name, rq_job.args) == (TASK_CERTIFY, [shown["id"]])
+    assert client.get(answer.headers["location"]).json() == shown
+
+
+def test_request_is_kept_as_it_was_written(post: Post, redis: Redis) -> None:
+    names = ["normal lung", "pneumonia"]
+    answer = post(
+        sigma=["0.10", "5e-1"],
+        class_name=names,
+        template="An X-ray of {}.",
+        alpha="1e-4",
+        attempt="3",
+        n="17",
+        n0="5",
+        procedure="cohen",
+    )
+    job = results.find_job(redis, answer.json()["id"])
+    assert job is not None
+    request = job.request
+    assert request.sigmas == (Decimal("0.1"), Decimal("0.5"))
+    assert request.targets[0].class_names == tuple(names)
+    assert request.targets[0].template == "An X-ray of {}."
+    assert (request.alpha, request.attempt) == (Decimal("0.0001"), 3)
+    assert (request.procedure.n0, request.procedure.n) == (5, 17)
+
+
+def test_what_is_not_said_comes_from_the_card(post: Post, redis: Redis) -> None:
+    card = load_catalogue().get("bundled")
+    job = results.find_job(redis, post().json()["id"])
+    assert job is not None
+    assert (job.request.model.id, job.request.model.sha256) == (card.id, card.sha256)
+    assert job.request.targets[0].class_names == card.class_names
+    assert job.request.targets[0].template == card.template
+
+
+def test_image_is_stored_as_the_named_model_sees_it(
+    post: Post, client: TestClient, redis: Redis, png: bytes, models_folder: object
+) -> None:
+    card = load_catalogue(models_folder).get("linear")
+    shown = post(model="linear").json()
+    expected = preprocess(parse_image(png).pixels, card.preprocessing)
+    size = card.preprocessing.size
+    stored = images_store.get_image(redis, shown["input"]["sha256"], height=size, width=size)
+    assert np.array_equal(stored, expected)
+    picture = client.get(shown["links"]["input_image"])
+    assert picture.headers["content-type"] == "image/png"
+    returned = parse_image(picture.content).pixels
+    assert np.array_equal(returned.transpose(2, 0, 1), expected)
+
+
+def test_window_is_applied_and_reported(post: Post, encode: Encode) -> None:
+    ramp = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    described = post(encode(ramp), window="2048,1000").json()["input"]
+    assert (described["window"], described["window_origin"]) == ([2048.0, 1000.0], "request")
+    assert post(encode(ramp), window="auto").json()["input"]["window_origin"] == "percentile"
+
+
+def test_several_images_are_a_batch_in_their_order(
+    post: Post, client: TestClient, png: bytes, encode: Encode, queued_ids: Ids
+) -> None:
+    grey = encode(np.full((20, 20), 100, dtype=np.uint8), "JPEG")
+    answer = post(png, grey, sigma=["0.25"])
+    batch = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["location"] == f"/batches/{batch['id']}"
+    assert [each["input"]["source"] for each in batch["certifications"]] == ["png", "jpeg"]
+    assert queued_ids() == [each["id"] for each in batch["certifications"]]
+    assert (batch["done"], batch["total"]) == (0, 2)
+    assert client.get(answer.headers["location"]).json() == batch
+
+
+def test_one_bad_image_keeps_all_out_of_the_queue(post: Post, png: bytes, redis: Redis) -> None:
+    answer = post(png, png[: len(png) // 2], png)
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "image_broken"
+    assert answer.json()["image_index"] == 1
+    assert answer.json()["detail"].startswith("Image 2 of 3: ")
+    assert redis.dbsize() == 0
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("wait=5", 5),
+        ("respond-async, wait=10", 10),
+        ('WAIT = "7"; why=not', 7),
+        ("wait=600", 30),
+        ("wait=-1", None),
+        ("wait=soon", None),
+        ("return=minimal", None),
+    ],
+)
+def test_preferred_wait_is_understood_and_capped(header: str, seconds: int | None) -> None:
+    assert parse_wait([header], cap_s=30) == seconds
+
+
+def _work(redis: Redis, queued_ids: Ids, finish: Finish, count: int) -> None:
+    """Stands in for a worker: puts a result for each job as soon as it is queued."""
+    deadline = time.monotonic() + 10
+    while len(queued_ids()) < count and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for each in queued_ids():
+        job = results.find_job(redis, each)
+        assert job is not None
+        results.put_result(redis, each, finish(job), ttl_s=60)
+
+
+def test_preferred_wait_answers_with_the_certificates(
+    post: Post, redis: Redis, queued_ids: Ids, finish: Finish, png: bytes
+) -> None:
+    worker = threading.Thread(target=_work, args=(redis, queued_ids, finish, 2))
+    worker.start()
+    answer = post(png, png, headers={"Prefer": "wait=10"}, attempt="1")
+    worker.join()
+    assert answer.status_code == 200
+    assert answer.headers["preference-applied"] == "wait=10"
+    assert "retry-after" not in answer.headers
+    assert [each["status"] for each in answer.json()["certifications"]] == ["finished"] * 2
+    assert answer.json()["done"] == 2
+
+
+def test_preferred_wait_that_is_too_short_is_accepted_as_usual(post: Post) -> None:
+    begun = time.monotonic()
+    answer = post(headers={"Prefer": "wait=1"})
+    assert time.monotonic() - begun == pytest.approx(1, abs=0.7)
+    assert answer.status_code == 202
+    assert answer.headers["preference-applied"] == "wait=1"
+    assert answer.json()["status"] == "queued"
+
+
+def test_wait_does_not_hold_up_others(client: TestClient, post: Post) -> None:
+    waiting = threading.Thread(target=post, kwargs={"headers": {"Prefer": "wait=2"}})
+    waiting.start()
+    time.sleep(0.5)
+    begun = time.monotonic()
+    assert client.get("/healthz").status_code == 200
+    assert time.monotonic() - begun < 0.5
+    waiting.join()
