@@ -37,7 +37,7 @@ from models.imaging import ImageError
 # unreachable, too slow, or it says no: out of memory, disk full, read-only
 QUEUE_AWAY = (RedisConnectionError, RedisTimeoutError, ResponseError)
 MEDIA_TYPE = "application/problem+json"
-_log = logging.getLogger("promptsmooth.app")
+_log = logging.getLogger(__name__)
 
 
 class Problem(HTTPException):
@@ -288,14 +288,9 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
 
 
 async def _on_redis(request: Request, error: Exception) -> Response:
-    _log.warning("queue_unavailable error=%s", type(error).__name__)
+    fields = {"error": type(error).__name__, "request_id": request.scope["state"]["request_id"]}
+    _log.warning("queue_unavailable", extra={"fields": fields})
     return create_response(request, QueueUnavailable())
-
-
-async def _on_anything(request: Request, error: Exception) -> Response:
-    """The stack is the log's, which the server that runs the app writes; none of it leaves."""
-    _log.error("internal_error error=%s", type(error).__name__)
-    return create_response(request, InternalError())
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -304,4 +299,3 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     for redis_error in QUEUE_AWAY:
         app.add_exception_handler(redis_error, _on_redis)
-    app.add_exception_handler(Exception, _on_anything)

@@ -1,12 +1,16 @@
 """What every answer carries, and how large a request may be."""
 
+import logging
 import secrets
+from traceback import extract_tb
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import BodyTooLarge, create_response
+from app.errors import BodyTooLarge, InternalError, create_response
+
+_log = logging.getLogger(__name__)
 
 # Swagger UI sets style attributes and carries its pictures as data URLs.
 _CONTENT_SECURITY_POLICY = (
@@ -25,7 +29,11 @@ SECURITY_HEADERS = {
 
 
 class RequestContext:
-    """Gives each request an id, and each answer that id and the security headers."""
+    """Gives each request an id, and each answer that id and the security headers.
+
+    What nobody handled ends here: an answer without a stack, and a log line with one. The error's
+    own text stays out of both, because it can repeat what was sent.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -36,16 +44,31 @@ class RequestContext:
             return
         request_id = secrets.token_hex(16)
         scope.setdefault("state", {})["request_id"] = request_id
+        started = False
 
         async def send_with_headers(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        await self.app(scope, receive, send_with_headers)
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception as error:
+            _log_internal_error(error, request_id)
+            if not started:
+                response = create_response(Request(scope), InternalError())
+                await response(scope, receive, send_with_headers)
+
+
+def _log_internal_error(error: Exception, request_id: str) -> None:
+    stack = [f"{f.filename}:{f.lineno} {f.name}" for f in extract_tb(error.__traceback__)]
+    fields = {"request_id": request_id, "error": type(error).__name__, "stack": stack}
+    _log.error("internal_error", extra={"fields": fields})
 
 
 class BodyLimit:

@@ -76,7 +76,7 @@ class RunningCertification(_Certification):
 
 
 class FinishedCertification(_Certification):
-    """Done: per noise level a certificate or an abstention, in the order they were asked for."""
+    """Done: per noise level, from the smallest, a certificate or an abstention."""
 
     status: Literal["finished"] = "finished"
     certificates: tuple[CertificateDocument, ...]

@@ -12,7 +12,7 @@ from app.forms import CertifyForm
 from app.settings import AppSettings
 from models.cards import ModelCard
 from models.catalogue import Catalogue, UnknownModel
-from models.imaging import ImageError, parse_image, preprocess
+from models.imaging import ImageError
 from worker import queueing
 from worker.contract import (
     CertificationJob,
@@ -22,9 +22,10 @@ from worker.contract import (
     ModelRef,
     Target,
 )
-from worker.images_store import Image, image_sha256
+from worker.images_store import Image
+from worker.intake import prepare_image
 
-Prepared = tuple[InputImage, Image]
+Prepared = tuple[Image, InputImage]
 
 
 async def submit(services: Services, form: CertifyForm) -> list[CertificationJob]:
@@ -37,8 +38,8 @@ async def submit(services: Services, form: CertifyForm) -> list[CertificationJob
     card = find_card(services.catalogue, form.model or services.settings.default_model)
     check_limits(form, services.settings)
     prepared = [await _prepare(services, form, card, index) for index in range(len(form.image))]
-    jobs = create_jobs(form, card, [image for image, _ in prepared])
-    pairs = [(job, pixels) for job, (_, pixels) in zip(jobs, prepared, strict=True)]
+    jobs = create_jobs(form, card, [described for _, described in prepared])
+    pairs = [(job, image) for job, (image, _) in zip(jobs, prepared, strict=True)]
     await to_thread.run_sync(_enqueue, services, pairs)
     return jobs
 
@@ -74,20 +75,7 @@ async def _prepare(services: Services, form: CertifyForm, card: ModelCard, index
 
 
 def _decode(data: bytes, form: CertifyForm, card: ModelCard) -> Prepared:
-    decoded = parse_image(data, frame=form.frame, window=form.requested_window)
-    pixels = preprocess(decoded.pixels, card.preprocessing)  # (3, size, size)
-    described = InputImage(
-        sha256=image_sha256(pixels),
-        height=pixels.shape[1],
-        width=pixels.shape[2],
-        source=decoded.source,
-        window=decoded.window,
-        window_origin=decoded.window_origin,
-        frame=decoded.frame,
-        frames=decoded.frames,
-        notes=decoded.notes,
-    )
-    return described, pixels
+    return prepare_image(data, card, frame=form.frame, window=form.requested_window)
 
 
 def create_jobs(

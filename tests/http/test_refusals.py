@@ -1,0 +1,202 @@
+"""Bad input: a documented problem within a second, nothing queued, and the next request works."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from redis import Redis
+
+from app.errors import list_codes
+
+Post = Callable[..., Response]
+Encode = Callable[..., bytes]
+
+MEDIA_TYPE = "application/problem+json"
+SECRET = "DOE^JANE"
+
+
+def _require_problem(answer: Response, status: int, code: str) -> dict[str, object]:
+    document: dict[str, object] = answer.json()
+    assert (answer.status_code, document["code"]) == (status, code)
+    assert answer.headers["content-type"] == MEDIA_TYPE
+    assert document["status"] == status
+    assert document["request_id"] == answer.headers["x-request-id"]
+    assert str(document["detail"]).endswith(".")
+    assert (code, status) in set(list_codes())
+    assert SECRET not in answer.text
+    return document
+
+
+FIELDS = [
+    ({"sigma": ["0"]}, "sigma", "from 0.001 to 10"),
+    ({"sigma": ["-0.25"]}, "sigma", "from 0.001 to 10"),
+    ({"sigma": ["nan"]}, "sigma", "from 0.001 to 10"),
+    ({"sigma": ["inf"]}, "sigma", "from 0.001 to 10"),
+    ({"sigma": ["0.0009999"]}, "sigma", "from 0.001 to 10"),
+    ({"sigma": ["1e99"]}, "sigma", "from 0.001 to 10"),
+    ({"sigma": ["0_1"]}, "sigma", "from 0.001 to 10"),
+    ({"sigma": ["\u0661"]}, "sigma", "from 0.001 to 10"),
+    ({"sigma": [SECRET]}, "sigma", "from 0.001 to 10"),
+    ({"sigma": ["0.25", "0.250"]}, "sigma", "each named once"),
+    ({"sigma": [f"0.{i:03}" for i in range(1, 18)]}, "sigma", "at most 16"),
+    ({"sigma": []}, "sigma", "Missing"),
+    ({"n": "1000000000"}, "n", "from 1 to 100000"),
+    ({"n": "0"}, "n", "from 1 to"),
+    ({"n": "1e3"}, "n", "from 1 to"),
+    ({"n0": "10001"}, "n0", "from 1 to 10000"),
+    ({"alpha": "0.5"}, "alpha", "less than 0.5"),
+    ({"alpha": "0"}, "alpha", "at least 1e-12"),
+    ({"attempt": "-1"}, "attempt", "from 0 to 10000"),
+    ({"procedure": "guess"}, "procedure", '"cohen"'),
+    ({"template": f"No place for a name, {SECRET}"}, "template", "exactly once"),
+    ({"class_name": [SECRET]}, "class_name", "2 to 100"),
+    ({"class_name": [SECRET, SECRET]}, "class_name", "all different"),
+    ({"class_name": [SECRET, " "]}, "class_name", "none blank"),
+    ({"window": "40"}, "window", "centre and width"),
+    ({"frame": "-1"}, "frame", "from 0"),
+]
+
+
+@pytest.mark.parametrize(("fields", "field", "rule"), FIELDS)
+def test_field_out_of_range_is_named_with_its_range(
+    post: Post, redis: Redis, fields: dict[str, object], field: str, rule: str
+) -> None:
+    document = _require_problem(post(**fields), 422, "request_invalid")
+    (error,) = document["errors"]
+    assert error["field"] == field
+    assert rule in error["detail"]
+    assert redis.dbsize() == 0
+
+
+def _empty(_: bytes) -> bytes:
+    return b""
+
+
+def _half(png: bytes) -> bytes:
+    return png[: len(png) // 2]
+
+
+def _text(_: bytes) -> bytes:
+    return f"PatientName: {SECRET}\n".encode() * 20
+
+
+@pytest.mark.parametrize(
+    ("spoil", "status", "code"),
+    [
+        (_empty, 422, "image_empty"),
+        (_half, 422, "image_broken"),
+        (_text, 415, "image_format_unsupported"),
+    ],
+)
+def test_file_that_is_no_image_is_refused_and_the_next_is_taken(
+    post: Post,
+    png: bytes,
+    queued_ids: Callable[[], list[str]],
+    spoil: Callable[[bytes], bytes],
+    status: int,
+    code: str,
+) -> None:
+    begun = time.monotonic()
+    _require_problem(post(spoil(png)), status, code)
+    assert time.monotonic() - begun < 1
+    assert queued_ids() == []
+    assert post().status_code == 202
+    assert len(queued_ids()) == 1
+
+
+def test_window_too_narrow_is_refused(post: Post, encode: Encode) -> None:
+    ramp = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    _require_problem(post(encode(ramp), window="40,0"), 422, "window_invalid")
+
+
+def test_no_image_is_named(client: TestClient) -> None:
+    form = {"sigma": (None, "0.25")}
+    document = _require_problem(client.post("/certify", files=form), 422, "request_invalid")
+    assert [error["field"] for error in document["errors"]] == ["image"]
+
+
+def test_image_that_is_a_text_field_is_refused(client: TestClient) -> None:
+    form = {"sigma": (None, "0.25"), "image": (None, SECRET)}
+    document = _require_problem(client.post("/certify", files=form), 422, "request_invalid")
+    assert document["errors"][0]["field"] == "image"
+
+
+def test_unknown_model_is_refused_with_those_there_are(post: Post, redis: Redis) -> None:
+    document = _require_problem(post(model="DOE"), 422, "model_unknown")
+    assert document["known"] == ["bundled", "linear"]
+    assert redis.dbsize() == 0
+
+
+def test_misspelt_field_is_refused(post: Post, redis: Redis) -> None:
+    document = _require_problem(post(aplha="0.01"), 422, "field_unknown")
+    assert "'aplha'" in document["detail"]
+    assert redis.dbsize() == 0
+
+
+def test_odd_field_name_is_not_repeated(post: Post) -> None:
+    _require_problem(post(**{f"{SECRET} 1970": "x"}), 422, "field_unknown")
+
+
+def test_field_given_twice_is_refused(post: Post) -> None:
+    _require_problem(post(n=["100", "200"]), 422, "field_repeated")
+
+
+def test_too_many_images_are_refused(post: Post, png: bytes, redis: Redis) -> None:
+    _require_problem(post(*[png] * 4), 400, "form_unreadable")
+    assert redis.dbsize() == 0
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "application/x-www-form-urlencoded"])
+def test_other_media_types_are_refused(client: TestClient, media_type: str) -> None:
+    answer = client.post("/certify", content=b"{}", headers={"content-type": media_type})
+    _require_problem(answer, 415, "media_type_unsupported")
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body"),
+    [
+        ("multipart/form-data", b"--x\r\n"),
+        ("multipart/form-data; boundary=x", b"no boundary at all"),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n"),
+    ],
+)
+def test_malformed_multipart_is_a_problem(client: TestClient, media_type: str, body: bytes) -> None:
+    answer = client.post("/certify", content=body, headers={"content-type": media_type})
+    _require_problem(answer, 400, "form_unreadable")
+
+
+def test_declared_body_above_the_limit_is_refused(post: Post) -> None:
+    document = _require_problem(post(b"\x89PNG" + bytes(2_000_000)), 413, "body_too_large")
+    assert "2000000 bytes" in str(document["detail"])
+
+
+def test_streamed_body_above_the_limit_is_refused(client: TestClient) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+    chunks = (part for part in (head, *[bytes(500_000)] * 5))
+    media_type = {"content-type": "multipart/form-data; boundary=x"}
+    answer = client.post("/certify", content=chunks, headers=media_type)
+    _require_problem(answer, 413, "body_too_large")
+
+
+def test_unknown_address_and_wrong_method_are_problems(client: TestClient) -> None:
+    _require_problem(client.get("/nowhere"), 404, "not_found")
+    _require_problem(client.get("/static/nothing.js"), 404, "not_found")
+    answer = client.get("/certify")
+    _require_problem(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == "POST"
+
+
+def test_fault_of_our_own_shows_no_stack(
+    client: TestClient, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis.set("promptsmooth:certification:" + "a" * 32 + ":job", "not a job " + SECRET)
+    answer = client.get("/certifications/" + "a" * 32)
+    document = _require_problem(answer, 500, "internal_error")
+    assert set(document) == {"type", "title", "status", "code", "detail", "request_id"}
+    (record,) = [each for each in caplog.records if each.getMessage() == "internal_error"]
+    assert record.fields["request_id"] == document["request_id"]
+    assert any("find_certification" in line for line in record.fields["stack"])
+    assert SECRET not in f"{caplog.text} {record.fields}"

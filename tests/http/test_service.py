@@ -1,0 +1,159 @@
+"""Models, health, pages, and what is promised about the interface as a whole."""
+
+import hashlib
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from redis import Redis
+
+from app.errors import MEDIA_TYPE, list_codes
+from app.lookup import LOST
+from app.routes.pages import WEB
+from app.settings import AppSettings
+from models.catalogue import load_catalogue
+from worker import fleet
+from worker.contract import Identity, ModelRef, WorkerReport
+
+REPOSITORY = Path(__file__).parents[2]
+VENDORED = WEB / "vendor" / "swagger-ui"
+
+
+def _report(name: str, *, model_id: str = "bundled", ready: bool = True) -> WorkerReport:
+    digest = load_catalogue().get("bundled").sha256 if model_id == "bundled" else "1" * 64
+    identity = Identity(
+        model=ModelRef(id=model_id, sha256=digest),
+        architecture="open_clip",
+        precision="fp32",
+        device_class="cpu",
+        device="test",
+        threads=1,
+        batch_size=64,
+        tau=0.0,
+        versions={},
+    )
+    return WorkerReport(
+        name=name,
+        started_at=datetime.now(UTC),
+        ready=ready,
+        key_commitment="0" * 64,
+        models=(identity,),
+    )
+
+
+def test_readiness_names_what_is_missing(client: TestClient, redis: Redis) -> None:
+    def missing() -> str:
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+        text: str = answer.json()["missing"][0]
+        return text
+
+    assert "no worker host has announced itself" in missing()
+    fleet.announce(redis, _report("starting", ready=False))
+    assert "the model bundled" in missing()
+    fleet.announce(redis, _report("other", model_id="other"))
+    assert "the model bundled" in missing()
+    fleet.announce(redis, _report("good"))
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ready", "default_model": "bundled", "workers": ["good"]}
+
+
+def test_models_show_their_card_and_who_is_ready(client: TestClient, redis: Redis) -> None:
+    fleet.announce(redis, _report("a"))
+    fleet.announce(redis, _report("b", ready=False))
+    shown = {model["id"]: model for model in client.get("/models").json()["models"]}
+    card = load_catalogue().get("bundled")
+    assert list(shown) == ["bundled", "linear"]
+    assert shown["bundled"]["sha256"] == card.sha256
+    assert shown["bundled"]["class_names"] == list(card.class_names)
+    assert shown["bundled"]["preprocessing"] == card.preprocessing.model_dump(mode="json")
+    assert (shown["bundled"]["ready_on"], shown["linear"]["ready_on"]) == (["a"], [])
+    assert [model["default"] for model in shown.values()] == [True, False]
+    assert client.get("/models/bundled").json() == shown["bundled"]
+    assert client.get("/models/none").json()["code"] == "model_not_found"
+
+
+def test_version_is_the_distribution(client: TestClient) -> None:
+    assert client.get("/version").json()["version"] == version("promptsmooth-service")
+
+
+@pytest.mark.parametrize("page", ["/", "/docs"])
+def test_pages_load_nothing_from_elsewhere_and_hold_no_script(
+    client: TestClient, page: str
+) -> None:
+    html = client.get(page).text
+    assert "://" not in html
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\bon\w+=|\bstyle=", html)
+    for path in re.findall(r'(?:src|href)="([^"]+)"', html):
+        if not path.startswith("data:"):
+            assert client.get(f"/{path}").status_code in (200, 503)
+
+
+def test_only_our_own_sources_are_allowed(client: TestClient) -> None:
+    for path in ("/", "/docs", "/healthz", "/nowhere", "/static/docs.js"):
+        headers = client.get(path).headers
+        assert headers["content-security-policy"].startswith("default-src 'self'; ")
+        assert "script-src" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_vendored_files_are_the_release_they_are_said_to_be() -> None:
+    digests = re.findall(r"`([^`]+)` \| `([0-9a-f]{64})`", (VENDORED / "README.md").read_text())
+    assert {name for name, _ in digests} | {"README.md"} == {p.name for p in VENDORED.iterdir()}
+    for name, digest in digests:
+        assert hashlib.sha256((VENDORED / name).read_bytes()).hexdigest() == digest
+
+
+def test_every_code_is_in_the_documentation() -> None:
+    table = (REPOSITORY / "docs" / "errors.md").read_text()
+    documented = set(re.findall(r"^\| `(\w+)` \| (\d+) \|", table, re.MULTILINE))
+    assert documented == {(code, str(status)) for code, status in list_codes()}
+    assert f"| `{LOST.code}` |" in table
+
+
+def test_openapi_describes_every_refusal_as_a_problem(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    examples = set()
+    for path in document["paths"].values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                if int(status) >= 400:
+                    (media_type,) = response["content"]
+                    assert media_type == MEDIA_TYPE
+                    found = response["content"][media_type]["examples"]
+                    examples |= {(code, int(status)) for code in found}
+    anywhere = {"not_found", "method_not_allowed"}  # answers of no one operation
+    assert examples == {(code, status) for code, status in list_codes() if code not in anywhere}
+
+
+def test_openapi_points_nowhere_outside_itself(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    names = set(document["components"]["schemas"])
+    text = client.get("/openapi.json").text
+    assert set(re.findall(r'"#/components/schemas/(\w+)"', text)) <= names
+
+
+def test_every_setting_is_described() -> None:
+    assert all(field.description for field in AppSettings.model_fields.values())
+
+
+def test_app_never_imports_the_heavy_side() -> None:
+    program = (
+        "import sys; from app.main import create_app; create_app().openapi(); "
+        "print(*{name.split('.')[0] for name in sys.modules}, "
+        "*(name for name in sys.modules if name.startswith('worker')))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    heavy = {"torch", "torchvision", "open_clip", "transformers", "numba", "mpmath", "safetensors"}
+    assert not heavy & set(run.stdout.split())
+    assert not {"worker.engine", "worker.tasks", "worker.sampling"} & set(run.stdout.split())
