@@ -8,9 +8,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 
-from models.imaging.errors import TransferSyntaxUnsupported
+from models.imaging.errors import ImageTooLarge, TransferSyntaxUnsupported
 from models.imaging.limits import ImageLimits
 
+MAX_ITEMS = 100_000
 NATIVE_SYNTAXES = {
     uid.ImplicitVRLittleEndian,
     uid.ExplicitVRLittleEndian,
@@ -75,7 +76,7 @@ def parse_dataset(data: bytes, limits: ImageLimits) -> Dataset:
 
     Raises:
         TransferSyntaxUnsupported: the transfer syntax has no decoder here.
-        ImageTooLarge: the data set is deflated and inflates beyond the limit.
+        ImageTooLarge: the data set inflates beyond the limit, or has more than 100,000 items.
     """
     file = BytesIO(data)
     file.seek(132)  # PS3.10 7.1: preamble and prefix
@@ -83,6 +84,7 @@ def parse_dataset(data: bytes, limits: ImageLimits) -> Dataset:
     body = file.read()
     if syntax == uid.DeflatedExplicitVRLittleEndian:
         body = _inflate(body, limits)
+    _check_items(body)
     dataset = read_dataset(
         BytesIO(body),
         is_implicit_VR=syntax == uid.ImplicitVRLittleEndian,
@@ -105,6 +107,15 @@ def _read_transfer_syntax(file: BytesIO) -> uid.UID:
     if syntax not in _SYNTAXES:
         raise TransferSyntaxUnsupported(str(syntax))
     return syntax
+
+
+def _check_items(body: bytes) -> None:
+    """Each item of a sequence (PS3.5 7.5) becomes an object, thirty times as large as its bytes."""
+    if body.count(b"\xfe\xff\x00\xe0") + body.count(b"\xff\xfe\xe0\x00") > MAX_ITEMS:
+        raise ImageTooLarge(
+            f"Expected at most {MAX_ITEMS} sequence items and fragments, got more. "
+            "Send a file with fewer frames."
+        )
 
 
 def _inflate(body: bytes, limits: ImageLimits) -> bytes:

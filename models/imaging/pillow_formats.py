@@ -50,7 +50,9 @@ _PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339
 
 def decode_png(data: bytes, *, window: RequestedWindow, limits: ImageLimits) -> DecodedImage:
     """A PNG file; 16-bit colour and animations are refused."""
-    depth, colour_type = struct.unpack_from("BB", data, 24)  # IHDR is the first chunk
+    if data[12:16] != b"IHDR":  # PNG (third edition) 5.6: the first chunk
+        raise ImageBroken("Expected a PNG file with a header, got none. Export the image again.")
+    depth, colour_type = struct.unpack_from("BB", data, 24)
     if depth == 16 and colour_type != 0:
         raise _deep_colour()
     image = _open(data, "PNG", limits)
@@ -58,8 +60,6 @@ def decode_png(data: bytes, *, window: RequestedWindow, limits: ImageLimits) -> 
         raise ImageFormatUnsupported(
             "Expected a still picture, got an animated PNG. Send the frame that is meant."
         )
-    if "exif" in image.info:
-        _check_exif(image.info["exif"])
     return _decode(image, "png", window=window)
 
 
@@ -166,6 +166,8 @@ def _upright(image: Image.Image) -> Image.Image:
     """EXIF orientation applied; Pillow has already done so, and removed the tag, for TIFF."""
     if image.format == "TIFF":
         return image
+    if "exif" in image.info:
+        _check_exif(image.info["exif"])
     method = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     if method is None:
         return image

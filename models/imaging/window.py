@@ -28,9 +28,10 @@ class GreyScale:
 
 def linear(values: Reals, *, centre: float, width: float) -> Reals:
     """C.11.2.1.2.1 with output [0, 1]: 0 up to c − 0.5 − (w−1)/2, 1 beyond c − 0.5 + (w−1)/2."""
+    black = centre - 0.5 - (width - 1) / 2
     if width == 1:
-        return (values > centre - 0.5).astype(np.float64)
-    return np.clip((values - (centre - 0.5)) / (width - 1) + 0.5, 0.0, 1.0)
+        return (values > black).astype(np.float64)
+    return np.clip((values - black) / (width - 1), 0.0, 1.0)
 
 
 def linear_exact(values: Reals, *, centre: float, width: float) -> Reals:

@@ -315,6 +315,15 @@ def test_deflated_bomb_is_refused_without_being_inflated() -> None:
         parse_image(small[:start] + body, limits=limits)
 
 
+def test_millions_of_sequence_items_are_refused_before_they_become_objects() -> None:
+    items = b"\xfe\xff\x00\xe0\0\0\0\0" * 100_001
+    sequence = b"\x08\x00\x40\x11SQ\0\0" + b"\xff" * 4 + items + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    data = dicom(RAMP)
+    start = data.index(b"\x28\x00\x02\x00US")
+    with pytest.raises(ImageTooLarge, match="items"):
+        parse_image(data[:start] + sequence + data[start:])
+
+
 def test_unsupported_transfer_syntax_is_named() -> None:
     data = dicom(RAMP).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.7\0")
     with pytest.raises(TransferSyntaxUnsupported, match=r"1\.2\.840\.10008\.1\.2\.7") as caught:

@@ -115,7 +115,8 @@ def test_monochrome1_radiograph_is_inverted_after_its_window(odd_formats: Path, 
     path = odd_formats / "good" / name
     dataset = pydicom.dcmread(path)
     centre, width = float(dataset.WindowCenter), float(dataset.WindowWidth)
-    unit = np.clip((dataset.pixel_array - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
+    black = centre - 0.5 - (width - 1) / 2
+    unit = np.clip((dataset.pixel_array - black) / (width - 1), 0, 1)
     expected = np.floor((1 - unit) * 255 + 0.5)
     assert (parse_image(path.read_bytes()).pixels == expected[:, :, None]).all()
 
@@ -133,7 +134,7 @@ def installed(name: str) -> bytes:
 def test_ct_in_hounsfield_units_through_a_requested_window() -> None:
     stored = pydicom.dcmread(path_of("CT_small.dcm")).pixel_array.astype(float)
     image = parse_image(installed("CT_small.dcm"), window=(40, 400))
-    unit = np.clip((stored - 1024 - 39.5) / 399 + 0.5, 0, 1)
+    unit = np.clip((stored - 1024 + 160) / 399, 0, 1)  # black to −160, white from 239
     assert (image.pixels[:, :, 0] == np.floor(unit * 255 + 0.5)).all()
 
 
