@@ -59,6 +59,7 @@ def create_redis_child(server: Path, *, data_dir: Path, unix_socket: Path) -> Ch
         "save": "",
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",
+        "logfile": str(data_dir / "redis.log"),
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     return Child(name="redis", command=[str(server), *arguments])
