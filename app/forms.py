@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Annotated, Literal
 
 from fastapi import UploadFile
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from models.cards import ClassNames, Template
 from models.imaging import RequestedWindow
@@ -31,8 +31,12 @@ def _check_different(values: list[Decimal]) -> list[Decimal]:
 
 
 _PlainDecimal = BeforeValidator(_check_plain)
+_AsText = WithJsonSchema({"type": "string", "pattern": f"^{_DECIMAL.pattern}$"})
+_File = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]
 _Sigmas = Annotated[
-    list[Annotated[Sigma, _PlainDecimal]], Field(min_length=1), AfterValidator(_check_different)
+    list[Annotated[Sigma, _PlainDecimal, _AsText]],
+    Field(min_length=1),
+    AfterValidator(_check_different),
 ]
 _ClassNames = Annotated[
     ClassNames, Field(max_length=MAX_CLASS_NAMES), BeforeValidator(lambda names: tuple(names))
@@ -44,7 +48,7 @@ class CertifyForm(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image: list[UploadFile] = Field(
+    image: list[_File] = Field(
         min_length=1,
         description="one or more image files: PNG, JPEG, TIFF or DICOM. The content decides, not "
         "the name. Several images become a batch; all are accepted or none.",
@@ -87,7 +91,7 @@ class CertifyForm(BaseModel):
         description="an integer from 1 to the service's limit (10000 unless its operator set "
         "another). Samples that choose the class.",
     )
-    alpha: Annotated[Alpha, _PlainDecimal] = Field(
+    alpha: Annotated[Alpha, _PlainDecimal, _AsText] = Field(
         default=Decimal("0.001"),
         description="a decimal number of at least 1e-12 and less than 0.5. Probability, per "
         "certificate asked for, that its claim is false.",

@@ -141,6 +141,14 @@ def test_openapi_points_nowhere_outside_itself(client: TestClient) -> None:
     assert set(re.findall(r'"#/components/schemas/(\w+)"', text)) <= names
 
 
+def test_interface_page_offers_files_and_exact_decimals(client: TestClient) -> None:
+    """Swagger UI shows a file chooser for the format `binary` alone."""
+    form = client.get("/openapi.json").json()["components"]["schemas"]["CertifyForm"]["properties"]
+    assert form["image"]["items"] == {"type": "string", "format": "binary"}
+    assert form["sigma"]["items"]["type"] == form["alpha"]["type"] == "string"
+    assert all(field["description"] for field in form.values())
+
+
 def test_every_setting_is_described() -> None:
     assert all(field.description for field in AppSettings.model_fields.values())
 
