@@ -1,0 +1,166 @@
+"""Votes depend on (key, sample index) and f alone."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from worker.canonical import canonical_bytes
+from worker.certification import Phase
+from worker.engine.engine import NO_VOTE, Engine, SessionNotServed, _votes
+from worker.engine.protocol import CountRange, OpenSession, PhaseKey, RangeCounted
+from worker.sampling.keys import derive_key
+
+SECRET = b"s" * 32
+
+
+def open_spec(request, **changes) -> OpenSession:
+    canonical = canonical_bytes(request.identity())
+    keys = []
+    phases: tuple[Phase, ...] = ("selection", "estimation")
+    for phase in phases:
+        key = derive_key(SECRET, canonical, phase)
+        keys.append(PhaseKey(phase=phase, low=key.low, high=key.high))
+    fields = {
+        "model": request.model,
+        "height": request.input.height,
+        "width": request.input.width,
+        "targets": request.targets,
+        "sigmas": request.sigmas,
+        "keys": tuple(keys),
+    }
+    return OpenSession(**(fields | changes))
+
+
+def count_in_chunks(engine: Engine, request, image, *, n: int, chunk: int) -> list[int]:
+    """Counts of samples 0 .. n - 1, each chunk in a batch of its own, padded."""
+    counted: list[RangeCounted] = []
+    session = engine.open(open_spec(request), image, counted.append)
+    for start in range(0, n, chunk):
+        stop = min(n, start + chunk)
+        engine.request(
+            session, CountRange(sigma_index=0, phase="estimation", start=start, stop=stop)
+        )
+        while engine.step():
+            pass
+    engine.close(session)
+    assert [c.start for c in counted] == sorted(c.start for c in counted)
+    return np.sum([c.counts[0] for c in counted], axis=0).tolist()
+
+
+@pytest.mark.parametrize(
+    ("model", "n", "chunks"),
+    [("linear", 256, (1, 7, 64, 256)), ("bundled", 256, (64, 256)), ("bundled", 40, (1, 7, 40))],
+)
+def test_counts_do_not_depend_on_the_chunk_size(engine, create_request, model, n, chunks):
+    request, image = create_request(model, sigmas=["0.5"])
+    counts = [count_in_chunks(engine, request, image, n=n, chunk=chunk) for chunk in chunks]
+    assert sum(counts[0]) == n
+    assert all(other == counts[0] for other in counts)
+
+
+def test_counts_do_not_depend_on_the_company_of_other_sessions(engine, create_request):
+    request, image = create_request("bundled", sigmas=["0.5"])
+    alone = count_in_chunks(engine, request, image, n=100, chunk=100)
+    mine: list[RangeCounted] = []
+    others: list[RangeCounted] = []
+    session = engine.open(open_spec(request), image, mine.append)
+    company = [
+        engine.open(open_spec(create_request("bundled", seed=seed)[0]), image, others.append)
+        for seed in (1, 2)
+    ] + [engine.open(open_spec(create_request()[0]), create_request()[1], others.append)]
+    for one in [*company, session]:
+        wanted = CountRange(sigma_index=0, phase="estimation", start=0, stop=100)
+        engine.request(one, wanted)
+    while engine.step():
+        pass
+    for one in [*company, session]:
+        engine.close(one)
+    assert np.sum([c.counts[0] for c in mine], axis=0).tolist() == alone
+    assert len({c.stop - c.start for c in mine}) >= 1
+    assert sum(c.stop - c.start for c in others) == 300
+
+
+def test_a_small_session_is_not_stuck_behind_a_large_one(engine, create_request):
+    request, image = create_request()
+    order: list[str] = []
+    large = engine.open(open_spec(request), image, lambda _: order.append("large"))
+    engine.request(large, CountRange(sigma_index=0, phase="estimation", start=0, stop=10_000))
+    small = engine.open(open_spec(request), image, lambda _: order.append("small"))
+    engine.request(small, CountRange(sigma_index=0, phase="estimation", start=0, stop=30))
+    for _ in range(3):
+        engine.step()
+    engine.close(large)
+    engine.close(small)
+    assert "small" in order
+
+
+def test_a_closed_session_gets_no_more_votes(engine, create_request):
+    request, image = create_request()
+    counted: list[RangeCounted] = []
+    session = engine.open(open_spec(request), image, counted.append)
+    engine.request(session, CountRange(sigma_index=0, phase="estimation", start=0, stop=1000))
+    engine.step()
+    engine.close(session)
+    before = len(counted)
+    assert not engine.step()
+    assert len(counted) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"model": {"id": "other", "sha256": "0" * 64}}, "model_not_served"),
+        ({"model": {"id": "linear", "sha256": "0" * 64}}, "model_changed"),
+        ({"height": 8, "width": 8}, "image_size_wrong"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_with_a_sentence(engine, create_request, change, code):
+    request, image = create_request()
+    with pytest.raises(SessionNotServed) as caught:
+        engine.open(open_spec(request, **change), image, lambda _: None)
+    assert caught.value.failure.code == code
+    assert str(caught.value)
+
+
+def test_text_features_are_computed_once_per_target(engine, create_request):
+    request, image = create_request("bundled")
+    first = engine.open(open_spec(request), image, lambda _: None)
+    second = engine.open(open_spec(request), image, lambda _: None)
+    engine.close(first)
+    engine.close(second)
+    assert first.classifiers[0] is second.classifiers[0]
+
+
+def identity_with_tau(engine: Engine, tau: float):
+    return engine.status().models[0].model_copy(update={"tau": tau})
+
+
+def test_unsafe_votes_are_no_votes(engine):
+    """Ties, near ties, NaN, infinities and undecided noise count for nobody (CERTIFICATE 4)."""
+    logits = torch.tensor(
+        [
+            [1.0, 2.0, 0.0],
+            [2.0, 2.0, 0.0],
+            [2.0, 1.9, 0.0],
+            [math.nan, 2.0, 0.0],
+            [math.inf, 2.0, 0.0],
+            [3.0, 2.0, -math.inf],
+            [5.0, 1.0, 0.0],
+        ]
+    )
+    undecided = np.array([False] * 6 + [True])
+    exact = _votes(logits, identity_with_tau(engine, 0.0), undecided)
+    assert exact.tolist() == [1, NO_VOTE, 0, NO_VOTE, NO_VOTE, NO_VOTE, NO_VOTE]
+    careful = _votes(logits, identity_with_tau(engine, 0.2), undecided)
+    assert careful.tolist() == [1, NO_VOTE, NO_VOTE, NO_VOTE, NO_VOTE, NO_VOTE, NO_VOTE]
+
+
+def test_identity_names_everything_that_moves_logits(engine):
+    for identity in engine.status().models:
+        assert identity.batch_size == 64
+        assert identity.precision == "fp32"
+        assert identity.device_class == "cpu"
+        assert identity.threads == torch.get_num_threads()
+        assert identity.versions["torch"] == torch.__version__
