@@ -1,4 +1,4 @@
-"""Zero-shot accuracy of a model on the test folders, clean and under noise.
+"""Accuracy of a model, by text prompts alone, on the test folders, clean and under noise.
 
     python -m models.bundled.evaluate --data DIR [--models DIR] [--model bundled]
 
@@ -80,7 +80,11 @@ def get_images_per_second(vlm: VLM, *, batches: int = 20) -> float:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m models.bundled.evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m models.bundled.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the image sets")
     parser.add_argument("--models", type=Path, help="folder of models beside those that ship")
     parser.add_argument("--model", default="bundled")

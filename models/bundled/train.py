@@ -1,6 +1,6 @@
 """Trains the bundled model: a small CLIP on three public sets of medical images.
 
-    python -m models.bundled.train --data DIR --noise 0.4 --epochs 45 --seed 1 --out DIR
+    python -m models.bundled.train --data DIR --noise 0.4 --epochs 90 --seed 1 --out DIR
 
 The images are noised in [0, 1] pixels at a strength drawn anew for every image, so that the base
 classifier still works under the noise of a certificate (Cohen et al. 2019, section 3.3).
@@ -11,7 +11,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,7 +184,7 @@ def sample_texts(texts: tuple[tuple[str, ...], ...], generator: torch.Generator)
 
 
 def train(
-    examples: Examples, *, noise: float, epochs: int, seed: int, say: Any = print
+    examples: Examples, *, noise: float, epochs: int, seed: int, say: Callable[[str], None] = print
 ) -> torch.nn.Module:
     """The trained model: the running mean of the last steps' weights, in fp32."""
     torch.manual_seed(seed)
@@ -252,11 +252,15 @@ def save(model: torch.nn.Module, folder: Path) -> None:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m models.bundled.train", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m models.bundled.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the image sets")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model into")
     parser.add_argument("--noise", type=float, default=0.4, help="largest noise strength; 0: none")
-    parser.add_argument("--epochs", type=int, default=45)
+    parser.add_argument("--epochs", type=int, default=90)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()

@@ -1,0 +1,147 @@
+import math
+
+import pytest
+import torch
+
+from models.base_classifier import create_base_classifier
+from models.bundled.evaluate import SIGMAS, get_accuracy, sample_noisy_copies
+from models.bundled.image_sets import load_image_set
+from models.bundled.train import (
+    CLEAN,
+    IMAGE_SETS,
+    PREPROCESSING,
+    Examples,
+    augment,
+    contrastive_loss,
+    learning_rate_factor,
+    sample_training_noise,
+    train,
+)
+from models.catalogue import load_catalogue
+from models.loading import load_vlm
+from models.weights import check_weights
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def vlm():
+    catalogue = load_catalogue()
+    return load_vlm(catalogue.get("bundled"), catalogue.folder("bundled"), CPU)
+
+
+def test_bundled_weights_are_the_ones_of_the_card_and_small_enough_for_git():
+    catalogue = load_catalogue()
+    card = catalogue.get("bundled")
+    check_weights(card, catalogue.folder("bundled"))
+    assert sum(file.size_bytes for file in card.files) < 16_000_000
+
+
+def test_bundled_card_says_what_it_is_for_and_whose_images_it_learned_from():
+    card = load_catalogue().get("bundled")
+    assert "Not for clinical use" in card.intended_use
+    assert card.licence == "CC-BY-SA-4.0"
+    assert len(card.training_data) == len(IMAGE_SETS)
+    assert card.preprocessing == PREPROCESSING
+
+
+def test_bundled_card_reports_every_set_at_every_noise_strength():
+    reported = [(row.data, row.sigma) for row in load_catalogue().get("bundled").evaluation]
+    assert reported == [(f"{name} test", sigma) for name in IMAGE_SETS for sigma in SIGMAS]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", IMAGE_SETS)
+def test_bundled_accuracy_is_what_the_card_says(vlm, data_folder, name):
+    """Other noise than the card's: two copies of a hundred images and more stay within 0.04."""
+    image_set = load_image_set(data_folder / name, "test", vlm.card.preprocessing)
+    classifier = create_base_classifier(vlm, image_set.template, image_set.class_names)
+    for row in vlm.card.evaluation:
+        if row.data != f"{name} test":
+            continue
+        assert row.images == len(image_set.classes)
+        copies, within = (2, 0.04) if row.sigma else (1, 0.01)
+        accuracy = get_accuracy(classifier, image_set, row.sigma, copies=copies, seed=7)
+        assert accuracy == pytest.approx(row.accuracy, abs=within)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("template", ["{}", "A photo of a {}.", "An image of {}."])
+def test_bundled_finds_the_classes_under_other_templates(vlm, data_folder, template):
+    image_set = load_image_set(data_folder / "mednist", "test", vlm.card.preprocessing)
+    classifier = create_base_classifier(vlm, template, image_set.class_names)
+    assert get_accuracy(classifier, image_set, 0.0, copies=1, seed=0) > 0.95
+
+
+def test_noise_of_the_evaluation_is_gaussian_on_the_grid_and_not_clipped(vlm):
+    class Grey:
+        pixels = torch.full((20, 3, 64, 64), 250, dtype=torch.uint8).numpy()
+        classes = torch.zeros(20, dtype=torch.int64).numpy()
+
+    copies = [pixels for pixels, _ in sample_noisy_copies(Grey, 0.25, 2, seed=0)]
+    assert copies[0].dtype == torch.int16
+    assert not torch.equal(*copies)
+    noise = (copies[0].double() - 250).flatten()  # 245,760 values
+    variance = (255 * 0.25) ** 2 + 1 / 12  # rounding adds that of a uniform number
+    assert noise.mean().abs() < 4 * math.sqrt(variance / len(noise))
+    assert noise.var() == pytest.approx(variance, rel=4 * math.sqrt(2 / len(noise)))
+    assert copies[0].max() > 400
+
+
+def test_training_noise_has_a_strength_of_its_own_for_every_image():
+    pixels = torch.zeros(2000, 3, 16, 16)
+    generator = torch.Generator().manual_seed(0)
+    strengths = sample_training_noise(pixels, 0.4, generator).flatten(1).std(dim=1)
+    clean = (strengths == 0).float().mean()
+    assert clean == pytest.approx(CLEAN, abs=4 * math.sqrt(CLEAN * (1 - CLEAN) / 2000))
+    noisy = strengths[strengths > 0]
+    assert noisy.max() < 0.45
+    # U(0, 0.4) has the mean 0.2 and the standard deviation 0.4 / √12.
+    assert noisy.mean() == pytest.approx(0.2, abs=4 * 0.4 / math.sqrt(12 * len(noisy)))
+    assert torch.equal(sample_training_noise(pixels, 0.0, generator), pixels)
+
+
+def test_contrastive_loss_counts_all_images_of_a_class_as_positives():
+    """Two images of one class share a text: neither is pushed away from it."""
+    logits = torch.tensor([[4.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
+    classes = torch.tensor([0, 0, 1])
+    other = math.log(1 + math.exp(-4))
+    smoothed = 0.95 * other + 0.05 * (4 + other)  # 0.1 over two classes
+    first = -(4 - math.log(2 * math.exp(4) + 1))  # both positives are equal: mean of two like terms
+    second = -(4 - math.log(math.exp(4) + 2))
+    expected = (smoothed + 0.5 * (first + second) / 2) / 1.5
+    assert contrastive_loss(logits, classes).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_learning_rate_warms_up_and_ends_at_nothing():
+    factors = [learning_rate_factor(step, 1000) for step in range(1001)]
+    assert factors[0] == 1 / 50
+    assert factors[49] == factors[50] == 1.0
+    assert factors[525] == pytest.approx(0.5)
+    assert factors[1000] == 0.0
+
+
+def test_augmented_pixels_stay_in_their_range():
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(64, 3, 16, 16, generator=generator)
+    changed = augment(pixels, torch.arange(64) % 2 == 0, generator)
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+    untouched = (changed == pixels).flatten(1).all(dim=1).sum()
+    assert 0 < untouched < 32
+
+
+def test_training_is_the_same_for_one_seed_and_another_for_another():
+    generator = torch.Generator().manual_seed(0)
+    examples = Examples(
+        pixels=torch.randint(0, 256, (64, 3, 64, 64), generator=generator).to(torch.uint8),
+        classes=torch.arange(64) % 2,
+        upright=torch.ones(64, dtype=torch.bool),
+        texts=(("a cat", "cat"), ("a dog", "dog")),
+    )
+    trained = [
+        train(examples, noise=0.4, epochs=1, seed=seed, say=lambda _: None).state_dict()
+        for seed in (1, 1, 2)
+    ]
+    assert all(torch.equal(trained[0][leaf], trained[1][leaf]) for leaf in trained[0])
+    assert not torch.equal(trained[0]["visual.proj"], trained[2]["visual.proj"])
