@@ -4,6 +4,7 @@ A card is a TOML file. Reading one needs no torch.
 """
 
 import hashlib
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -17,6 +18,15 @@ Precision = Literal["fp32", "bf16"]
 Architecture = Literal["open_clip", "linear"]
 
 SLOT = "{}"
+_FIXED = {
+    "architecture",
+    "files",
+    "context_length",
+    "preprocessing",
+    "batch_size",
+    "tau",
+    "precision",
+}
 
 
 class InvalidCard(ValueError):
@@ -162,9 +172,16 @@ class ModelCard(_Card):
 
     @property
     def sha256(self) -> str:
-        """Identifies the weights: SHA-256 over the files' digests and names, in order of names."""
-        lines = sorted(f"{file.name} {file.sha256}\n" for file in self.files)
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        """Identifies all of the base classifier that a card fixes, prompt and device apart.
+
+        SHA-256 over the digests of the weights and everything else that moves a logit or a vote:
+        architecture, context length, preprocessing, batch shape, tau and precision. Names, licences
+        and measured accuracies are left out.
+        """
+        fixed = self.model_dump(mode="json", include=_FIXED)
+        fixed["files"] = sorted(fixed["files"], key=lambda file: str(file["name"]))
+        canonical = json.dumps(fixed, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def parse_card(text: str) -> ModelCard:

@@ -8,6 +8,7 @@ import torch
 
 from worker.canonical import canonical_bytes
 from worker.certification import Phase
+from worker.contract import Target
 from worker.engine.engine import NO_VOTE, Engine, SessionNotServed, _votes
 from worker.engine.protocol import CountRange, OpenSession, PhaseKey, RangeCounted
 from worker.sampling.keys import derive_key
@@ -122,6 +123,14 @@ def test_what_cannot_be_served_is_refused_with_a_sentence(engine, create_request
         engine.open(open_spec(request, **change), image, lambda _: None)
     assert caught.value.failure.code == code
     assert str(caught.value)
+
+
+def test_a_text_longer_than_the_context_is_refused_and_not_cut_off(engine, create_request):
+    long = Target(template="A {} image.", class_names=("lung " * 200, "colon"))
+    request, image = create_request("bundled", targets=(long,))
+    with pytest.raises(SessionNotServed) as caught:
+        engine.open(open_spec(request), image, lambda _: None)
+    assert caught.value.failure.code == "text_unusable"
 
 
 def test_text_features_are_computed_once_per_target(engine, create_request):

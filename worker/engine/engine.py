@@ -163,8 +163,11 @@ class Engine:
         key = (vlm.card.id, target)
         found = self._classifiers.get(key)
         if found is None:
-            with torch.inference_mode():
-                found = create_base_classifier(vlm, target.template, target.class_names)
+            try:
+                with torch.inference_mode():
+                    found = create_base_classifier(vlm, target.template, target.class_names)
+            except ValueError as error:  # a text longer than the model reads
+                raise SessionNotServed("text_unusable", str(error)) from error
             while len(self._classifiers) >= _MAX_CLASSIFIERS:
                 self._classifiers.pop(next(iter(self._classifiers)), None)
             self._classifiers[key] = found

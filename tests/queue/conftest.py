@@ -1,0 +1,105 @@
+"""An engine behind a socket with a linear model, and jobs as the app would store them."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+import torch
+from redis import Redis
+
+from models.catalogue import load_catalogue
+from models.loading import load_vlm
+from models.testing import LinearModel, create_linear_model, write_linear_model
+from worker import queueing
+from worker.contract import (
+    CertificationJob,
+    CertifyRequest,
+    CohenParameters,
+    InputImage,
+    ModelRef,
+    Target,
+)
+from worker.engine.engine import Engine
+from worker.engine.server import EngineServer
+from worker.images_store import Image, image_sha256
+from worker.settings import WorkerSettings
+
+SIZE = 16
+
+
+@pytest.fixture(scope="session")
+def linear() -> LinearModel:
+    return create_linear_model(size=SIZE, seed=4)
+
+
+@pytest.fixture(scope="session")
+def models_folder(linear: LinearModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    write_linear_model(folder, linear)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def engine_socket(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    catalogue = load_catalogue(models_folder)
+    vlm = load_vlm(catalogue.get("linear"), catalogue.folder("linear"), torch.device("cpu"))
+    path = tmp_path_factory.mktemp("engine") / "engine.sock"
+    server = EngineServer(Engine([vlm]), path)
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    yield path
+    server.stop()
+    thread.join()
+
+
+@pytest.fixture
+def settings(
+    valkey_url: str, engine_socket: Path, models_folder: Path, tmp_path: Path
+) -> WorkerSettings:
+    return WorkerSettings(
+        redis_url=valkey_url,
+        data_dir=tmp_path,
+        engine_socket=engine_socket,
+        models=models_folder,
+        serve_models=("linear",),
+        engine_wait_s=2,
+    )
+
+
+@pytest.fixture
+def create_job(models_folder: Path) -> Callable[..., tuple[CertificationJob, Image]]:
+    card = load_catalogue(models_folder).get("linear")
+
+    def create(*, seed: int = 0, n: int = 300, **changes: object) -> tuple[CertificationJob, Image]:
+        rng = np.random.default_rng(seed)
+        image = rng.integers(60, 200, (3, SIZE, SIZE)).astype(np.uint8)
+        fields = {
+            "input": InputImage(sha256=image_sha256(image), height=SIZE, width=SIZE, source="png"),
+            "model": ModelRef(id="linear", sha256=card.sha256),
+            "targets": (Target(template=card.template, class_names=card.class_names),),
+            "sigmas": (Decimal("0.1"), Decimal("0.25")),
+            "procedure": CohenParameters(n0=20, n=n),
+        }
+        job = CertificationJob(
+            id=uuid4().hex,
+            request=CertifyRequest(**(fields | changes)),
+            submitted_at=datetime.now(UTC),
+        )
+        return job, image
+
+    return create
+
+
+@pytest.fixture
+def submit(redis: Redis, create_job) -> Callable[..., CertificationJob]:
+    def submit_one(**changes: object) -> CertificationJob:
+        job, image = create_job(**changes)
+        queueing.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+        return job
+
+    return submit_one

@@ -1,0 +1,214 @@
+"""One job from Redis to its result, with a real queue and a real engine."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import zlib
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from rq import Queue
+
+from worker import fleet, images_store, keyspace, queueing, results
+from worker.contract import QUEUE_NAME, TASK_CERTIFY, WorkerReport
+from worker.document import FailedResult, FinishedResult
+from worker.engine.client import EngineLost
+from worker.queueing import CertificationRqJob, ForbiddenTask, create_app_redis
+from worker.tasks import run_certification
+
+
+def finished(redis, certification_id: str) -> FinishedResult:
+    result = results.find_result(redis, certification_id)
+    assert isinstance(result, FinishedResult)
+    return result
+
+
+def test_a_job_becomes_its_certificates(redis, settings, submit):
+    job = submit()
+    assert queueing.get_state(redis, job.id) == "queued"
+    run_certification(redis, settings, job.id)
+    result = finished(redis, job.id)
+    assert [float(c.sigma) for c in result.certificates] == [0.1, 0.25]
+    assert queueing.get_state(redis, job.id) == "finished"
+    assert results.get_checkpoints(redis, job.id) == {}
+    assert results.find_progress(redis, job.id) is None
+
+
+def test_the_same_request_again_returns_the_stored_certificates(redis, settings, submit):
+    first, second = submit(), submit()
+    run_certification(redis, settings, first.id)
+    redis.delete(keyspace.image(first.request.input.sha256))  # nothing can be counted again
+    run_certification(redis, settings, second.id)
+    assert finished(redis, second.id) == finished(redis, first.id)
+
+
+def test_the_same_request_counted_again_gives_the_same_certificates(redis, settings, submit):
+    first, second = submit(), submit()
+    run_certification(redis, settings, first.id)
+    for key in redis.scan_iter(keyspace.certificate("*")):
+        redis.delete(key)
+    run_certification(redis, settings, second.id)
+    assert finished(redis, second.id) == finished(redis, first.id)
+
+
+def test_every_other_roll_for_an_image_is_a_further_attempt(redis, settings, submit):
+    jobs = [submit(), submit(n=301), submit(), submit(seed=1), submit(attempt=1)]
+    for job in jobs:
+        run_certification(redis, settings, job.id)
+    attempts = [finished(redis, job.id).certificates[0].attempts for job in jobs]
+    assert attempts == [1, 2, 1, 1, 3]
+
+
+def test_a_retry_goes_on_from_the_stored_counts(redis, settings, submit, monkeypatch):
+    whole, broken = submit(), submit()
+    run_certification(redis, settings, whole.id)
+    for key in redis.scan_iter(keyspace.certificate("*")):
+        redis.delete(key)
+    eager = settings.model_copy(update={"checkpoint_interval_s": 1e-9})
+    counted = []
+
+    def break_off(connection, certification_id, checkpoints, **options):
+        put(connection, certification_id, checkpoints, **options)
+        counted.append(checkpoints)
+        if len(counted) == 5:
+            raise RedisConnectionError("away")
+
+    put = results.put_checkpoints
+    monkeypatch.setattr(results, "put_checkpoints", break_off)
+    with pytest.raises(RedisConnectionError):
+        run_certification(redis, eager, broken.id)
+    assert results.get_checkpoints(redis, broken.id)
+    assert results.find_progress(redis, broken.id).samples_done > 0
+    run_certification(redis, settings, broken.id)
+    assert finished(redis, broken.id) == finished(redis, whole.id)
+
+
+def test_an_expired_image_is_a_result_and_no_retry(redis, settings, submit):
+    job = submit()
+    redis.delete(keyspace.image(job.request.input.sha256))
+    run_certification(redis, settings, job.id)
+    result = results.find_result(redis, job.id)
+    assert isinstance(result, FailedResult)
+    assert result.failure.code == "image_expired"
+    assert queueing.get_state(redis, job.id) == "failed"
+
+
+def test_a_damaged_image_is_never_certified(redis, settings, submit):
+    job = submit()
+    key = keyspace.image(job.request.input.sha256)
+    data = bytearray(redis.get(key))
+    data[7] ^= 1
+    redis.set(key, bytes(data))
+    run_certification(redis, settings, job.id)
+    assert isinstance(results.find_result(redis, job.id), FailedResult)
+
+
+def test_a_model_that_changed_is_a_result_and_no_retry(redis, settings, create_job):
+    job, image = create_job()
+    other = job.request.model.model_copy(update={"sha256": "0" * 64})
+    job = job.model_copy(update={"request": job.request.model_copy(update={"model": other})})
+    queueing.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    run_certification(redis, settings, job.id)
+    result = results.find_result(redis, job.id)
+    assert isinstance(result, FailedResult)
+    assert result.failure.code == "model_changed"
+
+
+def test_an_engine_that_is_away_is_a_retry_and_no_result(redis, settings, submit, tmp_path):
+    job = submit()
+    away = settings.model_copy(update={"engine_socket": tmp_path / "none", "engine_wait_s": 0.1})
+    with pytest.raises(EngineLost):
+        run_certification(redis, away, job.id)
+    assert results.find_result(redis, job.id) is None
+
+
+def test_a_result_is_never_overwritten(redis, settings, submit):
+    job = submit()
+    run_certification(redis, settings, job.id)
+    before = finished(redis, job.id)
+    failure = FailedResult.model_validate({"failure": {"code": "x", "detail": "y"}})
+    results.put_result(redis, job.id, failure, ttl_s=60)
+    assert finished(redis, job.id) == before
+
+
+@pytest.mark.parametrize("name", ["os.system", "worker.tasks.run_certification", "builtins.eval"])
+def test_the_queue_runs_nothing_but_our_tasks(redis, name):
+    queue = Queue(QUEUE_NAME, connection=redis, serializer="json")
+    stored = queue.enqueue_call(name, args=("true",))
+    job = CertificationRqJob.fetch(stored.id, connection=redis, serializer="json")
+    with pytest.raises(ForbiddenTask):
+        _ = job.func
+
+
+def test_what_lies_in_redis_is_json_with_ids_alone(redis, submit):
+    job = submit()
+    stored = redis.hgetall(f"rq:job:{job.id}")
+    assert stored[b"description"] == b"certify"
+    assert json.loads(zlib.decompress(stored[b"data"])) == [TASK_CERTIFY, None, [job.id], {}]
+
+
+def test_a_stored_image_expires(redis, submit):
+    job = submit()
+    assert 0 < redis.ttl(keyspace.image(job.request.input.sha256)) <= 600
+    assert 0 < redis.ttl(keyspace.job(job.id)) <= 600
+
+
+def test_an_image_that_is_no_prepared_image_is_refused(redis):
+    import numpy as np
+
+    with pytest.raises(ValueError, match="uint8"):
+        images_store.put_image(redis, np.zeros((8, 8, 3), np.uint8), ttl_s=60)
+
+
+def test_silent_hosts_are_forgotten(redis):
+    from datetime import UTC, datetime
+
+    report = WorkerReport(
+        name="a", started_at=datetime.now(UTC), ready=True, key_commitment="0" * 64
+    )
+    fleet.announce(redis, report)
+    fleet.announce(redis, report.model_copy(update={"name": "b"}))
+    redis.delete(keyspace.worker("a"))
+    assert [w.name for w in fleet.list_workers(redis)] == ["b"]
+    fleet.withdraw(redis, "b")
+    assert fleet.list_workers(redis) == ()
+
+
+def test_the_app_s_connection_says_at_once_that_redis_is_away(free_port):
+    started = time.monotonic()
+    with pytest.raises(RedisConnectionError):
+        create_app_redis(f"redis://127.0.0.1:{free_port}/0").ping()
+    assert time.monotonic() - started < 1
+
+
+def test_work_horses_know_no_torch():
+    """torch in a forking parent would break CUDA and cost every fork its memory."""
+    code = "import sys, worker.rq_worker, worker.supervisor; sys.exit('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    assert (
+        subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    )
+
+
+def test_jobs_run_through_rq_itself(redis, settings, submit):
+    """The stock forking worker with our overrides, in a process of its own."""
+    jobs = [submit(seed=seed) for seed in range(4)]
+    environment = {
+        **os.environ,
+        "REDIS_URL": settings.redis_url.get_secret_value(),
+        "PROMPTSMOOTH_DATA_DIR": str(settings.data_dir),
+        "PROMPTSMOOTH_ENGINE_SOCKET": str(settings.socket_path),
+    }
+    command = [sys.executable, "-m", "worker.rq_worker"]
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                if all(queueing.get_state(redis, job.id) == "finished" for job in jobs):
+                    break
+                time.sleep(0.1)
+        finally:
+            process.terminate()
+    assert [queueing.get_state(redis, job.id) for job in jobs] == ["finished"] * 4

@@ -1,0 +1,133 @@
+"""The whole service as `promptsmooth up` runs it: real Redis protocol, RQ, engine and HTTP."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from models.testing import LinearModel, create_linear_model, write_linear_model
+
+PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A running service, and what a test wants of it."""
+
+    process: subprocess.Popen[bytes]
+    http: httpx2.Client
+    log: Path
+
+    def certify(self, image: bytes, *, wait: int = 30, **fields: object) -> httpx2.Response:
+        headers = {"Prefer": f"wait={wait}"} if wait else {}
+        return self.http.post("/certify", files={"image": image}, data=fields, headers=headers)
+
+    def follow(self, location: str, *, within_s: float = 120) -> dict:
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            found = self.http.get(location).raise_for_status().json()
+            if found["status"] in ("finished", "failed"):
+                return found
+            time.sleep(0.1)
+        raise AssertionError(f"{location} is {found['status']} after {within_s} s")
+
+    def processes(self, part: str) -> list[psutil.Process]:
+        """Processes of this service whose command line contains `part`."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        return [p for p in family if part in " ".join(p.cmdline())]
+
+
+def start_stack(folder: Path, port: int, *, models: Path) -> Stack:
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "REDIS_URL"},
+        "PROMPTSMOOTH_MODELS": str(models),
+        "PROMPTSMOOTH_SERVE_MODELS": '["bundled", "linear"]',
+        "PROMPTSMOOTH_RQ_WORKERS": "4",
+    }
+    command = [str(PROMPTSMOOTH), "up", "--port", str(port), "--data-dir", str(folder / "data")]
+    folder.mkdir(exist_ok=True)
+    log = folder / "service.log"
+    with log.open("ab") as file:
+        process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
+    http = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+    stack = Stack(process=process, http=http, log=log)
+    wait_until_ready(stack)
+    return stack
+
+
+def wait_until_ready(stack: Stack, *, within_s: float = 90) -> None:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        assert stack.process.poll() is None, stack.log.read_text()
+        try:
+            if stack.http.get("/readyz").status_code == 200:
+                return
+        except httpx2.TransportError:
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"not ready in {within_s} s: {stack.log.read_text()}")
+
+
+def stop_stack(stack: Stack) -> int:
+    stack.http.close()
+    stack.process.send_signal(signal.SIGINT)
+    return stack.process.wait(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def linear() -> LinearModel:
+    return create_linear_model(size=16, seed=4)
+
+
+@pytest.fixture(scope="session")
+def models_folder(linear: LinearModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    write_linear_model(folder, linear)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stack(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    running = start_stack(tmp_path_factory.mktemp("stack"), port, models=models_folder)
+    yield running
+    if running.process.poll() is None:
+        stop_stack(running)
+
+
+def png(image: np.ndarray) -> bytes:
+    """A PNG of a prepared image (3, H, W): decoded and prepared again it is the same integers."""
+    buffer = BytesIO()
+    Image.fromarray(image.transpose(1, 2, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def to_png():
+    return png
+
+
+@pytest.fixture(scope="session")
+def start():
+    """Starts a service of the test's own; the test stops it."""
+    return start_stack
+
+
+@pytest.fixture(scope="session")
+def stop():
+    return stop_stack

@@ -1,0 +1,26 @@
+"""Whether this host's engine answers: python -m worker.health. Exit status 0, or 1 and why not.
+
+An engine listens only after its models are loaded, tested and warm, so one that answers is ready.
+"""
+
+import sys
+from pathlib import Path
+
+from worker.engine.client import EngineClient, EngineLost
+from worker.settings import WorkerSettings
+
+_ANSWERS_WITHIN_S = 2.0
+
+
+def find_fault(socket_path: Path) -> str | None:
+    """Why the engine at `socket_path` is not ready; None when it is."""
+    try:
+        with EngineClient.connect(socket_path, wait_s=0) as client:
+            client.status(timeout_s=_ANSWERS_WITHIN_S)
+    except EngineLost as error:
+        return str(error)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(find_fault(WorkerSettings().socket_path))
