@@ -1,13 +1,13 @@
 # make demo    install everything, then certify two real DICOM images over HTTP
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check clean
+.PHONY: help setup demo serve test test-deployment check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 setup: .venv/installed  ## make .venv with everything in it
 
@@ -29,6 +29,19 @@ serve: setup  ## run the service at http://127.0.0.1:8000 until ctrl-C
 
 test: setup  ## the tests, as .ci/run calls them
 	@$(BIN)/python -m pytest
+
+# A program that builds the compose file's images, brings it up and runs --script beside it.
+VERIFY_COMPOSE ?= ../shared/tools/verify-compose.sh
+
+test-deployment:  ## build and start docker-compose.yml, certify, kill -9 each part; needs root
+	@if [ ! -x '$(VERIFY_COMPOSE)' ]; then \
+	  echo "test-deployment: skipped: no program at VERIFY_COMPOSE=$(VERIFY_COMPOSE)"; \
+	elif [ "$$(id -u)" != 0 ]; then \
+	  echo "test-deployment: skipped: only root can start an engine and kill containers"; \
+	else \
+	  '$(VERIFY_COMPOSE)' --script tests/deployment/certify_and_kill.sh \
+	    . "http://127.0.0.1:$${PROMPTSMOOTH_PORT:-8000}/healthz"; \
+	fi
 
 check: setup  ## lint, format, types, the arrow app -> worker -> models
 	@$(BIN)/ruff check .
