@@ -106,6 +106,9 @@ def certify(
 
     Exit status 0 when there are certificates, abstentions included; 2 when there is none.
     """
+    from worker.process import wait_passively
+
+    wait_passively()
     from app.in_process import certify_in_process, create_request, find_model
 
     with _sentences():

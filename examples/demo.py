@@ -24,7 +24,7 @@ from rich.table import Table
 
 IMAGES = ("CT_small.dcm", "MR_small.dcm")
 SIGMAS = ("0.1", "0.25", "0.5")
-console = Console()
+console = Console() if sys.stdout.isatty() else Console(width=110)
 
 
 class Client:
@@ -107,7 +107,7 @@ def print_table(results: dict[str, dict[str, Any]]) -> None:
                 entry.get("prediction", ""),
                 f"{entry['radius']:.6f}" if "radius" in entry else "",
                 str(entry["n_used"]),
-                f"{found['seconds']:.1f} together" if place == 0 else "",
+                f"{found['seconds']:.1f} for all" if place == 0 else "",
             )
     console.print(table)
 

