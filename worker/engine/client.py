@@ -104,8 +104,10 @@ class EngineClient:
 
     def _receive(self, timeout_s: float) -> Answer:
         try:
-            if not self._connection.poll(timeout_s):
-                raise EngineLost(f"the engine did not answer for {timeout_s:g} s")
-            return ANSWER.validate_json(self._connection.recv_bytes(MAX_FRAME_BYTES))
+            answers = self._connection.poll(timeout_s)
+            frame = self._connection.recv_bytes(MAX_FRAME_BYTES) if answers else None
         except (OSError, EOFError) as error:
             raise EngineLost("the engine ended under way") from error
+        if frame is None:
+            raise EngineLost(f"the engine did not answer for {timeout_s:g} s")
+        return ANSWER.validate_json(frame)
