@@ -33,7 +33,7 @@ is_ready() { [ "$(http -o "$FOLDER/readyz" -w '%{http_code}' "$URL/readyz" 2>/de
 
 post() {  # post ATTEMPT N [HEADER]: the answer's status; its body is in $LAST
   http -o "$LAST" -w '%{http_code}' ${3:+-H "$3"} -F "image=@$IMAGE" -F sigma=0.1 -F sigma=0.25 \
-    -F "n=$2" -F "attempt=$1" "$URL/certify"
+    -F procedure=cohen -F "n=$2" -F "attempt=$1" "$URL/certify"
 }
 
 check_certificates() {  # one per noise level in FILE, each a certificate or an abstention
