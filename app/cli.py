@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,13 @@ cli = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+class Procedure(StrEnum):
+    """How samples become a certificate."""
+
+    STAGED = "staged"
+    COHEN = "cohen"
 
 
 def _fail(sentence: str) -> typer.Exit:
@@ -93,8 +101,23 @@ def certify(
     template: Annotated[
         str | None, typer.Option(help="Text with {} for the class.  [default: the model card's]")
     ] = None,
-    n: Annotated[int, typer.Option(min=1, max=1_000_000, help="Estimation samples.")] = 10_000,
-    n0: Annotated[int, typer.Option(min=1, max=100_000, help="Selection samples.")] = 100,
+    procedure: Annotated[
+        Procedure, typer.Option(help="staged stops when it has seen enough; cohen does not.")
+    ] = Procedure.STAGED,
+    n_max: Annotated[
+        int,
+        typer.Option("--n-max", "--n", min=1, max=1_000_000, help="Most samples a noise level."),
+    ] = 10_000,
+    n0: Annotated[int, typer.Option(min=1, help="cohen: samples that choose the class.")] = 100,
+    target_radius: Annotated[
+        str | None, typer.Option(help="staged: stop once the radius is this, or cannot be.")
+    ] = None,
+    tolerance: Annotated[
+        str, typer.Option(help="staged, no target: stop this near to what n-max would give.")
+    ] = "0.05",
+    joint: Annotated[
+        bool, typer.Option("--joint", help="All noise levels hold together at 1 - alpha.")
+    ] = False,
     alpha: Annotated[str, typer.Option(help="Error probability of a certificate.")] = "0.001",
     attempt: Annotated[int, typer.Option(min=0, help="Number of a deliberate new roll.")] = 0,
     frame: Annotated[int | None, typer.Option(min=0, help="Frame of a multi-frame file.")] = None,
@@ -109,7 +132,12 @@ def certify(
     from worker.process import wait_passively
 
     wait_passively()
-    from app.in_process import certify_in_process, create_request, find_model
+    from app.in_process import (
+        certify_in_process,
+        create_procedure,
+        create_request,
+        find_model,
+    )
 
     with _sentences():
         card, folder = find_model(model)
@@ -121,9 +149,15 @@ def certify(
             sigmas=sigma or ["0.25"],
             class_names=class_name,
             template=template,
-            n=n,
-            n0=n0,
+            procedure=create_procedure(
+                procedure.value,
+                n=n_max,
+                n0=n0,
+                target_radius=target_radius,
+                tolerance=tolerance,
+            ),
             alpha=alpha,
+            joint=joint,
             attempt=attempt,
         )
         with _progress(request.samples_total, quiet=as_json) as show:

@@ -10,7 +10,15 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from models.cards import ClassNames, Template
 from models.imaging import RequestedWindow
-from worker.contract import MAX_CLASS_NAMES, Alpha, Sigma
+from worker.contract import (
+    MAX_CLASS_NAMES,
+    Alpha,
+    CohenParameters,
+    Radius,
+    Sigma,
+    StagedParameters,
+    Tolerance,
+)
 
 _DECIMAL = re.compile(r"\d{0,12}\.?\d{1,16}([eE][+-]?\d{1,2})?", re.ASCII)
 _NUMBER = r"-?\d{1,9}(\.\d{1,9})?"
@@ -41,6 +49,12 @@ _Sigmas = Annotated[
 _ClassNames = Annotated[
     ClassNames, Field(max_length=MAX_CLASS_NAMES), BeforeValidator(lambda names: tuple(names))
 ]
+
+
+PARAMETERS: dict[str, tuple[str, ...]] = {
+    "staged": ("n_max", "target_radius", "tolerance", "minimum_radius"),
+    "cohen": ("n", "n0"),
+}
 
 
 class CertifyForm(BaseModel):
@@ -75,21 +89,48 @@ class CertifyForm(BaseModel):
         description="a sentence with {} exactly once, at most 1000 characters. {} is the place "
         "of the class name. Default: the model card's.",
     )
-    procedure: Literal["cohen"] = Field(
-        default="cohen",
-        description='"cohen". n0 samples choose the class, n fresh ones bound its probability.',
+    procedure: Literal["staged", "cohen"] = Field(
+        default="staged",
+        description='"staged" or "cohen". staged looks at growing samples and stops when it has '
+        "seen enough; cohen takes n0 samples to choose the class and n to bound it.",
     )
-    n: int = Field(
-        default=10_000,
+    n_max: int | None = Field(
+        default=None,
         ge=1,
         description="an integer from 1 to the service's limit (100000 unless its operator set "
-        "another). Samples that bound the probability.",
+        "another), for staged only. The most samples per noise level. Default: 10000.",
     )
-    n0: int = Field(
-        default=100,
+    target_radius: Annotated[Radius, _PlainDecimal] | None = Field(
+        default=None,
+        description="a decimal number greater than 0 and at most 1000, for staged only. Stop as "
+        "soon as the radius is at least this, or cannot become it.",
+    )
+    tolerance: Annotated[Tolerance, _PlainDecimal] | None = Field(
+        default=None,
+        description="a decimal number of at least 0 and less than 1, for staged only. Without a "
+        "target, stop within this share of the radius that n_max would give. Default: 0.05.",
+    )
+    minimum_radius: Annotated[Radius, _PlainDecimal] | None = Field(
+        default=None,
+        description="a decimal number greater than 0 and at most 1000, for staged only. Without "
+        "a target, stop when not even this is in reach. Default: 0.05 sigma.",
+    )
+    n: int | None = Field(
+        default=None,
+        ge=1,
+        description="an integer from 1 to the service's limit (100000 unless its operator set "
+        "another), for cohen only. Samples that bound the probability. Default: 10000.",
+    )
+    n0: int | None = Field(
+        default=None,
         ge=1,
         description="an integer from 1 to the service's limit (10000 unless its operator set "
-        "another). Samples that choose the class.",
+        "another), for cohen only. Samples that choose the class. Default: 100.",
+    )
+    joint: bool = Field(
+        default=False,
+        description="true or false. true makes all certificates of this request (images, noise "
+        "levels) hold together with probability 1 - alpha, by dividing alpha among them.",
     )
     alpha: Annotated[Alpha, _PlainDecimal, _AsText] = Field(
         default=Decimal("0.001"),
@@ -116,6 +157,23 @@ class CertifyForm(BaseModel):
         description='"auto", or centre and width separated by a comma, like 40,400. Default: '
         "what the file says, else chosen from its grey values; the result tells.",
     )
+
+    @property
+    def foreign_parameters(self) -> tuple[str, ...]:
+        """Parameters given that belong to the other procedure."""
+        names = PARAMETERS["cohen" if self.procedure == "staged" else "staged"]
+        return tuple(name for name in names if getattr(self, name) is not None)
+
+    @property
+    def requested_procedure(self) -> StagedParameters | CohenParameters:
+        """The procedure with its parameters, defaults where none was given."""
+        given = {
+            name: value
+            for name in PARAMETERS[self.procedure]
+            if (value := getattr(self, name)) is not None
+        }
+        kind = StagedParameters if self.procedure == "staged" else CohenParameters
+        return kind(**given)
 
     @property
     def requested_window(self) -> RequestedWindow:

@@ -8,7 +8,13 @@ from models.cards import ModelCard
 from models.catalogue import load_catalogue
 from models.loading import load_vlm
 from worker.certifying import certify
-from worker.contract import CertifyRequest, CohenParameters, ModelRef, Target
+from worker.contract import (
+    CertifyRequest,
+    CohenParameters,
+    ModelRef,
+    StagedParameters,
+    Target,
+)
 from worker.document import FinishedResult
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
@@ -41,9 +47,9 @@ def create_request(
     sigmas: list[str],
     class_names: list[str] | None,
     template: str | None,
-    n: int,
-    n0: int,
+    procedure: StagedParameters | CohenParameters,
     alpha: str,
+    joint: bool,
     attempt: int,
 ) -> tuple[CertifyRequest, Image]:
     """Everything that is fixed before the noise key, and the prepared image.
@@ -59,15 +65,29 @@ def create_request(
         input=described,
         model=ModelRef(id=card.id, sha256=card.sha256),
         targets=(target,),
-        sigmas=tuple(_parse_decimal("sigma", value) for value in sigmas),
-        procedure=CohenParameters(n0=n0, n=n),
-        alpha=_parse_decimal("alpha", alpha),
+        sigmas=tuple(parse_decimal("sigma", value) for value in sigmas),
+        procedure=procedure,
+        alpha=parse_decimal("alpha", alpha),
+        joint=joint,
         attempt=attempt,
     )
     return request, prepared
 
 
-def _parse_decimal(name: str, text: str) -> Decimal:
+def create_procedure(
+    name: str, *, n: int, n0: int, target_radius: str | None, tolerance: str
+) -> StagedParameters | CohenParameters:
+    """The procedure that the options ask for. ValueError on a value out of range."""
+    if name == "cohen":
+        return CohenParameters(n0=n0, n=n)
+    target = None if target_radius is None else parse_decimal("target-radius", target_radius)
+    return StagedParameters(
+        n_max=n, target_radius=target, tolerance=parse_decimal("tolerance", tolerance)
+    )
+
+
+def parse_decimal(name: str, text: str) -> Decimal:
+    """The decimal that was written. ValueError naming the option where it is none."""
     try:
         return Decimal(text)
     except InvalidOperation:

@@ -8,7 +8,7 @@ from anyio import to_thread
 
 from app.deps import Services
 from app.errors import ImageRefused, ModelUnknown, invalid
-from app.forms import CertifyForm
+from app.forms import PARAMETERS, CertifyForm
 from app.settings import AppSettings
 from models.cards import ModelCard
 from models.catalogue import Catalogue, UnknownModel
@@ -17,7 +17,6 @@ from worker import queueing
 from worker.contract import (
     CertificationJob,
     CertifyRequest,
-    CohenParameters,
     InputImage,
     ModelRef,
     Target,
@@ -58,9 +57,13 @@ def check_limits(form: CertifyForm, settings: AppSettings) -> None:
     checks = (
         ("image", len(form.image), settings.max_images, "at most {} images"),
         ("sigma", len(form.sigma), settings.max_sigmas, "at most {} noise levels"),
-        ("n", form.n, settings.max_n, "an integer from 1 to {}"),
-        ("n0", form.n0, settings.max_n0, "an integer from 1 to {}"),
+        ("n_max", form.n_max or 1, settings.max_n, "an integer from 1 to {}"),
+        ("n", form.n or 1, settings.max_n, "an integer from 1 to {}"),
+        ("n0", form.n0 or 1, settings.max_n0, "an integer from 1 to {}"),
     )
+    if foreign := form.foreign_parameters:
+        takes = ", ".join(PARAMETERS[form.procedure])
+        raise invalid(foreign[0], f"no value: the procedure is {form.procedure}, it takes {takes}")
     for field, value, limit, expected in checks:
         if value > limit:
             raise invalid(field, expected.format(limit))
@@ -104,8 +107,10 @@ def _create_request(form: CertifyForm, card: ModelCard, image: InputImage) -> Ce
         model=ModelRef(id=card.id, sha256=card.sha256),
         targets=(target,),
         sigmas=tuple(form.sigma),
-        procedure=CohenParameters(n0=form.n0, n=form.n),
+        procedure=form.requested_procedure,
         alpha=form.alpha,
+        joint=form.joint,
+        images=len(form.image),
         attempt=form.attempt,
     )
 

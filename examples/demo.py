@@ -43,7 +43,7 @@ class Client:
     def submit(self, image: bytes, *, n: int) -> str:
         """Posts one image with all noise levels; returns the path of its certification."""
         answer = self._http.post(
-            "/certify", files={"image": image}, data={"sigma": list(SIGMAS), "n": str(n)}
+            "/certify", files={"image": image}, data={"sigma": list(SIGMAS), "n_max": str(n)}
         )
         if answer.status_code != 202:
             raise SystemExit(f"refused: {answer.status_code} {answer.text}")

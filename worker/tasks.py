@@ -12,7 +12,8 @@ from redis import Redis
 from rq import get_current_job
 
 from worker import images_store, results
-from worker.certifying import Board, certify
+from worker.board import Board
+from worker.certifying import certify
 from worker.contract import CertificationJob, Failure, Identity
 from worker.document import FailedResult, FinishedResult
 from worker.engine.client import EngineClient, EngineRefused

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from worker.certification import (
     Cohen,
+    Goal,
     Tally,
     bound_rounded_down,
     bound_rounded_up,
@@ -61,18 +62,20 @@ def test_bounds_are_rounded_away_from_the_claim(p):
     assert bound_rounded_up(p) <= 1
 
 
+NOTHING = {"selection": (), "estimation": ()}
+
+
 def test_cohen_procedure_asks_for_both_phases_and_decides_at_exactly_its_n():
     procedure = Cohen(n0=10, n=100, alpha=0.001)
-    start = {"selection": Tally.empty(2), "estimation": Tally.empty(2)}
-    assert {(g.phase, g.n) for g in procedure.find_open_goals(start)} == {
-        ("selection", 10),
-        ("estimation", 100),
+    assert set(procedure.find_goals(NOTHING, sigma=0.5)) == {
+        Goal(phase="selection", n=10),
+        Goal(phase="estimation", n=100),
     }
     done = {
-        "selection": Tally(counts=(9, 1)),
-        "estimation": Tally(counts=(95, 3), ambiguous=2),
+        "selection": (Tally(counts=(9, 1)),),
+        "estimation": (Tally(counts=(95, 3), ambiguous=2),),
     }
-    assert procedure.find_open_goals(done) == ()
+    assert procedure.find_goals(done, sigma=0.5) == ()
     assert procedure.decide(done, sigma=0.5) == certify_cohen(
         [9, 1], [95, 3], sigma=0.5, alpha=0.001, ambiguous=2
     )
@@ -81,9 +84,9 @@ def test_cohen_procedure_asks_for_both_phases_and_decides_at_exactly_its_n():
 @pytest.mark.parametrize("counts", [(95, 4), (95, 6)])
 def test_cohen_procedure_refuses_another_n_than_was_fixed(counts):
     procedure = Cohen(n0=10, n=100, alpha=0.001)
-    tallies = {"selection": Tally(counts=(9, 1)), "estimation": Tally(counts=counts)}
+    looks = {"selection": (Tally(counts=(9, 1)),), "estimation": (Tally(counts=counts),)}
     with pytest.raises(ValueError, match="estimation"):
-        procedure.decide(tallies, sigma=0.5)
+        procedure.decide(looks, sigma=0.5)
 
 
 def test_tallies_add_over_disjoint_ranges():

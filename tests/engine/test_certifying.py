@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from worker.board import Board, VotesOutOfOrder
 from worker.certification import certify_cohen, rounded_down
-from worker.certifying import Board, VotesOutOfOrder, certify
+from worker.certifying import certify, create_procedure
 from worker.contract import CohenParameters, Target
 from worker.document import AbstainedDocument, CertifiedDocument
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.engine.local import LocalCounter
 from worker.engine.protocol import RangeCounted
 from worker.engine.server import EngineServer
-from worker.results import Checkpoint
+from worker.results import Checkpoint, StoredTally
 
 SECRET = b"s" * 32
 
@@ -100,8 +101,8 @@ def test_votes_of_another_f_are_counted_again(engine, create_request):
     forged = {
         "estimation:0.25": Checkpoint(
             identity=identity.model_copy(update={"batch_size": 32}),
-            counts=((300, 0),),
-            ambiguous=(0,),
+            prefixes=(StoredTally(counts=(300, 0), ambiguous=0),),
+            looks=((StoredTally(counts=(300, 0), ambiguous=0),),),
         )
     }
     assert run(engine, request, image, checkpoints=forged) == whole
@@ -148,7 +149,9 @@ def counted(start: int, stop: int, counts: tuple[int, ...]) -> RangeCounted:
     "votes", [counted(5, 8, (3, 0)), counted(0, 4, (3, 0)), counted(0, 2, (3, 0))]
 )
 def test_votes_that_do_not_continue_the_prefix_are_refused(create_request, votes):
-    board = Board(create_request()[0])
+    request, _ = create_request()
+    board = Board(request, create_procedure(request))
+    list(board.wanted())
     with pytest.raises(VotesOutOfOrder):
         board.add(votes)
 

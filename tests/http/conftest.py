@@ -15,7 +15,8 @@ from redis import Redis
 from app.main import create_app
 from app.settings import AppSettings
 from models.testing import create_linear_model, write_linear_model
-from worker.certification import Tally, certify_cohen
+from worker.certification import Phase, Tally
+from worker.certifying import create_procedure
 from worker.contract import CertificationJob
 from worker.document import FinishedResult, Provenance, create_certificate
 from worker.queueing import create_queue
@@ -90,16 +91,10 @@ def finish() -> Finish:
 
 def _finish(job: CertificationJob, *, certain: bool = True) -> FinishedResult:
     request = job.request
-    size = len(request.targets[0].class_names)
-    first = request.procedure.n if certain else request.procedure.n // 2
-    estimation = (first, request.procedure.n - first, *(0,) * (size - 2))
-    selection = (request.procedure.n0, *(0,) * (size - 1))
     return FinishedResult(
         model=request.model,
         input=request.input,
-        certificates=tuple(
-            _certificate(job, sigma, selection, estimation) for sigma in request.sigmas
-        ),
+        certificates=tuple(_certificate(job, sigma, certain=certain) for sigma in request.sigmas),
         provenance=Provenance(
             sampler="test",
             key_commitment="0" * 64,
@@ -115,18 +110,16 @@ def _finish(job: CertificationJob, *, certain: bool = True) -> FinishedResult:
     )
 
 
-def _certificate(
-    job: CertificationJob, sigma: Decimal, selection: tuple[int, ...], estimation: tuple[int, ...]
-) -> object:
-    outcome = certify_cohen(
-        selection, estimation, sigma=float(sigma), alpha=float(job.request.alpha)
-    )
-    tallies = {"selection": Tally(counts=selection), "estimation": Tally(counts=estimation)}
+def _certificate(job: CertificationJob, sigma: Decimal, *, certain: bool) -> object:
+    """The document of all votes for the first class, or of half of them."""
+    procedure = create_procedure(job.request)
+    target = job.request.targets[0]
+    looks: dict[Phase, tuple[Tally, ...]] = {"selection": (), "estimation": ()}
+    while goals := procedure.find_goals(looks, sigma=float(sigma)):
+        for goal in goals:
+            top = goal.n if certain else goal.n // 2
+            votes = (top, goal.n - top, *(0,) * (len(target.class_names) - 2))
+            looks[goal.phase] = (*looks[goal.phase], Tally(counts=votes))
     return create_certificate(
-        job.request,
-        job.request.targets[0],
-        sigma,
-        outcome=outcome,
-        tallies=tallies,
-        attempts=1,
+        job.request, target, sigma, procedure=procedure, looks=looks, attempts=1
     )

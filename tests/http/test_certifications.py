@@ -20,7 +20,9 @@ Finish = Callable[..., FinishedResult]
 @pytest.fixture
 def job(post: Post, redis: Redis) -> CertificationJob:
     """A job that was just accepted."""
-    job = results.find_job(redis, post(sigma=["0.5", "0.25"], n="1000", n0="100").json()["id"])
+    job = results.find_job(
+        redis, post(sigma=["0.5", "0.25"], procedure="cohen", n="1000", n0="100").json()["id"]
+    )
     assert job is not None
     return job
 

@@ -15,7 +15,7 @@ from app.waiting import parse_wait
 from models.catalogue import load_catalogue
 from models.imaging import parse_image, preprocess
 from worker import images_store, results
-from worker.contract import TASK_CERTIFY
+from worker.contract import TASK_CERTIFY, StagedParameters
 from worker.document import FinishedResult
 from worker.queueing import CertificationRqJob
 
@@ -28,7 +28,7 @@ Finish = Callable[..., FinishedResult]
 def test_accepted_image_is_one_job_in_the_queue_and_location_leads_to_it(
     post: Post, client: TestClient, redis: Redis, queued_ids: Ids
 ) -> None:
-    answer = post(sigma=["0.25", "0.5"], n="2000", n0="50")
+    answer = post(sigma=["0.25", "0.5"], n_max="2000")
     assert answer.status_code == 202
     assert int(answer.headers["retry-after"]) >= 1
     shown = answer.json()
@@ -173,3 +173,18 @@ def test_wait_does_not_hold_up_others(client: TestClient, post: Post) -> None:
     assert client.get("/healthz").status_code == 200
     assert time.monotonic() - begun < 0.5
     waiting.join()
+
+
+def test_staged_parameters_are_kept_as_they_were_written(post: Post, redis: Redis) -> None:
+    answer = post(n_max="500", target_radius="0.10", joint="true", sigma=["0.25", "0.5"])
+    job = results.find_job(redis, answer.json()["id"])
+    assert job is not None
+    assert job.request.procedure == StagedParameters(n_max=500, target_radius=Decimal("0.1"))
+    assert job.request.certificates_asked == 2
+    assert job.request.alpha_each == 0.0005
+
+
+def test_joint_counts_the_images_of_the_request(post: Post, redis: Redis, png: bytes) -> None:
+    batch = post(png, png, png, joint="true").json()
+    jobs = [results.find_job(redis, shown["id"]) for shown in batch["certifications"]]
+    assert {job.request.certificates_asked for job in jobs if job} == {3}

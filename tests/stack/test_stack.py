@@ -44,7 +44,7 @@ def test_radius_of_a_linear_model_is_below_its_distance_and_uses_what_n_allows(
             answer = stack.certify(to_png(image), model="linear", sigma=str(sigma), n=str(n))
             (entry,) = answer.json()["certificates"]
             if entry["outcome"] == "abstained":
-                assert distance < 0.05 * sigma
+                assert distance < 0.2 * sigma  # 100 selection samples may pick the wrong side
                 continue
             certified += 1
             assert entry["class_index"] == linear.class_index(image)
@@ -94,7 +94,7 @@ def test_twenty_requests_at_once_all_finish_and_none_twice(stack, to_png):
 
 def test_several_images_are_a_batch(stack, to_png):
     files = [("image", to_png(grey(seed))) for seed in (40, 41, 42)]
-    data = {"model": "linear", "sigma": "0.2", "n": "200"}
+    data = {"model": "linear", "sigma": "0.2", "n_max": "200"}
     answer = stack.http.post("/certify", files=files, data=data, headers={"Prefer": "wait=30"})
     assert answer.status_code == 200, answer.text
     batch = answer.json()

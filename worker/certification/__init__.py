@@ -16,7 +16,9 @@ from worker.certification.certificate import (
     rounded_down,
 )
 from worker.certification.cohen import certify_cohen
-from worker.certification.procedure import Cohen, Goal, Phase
+from worker.certification.procedure import Cohen, Goal, Looks, Phase, Procedure, Staged
+from worker.certification.staged import certify_staged, plan_looks
+from worker.certification.stopping import StoppingRule, StopReason
 from worker.certification.tally import Tally
 
 __all__ = [
@@ -24,15 +26,22 @@ __all__ = [
     "Certified",
     "Cohen",
     "Goal",
+    "Looks",
     "Outcome",
     "Phase",
+    "Procedure",
     "ReadingAids",
+    "Staged",
+    "StopReason",
+    "StoppingRule",
     "Tally",
     "bound_rounded_down",
     "bound_rounded_up",
     "certify_cohen",
+    "certify_staged",
     "l2_radius",
     "lower_confidence_bound",
+    "plan_looks",
     "reading_aids",
     "rounded_down",
     "upper_confidence_bound",

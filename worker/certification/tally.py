@@ -40,6 +40,14 @@ class Tally:
         counts = tuple(a + b for a, b in zip(self.counts, other.counts, strict=True))
         return Tally(counts=counts, ambiguous=self.ambiguous + other.ambiguous)
 
+    def continues(self, earlier: "Tally") -> bool:
+        """Whether these can be the votes of a longer prefix than `earlier`'s."""
+        return (
+            len(self.counts) == len(earlier.counts)
+            and all(a >= b for a, b in zip(self.counts, earlier.counts, strict=True))
+            and self.ambiguous >= earlier.ambiguous
+        )
+
 
 def parse_counts(counts: Sequence[int]) -> tuple[int, ...]:
     """Class counts as plain ints. ValueError on a negative or fractional count, or fewer than 2."""

@@ -1,0 +1,136 @@
+"""The votes of one request while it runs: complete prefixes, and the looks made at them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from worker.certification import Goal, Looks, Phase, Procedure, Tally
+from worker.contract import CertifyRequest, Identity
+from worker.engine.protocol import CountRange, RangeCounted
+from worker.results import Checkpoint, StoredTally
+
+PHASES: tuple[Phase, ...] = ("selection", "estimation")
+Stream = tuple[int, Phase]
+
+
+class VotesOutOfOrder(RuntimeError):
+    """A counted range does not continue the prefix counted so far."""
+
+
+@dataclass(kw_only=True, eq=False)
+class _Counted:
+    """One target's votes in one stream: the prefix, and the looks made on the way."""
+
+    prefix: Tally
+    looks: tuple[Tally, ...] = ()
+
+
+class Board:
+    """A complete prefix for each noise level, phase and target, cut exactly at every look.
+
+    Args:
+        request: what is certified.
+        procedure: decides, for each noise level and target, up to where to count next.
+    """
+
+    def __init__(self, request: CertifyRequest, procedure: Procedure) -> None:
+        self._request = request
+        self.procedure = procedure
+        sizes = [len(target.class_names) for target in request.targets]
+        self._counted: dict[Stream, list[_Counted]] = {
+            (sigma_index, phase): [_Counted(prefix=Tally.empty(size)) for size in sizes]
+            for sigma_index in range(len(request.sigmas))
+            for phase in PHASES
+        }
+        self._asked: dict[Stream, int] = dict.fromkeys(self._counted, 0)
+
+    @property
+    def samples_done(self) -> int:
+        """Samples counted, over all noise levels and phases."""
+        return sum(targets[0].prefix.n for targets in self._counted.values())
+
+    def looks(self, sigma_index: int, target_index: int) -> Looks:
+        """The looks made on one certificate, by phase."""
+        return {phase: self._counted[sigma_index, phase][target_index].looks for phase in PHASES}
+
+    def wanted(self) -> Iterator[CountRange]:
+        """Ranges that procedures need next and that nobody was asked for yet."""
+        for sigma_index in range(len(self._request.sigmas)):
+            for goal in self._goals(sigma_index):
+                stream = (sigma_index, goal.phase)
+                start = self._asked[stream]
+                if start < goal.n:
+                    self._asked[stream] = goal.n
+                    yield CountRange(
+                        sigma_index=sigma_index, phase=goal.phase, start=start, stop=goal.n
+                    )
+
+    @property
+    def complete(self) -> bool:
+        """Whether every procedure has seen enough."""
+        return not any(self._goals(i) for i in range(len(self._request.sigmas)))
+
+    def _goals(self, sigma_index: int) -> set[Goal]:
+        """The next looks at one noise level. All targets share the schedule, so one a phase."""
+        return {
+            goal
+            for place in range(len(self._request.targets))
+            for goal in self._target_goals(sigma_index, place)
+        }
+
+    def _target_goals(self, sigma_index: int, place: int) -> tuple[Goal, ...]:
+        sigma = float(self._request.sigmas[sigma_index])
+        return self.procedure.find_goals(self.looks(sigma_index, place), sigma=sigma)
+
+    def add(self, counted: RangeCounted) -> None:
+        """Adds the votes of the range that follows the prefix counted so far.
+
+        Raises:
+            VotesOutOfOrder: a range is missing, repeated, beyond a look, or counts other than its
+                samples.
+        """
+        stream = (counted.sigma_index, counted.phase)
+        if counted.stop > self._asked[stream]:
+            raise VotesOutOfOrder(f"{counted} goes beyond {self._asked[stream]} samples asked for")
+        for place, (counts, ambiguous) in enumerate(
+            zip(counted.counts, counted.ambiguous, strict=True)
+        ):
+            one = self._counted[stream][place]
+            votes = Tally(counts=counts, ambiguous=ambiguous)
+            if (one.prefix.n, votes.n) != (counted.start, counted.stop - counted.start):
+                raise VotesOutOfOrder(f"{counted} does not follow {one.prefix.n} samples")
+            one.prefix += votes
+        self._look(stream)
+
+    def _look(self, stream: Stream) -> None:
+        """Makes the looks that are due at the prefix just reached."""
+        sigma_index, phase = stream
+        for place, one in enumerate(self._counted[stream]):
+            due = Goal(phase=phase, n=one.prefix.n)
+            if due in self._target_goals(sigma_index, place):
+                one.looks = (*one.looks, one.prefix)
+
+    def checkpoints(self, identity: Identity) -> dict[str, Checkpoint]:
+        """The prefixes and looks so far, by stream."""
+        return {
+            self._name(*stream): Checkpoint(
+                identity=identity,
+                prefixes=tuple(StoredTally.of(one.prefix) for one in targets),
+                looks=tuple(tuple(map(StoredTally.of, one.looks)) for one in targets),
+            )
+            for stream, targets in self._counted.items()
+            if targets[0].prefix.n > 0
+        }
+
+    def resume(self, checkpoints: Mapping[str, Checkpoint], identity: Identity) -> None:
+        """Takes up stored prefixes counted by the same f; others are counted again."""
+        for stream, targets in self._counted.items():
+            stored = checkpoints.get(self._name(*stream))
+            if stored is None or stored.identity != identity:
+                continue
+            for one, prefix, looks in zip(targets, stored.prefixes, stored.looks, strict=True):
+                one.prefix = prefix.tally
+                one.looks = tuple(look.tally for look in looks)
+            self._asked[stream] = targets[0].prefix.n
+
+    def _name(self, sigma_index: int, phase: Phase) -> str:
+        return f"{phase}:{self._request.sigmas[sigma_index]:f}"

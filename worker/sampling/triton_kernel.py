@@ -1,0 +1,248 @@
+"""X + J on a GPU: words, table, integer addition, normalisation and cast in one Triton kernel.
+
+Its integers equal those of `worker.sampling.kernel` bit for bit, whatever the launch shape.
+Triton's interpreter shows it without a GPU (tests/sampling/triton_laws.py). Import this module
+only where there is a GPU, or with TRITON_INTERPRET=1 set before.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from worker.sampling.table import GUIDE_BITS, NoiseTable
+from worker.sampling.words import NoiseKey
+
+_M0 = tl.constexpr(0xD2E7470EE14C6C93)  # Philox4x64 multipliers
+_M1 = tl.constexpr(0xCA5A826395121157)
+_W0 = tl.constexpr(0x9E3779B97F4A7C15)  # Weyl key increments
+_W1 = tl.constexpr(0xBB67AE8584CAA73B)
+_ROUNDS = tl.constexpr(10)
+_GUIDE_SHIFT = tl.constexpr(64 - GUIDE_BITS)
+
+_FLOATS = (torch.float32, torch.bfloat16)
+BLOCKS = 256  # Philox blocks a program: speed only, no result depends on it
+
+
+@triton.jit
+def _philox(block, sample, key0, key1):
+    """Four words of each counter (block, sample, 0, 0); all uint64."""
+    c0, c1, c2, c3 = block, sample, tl.zeros_like(block), tl.zeros_like(block)
+    for _ in tl.static_range(_ROUNDS):
+        high0, low0 = tl.umulhi(c0, _M0), c0 * _M0
+        high1, low1 = tl.umulhi(c2, _M1), c2 * _M1
+        c0, c1, c2, c3 = high1 ^ c1 ^ key0, low1, high0 ^ c3 ^ key1, low0
+        key0, key1 = key0 + _W0, key1 + _W1
+    return c0, c1, c2, c3
+
+
+@triton.jit
+def _load_words(address):
+    """64-bit words that torch stores as int64; the sign bit is a bit like any other."""
+    return tl.load(address).to(tl.uint64, bitcast=True)
+
+
+@triton.jit
+def _place(word, thresholds, guide, entries):
+    """How many thresholds lie below each word; -1 where the word decides nothing."""
+    cell = (word >> _GUIDE_SHIFT).to(tl.int32)
+    low, high = tl.load(guide + cell), tl.load(guide + cell + 1)
+    equal = low < 0  # none yet
+    while tl.max(high - low, axis=0) > 0:  # rarely more than one turn
+        active = low < high
+        middle = (low + high) >> 1
+        found = tl.load(thresholds + middle, mask=active, other=0).to(tl.uint64, bitcast=True)
+        below = active & (found < word)
+        equal = equal | (active & (found == word))
+        low = tl.where(below, middle + 1, low)
+        high = tl.where(active & (found >= word), middle, high)
+    return tl.where(equal | (low == 0) | (low == entries), -1, low)
+
+
+@triton.jit(do_not_specialize=["entries", "first_index"])
+def _sample_kernel(
+    image,  # uint8 (3 * plane,)
+    stream,  # key0, key1, first sample
+    thresholds,
+    guide,
+    entries,
+    first_index,
+    mean,  # float32 (3,)
+    std,
+    integers,  # int16 (rows, 3 * plane)
+    pixels,  # float (rows, 3 * plane)
+    undecided,  # int32 (rows,), zeros
+    plane: tl.constexpr,  # H * W
+    blocks: tl.constexpr,  # Philox blocks a program
+    with_integers: tl.constexpr,
+    with_pixels: tl.constexpr,
+):
+    row = tl.program_id(0)
+    first = tl.program_id(1) * blocks
+    block = (first + 1 + tl.arange(0, blocks)).to(tl.uint64)  # numpy counts from 1
+    sample = _load_words(stream + 2) + row.to(tl.uint64)
+    w0, w1, w2, w3 = _philox(block, sample, _load_words(stream), _load_words(stream + 1))
+    word = tl.interleave(tl.interleave(w0, w2), tl.interleave(w1, w3))  # w0 w1 w2 w3 of a block
+
+    place = _place(word, thresholds, guide, entries)
+    i = 4 * first + tl.arange(0, 4 * blocks)
+    inside = i < 3 * plane
+    lost = tl.max((inside & (place < 0)).to(tl.int32), axis=0)
+    tl.store(undecided + row, 1, mask=lost > 0)
+
+    value = tl.load(image + i, mask=inside, other=0).to(tl.int32) + first_index + place
+    at = row.to(tl.int64) * (3 * plane) + i
+    if with_integers:
+        tl.store(integers + at, value.to(tl.int16), mask=inside)
+    if with_pixels:
+        channel = i // plane
+        centre = tl.load(mean + channel, mask=inside, other=0.0)
+        scale = tl.load(std + channel, mask=inside, other=1.0)
+        normal = tl.div_rn(tl.div_rn(value.to(tl.float32), 255.0) - centre, scale)
+        tl.store(pixels + at, normal.to(pixels.dtype.element_ty), mask=inside)
+
+
+def sample_noisy_integers(
+    image: Tensor, key: NoiseKey, table: NoiseTable, *, start: int, out: Tensor
+) -> Tensor:
+    """Writes X + J of samples start .. start + len(out) - 1 into `out`, on the image's device.
+
+    The integers are those that `worker.sampling.kernel.sample_noisy_images` writes on a CPU,
+    exactly, in undecided samples too. Launch shape, number of rows and device change nothing.
+
+    Args:
+        image: X, uint8 (3, H, W), contiguous.
+        key: the noise key of one purpose of one request.
+        table: thresholds for sigma; kept on the device once they have been there.
+        start: index of the first sample, 0 .. 2**64 - len(out).
+        out: int16 (samples, 3, H, W), contiguous, on the image's device; not clipped.
+
+    Returns:
+        Which samples hold a word that decides nothing and are therefore ambiguous; bool
+        (samples,), on the device.
+
+    Raises:
+        ValueError: a tensor of another dtype, shape or device, or a sample index out of range.
+    """
+    _require_fitting(image, start, out, (torch.int16,))
+    return _launch(image, key, table, start, integers=out)
+
+
+def sample_noisy_batch(
+    image: Tensor,
+    key: NoiseKey,
+    table: NoiseTable,
+    *,
+    start: int,
+    out: Tensor,
+    mean: Sequence[float],
+    std: Sequence[float],
+    integers: Tensor | None = None,
+) -> Tensor:
+    """Writes the normalised pixels ((X + J) / 255 - mean) / std into `out`, in one kernel.
+
+    The integers below them are exact, as in `sample_noisy_integers`. They become float32 once, and
+    each of the three operations that follow rounds once to the nearest (no reciprocal, no fused
+    multiply-add), as `PixelNormalisation` does on a CPU: there float32 is bit-equal to it, and
+    bfloat16 is that value rounded once more. On CUDA, torch divides by a constant through its
+    reciprocal, so `PixelNormalisation` on that device can differ in the last bit. Floats are part
+    of f: whichever makes them belongs to f's identity.
+
+    Args:
+        image, key, table, start: as in `sample_noisy_integers`.
+        out: float32 or bfloat16 (samples, 3, H, W), contiguous, on the image's device.
+        mean: of each channel, pixels in [0, 1].
+        std: of each channel, likewise.
+        integers: int16, shaped as `out`; where given, X + J is written there too.
+
+    Returns:
+        Which samples are ambiguous, as in `sample_noisy_integers`.
+
+    Raises:
+        ValueError: a tensor of another dtype, shape or device, or a sample index out of range.
+    """
+    _require_fitting(image, start, out, _FLOATS)
+    if integers is not None:
+        _require_fitting(image, start, integers, (torch.int16,))
+        if integers.shape != out.shape:
+            raise ValueError("integers and pixels are of as many samples")
+    normalisation = (tuple(mean), tuple(std))
+    return _launch(image, key, table, start, integers, pixels=out, normalisation=normalisation)
+
+
+def _require_fitting(image: Tensor, start: int, out: Tensor, dtypes: Sequence[torch.dtype]) -> None:
+    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"an image is uint8 (3, H, W), got {image.dtype} {tuple(image.shape)}")
+    if out.dtype not in dtypes or out.shape[1:] != image.shape or len(out) == 0:
+        raise ValueError(
+            f"expected {' or '.join(map(str, dtypes))} of shape (samples, *{tuple(image.shape)}), "
+            f"got {out.dtype} {tuple(out.shape)}"
+        )
+    if out.device != image.device or not (out.is_contiguous() and image.is_contiguous()):
+        raise ValueError("image and output are contiguous and lie on one device")
+    if not 0 <= start <= 2**64 - len(out):
+        raise ValueError(f"samples are numbered 0 .. 2**64 - 1, got start {start}")
+
+
+def _launch(
+    image: Tensor,
+    key: NoiseKey,
+    table: NoiseTable,
+    start: int,
+    integers: Tensor | None = None,
+    *,
+    pixels: Tensor | None = None,
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
+    blocks: int = BLOCKS,
+) -> Tensor:
+    device, plane = image.device, image.shape[1] * image.shape[2]
+    out = integers if integers is not None else pixels
+    assert out is not None
+    undecided = torch.zeros(len(out), dtype=torch.int32, device=device)
+    thresholds, guide = _table_on(table, device)
+    mean, std = _channels_on(normalisation, device)
+    grid = (len(out), triton.cdiv(3 * plane, 4 * blocks))
+    _sample_kernel[grid](
+        image,
+        _as_words([key.low, key.high, start]).to(device),
+        thresholds,
+        guide,
+        len(table.thresholds),
+        table.first_index,
+        mean,
+        std,
+        out if integers is None else integers,
+        out if pixels is None else pixels,
+        undecided,
+        plane=plane,
+        blocks=blocks,
+        with_integers=integers is not None,
+        with_pixels=pixels is not None,
+    )
+    return undecided != 0
+
+
+def _as_words(words: Sequence[int]) -> Tensor:
+    """64-bit words in a tensor, as int64: an int argument would change its type with its size."""
+    return torch.from_numpy(np.array(words, dtype=np.uint64).view(np.int64))
+
+
+@lru_cache(maxsize=64)
+def _table_on(table: NoiseTable, device: torch.device) -> tuple[Tensor, Tensor]:
+    thresholds = torch.from_numpy(table.thresholds.view(np.int64).copy())
+    return thresholds.to(device), torch.from_numpy(table.guide.copy()).to(device)
+
+
+@lru_cache(maxsize=64)
+def _channels_on(
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    mean, std = normalisation
+    return (
+        torch.tensor(mean, dtype=torch.float32, device=device),
+        torch.tensor(std, dtype=torch.float32, device=device),
+    )
