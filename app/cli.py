@@ -1,4 +1,4 @@
-"""The command line: promptsmooth up | certify. Heavy imports stand inside the commands."""
+"""The command line. Heavy imports stand inside the commands."""
 
 import logging
 import signal
@@ -168,6 +168,70 @@ def certify(
         typer.echo(result.model_dump_json(indent=2))
     else:
         _print_table(result)
+
+
+Certificate = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, help="A finished certification as JSON.")
+]
+
+
+@cli.command()
+def audit(
+    certificate: Certificate,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="A public key to trust, base64, as GET /keys/signing gives it."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check a certificate from its counts alone: no model, no server, nobody trusted.
+
+    Exit status 0 when every check holds, 1 when one does not.
+    """
+    from app.auditing import audit_document, load_document
+
+    with _sentences():
+        report = audit_document(load_document(certificate), tuple(key or ()))
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        for finding in report.findings:
+            _print_finding(finding.holds, finding.certificate, finding.sentence)
+        for sentence in report.unseen:
+            typer.echo(f"not seen  {sentence}")
+    raise typer.Exit(0 if report.holds else 1)
+
+
+@cli.command()
+def reproduce(
+    certificate: Certificate,
+    image: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="The image that was certified.")
+    ],
+) -> None:
+    """Run a certificate again with its revealed noise and compare all votes.
+
+    The image may be the file that was sent or the certified PNG itself (input.png). Needs the model
+    of the certificate; another device may move votes near a tie. Exit status 0 when all votes are
+    the same, 1 when not.
+    """
+    from worker.process import wait_passively
+
+    wait_passively()
+    from app.auditing import load_document
+    from app.in_process import reproduce_in_process
+
+    with _sentences():
+        findings = reproduce_in_process(load_document(certificate), image.read_bytes())
+    for finding in findings:
+        _print_finding(finding.holds, finding.certificate, finding.sentence)
+    raise typer.Exit(0 if all(finding.holds for finding in findings) else 1)
+
+
+def _print_finding(holds: bool, place: int | None, sentence: str) -> None:
+    where = "document" if place is None else f"certificate {place}"
+    colour = typer.colors.GREEN if holds else typer.colors.RED
+    typer.secho(f"{'holds' if holds else 'FAILS'}     {where}: {sentence}", fg=colour)
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """One image certified in this process: what the command line does without a server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import Any
 
 from models.cards import ModelCard
 from models.catalogue import load_catalogue
 from models.loading import load_vlm
+from worker.certification import Finding
 from worker.certifying import certify
 from worker.contract import (
     CertifyRequest,
@@ -23,9 +25,11 @@ from worker.engine.selftest import check_noise
 from worker.images_store import Image
 from worker.intake import Window, prepare_image
 from worker.ledger import count_attempt
+from worker.reproduction import NotReproducible, parse_document, reproduce
 from worker.results import request_sha256
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
+from worker.signing import sign
 
 
 def find_model(model_id: str) -> tuple[ModelCard, Path]:
@@ -106,6 +110,27 @@ def _parse_window(text: str | None) -> Window:
     return centre, width
 
 
+def reproduce_in_process(document: Mapping[str, Any], data: bytes) -> tuple[Finding, ...]:
+    """Counts the votes of a document again, from the image file that was certified.
+
+    Raises:
+        ValueError: no document of this version, another image, or other weights than it names.
+        models.catalogue.UnknownModel: the model is not known here.
+        models.weights.WeightsError: the model's files are not those of its card.
+    """
+    result = parse_document(document)
+    card, folder = find_model(result.model.id)
+    if card.sha256 != result.model.sha256:
+        raise NotReproducible("the model here is not the one the document names by its digest")
+    described = result.input
+    window: Window = described.window if described.window_origin == "request" else None
+    image, _ = prepare_image(data, card, frame=described.frame, window=window)
+    settings = WorkerSettings()
+    set_threads(settings.threads)
+    engine = Engine([load_vlm(card, folder, choose_device(settings.device))])
+    return reproduce(result, image, LocalCounter(engine))
+
+
 def certify_in_process(
     request: CertifyRequest,
     prepared: Image,
@@ -127,7 +152,7 @@ def certify_in_process(
     secret = load_secret(settings.secret_path)
     sha256 = request_sha256(request, commitment(secret))
     engine = Engine([load_vlm(card, folder, choose_device(settings.device))])
-    return certify(
+    result = certify(
         request,
         prepared,
         counter=LocalCounter(engine),
@@ -135,3 +160,4 @@ def certify_in_process(
         attempts=count_attempt(data_dir / "attempts", request.input.sha256, sha256),
         on_votes=lambda board, _identity: on_samples(board.samples_done),
     )
+    return sign(result, secret)

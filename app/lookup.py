@@ -100,7 +100,10 @@ def _ended(redis: Redis, job: CertificationJob) -> Certification:
     match results.find_result(redis, job.id):
         case FinishedResult() as result:
             return FinishedCertification(
-                **_common(job), certificates=result.certificates, provenance=result.provenance
+                **_common(job),
+                certificates=result.certificates,
+                provenance=result.provenance,
+                signature=result.signature,
             )
         case FailedResult(failure=failure):
             return FailedCertification(**_common(job), failure=failure)

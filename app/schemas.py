@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.cards import Evaluation, ModelCard, Preprocessing, TrainingSet
 from worker.contract import CertificationJob, Failure, InputImage, ModelRef
-from worker.document import CertificateDocument, Provenance
+from worker.document import CertificateDocument, Provenance, Signature
 
 
 class Schema(BaseModel):
@@ -79,9 +79,11 @@ class FinishedCertification(_Certification):
     """Done: per noise level, from the smallest, a certificate or an abstention."""
 
     status: Literal["finished"] = "finished"
+    schema_version: Literal[1] = 1
     certificates: tuple[CertificateDocument, ...]
     provenance: Provenance
     research_use_only: Literal[True] = True
+    signature: Signature | None
 
 
 class FailedCertification(_Certification):
@@ -183,3 +185,27 @@ def model_view(card: ModelCard, *, default: bool, ready_on: tuple[str, ...]) -> 
     shown = ModelView.model_fields.keys() & ModelCard.model_fields.keys()
     facts = {name: getattr(card, name) for name in shown}
     return ModelView(**facts, sha256=card.sha256, default=default, ready_on=ready_on)
+
+
+class SigningKey(Schema):
+    """The public key that certificates of this service are signed with."""
+
+    algorithm: Literal["Ed25519"] = "Ed25519"
+    public_key: str = Field(description="32 bytes in base64.")
+
+
+class AuditFinding(Schema):
+    """One thing that was checked, and what was found in words."""
+
+    code: str
+    holds: bool
+    sentence: str
+    certificate: int | None = Field(description="Which certificate, from 0; null: the document.")
+
+
+class AuditReport(Schema):
+    """What holds, what does not, and what no audit of counts can see."""
+
+    holds: bool
+    findings: tuple[AuditFinding, ...]
+    unseen: tuple[str, ...]

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from worker.board import PHASES, Board
 from worker.canonical import canonical_bytes
-from worker.certification import Cohen, Procedure, Staged, StoppingRule
+from worker.certification import Cohen, Phase, Procedure, Staged, StoppingRule
 from worker.contract import (
     CertifyRequest,
     CohenParameters,
@@ -34,6 +34,7 @@ from worker.engine.protocol import (
 from worker.images_store import Image
 from worker.results import Checkpoint
 from worker.sampling.keys import commitment, derive_key
+from worker.sampling.words import NoiseKey
 
 SAMPLER = "philox4x64-10/rounded-gaussian-255/1"
 
@@ -93,7 +94,8 @@ def certify(
         checkpoints: stored prefixes of an interrupted run.
         on_votes: called after every counted range.
     """
-    opened = counter.open(_session(request, secret), image)
+    session = create_session(request, derive_keys(request, secret))
+    opened = counter.open(session, image)
     board = Board(request, create_procedure(request))
     board.resume(checkpoints or {}, opened.identity)
     while not board.complete:
@@ -104,9 +106,14 @@ def certify(
     return _conclude(request, board, opened, secret, attempts)
 
 
-def _session(request: CertifyRequest, secret: bytes) -> OpenSession:
+def derive_keys(request: CertifyRequest, secret: bytes) -> dict[Phase, NoiseKey]:
+    """The noise key of each phase of a request."""
     canonical = canonical_bytes(request.identity())
-    keys = {phase: derive_key(secret, canonical, phase) for phase in PHASES}
+    return {phase: derive_key(secret, canonical, phase) for phase in PHASES}
+
+
+def create_session(request: CertifyRequest, keys: Mapping[Phase, NoiseKey]) -> OpenSession:
+    """What an engine needs to count a request's votes."""
     return OpenSession(
         model=request.model,
         height=request.input.height,
@@ -140,6 +147,7 @@ def _conclude(
         provenance=Provenance(
             sampler=SAMPLER,
             key_commitment=commitment(secret),
+            noise_keys={phase: key.text for phase, key in derive_keys(request, secret).items()},
             table_sha256=opened.table_sha256,
             **identity.model_dump(exclude={"model", "architecture"}),
         ),

@@ -140,8 +140,9 @@ class AbstainedByStaged(AbstainedDocument, _StagedEvidence):
 
 def _kind(value: Any) -> str:
     """Outcome and procedure together say which document it is."""
-    get = value.get if isinstance(value, dict) else lambda name: getattr(value, name, None)
-    return f"{get('outcome')} by {get('procedure')}"
+    if isinstance(value, dict):
+        return f"{value.get('outcome')} by {value.get('procedure')}"
+    return f"{getattr(value, 'outcome', None)} by {getattr(value, 'procedure', None)}"
 
 
 CertificateDocument = Annotated[
@@ -153,11 +154,19 @@ CertificateDocument = Annotated[
 ]
 
 
+NoiseKeyText = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
 class Provenance(Contract):
-    """What ran: enough to run it again, and to refuse adding votes of another f."""
+    """What ran: enough to run it again, and to refuse adding votes of another f.
+
+    `noise_keys` are the keys of this request alone, by phase, 128 bits in hexadecimal. They say
+    nothing about the secret or any other request, and came into use after the image was fixed.
+    """
 
     sampler: str
     key_commitment: str
+    noise_keys: dict[str, NoiseKeyText]
     table_sha256: dict[str, str]
     precision: str
     device_class: str
@@ -166,6 +175,14 @@ class Provenance(Contract):
     batch_size: int
     tau: float
     versions: dict[str, str]
+
+
+class Signature(Contract):
+    """Ed25519 over the canonical JSON (RFC 8785) of the signed fields."""
+
+    algorithm: Literal["Ed25519"] = "Ed25519"
+    public_key: str = Field(description="32 bytes in base64; compare with GET /keys/signing.")
+    value: str = Field(description="64 bytes in base64.")
 
 
 class FinishedResult(Contract):
@@ -178,6 +195,7 @@ class FinishedResult(Contract):
     certificates: tuple[CertificateDocument, ...]
     provenance: Provenance
     research_use_only: Literal[True] = True
+    signature: Signature | None = None
 
 
 class FailedResult(Contract):

@@ -3,6 +3,7 @@
 PREFIX = "promptsmooth"
 
 KEY_COMMITMENT = f"{PREFIX}:key-commitment"
+SIGNING_KEY = f"{PREFIX}:signing-key"
 WORKERS = f"{PREFIX}:workers"
 
 

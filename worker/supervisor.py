@@ -27,6 +27,7 @@ from worker.process import wait_passively
 from worker.queueing import create_app_redis
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
+from worker.signing import create_signing_key, encode_public_key
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,9 @@ class Supervisor:
         self._stopping = threading.Event()
         self._was_ready = False
         self._redis: Redis = create_app_redis(settings.redis_url.get_secret_value())
-        self._commitment = commitment(load_secret(settings.secret_path))
+        secret = load_secret(settings.secret_path)
+        self._commitment = commitment(secret)
+        self._signing_key = encode_public_key(create_signing_key(secret).public_key())
         python = [sys.executable, "-m"]
         self.engine = Child(name="engine", command=[*python, "worker.engine"])
         self.rq_workers = [
@@ -89,6 +92,7 @@ class Supervisor:
             try:
                 self._redis.set(keyspace.KEY_COMMITMENT, self._commitment, nx=True)
                 published = self._redis.get(keyspace.KEY_COMMITMENT)
+                self._redis.set(keyspace.SIGNING_KEY, self._signing_key, nx=True)
                 break
             except RedisError as error:
                 log.warning("redis_unreachable", extra={"fields": {"reason": str(error)}})
@@ -99,7 +103,7 @@ class Supervisor:
             raise GivenUp(
                 f"the key secret {self._settings.secret_path} is not the one this Redis knows: "
                 "give every worker host the same secret file, or remove the key "
-                f"{keyspace.KEY_COMMITMENT} to begin anew with this one"
+                f"{keyspace.KEY_COMMITMENT} and {keyspace.SIGNING_KEY} to begin anew with this one"
             )
 
     def _announce(self) -> None:

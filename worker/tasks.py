@@ -19,6 +19,7 @@ from worker.document import FailedResult, FinishedResult
 from worker.engine.client import EngineClient, EngineRefused
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
+from worker.signing import sign
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +61,9 @@ def _find_or_certify(
     sha256 = results.request_sha256(job.request, commitment(secret))
     stored = results.find_certificate(redis, sha256)
     if stored is not None:
-        return stored.model_copy(update={"input": job.request.input})
+        return sign(stored.model_copy(update={"input": job.request.input}), secret)
     attempts = results.count_attempt(redis, job.request, sha256)
-    result = _certify(redis, settings, job, secret, attempts)
+    result = sign(_certify(redis, settings, job, secret, attempts), secret)
     results.put_certificate(redis, sha256, result, ttl_s=settings.certificate_ttl_s)
     return result
 

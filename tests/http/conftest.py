@@ -98,6 +98,7 @@ def _finish(job: CertificationJob, *, certain: bool = True) -> FinishedResult:
         provenance=Provenance(
             sampler="test",
             key_commitment="0" * 64,
+            noise_keys={},
             table_sha256={},
             precision="fp32",
             device_class="cpu",

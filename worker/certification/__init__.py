@@ -1,5 +1,6 @@
 """The mathematics of certificates. Pure: standard library, numpy and scipy only."""
 
+from worker.certification.audit import Audit, Finding, audit_certificate
 from worker.certification.bounds import (
     l2_radius,
     lower_confidence_bound,
@@ -23,8 +24,10 @@ from worker.certification.tally import Tally
 
 __all__ = [
     "Abstained",
+    "Audit",
     "Certified",
     "Cohen",
+    "Finding",
     "Goal",
     "Looks",
     "Outcome",
@@ -35,6 +38,7 @@ __all__ = [
     "StopReason",
     "StoppingRule",
     "Tally",
+    "audit_certificate",
     "bound_rounded_down",
     "bound_rounded_up",
     "certify_cohen",

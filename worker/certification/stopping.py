@@ -4,13 +4,14 @@ The union bound covers every planned look, so stopping is free to look at the vo
 not do is look at anything that is not a complete look.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from worker.certification.bounds import lower_confidence_bound, upper_confidence_bound
 from worker.certification.certificate import rounded_down
-from worker.certification.staged import Claim, Look, judge_look
+from worker.certification.staged import Claim, Look, claims_contradict, judge_look
 from worker.certification.tally import Tally
 
 _FUTILITY_ERROR = 0.05  # over all looks: how often a reachable radius may be given up
@@ -24,6 +25,7 @@ class StopReason(StrEnum):
     TOLERANCE_REACHED = "tolerance_reached"
     FUTILE = "futile"
     N_MAX_REACHED = "n_max_reached"
+    CONTRADICTION = "contradiction"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,8 @@ class StoppingRule:
             planned: the whole schedule.
             sigma: standard deviation of the noise.
         """
+        if claims_contradict(claims):
+            return StopReason.CONTRADICTION  # an alarm: no further look can make a claim
         best = max((claim.radius or 0.0 for claim in claims), default=0.0)
         if self.target_radius is not None and float(rounded_down(best)) >= self.target_radius:
             return StopReason.TARGET_REACHED
@@ -96,15 +100,19 @@ def _scaled(tally: Tally, n: int) -> Tally:
 
 
 def _most_favourable(tally: Tally, n: int, alpha: float) -> Tally:
-    """Votes at n samples with the top class at its upper bound and the runner-up at its lower."""
+    """Votes at n samples that the present ones leave possible and that certify the most.
+
+    The top class at its upper bound, the runner-up no lower than its lower bound and no lower than
+    an even split of the rest. Two bounds share `alpha`; two classes need one.
+    """
     k = max(tally.counts)
     top_class = tally.counts.index(k)
-    b = max(count for place, count in enumerate(tally.counts) if place != top_class)
-    top = min(n, -int(-n * upper_confidence_bound(k, tally.n, alpha) // 1))
-    runner_up = min(n - top, int(n * lower_confidence_bound(b, tally.n, alpha)))
-    if len(tally.counts) == 2:
-        runner_up = n - top
-    counts = [top, runner_up, *_spread(n - top - runner_up, len(tally.counts) - 2)]
+    others = [count for place, count in enumerate(tally.counts) if place != top_class]
+    share = alpha / min(2, len(others))
+    top = min(n, math.ceil(n * upper_confidence_bound(k, tally.n, share)))
+    least = math.floor(n * lower_confidence_bound(max(others), tally.n, share))
+    runner_up = min(n - top, max(least, math.ceil((n - top) / len(others))))
+    counts = [top, runner_up, *_spread(n - top - runner_up, len(others) - 1)]
     return Tally(counts=tuple(counts))
 
 

@@ -18,6 +18,18 @@ class NoiseKey(NamedTuple):
     low: int
     high: int
 
+    @property
+    def text(self) -> str:
+        """The key as 32 hexadecimal digits, the high word first."""
+        return f"{self.high:016x}{self.low:016x}"
+
+    @classmethod
+    def parse(cls, text: str) -> "NoiseKey":
+        """The key that `text` gave. ValueError when it is not 32 hexadecimal digits."""
+        if len(text) != 32:
+            raise ValueError("a noise key has 32 hexadecimal digits")
+        return cls(int(text[16:], 16), int(text[:16], 16))
+
 
 def sample_words(key: NoiseKey, sample: int, count: int) -> npt.NDArray[np.uint64]:
     """The first `count` words of one sample, shape (count,), uniform on 0 .. 2**64 - 1."""

@@ -1,0 +1,220 @@
+"""A forged certificate fails the audit, each forgery with a sentence of its own."""
+
+import copy
+import json
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from worker.certification import audit_certificate
+from worker.certifying import certify
+from worker.contract import CohenParameters, StagedParameters
+from worker.engine.local import LocalCounter
+from worker.reproduction import NotReproducible, parse_document, reproduce
+from worker.signing import check_signature, create_signing_key, encode_public_key, sign
+
+SECRET, OTHER = b"s" * 32, b"o" * 32
+KEY = encode_public_key(create_signing_key(SECRET).public_key())
+PROCEDURES = {
+    "staged": StagedParameters(n_max=1000, tolerance=Decimal(0)),
+    "cohen": CohenParameters(n0=50, n=600),
+}
+
+
+@pytest.fixture(scope="session")
+def documents(engine, create_request):
+    """Signed documents on the linear model, by procedure; certificate 0 certifies, 1 abstains."""
+    made = {}
+    for name, procedure in PROCEDURES.items():
+        request, image = create_request(sigmas=["0.02", "10"], procedure=procedure, seed=3)
+        result = certify(request, image, counter=LocalCounter(engine), secret=SECRET, attempts=1)
+        made[name] = (json.loads(sign(result, SECRET).model_dump_json()), image)
+    return made
+
+
+@pytest.fixture(params=list(PROCEDURES))
+def document(documents, request):
+    return copy.deepcopy(documents[request.param][0])
+
+
+@pytest.fixture
+def staged(documents):
+    return copy.deepcopy(documents["staged"][0])
+
+
+def failures(document) -> list[tuple[str, int | None]]:
+    found = audit_certificate(document).findings
+    return [(finding.code, finding.certificate) for finding in found if not finding.holds]
+
+
+def test_an_honest_document_holds_and_says_what_was_not_seen(document):
+    audit = audit_certificate(document)
+    assert audit.holds
+    assert {f.certificate for f in audit.findings} == {0, 1}
+    assert any("came from the model" in sentence for sentence in audit.unseen)
+    assert check_signature(document, (KEY,)).holds
+    assert document["certificates"][0]["outcome"] == "certified"
+
+
+def test_a_radius_one_millionth_too_large_fails(document):
+    entry = document["certificates"][0]
+    entry["radius"] = float(Decimal(str(entry["radius"])) + Decimal("0.000001"))
+    assert ("radius", 0) in failures(document)
+
+
+def test_a_smaller_radius_is_no_lie(document):
+    entry = document["certificates"][0]
+    entry["radius"] = float(Decimal(str(entry["radius"])) - Decimal("0.000001"))
+    assert failures(document) == []
+
+
+@pytest.mark.parametrize("name", ["l1", "linf"])
+def test_a_norm_that_says_more_than_the_radius_fails(document, name):
+    document["certificates"][0]["norms"][name] += 0.001
+    assert failures(document) == [("reading_aids", 0)]
+
+
+def test_an_abstention_made_into_a_claim_fails(document):
+    claim, abstention = document["certificates"]
+    assert abstention["outcome"] == "abstained"
+    for name in ("radius", "radius_grey", "norms", "grey_levels", "prediction", "class_index"):
+        abstention[name] = claim[name]
+    abstention["outcome"] = "certified"
+    assert ("outcome", 1) in failures(document)
+
+
+@pytest.mark.parametrize("field", ["counts_estimation", "counts_selection"])
+def test_a_changed_count_of_cohen_fails(documents, field):
+    document = copy.deepcopy(documents["cohen"][0])
+    document["certificates"][0][field][0] += 1
+    assert ("counts", 0) in failures(document)
+
+
+def test_a_changed_count_of_a_look_fails(staged):
+    staged["certificates"][0]["looks"][1]["counts"][0] += 1
+    assert ("counts", 0) in failures(staged)
+
+
+def test_a_vote_moved_within_a_look_fails_or_changes_nothing_that_is_claimed(staged):
+    look = staged["certificates"][0]["looks"][-1]
+    winner = look["counts"].index(max(look["counts"]))
+    look["counts"][winner] -= 5
+    look["counts"][1 - winner] += 5
+    assert {code for code, place in failures(staged) if place == 0} & {"radius", "counts", "bounds"}
+
+
+@pytest.mark.parametrize("place", [0, 1, -1])
+def test_a_dropped_look_fails(staged, place):
+    del staged["certificates"][0]["looks"][place]
+    assert {code for code, _ in failures(staged)} & {"counts", "stop"}
+
+
+def test_another_label_order_fails(document):
+    document["certificates"][0]["class_names"].reverse()
+    assert failures(document) == [("class", 0)]
+
+
+def test_another_sigma_fails(document):
+    document["certificates"][0]["sigma"] = 0.04
+    assert ("parameters", 0) in failures(document)
+    document["provenance"]["table_sha256"]["0.04"] = "0" * 64
+    assert ("radius", 0) not in failures(document)  # a radius in proportion: only sigma was raised
+    assert not check_signature(document, (KEY,)).holds
+
+
+def test_a_smaller_sigma_makes_the_radius_too_large(document):
+    document["certificates"][0]["sigma"] = 0.01
+    document["provenance"]["table_sha256"]["0.01"] = "0" * 64
+    assert ("radius", 0) in failures(document)
+
+
+def test_another_alpha_fails(document):
+    document["certificates"][0]["alpha"] = 1e-6
+    assert ("bounds", 0) in failures(document)
+
+
+def test_a_joint_claim_at_the_whole_of_alpha_fails(document):
+    for entry in document["certificates"]:
+        entry["joint"] = True
+    assert ("bounds", 0) in failures(document)
+
+
+def test_alpha_shared_among_too_few_fails(document):
+    for entry in document["certificates"]:
+        entry["certificates_in_request"] = 1
+    assert ("parameters", 0) in failures(document)
+
+
+@pytest.mark.parametrize(
+    "path", ["certificates", "input", "provenance", "certificates.0.sigma", "certificates.0.alpha"]
+)
+@pytest.mark.parametrize("value", [None, "x", -1, float("nan"), [], {}])
+def test_what_cannot_be_read_is_a_finding_and_no_crash(document, path, value):
+    *parents, leaf = path.split(".")
+    place = document
+    for name in parents:
+        place = place[int(name) if name.isdigit() else name]
+    place[leaf] = value
+    assert not audit_certificate(document).holds
+
+
+@pytest.mark.parametrize("document", [{}, {"certificates": []}, {"certificates": [{}]}])
+def test_what_is_no_document_is_a_finding(document):
+    assert not audit_certificate(document).holds
+
+
+def test_a_document_changed_anywhere_has_a_broken_signature(document):
+    for change in (
+        lambda d: d["certificates"][0].update(statement="With certainty."),
+        lambda d: d["input"].update(sha256="0" * 64),
+        lambda d: d["model"].update(id="other"),
+        lambda d: d["provenance"].update(precision="fp64"),
+    ):
+        forged = copy.deepcopy(document)
+        change(forged)
+        finding = check_signature(forged, (KEY,))
+        assert not finding.holds
+        assert "changed after it was signed" in finding.sentence
+
+
+def test_the_signature_of_another_key_fails_with_its_own_sentence(document):
+    stolen = json.loads(sign(parse_document(document), OTHER).model_dump_json())
+    finding = check_signature(stolen, (KEY,))
+    assert not finding.holds
+    assert "another key" in finding.sentence
+    assert check_signature(stolen, ()).holds  # by the key it names, which the sentence says
+
+
+def test_a_signature_covers_the_document_and_not_what_is_around_it(document):
+    around = {**document, "id": "x", "links": {}, "status": "finished"}
+    assert check_signature(around, (KEY,)).holds
+
+
+def test_a_missing_signature_fails(document):
+    document["signature"] = None
+    assert not check_signature(document, (KEY,)).holds
+
+
+def test_a_document_is_reproduced_vote_by_vote(documents, engine):
+    for document, image in documents.values():
+        findings = reproduce(parse_document(document), image, LocalCounter(engine))
+        assert len(findings) == 2
+        assert all(finding.holds for finding in findings)
+
+
+def test_a_reproduction_shows_counts_that_were_made_up(documents, engine):
+    document, image = copy.deepcopy(documents["staged"])
+    look = document["certificates"][0]["looks"][0]
+    look["counts"] = [look["counts"][1], look["counts"][0]]
+    first, second = reproduce(parse_document(document), image, LocalCounter(engine))
+    assert not first.holds
+    assert "counted again" in first.sentence
+    assert second.holds
+
+
+def test_another_image_is_not_reproduced(documents, engine):
+    document, image = documents["staged"]
+    other = np.ascontiguousarray(image[:, ::-1])
+    with pytest.raises(NotReproducible, match="not the certified one"):
+        reproduce(parse_document(document), other, LocalCounter(engine))

@@ -1,0 +1,311 @@
+"""Checks a certificate from its counts alone, without a model and without trusting who made it.
+
+What an audit of counts cannot see, it says: that the counts came from the model named, and that no
+other attempt was thrown away.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from worker.certification.certificate import (
+    Abstained,
+    Certified,
+    ReadingAids,
+    bound_rounded_down,
+    bound_rounded_up,
+    reading_aids,
+)
+from worker.certification.cohen import certify_cohen
+from worker.certification.staged import certify_staged, claims_contradict, judge_look, plan_looks
+from worker.certification.stopping import StoppingRule, StopReason
+from worker.certification.tally import Tally
+
+UNSEEN = (
+    "The counts were taken as they stand: that they came from the model and the noise named, only "
+    "running it again can show.",
+    "That no other attempt on this image was thrown away, only the service's own records can show.",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was checked.
+
+    Attributes:
+        code: stable name of the check.
+        holds: whether it holds.
+        sentence: what was found, in words.
+        certificate: which certificate of the document, from 0; None for the document.
+    """
+
+    code: str
+    holds: bool
+    sentence: str
+    certificate: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Everything that was checked, and what no audit of counts can see."""
+
+    findings: tuple[Finding, ...]
+    unseen: tuple[str, ...] = UNSEEN
+
+    @property
+    def holds(self) -> bool:
+        """Whether every check holds."""
+        return all(finding.holds for finding in self.findings)
+
+
+class _Wrong(Exception):
+    """A check that does not hold."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def audit_certificate(document: Mapping[str, Any]) -> Audit:
+    """Recomputes every certificate of a document from its counts.
+
+    Checks that looks are there from the first to the last, nested and at the schedule's sizes, that
+    counts add up, that class and outcome are what the counts give, and that no radius, bound or
+    reading aid says more than they do.
+
+    Args:
+        document: a finished certification as the service answers it, parsed from JSON.
+
+    Returns:
+        All findings, those that hold too. A document that cannot be read is one finding.
+    """
+    try:
+        certificates = _certificates(document)
+        dimension = 3 * document["input"]["height"] * document["input"]["width"]
+        tables = document["provenance"]["table_sha256"]
+    except (KeyError, TypeError, _Wrong) as error:
+        return Audit(findings=(_unreadable(error, None),))
+    findings = [
+        finding
+        for place, certificate in enumerate(certificates)
+        for finding in _audit_one(certificate, place, dimension, tables, len(certificates))
+    ]
+    return Audit(findings=tuple(findings))
+
+
+def _word(reason: StopReason | None) -> str:
+    return "to go on" if reason is None else repr(reason.value)
+
+
+def _certificates(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    certificates = document["certificates"]
+    if not isinstance(certificates, list) or not certificates:
+        raise _Wrong("unreadable", "there are no certificates in this document")
+    return certificates
+
+
+def _unreadable(error: Exception, place: int | None) -> Finding:
+    what = str(error) if isinstance(error, _Wrong | ValueError) else f"{error} is missing or wrong"
+    sentence = f"This is no certificate that can be read: {what}."
+    return Finding(code="unreadable", holds=False, sentence=sentence, certificate=place)
+
+
+def _audit_one(
+    certificate: Mapping[str, Any],
+    place: int,
+    dimension: int,
+    tables: Mapping[str, str],
+    together: int,
+) -> Iterator[Finding]:
+    try:
+        evidence = _Evidence(certificate, dimension, tables, together)
+        for check in (
+            evidence.check_parameters,
+            evidence.check_counts,
+            evidence.check_stop,
+            evidence.check_outcome,
+            evidence.check_class,
+            evidence.check_radius,
+            evidence.check_bounds,
+            evidence.check_reading_aids,
+        ):
+            yield _run(check, place)
+    except (KeyError, TypeError, ValueError, ArithmeticError, IndexError) as error:
+        yield _unreadable(error, place)
+
+
+def _run(check: Callable[[], tuple[str, str]], place: int) -> Finding:
+    try:
+        code, sentence = check()
+    except _Wrong as wrong:
+        return Finding(code=wrong.code, holds=False, sentence=str(wrong), certificate=place)
+    return Finding(code=code, holds=True, sentence=sentence, certificate=place)
+
+
+class _Evidence:
+    """One certificate's counts and parameters, and what follows from them."""
+
+    def __init__(
+        self,
+        certificate: Mapping[str, Any],
+        dimension: int,
+        tables: Mapping[str, str],
+        together: int,
+    ) -> None:
+        self.given = certificate
+        self.dimension, self.tables, self.together = dimension, tables, together
+        self.sigma = float(certificate["sigma"])
+        share = int(certificate["certificates_in_request"]) if certificate["joint"] else 1
+        self.alpha = float(certificate["alpha"]) / share
+        self.staged = certificate["procedure"] == "staged"
+        self.class_names = list(certificate["class_names"])
+        self._outcome: Certified | Abstained | None = None
+
+    def check_parameters(self) -> tuple[str, str]:
+        """The procedure is known, and the noise table of this sigma is named."""
+        if self.given["procedure"] not in ("staged", "cohen"):
+            raise _Wrong("parameters", f"the procedure {self.given['procedure']!r} is not known")
+        if f"{Decimal(str(self.given['sigma'])).normalize():f}" not in self.tables:
+            raise _Wrong("parameters", "the provenance names no noise table for this sigma")
+        if int(self.given["certificates_in_request"]) < self.together:
+            raise _Wrong("parameters", "alpha was shared among fewer certificates than there are")
+        return "parameters", f"sigma {self.given['sigma']}, alpha {self.alpha:g} each"
+
+    def check_counts(self) -> tuple[str, str]:
+        """Counts add up to the samples of the schedule, and the outcome can be computed."""
+        try:
+            self._outcome = self._recompute_staged() if self.staged else self._recompute_cohen()
+        except ValueError as error:
+            raise _Wrong("counts", f"the counts do not fit the procedure: {error}") from error
+        used = self._looks()[-1].n if self.staged else self.given["n0"] + self.given["n"]
+        if used != self.given["n_used"]:
+            raise _Wrong("counts", f"{used} samples were counted, not {self.given['n_used']}")
+        return "counts", f"{used} samples add up at every look"
+
+    def _looks(self) -> list[Tally]:
+        return [
+            Tally(counts=tuple(look["counts"]), ambiguous=look["ambiguous"])
+            for look in self.given["looks"]
+        ]
+
+    def _recompute_staged(self) -> Certified | Abstained:
+        looks = self.given["looks"]
+        if any(sum(look["counts"]) + look["ambiguous"] != look["n"] for look in looks):
+            raise ValueError("a look's counts are not its n")
+        return certify_staged(
+            [look["counts"] for look in looks],
+            sigma=self.sigma,
+            alpha=self.alpha,
+            n_max=self.given["n_max"],
+            ambiguous=[look["ambiguous"] for look in looks],
+        )
+
+    def _recompute_cohen(self) -> Certified | Abstained:
+        selection, estimation = self.given["counts_selection"], self.given["counts_estimation"]
+        if sum(selection) + self.given["ambiguous_selection"] != self.given["n0"]:
+            raise ValueError("the selection counts are not n0")
+        if sum(estimation) + self.given["ambiguous"] != self.given["n"]:
+            raise ValueError("the estimation counts are not n")
+        return certify_cohen(
+            selection,
+            estimation,
+            sigma=self.sigma,
+            alpha=self.alpha,
+            ambiguous=self.given["ambiguous"],
+        )
+
+    @property
+    def outcome(self) -> Certified | Abstained:
+        if self._outcome is None:
+            raise _Wrong("outcome", "nothing can be recomputed from counts that do not fit")
+        return self._outcome
+
+    def check_stop(self) -> tuple[str, str]:
+        """The rule that ended the looks is the one asked for: no look was left out at the end."""
+        if not self.staged:
+            return "stop", "all samples that were planned were taken"
+        rule = StoppingRule(
+            target_radius=self.given["target_radius"],
+            tolerance=float(self.given["tolerance"]),
+            minimum_radius=self.given["minimum_radius"],
+        )
+        planned = plan_looks(self.alpha, self.given["n_max"])
+        looks = self._looks()
+        claims = [
+            judge_look(look, sigma=self.sigma, alpha=plan.alpha)
+            for look, plan in zip(looks, planned, strict=False)
+        ]
+        reason = rule.find_reason(looks[-1], claims, planned, sigma=self.sigma)
+        if reason != self.given["stopped_by"]:
+            raise _Wrong(
+                "stop", f"the looks end for {self.given['stopped_by']}, but {reason} holds"
+            )
+        if claims_contradict(claims) != self.given["contradiction"]:
+            raise _Wrong("stop", "whether two looks contradict each other is said wrongly")
+        return "stop", f"sampling ended by {reason}"
+
+    def check_outcome(self) -> tuple[str, str]:
+        """Certified or abstained, as the counts give."""
+        found = "certified" if isinstance(self.outcome, Certified) else "abstained"
+        if found != self.given["outcome"]:
+            raise _Wrong("outcome", f"the counts give {found!r}, not {self.given['outcome']!r}")
+        return "outcome", f"the counts give {found!r}"
+
+    def check_class(self) -> tuple[str, str]:
+        """The class named is the one with the votes, in the order of the labels."""
+        certified = self.given["outcome"] == "certified"
+        index = self.given["class_index" if certified else "closest_class_index"]
+        name = self.given["prediction" if certified else "closest_class"]
+        votes = (
+            len(self._looks()[-1].counts) if self.staged else len(self.given["counts_estimation"])
+        )
+        if votes != len(self.class_names):
+            raise _Wrong("class", f"{votes} counts for {len(self.class_names)} classes")
+        if index != self.outcome.top_class:
+            raise _Wrong("class", f"the votes are for class {self.outcome.top_class}, not {index}")
+        if self.class_names[index] != name:
+            raise _Wrong("class", f"class {index} of the labels is not the class that is named")
+        return "class", f"class {index} has the votes"
+
+    def check_radius(self) -> tuple[str, str]:
+        """No radius above the recomputed one."""
+        if not isinstance(self.outcome, Certified):
+            return "radius", "an abstention claims no radius"
+        shown, most = Decimal(str(self.given["radius"])), self._aids().radius
+        if shown > most:
+            raise _Wrong(
+                "radius", f"the radius {shown} is larger than {most}, which the counts give"
+            )
+        return "radius", f"the counts give a radius of {most}"
+
+    def _aids(self) -> ReadingAids:
+        assert isinstance(self.outcome, Certified)
+        return reading_aids(self.outcome.radius, dimension=self.dimension)
+
+    def check_bounds(self) -> tuple[str, str]:
+        """Neither bound says more than the counts."""
+        lower = bound_rounded_down(self.outcome.p_a_lower)
+        upper = bound_rounded_up(self.outcome.p_b_upper)
+        if Decimal(str(self.given["p_a_lower"])) > lower:
+            raise _Wrong("bounds", f"p_a_lower is above {lower}, which the counts give")
+        if Decimal(str(self.given["p_b_upper"])) < upper:
+            raise _Wrong("bounds", f"p_b_upper is below {upper}, which the counts give")
+        return "bounds", f"p_a_lower {lower} and p_b_upper {upper} follow from the counts"
+
+    def check_reading_aids(self) -> tuple[str, str]:
+        """No other norm or number of grey levels says more than the radius."""
+        if not isinstance(self.outcome, Certified):
+            return "reading_aids", "an abstention has none"
+        aids, norms, levels = self._aids(), self.given["norms"], self.given["grey_levels"]
+        pairs = (
+            (self.given["radius_grey"], aids.radius_grey),
+            (norms["l1"], aids.radius),
+            (norms["linf"], aids.linf),
+            (levels["one_channel_of_one_pixel"], aids.one_channel_levels),
+            (levels["one_pixel"], aids.one_pixel_levels),
+            (levels["every_pixel"], aids.every_pixel_levels),
+        )
+        if any(Decimal(str(shown)) > most for shown, most in pairs):
+            raise _Wrong("reading_aids", "a norm or a number of grey levels exceeds the radius")
+        return "reading_aids", "norms and grey levels follow from the radius"

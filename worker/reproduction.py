@@ -1,0 +1,157 @@
+"""A certificate run again: the same noise from the revealed keys, votes compared count by count."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from worker.board import PHASES
+from worker.certification import Finding, Phase, Tally
+from worker.certifying import Counter
+from worker.contract import InputImage, ModelRef, Target
+from worker.document import FinishedResult
+from worker.engine.protocol import CountRange, OpenSession, PhaseKey
+from worker.images_store import Image, image_sha256
+from worker.sampling.words import NoiseKey
+
+
+class NotReproducible(ValueError):
+    """The document cannot be run again here; the sentence says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """Counts of one certificate at one prefix, as its document says."""
+
+    phase: Phase
+    tally: Tally
+
+
+def parse_document(document: Mapping[str, Any]) -> FinishedResult:
+    """The document as the service made it; fields around it are ignored.
+
+    Raises:
+        NotReproducible: it is none.
+    """
+    try:
+        fields = {name: document[name] for name in FinishedResult.model_fields if name in document}
+        return FinishedResult.model_validate(fields)
+    except ValueError as error:
+        raise NotReproducible("this is no finished certification of this version") from error
+
+
+def reproduce(result: FinishedResult, image: Image, counter: Counter) -> tuple[Finding, ...]:
+    """Counts every look of every certificate again and compares.
+
+    Args:
+        result: the document.
+        image: the prepared image, uint8 (3, H, W).
+        counter: an engine with the model.
+
+    Raises:
+        NotReproducible: another image than the certified one.
+    """
+    if image_sha256(image) != result.input.sha256:
+        raise NotReproducible("the image is not the certified one: its integers differ")
+    sigmas = tuple(dict.fromkeys(entry.sigma for entry in result.certificates))
+    targets = tuple(dict.fromkeys(_target(entry) for entry in result.certificates))
+    counter.open(_session(result.model, result.input, result, sigmas, targets), image)
+    found = {
+        (sigma, phase): _count(counter, sigma_index, phase, sizes, len(targets))
+        for sigma_index, sigma in enumerate(sigmas)
+        for phase, sizes in _sizes(result, sigma).items()
+    }
+    return tuple(
+        _compare(place, entry, targets.index(_target(entry)), found)
+        for place, entry in enumerate(result.certificates)
+    )
+
+
+def _target(entry: Any) -> Target:
+    return Target(prompting=entry.prompting, template=entry.template, class_names=entry.class_names)
+
+
+def _session(
+    model: ModelRef,
+    described: InputImage,
+    result: FinishedResult,
+    sigmas: tuple[Decimal, ...],
+    targets: tuple[Target, ...],
+) -> OpenSession:
+    keys = {phase: NoiseKey.parse(result.provenance.noise_keys[phase]) for phase in PHASES}
+    return OpenSession(
+        model=model,
+        height=described.height,
+        width=described.width,
+        targets=targets,
+        sigmas=sigmas,
+        keys=tuple(PhaseKey(phase=p, low=key.low, high=key.high) for p, key in keys.items()),
+    )
+
+
+def _recorded(entry: Any) -> list[Recorded]:
+    if entry.procedure == "staged":
+        return [
+            Recorded(phase="estimation", tally=Tally(counts=look.counts, ambiguous=look.ambiguous))
+            for look in entry.looks
+        ]
+    selection = Tally(counts=entry.counts_selection, ambiguous=entry.ambiguous_selection)
+    estimation = Tally(counts=entry.counts_estimation, ambiguous=entry.ambiguous)
+    return [
+        Recorded(phase="selection", tally=selection),
+        Recorded(phase="estimation", tally=estimation),
+    ]
+
+
+def _sizes(result: FinishedResult, sigma: Decimal) -> dict[Phase, list[int]]:
+    """The prefixes to count at one noise level, ascending, by phase."""
+    sizes: dict[Phase, set[int]] = {}
+    for entry in result.certificates:
+        if entry.sigma == sigma:
+            for recorded in _recorded(entry):
+                sizes.setdefault(recorded.phase, set()).add(recorded.tally.n)
+    return {phase: sorted(ns) for phase, ns in sizes.items()}
+
+
+def _count(
+    counter: Counter, sigma_index: int, phase: Phase, sizes: list[int], targets: int
+) -> dict[int, list[Tally]]:
+    """Votes of each prefix, per target."""
+    found: dict[int, list[Tally]] = {}
+    start = 0
+    tallies: list[Tally | None] = [None] * targets
+    for size in sizes:
+        counter.count(CountRange(sigma_index=sigma_index, phase=phase, start=start, stop=size))
+        while start < size:
+            counted = counter.receive()
+            for place in range(targets):
+                votes = Tally(counts=counted.counts[place], ambiguous=counted.ambiguous[place])
+                before = tallies[place]
+                tallies[place] = votes if before is None else before + votes
+            start = counted.stop
+        found[size] = [tally for tally in tallies if tally is not None]
+    return found
+
+
+def _compare(
+    place: int,
+    entry: Any,
+    target_index: int,
+    found: Mapping[tuple[Decimal, Phase], Mapping[int, list[Tally]]],
+) -> Finding:
+    for recorded in _recorded(entry):
+        again = found[entry.sigma, recorded.phase][recorded.tally.n][target_index]
+        if again != recorded.tally:
+            return Finding(
+                code="reproduction",
+                holds=False,
+                sentence=f"{recorded.phase} at {recorded.tally.n} samples: counted again "
+                f"{list(again.counts)}, the document says {list(recorded.tally.counts)}.",
+                certificate=place,
+            )
+    return Finding(
+        code="reproduction",
+        holds=True,
+        sentence="Counted again with the same noise, every look has the same votes.",
+        certificate=place,
+    )
