@@ -31,7 +31,7 @@ from worker.certification.bounds import (
     upper_confidence_bound,
 )
 from worker.certification.certificate import Abstained, Certified
-from worker.certification.tally import Tally, parse_counts
+from worker.certification.tally import Tally, parse_counts, parse_whole
 
 N_FIRST = 64
 _LAST_LOOK_FROM = 0.9  # a doubling this near to n_max is left out
@@ -159,7 +159,12 @@ def certify_staged(
 
 
 def conclude(claims: Sequence[Claim]) -> Certified | Abstained:
-    """The largest claim; an abstention where there is none or where claims contradict."""
+    """The largest claim; an abstention where there is none or where claims contradict.
+
+    ValueError without a look: nothing can be said then, not even which class came closest.
+    """
+    if not claims:
+        raise ValueError("no look was made, at least one is needed")
     made = [claim for claim in claims if claim.radius is not None]
     if not made or claims_contradict(claims):
         last = claims[-1]
@@ -185,11 +190,11 @@ def _parse_looks(
     look_counts: Sequence[Sequence[int]], ambiguous: Sequence[int] | None
 ) -> list[Tally]:
     counts: list[Any] = list(look_counts)
-    doubts = [0] * len(counts) if ambiguous is None else list(ambiguous)
+    doubts = (0,) * len(counts) if ambiguous is None else parse_whole(ambiguous)
     if not counts or len(doubts) != len(counts):
         raise ValueError(f"{len(counts)} looks with {len(doubts)} numbers of ambiguous samples")
     tallies = [
-        Tally(counts=parse_counts(votes), ambiguous=int(doubt))
+        Tally(counts=parse_counts(votes), ambiguous=doubt)
         for votes, doubt in zip(counts, doubts, strict=True)
     ]
     for earlier, later in pairwise(tallies):

@@ -51,7 +51,13 @@ class Tally:
 
 def parse_counts(counts: Sequence[int]) -> tuple[int, ...]:
     """Class counts as plain ints. ValueError on a negative or fractional count, or fewer than 2."""
-    values = tuple(int(c) for c in np.asarray(counts).tolist())
-    if values != tuple(np.asarray(counts).tolist()):
-        raise ValueError(f"counts must be whole numbers, got {counts}")
-    return Tally(counts=values).counts
+    return Tally(counts=parse_whole(counts)).counts
+
+
+def parse_whole(numbers: Sequence[int]) -> tuple[int, ...]:
+    """Plain ints. ValueError on a fraction."""
+    values = tuple(np.asarray(numbers).tolist())
+    whole = tuple(int(value) for value in values)
+    if whole != values:
+        raise ValueError(f"counts must be whole numbers, got {numbers}")
+    return whole
