@@ -27,7 +27,7 @@ from worker.intake import Window, prepare_image
 from worker.ledger import count_attempt
 from worker.reproduction import NotReproducible, parse_document, reproduce
 from worker.results import request_sha256
-from worker.sampling.keys import commitment, load_secret
+from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 from worker.signing import sign
 
@@ -149,15 +149,17 @@ def certify_in_process(
     settings = WorkerSettings(data_dir=data_dir)
     set_threads(settings.threads)
     check_noise()
+    create_secret(settings.secret_path)
     secret = load_secret(settings.secret_path)
     sha256 = request_sha256(request, commitment(secret))
     engine = Engine([load_vlm(card, folder, choose_device(settings.device))])
+    ledger = data_dir / "attempts"
     result = certify(
         request,
         prepared,
         counter=LocalCounter(engine),
         secret=secret,
-        attempts=count_attempt(data_dir / "attempts", request.input.sha256, sha256),
+        count_attempt=lambda: count_attempt(ledger, request.input.sha256, sha256),
         on_votes=lambda board, _identity: on_samples(board.samples_done),
     )
     return sign(result, secret)

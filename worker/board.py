@@ -30,10 +30,11 @@ class Board:
     Args:
         request: what is certified.
         procedure: decides, for each noise level and target, up to where to count next.
+        roll: names the noise: the canonical request under one key secret.
     """
 
-    def __init__(self, request: CertifyRequest, procedure: Procedure) -> None:
-        self._request = request
+    def __init__(self, request: CertifyRequest, procedure: Procedure, roll: str) -> None:
+        self._request, self._roll = request, roll
         self.procedure = procedure
         sizes = [len(target.class_names) for target in request.targets]
         self._counted: dict[Stream, list[_Counted]] = {
@@ -113,6 +114,7 @@ class Board:
         """The prefixes and looks so far, by stream."""
         return {
             self._name(*stream): Checkpoint(
+                roll=self._roll,
                 identity=identity,
                 prefixes=tuple(StoredTally.of(one.prefix) for one in targets),
                 looks=tuple(tuple(map(StoredTally.of, one.looks)) for one in targets),
@@ -122,10 +124,10 @@ class Board:
         }
 
     def resume(self, checkpoints: Mapping[str, Checkpoint], identity: Identity) -> None:
-        """Takes up stored prefixes counted by the same f; others are counted again."""
+        """Takes up stored prefixes of the same noise and the same f; others are counted again."""
         for stream, targets in self._counted.items():
             stored = checkpoints.get(self._name(*stream))
-            if stored is None or stored.identity != identity:
+            if stored is None or (stored.roll, stored.identity) != (self._roll, identity):
                 continue
             for one, prefix, looks in zip(targets, stored.prefixes, stored.looks, strict=True):
                 one.prefix = prefix.tally

@@ -32,7 +32,7 @@ from worker.engine.protocol import (
     SessionOpened,
 )
 from worker.images_store import Image
-from worker.results import Checkpoint
+from worker.results import Checkpoint, request_sha256
 from worker.sampling.keys import commitment, derive_key
 from worker.sampling.words import NoiseKey
 
@@ -76,7 +76,7 @@ def certify(
     *,
     counter: Counter,
     secret: bytes,
-    attempts: int,
+    count_attempt: Callable[[], int],
     checkpoints: Mapping[str, Checkpoint] | None = None,
     on_votes: Callable[[Board, Identity], None] = lambda _board, _identity: None,
 ) -> FinishedResult:
@@ -90,13 +90,16 @@ def certify(
         image: the prepared image, uint8 (3, H, W).
         counter: where votes come from.
         secret: the server's key secret.
-        attempts: how many canonical requests were rolled for this image, this one included.
+        count_attempt: registers this roll for the image, once its votes can be counted, and says
+            the how-manieth it is.
         checkpoints: stored prefixes of an interrupted run.
         on_votes: called after every counted range.
     """
     session = create_session(request, derive_keys(request, secret))
     opened = counter.open(session, image)
-    board = Board(request, create_procedure(request))
+    attempts = count_attempt()
+    roll = request_sha256(request, commitment(secret))
+    board = Board(request, create_procedure(request), roll)
     board.resume(checkpoints or {}, opened.identity)
     while not board.complete:
         for wanted in board.wanted():

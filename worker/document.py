@@ -312,7 +312,7 @@ def _claim(
     size = f"{request.input.width} x {request.input.height}"
     return (
         f"With confidence {_confidence(request)} over the service's own sampling, the classifier "
-        f"smoothed with Gaussian noise of standard deviation {sigma} predicts '{top_name}' for "
+        f"smoothed with Gaussian noise of standard deviation {sigma:f} predicts '{top_name}' for "
         f"every 8-bit image of {size} pixels in three channels within l2 distance {radius} of "
         f"this one, in pixels scaled to [0, 1]. {_scope(attempts)}"
     )
@@ -320,7 +320,7 @@ def _claim(
 
 def _abstention(request: CertifyRequest, sigma: Decimal, attempts: int) -> str:
     return (
-        f"The classifier smoothed with Gaussian noise of standard deviation {sigma} was not "
+        f"The classifier smoothed with Gaussian noise of standard deviation {sigma:f} was not "
         f"constant enough for a claim at confidence {_confidence(request)}: no class is predicted "
         f"at this noise level. {_scope(attempts)}"
     )
@@ -335,10 +335,10 @@ def _confidence(request: CertifyRequest) -> str:
 
 def _scope(attempts: int) -> str:
     rolls = (
-        "This is the first attempt on this image."
+        "This is the first attempt on this image on record."
         if attempts == 1
-        else f"This is attempt {attempts} on this image: that some attempt among them is false "
-        f"has probability at most {attempts} times alpha."
+        else f"This is attempt {attempts} on this image on record: that some attempt among them is "
+        f"false has probability at most {attempts} times alpha."
     )
     return (
         "It covers everything from the image at the model's resolution on, with model, prompt, "

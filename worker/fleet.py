@@ -8,6 +8,36 @@ from worker.contract import WorkerReport
 REPORT_TTL_S = 15
 
 
+class OtherSecret(Exception):
+    """The key secret here is not the one that certificates of this Redis are bound to."""
+
+
+def publish_keys(redis: Redis, key_commitment: str, signing_key: str) -> None:
+    """Binds this Redis to a key secret, the first time; afterwards only checks.
+
+    Raises:
+        OtherSecret: it is bound to another one.
+    """
+    redis.set(keyspace.KEY_COMMITMENT, key_commitment, nx=True)
+    redis.set(keyspace.SIGNING_KEY, signing_key, nx=True)
+    require_commitment(redis, key_commitment)
+
+
+def require_commitment(redis: Redis, key_commitment: str) -> None:
+    """Passes when certificates of this Redis are bound to this commitment.
+
+    Raises:
+        OtherSecret: to another one, or to none.
+    """
+    published = redis.get(keyspace.KEY_COMMITMENT)
+    if published not in (key_commitment, key_commitment.encode()):
+        raise OtherSecret(
+            "the key secret is not the one this Redis is bound to: give every worker host the same "
+            f"secret file, or remove the keys {keyspace.KEY_COMMITMENT} and {keyspace.SIGNING_KEY} "
+            "to begin anew with this one"
+        )
+
+
 def announce(redis: Redis, report: WorkerReport) -> None:
     """Says that a host is alive; silence for 15 s means that it is not."""
     with redis.pipeline() as pipeline:

@@ -40,9 +40,11 @@ class StoredTally(Contract):
 class Checkpoint(Contract):
     """Votes of the complete prefix of one phase at one noise level, and its looks, per target.
 
-    Counts of another identity are votes of another f and are not continued.
+    Counts under another `roll` are votes on other noise (another request or key secret), counts of
+    another identity are votes of another f; neither is continued.
     """
 
+    roll: str
     identity: Identity
     prefixes: tuple[StoredTally, ...]
     looks: tuple[tuple[StoredTally, ...], ...]
@@ -114,14 +116,24 @@ def request_sha256(request: CertifyRequest, key_commitment: str) -> str:
     return hashlib.sha256(canonical_bytes(identity)).hexdigest()
 
 
-def count_attempt(redis: Redis, request: CertifyRequest, sha256: str) -> int:
-    """Registers a roll for an image and says how many there have been, this one included.
+_COUNT_ATTEMPT = """
+local number = redis.call('HGET', KEYS[1], ARGV[1])
+if not number then
+  number = redis.call('HLEN', KEYS[1]) + 1
+  redis.call('HSET', KEYS[1], ARGV[1], number)
+end
+return tonumber(number)
+"""
 
-    Asking again for the same canonical request is no further roll.
+
+def count_attempt(redis: Redis, request: CertifyRequest, sha256: str) -> int:
+    """Registers a roll for an image and says the how-manieth it is.
+
+    Asking again for the same canonical request is no further roll and keeps its number. Attempts
+    are kept for ever: one that expired would be a free roll.
     """
-    key = keyspace.attempts(request.input.sha256)
-    redis.sadd(key, sha256)
-    return int(redis.scard(key))
+    number = redis.eval(_COUNT_ATTEMPT, 1, keyspace.attempts(request.input.sha256), sha256)
+    return int(number)
 
 
 def find_certificate(redis: Redis, sha256: str) -> FinishedResult | None:
@@ -130,6 +142,12 @@ def find_certificate(redis: Redis, sha256: str) -> FinishedResult | None:
     return None if data is None else FinishedResult.model_validate_json(data)
 
 
-def put_certificate(redis: Redis, sha256: str, result: FinishedResult, *, ttl_s: int) -> None:
-    """Keeps the outcome of a canonical request, whatever it is; the first one stands."""
+def keep_certificate(
+    redis: Redis, sha256: str, result: FinishedResult, *, ttl_s: int
+) -> FinishedResult:
+    """Keeps the outcome of a canonical request, whatever it is, and returns the one that is kept.
+
+    The first one stands: two jobs that counted the same request at a time answer alike.
+    """
     redis.set(keyspace.certificate(sha256), result.model_dump_json(), ex=ttl_s, nx=True)
+    return find_certificate(redis, sha256) or result

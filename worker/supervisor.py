@@ -18,14 +18,14 @@ from datetime import UTC, datetime
 from redis import Redis
 from redis.exceptions import RedisError
 
-from worker import fleet, keyspace
-from worker.child import Child, GivenUp, end_all
+from worker import fleet
+from worker.child import CANNOT_START, Child, GivenUp, end_all
 from worker.contract import WorkerReport
 from worker.engine.client import EngineClient, EngineLost
 from worker.engine.protocol import EngineStatus
 from worker.process import wait_passively
 from worker.queueing import create_app_redis
-from worker.sampling.keys import commitment, load_secret
+from worker.sampling.keys import SecretUnusable, commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 from worker.signing import create_signing_key, encode_public_key
 
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 _TICK_S = 0.5
 _ANNOUNCE_S = 4.0
 _STOP_GRACE_S = 10.0
+_SILENT_ENGINE_S = 60.0
 
 
 class Supervisor:
@@ -45,7 +46,9 @@ class Supervisor:
         self._started_at = datetime.now(UTC)
         self._stopping = threading.Event()
         self._was_ready = False
+        self._answered = (-1.0, 0.0)  # of which start of the engine, and when
         self._redis: Redis = create_app_redis(settings.redis_url.get_secret_value())
+        create_secret(settings.secret_path)
         secret = load_secret(settings.secret_path)
         self._commitment = commitment(secret)
         self._signing_key = encode_public_key(create_signing_key(secret).public_key())
@@ -68,10 +71,11 @@ class Supervisor:
         """Runs until `stop`.
 
         Raises:
-            GivenUp: the engine or a worker cannot run here, or the key secret is another one.
+            GivenUp: the engine or a worker cannot run here.
+            worker.fleet.OtherSecret: this Redis is bound to another key secret.
         """
         try:
-            self._register_commitment()
+            self._publish_keys()
             announced = 0.0
             while not self._stopping.is_set():
                 now = time.monotonic()
@@ -86,29 +90,20 @@ class Supervisor:
             with suppress(RedisError):
                 fleet.withdraw(self._redis, self._name)
 
-    def _register_commitment(self) -> None:
-        """The first host publishes the commitment to the key secret; all others must share it."""
+    def _publish_keys(self) -> None:
+        """Waits for Redis and binds it to the key secret; OtherSecret when it is bound already."""
         while not self._stopping.is_set():
             try:
-                self._redis.set(keyspace.KEY_COMMITMENT, self._commitment, nx=True)
-                published = self._redis.get(keyspace.KEY_COMMITMENT)
-                self._redis.set(keyspace.SIGNING_KEY, self._signing_key, nx=True)
-                break
+                fleet.publish_keys(self._redis, self._commitment, self._signing_key)
+                return
             except RedisError as error:
                 log.warning("redis_unreachable", extra={"fields": {"reason": str(error)}})
                 self._stopping.wait(2.0)
-        else:
-            return
-        if published != self._commitment.encode():
-            raise GivenUp(
-                f"the key secret {self._settings.secret_path} is not the one this Redis knows: "
-                "give every worker host the same secret file, or remove the key "
-                f"{keyspace.KEY_COMMITMENT} and {keyspace.SIGNING_KEY} to begin anew with this one"
-            )
 
     def _announce(self) -> None:
         status = self._ask_engine()
         self._was_ready = status is not None
+        self._kill_hung_engine(answers=self._was_ready)
         report = WorkerReport(
             name=self._name,
             started_at=self._started_at,
@@ -119,6 +114,16 @@ class Supervisor:
         )
         with suppress(RedisError):
             fleet.announce(self._redis, report)
+
+    def _kill_hung_engine(self, *, answers: bool) -> None:
+        """An engine that was ready and is silent for a minute is killed; its jobs go on anew."""
+        now = time.monotonic()
+        if answers:
+            self._answered = (self.engine.started, now)
+        started, last = self._answered
+        if not answers and started == self.engine.started and now - last > _SILENT_ENGINE_S:
+            log.error("engine_silent", extra={"fields": {"seconds": round(now - last)}})
+            self.engine.signal(signal.SIGKILL)
 
     def _ask_engine(self) -> EngineStatus | None:
         if self.engine.has_ended():
@@ -136,15 +141,18 @@ class Supervisor:
 
 
 def main() -> int:
-    """Runs one worker host until SIGTERM or SIGINT; the exit status is 1 when it gave up."""
+    """Runs one worker host until SIGTERM or SIGINT.
+
+    Exit status `CANNOT_START` when starting again would not help; the last line says why.
+    """
     wait_passively()  # inherited by the engine
-    supervisor = Supervisor(WorkerSettings())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: supervisor.stop())
-    log.info("supervisor_started", extra={"fields": {"pid": os.getpid()}})
     try:
+        supervisor = Supervisor(WorkerSettings())
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: supervisor.stop())
+        log.info("supervisor_started", extra={"fields": {"pid": os.getpid()}})
         supervisor.run()
-    except GivenUp as error:
+    except (GivenUp, SecretUnusable, fleet.OtherSecret) as error:
         log.error("given_up", extra={"fields": {"reason": str(error)}})
-        return 1
+        return CANNOT_START
     return 0

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from redis import Redis
 from rq import get_current_job
 
-from worker import images_store, results
+from worker import fleet, images_store, results
 from worker.board import Board
 from worker.certifying import certify
 from worker.contract import CertificationJob, Failure, Identity
@@ -56,20 +56,25 @@ def run_certification(redis: Redis, settings: WorkerSettings, certification_id: 
 def _find_or_certify(
     redis: Redis, settings: WorkerSettings, job: CertificationJob
 ) -> FinishedResult:
-    """The stored result of the same canonical request, else a new one, which is then stored."""
+    """The stored result of the same canonical request, else a new one, which is then stored.
+
+    Raises:
+        worker.sampling.keys.SecretUnusable, worker.fleet.OtherSecret: certificates would be bound
+            to another secret than the one published.
+    """
     secret = load_secret(settings.secret_path)
+    fleet.require_commitment(redis, commitment(secret))
     sha256 = results.request_sha256(job.request, commitment(secret))
-    stored = results.find_certificate(redis, sha256)
-    if stored is not None:
-        return sign(stored.model_copy(update={"input": job.request.input}), secret)
-    attempts = results.count_attempt(redis, job.request, sha256)
-    result = sign(_certify(redis, settings, job, secret, attempts), secret)
-    results.put_certificate(redis, sha256, result, ttl_s=settings.certificate_ttl_s)
-    return result
+    result = results.find_certificate(redis, sha256)
+    if result is None:
+        made = _certify(redis, settings, job, secret, sha256)
+        ttl_s = settings.certificate_ttl_s
+        result = results.keep_certificate(redis, sha256, made, ttl_s=ttl_s)
+    return sign(result.model_copy(update={"input": job.request.input}), secret)
 
 
 def _certify(
-    redis: Redis, settings: WorkerSettings, job: CertificationJob, secret: bytes, attempts: int
+    redis: Redis, settings: WorkerSettings, job: CertificationJob, secret: bytes, sha256: str
 ) -> FinishedResult:
     described = job.request.input
     image = images_store.get_image(
@@ -81,7 +86,7 @@ def _certify(
             image,
             counter=counter,
             secret=secret,
-            attempts=attempts,
+            count_attempt=lambda: results.count_attempt(redis, job.request, sha256),
             checkpoints=results.get_checkpoints(redis, job.id),
             on_votes=_Recorder(redis, settings, job),
         )

@@ -28,7 +28,9 @@ def documents(engine, create_request):
     made = {}
     for name, procedure in PROCEDURES.items():
         request, image = create_request(sigmas=["0.02", "10"], procedure=procedure, seed=3)
-        result = certify(request, image, counter=LocalCounter(engine), secret=SECRET, attempts=1)
+        result = certify(
+            request, image, counter=LocalCounter(engine), secret=SECRET, count_attempt=lambda: 1
+        )
         made[name] = (json.loads(sign(result, SECRET).model_dump_json()), image)
     return made
 

@@ -17,18 +17,20 @@ from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.engine.local import LocalCounter
 from worker.engine.protocol import RangeCounted
 from worker.engine.server import EngineServer
-from worker.results import Checkpoint, StoredTally
+from worker.results import Checkpoint, StoredTally, request_sha256
+from worker.sampling.keys import commitment
 
 SECRET = b"s" * 32
 
 
 def run(engine, request, image, **options):
+    attempts = options.pop("attempts", 1)
     return certify(
         request,
         image,
         counter=LocalCounter(engine),
         secret=options.pop("secret", SECRET),
-        attempts=options.pop("attempts", 1),
+        count_attempt=lambda: attempts,
         **options,
     )
 
@@ -100,12 +102,28 @@ def test_votes_of_another_f_are_counted_again(engine, create_request):
     (identity,) = (m for m in engine.status().models if m.model.id == "linear")
     forged = {
         "estimation:0.25": Checkpoint(
+            roll=request_sha256(request, commitment(SECRET)),
             identity=identity.model_copy(update={"batch_size": 32}),
             prefixes=(StoredTally(counts=(300, 0), ambiguous=0),),
             looks=((StoredTally(counts=(300, 0), ambiguous=0),),),
         )
     }
     assert run(engine, request, image, checkpoints=forged) == whole
+
+
+def test_votes_on_the_noise_of_another_secret_are_counted_again(engine, create_request):
+    """Two secrets' votes in one certificate could be neither reproduced nor audited."""
+    request, image = create_request()
+    stored: list[dict[str, Checkpoint]] = []
+    run(
+        engine,
+        request,
+        image,
+        secret=b"t" * 32,
+        on_votes=lambda b, identity: stored.append(b.checkpoints(identity)),
+    )
+    for checkpoints in stored:
+        assert run(engine, request, image, checkpoints=checkpoints) == run(engine, request, image)
 
 
 def test_several_label_sets_share_the_noise(engine, create_request):
@@ -150,7 +168,7 @@ def counted(start: int, stop: int, counts: tuple[int, ...]) -> RangeCounted:
 )
 def test_votes_that_do_not_continue_the_prefix_are_refused(create_request, votes):
     request, _ = create_request()
-    board = Board(request, create_procedure(request))
+    board = Board(request, create_procedure(request), "0" * 64)
     list(board.wanted())
     with pytest.raises(VotesOutOfOrder):
         board.add(votes)
@@ -177,7 +195,9 @@ def served(engine, tmp_path: Path):
 def test_certificates_over_the_socket_are_those_made_in_process(engine, tmp_path, create_request):
     request, image = create_request("bundled", sigmas=["0.25", "0.5"])
     with serving(engine, tmp_path) as path, EngineClient.connect(path, wait_s=5) as client:
-        over_socket = certify(request, image, counter=client, secret=SECRET, attempts=1)
+        over_socket = certify(
+            request, image, counter=client, secret=SECRET, count_attempt=lambda: 1
+        )
     assert over_socket == run(engine, request, image)
 
 
@@ -187,7 +207,7 @@ def test_a_client_that_vanishes_harms_nobody(served, create_request):
         with EngineClient.connect(served, wait_s=5) as client:
             certify_some(client, request, image)
     with EngineClient.connect(served, wait_s=5) as client:
-        certify(request, image, counter=client, secret=SECRET, attempts=1)
+        certify(request, image, counter=client, secret=SECRET, count_attempt=lambda: 1)
 
 
 def certify_some(client: EngineClient, request, image: np.ndarray) -> None:
@@ -198,7 +218,9 @@ def certify_some(client: EngineClient, request, image: np.ndarray) -> None:
         raise Enough
 
     with pytest.raises(Enough):
-        certify(request, image, counter=client, secret=SECRET, attempts=1, on_votes=stop)
+        certify(
+            request, image, counter=client, secret=SECRET, count_attempt=lambda: 1, on_votes=stop
+        )
 
 
 def test_a_refusal_over_the_socket_says_why(served, create_request):
@@ -210,7 +232,7 @@ def test_a_refusal_over_the_socket_says_why(served, create_request):
         EngineClient.connect(served, wait_s=5) as client,
         pytest.raises(EngineRefused) as caught,
     ):
-        certify(other, image, counter=client, secret=SECRET, attempts=1)
+        certify(other, image, counter=client, secret=SECRET, count_attempt=lambda: 1)
     assert caught.value.failure.code == "model_changed"
 
 

@@ -15,7 +15,7 @@ from redis import Redis
 from models.catalogue import load_catalogue
 from models.loading import load_vlm
 from models.testing import LinearModel, create_linear_model, write_linear_model
-from worker import queueing
+from worker import fleet, queueing
 from worker.contract import (
     CertificationJob,
     CertifyRequest,
@@ -27,6 +27,7 @@ from worker.contract import (
 from worker.engine.engine import Engine
 from worker.engine.server import EngineServer
 from worker.images_store import Image, image_sha256
+from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 
 SIZE = 16
@@ -59,9 +60,10 @@ def engine_socket(models_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def settings(
-    valkey_url: str, engine_socket: Path, models_folder: Path, tmp_path: Path
+    redis: Redis, valkey_url: str, engine_socket: Path, models_folder: Path, tmp_path: Path
 ) -> WorkerSettings:
-    return WorkerSettings(
+    """Those of a host that has started: its secret is made and Redis is bound to it."""
+    made = WorkerSettings(
         redis_url=valkey_url,
         data_dir=tmp_path,
         engine_socket=engine_socket,
@@ -69,6 +71,9 @@ def settings(
         serve_models=("linear",),
         engine_wait_s=2,
     )
+    create_secret(made.secret_path)
+    fleet.publish_keys(redis, commitment(load_secret(made.secret_path)), "")
+    return made
 
 
 @pytest.fixture

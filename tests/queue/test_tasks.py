@@ -16,6 +16,7 @@ from worker.contract import QUEUE_NAME, TASK_CERTIFY, WorkerReport
 from worker.document import FailedResult, FinishedResult
 from worker.engine.client import EngineLost
 from worker.queueing import CertificationRqJob, ForbiddenTask, create_app_redis
+from worker.sampling.keys import SecretUnusable
 from worker.tasks import run_certification
 
 
@@ -59,6 +60,45 @@ def test_every_other_roll_for_an_image_is_a_further_attempt(redis, settings, sub
         run_certification(redis, settings, job.id)
     attempts = [finished(redis, job.id).certificates[0].attempts for job in jobs]
     assert attempts == [1, 2, 1, 1, 3]
+
+
+def test_a_job_never_makes_a_secret_and_never_uses_another(redis, settings, submit):
+    """An unmounted volume or a bad copy would roll again under a commitment nobody published."""
+    job = submit()
+    secret = settings.secret_path.read_bytes()
+    settings.secret_path.unlink()
+    with pytest.raises(SecretUnusable, match="missing"):
+        run_certification(redis, settings, job.id)
+    assert not settings.secret_path.exists()
+    settings.secret_path.write_bytes(b"o" * 32)
+    with pytest.raises(fleet.OtherSecret):
+        run_certification(redis, settings, job.id)
+    settings.secret_path.write_bytes(secret)
+    run_certification(redis, settings, job.id)
+    assert finished(redis, job.id)
+
+
+def test_a_host_with_another_secret_is_refused(redis, settings):
+    with pytest.raises(fleet.OtherSecret, match="same secret file"):
+        fleet.publish_keys(redis, "0" * 64, "")
+
+
+def test_a_request_that_drew_no_noise_is_no_attempt(redis, settings, create_job, submit):
+    job, image = create_job()
+    other = job.request.model.model_copy(update={"sha256": "0" * 64})
+    refused = job.model_copy(update={"request": job.request.model_copy(update={"model": other})})
+    queueing.submit(redis, [(refused, image)], image_ttl_s=600, job_ttl_s=600)
+    run_certification(redis, settings, refused.id)
+    good = submit()
+    run_certification(redis, settings, good.id)
+    assert finished(redis, good.id).certificates[0].attempts == 1
+
+
+def test_an_attempt_keeps_its_number(redis, create_job):
+    (one, _), (two, _) = create_job(), create_job(n=301)
+    assert results.count_attempt(redis, one.request, "a" * 64) == 1
+    assert results.count_attempt(redis, two.request, "b" * 64) == 2
+    assert results.count_attempt(redis, one.request, "a" * 64) == 1
 
 
 def test_a_retry_goes_on_from_the_stored_counts(redis, settings, submit, monkeypatch):

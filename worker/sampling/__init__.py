@@ -4,6 +4,7 @@ from worker.sampling.keys import (
     KeyPurpose,
     SecretUnusable,
     commitment,
+    create_secret,
     derive_key,
     load_secret,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "SecretUnusable",
     "commitment",
     "create_noise_table",
+    "create_secret",
     "derive_key",
     "load_secret",
     "parse_sigma",

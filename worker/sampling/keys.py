@@ -36,24 +36,32 @@ def commitment(secret: bytes) -> str:
     return hashlib.sha256(b"promptsmooth key commitment 1\0" + secret).hexdigest()
 
 
-def load_secret(path: Path) -> bytes:
-    """The secret at `path`, 32 bytes or more; made there with mode 0600 on first use.
+def create_secret(path: Path) -> None:
+    """Makes a secret at `path` with mode 0600 where there is none; one that is there stays.
+
+    Only who starts a host calls this. A job that made a new secret because a volume was not mounted
+    would roll again without anybody noticing.
 
     Raises:
-        SecretUnusable: with what to do about it.
+        SecretUnusable: none can be made there.
     """
-    try:
-        return _read(path)
-    except FileNotFoundError:
+    if not path.exists():
         _create(path)
-        return _read(path)
 
 
-def _read(path: Path) -> bytes:
+def load_secret(path: Path) -> bytes:
+    """The secret at `path`, 32 bytes or more.
+
+    Raises:
+        SecretUnusable: it is missing, unreadable or too short, with what to do about it.
+    """
     try:
         secret = path.read_bytes()
     except FileNotFoundError:
-        raise
+        raise SecretUnusable(
+            f"the key secret {path} is missing: restore it from the backup; "
+            "a host that starts without one makes a new one"
+        ) from None
     except OSError as error:
         raise SecretUnusable(
             f"the key secret {path} cannot be read ({error.strerror}): "

@@ -10,6 +10,7 @@ should be.
 
 import hashlib
 import math
+import threading
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -21,7 +22,14 @@ import numpy.typing as npt
 LEVELS = 255
 MIN_SIGMA, MAX_SIGMA = Decimal("0.001"), Decimal("10")  # X + J fits 16 bits up to here
 _TAIL = 9  # the table ends at the first threshold at or beyond 9 standard deviations
-_DIGITS = 60
+_DIGITS = 70
+_FRACTION_BITS = 96  # after 2**64, in which a threshold must be decided
+_SAFE_BITS = 64  # an error below 2**-64 of a threshold's unit changes no floor that is accepted
+_WORK_BITS = 224  # of the fixed point that Taylor steps compute in
+_TOP = 2**64
+_MP = mpmath.MPContext()  # our own: mpmath's global precision is shared by all threads
+_MP.dps = _DIGITS
+_LOCK = threading.Lock()
 GUIDE_BITS = 16
 
 
@@ -54,17 +62,35 @@ def threshold(j: int, sigma: Decimal | float | int | str) -> int:
     Raises:
         ValueError: sigma out of range.
     """
-    value = parse_sigma(sigma)
-    with mpmath.workdps(_DIGITS):
-        z = (mpmath.mpf(2 * j + 1) / 2) / (LEVELS * mpmath.mpf(str(value)))
-        scaled = mpmath.ldexp(mpmath.ncdf(z), 64)
-        floor = mpmath.floor(scaled)
-        gap = min(scaled - floor, floor + 1 - scaled)
-        if 0 < scaled < 1:  # deep in the tail the floor is 0 however close to it
-            return 0
-        if gap < mpmath.mpf(10) ** (20 - _DIGITS) and scaled < mpmath.ldexp(1, 64) - 1:
-            raise ArithmeticError(f"threshold {j} at sigma {value} is not decided at 60 digits")
-        return int(min(floor, mpmath.ldexp(1, 64) - 1))
+    with _LOCK:
+        return _floor_of_scaled(_phi(j, parse_sigma(sigma)))
+
+
+def _phi(j: int, sigma: Decimal) -> mpmath.mpf:
+    """Phi((j + 1/2) / (255 sigma)) at 60 digits; the caller holds the lock."""
+    return _MP.ncdf(_MP.mpf(2 * j + 1) / 2 / (LEVELS * _MP.mpf(str(sigma))))
+
+
+def _floor_of_scaled(p: mpmath.mpf) -> int:
+    scaled = _MP.ldexp(p, 64)
+    return _decided_floor(int(_MP.floor(_MP.ldexp(scaled, _FRACTION_BITS))))
+
+
+def _decided_floor(fixed: int) -> int:
+    """floor(fixed / 2**_FRACTION_BITS), refused where an error of 2**-_SAFE_BITS could change it.
+
+    Thresholds within that of 0 and of 2**64 lie so deep in a tail that nothing is in doubt: the
+    floor is 0 and 2**64 - 1.
+    """
+    whole, fraction = divmod(fixed, 1 << _FRACTION_BITS)
+    doubt = 1 << (_FRACTION_BITS - _SAFE_BITS)
+    if whole <= 0 and fraction < (1 << _FRACTION_BITS) - doubt:
+        return 0
+    if whole >= _TOP - 1 and (whole >= _TOP or fraction >= doubt):
+        return _TOP - 1
+    if not doubt <= fraction < (1 << _FRACTION_BITS) - doubt:
+        raise ArithmeticError(f"a threshold near {whole} is not decided at {_DIGITS} digits")
+    return whole
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,12 +112,51 @@ class NoiseTable:
     sha256: str
 
 
-@lru_cache(maxsize=32)
+def _upper_thresholds(sigma: Decimal, last: int) -> list[int]:
+    """T_0 .. T_last, by Taylor steps of Phi in fixed point, checked against mpmath at the end.
+
+    With y = Phi'(z), y' = -z y, so the coefficients of Phi at a grid point follow from each other:
+    a_1 = y, (n + 2)(n + 1) a_{n+2} = -z (n + 1) a_{n+1} - n a_n. A step of h = 1/(255 sigma) takes
+    a few dozen additions of integers, where one evaluation by mpmath takes thousands.
+    """
+    h = _fixed(_MP.mpf(1) / (LEVELS * _MP.mpf(str(sigma))))
+    z = h >> 1
+    value, density = _fixed(_phi(0, sigma)), _fixed(_MP.npdf(_MP.ldexp(z, -_WORK_BITS)))
+    found = []
+    for _ in range(last + 1):
+        found.append(_decided_floor(value >> (_WORK_BITS - 64 - _FRACTION_BITS)))
+        value, density = _step(value, density, z, h)
+        z += h
+    beyond = _fixed(_phi(last + 1, sigma))
+    if abs(value - beyond) >> (_WORK_BITS - 64 - _SAFE_BITS - 8):
+        raise ArithmeticError(f"the thresholds at sigma {sigma} lost digits on the way")
+    return found
+
+
+def _fixed(x: mpmath.mpf) -> int:
+    return int(_MP.floor(_MP.ldexp(x, _WORK_BITS)))
+
+
+def _step(value: int, density: int, z: int, h: int) -> tuple[int, int]:
+    """Phi and its density at z + h, from those at z; all in fixed point."""
+    before, now = 0, density  # n a_n h^(n-1), and the same for n + 1
+    total, slope = value, 0
+    n = 1
+    while now or before:
+        total += (now * h >> _WORK_BITS) // n
+        slope += now
+        after = -((z * now + before * h >> _WORK_BITS) * h >> _WORK_BITS) // n
+        before, now = now, after
+        n += 1
+    return total, slope
+
+
+@lru_cache(maxsize=64)
 def _create_noise_table(sigma: Decimal) -> NoiseTable:
     last = _last_index(sigma)
     first = -1 - last  # symmetric: T_{-1-j} = 2**64 - 1 - T_j, for 2**64 Phi is no whole number
-    upper = [threshold(j, sigma) for j in range(last + 1)]
-    lower = [2**64 - 1 - t for t in reversed(upper)]
+    upper = _upper_thresholds(sigma, last)
+    lower = [_TOP - 1 - t for t in reversed(upper)]
     thresholds = np.array(lower + upper, dtype=np.uint64)
     cells = np.arange(2**GUIDE_BITS, dtype=np.uint64) << np.uint64(64 - GUIDE_BITS)
     guide = np.append(np.searchsorted(thresholds, cells, side="left"), len(thresholds))
@@ -109,5 +174,6 @@ def _create_noise_table(sigma: Decimal) -> NoiseTable:
 
 
 def create_noise_table(sigma: Decimal | float | int | str) -> NoiseTable:
-    """The table for sigma; built once a process, then kept."""
-    return _create_noise_table(parse_sigma(sigma))
+    """The table for sigma; built once a process by one thread, then kept."""
+    with _LOCK:
+        return _create_noise_table(parse_sigma(sigma))

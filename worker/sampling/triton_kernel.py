@@ -163,13 +163,16 @@ def sample_noisy_batch(
         Which samples are ambiguous, as in `sample_noisy_integers`.
 
     Raises:
-        ValueError: a tensor of another dtype, shape or device, or a sample index out of range.
+        ValueError: a tensor of another dtype, shape or device, a sample index out of range, or
+            no three channels.
     """
     _require_fitting(image, start, out, _FLOATS)
     if integers is not None:
         _require_fitting(image, start, integers, (torch.int16,))
         if integers.shape != out.shape:
             raise ValueError("integers and pixels are of as many samples")
+    if len(mean) != 3 or len(std) != 3:
+        raise ValueError("mean and std have a value for each of three channels")
     normalisation = (tuple(mean), tuple(std))
     return _launch(image, key, table, start, integers, pixels=out, normalisation=normalisation)
 
@@ -201,7 +204,7 @@ def _launch(
 ) -> Tensor:
     device, plane = image.device, image.shape[1] * image.shape[2]
     out = integers if integers is not None else pixels
-    assert out is not None
+    assert out is not None  # a launch writes at least one of them
     undecided = torch.zeros(len(out), dtype=torch.int32, device=device)
     thresholds, guide = _table_on(table, device)
     mean, std = _channels_on(normalisation, device)
