@@ -1,7 +1,7 @@
 # make demo    install everything, then certify two real DICOM images over HTTP
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-deployment check clean
+.PHONY: help setup demo serve test test-coverage test-deployment check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -29,6 +29,9 @@ serve: setup  ## run the service at http://127.0.0.1:8000 until ctrl-C
 
 test: setup  ## the tests, as .ci/run calls them
 	@$(BIN)/python -m pytest
+
+test-coverage: setup  ## how often certificates are false, exactly and by simulation; minutes
+	@PROMPTSMOOTH_COVERAGE=full $(BIN)/python -m pytest -q tests/certification/test_coverage.py
 
 # A program that builds the compose file's images, brings it up and runs --script beside it.
 VERIFY_COMPOSE ?= ../shared/tools/verify-compose.sh
