@@ -42,7 +42,7 @@ def _root() -> None:
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        help="Folder for Redis, key secret and attempts.  [default: ~/.local/share/promptsmooth]"
+        help="Folder for Redis, key secret and attempts.  (default: ~/.local/share/promptsmooth)"
     ),
 ]
 
@@ -66,23 +66,20 @@ def up(
     Redis is the one REDIS_URL names, else a redis-server or valkey-server of the PATH, else the
     embedded Valkey. Accepted jobs survive a restart: they lie in the data folder.
     """
-    from app.local_stack import CannotStart, LocalStack
-    from worker.child import GivenUp
+    from app.local_stack import LocalStack
     from worker.logs import configure_logging
 
     configure_logging(logging.WARNING)
-    stack = LocalStack(host=host, port=port, data_dir=_data_dir(data_dir))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stack.stop())
-
-    def on_ready() -> None:
-        typer.echo(f"ready: {stack.url}  documentation: {stack.url}/docs  (ctrl-C ends it)")
-
-    typer.echo("starting Redis, worker and app ...")
-    try:
-        stack.run(on_ready)
-    except (CannotStart, GivenUp) as error:
-        raise _fail(str(error)) from error
+    with _sentences():
+        stack = LocalStack(host=host, port=port, data_dir=_data_dir(data_dir))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: stack.stop())
+        typer.echo("starting Redis, worker and app ...")
+        stack.run(
+            lambda: typer.echo(
+                f"ready: {stack.url}  documentation: {stack.url}/docs  (ctrl-C ends)"
+            )
+        )
     typer.echo("stopped")
 
 
@@ -92,14 +89,15 @@ def certify(
         Path, typer.Argument(exists=True, dir_okay=False, help="PNG, JPEG, TIFF or DICOM.")
     ],
     sigma: Annotated[
-        list[str] | None, typer.Option(help="Noise level, pixels in [0, 1]; repeatable.")
+        list[str] | None,
+        typer.Option(help="Noise level, a decimal from 0.001 to 10; repeatable. (default: 0.25)"),
     ] = None,
     model: Annotated[str, typer.Option(help="Model id.")] = "bundled",
     class_name: Annotated[
-        list[str] | None, typer.Option(help="Class; repeatable.  [default: the model card's]")
+        list[str] | None, typer.Option(help="Class; repeatable.  (default: the model card's)")
     ] = None,
     template: Annotated[
-        str | None, typer.Option(help="Text with {} for the class.  [default: the model card's]")
+        str | None, typer.Option(help="Text with {} for the class.  (default: the model card's)")
     ] = None,
     procedure: Annotated[
         Procedure, typer.Option(help="staged stops when it has seen enough; cohen does not.")
@@ -239,8 +237,10 @@ def _sentences() -> Iterator[None]:
     """Expected errors end in one sentence and exit status 2."""
     from pydantic import ValidationError
 
+    from app.local_stack import CannotStart
     from models.catalogue import UnknownModel
     from models.weights import WeightsError
+    from worker.child import GivenUp
     from worker.sampling.keys import SecretUnusable
 
     try:
@@ -249,7 +249,7 @@ def _sentences() -> Iterator[None]:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise _fail(f"{field}: {first['msg'].removeprefix('Value error, ')}") from error
-    except (ValueError, UnknownModel, WeightsError, SecretUnusable) as error:
+    except (ValueError, UnknownModel, WeightsError, SecretUnusable, CannotStart, GivenUp) as error:
         raise _fail(str(error)) from error
     except OSError as error:
         raise _fail(f"{error.filename}: {error.strerror}") from error

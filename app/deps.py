@@ -14,6 +14,7 @@ from app.errors import (
     FieldRepeated,
     FieldUnknown,
     MediaTypeUnsupported,
+    invalid,
 )
 from app.forms import REPEATABLE, RULES, CertifyForm, find_unknown
 from app.settings import AppSettings
@@ -70,9 +71,14 @@ async def _check_form_fields(request: Request) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "multipart/form-data":
         raise MediaTypeUnsupported
-    names = [name for name, _ in (await request.form()).multi_items()]
+    if request.url.query:
+        raise FieldUnknown("Nothing is taken from the query of the address; use the form's fields.")
+    items = (await request.form()).multi_items()
+    names = [name for name, _ in items]
     if unknown := find_unknown(names):
         raise FieldUnknown(_unknown_text(unknown[0]))
+    if empty := sorted({name for name, value in items if value == ""}):
+        raise invalid(empty[0], f"no empty value, but {RULES[empty[0]]}")
     if repeated := sorted({n for n in names if n not in REPEATABLE and names.count(n) > 1}):
         raise FieldRepeated(f"The field {repeated[0]} is taken once; nothing was queued.")
 

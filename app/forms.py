@@ -21,6 +21,7 @@ from worker.contract import (
 )
 
 _DECIMAL = re.compile(r"\d{0,12}\.?\d{1,16}([eE][+-]?\d{1,2})?", re.ASCII)
+_WHOLE = re.compile(r"\d{1,18}", re.ASCII)
 _NUMBER = r"-?\d{1,9}(\.\d{1,9})?"
 _WINDOW = rf"^(auto|{_NUMBER},{_NUMBER})$"
 
@@ -38,7 +39,15 @@ def _check_different(values: list[Decimal]) -> list[Decimal]:
     return values
 
 
+def _check_whole(value: object) -> object:
+    """A whole number in ASCII digits: Python would also read 1_0."""
+    if not isinstance(value, str) or not _WHOLE.fullmatch(value):
+        raise ValueError("not a plain whole number")
+    return value
+
+
 _PlainDecimal = BeforeValidator(_check_plain)
+_Whole = Annotated[int, BeforeValidator(_check_whole)]
 _AsText = WithJsonSchema({"type": "string", "pattern": f"^{_DECIMAL.pattern}$"})
 _File = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]
 _Sigmas = Annotated[
@@ -94,7 +103,7 @@ class CertifyForm(BaseModel):
         description='"staged" or "cohen". staged looks at growing samples and stops when it has '
         "seen enough; cohen takes n0 samples to choose the class and n to bound it.",
     )
-    n_max: int | None = Field(
+    n_max: _Whole | None = Field(
         default=None,
         ge=1,
         description="an integer from 1 to the service's limit (100000 unless its operator set "
@@ -115,13 +124,13 @@ class CertifyForm(BaseModel):
         description="a decimal number greater than 0 and at most 1000, for staged only. Without "
         "a target, stop when not even this is in reach. Default: 0.05 sigma.",
     )
-    n: int | None = Field(
+    n: _Whole | None = Field(
         default=None,
         ge=1,
         description="an integer from 1 to the service's limit (100000 unless its operator set "
         "another), for cohen only. Samples that bound the probability. Default: 10000.",
     )
-    n0: int | None = Field(
+    n0: _Whole | None = Field(
         default=None,
         ge=1,
         description="an integer from 1 to the service's limit (10000 unless its operator set "
@@ -137,14 +146,14 @@ class CertifyForm(BaseModel):
         description="a decimal number of at least 1e-12 and less than 0.5. Probability, per "
         "certificate asked for, that its claim is false.",
     )
-    attempt: int = Field(
+    attempt: _Whole = Field(
         default=0,
         ge=0,
         le=10_000,
         description="an integer from 0 to 10000. Another number asks for other noise; how often "
         "an image was tried is said in its certificates.",
     )
-    frame: int | None = Field(
+    frame: _Whole | None = Field(
         default=None,
         ge=0,
         le=1_000_000,

@@ -78,6 +78,12 @@ def create_request(
     return request, prepared
 
 
+def _create_engine(card: ModelCard, folder: Path, settings: WorkerSettings) -> Engine:
+    set_threads(settings.threads)
+    check_noise()
+    return Engine([load_vlm(card, folder, choose_device(settings.device))])
+
+
 def create_procedure(
     name: str, *, n: int, n0: int, target_radius: str | None, tolerance: str
 ) -> StagedParameters | CohenParameters:
@@ -125,9 +131,7 @@ def reproduce_in_process(document: Mapping[str, Any], data: bytes) -> tuple[Find
     described = result.input
     window: Window = described.window if described.window_origin == "request" else None
     image, _ = prepare_image(data, card, frame=described.frame, window=window)
-    settings = WorkerSettings()
-    set_threads(settings.threads)
-    engine = Engine([load_vlm(card, folder, choose_device(settings.device))])
+    engine = _create_engine(card, folder, WorkerSettings())
     return reproduce(result, image, LocalCounter(engine))
 
 
@@ -147,12 +151,10 @@ def certify_in_process(
         worker.sampling.keys.SecretUnusable: the key secret cannot be read.
     """
     settings = WorkerSettings(data_dir=data_dir)
-    set_threads(settings.threads)
-    check_noise()
     create_secret(settings.secret_path)
     secret = load_secret(settings.secret_path)
     sha256 = request_sha256(request, commitment(secret))
-    engine = Engine([load_vlm(card, folder, choose_device(settings.device))])
+    engine = _create_engine(card, folder, settings)
     ledger = data_dir / "attempts"
     result = certify(
         request,

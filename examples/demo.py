@@ -31,7 +31,7 @@ class Client:
     """The service as an integrator calls it."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx2.Client(base_url=url, timeout=60)
+        self._http = httpx2.Client(base_url=url, timeout=60, trust_env=False)
 
     def is_ready(self) -> bool:
         """Whether a certification can be asked for."""
@@ -50,8 +50,13 @@ class Client:
         return answer.headers["location"]
 
     def get(self, location: str) -> dict[str, Any]:
-        """A certification as it stands: queued, running, finished or failed."""
-        found: dict[str, Any] = self._http.get(location).raise_for_status().json()
+        """A certification as it stands: queued, running, finished or failed.
+
+        503 means that the service is busy for a moment and says when to ask again.
+        """
+        while (answer := self._http.get(location)).status_code == 503:
+            time.sleep(float(answer.headers.get("retry-after", "1")))
+        found: dict[str, Any] = answer.raise_for_status().json()
         return found
 
 

@@ -60,7 +60,7 @@ def check_class_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
     """
     if len(class_names) < 2:
         raise ValueError(f"At least two class names are needed; {len(class_names)} came.")
-    if blank := [name for name in class_names if not name.strip()]:
+    if blank := [name for name in class_names if not any(map(str.isprintable, name.strip()))]:
         raise ValueError(f"A class name is not blank; {blank[0]!r} came.")
     repeated = sorted({name for name in class_names if class_names.count(name) > 1})
     if repeated:

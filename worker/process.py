@@ -17,14 +17,16 @@ def wait_passively() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int | None = None) -> None:
     """Has the kernel kill this process when its parent ends, even by SIGKILL (Linux).
 
-    Call it first: a parent that ended before the call is noticed, one replaced by init is not.
+    Args:
+        parent: the parent's id where it was known before the fork; then a parent that ended before
+            this call is noticed too.
     """
     if not sys.platform.startswith("linux"):
         return
-    parent = os.getppid()
+    parent = os.getppid() if parent is None else parent
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)

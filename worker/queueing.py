@@ -11,7 +11,7 @@ from typing import Any, Literal
 from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry as RedisRetry
 from rq import Queue, Retry
@@ -28,7 +28,12 @@ RETRIES = 3
 _RQ_RESULT_TTL_S = 3600
 _RQ_FAILURE_TTL_S = 24 * 3600
 _MIN_TIMEOUT_S = 900
+_DURABLE_TRIES, _DURABLE_TRY_MS = 4, 400  # below the half second an answer may take
 _SLOWEST_SAMPLES_PER_S = 5  # of one job among others on a slow CPU host, with a large model
+
+
+class NotDurable(RedisError):
+    """Redis did not write to disk in time."""
 
 
 class ForbiddenTask(ValueError):
@@ -96,8 +101,26 @@ def submit(
     """Accepts jobs: all of them or none, and on disk before this returns where Redis can say so.
 
     Raises:
-        redis.exceptions.RedisError: nothing was accepted.
+        redis.exceptions.RedisError: nothing is promised. Redis may still hold the jobs, if it went
+            away while it answered; sending them again is harmless, for equal requests have equal
+            certificates.
     """
+    with _one_connection(redis) as connection:  # WAITAOF waits for the writes of its own connection
+        _enqueue(connection, jobs, image_ttl_s=image_ttl_s, job_ttl_s=job_ttl_s)
+        _wait_durable(connection)
+
+
+def _one_connection(redis: Redis) -> Redis:
+    return Redis(connection_pool=redis.connection_pool, single_connection_client=True)
+
+
+def _enqueue(
+    redis: Redis,
+    jobs: Sequence[tuple[CertificationJob, Image]],
+    *,
+    image_ttl_s: int,
+    job_ttl_s: int,
+) -> None:
     queue = create_queue(redis)
     with redis.pipeline() as pipeline:
         pipeline.multi()  # RQ would begin the transaction itself, and refuses after other commands
@@ -116,16 +139,23 @@ def submit(
                 pipeline=pipeline,
             )
         pipeline.execute()
-    _wait_durable(redis)
 
 
 def _wait_durable(redis: Redis) -> None:
-    """Waits until the append-only file is on disk; Redis before 7.2 has no command for it.
+    """Waits until the append-only file is on disk, a second and a half at most.
 
-    There, and where persistence is off by choice, `appendfsync always` is the operator's part.
+    Redis before 7.2 has no command for it, and one without an append-only file refuses it: there
+    `appendfsync always` and persistence are the operator's part.
+
+    Raises:
+        NotDurable: the write is not on disk yet. The jobs are queued all the same.
     """
     with suppress(ResponseError):
-        redis.waitaof(1, 0, 400)
+        for _ in range(_DURABLE_TRIES):
+            local, *_ = redis.waitaof(1, 0, _DURABLE_TRY_MS)
+            if local:
+                return
+        raise NotDurable("Redis did not confirm that the jobs are on disk")
 
 
 def get_state(redis: Redis, certification_id: str) -> State:

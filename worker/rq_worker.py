@@ -1,13 +1,16 @@
-"""The stock forking RQ worker with two small overrides: python -m worker.rq_worker."""
+"""The stock forking RQ worker with three small overrides: python -m worker.rq_worker."""
 
 import socket
 import sys
 import uuid
 from typing import Any
 
-from rq import Worker
+from rq import Worker, worker_registration
+from rq.registry import clean_registries
+from rq.utils import now
 
 import worker.tasks  # noqa: F401  # imported before the fork, so that a work-horse starts at once
+from worker import keyspace
 from worker.contract import QUEUE_NAME
 from worker.logs import configure_logging
 from worker.process import die_with_parent
@@ -18,10 +21,12 @@ HEARTBEAT_TTL_S = 20
 MONITORING_INTERVAL_S = 5
 WORKER_TTL_S = 25
 MAINTENANCE_INTERVAL_S = 5
+_MAINTENANCE_LOCK = f"{keyspace.PREFIX}:maintenance"
+_MAINTENANCE_LOCK_S = 30
 
 
 class CertificationWorker(Worker):
-    """Notices dead workers in seconds instead of minutes, and never outlives its parent."""
+    """Notices dead workers in seconds instead of minutes, and leaves nothing that outlives it."""
 
     def get_heartbeat_ttl(self, job: Any, working_time: float = 0.0) -> int:  # noqa: ARG002
         """How long a silent job counts as alive; RQ's own answer is a minute and more."""
@@ -29,8 +34,18 @@ class CertificationWorker(Worker):
 
     def main_work_horse(self, job: Any, queue: Any) -> None:
         """A work-horse whose parent was killed ends too, or its job would run twice."""
-        die_with_parent()
+        die_with_parent(self.pid)
         super().main_work_horse(job, queue)
+
+    def clean_registries(self) -> None:
+        """RQ's own, whose lock would outlive a worker killed under it by 15 minutes."""
+        for queue in self.queues:
+            if self.connection.set(_MAINTENANCE_LOCK, self.name, nx=True, ex=_MAINTENANCE_LOCK_S):
+                clean_registries(queue, self._exc_handlers)
+                worker_registration.clean_worker_registry(queue)
+                queue.intermediate_queue.cleanup(self, queue)
+                self.connection.delete(_MAINTENANCE_LOCK)
+        self.last_cleaned_at = now()  # type: ignore[assignment]  # RQ declares it None
 
 
 def create_worker(settings: WorkerSettings) -> CertificationWorker:

@@ -41,7 +41,7 @@ def get_input_image(certification_id: CertificationId, redis: RedisDep) -> Respo
         image = images_store.get_image(
             redis, described.sha256, height=described.height, width=described.width
         )
-    except images_store.ImageExpired:
+    except (images_store.ImageExpired, images_store.ImageDamaged):
         raise errors.InputImageExpired from None
     return Response(_encode_png(image), media_type="image/png")
 

@@ -38,7 +38,11 @@ class Stack:
     def follow(self, location: str, *, within_s: float = 120) -> dict:
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
-            found = self.http.get(location).raise_for_status().json()
+            answer = self.http.get(location)
+            if answer.status_code == 503:  # Redis was slow for a moment
+                time.sleep(float(answer.headers["retry-after"]))
+                continue
+            found = answer.raise_for_status().json()
             if found["status"] in ("finished", "failed"):
                 return found
             time.sleep(0.1)
@@ -62,7 +66,7 @@ def start_stack(folder: Path, port: int, *, models: Path) -> Stack:
     log = folder / "service.log"
     with log.open("ab") as file:
         process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
-    http = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+    http = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
     stack = Stack(process=process, http=http, log=log)
     wait_until_ready(stack)
     return stack

@@ -4,7 +4,6 @@ import logging
 import signal
 import sys
 
-from models.cards import InvalidCard
 from models.catalogue import UnknownModel, load_catalogue
 from models.loading import load_vlm
 from models.weights import WeightsError
@@ -47,7 +46,7 @@ def main() -> int:
     settings = WorkerSettings()
     try:
         engine = create_engine(settings)
-    except (NoiseMismatch, UnknownModel, InvalidCard, WeightsError, NotADirectoryError) as error:
+    except (NoiseMismatch, UnknownModel, WeightsError, NotADirectoryError, ValueError) as error:
         log.error("engine_cannot_start", extra={"fields": {"reason": str(error)}})
         return CANNOT_START
     server = EngineServer(engine, settings.socket_path)

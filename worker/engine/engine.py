@@ -27,15 +27,17 @@ from worker.engine.protocol import (
     SessionOpened,
     require_fitting,
 )
+from worker.engine.selftest import spot_check
 from worker.images_store import Image
 from worker.sampling.kernel import sample_noisy_images
 from worker.sampling.table import NoiseTable, create_noise_table
+from worker.sampling.words import NoiseKey
 
 NO_VOTE = -1
 _MAX_CLASSIFIERS = 256
 
 
-class SessionNotServed(Exception):
+class SessionNotServed(ValueError):
     """The engine cannot serve a session, now or later."""
 
     def __init__(self, code: str, detail: str) -> None:
@@ -79,6 +81,15 @@ class Slice:
     def rows(self) -> slice:
         return slice(self.offset, self.offset + self.range.stop - self.range.start)
 
+    @property
+    def key(self) -> NoiseKey:
+        (key,) = (entry.key for entry in self.session.spec.keys if entry.phase == self.range.phase)
+        return key
+
+    @property
+    def table(self) -> NoiseTable:
+        return self.session.tables[self.range.sigma_index]
+
 
 class Engine:
     """The models of one device, and the sessions that share it.
@@ -93,6 +104,7 @@ class Engine:
         self._classifiers: dict[tuple[str, Target], BaseClassifier] = {}
         self._sessions: deque[Session] = deque()
         self._changed = threading.Condition()
+        self._batches = 0
 
     def warm_up(self) -> None:
         """Runs every model at its batch shape, so that no user's request is the first."""
@@ -233,6 +245,8 @@ class Engine:
         undecided = np.zeros(identity.batch_size, dtype=np.bool_)
         for part in slices:
             undecided[part.rows] = _sample_rows(part, out=batch[part.rows])
+        self._batches += 1
+        _spot_check(slices[self._batches % len(slices)], batch, turn=self._batches)
         pixels = torch.from_numpy(batch).reshape(-1, 3, size, size).to(vlm.device)  # (B, 3, H, W)
         with torch.inference_mode():
             image_features = vlm.encode_images(pixels)  # (B, D)
@@ -246,10 +260,14 @@ class Engine:
 
 
 def _sample_rows(part: Slice, *, out: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
-    session, wanted = part.session, part.range
-    (key,) = (entry.key for entry in session.spec.keys if entry.phase == wanted.phase)
-    table = session.tables[wanted.sigma_index]
-    return sample_noisy_images(session.image, key, table, start=wanted.start, out=out)
+    image, start = part.session.image, part.range.start
+    return sample_noisy_images(image, part.key, part.table, start=start, out=out)
+
+
+def _spot_check(part: Slice, batch: npt.NDArray[np.int16], *, turn: int) -> None:
+    """Recomputes a few words of one slice by their definition; NoiseMismatch ends the engine."""
+    image, start, out = part.session.image, part.range.start, batch[part.rows]
+    spot_check(image, part.key, part.table, start=start, out=out, turn=turn)
 
 
 def _votes(

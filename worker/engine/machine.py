@@ -5,10 +5,20 @@ import os
 import torch
 
 
+class DeviceMissing(ValueError):
+    """The device a setting names is not there."""
+
+
 def choose_device(name: str) -> torch.device:
-    """The device a setting names; `auto` is CUDA where there is one."""
+    """The device a setting names; `auto` is CUDA where there is one.
+
+    Raises:
+        DeviceMissing: cuda was asked for and there is none.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceMissing("PROMPTSMOOTH_DEVICE is cuda, but torch finds no CUDA device here")
     return torch.device(name)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 
@@ -48,9 +49,12 @@ class EngineServer:
 
     def _accept(self) -> None:
         while True:
-            with contextlib.suppress(OSError):
+            try:
                 connection = self._listener.accept()
                 threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
+            except (OSError, RuntimeError):  # no descriptor or thread to be had: others may end
+                log.exception("engine_accept_failed")
+                time.sleep(0.5)
 
     def _converse(self, connection: Connection) -> None:
         outbox = _Outbox(connection)
@@ -61,6 +65,8 @@ class EngineServer:
                     case AskStatus():
                         outbox.put(self._engine.status())
                     case OpenSession() as spec:
+                        if session is not None:
+                            self._engine.close(session)
                         session = self._open(spec, connection, outbox)
                     case CountRange() as wanted if session is not None:
                         self._engine.request(session, wanted)
@@ -72,6 +78,7 @@ class EngineServer:
             if session is not None:
                 self._engine.close(session)
             outbox.close()
+            connection.close()
 
     def _open(self, spec: OpenSession, connection: Connection, outbox: "_Outbox") -> Session | None:
         data = connection.recv_bytes(MAX_FRAME_BYTES)
@@ -91,15 +98,18 @@ class _Outbox:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._answers: queue.SimpleQueue[Contract | None] = queue.SimpleQueue()
-        threading.Thread(target=self._send, daemon=True).start()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+        self._thread.start()
 
     def put(self, answer: Contract) -> None:
         self._answers.put(answer)
 
     def close(self) -> None:
+        """Waits for the last answer to go out; only then may the connection be closed."""
         self._answers.put(None)
+        self._thread.join()
 
     def _send(self) -> None:
-        with self._connection, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
             while (answer := self._answers.get()) is not None:
                 self._connection.send_bytes(answer.model_dump_json().encode())
