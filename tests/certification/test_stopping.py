@@ -232,6 +232,33 @@ def test_reasons_depend_on_looks_alone_not_on_class_order(law, rule, seed, data)
     assert len(run(procedure, moved)["estimation"]) == len(made)
 
 
+def test_a_claim_that_later_looks_do_not_bear_out_is_no_reason_to_stop():
+    """It may be contradicted yet, and an abstention with an alarm is better than a false claim."""
+    lucky, tie, other, claimed = (64, 0), (66, 62), (110, 146), (164, 348)
+    assert reason(lucky, n_max=10_000) is None
+    assert reason(lucky, tie, n_max=10_000) is None  # n_max would claim nothing
+    assert reason(lucky, tie, other, n_max=10_000) is None  # n_max would claim another class
+    found = reason(lucky, tie, other, claimed, n_max=10_000)
+    assert found is StopReason.CONTRADICTION
+
+
+def test_a_claim_of_the_minimum_is_not_given_up():
+    """The first look claims 1 sigma; a tie that follows leaves less than 0.2 in reach."""
+    looks = [(64, 0), (66, 62), (130, 126), (258, 254)]
+    assert reason(*looks, n_max=10_000, minimum_radius=0.2) is None
+    without = [(40, 24), *looks[1:]]
+    assert reason(*without, n_max=10_000, minimum_radius=0.2) is StopReason.FUTILE
+
+
+def test_the_minimum_is_a_twentieth_of_sigma_unless_named():
+    for sigma in (0.1, 1.0, 4.0):
+        looks = at_every_look((0.5, 0.5), 10_000, 6)
+        assert reason(*looks, n_max=10_000, sigma=sigma) is StopReason.FUTILE
+        assert reason(*looks[:5], n_max=10_000, sigma=sigma) is None
+        named = reason(*looks[:5], n_max=10_000, sigma=sigma, minimum_radius=0.1 * sigma)
+        assert named is StopReason.FUTILE
+
+
 @given(law=laws, seed=st.integers(0, 2**32 - 1), factor=st.sampled_from([0.125, 0.25, 0.5, 4.0]))
 def test_only_radii_over_sigma_matter(law, seed, factor):
     votes = draw_votes(law, plan_looks(0.001, 2_000), seed)

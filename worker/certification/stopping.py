@@ -67,7 +67,7 @@ class StoppingRule:
             return StopReason.TARGET_REACHED
         if len(claims) == len(planned):
             return StopReason.N_MAX_REACHED
-        if self.target_radius is None and self._is_near(best, tally, planned[-1], sigma):
+        if self.target_radius is None and self._is_near(claims, tally, planned[-1], sigma):
             return StopReason.TOLERANCE_REACHED
         if best < self._goal(sigma) and self._is_futile(tally, planned, sigma):
             return StopReason.FUTILE
@@ -78,11 +78,17 @@ class StoppingRule:
             return self.target_radius
         return _MINIMUM_OVER_SIGMA * sigma if self.minimum_radius is None else self.minimum_radius
 
-    def _is_near(self, best: float, tally: Tally, last: Look, sigma: float) -> bool:
-        """Whether n_max at the present proportions would add no more than the tolerance."""
-        scaled = _scaled(tally, last.n)
-        predicted = judge_look(scaled, sigma=sigma, alpha=last.alpha).radius
-        return predicted is not None and best >= (1 - self.tolerance) * predicted
+    def _is_near(self, claims: Sequence[Claim], tally: Tally, last: Look, sigma: float) -> bool:
+        """Whether n_max at the present proportions would add no more than the tolerance.
+
+        Not where it would claim nothing or another class: an early claim is doubtful then, and
+        further looks may contradict it.
+        """
+        predicted = judge_look(_scaled(tally, last.n), sigma=sigma, alpha=last.alpha)
+        if predicted.radius is None:
+            return False
+        alike = (claim.radius or 0.0 for claim in claims if claim.top_class == predicted.top_class)
+        return max(alike, default=0.0) >= (1 - self.tolerance) * predicted.radius
 
     def _is_futile(self, tally: Tally, planned: Sequence[Look], sigma: float) -> bool:
         """Whether even the most favourable proportions leave the goal out of reach at n_max."""
