@@ -51,6 +51,7 @@ check: setup  ## lint, format, types, the arrow app -> worker -> models
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m app.publish --check
 
 clean:  ## remove the environment and what the demo wrote
 	rm -rf .venv build

@@ -6,12 +6,21 @@ from decimal import Decimal
 from typing import Annotated, Literal
 
 from fastapi import UploadFile
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    WithJsonSchema,
+)
 
 from models.cards import ClassNames, Template
 from models.imaging import RequestedWindow
 from worker.contract import (
     MAX_CLASS_NAMES,
+    MAX_TARGETS,
     Alpha,
     CohenParameters,
     Radius,
@@ -66,6 +75,26 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
 }
 
 
+class TargetField(BaseModel):
+    """One label set of `targets`; what is left out comes from the model's card."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompting: Literal["template"] = "template"
+    template: Template | None = Field(default=None, max_length=1000)
+    class_names: _ClassNames | None = None
+
+
+_TARGETS: TypeAdapter[tuple[TargetField, ...]] = TypeAdapter(tuple[TargetField, ...])
+
+
+def _check_targets(text: str) -> str:
+    targets = _TARGETS.validate_json(text)
+    if not 1 <= len(targets) <= MAX_TARGETS or len(set(targets)) != len(targets):
+        raise ValueError("too few, too many or equal targets")
+    return text
+
+
 class CertifyForm(BaseModel):
     """What is asked of a certification. Fields that are not listed here are refused."""
 
@@ -97,6 +126,13 @@ class CertifyForm(BaseModel):
         max_length=1000,
         description="a sentence with {} exactly once, at most 1000 characters. {} is the place "
         "of the class name. Default: the model card's.",
+    )
+    targets: Annotated[str, AfterValidator(_check_targets)] | None = Field(
+        default=None,
+        description=f"a JSON list of 1 to {MAX_TARGETS} different objects with class_names and "
+        "template (either may be left out), instead of class_name and template. All label sets "
+        "share one pass of the image tower; each gets its own certificates.",
+        examples=['[{"class_names": ["normal lungs", "pneumonia"]}, {"template": "An {}."}]'],
     )
     procedure: Literal["staged", "cohen"] = Field(
         default="staged",
@@ -166,6 +202,13 @@ class CertifyForm(BaseModel):
         description='"auto", or centre and width separated by a comma, like 40,400. Default: '
         "what the file says, else chosen from its grey values; the result tells.",
     )
+
+    @property
+    def requested_targets(self) -> tuple[TargetField, ...]:
+        """The label sets asked for: those of `targets`, else the one of the plain fields."""
+        if self.targets is not None:
+            return _TARGETS.validate_json(self.targets)
+        return (TargetField(class_names=self.class_name, template=self.template),)
 
     @property
     def foreign_parameters(self) -> tuple[str, ...]:

@@ -61,6 +61,8 @@ def check_limits(form: CertifyForm, settings: AppSettings) -> None:
         ("n", form.n or 1, settings.max_n, "an integer from 1 to {}"),
         ("n0", form.n0 or 1, settings.max_n0, "an integer from 1 to {}"),
     )
+    if form.targets and (form.class_name or form.template):
+        raise invalid("targets", "either targets, or class_name and template, not both")
     if foreign := form.foreign_parameters:
         takes = ", ".join(PARAMETERS[form.procedure])
         raise invalid(foreign[0], f"no value: the procedure is {form.procedure}, it takes {takes}")
@@ -99,19 +101,26 @@ def create_jobs(
 
 
 def _create_request(form: CertifyForm, card: ModelCard, image: InputImage) -> CertifyRequest:
-    target = Target(
-        template=form.template or card.template, class_names=form.class_name or card.class_names
-    )
     return CertifyRequest(
         input=image,
         model=ModelRef(id=card.id, sha256=card.sha256),
-        targets=(target,),
+        targets=_create_targets(form, card),
         sigmas=tuple(form.sigma),
         procedure=form.requested_procedure,
         alpha=form.alpha,
         joint=form.joint,
         images=len(form.image),
         attempt=form.attempt,
+    )
+
+
+def _create_targets(form: CertifyForm, card: ModelCard) -> tuple[Target, ...]:
+    return tuple(
+        Target(
+            template=asked.template or card.template,
+            class_names=asked.class_names or card.class_names,
+        )
+        for asked in form.requested_targets
     )
 
 

@@ -1,5 +1,6 @@
 """POST /certify: what is accepted is in the queue, exactly as it was asked for."""
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -188,3 +189,22 @@ def test_joint_counts_the_images_of_the_request(post: Post, redis: Redis, png: b
     batch = post(png, png, png, joint="true").json()
     jobs = [results.find_job(redis, shown["id"]) for shown in batch["certifications"]]
     assert {job.request.certificates_asked for job in jobs if job} == {3}
+
+
+def test_several_label_sets_are_several_targets(post: Post, redis: Redis) -> None:
+    asked = [{"class_names": ["normal lung", "pneumonia"], "template": "An X-ray of {}."}, {}]
+    answer = post(targets=json.dumps(asked), sigma=["0.25", "0.5"], joint="true")
+    job = results.find_job(redis, answer.json()["id"])
+    assert job is not None
+    first, second = job.request.targets
+    card = load_catalogue().get("bundled")
+    assert (first.template, first.class_names) == ("An X-ray of {}.", ("normal lung", "pneumonia"))
+    assert (second.template, second.class_names) == (card.template, card.class_names)
+    assert job.request.certificates_asked == 4
+
+
+def test_the_address_s_query_is_not_taken_silently(client: TestClient, png: bytes) -> None:
+    files = {"image": ("scan.png", png, "image/png")}
+    answer = client.post("/certify?sigma=0.5", files=files, data={"sigma": "0.25"})
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "field_unknown"
