@@ -1,9 +1,10 @@
 """The votes of one request while it runs: complete prefixes, and the looks made at them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from worker.certification import Goal, Looks, Phase, Procedure, Tally
+from worker.certification.merkle import VoteTree
 from worker.contract import CertifyRequest, Identity
 from worker.engine.protocol import CountRange, RangeCounted
 from worker.results import Checkpoint, StoredTally
@@ -18,10 +19,15 @@ class VotesOutOfOrder(RuntimeError):
 
 @dataclass(kw_only=True, eq=False)
 class _Counted:
-    """One target's votes in one stream: the prefix, and the looks made on the way."""
+    """One target's votes in one stream: the prefix, its tree, and the looks made on the way.
+
+    `root` is the tree's at the last look.
+    """
 
     prefix: Tally
+    tree: VoteTree = field(default_factory=VoteTree)
     looks: tuple[Tally, ...] = ()
+    root: str = ""
 
 
 class Board:
@@ -52,6 +58,11 @@ class Board:
     def looks(self, sigma_index: int, target_index: int) -> Looks:
         """The looks made on one certificate, by phase."""
         return {phase: self._counted[sigma_index, phase][target_index].looks for phase in PHASES}
+
+    def roots(self, sigma_index: int, target_index: int) -> dict[str, str]:
+        """The Merkle roots over the votes that one certificate rests on, by phase."""
+        counted = {phase: self._counted[sigma_index, phase][target_index] for phase in PHASES}
+        return {phase: one.root for phase, one in counted.items() if one.looks}
 
     def wanted(self) -> Iterator[CountRange]:
         """Ranges that procedures need next and that nobody was asked for yet."""
@@ -100,6 +111,9 @@ class Board:
             if (one.prefix.n, votes.n) != (counted.start, counted.stop - counted.start):
                 raise VotesOutOfOrder(f"{counted} does not follow {one.prefix.n} samples")
             one.prefix += votes
+            one.tree = one.tree.appended(counted.get_votes(place))
+            if one.tree.n != one.prefix.n:
+                raise VotesOutOfOrder(f"{counted} carries another number of votes than samples")
         self._look(stream)
 
     def _look(self, stream: Stream) -> None:
@@ -108,7 +122,7 @@ class Board:
         for place, one in enumerate(self._counted[stream]):
             due = Goal(phase=phase, n=one.prefix.n)
             if due in self._target_goals(sigma_index, place):
-                one.looks = (*one.looks, one.prefix)
+                one.looks, one.root = (*one.looks, one.prefix), one.tree.root
 
     def checkpoints(self, identity: Identity) -> dict[str, Checkpoint]:
         """The prefixes and looks so far, by stream."""
@@ -118,6 +132,8 @@ class Board:
                 identity=identity,
                 prefixes=tuple(StoredTally.of(one.prefix) for one in targets),
                 looks=tuple(tuple(map(StoredTally.of, one.looks)) for one in targets),
+                peaks=tuple(tuple(peak.hex() for peak in one.tree.peaks) for one in targets),
+                roots=tuple(one.root for one in targets),
             )
             for stream, targets in self._counted.items()
             if targets[0].prefix.n > 0
@@ -129,9 +145,12 @@ class Board:
             stored = checkpoints.get(self._name(*stream))
             if stored is None or (stored.roll, stored.identity) != (self._roll, identity):
                 continue
-            for one, prefix, looks in zip(targets, stored.prefixes, stored.looks, strict=True):
-                one.prefix = prefix.tally
-                one.looks = tuple(look.tally for look in looks)
+            for place, one in enumerate(targets):
+                one.prefix = stored.prefixes[place].tally
+                one.looks = tuple(look.tally for look in stored.looks[place])
+                peaks = tuple(bytes.fromhex(peak) for peak in stored.peaks[place])
+                one.tree = VoteTree(n=one.prefix.n, peaks=peaks)
+                one.root = stored.roots[place]
             self._asked[stream] = targets[0].prefix.n
 
     def _name(self, sigma_index: int, phase: Phase) -> str:

@@ -135,7 +135,13 @@ def _conclude(
     ) -> CertifiedDocument | AbstainedDocument:
         looks = board.looks(sigma_index, place)
         return create_certificate(
-            request, target, sigma, procedure=board.procedure, looks=looks, attempts=attempts
+            request,
+            target,
+            sigma,
+            procedure=board.procedure,
+            looks=looks,
+            roots=board.roots(sigma_index, place),
+            attempts=attempts,
         )
 
     identity = opened.identity

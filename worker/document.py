@@ -3,6 +3,7 @@
 Built from counts and nothing else, every figure rounded so that none overstates.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -68,6 +69,9 @@ class _Certificate(Contract):
     n_used: int
     p_a_lower: Figure
     p_b_upper: Figure
+    votes_root: dict[str, str] = Field(
+        description="By phase, the Merkle root (RFC 6962, SHA-256) over the votes of its samples."
+    )
     guarantee_scope: GuaranteeScope
     attempts: int = Field(ge=1)
     statement: str
@@ -216,12 +220,14 @@ def create_certificate(
     *,
     procedure: Procedure,
     looks: Looks,
+    roots: Mapping[str, str],
     attempts: int,
 ) -> CertifiedDocument | AbstainedDocument:
     """The document of what the looks prove, its figures rounded down."""
     outcome = procedure.decide(looks, sigma=float(sigma))
     fields = {
         **_common(request, target, sigma, outcome, looks, attempts),
+        "votes_root": dict(roots),
         **_evidence(request, procedure, looks, float(sigma)),
     }
     staged = isinstance(procedure, Staged)

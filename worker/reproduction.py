@@ -1,16 +1,17 @@
 """A certificate run again: the same noise from the revealed keys, votes compared count by count."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from worker.board import PHASES
 from worker.certification import Finding, Phase, Tally
+from worker.certification.merkle import VoteTree
 from worker.certifying import Counter
 from worker.contract import InputImage, ModelRef, Target
 from worker.document import FinishedResult
-from worker.engine.protocol import CountRange, OpenSession, PhaseKey
+from worker.engine.protocol import CountRange, OpenSession, PhaseKey, RangeCounted
 from worker.images_store import Image, image_sha256
 from worker.sampling.words import NoiseKey
 
@@ -25,6 +26,23 @@ class Recorded:
 
     phase: Phase
     tally: Tally
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recounted:
+    """Votes of one target's prefix, counted again; no tally before the first range."""
+
+    tally: Tally | None = None
+    tree: VoteTree = field(default_factory=VoteTree)
+
+    def continued(self, counted: RangeCounted, target_index: int) -> "Recounted":
+        """With the votes of the range that follows."""
+        counts, ambiguous = counted.counts[target_index], counted.ambiguous[target_index]
+        votes = Tally(counts=counts, ambiguous=ambiguous)
+        return Recounted(
+            tally=votes if self.tally is None else self.tally + votes,
+            tree=self.tree.appended(counted.get_votes(target_index)),
+        )
 
 
 def parse_document(document: Mapping[str, Any]) -> FinishedResult:
@@ -115,21 +133,17 @@ def _sizes(result: FinishedResult, sigma: Decimal) -> dict[Phase, list[int]]:
 
 def _count(
     counter: Counter, sigma_index: int, phase: Phase, sizes: list[int], targets: int
-) -> dict[int, list[Tally]]:
+) -> dict[int, list[Recounted]]:
     """Votes of each prefix, per target."""
-    found: dict[int, list[Tally]] = {}
-    start = 0
-    tallies: list[Tally | None] = [None] * targets
+    found: dict[int, list[Recounted]] = {}
+    start, so_far = 0, [Recounted() for _ in range(targets)]
     for size in sizes:
         counter.count(CountRange(sigma_index=sigma_index, phase=phase, start=start, stop=size))
         while start < size:
             counted = counter.receive()
-            for place in range(targets):
-                votes = Tally(counts=counted.counts[place], ambiguous=counted.ambiguous[place])
-                before = tallies[place]
-                tallies[place] = votes if before is None else before + votes
+            so_far = [one.continued(counted, place) for place, one in enumerate(so_far)]
             start = counted.stop
-        found[size] = [tally for tally in tallies if tally is not None]
+        found[size] = so_far
     return found
 
 
@@ -137,21 +151,30 @@ def _compare(
     place: int,
     entry: Any,
     target_index: int,
-    found: Mapping[tuple[Decimal, Phase], Mapping[int, list[Tally]]],
+    found: Mapping[tuple[Decimal, Phase], Mapping[int, list[Recounted]]],
 ) -> Finding:
+    last: dict[Phase, Recounted] = {}
     for recorded in _recorded(entry):
         again = found[entry.sigma, recorded.phase][recorded.tally.n][target_index]
-        if again != recorded.tally:
-            return Finding(
-                code="reproduction",
+        last[recorded.phase] = again
+        if again.tally != recorded.tally:
+            return _finding(
+                place,
                 holds=False,
-                sentence=f"{recorded.phase} at {recorded.tally.n} samples: counted again "
-                f"{list(again.counts)}, the document says {list(recorded.tally.counts)}.",
-                certificate=place,
+                sentence=f"{recorded.phase} at {recorded.tally.n} samples: the document says "
+                f"{list(recorded.tally.counts)}, counted again {list(_counts(again))}.",
             )
-    return Finding(
-        code="reproduction",
-        holds=True,
-        sentence="Counted again with the same noise, every look has the same votes.",
-        certificate=place,
-    )
+    roots = {phase: again.tree.root for phase, again in last.items()}
+    if roots != entry.votes_root:
+        sentence = "The counts are the same, but not every single vote: the Merkle roots differ."
+        return _finding(place, holds=False, sentence=sentence)
+    sentence = "Counted again with the same noise, every single vote is the same."
+    return _finding(place, holds=True, sentence=sentence)
+
+
+def _counts(again: Recounted) -> tuple[int, ...]:
+    return () if again.tally is None else again.tally.counts
+
+
+def _finding(place: int, *, holds: bool, sentence: str) -> Finding:
+    return Finding(code="reproduction", holds=holds, sentence=sentence, certificate=place)

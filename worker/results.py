@@ -38,7 +38,7 @@ class StoredTally(Contract):
 
 
 class Checkpoint(Contract):
-    """Votes of the complete prefix of one phase at one noise level, and its looks, per target.
+    """Votes of a complete prefix of one phase at one noise level, with looks and tree, per target.
 
     Counts under another `roll` are votes on other noise (another request or key secret), counts of
     another identity are votes of another f; neither is continued.
@@ -48,6 +48,8 @@ class Checkpoint(Contract):
     identity: Identity
     prefixes: tuple[StoredTally, ...]
     looks: tuple[tuple[StoredTally, ...], ...]
+    peaks: tuple[tuple[str, ...], ...]
+    roots: tuple[str, ...]
 
 
 def put_job(redis: "Redis | Pipeline", job: CertificationJob, *, ttl_s: int) -> None:

@@ -215,6 +215,16 @@ def test_a_reproduction_shows_counts_that_were_made_up(documents, engine):
     assert second.holds
 
 
+def test_a_reproduction_sees_votes_swapped_between_samples(documents, engine):
+    """Counts stay as they were; the Merkle root does not."""
+    document, image = copy.deepcopy(documents["staged"])
+    document["certificates"][0]["votes_root"]["estimation"] = "0" * 64
+    first, second = reproduce(parse_document(document), image, LocalCounter(engine))
+    assert not first.holds
+    assert "Merkle" in first.sentence
+    assert second.holds
+
+
 def test_another_image_is_not_reproduced(documents, engine):
     document, image = documents["staged"]
     other = np.ascontiguousarray(image[:, ::-1])

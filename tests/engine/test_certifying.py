@@ -10,12 +10,13 @@ import pytest
 
 from worker.board import Board, VotesOutOfOrder
 from worker.certification import certify_cohen, rounded_down
+from worker.certification.merkle import VoteTree
 from worker.certifying import certify, create_procedure
 from worker.contract import CohenParameters, Target
 from worker.document import AbstainedDocument, CertifiedDocument
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.engine.local import LocalCounter
-from worker.engine.protocol import RangeCounted
+from worker.engine.protocol import RangeCounted, encode_votes
 from worker.engine.server import EngineServer
 from worker.results import Checkpoint, StoredTally, request_sha256
 from worker.sampling.keys import commitment
@@ -106,6 +107,8 @@ def test_votes_of_another_f_are_counted_again(engine, create_request):
             identity=identity.model_copy(update={"batch_size": 32}),
             prefixes=(StoredTally(counts=(300, 0), ambiguous=0),),
             looks=((StoredTally(counts=(300, 0), ambiguous=0),),),
+            peaks=(tuple(peak.hex() for peak in VoteTree().appended([0] * 300).peaks),),
+            roots=("",),
         )
     }
     assert run(engine, request, image, checkpoints=forged) == whole
@@ -159,7 +162,13 @@ def test_a_document_is_its_counts(engine, create_request):
 
 def counted(start: int, stop: int, counts: tuple[int, ...]) -> RangeCounted:
     return RangeCounted(
-        sigma_index=0, phase="estimation", start=start, stop=stop, counts=(counts,), ambiguous=(0,)
+        sigma_index=0,
+        phase="estimation",
+        start=start,
+        stop=stop,
+        counts=(counts,),
+        ambiguous=(0,),
+        votes=(encode_votes(np.zeros(stop - start, np.int64)),),
     )
 
 

@@ -122,5 +122,5 @@ def _certificate(job: CertificationJob, sigma: Decimal, *, certain: bool) -> obj
             votes = (top, goal.n - top, *(0,) * (len(target.class_names) - 2))
             looks[goal.phase] = (*looks[goal.phase], Tally(counts=votes))
     return create_certificate(
-        job.request, target, sigma, procedure=procedure, looks=looks, attempts=1
+        job.request, target, sigma, procedure=procedure, looks=looks, roots={}, attempts=1
     )

@@ -17,6 +17,7 @@ import torch
 
 from models.base_classifier import BaseClassifier, create_base_classifier
 from models.vlm import VLM
+from worker.certification.merkle import NO_VOTE
 from worker.contract import Failure, Identity, Target
 from worker.engine.identity import create_identity
 from worker.engine.protocol import (
@@ -25,6 +26,7 @@ from worker.engine.protocol import (
     OpenSession,
     RangeCounted,
     SessionOpened,
+    encode_votes,
     require_fitting,
 )
 from worker.engine.selftest import spot_check
@@ -33,7 +35,6 @@ from worker.sampling.kernel import sample_noisy_images
 from worker.sampling.table import NoiseTable, create_noise_table
 from worker.sampling.words import NoiseKey
 
-NO_VOTE = -1
 _MAX_CLASSIFIERS = 256
 
 
@@ -299,4 +300,5 @@ def _count(part: Slice, votes: Sequence[npt.NDArray[np.int64]]) -> RangeCounted:
         stop=part.range.stop,
         counts=tuple(tuple(c.tolist()) for c in counts),
         ambiguous=tuple(int((target == NO_VOTE).sum()) for target in votes),
+        votes=tuple(encode_votes(target) for target in votes),
     )

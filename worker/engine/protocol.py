@@ -1,7 +1,10 @@
 """What client and engine say to each other over the unix socket: JSON frames, one image."""
 
+import base64
 from typing import Annotated, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field, TypeAdapter
 
 from worker.certification import Phase
@@ -68,7 +71,7 @@ class SessionRefused(Contract):
 
 
 class RangeCounted(Contract):
-    """Votes of samples start .. stop - 1: per target, the count of each class, and ambiguous ones.
+    """Votes of samples start .. stop - 1: per target, counts of classes, ambiguous ones, each vote.
 
     Ranges of one noise level and phase arrive in ascending order, none left out.
     """
@@ -80,6 +83,18 @@ class RangeCounted(Contract):
     stop: int
     counts: tuple[tuple[int, ...], ...]
     ambiguous: tuple[int, ...]
+    votes: tuple[str, ...]
+
+    def get_votes(self, target_index: int) -> list[int]:
+        """The vote of each sample for one target: a class index, or -1 for none."""
+        data = base64.b64decode(self.votes[target_index])
+        found: list[int] = np.frombuffer(data, dtype=">i2").tolist()
+        return found
+
+
+def encode_votes(votes: npt.NDArray[np.int64]) -> str:
+    """Votes as `RangeCounted` carries them: 16 bits each, base64."""
+    return base64.b64encode(votes.astype(">i2").tobytes()).decode()
 
 
 class EngineStatus(Contract):
