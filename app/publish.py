@@ -1,35 +1,88 @@
 """Writes what is published beside the code: python -m app.publish [--check].
 
-The JSON schema of a certificate document, for who audits certificates with programs of their own.
+The JSON schema of a certificate document, for who audits certificates with programs of their own,
+and the table of settings.
 """
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import SecretStr, TypeAdapter
+from pydantic.fields import FieldInfo
 
+from app.settings import AppSettings
 from worker.document import FinishedResult
+from worker.settings import SharedSettings, WorkerSettings
 
-SCHEMA = Path(__file__).parent.parent / "docs" / "certificate.schema.json"
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def certificate_schema() -> str:
-    """The schema of a finished result, as its file holds it."""
+    """The schema of a finished result."""
     schema = TypeAdapter(FinishedResult).json_schema(mode="serialization")
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return json.dumps(schema, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+def settings_table() -> str:
+    """Every setting of app and worker, with its default and its meaning."""
+    shared = set(SharedSettings.model_fields)
+    groups = (
+        ("App and worker", SharedSettings, set[str]()),
+        ("App", AppSettings, shared),
+        ("Worker", WorkerSettings, shared),
+    )
+    lines = [
+        "# Settings",
+        "",
+        "Read from the environment once, at start. Lists are JSON. This page is written by",
+        "`python -m app.publish`.",
+    ]
+    for title, settings, left_out in groups:
+        lines += ["", f"## {title}", "", "| name | default | meaning |", "|---|---|---|"]
+        lines += [
+            f"| `{_name(name, field)}` | {_default(field)} | {field.description} |"
+            for name, field in settings.model_fields.items()
+            if name not in left_out
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _name(name: str, field: FieldInfo) -> str:
+    return str(field.validation_alias or f"PROMPTSMOOTH_{name.upper()}")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return "`~/.local/share/promptsmooth`"
+    value = field.default
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    return f"`{json.dumps(value)}`" if isinstance(value, tuple) else f"`{value}`"
+
+
+FILES: dict[str, Callable[[], str]] = {
+    "certificate.schema.json": certificate_schema,
+    "settings.md": settings_table,
+}
+
+
 def main() -> int:
-    """Writes the file, or with --check says whether it is as the code would write it."""
-    if "--check" not in sys.argv[1:]:
-        SCHEMA.write_text(certificate_schema(), encoding="utf-8")
-        return 0
-    if SCHEMA.read_text(encoding="utf-8") == certificate_schema():
-        return 0
-    sys.stderr.write(f"{SCHEMA.name} is not what the code says: run python -m app.publish\n")
-    return 1
+    """Writes the files, or with --check says whether they are as the code would write them."""
+    stale = []
+    for name, create in FILES.items():
+        path, text = DOCS / name, create()
+        if "--check" not in sys.argv[1:]:
+            path.write_text(text, encoding="utf-8")
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+    if stale:
+        sys.stderr.write(f"{', '.join(stale)}: not what the code says; run python -m app.publish\n")
+    return bool(stale)
 
 
 if __name__ == "__main__":
