@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.models_cli import models_cli
+
 if TYPE_CHECKING:
     from worker.document import FinishedResult
 
@@ -20,6 +22,7 @@ cli = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+cli.add_typer(models_cli)
 
 
 class Procedure(StrEnum):

@@ -9,10 +9,6 @@ from worker.settings import SharedSettings
 class AppSettings(SharedSettings):
     """Settings of one app process. Names in the environment: PROMPTSMOOTH_<FIELD>."""
 
-    host: str = Field(
-        default="127.0.0.1", description="Address to listen on; the default is this machine only."
-    )
-    port: int = Field(default=8000, ge=1, le=65535, description="Port to listen on.")
     default_model: str = Field(
         default="bundled", description="Model of a request that names none; /readyz asks for it."
     )
@@ -24,10 +20,10 @@ class AppSettings(SharedSettings):
         default=MAX_SIGMAS, ge=1, le=MAX_SIGMAS, description="Noise levels of one request."
     )
     max_n: int = Field(
-        default=100_000, ge=1, le=MAX_SAMPLES, description="Largest n of one request."
+        default=100_000, ge=1, le=MAX_SAMPLES, description="Most samples per noise level: n_max of staged, n of cohen."
     )
     max_n0: int = Field(
-        default=10_000, ge=1, le=MAX_SAMPLES, description="Largest n0 of one request."
+        default=10_000, ge=1, le=MAX_SAMPLES, description="Most samples that choose the class: n0 of cohen."
     )
     wait_cap_s: int = Field(
         default=30, ge=0, le=300, description="Longest wait that `Prefer: wait=N` is granted."

@@ -1,0 +1,85 @@
+"""Eta of one model measured in this process: what `promptsmooth models measure-eta` does."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from models.base_classifier import create_base_classifier
+from models.cards import ModelCard
+from models.loading import load_vlm
+from worker.engine.eta import (
+    EtaReport,
+    Rerun,
+    Variation,
+    create_run,
+    create_synthetic_images,
+    measure_eta,
+    sample_batches,
+)
+from worker.engine.fresh import run_afresh
+from worker.engine.machine import choose_device, set_threads
+from worker.engine.selftest import check_noise
+from worker.images_store import Image
+from worker.intake import prepare_image
+
+
+def measure_model(
+    card: ModelCard, folder: Path, *, device: str, threads: int, images: Sequence[bytes], each: int
+) -> EtaReport:
+    """Loads the model as an engine does and measures its eta under the card's own prompt.
+
+    Args:
+        card, folder: the model.
+        device: auto, cpu or cuda.
+        threads: CPU threads; 0: one for each core. Part of what the report is about.
+        images: files to add noise to, beside the synthetic images.
+        each: batches at each noise level.
+
+    Raises:
+        ValueError: the device is missing, a file is no image, or eta has no bound.
+        models.weights.WeightsError: the model's files are not those of its card.
+        worker.engine.fresh.FreshProcessFailed: the model does not run in another process.
+    """
+    prepared = tuple(prepare_image(data, card)[0] for data in images)
+    set_threads(threads)
+    check_noise()
+    chosen = choose_device(device)
+    classifier = create_base_classifier(
+        load_vlm(card, folder, chosen), card.template, card.class_names
+    )
+    batches = sample_batches(
+        (*prepared, *_synthetic(card)),
+        batch_size=card.batch_size["cuda" if chosen.type == "cuda" else "cpu"],
+        each=each,
+    )
+    reruns: dict[Variation, Sequence[Rerun]] = {
+        Variation.RESTART: [partial(run_afresh, card=card, folder=folder, device=chosen)]
+    }
+    if others := _find_twins(chosen):
+        reruns[Variation.DEVICE] = [_rerun_on(card, folder, other) for other in others]
+    return measure_eta(classifier, batches, reruns)
+
+
+def _synthetic(card: ModelCard) -> tuple[Image, ...]:
+    return create_synthetic_images(card.preprocessing.size)
+
+
+def _find_twins(device: torch.device) -> list[torch.device]:
+    """The other devices of the same name: a job may meet any of them under one identity."""
+    if device.type != "cuda":
+        return []
+    here = torch.cuda.current_device() if device.index is None else device.index
+    name = torch.cuda.get_device_name(here)
+    return [
+        torch.device("cuda", i)
+        for i in range(torch.cuda.device_count())
+        if i != here and torch.cuda.get_device_name(i) == name
+    ]
+
+
+def _rerun_on(card: ModelCard, folder: Path, device: torch.device) -> Rerun:
+    vlm = load_vlm(card, folder, device)
+    run = create_run(create_base_classifier(vlm, card.template, card.class_names))
+    return lambda batches: [run(batch.pixels) for batch in batches]

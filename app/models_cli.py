@@ -1,0 +1,161 @@
+"""promptsmooth models: which there are, and how far their logits move between runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from models.cards import DeviceClass, ModelCard
+from models.catalogue import Catalogue, UnknownModel, load_catalogue
+from models.weights import DigestMismatch, WeightsError, WeightsMissing, check_size
+
+if TYPE_CHECKING:
+    from worker.engine.eta import EtaReport
+
+models_cli = typer.Typer(
+    name="models", help="The models of this installation.", no_args_is_help=True
+)
+
+
+class Device(StrEnum):
+    """Where a model runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class ShippedCard(ValueError):
+    """The card came with the service, so it is not the installation's to change."""
+
+    def __init__(self, card: ModelCard, line: str) -> None:
+        super().__init__(
+            f"the card of {card.id!r} ships with the service and is left as it is. Put a copy with "
+            f"an id of its own into the folder PROMPTSMOOTH_MODELS names, and this line: {line}"
+        )
+
+
+@models_cli.command(name="list")
+def list_models() -> None:
+    """List the models, whether their files are there, and their licences.
+
+    Files are judged by presence and length; loading a model compares digests too.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from worker.settings import SharedSettings
+
+    with _sentences():
+        catalogue = load_catalogue(SharedSettings().models)
+    table = Table()
+    for column in ("id", "name", "files", "licence"):
+        table.add_column(column, overflow="fold")
+    for card in catalogue.list():
+        table.add_row(card.id, card.name, judge_files(card, catalogue), card.licence)
+    Console().print(table)
+
+
+def judge_files(card: ModelCard, catalogue: Catalogue) -> str:
+    """`present`, `missing`, or `wrong` where a file has another length than the card says."""
+    try:
+        for file in card.files:
+            check_size(file, catalogue.folder(card.id))
+    except WeightsMissing:
+        return "missing"
+    except DigestMismatch:
+        return "wrong"
+    return "present"
+
+
+@models_cli.command(name="measure-eta")
+def measure_eta(
+    model: Annotated[str, typer.Argument(metavar="ID", help="Model id.")],
+    device: Annotated[
+        Device | None, typer.Option(help="Where to run it.  (default: PROMPTSMOOTH_DEVICE)")
+    ] = None,
+    batches: Annotated[int, typer.Option(min=1, help="Batches at each noise level.")] = 2,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="Image to measure on as well; repeatable."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Put tau into the model's card.")] = False,
+) -> None:
+    """Measure how far a model's logits move between runs of the same noisy images.
+
+    Runs are repeated, with rows in another order, other padding, other neighbours, in a fresh
+    process and on every device of the same name. Samples whose top two logits are closer than tau
+    are counted as ambiguous. Tau is twice the largest movement, times a margin of 2: measured on
+    these images and the card's own prompt, not proved.
+    """
+    from worker.process import wait_passively
+
+    wait_passively()
+    from app.eta_in_process import measure_model
+    from worker.engine.fresh import FreshProcessFailed
+    from worker.settings import WorkerSettings
+
+    with _sentences(FreshProcessFailed):
+        settings = WorkerSettings()
+        catalogue = load_catalogue(settings.models)
+        report = measure_model(
+            catalogue.get(model),
+            catalogue.folder(model),
+            device=device.value if device else settings.device,
+            threads=settings.threads,
+            images=[path.read_bytes() for path in image or ()],
+            each=batches,
+        )
+        if as_json:
+            typer.echo(report.model_dump_json(indent=2))
+        else:
+            _print_report(report)
+        if write:
+            written = write_report(report, catalogue)
+            typer.echo(f"written to {written}; engines that run must be restarted", err=True)
+
+
+def write_report(report: "EtaReport", catalogue: Catalogue) -> Path:
+    """Puts a measured tau into the card it is about; returns the card's file.
+
+    Raises:
+        ShippedCard: the card is not the installation's own.
+        models.cards.InvalidCard: the card's text cannot be edited.
+    """
+    from models.card_tau import format_tau, write_tau
+
+    device_class: DeviceClass = "cuda" if report.identity.device_class == "cuda" else "cpu"
+    card = catalogue.get(report.identity.model.id)
+    path = catalogue.find_own_card(card.id)
+    if path is None:
+        raise ShippedCard(card, format_tau({**card.tau, device_class: report.tau}))
+    write_tau(path, device_class, report.tau)
+    return path
+
+
+def _print_report(report: "EtaReport") -> None:
+    identity = report.identity
+    typer.echo(
+        f"model {identity.model.id}, {identity.device}, {identity.precision}, batches of "
+        f"{identity.batch_size}, {report.samples} noisy images"
+    )
+    for variation, difference in report.differences.items():
+        typer.echo(f"  {variation.value:<11} largest difference of a logit {difference:.3g}")
+    typer.echo(f"eta = {report.eta!r} between any two runs: measured, not proved")
+    typer.echo(f"tau = {report.tau!r} = 2 x eta x margin {report.margin:g}; card: {identity.tau!r}")
+    for sigma, share in report.ambiguous.items():
+        typer.echo(f"  ambiguous at sigma {sigma}: {100 * share:.3g} % of samples")
+
+
+@contextmanager
+def _sentences(*others: type[Exception]) -> Iterator[None]:
+    """Expected errors end in one sentence and exit status 2."""
+    try:
+        yield
+    except (ValueError, UnknownModel, WeightsError, OSError, *others) as error:
+        typer.secho(f"promptsmooth: {error}", err=True, fg=typer.colors.RED)
+        raise typer.Exit(2) from error
