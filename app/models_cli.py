@@ -154,8 +154,15 @@ def _print_report(report: "EtaReport") -> None:
 @contextmanager
 def _sentences(*others: type[Exception]) -> Iterator[None]:
     """Expected errors end in one sentence and exit status 2."""
+    expected: tuple[type[Exception], ...] = (
+        ValueError,
+        UnknownModel,
+        WeightsError,
+        OSError,
+        *others,
+    )
     try:
         yield
-    except (ValueError, UnknownModel, WeightsError, OSError, *others) as error:
+    except expected as error:
         typer.secho(f"promptsmooth: {error}", err=True, fg=typer.colors.RED)
         raise typer.Exit(2) from error

@@ -23,9 +23,10 @@ class UnknownModel(LookupError):
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A card and the folder its weight files lie in (or are expected in)."""
+    """A card, its file, and the folder its weight files lie in (or are expected in)."""
 
     card: ModelCard
+    path: Path
     folder: Path
 
 
@@ -50,6 +51,15 @@ class Catalogue:
             UnknownModel: no card has this id.
         """
         return self._entry(model_id).folder
+
+    def find_own_card(self, model_id: str) -> Path | None:
+        """The card's file where the installation may change it; None for a card that ships.
+
+        Raises:
+            UnknownModel: no card has this id.
+        """
+        path = self._entry(model_id).path
+        return None if path.parent == _SHIPPED_CARDS else path
 
     def list(self) -> tuple[ModelCard, ...]:
         """All cards, in order of their ids."""
@@ -83,13 +93,13 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
 def _find_entries(folder: Path | None) -> Iterator[tuple[Path, Entry]]:
     for path in sorted(_SHIPPED_CARDS.glob("*.toml")):
         card = load_card(path)
-        yield path, Entry(card=card, folder=_SHIPPED_FILES[card.id])
+        yield path, Entry(card=card, path=path, folder=_SHIPPED_FILES[card.id])
     if folder is None:
         return
     if not folder.is_dir():
         raise NotADirectoryError(f"The folder of models {folder} is not there, or is no folder.")
     for path in sorted(folder.glob("*/card.toml")):
-        yield path, Entry(card=load_card(path), folder=path.parent)
+        yield path, Entry(card=load_card(path), path=path, folder=path.parent)
     for path in sorted(folder.glob("*.toml")):
         card = load_card(path)
-        yield path, Entry(card=card, folder=folder / card.id)
+        yield path, Entry(card=card, path=path, folder=folder / card.id)

@@ -1,0 +1,276 @@
+"""How far logits of one f move between runs: eta, and the tau that makes up for it.
+
+Within one identity (model, precision, device, batch shape) the same integers should give the same
+logits. Where they do not, a vote near a tie depends on the run, so samples whose top two logits
+are closer than tau >= 2 eta are ambiguous (CERTIFICATE 4). Eta is measured, not proved: on these
+images, at these noise levels and with the card's own prompt. `MARGIN` makes up for what was not
+tried.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.base_classifier import BaseClassifier
+from worker.contract import Contract, Identity
+from worker.engine.identity import create_identity
+from worker.images_store import Image
+from worker.sampling.kernel import sample_noisy_images
+from worker.sampling.table import create_noise_table
+from worker.sampling.words import NoiseKey
+
+MARGIN = 2.0
+SIGMAS = tuple(map(Decimal, ("0.1", "0.25", "0.5", "1.0")))
+_KEY = NoiseKey(0x657461, 0)  # no secret: nothing is certified with this noise
+_REPEATS = 2
+
+
+class Variation(StrEnum):
+    """What is changed between two runs of the same rows."""
+
+    REPEAT = "repeat"
+    """Nothing: the same batch again."""
+    ORDER = "order"
+    """The rows stand elsewhere in the batch."""
+    PADDING = "padding"
+    """The other rows are zeros, copies of a row, or noise."""
+    NEIGHBOURS = "neighbours"
+    """The other rows are noisy images of another batch."""
+    RESTART = "restart"
+    """Another process, started afresh, runs the batch."""
+    DEVICE = "device"
+    """Another device of the same name runs the batch."""
+
+
+class NotMeasurable(ValueError):
+    """No number bounds what runs differ by."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NoisyBatch:
+    """A full batch of noisy integer images, int16 (B, 3, H, W), at one noise level."""
+
+    sigma: Decimal
+    pixels: Tensor
+
+
+Run = Callable[[Tensor], Tensor]
+"""int16 (B, 3, H, W) to logits, float32 (B, C) on the CPU."""
+
+Rerun = Callable[[Sequence[NoisyBatch]], Sequence[Tensor]]
+"""The logits of whole batches, run somewhere else."""
+
+
+class EtaReport(Contract):
+    """What was measured on one f.
+
+    Attributes:
+        identity: the f; its tau is the card's at the time, not the one found.
+        differences: by variation, the largest difference of a logit from the first run's. A
+            variation that was not tried is not named.
+        eta: the largest difference of a logit between any two runs of the same row.
+        margin: `MARGIN`.
+        tau: 2 eta margin; 0 where all runs were bit-equal.
+        samples: noisy images measured on.
+        ambiguous: by sigma, the share of them that would be ambiguous at this tau.
+    """
+
+    identity: Identity
+    differences: dict[Variation, float]
+    eta: float
+    margin: float
+    tau: float
+    samples: int
+    ambiguous: dict[str, float]
+
+
+def create_synthetic_images(size: int) -> tuple[Image, ...]:
+    """Flat, graded and textured images, uint8 (3, size, size); the same at every call."""
+    ramp = np.linspace(0, 255, size).astype(np.uint8)
+    texture = np.random.default_rng(0).integers(0, 256, (3, size, size)).astype(np.uint8)
+    flat = [np.full((3, size, size), level, dtype=np.uint8) for level in (0, 127, 255)]
+    graded = np.ascontiguousarray(np.broadcast_to(ramp, (3, size, size)))
+    return (graded, texture, *flat)
+
+
+def sample_batches(
+    images: Sequence[Image], *, batch_size: int, each: int, sigmas: Sequence[Decimal] = SIGMAS
+) -> tuple[NoisyBatch, ...]:
+    """`each` full batches at every noise level, their rows shared out among the images."""
+    return tuple(
+        NoisyBatch(
+            sigma=sigma, pixels=_sample_batch(images, sigma, batch_size, start=i * batch_size)
+        )
+        for sigma in sigmas
+        for i in range(each)
+    )
+
+
+def _sample_batch(images: Sequence[Image], sigma: Decimal, rows: int, *, start: int) -> Tensor:
+    table = create_noise_table(sigma)
+    out = np.empty((rows, images[0].size), dtype=np.int16)
+    for row in range(rows):  # a batch smaller than the images goes on where the last one ended
+        image = images[(start + row) % len(images)]
+        sample_noisy_images(image, _KEY, table, start=start + row, out=out[row : row + 1])
+    return torch.from_numpy(out).reshape(rows, *images[0].shape)
+
+
+def create_run(classifier: BaseClassifier) -> Run:
+    """Runs f as the engine does: a whole batch at once, on the classifier's device."""
+
+    def run(pixels: Tensor) -> Tensor:
+        with torch.inference_mode():
+            logits: Tensor = classifier(pixels.to(classifier.vlm.device))
+            return logits.cpu()
+
+    return run
+
+
+def measure_eta(
+    classifier: BaseClassifier,
+    batches: Sequence[NoisyBatch],
+    reruns: Mapping[Variation, Sequence[Rerun]],
+) -> EtaReport:
+    """Runs every batch under every variation and compares all logits with those of the first run.
+
+    Args:
+        classifier: f, loaded as the engine loads it.
+        batches: at least two, of the card's batch shape.
+        reruns: other places to run the batches as they are.
+
+    Raises:
+        NotMeasurable: a logit is finite in one run and not in another.
+        ValueError: fewer than two batches, or another batch shape.
+    """
+    identity = create_identity(classifier.vlm)
+    _require_shapes(batches, identity.batch_size)
+    run = create_run(classifier)
+    spreads = [_Spread(run(batch.pixels)) for batch in batches]
+    for i, spread in enumerate(spreads):
+        other = batches[(i + 1) % len(batches)]
+        for varied in _vary(batches[i].pixels, other.pixels):
+            spread.widen(varied.variation, run(varied.pixels)[varied.rows], varied.first_rows)
+    for variation, places in reruns.items():
+        for rerun in places:
+            for spread, logits in zip(spreads, rerun(batches), strict=True):
+                spread.widen(variation, logits, torch.arange(len(logits)))
+    return _report(identity, batches, spreads)
+
+
+def _require_shapes(batches: Sequence[NoisyBatch], batch_size: int) -> None:
+    if len(batches) < 2:
+        raise ValueError(f"at least two batches are needed, got {len(batches)}")
+    for batch in batches:
+        if len(batch.pixels) != batch_size:
+            raise ValueError(f"a batch has {batch_size} rows here, got {len(batch.pixels)}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Varied:
+    """A changed batch; row `rows[i]` of it is row `first_rows[i]` of the batch as it was."""
+
+    variation: Variation
+    pixels: Tensor
+    rows: Tensor
+    first_rows: Tensor
+
+
+def _vary(pixels: Tensor, other: Tensor) -> Iterator[_Varied]:
+    everything = torch.arange(len(pixels))
+    for _ in range(_REPEATS):
+        yield _Varied(
+            variation=Variation.REPEAT, pixels=pixels, rows=everything, first_rows=everything
+        )
+    for order in _orders(len(pixels)):
+        yield _Varied(
+            variation=Variation.ORDER, pixels=pixels[order], rows=everything, first_rows=order
+        )
+    for kept in (everything[:1], everything[len(pixels) // 2 :]):
+        for filler in _fillers(pixels):
+            yield _keep(Variation.PADDING, pixels, filler, kept)
+    for kept in (everything[::2], everything[1::2]):
+        yield _keep(Variation.NEIGHBOURS, pixels, other, kept)
+
+
+def _orders(rows: int) -> tuple[Tensor, ...]:
+    """Backwards, both halves changed over, and shuffled."""
+    shuffled = torch.randperm(rows, generator=torch.Generator().manual_seed(0))
+    return torch.arange(rows).flip(0), torch.arange(rows).roll(rows // 2), shuffled
+
+
+def _fillers(pixels: Tensor) -> Iterator[Tensor]:
+    yield torch.zeros_like(pixels)
+    yield pixels[:1].expand_as(pixels)
+    generator = torch.Generator().manual_seed(0)
+    yield torch.randint(-255, 511, pixels.shape, dtype=torch.int16, generator=generator)
+
+
+def _keep(variation: Variation, pixels: Tensor, filler: Tensor, kept: Tensor) -> _Varied:
+    changed = filler.clone()
+    changed[kept] = pixels[kept]
+    return _Varied(variation=variation, pixels=changed, rows=kept, first_rows=kept)
+
+
+class _Spread:
+    """The least and the largest value of every logit of one batch, over all runs."""
+
+    def __init__(self, first: Tensor) -> None:
+        self.first = first  # (B, C)
+        self.low, self.high = first.clone(), first.clone()
+        self.differences: dict[Variation, float] = {}
+
+    def widen(self, variation: Variation, logits: Tensor, rows: Tensor) -> None:
+        """Takes in another run of rows `rows`."""
+        found = _largest_difference(logits, self.first[rows])
+        self.differences[variation] = max(found, self.differences.get(variation, 0.0))
+        self.low[rows] = torch.minimum(self.low[rows], logits)
+        self.high[rows] = torch.maximum(self.high[rows], logits)
+
+    @property
+    def eta(self) -> float:
+        return _largest_difference(self.high, self.low)
+
+
+def _largest_difference(a: Tensor, b: Tensor) -> float:
+    """The largest |a - b|, exact to float64; the same NaN or infinity on both sides is no
+    difference, for its sample is ambiguous in either run."""
+    same = (a == b) | (a.isnan() & b.isnan())
+    found = torch.where(same, 0.0, (a.double() - b.double()).abs())
+    if not found.isfinite().all():
+        raise NotMeasurable(
+            "a logit is finite in one run and not in another: no tau makes up for it, "
+            "so the model cannot be certified on this device in this precision"
+        )
+    return float(found.max()) if found.numel() else 0.0
+
+
+def _report(
+    identity: Identity, batches: Sequence[NoisyBatch], spreads: Sequence[_Spread]
+) -> EtaReport:
+    eta = max(spread.eta for spread in spreads)
+    tau = 2 * eta * MARGIN
+    tried = [variation for variation in Variation if variation in spreads[0].differences]
+    by_sigma: dict[str, list[Tensor]] = {}
+    for batch, spread in zip(batches, spreads, strict=True):
+        by_sigma.setdefault(f"{batch.sigma:f}", []).append(spread.first)
+    return EtaReport(
+        identity=identity,
+        differences={v: max(spread.differences[v] for spread in spreads) for v in tried},
+        eta=eta,
+        margin=MARGIN,
+        tau=tau,
+        samples=sum(len(batch.pixels) for batch in batches),
+        ambiguous={sigma: _share(torch.cat(logits), tau) for sigma, logits in by_sigma.items()},
+    )
+
+
+def _share(logits: Tensor, tau: float) -> float:
+    """The share of rows that get no vote at this tau."""
+    top = logits.topk(2, dim=1).values  # (B, 2)
+    clear = (top[:, 0] - top[:, 1] > tau) & logits.isfinite().all(dim=1)
+    return 1 - float(clear.double().mean())

@@ -1,0 +1,93 @@
+"""Logits from a process started afresh: python -m worker.engine.fresh.
+
+A restart may choose other kernels, and nothing in a running process can show it.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.base_classifier import create_base_classifier
+from models.cards import ModelCard
+from models.loading import load_vlm
+from worker.contract import Contract
+from worker.engine.eta import NoisyBatch, create_run
+from worker.engine.machine import set_threads
+from worker.process import die_with_parent
+
+
+class FreshProcessFailed(RuntimeError):
+    """The other process gave no logits; its last words are in the sentence."""
+
+
+class FreshRun(Contract):
+    """What the other process runs, and where its answer goes.
+
+    `batches` is a file of int16 (N, B, 3, H, W), `logits` one of float32 (N, B, C).
+    """
+
+    card: ModelCard
+    folder: Path
+    device: str
+    threads: int
+    batches: Path
+    logits: Path
+
+
+def run_afresh(
+    batches: Sequence[NoisyBatch], *, card: ModelCard, folder: Path, device: torch.device
+) -> Sequence[Tensor]:
+    """The logits of `batches` under the card's own prompt, from a process of its own.
+
+    Raises:
+        FreshProcessFailed: it ended without an answer.
+    """
+    with tempfile.TemporaryDirectory(prefix="promptsmooth-") as name:
+        home = Path(name)
+        wanted = FreshRun(
+            card=card,
+            folder=folder,
+            device=str(device),
+            threads=torch.get_num_threads(),
+            batches=home / "batches.npy",
+            logits=home / "logits.npy",
+        )
+        np.save(wanted.batches, np.stack([batch.pixels.numpy() for batch in batches]))
+        _run_child(wanted)
+        return list(torch.from_numpy(np.load(wanted.logits)))
+
+
+def _run_child(wanted: FreshRun) -> None:
+    command = [sys.executable, "-m", "worker.engine.fresh"]
+    done = subprocess.run(  # noqa: S603  # our own module
+        command, input=wanted.model_dump_json(), capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise FreshProcessFailed(
+            f"the model ran here and not in a process started afresh, which ended with "
+            f"exit status {done.returncode} and said: {last}"
+        )
+
+
+def main() -> None:
+    """Runs what standard input describes."""
+    die_with_parent()
+    wanted = FreshRun.model_validate_json(sys.stdin.read())
+    set_threads(wanted.threads)
+    card = wanted.card
+    vlm = load_vlm(card, wanted.folder, torch.device(wanted.device))
+    run = create_run(create_base_classifier(vlm, card.template, card.class_names))
+    batches = np.load(wanted.batches, mmap_mode="r")
+    found = [run(torch.from_numpy(np.array(batch))).numpy() for batch in batches]
+    np.save(wanted.logits, np.stack(found))
+
+
+if __name__ == "__main__":
+    main()
