@@ -229,6 +229,39 @@ def reproduce(
     raise typer.Exit(0 if all(finding.holds for finding in findings) else 1)
 
 
+@cli.command()
+def check_votes(
+    certificate: Certificate,
+    image: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="The image that was certified.")
+    ],
+    votes: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help="What GET /certifications/{id}/votes answered."
+        ),
+    ],
+) -> None:
+    """Check single votes of your choice: under the Merkle root, and the model's own.
+
+    Costs one noisy image a vote, however many samples the certificate took. Exit status 0 when all
+    hold, 1 when not.
+    """
+    from worker.process import wait_passively
+
+    wait_passively()
+    from app.auditing import load_document
+    from app.in_process import check_votes_in_process
+
+    with _sentences():
+        findings = check_votes_in_process(
+            load_document(certificate), image.read_bytes(), load_document(votes)
+        )
+    for finding in findings:
+        _print_finding(finding.holds, finding.certificate, finding.sentence)
+    raise typer.Exit(0 if all(finding.holds for finding in findings) else 1)
+
+
 def _print_finding(holds: bool, place: int | None, sentence: str) -> None:
     where = "document" if place is None else f"certificate {place}"
     colour = typer.colors.GREEN if holds else typer.colors.RED

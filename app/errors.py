@@ -96,6 +96,12 @@ class BatchUnknown(Problem):
     status, code = 404, "batch_unknown"
 
 
+class VotesUnknown(Problem):
+    """There are no such votes: not finished, no such certificate, phase or sample, or expired."""
+
+    status, code = 404, "votes_unknown"
+
+
 class ModelNotFound(Problem):
     """There is no model with this id. GET /models lists those there are."""
 

@@ -1,10 +1,12 @@
 """One image certified in this process: what the command line does without a server."""
 
+import json
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from app.schemas import VoteList
 from models.cards import ModelCard
 from models.catalogue import load_catalogue
 from models.loading import load_vlm
@@ -25,7 +27,13 @@ from worker.engine.selftest import check_noise
 from worker.images_store import Image
 from worker.intake import Window, prepare_image
 from worker.ledger import count_attempt
-from worker.reproduction import NotReproducible, parse_document, reproduce
+from worker.reproduction import (
+    NotReproducible,
+    ShownVote,
+    check_votes,
+    parse_document,
+    reproduce,
+)
 from worker.results import request_sha256
 from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
@@ -125,14 +133,45 @@ def reproduce_in_process(document: Mapping[str, Any], data: bytes) -> tuple[Find
         models.weights.WeightsError: the model's files are not those of its card.
     """
     result = parse_document(document)
+    image, engine = _prepare_again(result, data)
+    return reproduce(result, image, LocalCounter(engine))
+
+
+def check_votes_in_process(
+    document: Mapping[str, Any], data: bytes, votes: Mapping[str, Any]
+) -> tuple[Finding, ...]:
+    """Checks and evaluates again the votes that `GET /certifications/{id}/votes` showed.
+
+    Errors as `reproduce_in_process`.
+    """
+    result = parse_document(document)
+    try:
+        listed = VoteList.model_validate_json(json.dumps(votes))
+        shown = [
+            ShownVote(sample=v.sample, vote=v.vote, path=tuple(map(bytes.fromhex, v.path)))
+            for v in listed.votes
+        ]
+    except ValueError:
+        raise ValueError("the votes are not as GET /certifications/{id}/votes gives them") from None
+    image, engine = _prepare_again(result, data)
+    return check_votes(
+        result,
+        image,
+        LocalCounter(engine),
+        certificate=listed.certificate,
+        phase=listed.phase,
+        shown=shown,
+    )
+
+
+def _prepare_again(result: FinishedResult, data: bytes) -> tuple[Image, Engine]:
     card, folder = find_model(result.model.id)
     if card.sha256 != result.model.sha256:
         raise NotReproducible("the model here is not the one the document names by its digest")
     described = result.input
     window: Window = described.window if described.window_origin == "request" else None
     image, _ = prepare_image(data, card, frame=described.frame, window=window)
-    engine = _create_engine(card, folder, WorkerSettings())
-    return reproduce(result, image, LocalCounter(engine))
+    return image, _create_engine(card, folder, WorkerSettings())
 
 
 def certify_in_process(

@@ -20,10 +20,16 @@ class AppSettings(SharedSettings):
         default=MAX_SIGMAS, ge=1, le=MAX_SIGMAS, description="Noise levels of one request."
     )
     max_n: int = Field(
-        default=100_000, ge=1, le=MAX_SAMPLES, description="Most samples per noise level: n_max of staged, n of cohen."
+        default=100_000,
+        ge=1,
+        le=MAX_SAMPLES,
+        description="Most samples per noise level (n_max or n).",
     )
     max_n0: int = Field(
-        default=10_000, ge=1, le=MAX_SAMPLES, description="Most samples that choose the class: n0 of cohen."
+        default=10_000,
+        ge=1,
+        le=MAX_SAMPLES,
+        description="Most samples that choose the class (n0).",
     )
     wait_cap_s: int = Field(
         default=30, ge=0, le=300, description="Longest wait that `Prefer: wait=N` is granted."

@@ -8,6 +8,7 @@ from worker.certification.merkle import VoteTree
 from worker.contract import CertifyRequest, Identity
 from worker.engine.protocol import CountRange, RangeCounted
 from worker.results import Checkpoint, StoredTally
+from worker.votes_store import Votes, votes_stream
 
 PHASES: tuple[Phase, ...] = ("selection", "estimation")
 Stream = tuple[int, Phase]
@@ -21,13 +22,14 @@ class VotesOutOfOrder(RuntimeError):
 class _Counted:
     """One target's votes in one stream: the prefix, its tree, and the looks made on the way.
 
-    `root` is the tree's at the last look.
+    `root` is the tree's at the last look; `fresh` are votes not drained yet.
     """
 
     prefix: Tally
     tree: VoteTree = field(default_factory=VoteTree)
     looks: tuple[Tally, ...] = ()
     root: str = ""
+    fresh: list[int] = field(default_factory=list)
 
 
 class Board:
@@ -111,7 +113,9 @@ class Board:
             if (one.prefix.n, votes.n) != (counted.start, counted.stop - counted.start):
                 raise VotesOutOfOrder(f"{counted} does not follow {one.prefix.n} samples")
             one.prefix += votes
-            one.tree = one.tree.appended(counted.get_votes(place))
+            single = counted.get_votes(place)
+            one.tree = one.tree.appended(single)
+            one.fresh.extend(single)
             if one.tree.n != one.prefix.n:
                 raise VotesOutOfOrder(f"{counted} carries another number of votes than samples")
         self._look(stream)
@@ -123,6 +127,16 @@ class Board:
             due = Goal(phase=phase, n=one.prefix.n)
             if due in self._target_goals(sigma_index, place):
                 one.looks, one.root = (*one.looks, one.prefix), one.tree.root
+
+    def drain_votes(self) -> Iterator[Votes]:
+        """The single votes added since the last call."""
+        for (sigma_index, phase), targets in self._counted.items():
+            for place, one in enumerate(targets):
+                if one.fresh:
+                    stream = votes_stream(self._request.sigmas[sigma_index], phase, place)
+                    start = one.prefix.n - len(one.fresh)
+                    yield Votes(stream=stream, start=start, votes=tuple(one.fresh))
+                    one.fresh.clear()
 
     def checkpoints(self, identity: Identity) -> dict[str, Checkpoint]:
         """The prefixes and looks so far, by stream."""

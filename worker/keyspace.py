@@ -36,6 +36,11 @@ def certificate(request_sha256: str) -> str:
     return f"{PREFIX}:certificate:{request_sha256}"
 
 
+def votes(request_sha256: str, stream: str) -> str:
+    """The single votes of one phase, noise level and target of a canonical request."""
+    return f"{PREFIX}:votes:{request_sha256}:{stream}"
+
+
 def attempts(image_sha256: str) -> str:
     """The canonical requests ever rolled for an image."""
     return f"{PREFIX}:attempts:{image_sha256}"

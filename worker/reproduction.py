@@ -1,13 +1,13 @@
 """A certificate run again: the same noise from the revealed keys, votes compared count by count."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from worker.board import PHASES
 from worker.certification import Finding, Phase, Tally
-from worker.certification.merkle import VoteTree
+from worker.certification.merkle import VoteTree, path_leads_to
 from worker.certifying import Counter
 from worker.contract import InputImage, ModelRef, Target
 from worker.document import FinishedResult
@@ -178,3 +178,59 @@ def _counts(again: Recounted) -> tuple[int, ...]:
 
 def _finding(place: int, *, holds: bool, sentence: str) -> Finding:
     return Finding(code="reproduction", holds=holds, sentence=sentence, certificate=place)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownVote:
+    """One vote as the service shows it, with its path to the root."""
+
+    sample: int
+    vote: int
+    path: tuple[bytes, ...]
+
+
+def check_votes(
+    result: FinishedResult,
+    image: Image,
+    counter: Counter,
+    *,
+    certificate: int,
+    phase: Phase,
+    shown: Sequence[ShownVote],
+) -> tuple[Finding, ...]:
+    """Whether votes of an auditor's choice are under the certificate's root, and are f's votes.
+
+    Each costs one noisy image, whatever n was. Samples chosen at random bound the share of votes
+    that are wrong.
+
+    Raises:
+        NotReproducible: another image, or no such certificate or phase.
+    """
+    if image_sha256(image) != result.input.sha256:
+        raise NotReproducible("the image is not the certified one: its integers differ")
+    try:
+        entry = result.certificates[certificate]
+        root = entry.votes_root[phase]
+    except (IndexError, KeyError):
+        raise NotReproducible("the document has no votes of that certificate and phase") from None
+    n = max(one.tally.n for one in _recorded(entry) if one.phase == phase)
+    counter.open(
+        _session(result.model, result.input, result, (entry.sigma,), (_target(entry),)), image
+    )
+    return tuple(_check_vote(counter, certificate, phase, root, n, one) for one in shown)
+
+
+def _check_vote(
+    counter: Counter, certificate: int, phase: Phase, root: str, n: int, shown: ShownVote
+) -> Finding:
+    i = shown.sample
+    if not 0 <= i < n or not path_leads_to(root, n=n, index=i, vote=shown.vote, path=shown.path):
+        sentence = f"Sample {i}: the vote shown is not the one under the certificate's root."
+        return _finding(certificate, holds=False, sentence=sentence)
+    counter.count(CountRange(sigma_index=0, phase=phase, start=i, stop=i + 1))
+    (again,) = counter.receive().get_votes(0)
+    if again != shown.vote:
+        sentence = f"Sample {i}: evaluated again it votes {again}, the service said {shown.vote}."
+        return _finding(certificate, holds=False, sentence=sentence)
+    sentence = f"Sample {i}: under the root, and evaluated again it votes {again} too."
+    return _finding(certificate, holds=True, sentence=sentence)

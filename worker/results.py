@@ -98,7 +98,11 @@ def find_progress(redis: Redis, certification_id: str) -> Progress | None:
 
 
 def put_checkpoints(
-    redis: Redis, certification_id: str, checkpoints: Mapping[str, Checkpoint], *, ttl_s: int
+    redis: "Redis | Pipeline",
+    certification_id: str,
+    checkpoints: Mapping[str, Checkpoint],
+    *,
+    ttl_s: int,
 ) -> None:
     """Stores vote counts so that a retry goes on from them."""
     key = keyspace.checkpoint(certification_id)

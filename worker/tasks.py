@@ -20,6 +20,7 @@ from worker.engine.client import EngineClient, EngineRefused
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
 from worker.signing import sign
+from worker.votes_store import put_votes
 
 log = logging.getLogger(__name__)
 
@@ -88,26 +89,33 @@ def _certify(
             secret=secret,
             count_attempt=lambda: results.count_attempt(redis, job.request, sha256),
             checkpoints=results.get_checkpoints(redis, job.id),
-            on_votes=_Recorder(redis, settings, job),
+            on_votes=_Recorder(redis, settings, job, sha256),
         )
 
 
 class _Recorder:
-    """Stores vote counts and progress, at most once an interval."""
+    """Stores votes, their counts and progress: at most once an interval, and at the end."""
 
-    def __init__(self, redis: Redis, settings: WorkerSettings, job: CertificationJob) -> None:
-        self._redis, self._settings, self._job = redis, settings, job
+    def __init__(
+        self, redis: Redis, settings: WorkerSettings, job: CertificationJob, sha256: str
+    ) -> None:
+        self._redis, self._settings, self._job, self._sha256 = redis, settings, job, sha256
         self._due = time.monotonic()
 
     def __call__(self, board: Board, identity: Identity) -> None:
-        if time.monotonic() < self._due:
+        if not board.complete and time.monotonic() < self._due:
             return
         self._due = time.monotonic() + self._settings.checkpoint_interval_s
         total = self._job.request.samples_total
         results.put_progress(self._redis, self._job.id, board.samples_done, total)
-        results.put_checkpoints(
-            self._redis,
-            self._job.id,
-            board.checkpoints(identity),
-            ttl_s=self._settings.image_ttl_s,
-        )
+        with self._redis.pipeline() as pipeline:  # one transaction: counts never without votes
+            ttl_s = self._settings.certificate_ttl_s
+            for votes in board.drain_votes():
+                put_votes(pipeline, self._sha256, votes, ttl_s=ttl_s)
+            results.put_checkpoints(
+                pipeline,
+                self._job.id,
+                board.checkpoints(identity),
+                ttl_s=self._settings.image_ttl_s,
+            )
+            pipeline.execute()

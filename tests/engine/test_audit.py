@@ -2,16 +2,24 @@
 
 import copy
 import json
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
 import pytest
 
 from worker.certification import audit_certificate
+from worker.certification.merkle import VoteTree, audit_path
 from worker.certifying import certify
 from worker.contract import CohenParameters, StagedParameters
 from worker.engine.local import LocalCounter
-from worker.reproduction import NotReproducible, parse_document, reproduce
+from worker.reproduction import (
+    NotReproducible,
+    ShownVote,
+    check_votes,
+    parse_document,
+    reproduce,
+)
 from worker.signing import check_signature, create_signing_key, encode_public_key, sign
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
@@ -230,3 +238,70 @@ def test_another_image_is_not_reproduced(documents, engine):
     other = np.ascontiguousarray(image[:, ::-1])
     with pytest.raises(NotReproducible, match="not the certified one"):
         reproduce(parse_document(document), other, LocalCounter(engine))
+
+
+def show(votes: list[int], *samples: int) -> list[ShownVote]:
+    return [ShownVote(sample=i, vote=votes[i], path=audit_path(votes, i)) for i in samples]
+
+
+@pytest.fixture(scope="session")
+def voted(engine, create_request):
+    """A document on the linear model with its single votes of certificate 1."""
+    request, image = create_request(sigmas=["0.02", "10"], procedure=PROCEDURES["staged"], seed=3)
+    votes: list[int] = []
+
+    def collect(board, _identity) -> None:
+        for drained in board.drain_votes():
+            if drained.stream == "estimation:10:0":
+                assert drained.start == len(votes)
+                votes.extend(drained.votes)
+
+    result = certify(
+        request,
+        image,
+        counter=LocalCounter(engine),
+        secret=SECRET,
+        count_attempt=lambda: 1,
+        on_votes=collect,
+    )
+    return result, image, votes
+
+
+def check(voted, engine, shown):
+    result, image, _ = voted
+    return check_votes(
+        result, image, LocalCounter(engine), certificate=1, phase="estimation", shown=shown
+    )
+
+
+def test_votes_of_an_auditor_s_choice_hold(voted, engine):
+    result, _, votes = voted
+    n = len(votes)
+    assert n == result.certificates[1].n_used
+    assert all(f.holds for f in check(voted, engine, show(votes, 0, 17, n // 2, n - 1)))
+
+
+def test_a_vote_that_is_not_under_the_root_is_seen(voted, engine):
+    _, _, votes = voted
+    (honest,) = show(votes, 17)
+    forged = replace(honest, vote=1 - honest.vote)
+    beyond = replace(honest, sample=len(votes))
+    assert [f.holds for f in check(voted, engine, [forged, beyond])] == [False, False]
+
+
+def test_a_root_over_made_up_votes_is_seen_by_evaluating_them_again(voted, engine):
+    result, image, votes = voted
+    lies = [1 - vote for vote in votes]
+    entry = result.certificates[1]
+    root = {"estimation": VoteTree().appended(lies).root}
+    forged = result.model_copy(
+        update={
+            "certificates": (
+                result.certificates[0],
+                entry.model_copy(update={"votes_root": root}),
+            )
+        }
+    )
+    (finding,) = check((forged, image, lies), engine, show(lies, 5))
+    assert not finding.holds
+    assert "evaluated again" in finding.sentence

@@ -12,12 +12,14 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from rq import Queue
 
 from worker import fleet, images_store, keyspace, queueing, results
+from worker.certification.merkle import VoteTree
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, WorkerReport
 from worker.document import FailedResult, FinishedResult
 from worker.engine.client import EngineLost
 from worker.queueing import CertificationRqJob, ForbiddenTask, create_app_redis
 from worker.sampling.keys import SecretUnusable
 from worker.tasks import run_certification
+from worker.votes_store import get_votes, votes_stream
 
 
 def finished(redis, certification_id: str) -> FinishedResult:
@@ -252,3 +254,14 @@ def test_jobs_run_through_rq_itself(redis, settings, submit):
         finally:
             process.terminate()
     assert [queueing.get_state(redis, job.id) for job in jobs] == ["finished"] * 4
+
+
+def test_single_votes_are_stored_and_make_the_root(redis, settings, submit):
+    job = submit()
+    run_certification(redis, settings, job.id)
+    result = finished(redis, job.id)
+    sha256 = results.request_sha256(job.request, result.provenance.key_commitment)
+    for entry in result.certificates:
+        for phase, n in (("selection", entry.n0), ("estimation", entry.n)):
+            votes = get_votes(redis, sha256, votes_stream(entry.sigma, phase, 0), n)
+            assert VoteTree().appended(votes).root == entry.votes_root[phase]

@@ -1,5 +1,6 @@
 """The whole service: an image over HTTP, certificates back."""
 
+import json
 import re
 import subprocess
 import sys
@@ -146,6 +147,27 @@ def test_what_the_service_answers_passes_its_audit(stack, to_png):
     document["certificates"][0]["statement"] += " Certainly."
     answer = stack.http.post("/audit", json=document).json()
     assert [f["code"] for f in answer["findings"] if not f["holds"]] == ["signature"]
+
+
+def test_votes_of_one_s_choice_are_shown_with_their_proofs(stack, to_png, tmp_path):
+    """From the running service to the command line that trusts nobody."""
+    image = to_png(grey(66, 64))
+    document = stack.certify(image, sigma=["0.1", "0.3"], n_max="200").json()
+    location = document["links"]["self"]
+    query = {"certificate": 1, "sample": [0, 63]}
+    votes = stack.http.get(f"{location}/votes", params=query).json()
+    assert votes["root"] == document["certificates"][1]["votes_root"]["estimation"]
+    names = {"certificate.json": document, "votes.json": votes}
+    for name, content in names.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    (tmp_path / "image.png").write_bytes(image)
+    files = [tmp_path / name for name in ("certificate.json", "image.png", "votes.json")]
+    command = [PROMPTSMOOTH, "check-votes", *files]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("holds") == 2
+    missing = stack.http.get(f"{location}/votes", params={"certificate": 1, "sample": 10**6})
+    assert missing.json()["code"] == "votes_unknown"
 
 
 def test_a_data_folder_serves_one_service_at_a_time(stack, free_port):

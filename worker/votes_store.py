@@ -1,0 +1,42 @@
+"""Single votes in Redis: what a Merkle root fixes, kept so that each can be shown and proved."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+from redis import Redis
+from redis.client import Pipeline
+
+from worker import keyspace
+from worker.certification import Phase
+
+_BYTES = 2  # a vote is a 16-bit integer, most significant byte first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Votes:
+    """Votes of samples start, start + 1, ... of one stream: class indices, -1 for none."""
+
+    stream: str
+    start: int
+    votes: tuple[int, ...]
+
+
+def votes_stream(sigma: Decimal, phase: Phase, target_index: int) -> str:
+    """Names the votes of one phase of one certificate within a request."""
+    return f"{phase}:{sigma:f}:{target_index}"
+
+
+def put_votes(redis: "Redis | Pipeline", request_sha256: str, votes: Votes, *, ttl_s: int) -> None:
+    """Stores votes at their place; storing the same ones again changes nothing."""
+    key = keyspace.votes(request_sha256, votes.stream)
+    redis.setrange(key, votes.start * _BYTES, np.array(votes.votes, dtype=">i2").tobytes())
+    redis.expire(key, ttl_s)
+
+
+def get_votes(redis: Redis, request_sha256: str, stream: str, n: int) -> tuple[int, ...]:
+    """The votes of samples 0 .. n - 1; fewer where they are no longer stored."""
+    key = keyspace.votes(request_sha256, stream)
+    data = redis.getrange(key, 0, n * _BYTES - 1)
+    raw = data if isinstance(data, bytes) else data.encode()
+    return tuple(np.frombuffer(raw[: len(raw) // _BYTES * _BYTES], dtype=">i2").tolist())
