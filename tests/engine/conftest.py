@@ -11,24 +11,11 @@ import torch
 from models.cards import ModelCard
 from models.catalogue import load_catalogue
 from models.loading import load_vlm
-from models.testing import LinearModel, create_linear_model, write_linear_model
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, Target
 from worker.engine.engine import Engine
 from worker.images_store import image_sha256
 
 SIZE = 16
-
-
-@pytest.fixture(scope="session")
-def linear() -> LinearModel:
-    return create_linear_model(size=SIZE, seed=4)
-
-
-@pytest.fixture(scope="session")
-def models_folder(linear: LinearModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    write_linear_model(folder, linear)
-    return folder
 
 
 @pytest.fixture(scope="session")

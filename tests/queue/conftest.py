@@ -14,7 +14,6 @@ from redis import Redis
 
 from models.catalogue import load_catalogue
 from models.loading import load_vlm
-from models.testing import LinearModel, create_linear_model, write_linear_model
 from worker import fleet, queueing
 from worker.contract import (
     CertificationJob,
@@ -31,18 +30,6 @@ from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 
 SIZE = 16
-
-
-@pytest.fixture(scope="session")
-def linear() -> LinearModel:
-    return create_linear_model(size=SIZE, seed=4)
-
-
-@pytest.fixture(scope="session")
-def models_folder(linear: LinearModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    write_linear_model(folder, linear)
-    return folder
 
 
 @pytest.fixture(scope="session")

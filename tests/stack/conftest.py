@@ -16,8 +16,6 @@ import psutil
 import pytest
 from PIL import Image
 
-from models.testing import LinearModel, create_linear_model, write_linear_model
-
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 
 
@@ -89,18 +87,6 @@ def stop_stack(stack: Stack) -> int:
     stack.http.close()
     stack.process.send_signal(signal.SIGINT)
     return stack.process.wait(timeout=60)
-
-
-@pytest.fixture(scope="session")
-def linear() -> LinearModel:
-    return create_linear_model(size=16, seed=4)
-
-
-@pytest.fixture(scope="session")
-def models_folder(linear: LinearModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    write_linear_model(folder, linear)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from worker.engine.machine import set_threads
 from worker.process import die_with_parent
 
 
-class FreshProcessFailed(RuntimeError):
+class FreshProcessFailed(ValueError):
     """The other process gave no logits; its last words are in the sentence."""
 
 

@@ -1,0 +1,33 @@
+"""What the command line says when something expected goes wrong."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Expected errors end in one sentence and exit status 2."""
+    from pydantic import ValidationError
+
+    from models.catalogue import UnknownModel
+    from models.weights import WeightsError
+    from worker.child import GivenUp
+    from worker.sampling.keys import SecretUnusable
+
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise _fail(f"{field}: {first['msg'].removeprefix('Value error, ')}") from error
+    except (ValueError, UnknownModel, WeightsError, SecretUnusable, GivenUp) as error:
+        raise _fail(str(error)) from error
+    except OSError as error:
+        raise _fail(f"{error.filename}: {error.strerror}") from error
+
+
+def _fail(sentence: str) -> typer.Exit:
+    typer.secho(f"promptsmooth: {sentence}", err=True, fg=typer.colors.RED)
+    return typer.Exit(2)
