@@ -105,7 +105,9 @@ class Engine:
         self._classifiers: dict[tuple[str, Target], BaseClassifier] = {}
         self._sessions: deque[Session] = deque()
         self._changed = threading.Condition()
+        self._classifier_lock = threading.Lock()
         self._batches = 0
+        self._step_began: float | None = None
 
     def warm_up(self) -> None:
         """Runs every model at its batch shape, so that no user's request is the first."""
@@ -173,6 +175,10 @@ class Engine:
 
     def _classifier(self, vlm: VLM, target: Target) -> BaseClassifier:
         """The classifier of a target; its text features are computed once."""
+        with self._classifier_lock:
+            return self._find_or_create_classifier(vlm, target)
+
+    def _find_or_create_classifier(self, vlm: VLM, target: Target) -> BaseClassifier:
         key = (vlm.card.id, target)
         found = self._classifiers.get(key)
         if found is None:
@@ -207,13 +213,21 @@ class Engine:
                 lambda: any(session.pending for session in self._sessions), timeout_s
             )
 
+    @property
+    def step_s(self) -> float:
+        """Seconds since the step under way began; 0 between steps."""
+        began = self._step_began
+        return 0.0 if began is None else time.monotonic() - began
+
     def step(self) -> bool:
         """Counts one batch and delivers its votes; False when there was nothing to do."""
         with self._changed:
             slices = list(self._pack())
         if not slices:
             return False
+        self._step_began = time.monotonic()
         votes = self._run(slices)
+        self._step_began = None
         for part, part_votes in zip(slices, votes, strict=True):
             part.session.deliver(_count(part, part_votes))
         return True

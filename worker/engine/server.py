@@ -24,6 +24,8 @@ from worker.images_store import Image
 
 log = logging.getLogger(__name__)
 
+_STUCK_S = 60.0  # no batch takes this long; a device that hangs does
+
 
 class EngineServer:
     """Serves an engine until `stop`."""
@@ -62,8 +64,10 @@ class EngineServer:
         try:
             while True:
                 match QUESTION.validate_json(connection.recv_bytes(MAX_FRAME_BYTES)):
-                    case AskStatus():
+                    case AskStatus() if self._engine.step_s < _STUCK_S:
                         outbox.put(self._engine.status())
+                    case AskStatus():
+                        log.error("engine_stuck")  # no answer: the supervisor will end us
                     case OpenSession() as spec:
                         if session is not None:
                             self._engine.close(session)
