@@ -1,35 +1,122 @@
-"""An audit: the signature, and every certificate recomputed from its counts."""
+"""An audit: form, signature, statements, and every certificate recomputed from its counts."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from app.schemas import AuditFinding, AuditReport
-from worker.certification import audit_certificate
+from worker.certification import Finding, audit_certificate
+from worker.certification.audit import UNSEEN
+from worker.document import FinishedResult, create_statement, parse_document
 from worker.signing import check_signature
+
+MAX_DOCUMENT_BYTES = 4 * 2**20
+TableDigest = Callable[[Decimal], str]
 
 
 def load_document(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. ValueError when there is none."""
+    """The JSON object in a file. ValueError as `parse_json`."""
+    return parse_json(path.read_bytes())
+
+
+def parse_json(data: bytes) -> dict[str, Any]:
+    """The JSON object in untrusted bytes, as strictly as a signature needs it.
+
+    Raises:
+        ValueError: too long, no JSON object, a name twice in one object, NaN or Infinity.
+    """
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise ValueError(f"a certificate has at most {MAX_DOCUMENT_BYTES} bytes")
     try:
-        document = json.loads(path.read_bytes())
-    except ValueError:
-        raise ValueError("the certificate is no JSON") from None
+        document = json.loads(data, object_pairs_hook=_object, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise ValueError(
+            "the certificate is no JSON, or has a name twice in one object, or NaN"
+        ) from None
     if not isinstance(document, dict):
         raise ValueError("the certificate is no JSON object")
     return document
 
 
-def audit_document(document: Mapping[str, Any], trusted_keys: tuple[str, ...]) -> AuditReport:
-    """All that an audit checks without a model; `trusted_keys` as `check_signature` takes them."""
-    audited = audit_certificate(document)
-    findings = (check_signature(document, trusted_keys), *audited.findings)
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")  # readers would disagree about which one counts
+    return found
+
+
+def _refuse(_: str) -> NoReturn:
+    raise ValueError("NaN and Infinity are no JSON")
+
+
+def audit_document(
+    document: Mapping[str, Any],
+    trusted_keys: tuple[str, ...],
+    table_digest: TableDigest | None = None,
+) -> AuditReport:
+    """All that can be checked without a model.
+
+    Args:
+        document: a finished certification, parsed by `parse_json`.
+        trusted_keys: as `check_signature` takes them.
+        table_digest: computes the digest of a noise table; None leaves those unchecked.
+    """
+    try:
+        result = parse_document(document)
+    except ValueError as error:
+        return _report((Finding(code="schema", holds=False, sentence=f"Not readable: {error}."),))
+    findings = (
+        Finding(code="schema", holds=True, sentence="A finished certification of this version."),
+        check_signature(document, trusted_keys),
+        *_check_statements(result),
+        *_check_tables(result, table_digest),
+        *audit_certificate(document).findings,
+    )
+    unseen = () if table_digest else ("The digests of the noise tables were not computed here.",)
+    return _report(findings, unseen)
+
+
+def _report(findings: tuple[Finding, ...], unseen: tuple[str, ...] = ()) -> AuditReport:
     return AuditReport(
         holds=all(finding.holds for finding in findings),
         findings=tuple(
             AuditFinding(code=f.code, holds=f.holds, sentence=f.sentence, certificate=f.certificate)
             for f in findings
         ),
-        unseen=audited.unseen,
+        unseen=(*UNSEEN, *unseen),
+    )
+
+
+def _check_statements(result: FinishedResult) -> tuple[Finding, ...]:
+    """The sentences that are quoted say what the figures say."""
+    return tuple(
+        Finding(
+            code="statement",
+            holds=entry.statement == create_statement(entry, result.input),
+            sentence="The statement "
+            + (
+                "is the figures in words."
+                if entry.statement == create_statement(entry, result.input)
+                else "does not say what the figures say."
+            ),
+            certificate=place,
+        )
+        for place, entry in enumerate(result.certificates)
+    )
+
+
+def _check_tables(result: FinishedResult, table_digest: TableDigest | None) -> tuple[Finding, ...]:
+    if table_digest is None:
+        return ()
+    said = result.provenance.table_sha256
+    wrong = [
+        entry.sigma
+        for entry in result.certificates
+        if said.get(f"{entry.sigma:f}") != table_digest(entry.sigma)
+    ]
+    sentence = "are those of the exact probabilities" if not wrong else "are other ones"
+    return (
+        Finding(code="tables", holds=not wrong, sentence=f"The noise tables named {sentence}."),
     )

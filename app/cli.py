@@ -186,9 +186,14 @@ def audit(
     Exit status 0 when every check holds, 1 when one does not.
     """
     from app.auditing import audit_document, load_document
+    from worker.sampling.table import create_noise_table
 
     with sentences():
-        report = audit_document(load_document(certificate), tuple(key or ()))
+        report = audit_document(
+            load_document(certificate),
+            tuple(key or ()),
+            lambda sigma: create_noise_table(sigma).sha256,
+        )
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from worker.certifying import certify
 from worker.contract import (
     CertifyRequest,
     CohenParameters,
+    InputImage,
     ModelRef,
     StagedParameters,
     Target,
 )
-from worker.document import FinishedResult
+from worker.document import FinishedResult, parse_document
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.machine import choose_device, set_threads
@@ -31,7 +33,6 @@ from worker.reproduction import (
     NotReproducible,
     ShownVote,
     check_votes,
-    parse_document,
     reproduce,
 )
 from worker.results import request_sha256
@@ -168,10 +169,21 @@ def _prepare_again(result: FinishedResult, data: bytes) -> tuple[Image, Engine]:
     card, folder = find_model(result.model.id)
     if card.sha256 != result.model.sha256:
         raise NotReproducible("the model here is not the one the document names by its digest")
-    described = result.input
-    window: Window = described.window if described.window_origin == "request" else None
-    image, _ = prepare_image(data, card, frame=described.frame, window=window)
+    image = _prepare_certified(result.input, card, data)
     return image, _create_engine(card, folder, WorkerSettings())
+
+
+def _prepare_certified(described: InputImage, card: ModelCard, data: bytes) -> Image:
+    """The certified image: from input.png as it is, else from the file as it was read then."""
+    with suppress(ValueError):
+        image, found = prepare_image(data, card)
+        if found.sha256 == described.sha256:
+            return image
+    asked: Window = {
+        "request": described.window,
+        "percentile": "auto",
+    }.get(described.window_origin)
+    return prepare_image(data, card, frame=described.frame, window=asked)[0]
 
 
 def certify_in_process(
@@ -190,8 +202,9 @@ def certify_in_process(
         worker.sampling.keys.SecretUnusable: the key secret cannot be read.
     """
     settings = WorkerSettings(data_dir=data_dir)
-    create_secret(settings.secret_path)
-    secret = load_secret(settings.secret_path)
+    own = data_dir / "command-line-secret"  # rolls here foretell no roll of a service
+    create_secret(own)
+    secret = load_secret(own)
     sha256 = request_sha256(request, commitment(secret))
     engine = _create_engine(card, folder, settings)
     ledger = data_dir / "attempts"

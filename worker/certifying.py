@@ -36,8 +36,6 @@ from worker.results import Checkpoint, request_sha256
 from worker.sampling.keys import commitment, derive_key
 from worker.sampling.words import NoiseKey
 
-SAMPLER = "philox4x64-10/rounded-gaussian-255/1"
-
 
 class Counter(Protocol):
     """Counts votes: an engine behind a socket, or one in this process."""
@@ -154,7 +152,7 @@ def _conclude(
             for place, target in enumerate(request.targets)
         ),
         provenance=Provenance(
-            sampler=SAMPLER,
+            sampler="philox4x64-10/rounded-gaussian-255/1",
             key_commitment=commitment(secret),
             noise_keys={phase: key.text for phase, key in derive_keys(request, secret).items()},
             table_sha256=opened.table_sha256,

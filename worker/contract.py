@@ -74,8 +74,8 @@ class InputImage(Contract):
     """
 
     sha256: Sha256
-    height: int = Field(ge=1)
-    width: int = Field(ge=1)
+    height: int = Field(ge=1, le=2048)
+    width: int = Field(ge=1, le=2048)
     source: str
     window: tuple[float, float] | None = None
     window_origin: Literal["request", "file", "percentile", "none"] = "none"

@@ -3,17 +3,20 @@
 Built from counts and nothing else, every figure rounded so that none overstates.
 """
 
+import json
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, PlainSerializer, Tag
 
+from models.cards import ClassNames, Sha256, Template
 from worker.certification import (
     Abstained,
     Certified,
     Looks,
     Outcome,
+    Phase,
     Procedure,
     Staged,
     StopReason,
@@ -22,6 +25,8 @@ from worker.certification import (
     reading_aids,
 )
 from worker.contract import (
+    MAX_SIGMAS,
+    MAX_TARGETS,
     Alpha,
     CertifyRequest,
     Contract,
@@ -29,9 +34,11 @@ from worker.contract import (
     InputImage,
     ModelRef,
     Radius,
+    Samples,
     Sigma,
     StagedParameters,
     Target,
+    Tolerance,
 )
 
 GuaranteeScope = Literal["global_prompt"]
@@ -58,18 +65,24 @@ class GreyLevels(Contract):
     every_pixel: Figure
 
 
+Counts = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=2, max_length=100)]
+Ambiguous = Annotated[int, Field(ge=0)]
+Probability = Annotated[Decimal, Field(ge=0, le=1), _AsNumber]
+Length = Annotated[Decimal, Field(ge=0), _AsNumber]
+
+
 class _Certificate(Contract):
     prompting: Literal["template"]
-    template: str
-    class_names: tuple[str, ...]
+    template: Template
+    class_names: Annotated[ClassNames, Field(max_length=100)]
     sigma: SigmaFigure
     alpha: AlphaFigure
     joint: bool
     certificates_in_request: int = Field(ge=1)
-    n_used: int
-    p_a_lower: Figure
-    p_b_upper: Figure
-    votes_root: dict[str, str] = Field(
+    n_used: int = Field(ge=1)
+    p_a_lower: Probability
+    p_b_upper: Probability
+    votes_root: dict[Phase, Sha256] = Field(
         description="By phase, the Merkle root (RFC 6962, SHA-256) over the votes of its samples."
     )
     guarantee_scope: GuaranteeScope
@@ -83,8 +96,8 @@ class CertifiedDocument(_Certificate):
     outcome: Literal["certified"] = "certified"
     prediction: str
     class_index: int
-    radius: Figure
-    radius_grey: Figure
+    radius: Length
+    radius_grey: Length
     norms: Norms
     grey_levels: GreyLevels
 
@@ -99,29 +112,29 @@ class AbstainedDocument(_Certificate):
 
 class _CohenEvidence(Contract):
     procedure: Literal["cohen"] = "cohen"
-    n0: int
-    n: int
-    counts_selection: tuple[int, ...]
-    ambiguous_selection: int
-    counts_estimation: tuple[int, ...]
-    ambiguous: int
+    n0: Samples
+    n: Samples
+    counts_selection: Counts
+    ambiguous_selection: Ambiguous
+    counts_estimation: Counts
+    ambiguous: Ambiguous
 
 
 class LookCounts(Contract):
     """Cumulative votes at one look."""
 
-    n: int
-    counts: tuple[int, ...]
-    ambiguous: int
+    n: Samples
+    counts: Counts
+    ambiguous: Ambiguous
 
 
 class _StagedEvidence(Contract):
     procedure: Literal["staged"] = "staged"
-    n_max: int
+    n_max: Samples
     target_radius: RadiusFigure | None
-    tolerance: Figure
+    tolerance: Annotated[Tolerance, _AsNumber]
     minimum_radius: RadiusFigure | None
-    looks: tuple[LookCounts, ...]
+    looks: Annotated[tuple[LookCounts, ...], Field(min_length=1, max_length=64)]
     stopped_by: StopReason
     contradiction: bool
 
@@ -168,10 +181,10 @@ class Provenance(Contract):
     nothing about the secret or any other request, and came into use after the image was fixed.
     """
 
-    sampler: str
-    key_commitment: str
-    noise_keys: dict[str, NoiseKeyText]
-    table_sha256: dict[str, str]
+    sampler: Literal["philox4x64-10/rounded-gaussian-255/1"]
+    key_commitment: Sha256
+    noise_keys: dict[Phase, NoiseKeyText]
+    table_sha256: dict[str, Sha256]
     precision: str
     device_class: str
     device: str
@@ -196,7 +209,9 @@ class FinishedResult(Contract):
     schema_version: Literal[1] = 1
     model: ModelRef
     input: InputImage
-    certificates: tuple[CertificateDocument, ...]
+    certificates: Annotated[
+        tuple[CertificateDocument, ...], Field(min_length=1, max_length=MAX_SIGMAS * MAX_TARGETS)
+    ]
     provenance: Provenance
     research_use_only: Literal[True] = True
     signature: Signature | None = None
@@ -208,6 +223,19 @@ class FailedResult(Contract):
     status: Literal["failed"] = "failed"
     schema_version: Literal[1] = 1
     failure: Failure
+
+
+def parse_document(document: Mapping[str, Any]) -> FinishedResult:
+    """A finished certification from parsed JSON, strictly; fields around it are ignored.
+
+    Raises:
+        ValueError: it is none of this version.
+    """
+    fields = {name: document[name] for name in FinishedResult.model_fields if name in document}
+    try:
+        return FinishedResult.model_validate_json(json.dumps(fields), strict=True)
+    except (ValueError, RecursionError):
+        raise ValueError("this is no finished certification of this version") from None
 
 
 CertificationResult = Annotated[FinishedResult | FailedResult, Field(discriminator="status")]
@@ -231,15 +259,18 @@ def create_certificate(
         **_evidence(request, procedure, looks, float(sigma)),
     }
     staged = isinstance(procedure, Staged)
+    made: CertifiedDocument | AbstainedDocument
     if isinstance(outcome, Abstained):
         fields |= {
             "closest_class": target.class_names[outcome.top_class],
             "closest_class_index": outcome.top_class,
-            "statement": _abstention(request, sigma, attempts),
+            "statement": "",
         }
-        return AbstainedByStaged(**fields) if staged else AbstainedByCohen(**fields)
-    fields |= _claimed(request, target, sigma, outcome, attempts)
-    return CertifiedByStaged(**fields) if staged else CertifiedByCohen(**fields)
+        made = AbstainedByStaged(**fields) if staged else AbstainedByCohen(**fields)
+    else:
+        fields |= _claimed(request, target, outcome)
+        made = CertifiedByStaged(**fields) if staged else CertifiedByCohen(**fields)
+    return made.model_copy(update={"statement": create_statement(made, request.input)})
 
 
 def _common(
@@ -292,13 +323,10 @@ def _evidence(
     }
 
 
-def _claimed(
-    request: CertifyRequest, target: Target, sigma: Decimal, outcome: Certified, attempts: int
-) -> dict[str, Any]:
+def _claimed(request: CertifyRequest, target: Target, outcome: Certified) -> dict[str, Any]:
     aids = reading_aids(outcome.radius, dimension=3 * request.input.height * request.input.width)
-    prediction = target.class_names[outcome.top_class]
     return {
-        "prediction": prediction,
+        "prediction": target.class_names[outcome.top_class],
         "class_index": outcome.top_class,
         "radius": aids.radius,
         "radius_grey": aids.radius_grey,
@@ -308,46 +336,54 @@ def _claimed(
             one_pixel=aids.one_pixel_levels,
             every_pixel=aids.every_pixel_levels,
         ),
-        "statement": _claim(request, sigma, aids.radius, prediction, attempts),
+        "statement": "",
     }
 
 
-def _claim(
-    request: CertifyRequest, sigma: Decimal, radius: Decimal, top_name: str, attempts: int
+def create_statement(
+    certificate: CertifiedDocument | AbstainedDocument, described: InputImage
 ) -> str:
-    size = f"{request.input.width} x {request.input.height}"
-    return (
-        f"With confidence {_confidence(request)} over the service's own sampling, the classifier "
-        f"smoothed with Gaussian noise of standard deviation {sigma:f} predicts '{top_name}' for "
-        f"every 8-bit image of {size} pixels in three channels within l2 distance {radius} of "
-        f"this one, in pixels scaled to [0, 1]. {_scope(attempts)}"
+    """The certificate in sentences, with its scope and limits; a function of its other fields."""
+    noise = (
+        f"Gaussian noise of standard deviation {certificate.sigma:f}, in pixels scaled to [0, 1],"
     )
+    if isinstance(certificate, CertifiedDocument):
+        said = (
+            f"With confidence {_confidence(certificate)} over the service's own sampling, the "
+            f"classifier smoothed with {noise} predicts '{certificate.prediction}' for every 8-bit "
+            f"image of {described.width} x {described.height} pixels in three channels within l2 "
+            f"distance {certificate.radius:f} of this one."
+        )
+    elif getattr(certificate, "contradiction", False):
+        said = (
+            f"Two looks at the classifier smoothed with {noise} claimed different classes, so one "
+            "of them was false: no class is predicted at this noise level."
+        )
+    else:
+        said = (
+            f"The classifier smoothed with {noise} was not constant enough for a claim at "
+            f"confidence {_confidence(certificate)}: no class is predicted at this noise level."
+        )
+    return f"{said} {_scope(certificate.attempts)}"
 
 
-def _abstention(request: CertifyRequest, sigma: Decimal, attempts: int) -> str:
-    return (
-        f"The classifier smoothed with Gaussian noise of standard deviation {sigma:f} was not "
-        f"constant enough for a claim at confidence {_confidence(request)}: no class is predicted "
-        f"at this noise level. {_scope(attempts)}"
-    )
-
-
-def _confidence(request: CertifyRequest) -> str:
-    together = request.certificates_asked
-    if not request.joint:
-        return f"{1 - request.alpha:f}"
-    return f"{1 - request.alpha:f}, for all {together} certificates of this request together,"
+def _confidence(certificate: _Certificate) -> str:
+    confidence = f"{1 - certificate.alpha:f}"
+    if not certificate.joint:
+        return confidence
+    together = certificate.certificates_in_request
+    return f"{confidence}, for all {together} certificates of this request together,"
 
 
 def _scope(attempts: int) -> str:
     rolls = (
         "This is the first attempt on this image on record."
         if attempts == 1
-        else f"This is attempt {attempts} on this image on record: that some attempt among them is "
-        f"false has probability at most {attempts} times alpha."
+        else f"This is attempt {attempts} on this image on record: that some certificate among "
+        "them is false has probability at most the sum of their alphas."
     )
     return (
-        "It covers everything from the image at the model's resolution on, with model, prompt, "
-        "classes and noise level fixed before the image was seen; it does not say that the "
-        f"class is the right diagnosis. {rolls} Research use only."
+        "It covers everything from the image at the model's resolution on, provided that model, "
+        "prompt, classes and noise level were fixed before the image was seen; it does not say "
+        f"that the class is the right diagnosis. {rolls} Research use only."
     )

@@ -19,8 +19,8 @@ def publish_keys(redis: Redis, key_commitment: str, signing_key: str) -> None:
         OtherSecret: it is bound to another one.
     """
     redis.set(keyspace.KEY_COMMITMENT, key_commitment, nx=True)
-    redis.set(keyspace.SIGNING_KEY, signing_key, nx=True)
     require_commitment(redis, key_commitment)
+    redis.set(keyspace.SIGNING_KEY, signing_key)  # derived from the same secret
 
 
 def require_commitment(redis: Redis, key_commitment: str) -> None:

@@ -11,7 +11,7 @@ from worker.certification.merkle import VoteTree, path_leads_to
 from worker.certifying import Counter
 from worker.contract import InputImage, ModelRef, Target
 from worker.document import FinishedResult
-from worker.engine.protocol import CountRange, OpenSession, PhaseKey, RangeCounted
+from worker.engine.protocol import CountRange, OpenSession, PhaseKey, RangeCounted, SessionOpened
 from worker.images_store import Image, image_sha256
 from worker.sampling.words import NoiseKey
 
@@ -45,19 +45,6 @@ class Recounted:
         )
 
 
-def parse_document(document: Mapping[str, Any]) -> FinishedResult:
-    """The document as the service made it; fields around it are ignored.
-
-    Raises:
-        NotReproducible: it is none.
-    """
-    try:
-        fields = {name: document[name] for name in FinishedResult.model_fields if name in document}
-        return FinishedResult.model_validate(fields)
-    except ValueError as error:
-        raise NotReproducible("this is no finished certification of this version") from error
-
-
 def reproduce(result: FinishedResult, image: Image, counter: Counter) -> tuple[Finding, ...]:
     """Counts every look of every certificate again and compares.
 
@@ -73,16 +60,35 @@ def reproduce(result: FinishedResult, image: Image, counter: Counter) -> tuple[F
         raise NotReproducible("the image is not the certified one: its integers differ")
     sigmas = tuple(dict.fromkeys(entry.sigma for entry in result.certificates))
     targets = tuple(dict.fromkeys(_target(entry) for entry in result.certificates))
-    counter.open(_session(result.model, result.input, result, sigmas, targets), image)
+    opened = counter.open(_session(result.model, result.input, result, sigmas, targets), image)
     found = {
         (sigma, phase): _count(counter, sigma_index, phase, sizes, len(targets))
         for sigma_index, sigma in enumerate(sigmas)
         for phase, sizes in _sizes(result, sigma).items()
     }
-    return tuple(
-        _compare(place, entry, targets.index(_target(entry)), found)
-        for place, entry in enumerate(result.certificates)
+    return (
+        _compare_provenance(result, opened),
+        *(
+            _compare(place, entry, targets.index(_target(entry)), found)
+            for place, entry in enumerate(result.certificates)
+        ),
     )
+
+
+def _compare_provenance(result: FinishedResult, opened: SessionOpened) -> Finding:
+    """Whether the f and the noise tables here are those of the document."""
+    here = opened.identity.model_dump(exclude={"model", "architecture"})
+    said = result.provenance.model_dump(include=set(here))
+    differing = sorted(name for name in here if here[name] != said[name])
+    if opened.table_sha256 != result.provenance.table_sha256:
+        return _finding(
+            None, holds=False, sentence="The noise tables here are not those the document names."
+        )
+    if differing:
+        names = ", ".join(differing)
+        sentence = f"Counted here under another identity ({names}): votes near a tie may differ."
+        return _finding(None, holds=True, sentence=sentence)
+    return _finding(None, holds=True, sentence="Same f, same noise tables.")
 
 
 def _target(entry: Any) -> Target:
@@ -96,7 +102,10 @@ def _session(
     sigmas: tuple[Decimal, ...],
     targets: tuple[Target, ...],
 ) -> OpenSession:
-    keys = {phase: NoiseKey.parse(result.provenance.noise_keys[phase]) for phase in PHASES}
+    try:
+        keys = {phase: NoiseKey.parse(result.provenance.noise_keys[phase]) for phase in PHASES}
+    except KeyError as error:
+        raise NotReproducible("the document does not reveal its noise keys") from error
     return OpenSession(
         model=model,
         height=described.height,
@@ -176,7 +185,7 @@ def _counts(again: Recounted) -> tuple[int, ...]:
     return () if again.tally is None else again.tally.counts
 
 
-def _finding(place: int, *, holds: bool, sentence: str) -> Finding:
+def _finding(place: int | None, *, holds: bool, sentence: str) -> Finding:
     return Finding(code="reproduction", holds=holds, sentence=sentence, certificate=place)
 
 

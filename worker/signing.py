@@ -68,9 +68,11 @@ def check_signature(document: Mapping[str, Any], trusted_keys: tuple[str, ...]) 
 
     try:
         signature = document["signature"]
-        key_text, value = str(signature["public_key"]), base64.b64decode(signature["value"])
+        value = base64.b64decode(signature["value"], validate=True)
         signed = _signed_bytes(document)
-        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(key_text))
+        raw = base64.b64decode(signature["public_key"], validate=True)
+        key = Ed25519PublicKey.from_public_bytes(raw)
+        key_text = encode_public_key(key)
     except (KeyError, TypeError, ValueError):
         return finding(False, "The document has no signature that can be read.")
     if trusted_keys and key_text not in trusted_keys:

@@ -8,18 +8,20 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from app.auditing import MAX_DOCUMENT_BYTES, audit_document, parse_json
 from worker.certification import audit_certificate
 from worker.certification.merkle import VoteTree, audit_path
 from worker.certifying import certify
 from worker.contract import CohenParameters, StagedParameters
+from worker.document import parse_document
 from worker.engine.local import LocalCounter
 from worker.reproduction import (
     NotReproducible,
     ShownVote,
     check_votes,
-    parse_document,
     reproduce,
 )
+from worker.sampling.table import create_noise_table
 from worker.signing import check_signature, create_signing_key, encode_public_key, sign
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
@@ -61,7 +63,7 @@ def failures(document) -> list[tuple[str, int | None]]:
 def test_an_honest_document_holds_and_says_what_was_not_seen(document):
     audit = audit_certificate(document)
     assert audit.holds
-    assert {f.certificate for f in audit.findings} == {0, 1}
+    assert {f.certificate for f in audit.findings} == {None, 0, 1}
     assert any("came from the model" in sentence for sentence in audit.unseen)
     assert check_signature(document, (KEY,)).holds
     assert document["certificates"][0]["outcome"] == "certified"
@@ -209,7 +211,7 @@ def test_a_missing_signature_fails(document):
 def test_a_document_is_reproduced_vote_by_vote(documents, engine):
     for document, image in documents.values():
         findings = reproduce(parse_document(document), image, LocalCounter(engine))
-        assert len(findings) == 2
+        assert len(findings) == 3  # the provenance, and two certificates
         assert all(finding.holds for finding in findings)
 
 
@@ -217,7 +219,7 @@ def test_a_reproduction_shows_counts_that_were_made_up(documents, engine):
     document, image = copy.deepcopy(documents["staged"])
     look = document["certificates"][0]["looks"][0]
     look["counts"] = [look["counts"][1], look["counts"][0]]
-    first, second = reproduce(parse_document(document), image, LocalCounter(engine))
+    _, first, second = reproduce(parse_document(document), image, LocalCounter(engine))
     assert not first.holds
     assert "counted again" in first.sentence
     assert second.holds
@@ -227,7 +229,7 @@ def test_a_reproduction_sees_votes_swapped_between_samples(documents, engine):
     """Counts stay as they were; the Merkle root does not."""
     document, image = copy.deepcopy(documents["staged"])
     document["certificates"][0]["votes_root"]["estimation"] = "0" * 64
-    first, second = reproduce(parse_document(document), image, LocalCounter(engine))
+    _, first, second = reproduce(parse_document(document), image, LocalCounter(engine))
     assert not first.holds
     assert "Merkle" in first.sentence
     assert second.holds
@@ -305,3 +307,139 @@ def test_a_root_over_made_up_votes_is_seen_by_evaluating_them_again(voted, engin
     (finding,) = check((forged, image, lies), engine, show(lies, 5))
     assert not finding.holds
     assert "evaluated again" in finding.sentence
+
+
+def audited(document, *, keys=(KEY,)) -> set[str]:
+    """Codes that fail in the whole audit, as the command line runs it."""
+    report = audit_document(document, keys, lambda sigma: create_noise_table(sigma).sha256)
+    return {finding.code for finding in report.findings if not finding.holds}
+
+
+def test_an_honest_document_passes_the_whole_audit(document):
+    assert audited(document) == set()
+
+
+def resigned(document):
+    """What a service that lies would sign."""
+    return json.loads(sign(parse_document(document), SECRET).model_dump_json())
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "code"),
+    [
+        ("certificates.0.statement", "Certain within l2 distance 9.", "statement"),
+        ("certificates.0.attempts", 7, "statement"),
+        ("certificates.0.sigma", 0.03, "statement"),
+        ("input.height", 1, "statement"),
+        ("certificates.0.joint", True, "agreement"),
+        ("certificates.0.alpha", 0.002, "agreement"),
+    ],
+)
+def test_a_lie_fails_the_audit_even_when_it_is_signed(document, path, value, code):
+    *parents, leaf = path.split(".")
+    place = document
+    for name in parents:
+        place = place[int(name) if name.isdigit() else name]
+    place[leaf] = value
+    failing = audited(resigned(document))
+    assert "signature" not in failing
+    assert code in failing
+
+
+def test_other_noise_tables_fail_even_when_they_are_signed(document):
+    document["provenance"]["table_sha256"]["0.02"] = "0" * 64
+    assert audited(resigned(document)) == {"tables"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("schema_version", 99),
+        ("research_use_only", False),
+        ("certificates.0.guarantee_scope", "joint_pipeline"),
+        ("certificates.0.prompting", "few_shot"),
+        ("certificates.0.attempts", 0),
+        ("certificates.0.class_names", ["a", "a"]),
+        ("certificates.0.p_b_upper", 7),
+        ("certificates.0.radius", -5),
+        ("certificates.0.votes_root", {"other": "0" * 64}),
+        ("certificates.0.sigma", 1e9),
+        ("provenance.sampler", "torch.randn"),
+        ("provenance.key_commitment", ""),
+        ("input.width", 500_000_000),
+        ("input.height", "xxxx"),
+    ],
+)
+def test_what_is_no_certificate_of_this_version_fails_at_once(document, path, value):
+    *parents, leaf = path.split(".")
+    place = document
+    for name in parents:
+        place = place[int(name) if name.isdigit() else name]
+    place[leaf] = value
+    assert audited(document) == {"schema"}
+
+
+def test_a_hidden_contradiction_is_seen(staged):
+    """Looks after an early claim are dropped, and why sampling ended is left open."""
+    entry = staged["certificates"][0]
+    entry["looks"] = entry["looks"][:1]
+    entry["n_used"] = entry["looks"][0]["n"]
+    entry["stopped_by"] = "tolerance_reached"
+    assert ("stop", 0) in failures(staged)
+    entry["stopped_by"] = None
+    assert ("stop", 0) in failures(staged)
+
+
+def test_looks_after_the_rule_had_ended_them_are_seen(staged):
+    for entry in staged["certificates"]:
+        entry["tolerance"] = 0.99
+    assert ("stop", 0) in failures(staged)
+
+
+@pytest.mark.parametrize("n_max", [1e400, 10**400, 1e6, -1, True])
+def test_no_size_makes_the_schedule_run_away(staged, n_max):
+    staged["certificates"][0]["n_max"] = n_max
+    assert not audit_certificate(staged).holds
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"certificates": [], "certificates": []}',
+        b'{"a": {"radius": 9.5, "radius": 0.1}}',
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b"[" * 100_000,
+        b"[]",
+        b"",
+        b" " * (MAX_DOCUMENT_BYTES + 1),
+    ],
+)
+def test_what_two_readers_would_read_differently_is_no_document(data):
+    with pytest.raises(ValueError, match="certificate"):
+        parse_json(data)
+
+
+@pytest.mark.parametrize("name", ["value", "public_key"])
+def test_a_signature_has_one_spelling(document, name):
+    text = document["signature"][name]
+    for spelled in (f"!!{text}", f"{text}junk", f"{text}\n\x1b[2Kholds"):
+        document["signature"][name] = spelled
+        assert not check_signature(document, ()).holds
+
+
+def test_a_reproduction_under_another_identity_says_so(documents, engine):
+    document, image = copy.deepcopy(documents["staged"])
+    document["provenance"]["device"] = "another"
+    same, *_ = reproduce(parse_document(document), image, LocalCounter(engine))
+    assert "device" in same.sentence
+    document["provenance"]["table_sha256"]["0.02"] = "0" * 64
+    other, *_ = reproduce(parse_document(document), image, LocalCounter(engine))
+    assert not other.holds
+
+
+def test_keys_that_were_not_revealed_are_a_sentence(documents, engine):
+    document, image = copy.deepcopy(documents["staged"])
+    document["provenance"]["noise_keys"] = {}
+    with pytest.raises(NotReproducible, match="noise keys"):
+        reproduce(parse_document(document), image, LocalCounter(engine))

@@ -96,7 +96,7 @@ def _finish(job: CertificationJob, *, certain: bool = True) -> FinishedResult:
         input=request.input,
         certificates=tuple(_certificate(job, sigma, certain=certain) for sigma in request.sigmas),
         provenance=Provenance(
-            sampler="test",
+            sampler="philox4x64-10/rounded-gaussian-255/1",
             key_commitment="0" * 64,
             noise_keys={},
             table_sha256={},

@@ -22,9 +22,11 @@ from worker.certification.staged import certify_staged, claims_contradict, judge
 from worker.certification.stopping import StoppingRule, StopReason
 from worker.certification.tally import Tally
 
+_LARGEST_SIDE = 65_535
 UNSEEN = (
     "The counts were taken as they stand: that they came from the model and the noise named, only "
     "running it again can show.",
+    "That the noise keys belong to the secret committed to, only its holder can show.",
     "That no other attempt on this image was thrown away, only the service's own records can show.",
 )
 
@@ -82,7 +84,7 @@ def audit_certificate(document: Mapping[str, Any]) -> Audit:
     """
     try:
         certificates = _certificates(document)
-        dimension = 3 * document["input"]["height"] * document["input"]["width"]
+        dimension = 3 * _side(document["input"]["height"]) * _side(document["input"]["width"])
         tables = document["provenance"]["table_sha256"]
     except (KeyError, TypeError, _Wrong) as error:
         return Audit(findings=(_unreadable(error, None),))
@@ -91,7 +93,25 @@ def audit_certificate(document: Mapping[str, Any]) -> Audit:
         for place, certificate in enumerate(certificates)
         for finding in _audit_one(certificate, place, dimension, tables, len(certificates))
     ]
-    return Audit(findings=tuple(findings))
+    return Audit(findings=(_audit_agreement(certificates), *findings))
+
+
+_SHARED = ("alpha", "joint", "certificates_in_request", "procedure")
+
+
+def _audit_agreement(certificates: Sequence[Mapping[str, Any]]) -> Finding:
+    """Certificates of one request share alpha, how it is divided, and the procedure."""
+    said = [[certificate.get(name) for name in _SHARED] for certificate in certificates]
+    if any(one != said[0] for one in said):
+        sentence = "Certificates of one request disagree about alpha, joint or the procedure."
+        return Finding(code="agreement", holds=False, sentence=sentence)
+    return Finding(code="agreement", holds=True, sentence="All certificates share their terms.")
+
+
+def _side(value: Any) -> int:
+    if not isinstance(value, int) or not 1 <= value <= _LARGEST_SIDE:
+        raise _Wrong("unreadable", "the size of the image is no size")
+    return value
 
 
 def _word(reason: StopReason | None) -> str:
@@ -165,7 +185,7 @@ class _Evidence:
     def check_parameters(self) -> tuple[str, str]:
         """The procedure is known, and the noise table of this sigma is named."""
         if self.given["procedure"] not in ("staged", "cohen"):
-            raise _Wrong("parameters", f"the procedure {self.given['procedure']!r} is not known")
+            raise _Wrong("parameters", "the procedure is not known")
         if f"{Decimal(str(self.given['sigma'])).normalize():f}" not in self.tables:
             raise _Wrong("parameters", "the provenance names no noise table for this sigma")
         if int(self.given["certificates_in_request"]) < self.together:
@@ -203,7 +223,10 @@ class _Evidence:
 
     def _recompute_cohen(self) -> Certified | Abstained:
         selection, estimation = self.given["counts_selection"], self.given["counts_estimation"]
-        if sum(selection) + self.given["ambiguous_selection"] != self.given["n0"]:
+        if self.given["n0"] < 1 or self.given["n"] < 1:
+            raise ValueError("n0 and n are at least 1")
+        chosen = Tally(counts=tuple(selection), ambiguous=self.given["ambiguous_selection"])
+        if chosen.n != self.given["n0"]:
             raise ValueError("the selection counts are not n0")
         if sum(estimation) + self.given["ambiguous"] != self.given["n"]:
             raise ValueError("the estimation counts are not n")
@@ -237,10 +260,12 @@ class _Evidence:
             for look, plan in zip(looks, planned, strict=False)
         ]
         reason = rule.find_reason(looks[-1], claims, planned, sigma=self.sigma)
-        if reason != self.given["stopped_by"]:
-            raise _Wrong(
-                "stop", f"the looks end for {self.given['stopped_by']}, but {reason} holds"
-            )
+        if reason is None or reason != self.given["stopped_by"]:
+            said = self.given["stopped_by"]
+            raise _Wrong("stop", f"the looks end for {said!a}, but the rule says {_word(reason)}")
+        for made in range(1, len(looks)):
+            if rule.find_reason(looks[made - 1], claims[:made], planned, sigma=self.sigma):
+                raise _Wrong("stop", f"by the rule, sampling ends at look {made} already")
         if claims_contradict(claims) != self.given["contradiction"]:
             raise _Wrong("stop", "whether two looks contradict each other is said wrongly")
         return "stop", f"sampling ended by {reason}"
@@ -249,7 +274,7 @@ class _Evidence:
         """Certified or abstained, as the counts give."""
         found = "certified" if isinstance(self.outcome, Certified) else "abstained"
         if found != self.given["outcome"]:
-            raise _Wrong("outcome", f"the counts give {found!r}, not {self.given['outcome']!r}")
+            raise _Wrong("outcome", f"the counts give {found!r}, not what is said")
         return "outcome", f"the counts give {found!r}"
 
     def check_class(self) -> tuple[str, str]:
@@ -263,7 +288,10 @@ class _Evidence:
         if votes != len(self.class_names):
             raise _Wrong("class", f"{votes} counts for {len(self.class_names)} classes")
         if index != self.outcome.top_class:
-            raise _Wrong("class", f"the votes are for class {self.outcome.top_class}, not {index}")
+            raise _Wrong(
+                "class",
+                "the votes are for another class than the one that is named",
+            )
         if self.class_names[index] != name:
             raise _Wrong("class", f"class {index} of the labels is not the class that is named")
         return "class", f"class {index} has the votes"

@@ -90,6 +90,8 @@ def _split(n: int) -> int:
 
 def path_leads_to(root: str, *, n: int, index: int, vote: int, path: Sequence[bytes]) -> bool:
     """Whether `vote` is the vote of sample `index` in the tree over n votes with this root."""
+    if not 0 <= index < n or not -1 <= vote < 2**15:
+        return False
     found = _climb(_leaf(index, vote), n, index, list(path))
     return found is not None and found.hex() == root
 

@@ -34,6 +34,7 @@ from worker.certification.certificate import Abstained, Certified
 from worker.certification.tally import Tally, parse_counts, parse_whole
 
 N_FIRST = 64
+_N_LIMIT = 10**12
 _LAST_LOOK_FROM = 0.9  # a doubling this near to n_max is left out
 _RANK_SHARE, _BOUND_SHARE, _BOUND_SHARE_TWO_CLASSES = 0.02, 0.49, 0.98
 _NUMERICAL_MARGIN = 1e-9
@@ -66,8 +67,9 @@ def plan_looks(alpha: float, n_max: int, n_first: int = N_FIRST) -> tuple[Look, 
     all of it.
     """
     require_alpha(alpha)
-    if n_max < 1 or n_first < 1:
-        raise ValueError(f"n_max and n_first must be at least 1, got {n_max} and {n_first}")
+    for n in (n_max, n_first):
+        if not isinstance(n, int) or not 1 <= n <= _N_LIMIT:
+            raise ValueError(f"n_max and n_first must be whole numbers from 1 to {_N_LIMIT}")
     sizes = []
     n = n_first
     while n < _LAST_LOOK_FROM * n_max:
