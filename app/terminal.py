@@ -25,7 +25,8 @@ def sentences() -> Iterator[None]:
     except (ValueError, UnknownModel, WeightsError, SecretUnusable, GivenUp) as error:
         raise _fail(str(error)) from error
     except OSError as error:
-        raise _fail(f"{error.filename}: {error.strerror}") from error
+        named = error.filename is not None
+        raise _fail(f"{error.filename}: {error.strerror}" if named else str(error)) from error
 
 
 def _fail(sentence: str) -> typer.Exit:
