@@ -88,6 +88,7 @@ def rank_p_value(k: int, b: int) -> float:
     return min(1.0, 2.0 * float(betainc(k, b + 1, 0.5)))
 
 
+@lru_cache(maxsize=1024)  # pure, and asked again for every look after each range that is counted
 def judge_look(tally: Tally, *, sigma: float, alpha: float) -> Claim:
     """What the counts of one look show at its own error budget `alpha`."""
     k = max(tally.counts)
