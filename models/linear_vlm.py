@@ -23,6 +23,7 @@ class LinearVLM:
     """
 
     embed_dim = 3
+    text_width = 0
     logit_scale = LOGIT_SCALE
 
     def __init__(
@@ -43,6 +44,15 @@ class LinearVLM:
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """See `VLM.encode_texts`."""
         return self._axis(torch.tensor([self._named(text) for text in texts], device=self.device))
+
+    def embed_text(self, text: str) -> Tensor:
+        """See `VLM.embed_text`. The toy has no text tower."""
+        raise ValueError(f"The model {self.card.id} takes no context vectors; {text!r} came.")
+
+    def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
+        """See `VLM.encode_prompts`. The toy has no text tower."""
+        came = f"{len(ctx)} of them for {len(texts)} classes"
+        raise ValueError(f"The model {self.card.id} takes no context vectors; {came} came.")
 
     def _named(self, text: str) -> int:
         first, second = (name in text for name in self.card.class_names)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.cards import ModelCard
+from models.clip_text import ClipTextTower
 from models.vlm import PixelNormalisation
 
 
@@ -37,6 +38,8 @@ class OpenClipVLM:
         self.normalise = PixelNormalisation(card.preprocessing, device)
         self.logit_scale = math.exp(self.clip.logit_scale.item())
         self.embed_dim = int(self.encode_texts([""]).shape[1])
+        self.text_tower = ClipTextTower(self.clip)
+        self.text_width = self.text_tower.width
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:
@@ -58,8 +61,29 @@ class OpenClipVLM:
         features: Tensor = self.clip.encode_text(tokens)
         return functional.normalize(features, dim=-1)  # (C, D)
 
-    def _check_length(self, text: str) -> None:
-        length = len(self.tokenizer.encode(text)) + 2  # [SOS] and [EOS]
+    @torch.no_grad()
+    def embed_text(self, text: str) -> Tensor:
+        """See `VLM.embed_text`."""
+        tokens = self.tokenizer.encode(text)
+        if not tokens:
+            raise ValueError(f"A text of at least one token is needed; {text!r} has none.")
+        return self.text_tower.embed(torch.tensor(tokens, device=self.device))  # (n, text_width)
+
+    def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
+        """See `VLM.encode_prompts`."""
+        if ctx.ndim != 2 or ctx.shape[1] != self.text_width:
+            raise ValueError(
+                f"The model {self.card.id} takes context vectors of width {self.text_width}; "
+                f"{tuple(ctx.shape)} came."
+            )
+        for text in texts:
+            self._check_length(text, n_ctx=len(ctx))
+        tokens = self.tokenizer(list(texts)).to(self.device)  # (C, context_length)
+        features = self.text_tower(ctx, tokens)
+        return functional.normalize(features.to(torch.float32), dim=-1)  # (C, D)
+
+    def _check_length(self, text: str, *, n_ctx: int = 0) -> None:
+        length = n_ctx + len(self.tokenizer.encode(text)) + 2  # [SOS] and [EOS]
         if length > self.card.context_length:
             raise ValueError(
                 f"A text has at most {self.card.context_length} tokens; {text!r} has {length}."

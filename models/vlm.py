@@ -47,6 +47,31 @@ class VLM(Protocol):
             ValueError: a text is longer than the context.
         """
 
+    @property
+    def text_width(self) -> int:
+        """The width of a context vector; 0 where the model takes none."""
+
+    def embed_text(self, text: str) -> Tensor:
+        """The embeddings of a text's tokens, float32 (n, text_width), without start and end.
+
+        Raises:
+            ValueError: the model takes no context vectors, or the text has no token.
+        """
+
+    def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
+        """Features of C prompts, float32 (C, D) of unit length; a gradient reaches `ctx`.
+
+        Each prompt is the context vectors followed by one of the texts, as if the vectors were
+        the embeddings of its first words.
+
+        Args:
+            ctx: float32 (n_ctx, text_width).
+            texts: what follows the vectors, for each class.
+
+        Raises:
+            ValueError: vectors of another width, or a prompt longer than the context.
+        """
+
 
 class PixelNormalisation(torch.nn.Module):
     """The base classifier's first layer: (integer / 255 - mean) / std for each channel.

@@ -1,0 +1,92 @@
+"""A learned prompt: context vectors before the class name, fixed words after it. No torch.
+
+PromptSmooth's prompt is `[SOS] v_1 … v_M class name . [EOS]`: M context vectors in the text tower's
+embedding space, shared by all classes (Hussein et al., MICCAI 2024, section 3). A template is the
+same thing with the embeddings of its words for vectors, so learning may start from one.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.cards import SLOT, check_template
+
+MAX_N_CTX = 64
+MAX_WIDTH = 8192
+MAX_SUFFIX = 200
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prompt:
+    """Context vectors `ctx`, float32 (n_ctx, width), and the words that follow the class name.
+
+    Equal values are equal prompts, whatever their names: `sha256` identifies one.
+    """
+
+    ctx: npt.NDArray[np.float32]
+    suffix: str = "."
+
+    def __post_init__(self) -> None:
+        shape = self.ctx.shape
+        if self.ctx.dtype != np.float32 or len(shape) != 2:
+            raise ValueError(
+                f"Context vectors are float32 of shape (n_ctx, width); {self.ctx.dtype} of shape "
+                f"{shape} came."
+            )
+        if not (1 <= shape[0] <= MAX_N_CTX and 1 <= shape[1] <= MAX_WIDTH):
+            raise ValueError(
+                f"A prompt has 1 to {MAX_N_CTX} context vectors of width 1 to {MAX_WIDTH}; "
+                f"{shape[0]} of width {shape[1]} came."
+            )
+        if not np.isfinite(self.ctx).all():
+            raise ValueError("Context vectors are finite numbers; NaN or infinity came.")
+        if len(self.suffix) > MAX_SUFFIX or not self.suffix.isprintable():
+            raise ValueError(f"The words after the class name are at most {MAX_SUFFIX} characters.")
+        object.__setattr__(self, "ctx", _owned(self.ctx))
+
+    @property
+    def n_ctx(self) -> int:
+        """How many context vectors there are."""
+        return int(self.ctx.shape[0])
+
+    @property
+    def width(self) -> int:
+        """The width of the text tower they are for."""
+        return int(self.ctx.shape[1])
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 over the vectors, their shape and the suffix."""
+        head = {"dtype": "float32", "shape": list(self.ctx.shape), "suffix": self.suffix}
+        canonical = json.dumps(head, sort_keys=True, separators=(",", ":"))
+        data = self.ctx.astype("<f4").tobytes()
+        return hashlib.sha256(f"promptsmooth prompt 1\n{canonical}\n".encode() + data).hexdigest()
+
+    def create_text(self, class_name: str) -> str:
+        """The words that stand for a class, after the context vectors."""
+        return class_name + self.suffix
+
+
+def _owned(ctx: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """A copy in C order that nobody can write to."""
+    copied = np.array(ctx, dtype=np.float32, order="C", copy=True)
+    copied.setflags(write=False)
+    return copied
+
+
+def split_template(template: str) -> tuple[str, str]:
+    """The words before and after the class name: where context vectors may start from, and the
+    suffix that stays.
+
+    Raises:
+        ValueError: no template, or nothing stands before the class name.
+    """
+    before, after = check_template(template).split(SLOT)
+    if not before.strip():
+        raise ValueError(
+            f"A prompt is tuned in the words before the class name; {template!r} has none."
+        )
+    return before.strip(), after.rstrip()

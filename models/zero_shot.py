@@ -1,0 +1,87 @@
+"""Zero-shot prompt tuning: one image's context vectors, without a label (PromptSmooth, section 3.2).
+
+The objective is the entropy of the *mean* class distribution over noisy copies of the image: a
+prompt under which the copies agree is one under which the smoothed classifier is certain.
+Nothing is drawn here: the copies are given, as image features, which no prompt changes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.prompt import Prompt
+from models.vlm import VLM
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningStep:
+    """How the vectors are moved; the defaults are the published ones."""
+
+    steps: int = 1
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """A prompt tuned on one image, and the objective before the first step and after the last."""
+
+    prompt: Prompt
+    entropy_before: float
+    entropy_after: float
+
+
+def mean_entropy(logits: Tensor) -> Tensor:
+    """Entropy, in nats, of the mean over copies of the class distributions: (copies, C) to ()."""
+    log_mean = logits.log_softmax(dim=-1).logsumexp(dim=0) - torch.log(
+        torch.tensor(float(len(logits)), dtype=logits.dtype, device=logits.device)
+    )  # (C,)
+    return -(log_mean.exp() * log_mean).sum()
+
+
+def tune_prompt(
+    vlm: VLM,
+    image_features: Tensor,
+    start: Prompt,
+    class_names: Sequence[str],
+    step: TuningStep | None = None,
+) -> Tuned:
+    """The prompt after AdamW steps on the mean entropy, from a fresh optimiser state.
+
+    The same features give the same prompt on the same device, whatever was tuned before.
+
+    Args:
+        vlm: the frozen model.
+        image_features: of noisy copies of one image, float32 (copies, D).
+        start: where the vectors start.
+        class_names: C labels.
+        step: how they are moved.
+
+    Raises:
+        ValueError: the prompt is not for this model, a prompt is too long for its context, or the
+            vectors are not finite afterwards.
+    """
+    step = step or TuningStep()
+    texts = [start.create_text(name) for name in class_names]
+    copies = image_features.detach().clone()  # features made in inference mode carry no gradient
+    ctx = torch.tensor(start.ctx, device=vlm.device, requires_grad=True)  # (n_ctx, width)
+    optimizer = torch.optim.AdamW([ctx], lr=step.learning_rate, weight_decay=step.weight_decay)
+
+    def objective() -> Tensor:
+        text_features = vlm.encode_prompts(ctx, texts)  # (C, D)
+        return mean_entropy(vlm.logit_scale * copies @ text_features.T)
+
+    entropies = []
+    with torch.inference_mode(False), torch.enable_grad():
+        for _ in range(step.steps):
+            loss = objective()
+            entropies.append(loss.item())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    with torch.no_grad():
+        entropies.append(objective().item())
+    prompt = Prompt(ctx=ctx.detach().cpu().numpy(), suffix=start.suffix)
+    return Tuned(prompt=prompt, entropy_before=entropies[0], entropy_after=entropies[-1])
