@@ -171,6 +171,15 @@ class ModelCard(_Card):
     evaluation: tuple[Evaluation, ...] = ()
 
     @property
+    def weights_sha256(self) -> str:
+        """Identifies the weights alone, which is what a learned prompt is learned for.
+
+        Another batch shape, tau or precision of the same weights takes the same prompts.
+        """
+        digests = sorted(file.sha256 for file in self.files)
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+    @property
     def sha256(self) -> str:
         """Identifies all of the base classifier that a card fixes, prompt and device apart.
 

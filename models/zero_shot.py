@@ -1,4 +1,4 @@
-"""Zero-shot prompt tuning: one image's context vectors, without a label (PromptSmooth, section 3.2).
+"""Zero-shot prompt tuning: context vectors for one image, without a label (PromptSmooth 3.2).
 
 The objective is the entropy of the *mean* class distribution over noisy copies of the image: a
 prompt under which the copies agree is one under which the smoothed classifier is certain.
@@ -63,24 +63,28 @@ def tune_prompt(
         ValueError: the prompt is not for this model, a prompt is too long for its context, or the
             vectors are not finite afterwards.
     """
-    step = step or TuningStep()
+    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode is
+        return _tune(vlm, image_features.clone(), start, class_names, step or TuningStep())
+
+
+def _tune(
+    vlm: VLM, copies: Tensor, start: Prompt, class_names: Sequence[str], step: TuningStep
+) -> Tuned:
     texts = [start.create_text(name) for name in class_names]
-    copies = image_features.detach().clone()  # features made in inference mode carry no gradient
     ctx = torch.tensor(start.ctx, device=vlm.device, requires_grad=True)  # (n_ctx, width)
     optimizer = torch.optim.AdamW([ctx], lr=step.learning_rate, weight_decay=step.weight_decay)
 
     def objective() -> Tensor:
         text_features = vlm.encode_prompts(ctx, texts)  # (C, D)
-        return mean_entropy(vlm.logit_scale * copies @ text_features.T)
+        return mean_entropy(vlm.logit_scale * copies @ text_features.T)  # ()
 
     entropies = []
-    with torch.inference_mode(False), torch.enable_grad():
-        for _ in range(step.steps):
-            loss = objective()
-            entropies.append(loss.item())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    for _ in range(step.steps):
+        loss = objective()
+        entropies.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     with torch.no_grad():
         entropies.append(objective().item())
     prompt = Prompt(ctx=ctx.detach().cpu().numpy(), suffix=start.suffix)

@@ -1,0 +1,128 @@
+"""Prompts on disk: `<id>.toml` says what a prompt is and what made it, `<id>.safetensors` holds it.
+
+Reading a card needs neither torch nor the vectors.
+"""
+
+import re
+import tomllib
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from models.cards import ClassNames, Sha256, TrainingSet
+from models.prompt import MAX_N_CTX, MAX_SUFFIX, MAX_WIDTH, Prompt
+
+Method = Literal["few-shot", "zero-shot", "few-shot+zero-shot", "imported"]
+PROMPT_ID = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+PromptId = Annotated[str, Field(pattern=PROMPT_ID)]
+
+
+class InvalidPromptCard(ValueError):
+    """A prompt's card that cannot be read or breaks a rule of `PromptCard`."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"The prompt card {path} is not valid: {reason}")
+        self.path = path
+
+
+class _Card(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _check_levels(levels: tuple[float, ...]) -> tuple[float, ...]:
+    if not levels or len(set(levels)) != len(levels) or not all(0 <= s <= 10 for s in levels):
+        raise ValueError("noise levels are different numbers from 0 to 10, at least one")
+    return levels
+
+
+NoiseLevels = Annotated[tuple[float, ...], AfterValidator(_check_levels)]
+
+
+class Learning(_Card):
+    """How a few-shot prompt was learned: everything that, run again, gives the same vectors.
+
+    `images_sha256` is the digest of the prepared training images and their classes in order;
+    `noise_levels` are sigmas drawn per image, on pixels in [0, 1]. `loss` and `accuracy` are the
+    last epoch's, on the noisy training images.
+    """
+
+    preset: str
+    shots: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    warmup_epochs: int = Field(ge=0)
+    warmup_learning_rate: float = Field(ge=0)
+    noise_levels: NoiseLevels
+    augment: bool
+    seed: int = Field(ge=0)
+    images_sha256: Sha256
+    loss: float
+    accuracy: float = Field(ge=0, le=1)
+    device: str
+    threads: int = Field(ge=1)
+    seconds: float = Field(ge=0)
+    versions: dict[str, str]
+
+
+class Adaptation(_Card):
+    """Which image a zero-shot prompt was tuned on, and how.
+
+    Such a prompt is a function of that image: a certificate for the image with it is one for the
+    frozen prompt, whenever it is asked for.
+    """
+
+    image_sha256: Sha256
+    sigma: float = Field(gt=0, le=10)
+    copies: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    started_from: str = Field(description="The template, or the digest of the prompt before.")
+
+
+class PromptCard(_Card):
+    """A prompt as its card describes it. `sha256` is that of the vectors, `Prompt.sha256`."""
+
+    id: PromptId
+    model: str
+    weights_sha256: Sha256
+    method: Method
+    class_names: ClassNames
+    n_ctx: int = Field(ge=1, le=MAX_N_CTX)
+    width: int = Field(ge=1, le=MAX_WIDTH)
+    suffix: str = Field(max_length=MAX_SUFFIX)
+    ctx_init: str | None = None
+    sha256: Sha256
+    created_at: datetime
+    description: str = ""
+    licence: str = ""
+    source: str = ""
+    training_data: tuple[TrainingSet, ...] = ()
+    learning: Learning | None = None
+    adaptation: Adaptation | None = None
+
+    def describes(self, prompt: Prompt) -> bool:
+        """Whether the vectors are those this card is about."""
+        return self.sha256 == prompt.sha256
+
+
+def parse_prompt_card(text: str) -> PromptCard:
+    """The card that a TOML text holds. ValueError: no TOML, or a field is wrong."""
+    return PromptCard.model_validate(tomllib.loads(text))
+
+
+def load_prompt_card(path: Path) -> PromptCard:
+    """The card in a TOML file.
+
+    Raises:
+        InvalidPromptCard: the file is unreadable, is not TOML or breaks a rule; it names the file.
+    """
+    try:
+        return parse_prompt_card(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError, ValueError) as error:
+        raise InvalidPromptCard(path, re.sub(r"\s+", " ", str(error))) from error
