@@ -105,6 +105,12 @@ def load_prompt(path: Path) -> tuple[PromptCard, Prompt]:
     return card, prompt
 
 
+def remove_files(path: Path) -> None:
+    """Removes the card `path` and then its vectors; what is gone already stays gone."""
+    path.unlink(missing_ok=True)
+    get_values_path(path).unlink(missing_ok=True)
+
+
 def check_prompt(card: PromptCard, prompt: Prompt) -> None:
     """Passes when the card is about these vectors; otherwise raises PromptMismatch."""
     for field in ("width", "n_ctx", "suffix", "sha256"):
