@@ -56,7 +56,7 @@ class PromptTaken(PromptFileError):
     def __init__(self, prompt_id: str, *, expected: str, found: str) -> None:
         super().__init__(
             f"The id {prompt_id!r} belongs to another prompt: its digest is {expected}, that of "
-            f"the new one {found}. Choose another id, or remove that prompt first."
+            f"the new one {found}. Choose another id."
         )
 
 
