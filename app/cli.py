@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.models_cli import models_cli
+from app.prompts_cli import prompts_cli
 from app.terminal import sentences
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 cli.add_typer(models_cli)
+cli.add_typer(prompts_cli)
 
 
 class Procedure(StrEnum):

@@ -56,7 +56,7 @@ class PromptTaken(PromptFileError):
     def __init__(self, prompt_id: str, *, expected: str, found: str) -> None:
         super().__init__(
             f"The id {prompt_id!r} belongs to another prompt: its digest is {expected}, that of "
-            f"the new one {found}. Choose another id, or remove that prompt first."
+            f"the new one {found}. Choose another id."
         )
 
 
@@ -103,6 +103,12 @@ def load_prompt(path: Path) -> tuple[PromptCard, Prompt]:
     prompt = _load_values(get_values_path(path), card.suffix)
     check_prompt(card, prompt)
     return card, prompt
+
+
+def remove_files(path: Path) -> None:
+    """Removes the card `path` and then its vectors; what is gone already stays gone."""
+    path.unlink(missing_ok=True)
+    get_values_path(path).unlink(missing_ok=True)
 
 
 def check_prompt(card: PromptCard, prompt: Prompt) -> None:

@@ -5,6 +5,10 @@ PREFIX = "promptsmooth"
 KEY_COMMITMENT = f"{PREFIX}:key-commitment"
 SIGNING_KEY = f"{PREFIX}:signing-key"
 WORKERS = f"{PREFIX}:workers"
+PROMPTS = f"{PREFIX}:prompts"
+"""The cards of prompts by id, a hash."""
+PROMPT_IDS = f"{PREFIX}:prompt-ids"
+"""The digest that each id ever given names, a hash; kept for ever."""
 
 
 def job(certification_id: str) -> str:
@@ -44,6 +48,16 @@ def votes(request_sha256: str, stream: str) -> str:
 def attempts(image_sha256: str) -> str:
     """The canonical requests ever rolled for an image."""
     return f"{PREFIX}:attempts:{image_sha256}"
+
+
+def prompt(sha256: str) -> str:
+    """The values of a prompt."""
+    return f"{PREFIX}:prompt:{sha256}"
+
+
+def adapted_prompt(prompt_id: str) -> str:
+    """The card of a prompt that was adapted to one image."""
+    return f"{PREFIX}:adapted-prompt:{prompt_id}"
 
 
 def worker(name: str) -> str:
