@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.learn_cli import learn
 from app.models_cli import models_cli
 from app.prompts_cli import prompts_cli
 from app.terminal import sentences
@@ -26,6 +27,7 @@ cli = typer.Typer(
 )
 cli.add_typer(models_cli)
 cli.add_typer(prompts_cli)
+cli.command()(learn)
 
 
 class Prompting(StrEnum):
