@@ -1,26 +1,23 @@
 """From a card and its files to a model: strict, checked, without the network."""
 
 import copy
-import io
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
-from torch import Tensor
 
 from models._open_clip import get_open_clip
-from models.cards import ModelCard
+from models.cards import ModelCard, WeightFile
 from models.linear_vlm import LinearVLM
 from models.open_clip_vlm import OpenClipVLM
+from models.tensor_file import load_into
 from models.vlm import VLM
-from models.weights import ConfigMismatch, StateDictMismatch, UnreadableWeights, load_file
+from models.weights import ConfigMismatch, UnreadableWeights, check_size, load_file
 
-_CONFIG = "open_clip_config.json"
+CONFIG = "open_clip_config.json"
+_VOCABULARY = 49408
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -36,35 +33,33 @@ def load_vlm(card: ModelCard, folder: Path, device: torch.device) -> VLM:
     if device.type not in card.precision:
         known = " or ".join(sorted(card.precision))
         raise ValueError(f"A model runs on {known}; the device {device} came.")
-    contents = {file.name: load_file(file, folder) for file in card.files}
+    for file in card.files:
+        check_size(file, folder)  # before a model is built in vain
     match card.architecture:
         case "linear":
-            return _create_linear(card, contents, device)
+            return _create_linear(card, folder, device)
         case "open_clip":
-            return _create_open_clip(card, contents, device)
+            return _create_open_clip(card, folder, device)
 
 
-def _create_linear(card: ModelCard, contents: Mapping[str, bytes], device: torch.device) -> VLM:
+def _create_linear(card: ModelCard, folder: Path, device: torch.device) -> VLM:
     size = card.preprocessing.size
-    tensors = _parse_tensors(contents)
-    expected = {
+    tensors = {
         "weight": torch.empty(3, size, size, dtype=torch.float64),
         "threshold": torch.empty((), dtype=torch.float64),
     }
-    check_state_dict(expected, tensors)
+    load_into(tensors, _find_tensors(card), folder)
     return LinearVLM(
         card=card, weight=tensors["weight"], threshold=tensors["threshold"], device=device
     )
 
 
-def _create_open_clip(card: ModelCard, contents: Mapping[str, bytes], device: torch.device) -> VLM:
+def _create_open_clip(card: ModelCard, folder: Path, device: torch.device) -> VLM:
     open_clip = get_open_clip()
-    config = _parse_config(card, contents)
+    config = _load_config(card, folder)
     image_dtype = _DTYPES[card.precision["cuda" if device.type == "cuda" else "cpu"]]
     clip = create_clip(config, image_dtype)
-    tensors = _parse_tensors(contents)
-    check_state_dict(clip.state_dict(), tensors)
-    clip.load_state_dict(tensors, strict=True)
+    load_into(clip.state_dict(), _find_tensors(card), folder)
     if image_dtype != torch.float32:
         _lower_precision(clip.visual, image_dtype)
     return OpenClipVLM(
@@ -101,57 +96,39 @@ def create_clip(config: Mapping[str, Any], image_dtype: torch.dtype = torch.floa
         ) from error
 
 
-def check_state_dict(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Passes when both have the same names, and each name the same shape and kind of number.
-
-    Floating point tensors may differ in precision: float16 files load into float32.
-
-    Raises:
-        StateDictMismatch: the first name, in alphabetical order, where they differ.
-    """
-    for leaf in sorted(expected.keys() | found.keys()):
-        want, have = _describe(expected.get(leaf)), _describe(found.get(leaf))
-        if want != have:
-            raise StateDictMismatch(leaf, expected=want, found=have)
-
-
-def _describe(tensor: Tensor | None) -> str:
-    if tensor is None:
-        return "no such tensor"
-    kind = "floating point" if tensor.is_floating_point() else str(tensor.dtype)
-    return f"{kind} of shape {tuple(tensor.shape)}"
-
-
-def _parse_config(card: ModelCard, contents: Mapping[str, bytes]) -> dict[str, Any]:
+def _load_config(card: ModelCard, folder: Path) -> dict[str, Any]:
     """The `model_cfg` of the configuration file, which must agree with the card."""
+    files = [file for file in card.files if file.name == CONFIG]
+    if not files:
+        raise UnreadableWeights(CONFIG, "the card does not name it")
     try:
-        config: dict[str, Any] = json.loads(contents[_CONFIG])["model_cfg"]
-        image_size = config["vision_cfg"]["image_size"]
-        context_length = config["text_cfg"]["context_length"]
+        config: dict[str, Any] = json.loads(load_file(files[0], folder))["model_cfg"]
+        vision, text = config["vision_cfg"], config["text_cfg"]
+        image_size, context_length = vision["image_size"], text["context_length"]
     except (KeyError, TypeError, ValueError) as error:
-        raise UnreadableWeights(_CONFIG, f"{type(error).__name__}: {error}") from error
-    agreed = {
+        raise UnreadableWeights(CONFIG, f"{type(error).__name__}: {error}") from error
+    agreed: dict[str, tuple[object, object]] = {
         "vision_cfg.image_size": (card.preprocessing.size, image_size),
         "text_cfg.context_length": (card.context_length, context_length),
+        # The tokens are those of CLIP's own tokenizer, which comes with open_clip.
+        "text_cfg.vocab_size": (_VOCABULARY, text.get("vocab_size", _VOCABULARY)),
+        "text_cfg.tokenizer_kwargs": (None, text.get("tokenizer_kwargs")),
     }
+    if card.activation is not None:
+        activation = "quick_gelu" if config.get("quick_gelu") else "gelu"
+        agreed["quick_gelu"] = (card.activation, activation)
     for key, (expected, found) in agreed.items():
         if expected != found:
             raise ConfigMismatch(key, expected=str(expected), found=str(found))
     return config
 
 
-def _parse_tensors(contents: Mapping[str, bytes]) -> dict[str, Tensor]:
-    names = [name for name in contents if name != _CONFIG]
+def _find_tensors(card: ModelCard) -> WeightFile:
+    names = [file for file in card.files if file.name != CONFIG]
     if len(names) != 1:
-        raise UnreadableWeights(", ".join(names), "exactly one file of tensors is expected")
-    (name,) = names
-    try:
-        if name.endswith(".safetensors"):
-            return load_safetensors(contents[name])
-        # A pickle, read without running what it says.
-        return dict(torch.load(io.BytesIO(contents[name]), map_location="cpu", weights_only=True))
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError) as error:
-        raise UnreadableWeights(name, str(error)) from error
+        listed = ", ".join(file.name for file in names)
+        raise UnreadableWeights(listed, "exactly one file of tensors is expected")
+    return names[0]
 
 
 def _lower_precision(visual: torch.nn.Module, dtype: torch.dtype) -> None:
