@@ -25,7 +25,7 @@ DeviceClass = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "bf16"]
 Architecture = Literal["open_clip", "medclip", "linear"]
 Activation = Literal["gelu", "quick_gelu"]
-SourceForm = Literal["hf-clip", "open-clip"]
+SourceForm = Literal["hf-clip", "open-clip", "open-clip-bert", "medclip"]
 
 SLOT = "{}"
 _FIXED = {

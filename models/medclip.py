@@ -45,13 +45,8 @@ class MedClip(torch.nn.Module):
         self.logit_scale = torch.nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def get_published_state(self) -> dict[str, Tensor]:
-        """The tensors under the names of the published file."""
+        """The tensors themselves, under the names of the published file."""
         return {get_published_name(name): leaf for name, leaf in self.state_dict().items()}
-
-    def load_published_state(self, tensors: dict[str, Tensor]) -> None:
-        """Copies tensors, named as in the published file, into the module; none may be missing."""
-        own = self.state_dict()
-        self.load_state_dict({name: tensors[get_published_name(name)] for name in own})
 
     def get_logit_scale(self) -> float:
         """The factor between cosine similarity and logit, as MedCLIP computes it."""
