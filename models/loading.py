@@ -119,7 +119,8 @@ def create_clip(
         return _create_clip(config, image_dtype, foreign=("hf_",))
     with tempfile.TemporaryDirectory() as folder:  # open_clip reads a BERT's shape from a folder
         text_cfg = create_text_cfg(config["text_cfg"], bert_config, Path(folder))
-        return _create_clip({**config, "text_cfg": text_cfg}, image_dtype, foreign=())
+        arguments = {**config, "custom_text": True, "text_cfg": text_cfg}
+        return _create_clip(arguments, image_dtype, foreign=())
 
 
 def _create_clip(

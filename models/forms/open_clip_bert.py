@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from models.bert_config import BERT_CONFIG, parse_bert_config
+from models.cards import ModelDescription
 from models.forms.agreement import agree_on_model_cfg, agree_on_preprocessing
 from models.forms.bert_files import TOKENIZER_DEFAULT, drop_derived
 from models.forms.files import find_first, load_json, load_tensors, require_weights
@@ -21,6 +22,7 @@ from models.state_dict import check_state_dict
 from models.wordpiece import TOKENIZER_CONFIG, VOCAB, create_tokenizer
 
 _NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_NAMES_ON_THE_HUB = ("hf_model_name", "hf_tokenizer_name")
 _POSITIONS = "text.transformer.embeddings.position_ids"
 # BERT-base with a vocabulary of its own (Gu et al., 2021). Microsoft renamed it.
 _PUBMEDBERT = (
@@ -55,7 +57,7 @@ def convert(source: Source, folder: Path) -> Converted:
     """See `Form.convert`."""
     path, description = source.path, source.description
     config = load_json(path / CONFIG)
-    model_cfg, _ = agree_on_model_cfg(config["model_cfg"], description)
+    model_cfg = _agree(config["model_cfg"], description)
     agree_on_preprocessing(config.get("preprocess_cfg", {}), description.preprocessing)
     tokenizer = _read_tokenizer(path)
     bert_file = find_first(path, (BERT_CONFIG, "config.json"))
@@ -76,6 +78,14 @@ def convert(source: Source, folder: Path) -> Converted:
     small = (path / VOCAB, path / TOKENIZER_CONFIG)
     read = (weights, path / CONFIG, *(file for file in small if file.is_file()))
     return Converted(read=read + ((bert_file,) if bert_file else ()))
+
+
+def _agree(found: dict[str, Any], description: ModelDescription) -> dict[str, Any]:
+    """The architecture. The names of a BERT and a tokenizer on the hub decide nothing here."""
+    text_cfg = dict(found["text_cfg"])
+    names = {key: text_cfg.pop(key) for key in _NAMES_ON_THE_HUB if key in text_cfg}
+    model_cfg, _ = agree_on_model_cfg({**found, "text_cfg": text_cfg}, description)
+    return {**model_cfg, "text_cfg": {**model_cfg["text_cfg"], **names}}
 
 
 def _read_tokenizer(path: Path) -> dict[str, bytes]:
