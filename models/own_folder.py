@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import tomli_w
@@ -49,7 +49,7 @@ def begin_folder(models: Path, model_id: str) -> Iterator[Path]:
     Raises:
         ModelTaken: the id has a folder or a card already.
     """
-    _require_free(models, model_id)
+    require_free(models, model_id)
     models.mkdir(parents=True, exist_ok=True)
     begun = models / f".adding-{model_id}-{os.getpid()}"
     shutil.rmtree(begun, ignore_errors=True)
@@ -58,14 +58,32 @@ def begin_folder(models: Path, model_id: str) -> Iterator[Path]:
         yield begun
         for path in begun.iterdir():
             _sync(path)
-        _require_free(models, model_id)
+        require_free(models, model_id)
         begun.rename(models / model_id)
         _sync(models)
     finally:
         shutil.rmtree(begun, ignore_errors=True)
 
 
-def _require_free(models: Path, model_id: str) -> None:
+def remove_folder(models: Path, card: ModelCard, path: Path) -> None:
+    """Removes a model's card and the files it names; the folder too, if nothing else is in it.
+
+    `path` is the card's file. Files of the folder that no card names stay.
+    """
+    folder = path.parent if path.name == CARD else models / card.id
+    path.unlink()
+    for file in card.files:
+        (folder / file.name).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def require_free(models: Path, model_id: str) -> None:
+    """Passes when nothing in the folder of models has this id.
+
+    Raises:
+        ModelTaken: something has.
+    """
     for path in (models / model_id, models / f"{model_id}.toml"):
         if path.exists():
             raise ModelTaken(model_id, path)
