@@ -97,7 +97,9 @@ def test_bytes_that_are_no_tensors_are_refused(tmp_path, content, sentence):
 
 def test_tensors_of_another_model_are_refused_before_any_is_copied(tmp_path):
     loaded = {"a": torch.zeros(2, 3), "z": torch.zeros(1)}
-    with pytest.raises(StateDictMismatch, match="The tensor b .* expected no such tensor, found f"):
+    with pytest.raises(
+        StateDictMismatch, match=r"The tensor b .* expected no such tensor, found f"
+    ):
         load_into(loaded, write(tmp_path, save(TENSORS)), tmp_path)
     assert not loaded["a"].any()
 
