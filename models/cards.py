@@ -23,9 +23,9 @@ from pydantic import (
 
 DeviceClass = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "bf16"]
-Architecture = Literal["open_clip", "linear"]
+Architecture = Literal["open_clip", "medclip", "linear"]
 Activation = Literal["gelu", "quick_gelu"]
-SourceForm = Literal["hf-clip", "open-clip"]
+SourceForm = Literal["hf-clip", "open-clip", "open-clip-bert", "medclip"]
 
 SLOT = "{}"
 _FIXED = {
@@ -105,12 +105,15 @@ class Preprocessing(_Card):
     """How a decoded image becomes the model's input, always 8 bit, (3, size, size).
 
     `shortest` resizes the shorter side to `size` and crops the centre; `squash` resizes both sides
-    to `size`. `mean` and `std` are the classifier's own first layer, over pixels in [0, 1];
-    whoever prepares the image ignores them.
+    to `size`; `pad` puts the image into the middle of a black square, of the longer side or of
+    `size` if that is more, and resizes it. `grey` makes it a grey image first, three times the same
+    channel. `mean` and `std` are the classifier's own first layer, over pixels in [0, 1]; whoever
+    prepares the image ignores them.
     """
 
     size: int = Field(ge=1, le=2048)
-    resize: Literal["shortest", "squash"] = "shortest"
+    resize: Literal["shortest", "squash", "pad"] = "shortest"
+    grey: bool = False
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     mean: tuple[Finite, Finite, Finite]
     std: tuple[Positive, Positive, Positive]
@@ -233,6 +236,8 @@ class ModelCard(ModelDescription):
         and measured accuracies are left out.
         """
         fixed = self.model_dump(mode="json", include=_FIXED)
+        if not self.preprocessing.grey:
+            del fixed["preprocessing"]["grey"]  # certificates name digests from before it existed
         fixed["files"] = sorted(fixed["files"], key=lambda file: str(file["name"]))
         canonical = json.dumps(fixed, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import math
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,12 @@ from typing import Any
 import torch
 
 from models._open_clip import get_open_clip
+from models.bert_config import BERT_CONFIG
+from models.bert_vlm import BertVLM
 from models.cards import ModelCard, WeightFile
+from models.hf_text import create_hf_text_tower, create_text_cfg
 from models.linear_vlm import LinearVLM
+from models.medclip_loading import load_medclip
 from models.open_clip_vlm import OpenClipVLM
 from models.tensor_file import load_into
 from models.vlm import VLM
@@ -18,6 +24,7 @@ from models.weights import ConfigMismatch, UnreadableWeights, check_size, load_f
 
 CONFIG = "open_clip_config.json"
 _VOCABULARY = 49408
+_NO_TENSORS = (".json", ".txt")  # configurations, vocabularies
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -40,6 +47,15 @@ def load_vlm(card: ModelCard, folder: Path, device: torch.device) -> VLM:
             return _create_linear(card, folder, device)
         case "open_clip":
             return _create_open_clip(card, folder, device)
+        case "medclip":
+            return load_medclip(
+                card,
+                folder,
+                tensors=_find_tensors(card),
+                contents=_load_small(card, folder),
+                image_dtype=_get_image_dtype(card, device),
+                device=device,
+            )
 
 
 def _create_linear(card: ModelCard, folder: Path, device: torch.device) -> VLM:
@@ -55,35 +71,66 @@ def _create_linear(card: ModelCard, folder: Path, device: torch.device) -> VLM:
 
 
 def _create_open_clip(card: ModelCard, folder: Path, device: torch.device) -> VLM:
-    open_clip = get_open_clip()
     config = _load_config(card, folder)
-    image_dtype = _DTYPES[card.precision["cuda" if device.type == "cuda" else "cpu"]]
-    clip = create_clip(config, image_dtype)
+    image_dtype = _get_image_dtype(card, device)
+    bert = "hf_model_name" in config["text_cfg"]
+    contents = _load_small(card, folder) if bert else {}
+    clip = create_clip(
+        config, image_dtype, bert_config=_get_bert_config(contents) if bert else None
+    )
     load_into(clip.state_dict(), _find_tensors(card), folder)
     if image_dtype != torch.float32:
         _lower_precision(clip.visual, image_dtype)
+    if bert:
+        return BertVLM(
+            card=card,
+            image_tower=clip.visual,
+            text_tower=create_hf_text_tower(clip.text, contents, card.context_length),
+            logit_scale=math.exp(clip.logit_scale.item()),
+            image_dtype=image_dtype,
+            device=device,
+        )
     return OpenClipVLM(
         card=card,
         clip=clip,
-        tokenizer=open_clip.SimpleTokenizer(context_length=card.context_length),
+        tokenizer=get_open_clip().SimpleTokenizer(context_length=card.context_length),
         image_dtype=image_dtype,
         device=device,
     )
 
 
-def create_clip(config: Mapping[str, Any], image_dtype: torch.dtype = torch.float32) -> Any:
+def create_clip(
+    config: Mapping[str, Any],
+    image_dtype: torch.dtype = torch.float32,
+    *,
+    bert_config: bytes | None = None,
+) -> Any:
     """open_clip's model of a `model_cfg`, with random weights, on the CPU in float32.
 
     Its layer norms compute in float32 whatever `image_dtype` the image tower gets later.
 
+    Args:
+        bert_config: the content of `bert_config.json`, where the text tower is a BERT.
+
     Raises:
         ConfigMismatch: a part that is not open_clip's own or a key that open_clip does not know.
     """
+    if bert_config is None:
+        return _create_clip(config, image_dtype, foreign=("hf_",))
+    with tempfile.TemporaryDirectory() as folder:  # open_clip reads a BERT's shape from a folder
+        text_cfg = create_text_cfg(config["text_cfg"], bert_config, Path(folder))
+        arguments = {**config, "custom_text": True, "text_cfg": text_cfg}
+        return _create_clip(arguments, image_dtype, foreign=())
+
+
+def _create_clip(
+    config: Mapping[str, Any], image_dtype: torch.dtype, *, foreign: tuple[str, ...]
+) -> Any:
     open_clip = get_open_clip()
     arguments = copy.deepcopy(dict(config))
     custom_text = arguments.pop("custom_text", False)
-    if foreign := sorted(key for key in arguments.get("text_cfg", {}) if key.startswith("hf_")):
-        raise ConfigMismatch("text_cfg", expected="open_clip's text tower", found=foreign[0])
+    if found := sorted(key for key in arguments.get("text_cfg", {}) if key.startswith(foreign)):
+        raise ConfigMismatch("text_cfg", expected="open_clip's text tower", found=found[0])
     if arguments.get("vision_cfg", {}).get("timm_model_name"):
         arguments["vision_cfg"]["timm_model_pretrained"] = False  # no download
     cast_dtype = None if image_dtype == torch.float32 else image_dtype
@@ -123,8 +170,26 @@ def _load_config(card: ModelCard, folder: Path) -> dict[str, Any]:
     return config
 
 
+def _get_bert_config(contents: Mapping[str, bytes]) -> bytes:
+    if BERT_CONFIG not in contents:
+        raise UnreadableWeights(
+            BERT_CONFIG, f"the card does not name it, and {CONFIG} asks for a BERT"
+        )
+    return contents[BERT_CONFIG]
+
+
+def _get_image_dtype(card: ModelCard, device: torch.device) -> torch.dtype:
+    return _DTYPES[card.precision["cuda" if device.type == "cuda" else "cpu"]]
+
+
+def _load_small(card: ModelCard, folder: Path) -> dict[str, bytes]:
+    """The contents of all files but that of tensors."""
+    small = [file for file in card.files if file.name.endswith(_NO_TENSORS)]
+    return {file.name: load_file(file, folder) for file in small}
+
+
 def _find_tensors(card: ModelCard) -> WeightFile:
-    names = [file for file in card.files if file.name != CONFIG]
+    names = [file for file in card.files if not file.name.endswith(_NO_TENSORS)]
     if len(names) != 1:
         listed = ", ".join(file.name for file in names)
         raise UnreadableWeights(listed, "exactly one file of tensors is expected")

@@ -1,9 +1,14 @@
 """Every form there is, and which one a source is of."""
 
-from models.forms import hf_clip, open_clip
+from models.forms import hf_clip, medclip, open_clip, open_clip_bert
 from models.forms.form import Form, FormRefused, Source
 
-FORMS: tuple[Form, ...] = (hf_clip.FORM, open_clip.FORM)
+FORMS: tuple[Form, ...] = (
+    hf_clip.FORM,
+    open_clip.FORM,
+    open_clip_bert.FORM,
+    medclip.FORM,
+)
 
 
 def choose_form(source: Source) -> Form:
