@@ -31,7 +31,7 @@ from worker.engine.machine import choose_device, set_threads
 from worker.engine.selftest import check_noise
 
 _SIGMA = "0.25"
-_N_MAX = 256
+_N_MAX = 64
 _TIMED_S = 2.0
 _IMAGES_AT_A_TIME = 16
 

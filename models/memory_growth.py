@@ -67,8 +67,7 @@ def _find_tensors(vlm: VLM) -> Iterator[Tensor]:
         if isinstance(value, Tensor):
             yield value
         if isinstance(value, torch.nn.Module):
-            yield from value.parameters()
-            yield from value.buffers()
+            yield from value.state_dict().values()
 
 
 def _read(device: torch.device) -> int | None:

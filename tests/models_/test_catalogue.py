@@ -76,7 +76,7 @@ def test_own_card_stands_in_the_place_of_the_description(tmp_path):
 
 def test_own_card_of_known_weights_names_their_activation(tmp_path):
     add_own(tmp_path, "plip", activation="gelu")
-    with pytest.raises(InvalidCard, match="with the activation quick_gelu, .* it names gelu"):
+    with pytest.raises(InvalidCard, match=r"with the activation quick_gelu, .* it names gelu"):
         load_catalogue(tmp_path)
 
 
