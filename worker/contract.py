@@ -16,7 +16,8 @@ from models.cards import ClassNames, Sha256, Template
 SCHEMA_VERSION = 1
 QUEUE_NAME = "certify"
 TASK_CERTIFY = "worker.tasks.certify_image"
-TASKS = frozenset({TASK_CERTIFY})
+TASK_COUNT_RANGES = "worker.tasks.count_ranges"
+TASKS = frozenset({TASK_CERTIFY, TASK_COUNT_RANGES})
 
 MAX_SIGMAS = 16
 MAX_TARGETS = 16
