@@ -106,6 +106,9 @@ class RangeBoard:
         self._posting, self._open, self._leases, self._counted, self._hosts = (
             keyspace.range_board(certification_id, run, part) for part in keyspace.RANGE_BOARD_PARTS
         )
+        self._lease_script, self._hand_in_script, self._join_script = map(
+            redis.register_script, (_LEASE, _HAND_IN, _JOIN)
+        )
         self._mine: frozenset[str] = frozenset()
         self._owner = False
 
@@ -145,9 +148,8 @@ class RangeBoard:
 
     def join(self) -> bool:
         """Registers this host; False when it counts here already, or the board is gone."""
-        ttl = BOARD_TTL_S
-        keys = (self._posting, self._hosts)
-        return bool(self._redis.eval(_JOIN, 2, *keys, self.host, self._lease_ms, ttl))
+        keys = [self._posting, self._hosts]
+        return bool(self._join_script(keys, [self.host, self._lease_ms, BOARD_TTL_S]))
 
     def leave(self) -> None:
         """Says that this host no longer counts."""
@@ -159,8 +161,8 @@ class RangeBoard:
         Raises:
             BoardGone: nobody wants votes any more.
         """
-        keys = (self._posting, self._open, self._leases)
-        answer = _text(self._redis.eval(_LEASE, 3, *keys, self._lease_ms, BOARD_TTL_S))
+        keys = [self._posting, self._open, self._leases]
+        answer = _text(self._lease_script(keys, [self._lease_ms, BOARD_TTL_S]))
         if answer == "gone":
             raise BoardGone("no run of this certification asks for ranges any more")
         if answer == "none":
@@ -172,8 +174,8 @@ class RangeBoard:
         """Gives the votes of a whole range to the run that wants them, and ends its lease."""
         name = _name(counted)
         data = HandedIn(host=self.host, counted=counted).model_dump_json()
-        keys = (self._posting, self._counted, self._leases)
-        self._redis.eval(_HAND_IN, 3, *keys, name, data, BOARD_TTL_S)
+        keys = [self._posting, self._counted, self._leases]
+        self._hand_in_script(keys, [name, data, BOARD_TTL_S])
         self._mine -= {name}
 
     def release(self, counted: CountRange | RangeCounted) -> None:

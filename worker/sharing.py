@@ -57,7 +57,6 @@ class Desk:
     def __init__(self, engine: Counter, identity: Identity) -> None:
         self._engine, self._batch_size = engine, identity.batch_size
         self._asked: deque[CountRange] = deque()
-        self._parts: list[RangeCounted] = []
 
     @property
     def asked(self) -> tuple[CountRange, ...]:
@@ -80,13 +79,12 @@ class Desk:
         ahead = sum(wanted.stop - wanted.start for wanted in list(self._asked)[1:])
         return len(self._asked) < 2 or ahead < self._batch_size
 
-    def receive(self) -> RangeCounted | None:
-        """Waits for one batch; the first range under way, where that completes it."""
-        self._parts.append(self._engine.receive())
-        if self._parts[-1].stop < self._asked[0].stop:
-            return None
+    def receive(self) -> RangeCounted:
+        """Waits until the first range under way is counted."""
+        parts = [self._engine.receive()]
+        while parts[-1].stop < self._asked[0].stop:
+            parts.append(self._engine.receive())
         self._asked.popleft()
-        parts, self._parts = self._parts, []
         return join_parts(parts)
 
 
@@ -151,7 +149,7 @@ class SharingCounter:
         return ready
 
     def _work(self) -> None:
-        """Takes in what others counted, and counts one batch or waits for them."""
+        """Takes in what others counted, and counts a range or waits for them."""
         if not self._shared and not self._desk.asked:
             raise LookupError("no range was asked for")
         if self._shared:
@@ -159,8 +157,7 @@ class SharingCounter:
             self._lease()
             self._ask()
         if self._desk.asked:
-            if (counted := self._desk.receive()) is not None:
-                self._add(counted, self._board.host)
+            self._add(self._desk.receive(), self._board.host)
         elif self._shared:
             self._take(wait_s=_WAIT_S)
 
@@ -225,6 +222,6 @@ def count_for_others(
             desk.fill(board)
             if not desk.asked:
                 return
-            if (counted := desk.receive()) is not None:
-                board.hand_in(counted)
-                yield counted
+            counted = desk.receive()
+            board.hand_in(counted)
+            yield counted
