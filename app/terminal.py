@@ -12,6 +12,7 @@ def sentences() -> Iterator[None]:
     from pydantic import ValidationError
 
     from models.catalogue import UnknownModel
+    from models.prompt_catalogue import UnknownPrompt
     from models.weights import WeightsError
     from worker.child import GivenUp
     from worker.sampling.keys import SecretUnusable
@@ -22,7 +23,14 @@ def sentences() -> Iterator[None]:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise _fail(f"{field}: {first['msg'].removeprefix('Value error, ')}") from error
-    except (ValueError, UnknownModel, WeightsError, SecretUnusable, GivenUp) as error:
+    except (
+        ValueError,
+        UnknownModel,
+        UnknownPrompt,
+        WeightsError,
+        SecretUnusable,
+        GivenUp,
+    ) as error:
         raise _fail(str(error)) from error
     except OSError as error:
         named = error.filename is not None

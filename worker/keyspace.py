@@ -5,6 +5,10 @@ PREFIX = "promptsmooth"
 KEY_COMMITMENT = f"{PREFIX}:key-commitment"
 SIGNING_KEY = f"{PREFIX}:signing-key"
 WORKERS = f"{PREFIX}:workers"
+PROMPTS = f"{PREFIX}:prompts"
+"""The cards of prompts by id, a hash."""
+PROMPT_IDS = f"{PREFIX}:prompt-ids"
+"""The digest that each id ever given names, a hash; kept for ever."""
 
 
 def job(certification_id: str) -> str:
@@ -57,6 +61,21 @@ def range_board(certification_id: str, run: str, part: str) -> str:
 def doubts(request_sha256: str) -> str:
     """Samples of a canonical request whose votes were counted differently, a set."""
     return f"{PREFIX}:doubts:{request_sha256}"
+
+
+def prompt(sha256: str) -> str:
+    """The values of a prompt."""
+    return f"{PREFIX}:prompt:{sha256}"
+
+
+def tuned(request_sha256: str) -> str:
+    """The prompts that were tuned for a canonical request, before its first vote."""
+    return f"{PREFIX}:tuned:{request_sha256}"
+
+
+def adapted_prompt(prompt_id: str) -> str:
+    """The card of a prompt that was adapted to one image."""
+    return f"{PREFIX}:adapted-prompt:{prompt_id}"
 
 
 def worker(name: str) -> str:

@@ -29,6 +29,11 @@ class SharedSettings(BaseSettings):
     models: Path | None = Field(
         default=None, description="Folder with the lab's own model cards and weights."
     )
+    prompts: Path | None = Field(
+        default=None,
+        description="Folder with the lab's own learned prompts, two files each; worker hosts put "
+        "them into Redis when they start.",
+    )
     image_ttl_s: int = Field(
         default=24 * 3600, ge=60, description="Seconds a prepared image is kept."
     )

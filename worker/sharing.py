@@ -19,7 +19,14 @@ from pathlib import Path
 
 from worker.certifying import Counter
 from worker.contract import Identity
-from worker.engine.protocol import CountRange, OpenSession, RangeCounted, SessionOpened
+from worker.engine.protocol import (
+    CountRange,
+    OpenSession,
+    PromptsTuned,
+    RangeCounted,
+    SessionOpened,
+    TunePrompts,
+)
 from worker.images_store import Image
 from worker.range_board import BoardGone, Posting, RangeBoard
 from worker.range_merge import Doubt, RangeMerge, VotesDoubted, join_parts
@@ -127,6 +134,10 @@ class SharingCounter:
         self._posting = Posting(session=session, identity=opened.identity)
         self._desk = Desk(self._engine, opened.identity)
         return opened
+
+    def tune(self, wanted: TunePrompts, image: Image) -> PromptsTuned:
+        """See `Counter`. Tuned here alone; helpers get the prompts with the session."""
+        return self._engine.tune(wanted, image)
 
     def count(self, wanted: CountRange) -> None:
         """See `Counter`."""

@@ -24,6 +24,7 @@ from worker.contract import WorkerReport
 from worker.engine.client import EngineClient, EngineLost
 from worker.engine.protocol import EngineStatus
 from worker.process import wait_passively
+from worker.publishing import publish_prompts
 from worker.queueing import create_app_redis
 from worker.sampling.keys import SecretUnusable, commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
@@ -95,6 +96,7 @@ class Supervisor:
         while not self._stopping.is_set():
             try:
                 fleet.publish_keys(self._redis, self._commitment, self._signing_key)
+                publish_prompts(self._redis, self._settings.prompts)
                 return
             except RedisError as error:
                 log.warning("redis_unreachable", extra={"fields": {"reason": str(error)}})

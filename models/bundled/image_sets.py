@@ -1,6 +1,5 @@
 """Folders of labelled images, `<set>/<train|test>/<class>/<file>` with a `card.json`, in memory."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.cards import Preprocessing
-from models.imaging import parse_image, preprocess
+from models.image_folder import Split, UnusableFolder, list_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,25 +24,20 @@ class ImageSet:
     classes: npt.NDArray[np.int64]
 
 
-def load_image_set(folder: Path, split: str, preprocessing: Preprocessing) -> ImageSet:
+def load_image_set(folder: Path, split: Split, preprocessing: Preprocessing) -> ImageSet:
     """Reads one split in order of class and file name.
 
     Raises:
-        FileNotFoundError: the folder, its `card.json` or a class folder is missing or empty.
+        UnusableFolder: the folder, its `card.json` or a class folder is missing or empty.
+        UnusableImage: a file is no image.
     """
-    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    pixels, classes = [], []
-    for index, class_folder in enumerate(card["classes"]):
-        files = sorted((folder / split / class_folder).iterdir())
-        if not files:
-            raise FileNotFoundError(f"There are no images in {folder / split / class_folder}.")
-        images = (parse_image(file.read_bytes()) for file in files)
-        pixels += [preprocess(image.pixels, preprocessing) for image in images]
-        classes += [index] * len(files)
+    listed = list_images(folder, split)
+    if listed.card is None:
+        raise UnusableFolder(f"A card.json was expected in {folder}; there is none.")
     return ImageSet(
-        name=card["name"],
-        class_names=tuple(card["classes"].values()),
-        template=card["prompt_template"],
-        pixels=np.stack(pixels),
-        classes=np.array(classes, dtype=np.int64),
+        name=listed.card.name,
+        class_names=tuple(listed.card.classes.values()),
+        template=listed.card.prompt_template,
+        pixels=listed.load(range(len(listed.files)), preprocessing),
+        classes=listed.classes,
     )

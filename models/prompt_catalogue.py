@@ -1,0 +1,96 @@
+"""Which prompts lie on this machine: those that ship and those of the installation's own folder.
+
+Workers put them into Redis when they start; what Redis holds is what requests can name.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.prompt import Prompt
+from models.prompt_cards import InvalidPromptCard, PromptCard, load_prompt_card
+from models.prompt_files import load_prompt
+
+SHIPPED = Path(__file__).parent / "prompts"
+
+
+class UnknownPrompt(LookupError):
+    """No prompt on this machine has this id or digest."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        there_are = ", ".join(known) if known else "none"
+        super().__init__(f"There is no prompt {name!r}; the prompts known here: {there_are}.")
+        self.known = known
+
+
+def ships(prompt_id: str) -> bool:
+    """Whether a prompt of this id came with the service."""
+    return any(path.stem == prompt_id for path in SHIPPED.glob("*.toml"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptEntry:
+    """A card and its file."""
+
+    card: PromptCard
+    path: Path
+
+    @property
+    def ships(self) -> bool:
+        """Whether it came with the service, so that it is not the installation's to remove."""
+        return self.path.parent == SHIPPED
+
+    def load(self) -> tuple[PromptCard, Prompt]:
+        """Card and vectors, compared with one another; errors as in `load_prompt`."""
+        return load_prompt(self.path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptCatalogue:
+    """The prompts of one machine, by id."""
+
+    entries: Mapping[str, PromptEntry]
+
+    def get(self, name: str) -> PromptEntry:
+        """The prompt with this id or this digest.
+
+        Raises:
+            UnknownPrompt: there is none.
+        """
+        for entry in self.list():
+            if name in (entry.card.id, entry.card.sha256):
+                return entry
+        raise UnknownPrompt(name, tuple(sorted(self.entries)))
+
+    def list(self) -> tuple[PromptEntry, ...]:
+        """All prompts, in order of their ids."""
+        return tuple(self.entries[prompt_id] for prompt_id in sorted(self.entries))
+
+
+def load_prompt_catalogue(folder: Path | None = None) -> PromptCatalogue:
+    """Reads the cards that ship and those of the installation's own folder, not the vectors.
+
+    Raises:
+        InvalidPromptCard: a card is not valid, its file has another name than its id, or two cards
+            have the same id.
+        NotADirectoryError: `folder` is given and is no folder.
+    """
+    entries: dict[str, PromptEntry] = {}
+    for path in find_cards(folder):
+        entry = PromptEntry(card=load_prompt_card(path), path=path)
+        if path.stem != entry.card.id:
+            raise InvalidPromptCard(path, f"its id is {entry.card.id!r}, unlike the file's name.")
+        if entry.card.id in entries:
+            raise InvalidPromptCard(path, f"the id {entry.card.id!r} belongs to another prompt.")
+        entries[entry.card.id] = entry
+    return PromptCatalogue(entries=entries)
+
+
+def find_cards(folder: Path | None) -> Iterator[Path]:
+    """The files of all cards. NotADirectoryError: `folder` is given and is no folder."""
+    yield from sorted(SHIPPED.glob("*.toml"))
+    if folder is None:
+        return
+    if not folder.is_dir():
+        raise NotADirectoryError(f"The folder of prompts {folder} is not there, or is no folder.")
+    yield from sorted(folder.glob("*.toml"))

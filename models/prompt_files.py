@@ -1,0 +1,140 @@
+"""One prompt on disk: `<id>.toml` is its card, `<id>.safetensors` beside it holds `ctx`. No torch.
+
+PromptFileError
+├── PromptFileMissing   a file is not there
+├── PromptUnreadable    the file of the vectors is of another form, or holds no prompt
+├── PromptMismatch      card and vectors do not belong together
+└── PromptTaken         another prompt has this id in this folder
+"""
+
+from pathlib import Path
+
+import tomli_w
+
+from models.ctx_file import MAX_BYTES, parse_ctx, write_ctx
+from models.prompt import Prompt
+from models.prompt_cards import PromptCard, load_prompt_card
+from models.whole_file import write_whole
+
+
+class PromptFileError(ValueError):
+    """A prompt on disk cannot be used."""
+
+
+class PromptFileMissing(PromptFileError):
+    """A prompt's card or its vectors are not where they are expected."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"The prompt's file {path.name} is missing; it is expected at {path}.")
+        self.path = path
+
+
+class PromptUnreadable(PromptFileError):
+    """The file of the vectors holds no prompt."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"The prompt's file {path} cannot be read: {reason}.")
+        self.path = path
+
+
+class PromptMismatch(PromptFileError):
+    """The vectors are not those that the card is about."""
+
+    def __init__(self, card: PromptCard, field: str, *, expected: object, found: object) -> None:
+        super().__init__(
+            f"The vectors of the prompt {card.id!r} are not those its card names: "
+            f"expected {field} {expected}, found {found}."
+        )
+        self.field = field
+        self.expected = expected
+        self.found = found
+
+
+class PromptTaken(PromptFileError):
+    """An id names one prompt for ever, because certificates show it."""
+
+    def __init__(self, prompt_id: str, *, expected: str, found: str) -> None:
+        super().__init__(
+            f"The id {prompt_id!r} belongs to another prompt: its digest is {expected}, that of "
+            f"the new one {found}. Choose another id."
+        )
+
+
+def save_prompt(folder: Path, card: PromptCard, prompt: Prompt) -> Path:
+    """Writes both files of a prompt, the vectors first, so that a card never lacks them.
+
+    Makes the folder. Writing the same prompt again is allowed and replaces its card. Returns the
+    path of the card.
+
+    Raises:
+        PromptMismatch: the card is about another prompt.
+        PromptTaken: the id belongs to another prompt in this folder.
+        OSError: the folder cannot be written to; neither file of a new prompt is left behind.
+    """
+    check_prompt(card, prompt)
+    path = folder / f"{card.id}.toml"
+    folder.mkdir(parents=True, exist_ok=True)
+    is_new = not path.exists()
+    if not is_new and (taken := load_prompt_card(path).sha256) != card.sha256:
+        raise PromptTaken(card.id, expected=taken, found=card.sha256)
+    values = get_values_path(path)
+    try:
+        write_whole(values, write_ctx(prompt.ctx))
+        write_whole(path, format_card(card).encode())
+    except BaseException:
+        if is_new:
+            values.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def load_prompt(path: Path) -> tuple[PromptCard, Prompt]:
+    """The prompt whose card is the TOML file `path`; the vectors are those its card names.
+
+    Raises:
+        PromptFileMissing: the card or the vectors are not there.
+        InvalidPromptCard: the card is not valid.
+        PromptUnreadable: the file of the vectors holds no prompt.
+        PromptMismatch: width, number, words after the class name or digest differ.
+    """
+    if not path.is_file():
+        raise PromptFileMissing(path)
+    card = load_prompt_card(path)
+    prompt = _load_values(get_values_path(path), card.suffix)
+    check_prompt(card, prompt)
+    return card, prompt
+
+
+def remove_files(path: Path) -> None:
+    """Removes the card `path` and then its vectors; what is gone already stays gone."""
+    path.unlink(missing_ok=True)
+    get_values_path(path).unlink(missing_ok=True)
+
+
+def check_prompt(card: PromptCard, prompt: Prompt) -> None:
+    """Passes when the card is about these vectors; otherwise raises PromptMismatch."""
+    for field in ("width", "n_ctx", "suffix", "sha256"):
+        expected, found = getattr(card, field), getattr(prompt, field)
+        if expected != found:
+            raise PromptMismatch(card, field, expected=expected, found=found)
+
+
+def format_card(card: PromptCard) -> str:
+    """The card as TOML, which `models.prompt_cards.parse_prompt_card` reads to an equal one."""
+    return tomli_w.dumps(card.model_dump(exclude_none=True))
+
+
+def get_values_path(path: Path) -> Path:
+    """Where the vectors of the card `path` lie."""
+    return path.with_name(f"{path.stem}.safetensors")  # an id may have dots of its own
+
+
+def _load_values(path: Path, suffix: str) -> Prompt:
+    if not path.is_file():
+        raise PromptFileMissing(path)
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+        return Prompt(ctx=parse_ctx(content), suffix=suffix)
+    except ValueError as error:
+        raise PromptUnreadable(path, str(error).rstrip(".")) from error

@@ -1,0 +1,36 @@
+"""What a worker host brings along: the prompts on its disk, put into Redis for all hosts."""
+
+import logging
+from pathlib import Path
+
+from redis import Redis
+
+from models.prompt_catalogue import find_cards
+from models.prompt_files import load_prompt
+from worker.prompts_store import put_prompt
+
+log = logging.getLogger(__name__)
+
+
+def publish_prompts(redis: Redis, folder: Path | None) -> int:
+    """Stores the prompts that ship and those of the host's folder, and says how many there are.
+
+    Storing one again changes nothing. A prompt that cannot be used is named in the log and left
+    out: the host serves the others.
+    """
+    stored = 0
+    try:
+        for path in find_cards(folder):
+            stored += _publish(redis, path)
+    except NotADirectoryError as error:
+        log.error("prompts_unusable", extra={"fields": {"reason": str(error)}})
+    return stored
+
+
+def _publish(redis: Redis, path: Path) -> bool:
+    try:
+        put_prompt(redis, *load_prompt(path))
+    except (ValueError, OSError) as error:  # damaged, another host's id, not readable
+        log.error("prompt_unusable", extra={"fields": {"reason": str(error)}})
+        return False
+    return True
