@@ -16,7 +16,9 @@ from models.cards import ClassNames, Sha256, Template
 SCHEMA_VERSION = 1
 QUEUE_NAME = "certify"
 TASK_CERTIFY = "worker.tasks.certify_image"
-TASKS = frozenset({TASK_CERTIFY})
+LEARNING_QUEUE_NAME = "learn"
+TASK_LEARN = "worker.learning.learn"
+TASKS = frozenset({TASK_CERTIFY, TASK_LEARN})
 
 MAX_SIGMAS = 16
 MAX_TARGETS = 16
