@@ -16,9 +16,11 @@ import pytest
 
 from models.catalogue import load_catalogue
 from models.learning_settings import create_learning_settings
-from worker import keyspace, learning_store, prompts_store, queueing
+from worker import keyspace, learning_store, prompts_store
 from worker.contract import LEARNING_QUEUE_NAME, ModelRef
 from worker.images_store import image_sha256
+from worker.learner import run_order
+from worker.learner_protocol import FailureReport, Order
 from worker.learning import LearnerDied, run_learning
 from worker.learning_contract import (
     CancelledLearning,
@@ -157,42 +159,41 @@ def test_a_checkpoint_that_cannot_be_used_is_a_new_beginning(redis, settings, su
         ({"class_names": ("dark " * 90, "bright")}, "learning_impossible"),
     ],
 )
-def test_what_would_fail_again_is_a_result_and_no_retry(redis, settings, submit, changes, code):
-    job = submit(**changes)
-    run_learning(redis, settings, job.id)
-    result = learning_store.find_result(redis, job.id)
-    assert isinstance(result, FailedLearning)
-    assert result.failure.code == code
-    assert prompts_store.list_cards(redis) == ()
+def test_what_would_fail_again_is_said_and_not_tried_again(settings, submit, changes, code):
+    request = submit(**changes).request
+    pixels = np.zeros((len(request.images), 3, SIZE, SIZE), dtype=np.uint8)
+    order, reports = Order(request=request, pixels=pixels, resume=None), []
+    run_order(order, settings, reports.append)
+    assert isinstance(reports[-1], FailureReport)
+    assert reports[-1].failure.code == code
 
 
-def test_an_expired_image_and_a_taken_id_are_results(redis, settings, submit):
-    first, second, third = submit(), submit(learning_rate=0.01), submit()
+def test_a_taken_id_and_an_expired_image_are_results_and_no_retries(redis, settings, submit):
+    first, second = submit(), submit()
+    redis.hset(keyspace.PROMPT_IDS, "light", "0" * 64)
     run_learning(redis, settings, first.id)
+    result = learning_store.find_result(redis, first.id)
+    assert isinstance(result, FailedLearning)
+    assert result.failure.code == "prompt_id_taken"
+    assert prompts_store.list_cards(redis) == ()
+    redis.delete(keyspace.image(second.request.images[0].sha256))
     run_learning(redis, settings, second.id)
-    assert learning_store.find_result(redis, second.id).failure.code == "prompt_id_taken"
-    redis.delete(keyspace.image(third.request.images[0].sha256))
-    run_learning(redis, settings, third.id)
-    assert learning_store.find_result(redis, third.id).failure.code == "image_expired"
+    assert learning_store.find_result(redis, second.id).failure.code == "image_expired"
 
 
 def test_a_learning_runs_through_rq_and_its_learner_ends_with_the_worker(redis, settings, submit):
     """The stock forking worker on the queue of learnings; killed, it leaves no learner behind."""
-    long, short = submit(prompt_id="long", epochs=500), submit(prompt_id="short")
+    short, long = submit(prompt_id="short"), submit(prompt_id="long", epochs=500)
     environment = {**os.environ, "REDIS_URL": settings.redis_url.get_secret_value()}
     command = [sys.executable, "-m", "worker.rq_worker", LEARNING_QUEUE_NAME]
     with subprocess.Popen(command, env=environment) as process:
         _wait(lambda: learning_store.find_curve(redis, long.id))
-        assert get_status(redis, long.id) == "running"
+        assert (get_status(redis, short.id), get_status(redis, long.id)) == ("finished", "running")
         (learner,) = _find_learners(psutil.Process(process.pid))
         os.kill(process.pid, signal.SIGKILL)
         learner.wait(timeout=10)
-    learning_store.put_result(redis, long.id, CancelledLearning(), ttl_s=60)
-    with subprocess.Popen(command, env=environment) as process:
-        _wait(lambda: get_status(redis, short.id) == "finished")
-        process.terminate()
     assert prompts_store.find_card(redis, "short") is not None
-    assert list(queueing.create_queue(redis).job_ids) == []
+    assert prompts_store.find_card(redis, "long") is None
 
 
 def _wait(done) -> None:
