@@ -55,6 +55,11 @@ def prompt(sha256: str) -> str:
     return f"{PREFIX}:prompt:{sha256}"
 
 
+def tuned(request_sha256: str) -> str:
+    """The prompts that were tuned for a canonical request, before its first vote."""
+    return f"{PREFIX}:tuned:{request_sha256}"
+
+
 def adapted_prompt(prompt_id: str) -> str:
     """The card of a prompt that was adapted to one image."""
     return f"{PREFIX}:adapted-prompt:{prompt_id}"

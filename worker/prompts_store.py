@@ -126,14 +126,26 @@ def create_adapted_id(sha256: str) -> str:
 
 
 def find_card(redis: Redis, name: str) -> PromptCard | None:
-    """The card of a prompt by its id or its digest, adapted ones too; None when there is none."""
-    if not _DIGEST.fullmatch(name):
-        data = redis.hget(keyspace.PROMPTS, name) or redis.get(keyspace.adapted_prompt(name))
-        return None if data is None else PromptCard.model_validate_json(data)
-    adapted = redis.get(keyspace.adapted_prompt(create_adapted_id(name)))
-    cards = list(list_cards(redis))
-    cards += [] if adapted is None else [PromptCard.model_validate_json(adapted)]
-    return next((card for card in cards if card.sha256 == name), None)
+    """The card of a prompt by its id or its digest, adapted ones too; None when there is none.
+
+    Where the same values were adapted to an image, it is the adapted prompt's card, whatever name
+    they were stored under since: what they depended on decides what a certificate covers.
+    """
+    if _DIGEST.fullmatch(name):
+        known = next((card for card in list_cards(redis) if card.sha256 == name), None)
+        return _find_adapted(redis, create_adapted_id(name), name) or known
+    data = redis.hget(keyspace.PROMPTS, name)
+    if data is None:
+        return _find_adapted(redis, name, None)
+    card = PromptCard.model_validate_json(data)
+    return _find_adapted(redis, create_adapted_id(card.sha256), card.sha256) or card
+
+
+def _find_adapted(redis: Redis, prompt_id: str, sha256: str | None) -> PromptCard | None:
+    """The card of an adapted prompt, if it has this digest."""
+    data = redis.get(keyspace.adapted_prompt(prompt_id))
+    card = None if data is None else PromptCard.model_validate_json(data)
+    return card if card is not None and sha256 in (None, card.sha256) else None
 
 
 def find_prompt(redis: Redis, sha256: str) -> Prompt | None:

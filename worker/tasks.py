@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from redis import Redis
 from rq import get_current_job
 
-from worker import fleet, images_store, results
+from worker import fleet, images_store, prompts_store, results
+from worker.ballots import PromptMissing
 from worker.board import Board
 from worker.certifying import certify
 from worker.contract import CertificationJob, Failure, Identity
@@ -20,6 +21,7 @@ from worker.engine.client import EngineClient, EngineRefused
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
 from worker.signing import sign
+from worker.tuned_store import TunedStore
 from worker.votes_store import put_votes
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,8 @@ def run_certification(redis: Redis, settings: WorkerSettings, certification_id: 
         result = FailedResult(failure=error.failure)
     except (images_store.ImageExpired, images_store.ImageDamaged) as error:
         result = FailedResult(failure=Failure(code="image_expired", detail=str(error)))
+    except (PromptMissing, prompts_store.PromptDamaged) as error:
+        result = FailedResult(failure=Failure(code="prompt_missing", detail=str(error)))
     results.put_result(redis, job.id, result, ttl_s=settings.certificate_ttl_s)
     fields = {
         "certification_id": job.id,
@@ -88,6 +92,8 @@ def _certify(
             counter=counter,
             secret=secret,
             count_attempt=lambda: results.count_attempt(redis, job.request, sha256),
+            find_prompt=lambda wanted: prompts_store.find_prompt(redis, wanted),
+            keep_tuned=TunedStore(redis, job.request, sha256, settings.certificate_ttl_s),
             checkpoints=results.get_checkpoints(redis, job.id),
             on_votes=_Recorder(redis, settings, job, sha256),
         )
