@@ -25,7 +25,9 @@ SCHEMA_VERSION = 1
 QUEUE_NAME = "certify"
 TASK_CERTIFY = "worker.tasks.certify_image"
 TASK_COUNT_RANGES = "worker.tasks.count_ranges"
-TASKS = frozenset({TASK_CERTIFY, TASK_COUNT_RANGES})
+LEARNING_QUEUE_NAME = "learn"
+TASK_LEARN = "worker.learning.learn"
+TASKS = frozenset({TASK_CERTIFY, TASK_COUNT_RANGES, TASK_LEARN})
 
 MAX_SIGMAS = 16
 MAX_TARGETS = 16
