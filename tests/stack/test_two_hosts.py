@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,14 +17,16 @@ import pytest
 from redis import Redis
 
 from models.catalogue import load_catalogue
-from worker import fleet, queueing, results
+from worker import fleet, keyspace, queueing, results
 from worker.contract import (
     CertificationJob,
     CertifyRequest,
     CohenParameters,
     InputImage,
     ModelRef,
-    Target,
+    TemplateTarget,
+    Tuning,
+    ZeroShotTarget,
 )
 from worker.document import FinishedResult
 from worker.images_store import Image, image_sha256
@@ -42,7 +44,7 @@ def worker_host(folder: Path, valkey_url: str, secret: Path) -> Iterator[Path]:
         "REDIS_URL": valkey_url,
         "PROMPTSMOOTH_DATA_DIR": str(folder),
         "PROMPTSMOOTH_SECRET_FILE": str(secret),
-        "PROMPTSMOOTH_SHARD_SAMPLES": "200",
+        "PROMPTSMOOTH_SHARD_SAMPLES": "100",
         "PROMPTSMOOTH_RQ_WORKERS": "2",
         "PROMPTSMOOTH_THREADS": "1",
     }
@@ -66,9 +68,14 @@ def create_job() -> tuple[CertificationJob, Image]:
     request = CertifyRequest(
         input=InputImage(sha256=image_sha256(image), height=size, width=size, source="png"),
         model=ModelRef(id="bundled", sha256=card.sha256),
-        targets=(Target(template=card.template, class_names=card.class_names),),
+        targets=(
+            TemplateTarget(template=card.template, class_names=card.class_names),
+            ZeroShotTarget(
+                template="A {} image.", class_names=card.class_names, tuning=Tuning(copies=8)
+            ),
+        ),
         sigmas=(Decimal("0.25"),),
-        procedure=CohenParameters(n0=100, n=4000),
+        procedure=CohenParameters(n0=100, n=2000),
     )
     job = CertificationJob(id=uuid4().hex, request=request, submitted_at=datetime.now(UTC))
     return job, image
@@ -87,21 +94,32 @@ def events(logs: list[Path], name: str) -> list[dict]:
     return [line for line in lines if line["event"] == name]
 
 
-def test_a_large_certification_is_counted_by_both_hosts(redis: Redis, valkey_url, tmp_path):
-    create_secret(tmp_path / "secret")
+def certify(redis: Redis, logs: list[Path]) -> FinishedResult:
     job, image = create_job()
-    with ExitStack() as stack:
-        logs = [
-            stack.enter_context(worker_host(tmp_path / name, valkey_url, tmp_path / "secret"))
-            for name in ("one", "two")
-        ]
-        wait_for(lambda: sum(r.ready for r in fleet.list_workers(redis)) == 2, logs)
-        queueing.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
-        result = wait_for(lambda: results.find_result(redis, job.id), logs)
-        (shared,) = wait_for(lambda: events(logs, "ranges_shared"), logs)
+    queueing.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    result = wait_for(lambda: results.find_result(redis, job.id), logs)
     assert isinstance(result, FinishedResult)
-    assert result.certificates[0].n_used == 4100
+    return result
+
+
+def test_a_large_certification_is_counted_by_both_hosts(redis: Redis, valkey_url, tmp_path):
+    """The prompt that is tuned on the image too: helpers have it from the run's session."""
+    secret = tmp_path / "secret"
+    create_secret(secret)
+    with worker_host(tmp_path / "one", valkey_url, secret) as one:
+        with worker_host(tmp_path / "two", valkey_url, secret) as two:
+            logs = [one, two]
+            wait_for(lambda: sum(r.ready for r in fleet.list_workers(redis)) == 2, logs)
+            together = certify(redis, logs)
+            (shared,) = wait_for(lambda: events(logs, "ranges_shared"), logs)
+        for key in redis.scan_iter(keyspace.certificate("*")):
+            redis.delete(key)
+        alone = certify(redis, [one])
+        (own,) = wait_for(lambda: [e for e in events([one], "ranges_shared") if e != shared], logs)
+    assert [entry.n_used for entry in together.certificates] == [2100, 2100]
     counted = shared["samples_by_host"]
     assert len(counted) == 2
-    assert sum(counted.values()) == 4000
-    assert min(counted.values()) >= 200
+    assert sum(counted.values()) == 2000
+    assert min(counted.values()) >= 100
+    assert list(own["samples_by_host"].values()) == [2000]
+    assert together == alone
