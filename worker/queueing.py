@@ -15,12 +15,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry as RedisRetry
-from rq import Queue, Retry
+from rq import Queue, Retry, Worker
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job, JobStatus
 
 from worker import images_store, results
-from worker.contract import QUEUE_NAME, TASK_CERTIFY, TASKS, CertificationJob
+from worker.contract import QUEUE_NAME, TASK_CERTIFY, TASK_COUNT_RANGES, TASKS, CertificationJob
 from worker.images_store import Image
 
 State = Literal["queued", "running", "finished", "failed"]
@@ -31,6 +31,7 @@ _RQ_RESULT_TTL_S = 3600
 _RQ_FAILURE_TTL_S = 24 * 3600
 _MIN_TIMEOUT_S = 900
 _DURABLE_TRIES, _DURABLE_TRY_MS = 4, 400  # below the half second an answer may take
+_HELP_TTL_S = 60
 _SLOWEST_SAMPLES_PER_S = 5  # of one job among others on a slow CPU host, with a large model
 
 
@@ -164,6 +165,29 @@ def wait_durable(redis: Redis) -> None:
             if local:
                 return
         raise NotDurable("Redis did not confirm that the write is on disk")
+
+
+def ask_for_help(redis: Redis, job: CertificationJob, run: str, *, at_most: int) -> int:
+    """Asks other workers to count ranges of a run; returns how many were asked.
+
+    As many as there are others, and none while jobs wait: then no worker is idle. One that is
+    asked and not free within a minute is not wanted any more.
+    """
+    queue = create_queue(redis)
+    number = min(at_most, Worker.count(redis, queue) - 1)
+    if number < 1 or queue.count > 0:
+        return 0
+    for _ in range(number):
+        queue.enqueue_call(
+            TASK_COUNT_RANGES,
+            args=(job.id, run),
+            timeout=job_timeout_s(job),
+            ttl=_HELP_TTL_S,
+            result_ttl=_HELP_TTL_S,
+            failure_ttl=_RQ_RESULT_TTL_S,
+            description="count ranges",
+        )
+    return number
 
 
 def get_state(redis: Redis, certification_id: str) -> State:
