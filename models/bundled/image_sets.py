@@ -1,6 +1,5 @@
 """Folders of labelled images, `<set>/<train|test>/<class>/<file>` with a `card.json`, in memory."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.cards import Preprocessing
+from models.datasets import InvalidDataset, describe_folder
+from models.image_folder import list_images
 from models.imaging import parse_image, preprocess
 
 
@@ -29,21 +30,17 @@ def load_image_set(folder: Path, split: str, preprocessing: Preprocessing) -> Im
     """Reads one split in order of class and file name.
 
     Raises:
-        FileNotFoundError: the folder, its `card.json` or a class folder is missing or empty.
+        InvalidDataset: the folder or its card is missing, or a class folder is missing or empty.
     """
-    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    pixels, classes = [], []
-    for index, class_folder in enumerate(card["classes"]):
-        files = sorted((folder / split / class_folder).iterdir())
-        if not files:
-            raise FileNotFoundError(f"There are no images in {folder / split / class_folder}.")
-        images = (parse_image(file.read_bytes()) for file in files)
-        pixels += [preprocess(image.pixels, preprocessing) for image in images]
-        classes += [index] * len(files)
+    card = describe_folder(folder)
+    if card.template is None:
+        raise InvalidDataset(f"A card.json with a prompt_template was expected in {folder}.")
+    files = [file for files in list_images(folder, card, split) for file in files]
+    images = (parse_image(file.path.read_bytes()) for file in files)
     return ImageSet(
-        name=card["name"],
-        class_names=tuple(card["classes"].values()),
-        template=card["prompt_template"],
-        pixels=np.stack(pixels),
-        classes=np.array(classes, dtype=np.int64),
+        name=card.id,
+        class_names=card.class_names,
+        template=card.template,
+        pixels=np.stack([preprocess(image.pixels, preprocessing) for image in images]),
+        classes=np.array([file.class_index for file in files], dtype=np.int64),
     )
