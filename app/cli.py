@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.evaluate_cli import evaluate_cli
+from app.evaluate_cli import evaluate
+from app.learn_cli import learn
 from app.models_cli import models_cli
 from app.options import DataDir, Procedure, Prompting, get_data_dir
 from app.prompts_cli import prompts_cli
@@ -27,7 +28,8 @@ cli = typer.Typer(
 )
 cli.add_typer(models_cli)
 cli.add_typer(prompts_cli)
-cli.add_typer(evaluate_cli)
+cli.command()(learn)
+cli.command()(evaluate)
 
 
 @cli.callback()

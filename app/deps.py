@@ -1,8 +1,9 @@
 """What endpoints depend on, under the names they use."""
 
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from anyio import CapacityLimiter
 from fastapi import Depends, Form, Header, Path, Request
@@ -16,7 +17,7 @@ from app.errors import (
     MediaTypeUnsupported,
     invalid,
 )
-from app.forms import REPEATABLE, RULES, CertifyForm, find_unknown
+from app.forms import REPEATABLE, RULES, CertifyForm
 from app.settings import AppSettings
 from models.catalogue import Catalogue
 
@@ -66,8 +67,23 @@ def _check_batch_id(batch_id: Annotated[str, Path()]) -> str:
     return batch_id
 
 
-async def _check_form_fields(request: Request) -> None:
-    """Refuses what the form would otherwise drop without a word."""
+def take_only(rules: Mapping[str, str], repeatable: Collection[str]) -> Any:
+    """A dependency that refuses what a form would otherwise drop without a word.
+
+    Args:
+        rules: what is expected of each field of the form.
+        repeatable: the fields that may come several times.
+    """
+
+    async def check(request: Request) -> None:
+        await _check_form_fields(request, rules, repeatable)
+
+    return Depends(check)
+
+
+async def _check_form_fields(
+    request: Request, rules: Mapping[str, str], repeatable: Collection[str]
+) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "multipart/form-data":
         raise MediaTypeUnsupported
@@ -75,17 +91,17 @@ async def _check_form_fields(request: Request) -> None:
         raise FieldUnknown("Nothing is taken from the query of the address; use the form's fields.")
     items = (await request.form()).multi_items()
     names = [name for name, _ in items]
-    if unknown := find_unknown(names):
-        raise FieldUnknown(_unknown_text(unknown[0]))
+    if unknown := [name for name in names if name not in rules]:
+        raise FieldUnknown(_unknown_text(unknown[0], rules))
     if empty := sorted({name for name, value in items if value == ""}):
-        raise invalid(empty[0], f"no empty value, but {RULES[empty[0]]}")
-    if repeated := sorted({n for n in names if n not in REPEATABLE and names.count(n) > 1}):
+        raise invalid(empty[0], f"no empty value, but {rules[empty[0]]}")
+    if repeated := sorted({n for n in names if n not in repeatable and names.count(n) > 1}):
         raise FieldRepeated(f"The field {repeated[0]} is taken once; nothing was queued.")
 
 
-def _unknown_text(name: str) -> str:
+def _unknown_text(name: str, rules: Mapping[str, str]) -> str:
     which = f"the field {name!r}" if _SHOWN_NAME.fullmatch(name) else "a field"
-    return f"The form has {which}, which this service does not know. Known: {', '.join(RULES)}."
+    return f"The form has {which}, which this service does not know. Known: {', '.join(rules)}."
 
 
 RedisDep = Annotated[Redis, Depends(_get_redis)]
@@ -101,4 +117,4 @@ PreferHeader = Annotated[
         "(RFC 7240), else with 202 as usual."
     ),
 ]
-OnlyKnownFields = Depends(_check_form_fields)
+OnlyKnownFields = take_only(RULES, REPEATABLE)

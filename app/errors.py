@@ -5,12 +5,14 @@ of a class is its default text. No text repeats what was sent: it can hold patie
 
 Problem
 ├── 400 FormUnreadable
-├── 404 NotFound · CertificationUnknown · BatchUnknown · ModelNotFound
+├── 404 NotFound · CertificationUnknown · BatchUnknown · ModelNotFound · PromptNotFound
 ├── 405 MethodNotAllowed
+├── 409 PromptIdTaken · PromptShips
 ├── 410 InputImageExpired
 ├── 413 BodyTooLarge                            and ImageRefused, by the image's code
-├── 415 MediaTypeUnsupported                    and ImageRefused, by the image's code
-├── 422 RequestInvalid · FieldUnknown · FieldRepeated · ModelUnknown   and ImageRefused
+├── 415 MediaTypeUnsupported · PromptFormatUnsupported   and ImageRefused, by the image's code
+├── 422 RequestInvalid · FieldUnknown · FieldRepeated · ModelUnknown · PromptInvalid
+│                                               and ImageRefused
 ├── 500 InternalError
 └── 503 QueueUnavailable · NotReady
 """
@@ -30,6 +32,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from app import prompt_forms
 from app.forms import RULES
 from app.schemas import FieldError, ProblemDocument
 from models.imaging import ImageError
@@ -108,10 +111,28 @@ class ModelNotFound(Problem):
     status, code = 404, "model_not_found"
 
 
+class PromptNotFound(Problem):
+    """There is no prompt with this id or digest. GET /prompts lists those there are."""
+
+    status, code = 404, "prompt_not_found"
+
+
 class MethodNotAllowed(Problem):
     """This address does not answer this method; the Allow header lists those it does."""
 
     status, code = 405, "method_not_allowed"
+
+
+class PromptIdTaken(Problem):
+    """The id names another prompt, or named one before its removal; choose another id."""
+
+    status, code = 409, "prompt_id_taken"
+
+
+class PromptShips(Problem):
+    """This prompt ships with the service and cannot be removed."""
+
+    status, code = 409, "prompt_ships"
 
 
 class InputImageExpired(Problem):
@@ -130,6 +151,13 @@ class MediaTypeUnsupported(Problem):
     """Expected a body of type multipart/form-data with its boundary."""
 
     status, code = 415, "media_type_unsupported"
+
+
+class PromptFormatUnsupported(Problem):
+    """Expected safetensors with one tensor ctx, or a prompt in JSON as GET /prompts/{id}/ctx has
+    it. A checkpoint of torch is taken by the command promptsmooth prompts import alone."""
+
+    status, code = 415, "prompt_format_unsupported"
 
 
 class RequestInvalid(Problem):
@@ -154,6 +182,12 @@ class ModelUnknown(Problem):
     """There is no model with this id; `known` lists those there are."""
 
     status, code = 422, "model_unknown"
+
+
+class PromptInvalid(Problem):
+    """The file holds no prompt, or none for this model; `detail` says what was expected."""
+
+    status, code = 422, "prompt_invalid"
 
 
 class ImageRefused(Problem):
@@ -192,6 +226,7 @@ _IMAGE_STATUS = {
     "pixels_unsupported": 415,
     "transfer_syntax_unsupported": 415,
 }
+_RULES = {**prompt_forms.RULES, **RULES}
 _BY_STATUS: dict[int, type[Problem]] = {
     400: FormUnreadable,
     404: NotFound,
@@ -289,8 +324,8 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
 def _field_error(error: Mapping[str, Any]) -> FieldError:
     name = str(error["loc"][1]) if len(error["loc"]) > 1 else str(error["loc"][0])
     if error["type"] == "missing":
-        return FieldError(field=name, detail=f"Missing. Expected: {RULES.get(name, 'a value')}.")
-    return FieldError(field=name, detail=f"Expected: {RULES.get(name, 'another value')}.")
+        return FieldError(field=name, detail=f"Missing. Expected: {_RULES.get(name, 'a value')}.")
+    return FieldError(field=name, detail=f"Expected: {_RULES.get(name, 'another value')}.")
 
 
 async def _on_redis(request: Request, error: Exception) -> Response:

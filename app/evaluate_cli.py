@@ -1,9 +1,10 @@
 """promptsmooth evaluate: certified accuracy of a folder of labelled images."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,14 +12,12 @@ from app.options import DataDir, Procedure, Prompting, get_data_dir
 from app.terminal import sentences
 
 if TYPE_CHECKING:
-    from worker.evaluate import EvaluationProgress
+    from worker.evaluate import Evaluation, EvaluationProgress
     from worker.evaluation.results import EvaluationResults
 
-evaluate_cli = typer.Typer()
 _SIGMAS = ["0.1", "0.25", "0.5", "1.0"]
 
 
-@evaluate_cli.command()
 def evaluate(
     data: Annotated[
         Path,
@@ -33,7 +32,7 @@ def evaluate(
             "  (default: the folder's card.json, else its class folders)"
         ),
     ] = None,
-    split: Annotated[str, typer.Option(help="train or test.")] = "test",
+    split: Annotated[Literal["train", "test"], typer.Option(help="Which part.")] = "test",
     model: Annotated[str, typer.Option(help="Model id.")] = "bundled",
     prompting: Annotated[
         list[Prompting] | None,
@@ -97,7 +96,6 @@ def evaluate(
     wait_passively()
     from app.evaluation import EvaluationOptions, create_evaluation, parse_radii
     from app.in_process import create_procedure
-    from worker.evaluate import evaluate as evaluate_dataset
     from worker.evaluate import write_results
     from worker.evaluation.results import PUBLISHED_RADII
 
@@ -125,11 +123,25 @@ def evaluate(
             )
         )
         with _progress(len(asked.files), quiet=quiet) as show:
-            results = evaluate_dataset(asked, radii=radii, on_progress=show)
+            results = _evaluate(asked, radii, show)
         write_results(results, asked.folder)
     if not quiet:
         _print_table(results)
         typer.echo(f"written to {asked.folder}")
+
+
+def _evaluate(
+    asked: "Evaluation",
+    radii: Sequence[Decimal],
+    show: Callable[["EvaluationProgress"], None],
+) -> "EvaluationResults":
+    from models.image_folder import UnusableImage
+    from worker.evaluate import evaluate
+
+    try:
+        return evaluate(asked, radii=radii, on_progress=show)
+    except UnusableImage as error:
+        raise ValueError(f"{error} It is {error.path}.") from error  # the user's own terminal
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from pathlib import Path
 from app.in_process import find_model, find_prompts, parse_decimal
 from app.local_prompts import LocalPrompts
 from app.targets import AskedFields, create_targets
+from models.dataset_files import list_dataset
 from models.datasets import DatasetCard, describe_folder, get_dataset
-from models.image_folder import list_images
+from models.image_folder import Split
 from models.loading import load_vlm
 from models.prompt import Prompt
 from models.prompt_cards import PromptCard
@@ -30,7 +31,7 @@ class EvaluationOptions:
 
     data: Path
     dataset: str | None
-    split: str
+    split: Split
     model: str
     promptings: tuple[Prompting, ...]
     prompts: tuple[str, ...]
@@ -97,7 +98,7 @@ def create_evaluation(options: EvaluationOptions) -> Evaluation:
     """
     dataset = _find_dataset(options)
     files = choose_subset(
-        list_images(options.data, dataset, options.split), options.images, seed=options.seed
+        list_dataset(options.data, dataset, options.split), options.images, seed=options.seed
     )
     card, weights = find_model(options.model)
     prompts = load_named_prompts(options.prompts, find_prompts(options.data_dir))

@@ -1,7 +1,6 @@
 """The multipart form of POST /certify. A field's description begins with its rule."""
 
 import re
-from collections.abc import Iterable
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -267,8 +266,3 @@ RULES = {
     for name, field in CertifyForm.model_fields.items()
 }
 REPEATABLE = frozenset({"image", "sigma", "class_name", "prompting", "prompt"})
-
-
-def find_unknown(names: Iterable[str]) -> tuple[str, ...]:
-    """The names that are no field of the form."""
-    return tuple(name for name in names if name not in RULES)

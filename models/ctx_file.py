@@ -43,7 +43,7 @@ def parse_ctx(content: bytes) -> npt.NDArray[np.float32]:
     entry, data = _parse_header(content)
     dtype, shape = _DTYPES.get(str(entry.get("dtype"))), entry.get("shape")
     if dtype is None:
-        raise UnreadableCtx(f"ctx of dtype F32 or F16 was expected, {entry.get('dtype')!r} came")
+        raise UnreadableCtx("ctx of dtype F32 or F16 was expected, another came")
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
         raise UnreadableCtx("the shape of ctx is a list of whole numbers; something else came")
     expected = math.prod(shape) * np.dtype(dtype).itemsize

@@ -1,26 +1,24 @@
 """Dataset cards: the classes of a labelled folder of images, their words, and how it was split.
 
-A card says what a folder must hold; no image comes with it. Cards are TOML; the `card.json` of an
-image set and a plain folder of class folders are read to the same value. No torch.
+A card says what a folder must hold; no image comes with it. Cards are TOML; a folder with a
+`card.json`, or with nothing but class folders, is described by the same value. No torch.
 """
 
-import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from models.cards import Template, check_class_names
+from models.image_folder import FolderCard, UnusableFolder, list_images
 
 _SHIPPED = Path(__file__).parent / "datasets"
-SPLITS = ("train", "test")
 
 
 class InvalidDataset(ValueError):
-    """A card, or the folder it is about, that is not as it must be."""
+    """A dataset card that cannot be read or breaks a rule of `DatasetCard`."""
 
 
 class UnknownDataset(LookupError):
@@ -56,7 +54,7 @@ class DatasetCard(_Card):
     the folder is an image that was split by row, and the folder is refused.
     """
 
-    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     name: str
     description: str = ""
     classes: Annotated[tuple[DatasetClass, ...], AfterValidator(_check_classes)]
@@ -79,7 +77,7 @@ def load_dataset_card(path: Path) -> DatasetCard:
     try:
         return DatasetCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValidationError, ValueError) as error:
-        raise InvalidDataset(_sentence(path, error)) from error
+        raise InvalidDataset(f"The dataset card {path} is not valid: {_sentence(error)}") from error
 
 
 def list_datasets() -> tuple[DatasetCard, ...]:
@@ -99,69 +97,41 @@ def describe_folder(root: Path) -> DatasetCard:
     """The card that a folder brings as `card.json`, else one made from its class folders.
 
     Raises:
-        InvalidDataset: there is no such folder, its card is none, or it holds fewer than two class
-            folders.
+        UnusableFolder: there is no folder, its card is not valid, a class has no images, or nothing
+            says what the classes are called.
     """
-    if not root.is_dir():
-        raise InvalidDataset(f"A folder of images was expected at {root}; there is none.")
-    path = root / "card.json"
+    listed = list_images(root, "test")
+    names = listed.find_class_names()
+    if names is None:
+        raise UnusableFolder(
+            f"The class folders of {root} are numbers, which say nothing: name the dataset's card, "
+            "or put a card.json with names into the folder."
+        )
+    classes = [
+        DatasetClass(folder=folder, name=name)
+        for folder, name in zip(listed.class_folders, names, strict=True)
+    ]
     try:
-        return _parse_json_card(path) if path.is_file() else _describe_plain(root)
-    except (KeyError, TypeError, AttributeError, OSError, ValidationError, ValueError) as error:
-        raise InvalidDataset(_sentence(path if path.is_file() else root, error)) from error
+        return _describe(root, listed.card, tuple(classes))
+    except ValidationError as error:
+        raise UnusableFolder(f"The folder {root} is no dataset: {_sentence(error)}") from error
 
 
-def _parse_json_card(path: Path) -> DatasetCard:
-    """The card of an image set: `classes` maps folders to names in index order."""
-    card = json.loads(path.read_text(encoding="utf-8"))
+def _describe(
+    root: Path, card: FolderCard | None, classes: tuple[DatasetClass, ...]
+) -> DatasetCard:
+    told = None if card is None else card.training_set
+    name = root.resolve().name if card is None else card.name
     return DatasetCard(
-        id=card["name"],
-        name=card.get("title", card["name"]),
-        classes=tuple(DatasetClass(folder=f, name=n) for f, n in card["classes"].items()),
-        template=card.get("prompt_template"),
-        split=card.get("split", "as the folder is"),
-        source="; ".join(_describe_source(one) for one in card.get("sources", ())) or str(path),
-        licence=_describe_licence(card.get("licence", "not stated")),
-        citations=tuple(card.get("citation", ())),
-    )
-
-
-def _describe_source(source: Mapping[str, Any] | str) -> str:
-    return source if isinstance(source, str) else str(source.get("repo", source))
-
-
-def _describe_licence(licence: Mapping[str, Any] | str) -> str:
-    return licence if isinstance(licence, str) else str(licence.get("id", licence))
-
-
-def _describe_plain(root: Path) -> DatasetCard:
-    """A folder without a card: class folders in order, named like their folders."""
-    inner = next((root / split for split in ("test", "train") if (root / split).is_dir()), root)
-    folders = order_folders(path.name for path in inner.iterdir() if is_class_folder(path))
-    return DatasetCard(
-        id=re.sub(r"[^A-Za-z0-9._ -]+|^[^A-Za-z0-9]+", "", root.resolve().name)[:64] or "images",
-        name=root.resolve().name,
-        classes=tuple(DatasetClass(folder=f, name=f.replace("_", " ")) for f in folders),
+        id=re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "images",
+        name=name if told is None else told.name,
+        classes=classes,
+        template=None if card is None else card.prompt_template,
         split="as the folder is",
-        source="a folder of images without a card",
-        licence="not stated",
+        source="" if told is None else told.source,
+        licence="" if told is None else told.licence,
     )
 
 
-def is_class_folder(path: Path) -> bool:
-    """Whether a path is a folder that can be a class; hidden ones cannot."""
-    return path.is_dir() and not path.name.startswith(".")
-
-
-def order_folders(names: Iterable[str]) -> tuple[str, ...]:
-    """Class folders in index order: as numbers where all are numbers, else by name."""
-    found = sorted(names)
-    numbers = all(name.isascii() and name.isdigit() for name in found)
-    return tuple(sorted(found, key=int) if numbers else found)
-
-
-def _sentence(path: Path, error: Exception) -> str:
-    reason = re.sub(r"\s+", " ", str(error))
-    if isinstance(error, KeyError):
-        reason = f"the field {reason} is missing"
-    return f"The dataset at {path} is not valid: {reason}"
+def _sentence(error: Exception) -> str:
+    return re.sub(r"\s+", " ", str(error))

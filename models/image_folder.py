@@ -1,96 +1,173 @@
-"""Labelled images on disk, `<root>/<train|test>/<class folder>/<image>`, listed in one fixed order.
+"""Labelled images in folders, listed and then read as far as they are needed. No torch.
 
-What order the file system lists in changes nothing here. No torch.
+`<root>/<train|test>/<class folder>/<image>` or `<root>/<class folder>/<image>`. A `card.json` in
+the root may say what the class folders mean and where the images come from.
 """
 
-from collections import Counter
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
-from models.datasets import SPLITS, DatasetCard, InvalidDataset, is_class_folder
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm"})
+from models.cards import Preprocessing, Template, TrainingSet
+from models.imaging import ImageError, parse_image, preprocess
+
+CARD = "card.json"
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
+
+
+class UnusableFolder(ValueError):
+    """The folder holds no labelled images in a layout that is known here."""
+
+
+class UnusableImage(ValueError):
+    """A file among the images cannot be read. Its name may be a patient's: only `path` has it."""
+
+    def __init__(self, path: Path, *, place: str, reason: str) -> None:
+        super().__init__(f"{place} cannot be used. {reason}")
+        self.path = path
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a card may say more
+
+
+class _Licence(_Part):
+    id: str
+
+
+class _Source(_Part):
+    repo: str
+
+
+class FolderCard(_Part):
+    """What a `card.json` says that is needed here: class folders in index order, with names."""
+
+    name: str
+    title: str = ""
+    classes: Annotated[dict[str, str], Field(min_length=1)]
+    prompt_template: Template
+    licence: _Licence | None = None
+    citation: tuple[str, ...] = ()
+    sources: tuple[_Source, ...] = ()
+
+    @property
+    def training_set(self) -> TrainingSet:
+        """The set as a model's or prompt's card names its training data."""
+        return TrainingSet(
+            name=self.title or self.name,
+            licence=self.licence.id if self.licence else "",
+            citation=" ".join(self.citation),
+            source=", ".join(f"https://github.com/{source.repo}" for source in self.sources),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledFile:
-    """A file and the index of its class; `name` is `<class folder>/<file>` on every system."""
+class ImageFolder:
+    """The files of one split, listed and not yet read.
 
-    path: Path
-    name: str
-    class_index: int
+    `files` and `classes` are in order of class, then of file name. `card` is None where there is no
+    `card.json`.
+    """
+
+    class_folders: tuple[str, ...]
+    files: tuple[Path, ...]
+    classes: npt.NDArray[np.int64]  # (N,)
+    card: FolderCard | None
+
+    def find_class_names(self) -> tuple[str, ...] | None:
+        """The card's, else the folders' own; None where those are numbers, which say nothing."""
+        if self.card is not None:
+            return tuple(self.card.classes.values())
+        if all(name.isdecimal() for name in self.class_folders):
+            return None
+        return tuple(name.replace("_", " ") for name in self.class_folders)
+
+    def get_place(self, at: int) -> str:
+        """Which file that is, without its name: counted from 1 within its class folder."""
+        index = int(self.classes[at])
+        number = at - int(np.flatnonzero(self.classes == index)[0]) + 1
+        return f"File {number} of class {index}, {self.class_folders[index]!r},"
+
+    def load(self, chosen: Iterable[int], preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+        """The chosen images prepared for a model, uint8 (N, 3, size, size).
+
+        Raises:
+            UnusableImage: a file is no image of an accepted kind.
+        """
+        return np.stack([self._load_one(int(at), preprocessing) for at in chosen])
+
+    def _load_one(self, at: int, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+        path = self.files[at]
+        try:
+            return preprocess(parse_image(path.read_bytes()).pixels, preprocessing)
+        except ImageError as error:
+            raise UnusableImage(path, place=self.get_place(at), reason=str(error)) from error
 
 
-ClassFiles = tuple[LabelledFile, ...]
+def list_images(
+    root: Path, split: Split, class_folders: Sequence[str] | None = None
+) -> ImageFolder:
+    """The images of a split; all there are where the root is not split.
 
-
-def list_images(root: Path, card: DatasetCard, split: str) -> tuple[ClassFiles, ...]:
-    """The images of one split: for each class of the card, its files by name.
-
-    Files are told by their suffix, in any case; hidden ones are left out. A folder without `train`
-    and `test` is one split, `test`.
+    Class folders are those that are given, else those of the card in its order, else all in order
+    of their names, as numbers where all are numbers. Files whose names begin with a point are left
+    out.
 
     Raises:
-        InvalidDataset: a class folder is missing or empty, a folder is of no class of the card, or
-            an image lies in two places where the card says that names identify images.
+        UnusableFolder: no such folder, a bad card, or a class without images.
     """
-    folder = _find_split(root, split)
-    known = {one.folder for one in card.classes}
-    strange = sorted(p.name for p in folder.iterdir() if is_class_folder(p) and p.name not in known)
-    if strange:
-        raise InvalidDataset(
-            f"The classes of {card.id} lie in the folders {', '.join(sorted(known))}; "
-            f"{folder} has the folder {strange[0]!r} too. Remove it, or name another dataset."
-        )
-    if card.names_identify_images:
-        _require_unique_names(root, card)
-    return tuple(_list_class(folder, one.folder, i) for i, one in enumerate(card.classes))
-
-
-def _find_split(root: Path, split: str) -> Path:
-    if (root / split).is_dir():
-        return root / split
-    if split == "test" and root.is_dir() and not any((root / name).is_dir() for name in SPLITS):
-        return root
-    raise InvalidDataset(f"Class folders were expected in {root / split}; there is no such folder.")
-
-
-def _list_class(folder: Path, class_folder: str, class_index: int) -> ClassFiles:
-    found = _list_names(folder / class_folder)
-    if not found:
-        raise InvalidDataset(
-            f"Images ({', '.join(sorted(SUFFIXES))}) were expected in {folder / class_folder}; "
-            "there are none."
-        )
-    return tuple(
-        LabelledFile(
-            path=folder / class_folder / name,
-            name=f"{class_folder}/{name}",
-            class_index=class_index,
-        )
-        for name in found
+    if not root.is_dir():
+        raise UnusableFolder(f"A folder of images was expected at {root}; there is none.")
+    card = _load_card(root / CARD)
+    home = _find_home(root, split)
+    names = tuple(class_folders or (card.classes if card else _find_class_folders(home)))
+    listed = [_list_files(home / name) for name in names]
+    return ImageFolder(
+        class_folders=names,
+        files=tuple(file for files in listed for file in files),
+        classes=np.repeat(np.arange(len(names)), [len(files) for files in listed]),
+        card=card,
     )
 
 
-def _list_names(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(p.name for p in folder.iterdir() if _is_image(p))
+def _load_card(path: Path) -> FolderCard | None:
+    if not path.is_file():
+        return None
+    try:
+        return FolderCard.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (ValidationError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UnusableFolder(f"The card {path} is not valid: {reason}") from error
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+def _find_home(root: Path, split: Split) -> Path:
+    """The folder of the class folders."""
+    if not any((root / name).is_dir() for name in SPLITS):
+        return root
+    if not (root / split).is_dir():
+        raise UnusableFolder(f"The folder {root} is split, and has no {split!r} part.")
+    return root / split
 
 
-def _require_unique_names(root: Path, card: DatasetCard) -> None:
-    """InvalidDataset where one image lies in both splits, or in two classes of one."""
-    folders = [root / split / one.folder for split in SPLITS for one in card.classes]
-    folders += [root / one.folder for one in card.classes]
-    names = Counter(Path(name).stem for folder in folders for name in _list_names(folder))
-    repeated = sorted(name for name, times in names.items() if times > 1)
-    if repeated:
-        raise InvalidDataset(
-            f"{card.id} is split by image, so that every image lies in one folder; "
-            f"{len(repeated)} lie in several, {repeated[0]!r} first. Split the list of images, not "
-            "the list of rows."
-        )
+def _find_class_folders(home: Path) -> tuple[str, ...]:
+    names = [path.name for path in home.iterdir() if path.is_dir() and path.name[0] not in "._"]
+    if not names:
+        raise UnusableFolder(f"There are no class folders in {home}; one a class was expected.")
+    if all(name.isdecimal() for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))
+
+
+def _list_files(folder: Path) -> list[Path]:
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    files = [path for path in found if path.is_file() and not path.name.startswith(".")]
+    if not files:
+        raise UnusableFolder(f"There are no images in {folder}.")
+    return files

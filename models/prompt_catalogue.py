@@ -23,6 +23,11 @@ class UnknownPrompt(LookupError):
         self.known = known
 
 
+def ships(prompt_id: str) -> bool:
+    """Whether a prompt of this id came with the service."""
+    return any(path.stem == prompt_id for path in SHIPPED.glob("*.toml"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class PromptEntry:
     """A card and its file."""

@@ -7,7 +7,6 @@ PromptFileError
 └── PromptTaken         another prompt has this id in this folder
 """
 
-import os
 from pathlib import Path
 
 import tomli_w
@@ -15,6 +14,7 @@ import tomli_w
 from models.ctx_file import MAX_BYTES, parse_ctx, write_ctx
 from models.prompt import Prompt
 from models.prompt_cards import PromptCard, load_prompt_card
+from models.whole_file import write_whole
 
 
 class PromptFileError(ValueError):
@@ -79,8 +79,8 @@ def save_prompt(folder: Path, card: PromptCard, prompt: Prompt) -> Path:
         raise PromptTaken(card.id, expected=taken, found=card.sha256)
     values = get_values_path(path)
     try:
-        _write(values, write_ctx(prompt.ctx))
-        _write(path, format_card(card).encode())
+        write_whole(values, write_ctx(prompt.ctx))
+        write_whole(path, format_card(card).encode())
     except BaseException:
         if is_new:
             values.unlink(missing_ok=True)
@@ -138,16 +138,3 @@ def _load_values(path: Path, suffix: str) -> Prompt:
         return Prompt(ctx=parse_ctx(content), suffix=suffix)
     except ValueError as error:
         raise PromptUnreadable(path, str(error).rstrip(".")) from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Puts a whole file in place, or leaves what was there."""
-    begun = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with begun.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        begun.replace(path)
-    finally:
-        begun.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from itertools import chain, islice, zip_longest
 
-from models.image_folder import ClassFiles, LabelledFile
+from models.dataset_files import ClassFiles, LabelledFile
 
 PUBLISHED_SEED = 3
 

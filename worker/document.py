@@ -117,6 +117,12 @@ class Routing(Contract):
     selected_index: int = Field(ge=0)
     selector: Selector
 
+    @model_validator(mode="after")
+    def _check_selected(self) -> Self:
+        if self.selected_index >= len(self.bank):
+            raise ValueError("the prompt chosen is one of the bank's")
+        return self
+
 
 _FIELDS: dict[Prompting, frozenset[str]] = {
     "template": frozenset({"template"}),

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from models.datasets import InvalidDataset
-from models.image_folder import LabelledFile
+from models.dataset_files import LabelledFile
 from models.imaging import ImageError
 from models.prompt import Prompt
 from models.subset import listing_sha256
@@ -105,7 +104,7 @@ def evaluate(
 
     Raises:
         RunNotContinued: the folder holds another run, or another process writes there.
-        InvalidDataset: one of the files holds no image that can be certified.
+        UnusableImage: one of the files holds no image that can be certified.
         worker.engine.refusal.SessionNotServed: a prompt or a text is not for this model.
     """
     asked.folder.mkdir(parents=True, exist_ok=True)
@@ -203,9 +202,8 @@ class _Sitting:
         try:
             return prepare_image(file.path.read_bytes(), self._asked.vlm.card)
         except ImageError as error:
-            raise InvalidDataset(
-                f"{file.path} is no image that can be certified: {error}"
-            ) from error
+            where = f"An image of class {file.class_index}"  # its name may be a patient's
+            raise UnusableImage(file.path, place=where, reason=str(error)) from error
 
     def _count_attempt(self, request: CertifyRequest) -> int:
         roll = request_sha256(request, commitment(self._secret))

@@ -180,10 +180,13 @@ return 1
 
 
 def remove(redis: Redis, prompt_id: str, *, ttl_s: int) -> bool:
-    """Removes the card of a learned or imported prompt; whether there was one.
+    """Removes the card of a prompt; whether there was one.
 
-    Its values stay `ttl_s` seconds more, for jobs that were accepted before, and as long as
-    another id names them too. Certificates stay valid, for they name the digest.
+    The values of a learned or imported prompt stay `ttl_s` seconds more, for jobs that were
+    accepted before, and as long as another id names them too. Certificates stay valid, for they
+    name the digest.
     """
+    if prompt_id.startswith(_ADAPTED):
+        return bool(redis.delete(keyspace.adapted_prompt(prompt_id)))  # its values expire anyway
     values, adapted = keyspace.prompt(""), keyspace.adapted_prompt(_ADAPTED)
     return bool(redis.eval(_REMOVE, 1, keyspace.PROMPTS, prompt_id, values, adapted, ttl_s))

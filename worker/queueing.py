@@ -105,12 +105,13 @@ def submit(
             away while it answered; sending them again is harmless, for equal requests have equal
             certificates.
     """
-    with _one_connection(redis) as connection:  # WAITAOF waits for the writes of its own connection
+    with one_connection(redis) as connection:  # WAITAOF waits for the writes of its own connection
         _enqueue(connection, jobs, image_ttl_s=image_ttl_s, job_ttl_s=job_ttl_s)
-        _wait_durable(connection)
+        wait_durable(connection)
 
 
-def _one_connection(redis: Redis) -> Redis:
+def one_connection(redis: Redis) -> Redis:
+    """A client of one connection, for `wait_durable`; a context manager."""
     return Redis(connection_pool=redis.connection_pool, single_connection_client=True)
 
 
@@ -141,21 +142,21 @@ def _enqueue(
         pipeline.execute()
 
 
-def _wait_durable(redis: Redis) -> None:
-    """Waits until the append-only file is on disk, a second and a half at most.
+def wait_durable(redis: Redis) -> None:
+    """Waits until what this connection wrote is on disk, a second and a half at most.
 
     Redis before 7.2 has no command for it, and one without an append-only file refuses it: there
     `appendfsync always` and persistence are the operator's part.
 
     Raises:
-        NotDurable: the write is not on disk yet. The jobs are queued all the same.
+        NotDurable: the write is not on disk yet, though Redis holds it.
     """
     with suppress(ResponseError):
         for _ in range(_DURABLE_TRIES):
             local, *_ = redis.waitaof(1, 0, _DURABLE_TRY_MS)
             if local:
                 return
-        raise NotDurable("Redis did not confirm that the jobs are on disk")
+        raise NotDurable("Redis did not confirm that the write is on disk")
 
 
 def get_state(redis: Redis, certification_id: str) -> State:

@@ -192,12 +192,13 @@ def _session(
         tuple(rested.ballot for rests in level.values() for rested in rests)
         for level in levels.values()
     )
+    prompts = _prompts(result, find_prompt)
     try:
         return OpenSession(
             model=result.model,
             height=result.input.height,
             width=result.input.width,
-            prompts=_prompts(result, find_prompt),
+            prompts=prompts,
             sigmas=tuple(levels),
             ballots=ballots,
             keys=tuple(PhaseKey(phase=p, low=key.low, high=key.high) for p, key in keys.items()),

@@ -7,9 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.cards import Preprocessing
-from models.datasets import InvalidDataset, describe_folder
-from models.image_folder import list_images
-from models.imaging import parse_image, preprocess
+from models.image_folder import Split, UnusableFolder, list_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,21 +24,20 @@ class ImageSet:
     classes: npt.NDArray[np.int64]
 
 
-def load_image_set(folder: Path, split: str, preprocessing: Preprocessing) -> ImageSet:
+def load_image_set(folder: Path, split: Split, preprocessing: Preprocessing) -> ImageSet:
     """Reads one split in order of class and file name.
 
     Raises:
-        InvalidDataset: the folder or its card is missing, or a class folder is missing or empty.
+        UnusableFolder: the folder, its `card.json` or a class folder is missing or empty.
+        UnusableImage: a file is no image.
     """
-    card = describe_folder(folder)
-    if card.template is None:
-        raise InvalidDataset(f"A card.json with a prompt_template was expected in {folder}.")
-    files = [file for files in list_images(folder, card, split) for file in files]
-    images = (parse_image(file.path.read_bytes()) for file in files)
+    listed = list_images(folder, split)
+    if listed.card is None:
+        raise UnusableFolder(f"A card.json was expected in {folder}; there is none.")
     return ImageSet(
-        name=card.id,
-        class_names=card.class_names,
-        template=card.template,
-        pixels=np.stack([preprocess(image.pixels, preprocessing) for image in images]),
-        classes=np.array([file.class_index for file in files], dtype=np.int64),
+        name=listed.card.name,
+        class_names=tuple(listed.card.classes.values()),
+        template=listed.card.prompt_template,
+        pixels=listed.load(range(len(listed.files)), preprocessing),
+        classes=listed.classes,
     )

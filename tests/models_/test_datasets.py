@@ -1,12 +1,12 @@
 """Dataset cards, the folders they are about, and the choice of test images."""
 
-import json
 import random
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from models.dataset_files import list_dataset
 from models.datasets import (
     DatasetCard,
     DatasetClass,
@@ -15,8 +15,9 @@ from models.datasets import (
     describe_folder,
     get_dataset,
     list_datasets,
+    load_dataset_card,
 )
-from models.image_folder import list_images
+from models.image_folder import UnusableFolder
 from models.subset import choose_subset, listing_sha256
 
 IDS = ["covid", "kather-colon", "pannuke", "rsna18", "sicapv2", "skincancer"]
@@ -70,82 +71,62 @@ def test_an_unknown_dataset_is_answered_with_the_known_ones():
         get_dataset("kather")
 
 
-def test_numbered_class_folders_are_ordered_as_numbers(tmp_path: Path):
-    fill(tmp_path / "test", {str(i): 1 for i in range(12)})
-    assert [one.folder for one in describe_folder(tmp_path).classes] == [str(i) for i in range(12)]
+def test_numbered_class_folders_take_the_names_of_the_card_as_numbers_do(tmp_path: Path):
+    """Folder 10 is not between 1 and 2."""
+    fill(tmp_path / "test", {str(i): 1 for i in range(16)})
+    classes = list_dataset(tmp_path, get_dataset("skincancer"), "test")
+    assert [files[0].name for files in classes] == [f"{i}/0.png" for i in range(16)]
+    with pytest.raises(UnusableFolder, match="numbers, which say nothing"):
+        describe_folder(tmp_path)
 
 
 def test_named_class_folders_are_ordered_by_name_and_lose_their_underscores(tmp_path: Path):
     fill(tmp_path, {"soft_tissue": 1, "bone": 1, "10": 1})
     assert describe_folder(tmp_path).class_names == ("10", "bone", "soft tissue")
+    assert describe_folder(tmp_path).template is None
 
 
 def test_a_listing_does_not_depend_on_the_file_system(tmp_path: Path, monkeypatch):
     fill(tmp_path / "test", {"a": 12, "b": 12})
     card = create_card("a", "b")
-    usual = list_images(tmp_path, card, "test")
+    usual = list_dataset(tmp_path, card, "test")
     iterdir = Path.iterdir
     monkeypatch.setattr(Path, "iterdir", lambda self: iter(sorted(iterdir(self), reverse=True)))
-    assert list_images(tmp_path, card, "test") == usual
+    assert list_dataset(tmp_path, card, "test") == usual
     names = [file.name for file in usual[0]]
     assert names == sorted(names)
-
-
-def test_a_folder_without_splits_is_its_test_split(tmp_path: Path):
-    fill(tmp_path, {"a": 2, "b": 2})
-    assert len(list_images(tmp_path, create_card("a", "b"), "test")[1]) == 2
-    with pytest.raises(InvalidDataset, match="train"):
-        list_images(tmp_path, create_card("a", "b"), "train")
-
-
-def test_what_is_no_image_is_left_out(tmp_path: Path):
-    fill(tmp_path, {"a": 2, "b": 2})
-    for name in ("Thumbs.db", ".hidden.png", "notes.txt"):
-        (tmp_path / "a" / name).write_text("")
-    (tmp_path / "a" / "UPPER.JPEG").write_text("")
-    (first, _) = list_images(tmp_path, create_card("a", "b"), "test")
-    assert [file.name for file in first] == ["a/0.png", "a/1.png", "a/UPPER.JPEG"]
-
-
-@pytest.mark.parametrize(
-    ("files", "sentence"),
-    [
-        ({"a": 1}, "expected in .*b"),
-        ({"a": 1, "b": 1, "c": 1}, "'c' too"),
-    ],
-)
-def test_folders_that_are_not_those_of_the_card_are_refused(tmp_path: Path, files, sentence):
-    fill(tmp_path, files)
-    with pytest.raises(InvalidDataset, match=sentence):
-        list_images(tmp_path, create_card("a", "b"), "test")
 
 
 def test_an_image_split_by_row_is_refused(tmp_path: Path):
     """rsna18 lists an image once for each of its boxes: by row it would lie in both splits."""
     card = create_card("a", "b", names_identify_images=True)
     fill(tmp_path / "test", {"a": 1, "b": 1})
-    for folder in ("train/a", "train/b"):
-        (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "test/b/0.png").rename(tmp_path / "test/b/1.png")
-    assert len(list_images(tmp_path, card, "test")) == 2
-    (tmp_path / "train/a/1.dcm").write_text("")
-    with pytest.raises(InvalidDataset, match="split by image"):
-        list_images(tmp_path, card, "test")
+    fill(tmp_path / "train", {"a": 1, "b": 1})
+    for place, name in enumerate(("test/a", "test/b", "train/a", "train/b")):
+        (tmp_path / name / "0.png").rename(tmp_path / name / f"patient{place}.png")
+    assert len(list_dataset(tmp_path, card, "test")) == 2
+    (tmp_path / "train/a/patient1.dcm").write_text("")
+    with pytest.raises(UnusableFolder, match="split by image"):
+        list_dataset(tmp_path, card, "test")
     assert get_dataset("rsna18").names_identify_images
 
 
-def test_a_card_json_that_is_none_is_refused_with_its_path(tmp_path: Path):
-    (tmp_path / "card.json").write_text(json.dumps({"name": "x", "classes": {"a": "one"}}))
-    with pytest.raises(InvalidDataset, match=r"card\.json"):
-        describe_folder(tmp_path)
-    (tmp_path / "card.json").write_text(json.dumps({"name": "x"}))
-    with pytest.raises(InvalidDataset, match="classes"):
+def test_a_card_that_breaks_a_rule_is_refused_with_its_path(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text('id = "mine"')
+    with pytest.raises(InvalidDataset, match=r"mine\.toml"):
+        load_dataset_card(path)
+
+
+def test_a_folder_with_one_class_is_no_dataset(tmp_path: Path):
+    fill(tmp_path, {"a": 2})
+    with pytest.raises(UnusableFolder, match="two class names"):
         describe_folder(tmp_path)
 
 
 def test_classes_take_turns_and_a_short_one_ends_no_turn(tmp_path: Path):
     fill(tmp_path, {"a": 2, "b": 9, "c": 5})
-    classes = list_images(tmp_path, create_card("a", "b", "c"), "test")
+    classes = list_dataset(tmp_path, create_card("a", "b", "c"), "test")
     chosen = choose_subset(classes, 12)
     assert [file.class_index for file in chosen] == [0, 1, 2, 0, 1, 2, 1, 2, 1, 2, 1, 2]
     assert len(choose_subset(classes, 1000)) == 16
@@ -154,7 +135,7 @@ def test_classes_take_turns_and_a_short_one_ends_no_turn(tmp_path: Path):
 
 def test_a_smaller_choice_begins_a_larger_and_another_seed_chooses_others(tmp_path: Path):
     fill(tmp_path, {"a": 50, "b": 50})
-    classes = list_images(tmp_path, create_card("a", "b"), "test")
+    classes = list_dataset(tmp_path, create_card("a", "b"), "test")
     chosen = choose_subset(classes, 40)
     assert choose_subset(classes, 10) == chosen[:10]
     assert set(choose_subset(classes, 40, seed=4)) != set(chosen)
@@ -165,14 +146,14 @@ def test_a_smaller_choice_begins_a_larger_and_another_seed_chooses_others(tmp_pa
 def test_a_subset_is_the_same_on_every_machine(tmp_path: Path):
     """Frozen: a change here means that results so far were of other images."""
     fill(tmp_path, {"a": 9, "b": 9})
-    chosen = choose_subset(list_images(tmp_path, create_card("a", "b"), "test"), 6)
+    chosen = choose_subset(list_dataset(tmp_path, create_card("a", "b"), "test"), 6)
     names = ["a/6.png", "b/2.png", "a/8.png", "b/1.png", "a/3.png", "b/8.png"]
     assert [file.name for file in chosen] == names
 
 
 def test_a_listing_is_identified_by_its_contents(tmp_path: Path):
     fill(tmp_path, {"a": 3, "b": 3})
-    files = choose_subset(list_images(tmp_path, create_card("a", "b"), "test"), 6)
+    files = choose_subset(list_dataset(tmp_path, create_card("a", "b"), "test"), 6)
     before = listing_sha256(files)
     assert listing_sha256(files[:5]) != before
     assert listing_sha256(files[::-1]) != before
@@ -185,6 +166,6 @@ def test_the_image_sets_are_described_by_their_own_cards(data_folder: Path):
     card = describe_folder(data_folder / "lc25000_clean")
     assert card.class_names[4] == "lung squamous cell carcinoma"
     assert card.template == "An H&E image patch of {}."
-    classes = list_images(data_folder / "lc25000_clean", card, "test")
+    classes = list_dataset(data_folder / "lc25000_clean", card, "test")
     chosen = choose_subset(classes, 60)
     assert set(Counter(file.class_index for file in chosen).values()) == {12}

@@ -1,0 +1,179 @@
+"""One prompt learned in this process from a folder: what `promptsmooth learn` does."""
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+import torch
+
+from models.cards import ModelCard, check_class_names
+from models.few_shot import learn_prompt
+from models.image_folder import ImageFolder, UnusableImage, list_images
+from models.learned_card import create_learned_card
+from models.learning_settings import LearningSettings, Preset, create_learning_settings
+from models.learning_state import CheckpointUnusable, Epoch
+from models.loading import load_vlm
+from models.prompt_cards import PROMPT_ID
+from models.prompt_files import save_prompt
+from models.training_images import TrainingImages, choose_shots
+from models.whole_file import write_whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What to learn and from what; what is None or not among the changes comes from elsewhere.
+
+    `changes` are fields of `LearningSettings` that are unlike the preset's.
+    """
+
+    data: Path
+    prompt_id: str
+    out: Path
+    preset: Preset
+    template: str | None = None
+    class_names: tuple[str, ...] | None = None
+    changes: Mapping[str, object] = field(default_factory=dict)
+    description: str = ""
+    licence: str = ""
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where an unfinished learning is kept."""
+        return self.out / f"{self.prompt_id}.checkpoint"
+
+    @property
+    def card_path(self) -> Path:
+        """Where the prompt's card will be."""
+        return self.out / f"{self.prompt_id}.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """All that is settled before the first epoch."""
+
+    wish: Wish
+    folder: ImageFolder
+    images: TrainingImages
+    class_names: tuple[str, ...]
+    settings: LearningSettings
+
+
+def prepare_lesson(wish: Wish, card: ModelCard) -> Lesson:
+    """Reads the images that were chosen for this model, and settles names and settings.
+
+    Raises:
+        ValueError: a name that is taken or no name, a folder, an image, class names, a template or
+            a setting that cannot be used.
+    """
+    _check_id(wish)
+    folder = list_images(wish.data, "train")
+    class_names = _find_class_names(wish, folder)
+    template = wish.template or (folder.card.prompt_template if folder.card else card.template)
+    settings = replace(create_learning_settings(wish.preset, template), **wish.changes)  # type: ignore[arg-type]  # pydantic checks
+    chosen = choose_shots(folder.classes, settings.shots, settings.seed)
+    try:
+        pixels = folder.load(chosen, card.preprocessing)
+    except UnusableImage as error:
+        raise ValueError(f"{error} It is {error.path}.") from error  # the user's own terminal
+    return Lesson(
+        wish=wish,
+        folder=folder,
+        images=TrainingImages(pixels=pixels, classes=folder.classes[chosen]),
+        class_names=class_names,
+        settings=settings,
+    )
+
+
+def _check_id(wish: Wish) -> None:
+    if not re.fullmatch(PROMPT_ID, wish.prompt_id):
+        raise ValueError(
+            "A prompt's id is up to 64 of a-z, 0-9, point, underscore and hyphen, the first a "
+            f"letter or digit; {wish.prompt_id!r} came."
+        )
+    if wish.card_path.exists():
+        raise ValueError(
+            f"There is a prompt {wish.prompt_id!r} in {wish.out} already. Choose another id, or "
+            "remove that prompt first."
+        )
+
+
+def _find_class_names(wish: Wish, folder: ImageFolder) -> tuple[str, ...]:
+    names = wish.class_names or folder.find_class_names()
+    folders = ", ".join(folder.class_folders)
+    if names is None:
+        raise ValueError(
+            f"The class folders are numbers ({folders}): name the classes with --class-name, once "
+            "for each in this order."
+        )
+    if len(names) != len(folder.class_folders):
+        raise ValueError(
+            f"{len(folder.class_folders)} class names were expected, one for each of {folders}; "
+            f"{len(names)} came."
+        )
+    return check_class_names(names)
+
+
+def learn(
+    lesson: Lesson,
+    card: ModelCard,
+    weights: Path,
+    device: torch.device,
+    *,
+    on_epoch: Callable[[Epoch], None],
+    now: Callable[[], datetime],
+) -> Path:
+    """Learns, and writes both files of the prompt; returns the path of its card.
+
+    After each epoch a checkpoint lies beside the output; one that lies there is gone on from. It is
+    removed at the end.
+
+    Raises:
+        models.weights.WeightsError: the model's files are not those of its card.
+        CheckpointUnusable: the checkpoint beside the output belongs to another learning.
+        ValueError: see `models.few_shot.learn_prompt`.
+        OSError: a file cannot be written.
+    """
+    wish = lesson.wish
+    vlm = load_vlm(card, weights, device)
+    wish.out.mkdir(parents=True, exist_ok=True)
+
+    def keep(epoch: Epoch, checkpoint: bytes) -> None:
+        write_whole(wish.checkpoint, checkpoint)
+        on_epoch(epoch)
+
+    try:
+        learned = learn_prompt(
+            vlm,
+            lesson.images,
+            lesson.class_names,
+            lesson.settings,
+            resume=_find_checkpoint(wish),
+            on_epoch=keep,
+        )
+    except CheckpointUnusable as error:
+        raise CheckpointUnusable(f"{error} It is {wish.checkpoint}.") from error
+    prompt_card = create_learned_card(
+        learned,
+        prompt_id=wish.prompt_id,
+        vlm=vlm,
+        images=lesson.images,
+        class_names=lesson.class_names,
+        settings=lesson.settings,
+        created_at=now(),
+        description=wish.description,
+        licence=wish.licence,
+        source="promptsmooth learn",
+        training_data=(lesson.folder.card.training_set,) if lesson.folder.card else (),
+    )
+    path = save_prompt(wish.out, prompt_card, learned.prompt)
+    wish.checkpoint.unlink(missing_ok=True)
+    return path
+
+
+def _find_checkpoint(wish: Wish) -> bytes | None:
+    with suppress(FileNotFoundError):
+        return wish.checkpoint.read_bytes()
+    return None

@@ -1,0 +1,151 @@
+"""Learned prompts: which there are, their vectors, import and removal."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Response
+from redis import Redis
+from starlette.responses import JSONResponse
+
+from app import errors
+from app.deps import CatalogueDep, RedisDep, SettingsDep, take_only
+from app.prompt_forms import REPEATABLE, RULES, ImportForm
+from app.prompt_intake import create_prompt
+from app.prompt_schemas import PromptList, PromptView, prompt_path, prompt_view
+from models.ctx_file import write_ctx
+from models.prompt import Prompt
+from models.prompt_cards import PromptCard
+from models.prompt_catalogue import ships
+from worker import prompts_store
+from worker.encoded_prompt import EncodedPrompt
+from worker.queueing import one_connection, wait_durable
+
+router = APIRouter(prefix="/prompts", tags=["prompts"])
+
+_FOUND = errors.describe(errors.PromptNotFound, errors.QueueUnavailable)
+_SAFETENSORS = "application/octet-stream"
+ModelFilter = Annotated[str | None, Query(description="Only prompts for the model of this id.")]
+
+
+@router.get("", responses=errors.describe(errors.QueueUnavailable))
+def list_prompts(redis: RedisDep, model: ModelFilter = None) -> PromptList:
+    """The learned and imported prompts that every worker can use now.
+
+    A prompt that was adapted to one image is not listed; its certificate names it.
+    """
+    cards = prompts_store.list_cards(redis)
+    return PromptList(prompts=tuple(prompt_view(c) for c in cards if model in (None, c.model)))
+
+
+@router.get("/{prompt_id}", responses=_FOUND)
+def get_prompt(prompt_id: str, redis: RedisDep) -> PromptView:
+    """One prompt, by its id or its digest: what it was made for, and what made it."""
+    return prompt_view(_find_card(redis, prompt_id))
+
+
+@router.get("/{prompt_id}/ctx", responses=_FOUND)
+def get_ctx(prompt_id: str, redis: RedisDep) -> EncodedPrompt:
+    """The values of a prompt: float32, least significant byte first, in base64."""
+    return EncodedPrompt.of(_find_prompt(redis, prompt_id))
+
+
+@router.get(
+    "/{prompt_id}/ctx.safetensors",
+    response_class=Response,
+    responses={
+        **_FOUND,
+        200: {"content": {_SAFETENSORS: {}}, "description": "One tensor, ctx, (n_ctx, width)"},
+    },
+)
+def get_safetensors(prompt_id: str, redis: RedisDep) -> Response:
+    """The values of a prompt as a safetensors file. The words after the class name: its card."""
+    prompt = _find_prompt(redis, prompt_id)
+    return Response(write_ctx(prompt.ctx), media_type=_SAFETENSORS)
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=PromptView,
+    dependencies=[take_only(RULES, REPEATABLE)],
+    responses={
+        **errors.describe(
+            errors.FormUnreadable,
+            errors.PromptIdTaken,
+            errors.BodyTooLarge,
+            errors.MediaTypeUnsupported,
+            errors.PromptFormatUnsupported,
+            errors.RequestInvalid,
+            errors.FieldUnknown,
+            errors.FieldRepeated,
+            errors.ModelUnknown,
+            errors.PromptInvalid,
+            errors.QueueUnavailable,
+        ),
+        200: {"model": PromptView, "description": "It was there already, with this card"},
+        201: {"description": "Imported: every worker can use it now"},
+    },
+)
+def import_prompt(
+    form: Annotated[ImportForm, Form(media_type="multipart/form-data")],
+    redis: RedisDep,
+    catalogue: CatalogueDep,
+) -> Response:
+    """Imports context vectors that were learned elsewhere; every worker can use them at once."""
+    card, prompt = create_prompt(form, catalogue)
+    stands = store_prompt(redis, card, prompt)
+    return JSONResponse(
+        prompt_view(stands).model_dump(mode="json"),
+        status_code=201 if stands == card else 200,
+        headers={"Location": prompt_path(card.id)},
+    )
+
+
+@router.delete(
+    "/{prompt_id}",
+    status_code=204,
+    response_class=Response,
+    responses=errors.describe(errors.PromptNotFound, errors.PromptShips, errors.QueueUnavailable),
+)
+def remove_prompt(prompt_id: str, redis: RedisDep, settings: SettingsDep) -> None:
+    """Removes a prompt, by its id.
+
+    Certificates made with it stay valid: they name its digest. Its id names no other prompt from
+    now on. Jobs accepted before still find its values. A prompt that lies in a worker host's
+    folder comes back when that host starts: remove it there too (promptsmooth prompts remove).
+    """
+    if ships(prompt_id):
+        raise errors.PromptShips
+    if not prompts_store.remove(redis, prompt_id, ttl_s=settings.image_ttl_s):
+        raise errors.PromptNotFound
+
+
+def store_prompt(redis: Redis, card: PromptCard, prompt: Prompt) -> PromptCard:
+    """Stores a prompt, on disk too before this returns; the card that stands.
+
+    Raises:
+        Problem: its id is another prompt's or one of the service's own.
+    """
+    try:
+        with one_connection(redis) as connection:
+            stands = prompts_store.put_prompt(connection, card, prompt)
+            wait_durable(connection)
+    except prompts_store.PromptIdReserved:
+        expected = "an id that neither begins with zero-shot- nor is 64 hexadecimal digits"
+        raise errors.invalid("id", expected) from None
+    except prompts_store.PromptIdTaken:
+        raise errors.PromptIdTaken from None
+    return stands
+
+
+def _find_card(redis: Redis, name: str) -> PromptCard:
+    card = prompts_store.find_card(redis, name)
+    if card is None:
+        raise errors.PromptNotFound
+    return card
+
+
+def _find_prompt(redis: Redis, name: str) -> Prompt:
+    prompt = prompts_store.find_prompt(redis, _find_card(redis, name).sha256)
+    if prompt is None:
+        raise errors.PromptNotFound
+    return prompt

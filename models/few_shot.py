@@ -1,0 +1,177 @@
+"""Few-shot prompt learning: context vectors from a few labelled images (PromptSmooth 3.1).
+
+    min over ctx of E[cross-entropy(logit_scale · cos(image(x + noise), text(ctx, names)), y)]
+
+with the noise level drawn for each image from a mixture, so that one prompt serves every sigma.
+Both towers are frozen; a gradient passes through the text tower alone.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from models.augmentation import sample_crops
+from models.cards import check_class_names
+from models.learning_settings import LearningSettings
+from models.learning_state import Epoch, LearningState, create_state, restore, write_checkpoint
+from models.prompt import Prompt
+from models.training_images import TrainingImages, count_classes
+from models.vlm import VLM
+
+
+class Diverged(ValueError):
+    """The loss is no longer a number."""
+
+    def __init__(self, epoch: int, learning_rate: float) -> None:
+        super().__init__(
+            f"The loss of epoch {epoch} is not finite. Choose a learning rate below "
+            f"{learning_rate:g}."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """A learned prompt and how it was reached."""
+
+    prompt: Prompt
+    curve: tuple[Epoch, ...]
+
+
+def learn_prompt(
+    vlm: VLM,
+    images: TrainingImages,
+    class_names: Sequence[str],
+    settings: LearningSettings,
+    *,
+    resume: bytes | None = None,
+    on_epoch: Callable[[Epoch, bytes], None] = lambda _epoch, _checkpoint: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Learned:
+    """The prompt after all epochs.
+
+    A function of the model, the images, the class names and the settings on one device and thread
+    count: neither what ran before, nor whether it was resumed, nor torch's global generator
+    changes a bit of it. An exception from `on_epoch` ends the learning and passes through.
+
+    Args:
+        vlm: the frozen model.
+        images: `settings.shots` of each class, at the model's size.
+        class_names: in the order of the images' classes.
+        settings: how.
+        resume: a checkpoint that `on_epoch` was given, to go on from.
+        on_epoch: told each epoch and the checkpoint after it.
+        clock: seconds, for the curve.
+
+    Raises:
+        ValueError: images or class names do not fit, the model takes no context vectors, or a
+            prompt is too long for it.
+        CheckpointUnusable: see `models.learning_state`.
+        Diverged: the learning rate is too large.
+    """
+    names = check_class_names(tuple(class_names))
+    _check_images(images, names, settings, vlm)
+    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode is
+        state = create_state(vlm, settings)
+        task = _task_sha256(vlm, images, names, settings)
+        if resume is not None:
+            restore(state, resume, task)
+        texts = [name + settings.suffix for name in names]
+        while len(state.curve) < settings.epochs:
+            state.curve.append(_run_epoch(vlm, images, texts, settings, state, clock))
+            on_epoch(state.curve[-1], write_checkpoint(state, task))
+    prompt = Prompt(ctx=state.ctx.detach().cpu().numpy(), suffix=settings.suffix)
+    return Learned(prompt=prompt, curve=tuple(state.curve))
+
+
+def _check_images(
+    images: TrainingImages, names: Sequence[str], settings: LearningSettings, vlm: VLM
+) -> None:
+    counts = count_classes(images.classes, len(names))
+    if counts != [settings.shots] * len(names):
+        raise ValueError(
+            f"{settings.shots} images of each of {len(names)} classes were expected; {counts} came."
+        )
+    if images.size != vlm.card.preprocessing.size:
+        raise ValueError(
+            f"The model {vlm.card.id} takes images of {vlm.card.preprocessing.size} pixels; "
+            f"images of {images.size} came."
+        )
+
+
+def _task_sha256(
+    vlm: VLM, images: TrainingImages, names: Sequence[str], settings: LearningSettings
+) -> str:
+    """Identifies what is learned: a checkpoint of anything else is of no use."""
+    task = {
+        "model": vlm.card.sha256,
+        "images": images.sha256,
+        "class_names": list(names),
+        "settings": asdict(settings),
+    }
+    return hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()
+
+
+def _run_epoch(
+    vlm: VLM,
+    images: TrainingImages,
+    texts: Sequence[str],
+    settings: LearningSettings,
+    state: LearningState,
+    clock: Callable[[], float],
+) -> Epoch:
+    """Every image once, in a new order, crop and noise."""
+    started, number = clock(), len(state.curve) + 1
+    loss_sum, right = 0.0, 0
+    for group in state.optimizer.param_groups:
+        group["lr"] = settings.get_learning_rate(number - 1)
+    for pixels, classes in _sample_batches(images, settings, state.generator):
+        image_features = _encode(vlm, pixels)  # (B, D)
+        labels = classes.to(vlm.device)  # (B,)
+        with sdpa_kernel(SDPBackend.MATH):  # on CUDA, the faster ones add gradients up in any order
+            text_features = vlm.encode_prompts(state.ctx, texts)  # (C, D)
+            logits = vlm.logit_scale * image_features @ text_features.T  # (B, C)
+            loss = functional.cross_entropy(logits, labels)
+            state.optimizer.zero_grad()
+            loss.backward()
+        if not torch.isfinite(loss):
+            raise Diverged(number, settings.learning_rate)
+        state.optimizer.step()
+        loss_sum += loss.item() * len(classes)
+        right += int((logits.argmax(dim=1) == labels).sum())
+    return Epoch(
+        number=number,
+        loss=loss_sum / len(images),
+        accuracy=right / len(images),
+        seconds=clock() - started,
+    )
+
+
+def _sample_batches(
+    images: TrainingImages, settings: LearningSettings, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Noisy integer pixels, int16 (B, 3, S, S), and classes (B,); the last batch may be smaller."""
+    levels = torch.tensor(settings.noise_levels)
+    order = torch.randperm(len(images), generator=generator)
+    for rows in order.split(settings.batch_size):
+        pixels = torch.tensor(images.pixels[rows.numpy()]).float() / 255  # (B, 3, S, S)
+        if settings.augment:
+            pixels = sample_crops(pixels, generator)
+        sigmas = levels[torch.randint(len(levels), (len(rows),), generator=generator)]  # (B,)
+        noise = sigmas[:, None, None, None] * torch.randn(pixels.shape, generator=generator)
+        noisy = (255 * (pixels + noise)).round().to(torch.int16)  # on the grid, not clipped
+        yield noisy, torch.tensor(images.classes[rows.numpy()])
+
+
+@torch.no_grad()
+def _encode(vlm: VLM, pixels: Tensor) -> Tensor:
+    """Image features, float32 (B, D), at no more rows at once than the model's card allows."""
+    most = vlm.card.batch_size["cuda" if vlm.device.type == "cuda" else "cpu"]
+    parts = [vlm.encode_images(part) for part in pixels.to(vlm.device).split(most)]
+    return torch.cat(parts)

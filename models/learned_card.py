@@ -1,0 +1,80 @@
+"""The card of a prompt that was learned: everything that, run again, gives the same vectors."""
+
+import platform
+from dataclasses import asdict
+from datetime import datetime
+from importlib.metadata import version
+
+import torch
+
+from models.cards import TrainingSet
+from models.few_shot import Learned
+from models.learning_settings import LearningSettings
+from models.prompt_cards import Learning, PromptCard
+from models.training_images import TrainingImages
+from models.vlm import VLM
+
+_PACKAGES = ("promptsmooth-service", "torch", "open_clip_torch", "numpy")
+_ON_THE_CARD_ITSELF = ("ctx_init", "n_ctx", "suffix")
+
+
+def create_learned_card(
+    learned: Learned,
+    *,
+    prompt_id: str,
+    vlm: VLM,
+    images: TrainingImages,
+    class_names: tuple[str, ...],
+    settings: LearningSettings,
+    created_at: datetime,
+    description: str = "",
+    licence: str = "",
+    source: str = "",
+    training_data: tuple[TrainingSet, ...] = (),
+) -> PromptCard:
+    """The card of what `learn_prompt` returned for this model, these images and settings.
+
+    Raises:
+        ValueError: an id or a text that a card cannot hold.
+    """
+    prompt = learned.prompt
+    return PromptCard(
+        id=prompt_id,
+        model=vlm.card.id,
+        weights_sha256=vlm.card.weights_sha256,
+        method="few-shot",
+        class_names=class_names,
+        n_ctx=prompt.n_ctx,
+        width=prompt.width,
+        suffix=prompt.suffix,
+        ctx_init=settings.ctx_init,
+        sha256=prompt.sha256,
+        created_at=created_at,
+        description=description,
+        licence=licence,
+        source=source,
+        training_data=training_data,
+        learning=_create_learning(learned, vlm, images, settings),
+    )
+
+
+def _create_learning(
+    learned: Learned, vlm: VLM, images: TrainingImages, settings: LearningSettings
+) -> Learning:
+    fields = {k: v for k, v in asdict(settings).items() if k not in _ON_THE_CARD_ITSELF}
+    return Learning(
+        **fields,
+        images_sha256=images.sha256,
+        loss=learned.curve[-1].loss,
+        accuracy=learned.curve[-1].accuracy,
+        device=_get_device_name(vlm.device),
+        threads=torch.get_num_threads(),
+        seconds=sum(epoch.seconds for epoch in learned.curve),
+        versions={name: version(name) for name in _PACKAGES},
+    )
+
+
+def _get_device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"

@@ -1,0 +1,74 @@
+"""How a few-shot prompt is learned, and the two presets. No torch."""
+
+import math
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from models.prompt import MAX_N_CTX, MAX_SUFFIX, split_template
+from models.prompt_cards import NoiseLevels
+
+Preset = Literal["default", "paper"]
+INIT_STD = 0.02  # of random vectors, as in CoOp
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class LearningSettings:
+    """Everything about a learning but the model, the images and the class names.
+
+    The vectors start as the embeddings of the words `ctx_init`, or, where that is None, as `n_ctx`
+    vectors from N(0, 0.02²). `suffix` follows the class name. An image's noise level is drawn anew
+    in every epoch from `noise_levels`, on pixels in [0, 1]. The learning rate is
+    `warmup_learning_rate` in the first `warmup_epochs`, then half a cosine from `learning_rate`.
+    `augment` crops and mirrors at random before the noise.
+    """
+
+    preset: Preset
+    ctx_init: str | None
+    n_ctx: int = Field(default=4, ge=1, le=MAX_N_CTX)
+    suffix: str = Field(default=".", max_length=MAX_SUFFIX)
+    shots: int = Field(default=16, ge=1)
+    epochs: int = Field(default=50, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0, allow_inf_nan=False)
+    warmup_epochs: int = Field(default=1, ge=0)
+    warmup_learning_rate: float = Field(default=1e-5, ge=0, allow_inf_nan=False)
+    noise_levels: NoiseLevels
+    augment: bool = True
+    seed: int = Field(default=1, ge=0, lt=2**63)
+
+    def get_learning_rate(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0."""
+        if epoch < self.warmup_epochs:
+            return self.warmup_learning_rate
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+
+
+def create_learning_settings(preset: Preset, template: str) -> LearningSettings:
+    """A preset for prompts in the words of a template; change fields with `dataclasses.replace`.
+
+    `paper` is PromptSmooth as published. `default` is what gave prompts at or above the template
+    they start from, at every noise level, on the sets of benchmarks/.
+
+    Raises:
+        ValueError: no template, or nothing stands before the class name.
+    """
+    words, suffix = split_template(template)
+    if preset == "paper":
+        return LearningSettings(
+            preset="paper",
+            ctx_init=None,
+            suffix=suffix,
+            learning_rate=0.002,
+            noise_levels=(0.25, 0.5, 0.75, 1.0),
+        )
+    return LearningSettings(
+        preset="default",
+        ctx_init=words,
+        suffix=suffix,
+        learning_rate=0.02,
+        noise_levels=(0.0, 0.25, 0.5, 0.75, 1.0),
+    )

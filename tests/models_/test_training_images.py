@@ -1,0 +1,96 @@
+"""The choice of shots is balanced and fixed by the seed; images are a value."""
+
+import numpy as np
+import pytest
+
+from models.training_images import TrainingImages, choose_shots, select_shots
+
+CLASSES = np.array([0, 1, 0, 2, 1, 0, 2, 2, 1, 0, 1, 2, 0], dtype=np.int64)
+
+
+def create_images(classes=CLASSES) -> TrainingImages:
+    pixels = np.arange(len(classes) * 12, dtype=np.uint8).reshape(-1, 3, 2, 2)
+    return TrainingImages(pixels=pixels, classes=np.asarray(classes, dtype=np.int64))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**62])
+def test_every_class_gives_as_many_images_as_shots_in_their_order(seed):
+    chosen = choose_shots(CLASSES, 3, seed)
+    assert list(np.bincount(CLASSES[chosen])) == [3, 3, 3]
+    assert list(chosen) == sorted(set(chosen))
+
+
+def test_a_class_is_chosen_from_whatever_the_others_are():
+    many = np.repeat([0, 1], 50).astype(np.int64)
+    alone = choose_shots(many, 8, 1)
+    with_more = choose_shots(np.concatenate([many, np.full(9, 2)]), 8, 1)
+    assert list(alone) == list(with_more[:16])
+
+
+def test_seeds_choose_differently_and_every_image_now_and_then():
+    many = np.repeat([0, 1], 20).astype(np.int64)
+    choices = [tuple(choose_shots(many, 4, seed)) for seed in range(60)]
+    assert len(set(choices)) > 50
+    # An image is left out of 60 choices of 4 in 20 with probability 0.8^60 = 1.5e-6.
+    assert {int(at) for choice in choices for at in choice} == set(range(40))
+
+
+def test_the_choice_never_changes():
+    """Frozen: cards say which seed, so the same seed is the same images in every version."""
+    assert list(choose_shots(np.repeat([0, 1], 10).astype(np.int64), 3, 1)) == [1, 6, 8, 15, 16, 17]
+
+
+def test_selected_images_are_the_chosen_ones():
+    images = create_images()
+    selected = select_shots(images, 2, 5)
+    chosen = choose_shots(CLASSES, 2, 5)
+    np.testing.assert_array_equal(selected.pixels, images.pixels[chosen])
+    np.testing.assert_array_equal(selected.classes, CLASSES[chosen])
+
+
+def test_too_few_images_and_one_class_alone_are_refused():
+    with pytest.raises(ValueError, match=r"needs 5 images.*class 1 has 4"):
+        choose_shots(CLASSES, 5, 0)
+    with pytest.raises(ValueError, match=r"needs 1 images.*class 1 has 0"):
+        choose_shots(np.array([0, 0, 2]), 1, 0)
+    with pytest.raises(ValueError, match="at least two classes"):
+        choose_shots(np.zeros(9, dtype=np.int64), 3, 0)
+
+
+def test_the_digest_is_that_of_pixels_classes_and_order():
+    images = create_images()
+    other_pixels = images.pixels.copy()
+    other_pixels[0, 0, 0, 0] += 1
+    others = (
+        TrainingImages(pixels=other_pixels, classes=CLASSES),
+        TrainingImages(pixels=images.pixels, classes=CLASSES[::-1]),
+        TrainingImages(pixels=images.pixels[::-1], classes=CLASSES[::-1]),
+    )
+    assert create_images().sha256 == images.sha256
+    assert len({images.sha256, *(other.sha256 for other in others)}) == 4
+
+
+def test_images_are_not_changed_from_outside():
+    pixels, classes = np.zeros((2, 3, 2, 2), dtype=np.uint8), np.array([0, 1])
+    images = TrainingImages(pixels=pixels, classes=classes)
+    pixels[0, 0, 0, 0], classes[0] = 5, 1
+    assert (images.pixels[0, 0, 0, 0], images.classes[0]) == (0, 0)
+    with pytest.raises(ValueError, match="read-only"):
+        images.pixels[0, 0, 0, 0] = 5
+
+
+@pytest.mark.parametrize(
+    ("pixels", "classes", "said"),
+    [
+        (np.zeros((2, 3, 2, 2)), np.array([0, 1]), "uint8"),
+        (np.zeros((2, 1, 2, 2), dtype=np.uint8), np.array([0, 1]), "shape"),
+        (np.zeros((2, 3, 2, 4), dtype=np.uint8), np.array([0, 1]), "shape"),
+        (np.zeros((2, 3, 2, 2), dtype=np.uint8), np.array([0, 1, 1]), "int64 of shape"),
+        (np.zeros((2, 3, 2, 2), dtype=np.uint8), np.array([0.0, 1.0]), "int64"),
+        (np.zeros((2, 3, 2, 2), dtype=np.uint8), np.array([-1, 1]), "count from 0"),
+        (np.zeros((0, 3, 2, 2), dtype=np.uint8), np.zeros(0, dtype=np.int64), "at least one"),
+    ],
+)
+def test_images_that_are_none_are_refused(pixels, classes, said):
+    with pytest.raises(ValueError, match=said):
+        TrainingImages(pixels=pixels, classes=classes)
