@@ -14,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from models.dataset_files import LabelledFile
+from models.image_folder import UnusableImage
 from models.imaging import ImageError
 from models.prompt import Prompt
 from models.subset import listing_sha256
