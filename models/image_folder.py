@@ -93,7 +93,7 @@ class ImageFolder:
         """Which file that is, without its name: counted from 1 within its class folder."""
         index = int(self.classes[at])
         number = at - int(np.flatnonzero(self.classes == index)[0]) + 1
-        return f"File {number} of class {index}, {self.class_folders[index]!r},"
+        return f"File {number} of class folder {self.class_folders[index]!r}"
 
     def load(self, chosen: Iterable[int], preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
         """The chosen images prepared for a model, uint8 (N, 3, size, size).
