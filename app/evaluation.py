@@ -109,6 +109,8 @@ def create_evaluation(options: EvaluationOptions) -> Evaluation:
         class_names=dataset.class_names,
     )
     targets = create_targets(asked.spread(), card, prompts.find_card, companions=True)
+    sigmas = tuple(parse_decimal("sigma", sigma) for sigma in options.sigmas)
+    alpha = parse_decimal("alpha", options.alpha)
     settings = WorkerSettings(data_dir=options.data_dir)
     set_threads(settings.threads)
     check_noise()
@@ -119,9 +121,9 @@ def create_evaluation(options: EvaluationOptions) -> Evaluation:
         files=files,
         vlm=load_vlm(card, weights, choose_device(settings.device)),
         targets=targets,
-        sigmas=tuple(parse_decimal("sigma", sigma) for sigma in options.sigmas),
+        sigmas=sigmas,
         procedure=options.procedure,
-        alpha=parse_decimal("alpha", options.alpha),
+        alpha=alpha,
         prompts=prompts.vectors,
         folder=options.out or Path(f"evaluation-{dataset.id}-{card.id}"),
         ledger=options.data_dir / "attempts",

@@ -21,6 +21,9 @@ from worker.contract import CohenParameters, TemplateTarget
 from worker.evaluate import SECRET_FILE, Evaluation
 
 SECRET = b"e" * 32
+# At 0.001 a certificate in a thousand is false by chance, and a law about all of them would hold or
+# not by the secret. At this alpha the laws fail by chance once in millions of secrets.
+ALPHA = Decimal("1e-9")
 DISTANCES = (0.004, 0.05, 0.12, 0.2, 0.3, 0.42)
 
 
@@ -92,7 +95,7 @@ def create_evaluation(
             ),
             "sigmas": (Decimal("0.1"), Decimal("0.25")),
             "procedure": CohenParameters(n0=50, n=800),
-            "alpha": Decimal("0.001"),
+            "alpha": ALPHA,
             "prompts": {},
             "folder": tmp_path / folder,
             "ledger": tmp_path / "attempts",
