@@ -85,9 +85,7 @@ class ImageFolder:
         """The card's, else the folders' own; None where those are numbers, which say nothing."""
         if self.card is not None:
             return tuple(self.card.classes.values())
-        if all(name.isdecimal() for name in self.class_folders):
-            return None
-        return tuple(name.replace("_", " ") for name in self.class_folders)
+        return find_class_names(self.class_folders)
 
     def get_place(self, at: int) -> str:
         """Which file that is, without its name: counted from 1 within its class folder."""
@@ -160,9 +158,22 @@ def _find_class_folders(home: Path) -> tuple[str, ...]:
     names = [path.name for path in home.iterdir() if path.is_dir() and path.name[0] not in "._"]
     if not names:
         raise UnusableFolder(f"There are no class folders in {home}; one a class was expected.")
-    if all(name.isdecimal() for name in names):
-        return tuple(sorted(names, key=lambda name: (int(name), name)))
-    return tuple(sorted(names))
+    return order_classes(names)
+
+
+def order_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Different class folders in their order: as numbers where all are numbers, else by name."""
+    different = set(names)
+    if all(name.isdecimal() for name in different):
+        return tuple(sorted(different, key=lambda name: (int(name), name)))
+    return tuple(sorted(different))
+
+
+def find_class_names(class_folders: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The folders' own names as words; None where those are numbers, which say nothing."""
+    if all(name.isdecimal() for name in class_folders):
+        return None
+    return tuple(name.replace("_", " ") for name in class_folders)
 
 
 def _list_files(folder: Path) -> list[Path]:

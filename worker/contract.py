@@ -24,7 +24,10 @@ from models.prompt_cards import Method, PromptId
 SCHEMA_VERSION = 1
 QUEUE_NAME = "certify"
 TASK_CERTIFY = "worker.tasks.certify_image"
-TASKS = frozenset({TASK_CERTIFY})
+TASK_COUNT_RANGES = "worker.tasks.count_ranges"
+LEARNING_QUEUE_NAME = "learn"
+TASK_LEARN = "worker.learning.learn"
+TASKS = frozenset({TASK_CERTIFY, TASK_COUNT_RANGES, TASK_LEARN})
 
 MAX_SIGMAS = 16
 MAX_TARGETS = 16
