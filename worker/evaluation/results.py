@@ -140,7 +140,7 @@ def _create_arm(
     abstained = sum(isinstance(one, AbstainedDocument) for one in certificates)
     right = sorted(radius for radius in found if radius is not None)
     return Arm(
-        label=create_label(target),
+        label=create_label(target, question.targets),
         target=target,
         sigma=question.sigmas[level],
         abstained=abstained,
@@ -158,10 +158,13 @@ def _create_arm(
     )
 
 
-def create_label(target: Target) -> str:
-    """What a target is called in a table: its prompting, and its prompt's id where it has one."""
+def create_label(target: Target, targets: Sequence[Target]) -> str:
+    """What a target is called in a table: its prompting, with its prompt where several share it."""
+    alike = sum(other.prompting == target.prompting for other in targets)
     prompt = getattr(target, "prompt", None)
-    return target.prompting if prompt is None else f"{target.prompting} ({prompt.id})"
+    if alike == 1 or prompt is None:
+        return target.prompting
+    return f"{target.prompting} ({prompt.id})"
 
 
 def _adaptation_s(certificate: CertifiedDocument | AbstainedDocument) -> float:

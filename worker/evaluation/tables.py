@@ -75,15 +75,27 @@ def format_markdown(results: EvaluationResults, *, heading: str = "#") -> str:
 
 
 def format_table(results: EvaluationResults) -> Iterator[str]:
-    """The lines of the Markdown table."""
-    radii = [at.radius for at in results.arms[0].at_radius]
-    yield "| prompting | σ | clean | abstained | " + " | ".join(f"r = {r:f}" for r in radii) + " |"
-    yield "| --- " * (4 + len(radii)) + "|"
+    """The lines of the Markdown table, with the radii that some row can reach."""
+    reached = max(arm.largest_radius for arm in results.arms)
+    radii = [at.radius for at in results.arms[0].at_radius if at.radius <= reached]
+    head = ["prompting", "σ", "clean", "abstained", "samples", "tuning, s"]
+    yield f"| {' | '.join([*head, *(f'r = {radius:f}' for radius in radii)])} |"
+    yield "| --- " * (len(head) + len(radii)) + "|"
     for arm in results.arms:
-        clean = "" if arm.clean is None else format_ratio(arm.clean.right, arm.clean.images)
-        cells = [arm.label, f"{arm.sigma:f}", clean, format_ratio(arm.abstained, arm.images)]
-        cells += [_cell(arm, at) for at in arm.at_radius]
-        yield f"| {' | '.join(cells)} |"
+        cells = [_cell(arm, at) for at in arm.at_radius if at.radius <= reached]
+        yield f"| {' | '.join([*_head(arm), *cells])} |"
+
+
+def _head(arm: Arm) -> list[str]:
+    tuned = bool(arm.mean_adaptation_s)
+    return [
+        arm.label,
+        f"{arm.sigma:f}",
+        "" if arm.clean is None else format_ratio(arm.clean.right, arm.clean.images),
+        format_ratio(arm.abstained, arm.images),
+        f"{arm.mean_samples:,.0f}",
+        f"{arm.mean_adaptation_s:.3f}" if tuned else "",
+    ]
 
 
 def _cell(arm: Arm, at: AtRadius) -> str:
@@ -122,25 +134,28 @@ def _describe(results: EvaluationResults) -> str:
         f"{procedure}, α = {question.alpha:f} a certificate, so of N images up to Nα certificates "
         "may be false in expectation. All rows of one σ judge the same images on the same noise. "
         "Clean: the base classifier's accuracy without noise, where it is one for all images. "
+        "Samples: the mean that a certificate used, of which rows share theirs; tuning: the mean "
+        "seconds of an image, without the image tower. "
         f"“{_OUT_OF_REACH}”: above the largest radius that so many samples can show. "
         "A zero-shot row certifies each image under the prompt tuned on it, frozen: not the tuning "
-        "of another prompt on a perturbed image."
+        "of another prompt on a perturbed image." + _describe_prompts(results)
     )
+
+
+def _describe_prompts(results: EvaluationResults) -> str:
+    refs = {
+        prompt.id: prompt.sha256
+        for target in results.question.targets
+        if (prompt := getattr(target, "prompt", None)) is not None
+    }
+    named = ", ".join(f"`{name}` (SHA-256 {sha256[:16]}…)" for name, sha256 in refs.items())
+    return f" Stored prompts: {named}." if named else ""
 
 
 def _describe_cost(results: EvaluationResults) -> str:
     cost, identity = results.cost, results.question.identity
-    tuned = ", ".join(
-        f"{arm.label} at σ = {arm.sigma:f} {arm.mean_adaptation_s:.3f} s"
-        for arm in results.arms
-        if arm.mean_adaptation_s
-    )
     return (
         f"{cost.samples:,} passes of the image tower, shared by all rows of an image, in "
         f"{cost.seconds:,.0f} s ({cost.samples_per_s:,.0f} a second), adaptation included; "
-        f"{identity.device}, {identity.precision}, {identity.threads} threads. "
-        + (f"Tuning alone, mean of an image: {tuned}. " if tuned else "")
-        + "Mean samples that a certificate used: "
-        + ", ".join(f"{a.label} at σ = {a.sigma:f} {a.mean_samples:,.0f}" for a in results.arms)
-        + "."
+        f"{identity.device}, {identity.precision}, {identity.threads} threads."
     )
