@@ -78,5 +78,22 @@ def adapted_prompt(prompt_id: str) -> str:
     return f"{PREFIX}:adapted-prompt:{prompt_id}"
 
 
+def learning_job(learning_id: str) -> str:
+    return f"{PREFIX}:learning:{learning_id}:job"
+
+
+def learning_result(learning_id: str) -> str:
+    return f"{PREFIX}:learning:{learning_id}:result"
+
+
+def learning_curve(learning_id: str) -> str:
+    """The epochs done, a hash by their numbers."""
+    return f"{PREFIX}:learning:{learning_id}:curve"
+
+
+def learning_checkpoint(learning_id: str) -> str:
+    return f"{PREFIX}:learning:{learning_id}:checkpoint"
+
+
 def worker(name: str) -> str:
     return f"{PREFIX}:worker:{name}"

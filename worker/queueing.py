@@ -6,10 +6,11 @@ time limit given: RQ's defaults are 180 s for a job and 500 s for its result.
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from redis import Redis
 from redis.backoff import ExponentialBackoff
+from redis.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -23,6 +24,7 @@ from worker.contract import QUEUE_NAME, TASK_CERTIFY, TASK_COUNT_RANGES, TASKS, 
 from worker.images_store import Image
 
 State = Literal["queued", "running", "finished", "failed"]
+T = TypeVar("T", bound=str)
 
 RETRIES = 3
 _RQ_RESULT_TTL_S = 3600
@@ -82,9 +84,24 @@ def create_worker_redis(url: str) -> Redis:
     )
 
 
-def create_queue(redis: Redis) -> Queue:
-    """Our one queue."""
-    return Queue(QUEUE_NAME, connection=redis, job_class=CertificationRqJob, serializer="json")
+def create_queue(redis: Redis, name: str = QUEUE_NAME) -> Queue:
+    """One of our queues: a worker process serves exactly one."""
+    return Queue(name, connection=redis, job_class=CertificationRqJob, serializer="json")
+
+
+def add_job(queue: Queue, pipeline: Pipeline, task: str, *, job_id: str, timeout_s: int) -> None:
+    """Puts a stored job into a queue, within a transaction that has begun."""
+    queue.enqueue_call(
+        task,
+        args=(job_id,),
+        job_id=job_id,
+        timeout=timeout_s,
+        result_ttl=_RQ_RESULT_TTL_S,
+        failure_ttl=_RQ_FAILURE_TTL_S,
+        description=queue.name,
+        retry=Retry(max=RETRIES),
+        pipeline=pipeline,
+    )
 
 
 def job_timeout_s(job: CertificationJob) -> int:
@@ -129,17 +146,7 @@ def _enqueue(
         for job, image in jobs:
             images_store.put_image(pipeline, image, ttl_s=image_ttl_s)
             results.put_job(pipeline, job, ttl_s=job_ttl_s)
-            queue.enqueue_call(
-                TASK_CERTIFY,
-                args=(job.id,),
-                job_id=job.id,
-                timeout=job_timeout_s(job),
-                result_ttl=_RQ_RESULT_TTL_S,
-                failure_ttl=_RQ_FAILURE_TTL_S,
-                description="certify",
-                retry=Retry(max=RETRIES),
-                pipeline=pipeline,
-            )
+            add_job(queue, pipeline, TASK_CERTIFY, job_id=job.id, timeout_s=job_timeout_s(job))
         pipeline.execute()
 
 
@@ -185,21 +192,37 @@ def ask_for_help(redis: Redis, job: CertificationJob, run: str, *, at_most: int)
 
 def get_state(redis: Redis, certification_id: str) -> State:
     """What a stored job is doing. A job without any trace in RQ has failed."""
-    if (result := results.find_result(redis, certification_id)) is not None:
-        return result.status
-    try:
-        job = CertificationRqJob.fetch(certification_id, connection=redis, serializer="json")
-        status = job.get_status(refresh=False)
-    except (NoSuchJobError, InvalidJobOperation):
-        status = None
-    match status:
+
+    def find_status() -> Literal["finished", "failed"] | None:
+        result = results.find_result(redis, certification_id)
+        return None if result is None else result.status
+
+    return look_up_state(redis, certification_id, find_status)
+
+
+def look_up_state(
+    redis: Redis, job_id: str, find_status: Callable[[], T | None]
+) -> T | Literal["queued", "running", "failed"]:
+    """The status of a job's stored result, or what RQ is doing with it; no trace: it has failed."""
+    if (status := find_status()) is not None:
+        return status
+    match _find_rq_status(redis, job_id):
         case JobStatus.QUEUED | JobStatus.DEFERRED | JobStatus.SCHEDULED:
             return "queued"
         case JobStatus.STARTED:
             return "running"
         case JobStatus.FINISHED:
             # the result was written before RQ said so; read between the two looks, it is there now
-            again = results.find_result(redis, certification_id)
-            return "failed" if again is None else again.status
+            again = find_status()
+            return "failed" if again is None else again
         case _:
             return "failed"
+
+
+def _find_rq_status(redis: Redis, job_id: str) -> JobStatus | None:
+    try:
+        job = CertificationRqJob.fetch(job_id, connection=redis, serializer="json")
+        status: JobStatus | None = job.get_status(refresh=False)
+    except (NoSuchJobError, InvalidJobOperation):
+        return None
+    return status
