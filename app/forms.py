@@ -1,6 +1,5 @@
 """The multipart form of POST /certify. A field's description begins with its rule."""
 
-import re
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -8,13 +7,13 @@ from fastapi import UploadFile
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
     WithJsonSchema,
 )
 
+from app.plain_numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE
 from app.targets import (
     AskedClassNames,
     AskedFields,
@@ -35,17 +34,8 @@ from worker.contract import (
 )
 from worker.document import Prompting
 
-_DECIMAL = re.compile(r"\d{0,12}\.?\d{1,16}([eE][+-]?\d{1,2})?", re.ASCII)
-_WHOLE = re.compile(r"\d{1,18}", re.ASCII)
 _NUMBER = r"-?\d{1,9}(\.\d{1,9})?"
 _WINDOW = rf"^(auto|{_NUMBER},{_NUMBER})$"
-
-
-def _check_plain(value: object) -> object:
-    """A decimal as people write it: Python would also read 1_0, ٣ and Infinity."""
-    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
-        raise ValueError("not a plain decimal")
-    return value
 
 
 def _check_different(values: list[Decimal]) -> list[Decimal]:
@@ -54,16 +44,8 @@ def _check_different(values: list[Decimal]) -> list[Decimal]:
     return values
 
 
-def _check_whole(value: object) -> object:
-    """A whole number in ASCII digits: Python would also read 1_0."""
-    if not isinstance(value, str) or not _WHOLE.fullmatch(value):
-        raise ValueError("not a plain whole number")
-    return value
-
-
-_PlainDecimal = BeforeValidator(_check_plain)
-_Whole = Annotated[int, BeforeValidator(_check_whole)]
-_AsText = WithJsonSchema({"type": "string", "pattern": f"^{_DECIMAL.pattern}$"})
+_PlainDecimal, _AsText = PLAIN_DECIMAL, DECIMAL_TEXT
+_Whole = Annotated[int, PLAIN_WHOLE]
 _File = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]
 _Sigmas = Annotated[
     list[Annotated[Sigma, _PlainDecimal, _AsText]],

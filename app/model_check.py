@@ -44,13 +44,14 @@ class ActivationReport(_Report):
     """The same weights under the card's activation and under the other one.
 
     Attributes:
-        images_cosine, texts_cosine: between the features under both, the smallest of those seen.
+        images_moved, texts_moved: the largest distance between features of unit length under both;
+            0: none, 2: opposite. Of synthetic images, and of the card's classes.
     """
 
     declared: Activation
     other: Activation
-    images_cosine: float
-    texts_cosine: float
+    images_moved: float
+    texts_moved: float
 
 
 class Accuracy(_Report):
@@ -180,9 +181,9 @@ def _compare_activations(vlm: VLM) -> ActivationReport | None:
     here = vlm.encode_images(pixels), vlm.encode_texts(texts)
     with swapped_activation(vlm.clip, declared):
         there = vlm.encode_images(pixels), vlm.encode_texts(texts)
-    seen, read = (float((a * b).sum(dim=-1).min()) for a, b in zip(here, there, strict=True))
+    seen, read = (float((a - b).norm(dim=-1).max()) for a, b in zip(here, there, strict=True))
     return ActivationReport(
-        declared=declared, other=OTHER[declared], images_cosine=seen, texts_cosine=read
+        declared=declared, other=OTHER[declared], images_moved=seen, texts_moved=read
     )
 
 

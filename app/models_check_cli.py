@@ -90,9 +90,8 @@ def _list_rows(report: "CheckReport") -> Iterator[tuple[str, str]]:
         yield (
             "activation",
             (
-                f"{pair.declared}, as the card says. Under {pair.other} the smallest cosine to the "
-                f"same features is {pair.images_cosine:.4f} for images, {pair.texts_cosine:.4f} for "
-                f"texts"
+                f"{pair.declared}, as the card says. Under {pair.other} features of unit length "
+                f"move by up to {pair.images_moved:.4f} (images) and {pair.texts_moved:.4f} (texts)"
             ),
         )
     if report.accuracy is not None:
@@ -112,7 +111,7 @@ def _list_rows(report: "CheckReport") -> Iterator[tuple[str, str]]:
     yield (
         "certification",
         (
-            f"of a synthetic image at sigma {one.sigma}: {one.outcome} after {one.samples} samples, "
+            f"of a synthetic image at sigma {one.sigma}: {one.outcome}, {one.samples} samples, "
             f"{one.seconds:.1f} s with loading"
         ),
     )

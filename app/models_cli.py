@@ -79,12 +79,13 @@ def measure_eta(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Put tau into the model's card.")] = False,
 ) -> None:
-    """Measure how far a model's logits move between runs of the same noisy images.
+    """Measure how far a model's logits can move between runs of the same noisy images.
 
     Runs are repeated, with rows in another order, other padding, other neighbours, in a fresh
-    process and on every device of the same name. Samples whose top two logits are closer than tau
-    are counted as ambiguous. Tau is twice the largest movement, times a margin of 2: measured on
-    these images and the card's own prompt, not proved.
+    process and on every device of the same name. Image features are compared, so that eta bounds
+    the movement of the logits of every prompt. Samples whose top two logits are closer than tau
+    are counted as ambiguous. Tau is twice eta, times a margin of 2: measured on these images, not
+    proved.
     """
     from worker.process import wait_passively
 
@@ -137,8 +138,12 @@ def _print_report(report: "EtaReport") -> None:
         f"{identity.batch_size}, {report.samples} noisy images"
     )
     for variation, difference in report.differences.items():
-        typer.echo(f"  {variation.value:<11} largest difference of a logit {difference:.3g}")
-    typer.echo(f"eta = {report.eta!r} between any two runs: measured, not proved")
+        typer.echo(
+            f"  {variation.value:<11} image features move a logit by {difference:.3g} at most"
+        )
+    typer.echo(f"  text features, between processes and devices: {report.text_difference:.3g}")
+    typer.echo(f"  rounding of sums in float32: {report.rounding:.3g}")
+    typer.echo(f"eta = {report.eta!r} between any two runs, any prompt: measured, not proved")
     typer.echo(f"tau = {report.tau!r} = 2 x eta x margin {report.margin:g}; card: {identity.tau!r}")
     for sigma, share in report.ambiguous.items():
         typer.echo(f"  ambiguous at sigma {sigma}: {100 * share:.3g} % of samples")

@@ -148,7 +148,9 @@ def _tell(added: "Added") -> None:
         typer.echo(note, err=True)
     typer.echo(f"added {added.card.id} at {added.folder}; digest {added.card.sha256}")
     typer.echo(
-        "engines serve it once PROMPTSMOOTH_SERVE_MODELS names it and they are restarted", err=True
+        "app and workers find it when they start again; PROMPTSMOOTH_SERVE_MODELS names what "
+        "workers load",
+        err=True,
     )
 
 

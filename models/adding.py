@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from models.cards import Activation, ModelCard, ModelDescription, Origin
+from models.catalogue import load_catalogue
 from models.forms.files import load_json
 from models.forms.form import Converted, Form, Source
 from models.forms.registry import choose_form
@@ -47,6 +48,7 @@ def add_model(
         FormRefused: the weights are of no form that can be read.
         WeightsError: they are not those of the description.
         ModelTaken: the id has a folder already.
+        InvalidCard: the id is taken by a model that ships or lies elsewhere in the folder.
     """
     source = Source(path=path, config=config, description=description)
     form = choose_form(source)
@@ -54,6 +56,7 @@ def add_model(
         converted = form.convert(source, folder)
         origin = _create_origin(form, converted, repository, revision)
         card = _create_card(description, folder, origin)
+        load_catalogue(models).check_addition(card, folder / CARD)
         load_vlm(card, folder, torch.device("cpu"))
         (folder / CARD).write_text(format_model_card(card), encoding="utf-8")
     return Added(card=card, folder=models / card.id, notes=converted.notes)

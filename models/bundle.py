@@ -16,6 +16,7 @@ import torch
 
 from models.adding import Added
 from models.cards import ModelCard, parse_card
+from models.catalogue import load_catalogue
 from models.loading import load_vlm
 from models.own_folder import CARD, begin_folder, format_model_card
 from models.weights import check_weights
@@ -58,12 +59,14 @@ def add_bundle(model_id: str, path: Path, models: Path) -> Added:
             the model of another id.
         WeightsError: a file is not the one its checksum is of, or does not load.
         ModelTaken: the id has a folder already.
+        InvalidCard: the id is taken by a model that ships or lies elsewhere in the folder.
     """
     with begin_folder(models, model_id) as folder:
         with _refusing(path), tarfile.open(path, "r:") as archive:
             members = _list_members(archive)
             card = _read_card(archive, members, model_id)
             _extract(archive, members, card, folder)
+        load_catalogue(models).check_addition(card, folder / CARD)
         check_weights(card, folder)
         load_vlm(card, folder, torch.device("cpu"))
     return Added(card=card, folder=models / card.id)

@@ -94,6 +94,16 @@ class Catalogue:
         path = self._entry(model_id).path
         return None if path.parent == _SHIPPED_CARDS else path
 
+    def check_addition(self, card: ModelCard, path: Path) -> None:
+        """Passes when `card`, the file `path`, may become one of the installation's own.
+
+        Raises:
+            InvalidCard: its id belongs to another card, or its activation is not the known one.
+        """
+        if card.id in self.entries:
+            raise InvalidCard(path, f"the id {card.id!r} belongs to another card already.")
+        _check_activation(card, path, self.descriptions.get(card.id))
+
     def list(self) -> tuple[ModelCard, ...]:
         """All cards that can be loaded if their files are there, in order of their ids."""
         return tuple(self.entries[model_id].card for model_id in sorted(self.entries))
@@ -134,13 +144,11 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
             entries[shipped.id] = Entry(card=shipped, path=path, folder=_SHIPPED_FILES[shipped.id])
         else:
             descriptions[shipped.id] = shipped
+    catalogue = Catalogue(entries=entries, descriptions=descriptions)
     for entry in _find_own(folder) if folder is not None else ():
-        if entry.card.id in entries:
-            reason = f"the id {entry.card.id!r} belongs to another card already."
-            raise InvalidCard(entry.path, reason)
-        _check_activation(entry, descriptions.get(entry.card.id))
+        catalogue.check_addition(entry.card, entry.path)
         entries[entry.card.id] = entry
-    return Catalogue(entries=entries, descriptions=descriptions)
+    return catalogue
 
 
 def _find_own(folder: Path) -> Iterator[Entry]:
@@ -153,12 +161,12 @@ def _find_own(folder: Path) -> Iterator[Entry]:
         yield Entry(card=card, path=path, folder=folder / card.id)
 
 
-def _check_activation(entry: Entry, described: ModelDescription | None) -> None:
+def _check_activation(card: ModelCard, path: Path, described: ModelDescription | None) -> None:
     """The one thing about known weights that no tensor tells and no lab can wish otherwise."""
     pinned = described.activation if described is not None else None
-    if pinned is not None and entry.card.activation != pinned:
+    if pinned is not None and card.activation != pinned:
         raise InvalidCard(
-            entry.path,
-            f"the weights of {entry.card.id!r} were trained with the activation {pinned}, which "
-            f"the card has to name; it names {entry.card.activation or 'none'}.",
+            path,
+            f"the weights of {card.id!r} were trained with the activation {pinned}, which the card "
+            f"has to name; it names {card.activation or 'none'}.",
         )

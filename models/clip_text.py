@@ -44,8 +44,14 @@ class ClipTextTower:
         words = self.embed(tokens)  # (C, length, width)
         vectors = ctx.expand(len(tokens), -1, -1)  # (C, n_ctx, width)
         x = torch.cat([words[:, :1], vectors, words[:, 1:]], dim=1)[:, : tokens.shape[1]]
-        x = self.ln_final(self.transformer(x + self.positional_embedding, attn_mask=self.attn_mask))
-        end = tokens.argmax(dim=-1) + len(ctx)  # [EOS] has the largest id
+        end = tokens.argmax(dim=-1) + len(ctx)  # (C,); [EOS] has the largest id
+        x = x + self.positional_embedding  # (C, length, width)
+        if self.attn_mask is None:
+            x = self.transformer(x)
+        else:  # causal: [EOS] sees nothing of the padding after it, which is most of the length
+            used = int(end.max()) + 1
+            x = self.transformer(x[:, :used], attn_mask=self.attn_mask[:used, :used])
+        x = self.ln_final(x)
         pooled: Tensor = x[torch.arange(len(tokens), device=x.device), end]  # (C, width)
         return self._project(pooled)
 

@@ -86,8 +86,7 @@ def learn_prompt(
         while len(state.curve) < settings.epochs:
             state.curve.append(_run_epoch(vlm, images, texts, settings, state, clock))
             on_epoch(state.curve[-1], write_checkpoint(state, task))
-    prompt = Prompt(ctx=state.ctx.detach().cpu().numpy(), suffix=settings.suffix)
-    return Learned(prompt=prompt, curve=tuple(state.curve))
+    return Learned(prompt=state.create_prompt(settings.suffix), curve=tuple(state.curve))
 
 
 def _check_images(

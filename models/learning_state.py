@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from models.learning_settings import INIT_STD, LearningSettings
+from models.prompt import Prompt
 from models.vlm import VLM
 
 MAX_CHECKPOINT_BYTES = 16 * 2**20
@@ -42,12 +43,16 @@ class LearningState:
     generator: torch.Generator  # on the CPU, so that every device sees the same draws
     curve: list[Epoch] = field(default_factory=list)
 
+    def create_prompt(self, suffix: str) -> Prompt:
+        """The vectors as they are now. ValueError: they are no prompt."""
+        return Prompt(ctx=self.ctx.detach().cpu().numpy(), suffix=suffix)
+
 
 def create_state(vlm: VLM, settings: LearningSettings) -> LearningState:
     """The state before the first epoch.
 
     Raises:
-        ValueError: the model takes no context vectors, or the words have no token.
+        ValueError: the model takes no context vectors, or the words have no token or too many.
     """
     if not vlm.text_width:
         raise ValueError(f"The model {vlm.card.id} takes no context vectors: it learns no prompt.")
@@ -63,7 +68,9 @@ def create_state(vlm: VLM, settings: LearningSettings) -> LearningState:
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
     )
-    return LearningState(ctx=ctx, optimizer=optimizer, generator=generator)
+    state = LearningState(ctx=ctx, optimizer=optimizer, generator=generator)
+    state.create_prompt(settings.suffix)  # what could not be kept is not learned
+    return state
 
 
 def write_checkpoint(state: LearningState, task_sha256: str) -> bytes:

@@ -24,7 +24,10 @@ from models.prompt_cards import Method, PromptId
 SCHEMA_VERSION = 1
 QUEUE_NAME = "certify"
 TASK_CERTIFY = "worker.tasks.certify_image"
-TASKS = frozenset({TASK_CERTIFY})
+TASK_COUNT_RANGES = "worker.tasks.count_ranges"
+LEARNING_QUEUE_NAME = "learn"
+TASK_LEARN = "worker.learning.learn"
+TASKS = frozenset({TASK_CERTIFY, TASK_COUNT_RANGES, TASK_LEARN})
 
 MAX_SIGMAS = 16
 MAX_TARGETS = 16
@@ -63,6 +66,11 @@ Sigma = Annotated[
 ]
 Alpha = Annotated[
     Decimal, Field(allow_inf_nan=False, max_digits=16), AfterValidator(_check_alpha), _AsText
+]
+NoiseLevels = Annotated[
+    tuple[Sigma, ...],
+    Field(min_length=1, max_length=MAX_SIGMAS),
+    AfterValidator(_check_noise_levels),
 ]
 Radius = Annotated[Decimal, Field(gt=0, le=1000, max_digits=12, allow_inf_nan=False), _AsText]
 Tolerance = Annotated[Decimal, Field(ge=0, lt=1, max_digits=12, allow_inf_nan=False), _AsText]
@@ -237,11 +245,7 @@ class CertifyRequest(Contract):
     input: InputImage
     model: ModelRef
     targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=MAX_TARGETS)]
-    sigmas: Annotated[
-        tuple[Sigma, ...],
-        Field(min_length=1, max_length=MAX_SIGMAS),
-        AfterValidator(_check_noise_levels),
-    ]
+    sigmas: NoiseLevels
     procedure: Procedure = StagedParameters()
     alpha: Alpha = Decimal("0.001")
     joint: bool = False

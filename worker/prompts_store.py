@@ -72,8 +72,7 @@ def put_prompt(redis: Redis, card: PromptCard, prompt: Prompt) -> PromptCard:
         PromptIdReserved: ids of this form are the service's own.
     """
     check_prompt(card, prompt)
-    if card.id.startswith(_ADAPTED) or _DIGEST.fullmatch(card.id):
-        raise PromptIdReserved(card.id)
+    check_id(card.id)
     keys = (keyspace.PROMPT_IDS, keyspace.PROMPTS, keyspace.prompt(card.sha256))
     values = EncodedPrompt.of(prompt).model_dump_json()
     arguments = (card.id, card.sha256, card.model_dump_json(), values)
@@ -82,6 +81,17 @@ def put_prompt(redis: Redis, card: PromptCard, prompt: Prompt) -> PromptCard:
         taken = named.decode() if isinstance(named, bytes) else named
         raise PromptIdTaken(card.id, expected=taken, found=card.sha256)
     return PromptCard.model_validate_json(stands)
+
+
+def check_id(prompt_id: str) -> None:
+    """Passes for an id that a learned or imported prompt may have; else raises PromptIdReserved."""
+    if prompt_id.startswith(_ADAPTED) or _DIGEST.fullmatch(prompt_id):
+        raise PromptIdReserved(prompt_id)
+
+
+def is_taken(redis: Redis, prompt_id: str) -> bool:
+    """Whether an id names a prompt, or named one before that was removed."""
+    return bool(redis.hexists(keyspace.PROMPT_IDS, prompt_id))
 
 
 _PUT_ADAPTED = """

@@ -18,8 +18,10 @@ from worker.certifying import certify
 from worker.contract import CertificationJob, Failure, Identity
 from worker.document import FailedResult, FinishedResult
 from worker.engine.client import EngineClient, EngineRefused
+from worker.helping import help_certification, share
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
+from worker.sharing import name_host
 from worker.signing import sign
 from worker.tuned_store import TunedStore
 from worker.votes_store import put_votes
@@ -32,6 +34,15 @@ def certify_image(certification_id: str) -> None:
     rq_job = get_current_job()
     assert rq_job is not None, "RQ runs this"
     run_certification(rq_job.connection, WorkerSettings(), certification_id)
+
+
+def count_ranges(certification_id: str, run: str) -> None:
+    """Counts ranges for a certification that another host runs, until none is open."""
+    rq_job = get_current_job()
+    assert rq_job is not None, "RQ runs this"
+    settings = WorkerSettings()
+    host = name_host(settings.socket_path)
+    help_certification(rq_job.connection, settings, certification_id, run, host=host)
 
 
 def run_certification(redis: Redis, settings: WorkerSettings, certification_id: str) -> None:
@@ -85,7 +96,10 @@ def _certify(
     image = images_store.get_image(
         redis, described.sha256, height=described.height, width=described.width
     )
-    with EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as counter:
+    with (
+        EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as engine,
+        share(engine, redis, settings, job, sha256) as counter,
+    ):
         return certify(
             job.request,
             image,

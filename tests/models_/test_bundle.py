@@ -1,6 +1,7 @@
 """One model in one archive: the same bytes out, and nothing else in."""
 
 import io
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.bundle import BundleRefused, add_bundle, is_bundle, write_bundle
+from models.cards import InvalidCard, load_card
 from models.catalogue import load_catalogue
 from models.testing import create_linear_model, write_linear_model
 from models.weights import DigestMismatch
@@ -123,3 +125,19 @@ def test_bundle_of_wrong_weights_is_not_written(tmp_path):
     with pytest.raises(DigestMismatch):
         write_bundle(card, tmp_path / "linear", tmp_path / "linear.tar")
     assert not (tmp_path / "linear.tar").exists()
+
+
+def test_model_that_would_break_the_installation_is_refused(tmp_path):
+    """A folder of models with two cards of one id could not be read at all."""
+    write_linear_model(tmp_path / "from", create_linear_model(), model_id="bundled")
+    card = load_card(tmp_path / "from" / "bundled" / "card.toml")
+    write_bundle(card, tmp_path / "from" / "bundled", tmp_path / "bundled.tar")
+    with pytest.raises(InvalidCard, match="'bundled' belongs to another card already"):
+        add_bundle("bundled", tmp_path / "bundled.tar", tmp_path / "to")
+    write_linear_model(tmp_path / "other", create_linear_model())
+    shutil.copytree(tmp_path / "other" / "linear", tmp_path / "to" / "ours")
+    linear = load_catalogue(tmp_path / "to")
+    write_bundle(linear.get("linear"), linear.folder("linear"), tmp_path / "linear.tar")
+    with pytest.raises(InvalidCard, match="'linear' belongs to another card already"):
+        add_bundle("linear", tmp_path / "linear.tar", tmp_path / "to")
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["ours"]

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -16,6 +18,9 @@ from models.forms.form import FormRefused
 from models.hf_clip_config import convert_config
 from models.loading import load_vlm
 from models.memory_growth import Growth, measure_growth
+from models.prompt import Prompt
+from models.prompt_import import ImportRefused, check_fits
+from models.text_width import find_text_width
 from models.weights import ConfigMismatch, StateDictMismatch, UnreadableWeights
 
 CPU = torch.device("cpu")
@@ -228,6 +233,34 @@ def test_bare_file_takes_the_architecture_of_card_or_configuration(hf_clip, tmp_
     assert named.activation == "quick_gelu"
     with pytest.raises(FormRefused, match=r"come as a folder with CLIPModel's config.json .* none"):
         add_model(unknown, bare, tmp_path / "d")
+
+
+def test_adding_and_using_a_model_opens_no_socket(hf_clip, tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a socket was asked for")
+
+    published = hf_clip.write(tmp_path / "published")
+    for name in ("socket", "create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, refuse)
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    added = add_model(hf_clip.description, published, tmp_path / "models")
+    vlm = load_vlm(added.card, added.folder, CPU)
+    assert vlm.encode_texts(TEXTS).shape == (3, 24)
+
+
+def test_prompt_of_another_model_is_refused(hf_clip, tmp_path):
+    added = add_model(
+        hf_clip.description, hf_clip.write(tmp_path / "published"), tmp_path / "models"
+    )
+    vlm = load_vlm(added.card, added.folder, CPU)
+    width = find_text_width(added.card, added.folder)
+    assert width == vlm.text_width == 32
+    other = Prompt(ctx=np.zeros((5, 512), dtype=np.float32))
+    with pytest.raises(ImportRefused, match=r"small-plip.* width 32; vectors of width 512 came"):
+        check_fits(other, added.card, width)
+    with pytest.raises(ValueError, match=r"vectors of width 32; \(5, 512\) came"):
+        vlm.encode_prompts(torch.from_numpy(other.ctx.copy()), NAMES)
 
 
 def test_float16_weights_stay_what_they_were(hf_clip, tmp_path):

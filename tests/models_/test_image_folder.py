@@ -86,11 +86,13 @@ def test_a_card_gives_order_names_template_and_what_to_credit(tmp_path):
 def test_a_file_that_is_no_image_is_named_by_its_place_alone(tmp_path):
     write_images(tmp_path / "a", 1, 2)
     write_images(tmp_path / "b", 3, 4)
-    bad = tmp_path / "b" / "0-Jane-Doe.dcm"
+    bad = tmp_path / "b" / "0x-Jane-Doe.dcm"
     bad.write_text("a letter")
     found = list_images(tmp_path, "train")
-    found.load([0, 1, 2], PREPROCESSING)  # not read, not refused
-    with pytest.raises(UnusableImage, match="^File 2 of class 1, 'b', cannot be used") as caught:
+    found.load([0, 2, 4], PREPROCESSING)  # not read, not refused
+    with pytest.raises(
+        UnusableImage, match=r"^File 2 of class folder 'b' cannot be used"
+    ) as caught:
         found.load(range(5), PREPROCESSING)
     assert "Jane" not in str(caught.value)
     assert caught.value.path == bad
@@ -119,7 +121,7 @@ def test_a_split_that_is_missing_is_a_sentence(tmp_path):
 def test_a_card_that_is_none_is_a_sentence(tmp_path, content):
     write_images(tmp_path / "a", 1)
     (tmp_path / "card.json").write_text(content)
-    with pytest.raises(UnusableFolder, match="card .* is not valid"):
+    with pytest.raises(UnusableFolder, match=r"card .* is not valid"):
         list_images(tmp_path, "train")
 
 

@@ -102,3 +102,11 @@ def test_a_template_is_words_before_and_a_suffix_after():
     assert split_template("A {} image.") == ("A", " image.")
     with pytest.raises(ValueError, match="has none"):
         split_template("{} on a slide")
+
+
+def test_a_class_name_has_the_features_it_has_beside_longer_ones(vlm):
+    """Padding is left out up to the longest text: what is left must not matter to the others."""
+    ctx = vlm.embed_text("An image of")
+    alone = vlm.encode_prompts(ctx, ["lungs."])
+    beside = vlm.encode_prompts(ctx, ["lungs.", "a name as long as can be."])
+    torch.testing.assert_close(alone[0], beside[0], rtol=0, atol=1e-6)

@@ -269,6 +269,7 @@ class _Evidence:
             sigma=self.sigma,
             alpha=self.alpha,
             ambiguous=self.given["ambiguous"],
+            ambiguous_selection=chosen.ambiguous,
         )
 
     @property
