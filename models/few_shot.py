@@ -141,6 +141,8 @@ def _run_epoch(
             loss.backward()
         if not torch.isfinite(loss):
             raise Diverged(number, settings.learning_rate)
+        if settings.max_gradient_norm is not None:
+            torch.nn.utils.clip_grad_norm_([state.ctx], settings.max_gradient_norm)
         state.optimizer.step()
         loss_sum += loss.item() * len(classes)
         right += int((logits.argmax(dim=1) == labels).sum())

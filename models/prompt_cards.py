@@ -57,6 +57,7 @@ class Learning(_Card):
     weight_decay: float = Field(ge=0)
     warmup_epochs: int = Field(ge=0)
     warmup_learning_rate: float = Field(ge=0)
+    max_gradient_norm: float | None = Field(default=None, gt=0)
     noise_levels: NoiseLevels
     augment: bool
     seed: int = Field(ge=0)

@@ -138,6 +138,21 @@ def test_the_first_steps_are_those_of_the_formula(vlm):
     np.testing.assert_allclose(learned.prompt.ctx, ctx.detach().numpy(), rtol=0, atol=1e-6)
 
 
+def test_a_long_gradient_is_shortened_and_a_short_one_is_left(vlm):
+    """One step without momentum or decay moves the vectors by rate times length."""
+    images = create_images()
+    step = replace(SETTINGS, epochs=1, batch_size=12, warmup_epochs=0, momentum=0, weight_decay=0)
+
+    def move(most: float | None) -> float:
+        learned = learn_prompt(vlm, images, NAMES, replace(step, max_gradient_norm=most))
+        start = vlm.embed_text("An image of").numpy()
+        return float(np.linalg.norm(learned.prompt.ctx - start)) / step.learning_rate
+
+    length = move(None)
+    assert move(2 * length) == pytest.approx(length, rel=1e-6)
+    assert move(length / 2) == pytest.approx(length / 2, rel=1e-3)
+
+
 class Watching:
     """The model, with a record of what its image tower is asked."""
 
@@ -285,10 +300,14 @@ def test_presets_are_the_published_one_and_our_own():
     assert (paper.learning_rate, paper.momentum, paper.weight_decay) == (0.002, 0.9, 5e-4)
     assert (paper.shots, paper.epochs, paper.batch_size, paper.seed) == (16, 50, 32, 1)
     assert paper.noise_levels == (0.25, 0.5, 0.75, 1.0)
+    assert paper.max_gradient_norm is None
+    assert paper.augment
     assert paper.get_learning_rate(0) == 1e-5
     assert paper.get_learning_rate(25) == pytest.approx(0.001)
     own = create_learning_settings("default", "A {} image.")
     assert (own.ctx_init, own.suffix) == ("A", " image.")
+    assert (own.learning_rate, own.max_gradient_norm, own.augment) == (0.005, 1.0, False)
+    assert own.noise_levels == (0.0, 0.1, 0.25, 0.5)
 
 
 @pytest.mark.parametrize(
