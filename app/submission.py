@@ -10,6 +10,7 @@ from anyio import to_thread
 from app.deps import Services
 from app.errors import ImageRefused, ModelUnknown, invalid
 from app.forms import PARAMETERS, CertifyForm
+from app.model_hosts import require_host
 from app.settings import AppSettings
 from app.targets import TargetInvalid, create_targets
 from models.cards import ModelCard
@@ -38,6 +39,7 @@ async def submit(services: Services, form: CertifyForm) -> list[CertificationJob
     """
     card = find_card(services.catalogue, form.model or services.settings.default_model)
     check_limits(form, services.settings)
+    await to_thread.run_sync(require_host, services.redis, card)
     targets = await to_thread.run_sync(_find_targets, services, form, card)
     prepared = [await _prepare(services, form, card, index) for index in range(len(form.image))]
     jobs = create_jobs(form, card, targets, [described for _, described in prepared])
