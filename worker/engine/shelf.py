@@ -35,7 +35,7 @@ from worker.engine.refusal import SessionNotServed
 
 log = logging.getLogger(__name__)
 
-_BEAT_S = 2.0
+_BEAT_S = 1.0
 _PASSING = ("model_out_of_memory",)  # what may go well next time though no file has changed
 
 
