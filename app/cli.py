@@ -5,14 +5,15 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.evaluate_cli import evaluate
 from app.learn_cli import learn
 from app.models_cli import models_cli
+from app.options import DataDir, Procedure, Prompting, get_data_dir
 from app.prompts_cli import prompts_cli
 from app.terminal import sentences
 
@@ -28,44 +29,12 @@ cli = typer.Typer(
 cli.add_typer(models_cli)
 cli.add_typer(prompts_cli)
 cli.command()(learn)
-
-
-class Prompting(StrEnum):
-    """How class names become what an image is compared with."""
-
-    TEMPLATE = "template"
-    FEW_SHOT = "few-shot"
-    ZERO_SHOT = "zero-shot"
-    BOTH = "few-shot+zero-shot"
-    ROUTED = "routed"
-
-
-class Procedure(StrEnum):
-    """How samples become a certificate."""
-
-    STAGED = "staged"
-    COHEN = "cohen"
+cli.command()(evaluate)
 
 
 @cli.callback()
 def _root() -> None:
     """Certified robustness of medical vision-language models. Research use only."""
-
-
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder for Redis, key secret and attempts.  (default: ~/.local/share/promptsmooth)"
-    ),
-]
-
-
-def _data_dir(given: Path | None) -> Path:
-    from worker.settings import WorkerSettings
-
-    folder = (given or WorkerSettings().data_dir).expanduser().resolve()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
 
 
 @cli.command()
@@ -84,7 +53,7 @@ def up(
 
     configure_logging(logging.WARNING)
     with sentences():
-        stack = LocalStack(host=host, port=port, data_dir=_data_dir(data_dir))
+        stack = LocalStack(host=host, port=port, data_dir=get_data_dir(data_dir))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: stack.stop())
         typer.echo("starting Redis, worker and app ...")
@@ -166,7 +135,7 @@ def certify(
 
     with sentences():
         card, folder = find_model(model)
-        data_folder = _data_dir(data_dir)
+        data_folder = get_data_dir(data_dir)
         prompts = find_prompts(data_folder)
         request, prepared = create_request(
             image.read_bytes(),
@@ -280,7 +249,7 @@ def reproduce(
         findings = reproduce_in_process(
             load_document(certificate),
             image.read_bytes(),
-            find_prompts(_data_dir(data_dir), prompt or ()),
+            find_prompts(get_data_dir(data_dir), prompt or ()),
         )
     for finding in findings:
         _print_finding(finding.holds, finding.certificate, finding.sentence)
@@ -318,7 +287,7 @@ def check_votes(
             load_document(certificate),
             image.read_bytes(),
             load_document(votes),
-            find_prompts(_data_dir(data_dir), prompt or ()),
+            find_prompts(get_data_dir(data_dir), prompt or ()),
         )
     for finding in findings:
         _print_finding(finding.holds, finding.certificate, finding.sentence)

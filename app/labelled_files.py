@@ -26,8 +26,12 @@ _ENCRYPTED = 1
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledFile:
-    """An image file and the name of its class; `read` gives its bytes."""
+    """An image file and the name of its class; `read` gives its bytes.
 
+    `place` counts from 0: the parts as they came, or the files of a zip in order of their paths.
+    """
+
+    place: int
     class_name: str
     read: Callable[[], bytes]
 
@@ -51,8 +55,8 @@ def open_zip(stream: BinaryIO, *, most: int) -> list[LabelledFile]:
         _check_entry(entry)
     entries.sort(key=lambda entry: entry.filename)
     return [
-        LabelledFile(class_name=_get_class(entry), read=partial(_read, archive, entry))
-        for entry in entries
+        LabelledFile(place=place, class_name=_get_class(entry), read=partial(_read, archive, entry))
+        for place, entry in enumerate(entries)
     ]
 
 

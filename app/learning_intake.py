@@ -45,7 +45,7 @@ async def submit(services: Services, form: LearnForm) -> LearningJob:
     names = order_classes(file.class_name for file in files)
     class_names, settings = _check_names(form, names), create_settings(form, card)
     shots = choose(files, names, settings)
-    images = await _prepare(services, card, [file for file, _ in shots])
+    images = await _prepare(services, card, [file for file, _ in shots], count=len(files))
     job = _create_job(form.id, card, class_names, settings, images, [index for _, index in shots])
     await to_thread.run_sync(_enqueue, services, job, images)
     return job
@@ -123,8 +123,10 @@ def _open(form: LearnForm, most: int) -> list[LabelledFile]:
         raise invalid("image_class", f"one class for each of {len(images)} images")
     check_count(len(images), most)
     return [
-        LabelledFile(class_name=name.strip(), read=partial(read_limited, image.file))
-        for name, image in zip(classes, images, strict=True)
+        LabelledFile(
+            place=place, class_name=name.strip(), read=partial(read_limited, images[place].file)
+        )
+        for place, name in enumerate(classes)
     ]
 
 
@@ -146,7 +148,7 @@ def _check_names(form: LearnForm, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 async def _prepare(
-    services: Services, card: ModelCard, files: Sequence[LabelledFile]
+    services: Services, card: ModelCard, files: Sequence[LabelledFile], *, count: int
 ) -> list[Image]:
     """The model's 8-bit inputs; one file's bytes in memory at a time."""
 
@@ -154,11 +156,11 @@ async def _prepare(
         return prepare_image(file.read(), card)[0]
 
     images = []
-    for place, file in enumerate(files):
+    for file in files:
         try:
             images.append(await to_thread.run_sync(prepare, file, limiter=services.decoding))
         except ImageError as error:
-            raise ImageRefused(error, index=place, count=len(files)) from None
+            raise ImageRefused(error, index=file.place, count=count) from None
     return images
 
 

@@ -5,7 +5,7 @@ the root may say what the class folders mean and where the images come from.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,8 +18,8 @@ from models.cards import Preprocessing, Template, TrainingSet
 from models.imaging import ImageError, parse_image, preprocess
 
 CARD = "card.json"
-SPLITS = ("train", "test")
 Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 class UnusableFolder(ValueError):
@@ -109,11 +109,14 @@ class ImageFolder:
             raise UnusableImage(path, place=self.get_place(at), reason=str(error)) from error
 
 
-def list_images(root: Path, split: Split) -> ImageFolder:
+def list_images(
+    root: Path, split: Split, class_folders: Sequence[str] | None = None
+) -> ImageFolder:
     """The images of a split; all there are where the root is not split.
 
-    Class folders are those of the card in its order, else all in order of their names, as numbers
-    where all are numbers. Files whose names begin with a point are left out.
+    Class folders are those that are given, else those of the card in its order, else all in order
+    of their names, as numbers where all are numbers. Files whose names begin with a point are left
+    out.
 
     Raises:
         UnusableFolder: no such folder, a bad card, or a class without images.
@@ -122,7 +125,7 @@ def list_images(root: Path, split: Split) -> ImageFolder:
         raise UnusableFolder(f"A folder of images was expected at {root}; there is none.")
     card = _load_card(root / CARD)
     home = _find_home(root, split)
-    names = tuple(card.classes) if card else _find_class_folders(home)
+    names = tuple(class_folders or (card.classes if card else _find_class_folders(home)))
     listed = [_list_files(home / name) for name in names]
     return ImageFolder(
         class_folders=names,

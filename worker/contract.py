@@ -67,6 +67,11 @@ Sigma = Annotated[
 Alpha = Annotated[
     Decimal, Field(allow_inf_nan=False, max_digits=16), AfterValidator(_check_alpha), _AsText
 ]
+NoiseLevels = Annotated[
+    tuple[Sigma, ...],
+    Field(min_length=1, max_length=MAX_SIGMAS),
+    AfterValidator(_check_noise_levels),
+]
 Radius = Annotated[Decimal, Field(gt=0, le=1000, max_digits=12, allow_inf_nan=False), _AsText]
 Tolerance = Annotated[Decimal, Field(ge=0, lt=1, max_digits=12, allow_inf_nan=False), _AsText]
 Samples = Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
@@ -240,11 +245,7 @@ class CertifyRequest(Contract):
     input: InputImage
     model: ModelRef
     targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=MAX_TARGETS)]
-    sigmas: Annotated[
-        tuple[Sigma, ...],
-        Field(min_length=1, max_length=MAX_SIGMAS),
-        AfterValidator(_check_noise_levels),
-    ]
+    sigmas: NoiseLevels
     procedure: Procedure = StagedParameters()
     alpha: Alpha = Decimal("0.001")
     joint: bool = False

@@ -277,10 +277,18 @@ def test_a_zip_bomb_is_refused_before_it_opens(learn: Learn, redis: Redis, files
     assert redis.dbsize() == 0
 
 
-def test_an_image_that_is_none_is_said_by_its_place(learn: Learn, files: Files) -> None:
+def test_an_image_that_is_none_is_said_by_its_place(
+    learn: Learn, client: TestClient, files: Files
+) -> None:
     broken = files | {"pneumonia/1.png": SECRET.encode() * 9}
     document = _require_problem(learn(_pack(broken), shots="3"), 415, "image_format_unsupported")
     assert document["image_index"] == 4
+    turned = dict(reversed(broken.items()))
+    parts = [("image", ("x", content)) for content in turned.values()]
+    data = {"id": "lungs", "shots": "3", "image_class": [path.partition("/")[0] for path in turned]}
+    answer = client.post("/prompts/learn", files=parts, data=data)
+    document = _require_problem(answer, 415, "image_format_unsupported")
+    assert document["image_index"] == 1
 
 
 def test_parts_and_classes_belong_together(client: TestClient, files: Files) -> None:

@@ -1,8 +1,7 @@
-"""Where the real images are, and two small models."""
+"""Two small models."""
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +12,6 @@ from safetensors.torch import save
 
 from models.cards import ModelCard, Preprocessing, WeightFile
 from models.loading import create_clip
-
-REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def data_folder() -> Path:
-    """The folder of real images; the test is skipped where it is absent."""
-    folder = Path(os.environ.get("PROMPTSMOOTH_DATA", REPOSITORY / ".." / "shared" / "data"))
-    if not (folder / "mednist" / "card.json").is_file():
-        pytest.skip(f"the real images are not at {folder} (PROMPTSMOOTH_DATA overrides)")
-    return folder
 
 
 @dataclass(frozen=True, kw_only=True)

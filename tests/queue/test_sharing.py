@@ -125,7 +125,12 @@ def running(settings, job: CertificationJob) -> Iterator["Future[None]"]:
         Redis.from_url(settings.redis_url.get_secret_value()) as redis,
         ThreadPoolExecutor() as pool,
     ):
-        yield pool.submit(run_certification, redis, settings, job.id)
+        run = pool.submit(run_certification, redis, settings, job.id)
+        try:
+            yield run
+        finally:  # a test that has failed still holds leases; without them the run can end
+            for name in find_runs(redis, job):
+                RangeBoard(redis, job.id, name, host="nobody").remove()
 
 
 class Helper:
@@ -250,13 +255,16 @@ def test_the_range_of_a_killed_helper_is_counted_by_another(redis, sharing, subm
     url = settings.redis_url.get_secret_value()
     command = [sys.executable, "-c", DIES_COUNTING, url, job.id]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as dying:
-        assert dying.stdout.readline() == b"ready\n"
-        with running(settings, job) as run:
-            assert dying.stdout.readline()  # it has leased a range
-            time.sleep(1.5)  # three times as long as a lease lasts
-            assert not run.done()
+        try:
+            assert dying.stdout.readline() == b"ready\n"
+            with running(settings, job) as run:
+                assert dying.stdout.readline()  # it has leased a range
+                time.sleep(1.5)  # three times as long as a lease lasts
+                assert not run.done()
+                dying.kill()
+                run.result(timeout=20)
+        finally:
             dying.kill()
-            run.result(timeout=20)
     assert finished(redis, job) == whole
 
 
