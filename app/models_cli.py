@@ -1,30 +1,32 @@
 """promptsmooth models: which there are, and how far their logits move between runs."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app import models_files_cli
+from app.models_check_cli import Device as Device
+from app.models_check_cli import check
 from app.terminal import sentences
 from models.cards import DeviceClass, ModelCard
 from models.catalogue import Catalogue, load_catalogue
-from models.weights import DigestMismatch, WeightsMissing, check_size
+from models.presence import judge_presence
 
 if TYPE_CHECKING:
     from worker.engine.eta import EtaReport
 
 models_cli = typer.Typer(
-    name="models", help="The models of this installation.", no_args_is_help=True
+    name="models",
+    help="The models of this installation: those that ship, those that are known and whose weights "
+    "you bring, and those in the folder that PROMPTSMOOTH_MODELS names.",
+    no_args_is_help=True,
 )
-
-
-class Device(StrEnum):
-    """Where a model runs."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
+models_cli.command()(models_files_cli.add)
+models_cli.command()(models_files_cli.pull)
+models_cli.command()(models_files_cli.bundle)
+models_cli.command()(models_files_cli.remove)
+models_cli.command()(check)
 
 
 class ShippedCard(ValueError):
@@ -53,21 +55,14 @@ def list_models() -> None:
     table = Table()
     for column in ("id", "name", "files", "licence"):
         table.add_column(column, overflow="fold")
-    for card in catalogue.list():
-        table.add_row(card.id, card.name, judge_files(card, catalogue), card.licence)
+    reasons = []
+    for card in sorted((*catalogue.list(), *catalogue.list_not_added()), key=lambda card: card.id):
+        presence = judge_presence(catalogue, card.id)
+        table.add_row(card.id, card.name, presence.word, card.licence)
+        reasons += [f"{card.id}: {presence.reason}"] if presence.reason else []
     Console().print(table)
-
-
-def judge_files(card: ModelCard, catalogue: Catalogue) -> str:
-    """`present`, `missing`, or `wrong` where a file has another length than the card says."""
-    try:
-        for file in card.files:
-            check_size(file, catalogue.folder(card.id))
-    except WeightsMissing:
-        return "missing"
-    except DigestMismatch:
-        return "wrong"
-    return "present"
+    for reason in reasons:
+        typer.echo(reason)
 
 
 @models_cli.command(name="measure-eta")
