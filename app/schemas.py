@@ -152,10 +152,21 @@ class ModelView(Schema):
     hosts: tuple[ModelOnHost, ...]
 
 
+class KnownModel(Schema):
+    """A model that is described here and whose weights were never added."""
+
+    id: str
+    name: str
+    description: str
+    licence: str
+    source: str
+
+
 class ModelList(Schema):
-    """The models of this installation, by id."""
+    """The models of this installation, by id, and those that only wait for their weights."""
 
     models: tuple[ModelView, ...]
+    not_added: tuple[KnownModel, ...]
 
 
 class Alive(Schema):

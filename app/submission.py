@@ -14,7 +14,7 @@ from app.model_hosts import require_host
 from app.settings import AppSettings
 from app.targets import TargetInvalid, create_targets
 from models.cards import ModelCard
-from models.catalogue import Catalogue, UnknownModel
+from models.catalogue import Catalogue, ModelNotAdded, UnknownModel
 from models.imaging import ImageError
 from worker import prompts_store, queueing
 from worker.contract import (
@@ -53,8 +53,11 @@ def find_card(catalogue: Catalogue, model_id: str) -> ModelCard:
     try:
         return catalogue.get(model_id)
     except UnknownModel as unknown:
-        text = f"There is no such model; those known here: {', '.join(unknown.known) or 'none'}."
-        raise ModelUnknown(text, known=unknown.known) from None
+        known = tuple(card.id for card in catalogue.list())
+        text = f"There is no such model; those known here: {', '.join(known) or 'none'}."
+        if isinstance(unknown, ModelNotAdded):
+            text = str(unknown)
+        raise ModelUnknown(text, known=known) from None
 
 
 def check_limits(form: CertifyForm, settings: AppSettings) -> None:

@@ -5,8 +5,8 @@ from fastapi import APIRouter
 from app import errors
 from app.deps import CatalogueDep, ServicesDep
 from app.model_hosts import list_hosts, list_ready
-from app.schemas import ModelList, ModelView, model_view
-from models.cards import ModelCard
+from app.schemas import KnownModel, ModelList, ModelView, model_view
+from models.cards import ModelCard, ModelDescription
 from models.catalogue import UnknownModel
 from worker import fleet
 from worker.contract import WorkerReport
@@ -19,7 +19,8 @@ def list_models(services: ServicesDep) -> ModelList:
     """All models of this installation, and what each worker host says of them."""
     reports, default = fleet.list_workers(services.redis), services.settings.default_model
     return ModelList(
-        models=tuple(_view(card, reports, default) for card in services.catalogue.list())
+        models=tuple(_view(card, reports, default) for card in services.catalogue.list()),
+        not_added=tuple(map(_known, services.catalogue.list_not_added())),
     )
 
 
@@ -40,3 +41,8 @@ def _view(card: ModelCard, reports: tuple[WorkerReport, ...], default: str) -> M
         ready_on=list_ready(reports, card),
         hosts=list_hosts(reports, card),
     )
+
+
+def _known(description: ModelDescription) -> KnownModel:
+    facts = {name: getattr(description, name) for name in KnownModel.model_fields}
+    return KnownModel(**facts)

@@ -430,6 +430,14 @@ def write_broken_model(folder: Path) -> None:
     (home / "card.toml").write_text(card)
 
 
+def test_a_model_that_was_never_added_is_missing_and_not_unheard_of(folder):
+    spec, image = create_spec(folder, "one")
+    never = spec.model_copy(update={"model": ModelRef(id="plip", sha256="0" * 64)})
+    with pytest.raises(SessionNotServed, match="never added") as caught:
+        Engine(create_shelf(folder)).open(never, image, lambda _: None)
+    assert caught.value.failure.code == "model_missing"
+
+
 def test_a_start_with_missing_weights_says_which(folder):
     (folder / "one" / "linear.safetensors").unlink()
     with pytest.raises(WeightsMissing, match=r"linear\.safetensors"):

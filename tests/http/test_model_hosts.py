@@ -107,3 +107,14 @@ def test_readiness_is_that_of_the_default_model(
 ) -> None:
     announce("a", bundled=said, linear="ready")
     assert (client.get("/readyz").status_code == 200) == ready
+
+
+def test_a_model_whose_weights_were_never_added_is_shown_and_refused_with_what_to_do(
+    client: TestClient, post
+) -> None:
+    shown = {model["id"]: model for model in client.get("/models").json()["not_added"]}
+    assert shown.keys() == {m.id for m in load_catalogue().list_not_added()} > {"plip"}
+    refused = post(model="plip")
+    assert (refused.status_code, refused.json()["code"]) == (422, "model_unknown")
+    assert "promptsmooth models add plip" in refused.json()["detail"]
+    assert refused.json()["known"] == ["bundled", "linear"]

@@ -11,6 +11,7 @@ from torch import Tensor
 from models.cards import DeviceClass, ModelCard
 from models.vlm import VLM
 
+_NO_TENSORS = (".json", ".txt")  # configurations, vocabularies
 _WHOLE = {"F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}
 _WHOLE |= {"I8": 1, "U8": 1, "BOOL": 1}
 
@@ -45,7 +46,7 @@ def expect_memory(card: ModelCard, folder: Path, device_class: DeviceClass) -> i
 
 def _expect(path: Path, size_bytes: int, lowered: bool) -> int:
     if path.suffix != ".safetensors":
-        return size_bytes if path.suffix != ".json" else 0
+        return 0 if path.suffix in _NO_TENSORS else size_bytes
     try:
         with safe_open(path, framework="pt") as file:
             tables = ((name, file.get_slice(name)) for name in file.keys())  # noqa: SIM118

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 
 from models.cards import DeviceClass, ModelCard
-from models.catalogue import Catalogue, UnknownModel
+from models.catalogue import Catalogue, ModelNotAdded, UnknownModel
 from models.vlm import VLM
 from worker.contract import Failure, ModelRef, ModelState
 from worker.engine.load_failure import (
@@ -140,6 +140,10 @@ class Shelf:
             place = self._places.get(model.id)
         try:
             card = place.model.vlm.card if place is not None else self._catalogue.get(model.id)
+        except ModelNotAdded:
+            raise SessionNotServed(
+                "model_missing", f"the weights of the model {model.id!r} were never added here"
+            ) from None
         except UnknownModel:
             raise SessionNotServed(
                 "model_not_served", f"no worker of this host serves the model {model.id!r}"
