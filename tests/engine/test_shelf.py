@@ -31,7 +31,7 @@ from worker.engine.client import EngineClient, EngineRefused
 from worker.engine.engine import Engine
 from worker.engine.loaded_model import hold_model
 from worker.engine.memory import expect_memory, measure_memory
-from worker.engine.protocol import CountRange, OpenSession, RangeCounted
+from worker.engine.protocol import ClassBallot, CountRange, OpenSession, PromptText, RangeCounted
 from worker.engine.refusal import SessionNotServed
 from worker.engine.server import EngineServer
 from worker.engine.session import Session
@@ -258,9 +258,11 @@ def test_nothing_is_left_of_an_evicted_model(folder):
 def test_a_session_that_cannot_be_opened_holds_no_model(folder):
     engine = Engine(create_shelf(folder, room_for=1))
     spec, image = create_spec(folder, "one")
-    broken = spec.model_copy(update={"height": 8, "width": 8})
-    with pytest.raises(SessionNotServed):
-        engine.open(broken, image, lambda _: None)
+    text = PromptText(prompt_sha256="0" * 64, class_names=("a", "b"))
+    unknown = spec.model_copy(update={"ballots": ((ClassBallot(text=text),),)})
+    with pytest.raises(SessionNotServed, match="does not carry the prompt"):
+        engine.open(unknown, image, lambda _: None)
+    assert loaded(engine._shelf) == {"one"}  # it was taken
     with pytest.raises(ValueError, match="is for"):
         engine.open(spec, image[:, :8, :8], lambda _: None)
     count(engine, *create_spec(folder, "two"))  # would wait for ever
