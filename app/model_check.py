@@ -1,7 +1,6 @@
 """One model examined in this process: what `promptsmooth models check` does."""
 
 import io
-import tempfile
 import time
 from collections.abc import Sequence
 from decimal import Decimal
@@ -13,7 +12,8 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from app.in_process import certify_in_process, create_procedure, create_request, find_prompts
+from app.in_process import create_procedure, create_request
+from app.local_prompts import LocalPrompts
 from app.targets import AskedFields
 from models._open_clip import get_open_clip
 from models.activation import OTHER, swapped_activation
@@ -25,11 +25,16 @@ from models.memory_growth import Growth, Unmeasured, list_weights, measure_growt
 from models.open_clip_vlm import OpenClipVLM
 from models.vlm import VLM
 from models.weights import check_weights
+from worker.certifying import certify
+from worker.engine.engine import Engine
 from worker.engine.eta import create_synthetic_images
 from worker.engine.identity import create_identity
+from worker.engine.local import LocalCounter
 from worker.engine.machine import choose_device, set_threads
 from worker.engine.selftest import check_noise
+from worker.engine.shelf import Shelf
 
+_SECRET = b"models check: certificates that nobody keeps"
 _SIGMA = "0.25"
 _N_MAX = 64
 _TIMED_S = 2.0
@@ -116,14 +121,14 @@ def check_model(
     set_threads(threads)
     check_noise()
     check_weights(card, folder)
-    get_open_clip()  # so that its import is not counted as the model's memory
     chosen = choose_device(device)
+    get_open_clip()  # so that its import is not counted as the model's memory
     began = time.monotonic()
     vlm, memory = measure_growth(lambda: load_vlm(card, folder, chosen), chosen)
     load_s = time.monotonic() - began
     identity = create_identity(vlm)
     weights = list_weights(vlm)
-    report = CheckReport(
+    return CheckReport(
         model=card.id,
         sha256=card.sha256,
         weights_sha256=card.weights_sha256,
@@ -136,12 +141,8 @@ def check_model(
         speed=_measure_speed(vlm, identity.batch_size, load_s),
         activation=_compare_activations(vlm),
         accuracy=_count_accuracy(vlm, images) if images is not None else None,
-        certification=CertificationReport(
-            sigma=Decimal(_SIGMA), outcome="", samples=0, seconds=0.0
-        ),
+        certification=_certify(vlm),
     )
-    del vlm, weights  # before the certification loads the model for itself
-    return report.model_copy(update={"certification": _certify(card, folder)})
 
 
 def _measure_speed(vlm: VLM, batch_size: int, load_s: float) -> SpeedReport:
@@ -212,34 +213,23 @@ def _count_right(vlm: VLM, images: ImageFolder) -> int:
     return right
 
 
-def _certify(card: ModelCard, folder: Path) -> CertificationReport:
+def _certify(vlm: VLM) -> CertificationReport:
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as scratch:
-        prompts = find_prompts(Path(scratch))
-        request, prepared = create_request(
-            _encode(create_synthetic_images(card.preprocessing.size)[1]),
-            card,
-            frame=None,
-            window=None,
-            sigmas=[_SIGMA],
-            asked=AskedFields(),
-            prompts=prompts,
-            procedure=create_procedure(
-                "staged", n=_N_MAX, n0=1, target_radius=None, tolerance="0.05"
-            ),
-            alpha="0.001",
-            joint=False,
-            attempt=0,
-        )
-        result = certify_in_process(
-            request,
-            prepared,
-            card,
-            folder,
-            data_dir=Path(scratch),
-            prompts=prompts,
-            on_samples=lambda _: None,
-        )
+    request, prepared = create_request(
+        _encode(create_synthetic_images(vlm.card.preprocessing.size)[1]),
+        vlm.card,
+        frame=None,
+        window=None,
+        sigmas=[_SIGMA],
+        asked=AskedFields(),
+        prompts=LocalPrompts(folder=None, tuned=Path("none")),  # a template needs none
+        procedure=create_procedure("staged", n=_N_MAX, n0=1, target_radius=None, tolerance="0.05"),
+        alpha="0.001",
+        joint=False,
+        attempt=0,
+    )
+    counter = LocalCounter(Engine(Shelf.holding([vlm])))
+    result = certify(request, prepared, counter=counter, secret=_SECRET, count_attempt=lambda: 1)
     certificate = result.certificates[0]
     return CertificationReport(
         sigma=Decimal(_SIGMA),

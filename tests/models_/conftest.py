@@ -1,4 +1,4 @@
-"""Two small models."""
+"""Small models, and where there is no network."""
 
 import hashlib
 import json

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -235,15 +234,9 @@ def test_bare_file_takes_the_architecture_of_card_or_configuration(hf_clip, tmp_
         add_model(unknown, bare, tmp_path / "d")
 
 
-def test_adding_and_using_a_model_opens_no_socket(hf_clip, tmp_path, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise AssertionError("a socket was asked for")
-
+@pytest.mark.usefixtures("no_network")
+def test_adding_and_using_a_model_opens_no_socket(hf_clip, tmp_path):
     published = hf_clip.write(tmp_path / "published")
-    for name in ("socket", "create_connection", "getaddrinfo"):
-        monkeypatch.setattr(socket, name, refuse)
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HOME"):
-        monkeypatch.delenv(name, raising=False)
     added = add_model(hf_clip.description, published, tmp_path / "models")
     vlm = load_vlm(added.card, added.folder, CPU)
     assert vlm.encode_texts(TEXTS).shape == (3, 24)
