@@ -15,7 +15,7 @@ Problem
 ├── 422 RequestInvalid · FieldUnknown · FieldRepeated · ModelUnknown · PromptInvalid
 │       · TrainingImagesInvalid                 and ImageRefused
 ├── 500 InternalError
-└── 503 QueueUnavailable · NotReady
+└── 503 QueueUnavailable · ModelUnavailable · NotReady
 """
 
 import inspect
@@ -225,6 +225,13 @@ class QueueUnavailable(Problem):
     """The queue cannot be reached or takes nothing at the moment; try again shortly."""
 
     status, code, retry_after_s = 503, "queue_unavailable", 2
+
+
+class ModelUnavailable(Problem):
+    """No worker host can certify with this model, for its files are missing or unusable there;
+    nothing was queued. GET /models says what each host lacks."""
+
+    status, code, retry_after_s = 503, "model_unavailable", 30
 
 
 class NotReady(Problem):

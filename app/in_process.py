@@ -28,6 +28,7 @@ from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.machine import choose_device, set_threads
 from worker.engine.selftest import check_noise
+from worker.engine.shelf import Shelf
 from worker.images_store import Image
 from worker.intake import Window, prepare_image
 from worker.ledger import count_attempt
@@ -96,7 +97,7 @@ def create_request(
 def _create_engine(card: ModelCard, folder: Path, settings: WorkerSettings) -> Engine:
     set_threads(settings.threads)
     check_noise()
-    return Engine([load_vlm(card, folder, choose_device(settings.device))])
+    return Engine(Shelf.holding([load_vlm(card, folder, choose_device(settings.device))]))
 
 
 def create_procedure(

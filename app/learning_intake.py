@@ -13,6 +13,7 @@ from app.deps import Services
 from app.errors import ImageRefused, PromptIdTaken, TrainingImagesInvalid, invalid
 from app.labelled_files import LabelledFile, check_count, open_zip, read_limited
 from app.learning_forms import LearnForm
+from app.model_hosts import require_host
 from app.submission import find_card
 from models.cards import ModelCard, check_class_names
 from models.image_folder import find_class_names, order_classes
@@ -38,6 +39,7 @@ async def submit(services: Services, form: LearnForm) -> LearningJob:
     card = find_card(services.catalogue, form.model or services.settings.default_model)
     if find_text_width(card, services.catalogue.folder(card.id)) == 0:
         raise invalid("model", "a model that takes context vectors")
+    await to_thread.run_sync(require_host, services.redis, card)
     await to_thread.run_sync(_check_id, services, form.id)
     files = await to_thread.run_sync(_open, form, services.settings.max_learning_images)
     names = order_classes(file.class_name for file in files)

@@ -32,6 +32,7 @@ from worker.engine.identity import create_identity
 from worker.engine.local import LocalCounter
 from worker.engine.machine import choose_device, set_threads
 from worker.engine.selftest import check_noise
+from worker.engine.shelf import Shelf
 
 _SECRET = b"models check: certificates that nobody keeps"
 _SIGMA = "0.25"
@@ -227,7 +228,7 @@ def _certify(vlm: VLM) -> CertificationReport:
         joint=False,
         attempt=0,
     )
-    counter = LocalCounter(Engine([vlm]))
+    counter = LocalCounter(Engine(Shelf.holding([vlm])))
     result = certify(request, prepared, counter=counter, secret=_SECRET, count_attempt=lambda: 1)
     certificate = result.certificates[0]
     return CertificationReport(

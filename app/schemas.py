@@ -115,8 +115,23 @@ class Batch(Schema):
     links: BatchLinks
 
 
+class ModelOnHost(Schema):
+    """A model on one worker host.
+
+    `ready`: it votes at once. `loading`: requests wait for it. `present`: its files are there, and
+    it is loaded when a request names it. `missing`: files are not there. `unusable`: it cannot be
+    loaded; `detail` says why.
+    """
+
+    name: str
+    state: Literal["ready", "loading", "present", "missing", "unusable"]
+    memory_bytes: int = Field(description="Parameters and buffers on the device; 0: not loaded.")
+    missing_files: tuple[str, ...]
+    detail: str
+
+
 class ModelView(Schema):
-    """A model as its card describes it, and the worker hosts that are ready with it now."""
+    """A model as its card describes it, and what the worker hosts say of it now."""
 
     id: str
     name: str
@@ -134,12 +149,24 @@ class ModelView(Schema):
     evaluation: tuple[Evaluation, ...]
     default: bool
     ready_on: tuple[str, ...]
+    hosts: tuple[ModelOnHost, ...]
+
+
+class KnownModel(Schema):
+    """A model that is described here and whose weights were never added."""
+
+    id: str
+    name: str
+    description: str
+    licence: str
+    source: str
 
 
 class ModelList(Schema):
-    """The models of this installation, by id."""
+    """The models of this installation, by id, and those that only wait for their weights."""
 
     models: tuple[ModelView, ...]
+    not_added: tuple[KnownModel, ...]
 
 
 class Alive(Schema):
@@ -180,11 +207,13 @@ def certification_links(job: CertificationJob) -> CertificationLinks:
     return CertificationLinks(self=path, input_image=f"{path}/input.png")
 
 
-def model_view(card: ModelCard, *, default: bool, ready_on: tuple[str, ...]) -> ModelView:
+def model_view(
+    card: ModelCard, *, default: bool, ready_on: tuple[str, ...], hosts: tuple[ModelOnHost, ...]
+) -> ModelView:
     """What a card says to the outside: all but its files and shapes."""
     shown = ModelView.model_fields.keys() & ModelCard.model_fields.keys()
     facts = {name: getattr(card, name) for name in shown}
-    return ModelView(**facts, sha256=card.sha256, default=default, ready_on=ready_on)
+    return ModelView(**facts, sha256=card.sha256, default=default, ready_on=ready_on, hosts=hosts)
 
 
 class SigningKey(Schema):

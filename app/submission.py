@@ -10,10 +10,11 @@ from anyio import to_thread
 from app.deps import Services
 from app.errors import ImageRefused, ModelUnknown, invalid
 from app.forms import PARAMETERS, CertifyForm
+from app.model_hosts import require_host
 from app.settings import AppSettings
 from app.targets import TargetInvalid, create_targets
 from models.cards import ModelCard
-from models.catalogue import Catalogue, UnknownModel
+from models.catalogue import Catalogue, ModelNotAdded, UnknownModel
 from models.imaging import ImageError
 from worker import prompts_store, queueing
 from worker.contract import (
@@ -38,6 +39,7 @@ async def submit(services: Services, form: CertifyForm) -> list[CertificationJob
     """
     card = find_card(services.catalogue, form.model or services.settings.default_model)
     check_limits(form, services.settings)
+    await to_thread.run_sync(require_host, services.redis, card)
     targets = await to_thread.run_sync(_find_targets, services, form, card)
     prepared = [await _prepare(services, form, card, index) for index in range(len(form.image))]
     jobs = create_jobs(form, card, targets, [described for _, described in prepared])
@@ -51,8 +53,11 @@ def find_card(catalogue: Catalogue, model_id: str) -> ModelCard:
     try:
         return catalogue.get(model_id)
     except UnknownModel as unknown:
-        text = f"There is no such model; those known here: {', '.join(unknown.known) or 'none'}."
-        raise ModelUnknown(text, known=unknown.known) from None
+        known = tuple(card.id for card in catalogue.list())
+        text = f"There is no such model; those known here: {', '.join(known) or 'none'}."
+        if isinstance(unknown, ModelNotAdded):
+            text = str(unknown)
+        raise ModelUnknown(text, known=known) from None
 
 
 def check_limits(form: CertifyForm, settings: AppSettings) -> None:

@@ -40,8 +40,10 @@ from worker.contract import (
     ZeroShotTarget,
 )
 from worker.engine.engine import Engine
+from worker.engine.loaded_model import warm_up
 from worker.engine.local import LocalCounter
 from worker.engine.machine import choose_device, set_threads
+from worker.engine.shelf import Shelf
 from worker.images_store import image_sha256
 
 PROMPT = "bundled-mednist"
@@ -105,8 +107,8 @@ def measure(rounds: int, n: int, threads: int) -> tuple[Way, ...]:
     set_threads(threads)
     catalogue = load_catalogue()
     vlm = load_vlm(catalogue.get("bundled"), catalogue.folder("bundled"), choose_device("cpu"))
-    engine = Engine([vlm])
-    engine.warm_up()
+    warm_up(vlm)
+    engine = Engine(Shelf.holding([vlm]))
     counter, ways = LocalCounter(engine), create_ways()
     certify_once(counter, next(iter(ways.values())), 0, 200)  # compiles the noise
     seconds: dict[str, list[float]] = {name: [] for name in ways}

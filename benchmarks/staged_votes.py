@@ -40,6 +40,7 @@ from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402
 from worker.engine.machine import choose_device, set_threads  # noqa: E402
 from worker.engine.protocol import CountRange  # noqa: E402
+from worker.engine.shelf import Shelf  # noqa: E402
 from worker.images_store import Image, image_sha256  # noqa: E402
 from worker.sampling.keys import derive_key  # noqa: E402
 
@@ -164,7 +165,8 @@ def run(chosen: argparse.Namespace) -> None:
     set_threads(chosen.threads)
     catalogue = load_catalogue(None)
     card = catalogue.get("bundled")
-    engine = Engine([load_vlm(card, catalogue.folder("bundled"), choose_device("cpu"))])
+    vlm = load_vlm(card, catalogue.folder("bundled"), choose_device("cpu"))
+    engine = Engine(Shelf.holding([vlm]))
     (identity,) = engine.status().models
     header = {
         "sigma": str(chosen.sigma),

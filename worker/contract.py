@@ -351,8 +351,32 @@ class Failure(Contract):
     detail: str
 
 
+class ModelState(Contract):
+    """A model on one worker host.
+
+    `ready`: it votes at once. `loading`: sessions wait for it. `present`: its files are there, and
+    it is loaded when a session asks for it. `missing`: files are not there. `unusable`: it was
+    tried, or can be seen, that it cannot be loaded; `detail` says why.
+    """
+
+    model: ModelRef
+    state: Literal["ready", "loading", "present", "missing", "unusable"]
+    memory_bytes: int = Field(default=0, ge=0)
+    missing_files: tuple[str, ...] = ()
+    detail: str = ""
+
+    @property
+    def can_serve(self) -> bool:
+        """Whether a job for the model would be served here, now or after loading it."""
+        return self.state in ("ready", "loading", "present")
+
+
 class WorkerReport(Contract):
-    """A worker host as it announces itself, every few seconds."""
+    """A worker host as it announces itself, every few seconds.
+
+    `models` are those that vote at once; `states` has all that the host knows, and is None where
+    the host does not say.
+    """
 
     name: str
     started_at: datetime
@@ -360,3 +384,4 @@ class WorkerReport(Contract):
     key_commitment: str
     models: tuple[Identity, ...] = ()
     samples_per_s: dict[str, float] = {}
+    states: tuple[ModelState, ...] | None = None

@@ -25,6 +25,7 @@ from worker.contract import CertifyRequest, Identity, InputImage, Procedure, Tar
 from worker.engine.engine import Engine
 from worker.engine.identity import create_identity
 from worker.engine.shared import SharedEngine
+from worker.engine.shelf import Shelf
 from worker.evaluation.clean import measure_clean
 from worker.evaluation.plot import write_plots
 from worker.evaluation.question import EvaluationQuestion
@@ -155,11 +156,12 @@ class _Sitting:
         self._report()
         if not missing:
             return
+        engine = Engine(Shelf.holding([self._asked.vlm]))
         with (
             ThreadPoolExecutor(self._asked.concurrent) as pool,
-            SharedEngine(Engine([self._asked.vlm])) as engine,  # ends first: nobody waits for it
+            SharedEngine(engine) as shared,  # ends first: nobody waits for it
         ):
-            futures = [pool.submit(self._evaluate, place, engine) for place in missing]
+            futures = [pool.submit(self._evaluate, place, shared) for place in missing]
             try:
                 for future in as_completed(futures):
                     self._run.append(future.result())

@@ -59,7 +59,16 @@ class WorkerSettings(SharedSettings):
         description="The engine's unix socket. Default: engine.sock in the data folder.",
     )
     serve_models: tuple[str, ...] = Field(
-        default=("bundled",), description="Models the engine loads at start, a JSON list of ids."
+        default=("bundled",),
+        description="Models the engine loads at start and prefers to keep, a JSON list of ids. "
+        "Others that it knows are loaded when a request names them.",
+    )
+    model_memory_mb: int = Field(
+        default=0,
+        ge=0,
+        description="Megabytes (millions of bytes) of the device for the weights of all models "
+        "together; the one used longest ago goes when another needs its room. 0: no bound, and "
+        "every model that was asked for stays.",
     )
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|cuda)$", description="auto, cpu or cuda."

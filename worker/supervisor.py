@@ -117,6 +117,7 @@ class Supervisor:
             key_commitment=self._commitment,
             models=status.models if status else (),
             samples_per_s=status.samples_per_s if status else {},
+            states=status.states if status else None,
         )
         with suppress(RedisError):
             fleet.announce(self._redis, report)

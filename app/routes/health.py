@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from app import errors
 from app.deps import Services, ServicesDep
+from app.model_hosts import can_serve
 from app.schemas import Alive, Ready, Version
 from models.catalogue import UnknownModel
 from worker import fleet
@@ -22,7 +23,10 @@ async def get_health() -> Alive:
 
 @router.get("/readyz", responses=errors.describe(errors.NotReady))
 def get_readiness(services: ServicesDep) -> Ready:
-    """A request to the default model would be certified now; 503 names what is missing."""
+    """A request to the default model would be certified now; 503 names what is missing.
+
+    A host that has to load the model first counts: it is asked to by the first request.
+    """
     try:
         reports = fleet.list_workers(services.redis)
     except errors.QUEUE_AWAY:
@@ -32,7 +36,7 @@ def get_readiness(services: ServicesDep) -> Ready:
     ready = tuple(report.name for report in reports if _serves_default(services, report))
     if not ready:
         default = services.settings.default_model
-        raise _not_ready(f"the model {default}: no worker host is ready with it")
+        raise _not_ready(f"the model {default}: no worker host can certify with it")
     return Ready(default_model=services.settings.default_model, workers=ready)
 
 
@@ -48,7 +52,7 @@ def _not_ready(missing: str) -> errors.NotReady:
 
 def _serves_default(services: Services, report: WorkerReport) -> bool:
     try:
-        digest = services.catalogue.get(services.settings.default_model).sha256
+        card = services.catalogue.get(services.settings.default_model)
     except UnknownModel:
         return False
-    return report.ready and any(held.model.sha256 == digest for held in report.models)
+    return can_serve(report, card)

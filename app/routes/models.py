@@ -1,48 +1,48 @@
 """Which models there are."""
 
 from fastapi import APIRouter
-from redis import Redis
 
 from app import errors
-from app.deps import CatalogueDep, RedisDep, ServicesDep
-from app.schemas import ModelList, ModelView, model_view
+from app.deps import CatalogueDep, ServicesDep
+from app.model_hosts import list_hosts, list_ready
+from app.schemas import KnownModel, ModelList, ModelView, model_view
+from models.cards import ModelCard, ModelDescription
 from models.catalogue import UnknownModel
 from worker import fleet
+from worker.contract import WorkerReport
 
 router = APIRouter(prefix="/models", tags=["models"])
 
 
 @router.get("", responses=errors.describe(errors.QueueUnavailable))
 def list_models(services: ServicesDep) -> ModelList:
-    """All models of this installation, and the worker hosts ready with each."""
-    ready = list_ready(services.redis)
-    default = services.settings.default_model
+    """All models of this installation, and what each worker host says of them."""
+    reports, default = fleet.list_workers(services.redis), services.settings.default_model
     return ModelList(
-        models=tuple(
-            model_view(card, default=card.id == default, ready_on=ready.get(card.sha256, ()))
-            for card in services.catalogue.list()
-        )
+        models=tuple(_view(card, reports, default) for card in services.catalogue.list()),
+        not_added=tuple(map(_known, services.catalogue.list_not_added())),
     )
 
 
 @router.get("/{model_id}", responses=errors.describe(errors.ModelNotFound, errors.QueueUnavailable))
-def get_model(
-    model_id: str, services: ServicesDep, catalogue: CatalogueDep, redis: RedisDep
-) -> ModelView:
-    """One model: its card's facts, and the worker hosts ready with it."""
+def get_model(model_id: str, services: ServicesDep, catalogue: CatalogueDep) -> ModelView:
+    """One model: its card's facts, and what each worker host says of it."""
     try:
         card = catalogue.get(model_id)
     except UnknownModel:
         raise errors.ModelNotFound from None
-    default = card.id == services.settings.default_model
-    return model_view(card, default=default, ready_on=list_ready(redis).get(card.sha256, ()))
+    return _view(card, fleet.list_workers(services.redis), services.settings.default_model)
 
 
-def list_ready(redis: Redis) -> dict[str, tuple[str, ...]]:
-    """The names of the hosts that are ready, by the digest of the weights they hold."""
-    hosts: dict[str, tuple[str, ...]] = {}
-    for report in fleet.list_workers(redis):
-        for identity in report.models if report.ready else ():
-            digest = identity.model.sha256
-            hosts[digest] = (*hosts.get(digest, ()), report.name)
-    return hosts
+def _view(card: ModelCard, reports: tuple[WorkerReport, ...], default: str) -> ModelView:
+    return model_view(
+        card,
+        default=card.id == default,
+        ready_on=list_ready(reports, card),
+        hosts=list_hosts(reports, card),
+    )
+
+
+def _known(description: ModelDescription) -> KnownModel:
+    facts = {name: getattr(description, name) for name in KnownModel.model_fields}
+    return KnownModel(**facts)

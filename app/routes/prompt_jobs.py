@@ -66,6 +66,7 @@ JobId = Annotated[str, Depends(_check_id)]
             errors.ModelUnknown,
             errors.TrainingImagesInvalid,
             errors.ImageRefused,
+            errors.ModelUnavailable,
             errors.QueueUnavailable,
         ),
         202: {"description": "Accepted; Location says where the progress will be"},

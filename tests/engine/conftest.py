@@ -13,6 +13,7 @@ from models.catalogue import load_catalogue
 from models.loading import load_vlm
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
 from worker.engine.engine import Engine
+from worker.engine.shelf import Shelf
 from worker.images_store import image_sha256
 
 SIZE = 16
@@ -27,12 +28,11 @@ def cards(models_folder: Path) -> dict[str, ModelCard]:
 def engine(models_folder: Path) -> Engine:
     catalogue = load_catalogue(models_folder)
     device = torch.device("cpu")
-    return Engine(
-        [
-            load_vlm(catalogue.get(name), catalogue.folder(name), device)
-            for name in ("bundled", "linear")
-        ]
-    )
+    vlms = [
+        load_vlm(catalogue.get(name), catalogue.folder(name), device)
+        for name in ("bundled", "linear")
+    ]
+    return Engine(Shelf.holding(vlms))
 
 
 @pytest.fixture(scope="session")

@@ -131,10 +131,12 @@ def test_a_text_longer_than_the_context_is_refused_and_not_cut_off(engine, creat
 def test_text_features_are_computed_once_per_text(engine, create_request):
     request, _ = create_request("bundled")
     spec = open_spec(request)
-    (vlm,) = (v for v in engine._vlms.values() if v.card.id == "bundled")
+    classifiers = next(
+        m.classifiers for m in engine._shelf.list_loaded() if m.vlm.card.id == "bundled"
+    )
     text = spec.ballots[0][0].text
-    first = engine._classifiers.find_or_create(vlm, text, None)
-    assert engine._classifiers.find_or_create(vlm, text.model_copy(), None) is first
+    first = classifiers.find_or_create(text, None)
+    assert classifiers.find_or_create(text.model_copy(), None) is first
 
 
 def test_unsafe_votes_are_no_votes():

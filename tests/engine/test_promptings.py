@@ -131,7 +131,7 @@ def test_votes_under_a_prompt_are_those_of_its_text_features(engine, create_requ
     noisy = np.empty((64, image.size), dtype=np.int16)
     table = create_noise_table(Decimal("0.5"))
     sample_noisy_images(image, keys["estimation"], table, start=0, out=noisy)
-    vlm = engine._vlms["bundled"]
+    vlm = next(m.vlm for m in engine._shelf.list_loaded() if m.vlm.card.id == "bundled")
     with torch.inference_mode():
         features = vlm.encode_images(torch.from_numpy(noisy).reshape(64, *image.shape))
         texts = vlm.encode_prompts(torch.tensor(learned.ctx), [f"{n}." for n in NAMES])

@@ -24,6 +24,7 @@ from worker.contract import (
 from worker.document import find_scope, parse_document
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
+from worker.engine.shelf import Shelf
 from worker.images_store import image_sha256
 from worker.reproduction import reproduce
 
@@ -64,7 +65,7 @@ def create_engine(image: np.ndarray, *, choice: float, under_a: float, under_b: 
         classes={"A": create_plane(2, image, under_a), "B": create_plane(3, image, under_b)},
         device=torch.device("cpu"),
     )
-    return Engine([vlm])
+    return Engine(Shelf.holding([vlm]))
 
 
 BANK = RoutedTarget(bank=(BankTemplate(template="A {}"), BankTemplate(template="B {}")),
@@ -113,7 +114,8 @@ def test_a_frozen_prompt_s_radius_is_wrong_for_a_pipeline_that_chooses(image):
     frozen, routed = run(
         engine, image, TemplateTarget(template="A {}", class_names=CLASSES), BANK
     ).certificates
-    vlm = engine._vlms["two-prompts"]
+    (model,) = engine._shelf.list_loaded()
+    vlm = model.vlm
     across = step_across(vlm.choice, image, by=0.08)
     moved = np.linalg.norm((across - image.astype(int)) / 255)
     (there,) = run(engine, across, BANK).certificates

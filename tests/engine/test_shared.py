@@ -85,4 +85,4 @@ def test_what_ends_the_engine_is_the_cause_that_counters_show(linear_engine, cre
 
 @pytest.fixture
 def linear_engine(engine) -> Engine:
-    return Broken([engine._vlms["linear"]])
+    return Broken(engine._shelf)

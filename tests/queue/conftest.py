@@ -25,6 +25,7 @@ from worker.contract import (
 )
 from worker.engine.engine import Engine
 from worker.engine.server import EngineServer
+from worker.engine.shelf import Shelf
 from worker.images_store import Image, image_sha256
 from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
@@ -37,7 +38,7 @@ def engine_socket(models_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     catalogue = load_catalogue(models_folder)
     vlm = load_vlm(catalogue.get("linear"), catalogue.folder("linear"), torch.device("cpu"))
     path = tmp_path_factory.mktemp("engine") / "engine.sock"
-    server = EngineServer(Engine([vlm]), path)
+    server = EngineServer(Engine(Shelf.holding([vlm])), path)
     thread = threading.Thread(target=server.serve)
     thread.start()
     yield path

@@ -52,12 +52,13 @@ class Stack:
         return [p for p in family if part in " ".join(p.cmdline())]
 
 
-def start_stack(folder: Path, port: int, *, models: Path) -> Stack:
+def start_stack(folder: Path, port: int, *, models: Path, **settings: str) -> Stack:
     environment = {
         **{name: value for name, value in os.environ.items() if name != "REDIS_URL"},
         "PROMPTSMOOTH_MODELS": str(models),
         "PROMPTSMOOTH_SERVE_MODELS": '["bundled", "linear"]',
         "PROMPTSMOOTH_RQ_WORKERS": "4",
+        **{f"PROMPTSMOOTH_{name.upper()}": value for name, value in settings.items()},
     }
     command = [str(PROMPTSMOOTH), "up", "--port", str(port), "--data-dir", str(folder / "data")]
     folder.mkdir(exist_ok=True)

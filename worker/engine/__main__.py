@@ -5,13 +5,13 @@ import signal
 import sys
 
 from models.catalogue import UnknownModel, load_catalogue
-from models.loading import load_vlm
 from models.weights import WeightsError
 from worker.child import CANNOT_START
 from worker.engine.engine import Engine
 from worker.engine.machine import choose_device, set_threads
 from worker.engine.selftest import NoiseMismatch, check_noise
 from worker.engine.server import EngineServer
+from worker.engine.shelf import Shelf
 from worker.logs import configure_logging
 from worker.process import die_with_parent
 from worker.settings import WorkerSettings
@@ -24,19 +24,19 @@ def create_engine(settings: WorkerSettings) -> Engine:
 
     Raises:
         NoiseMismatch: the noise here is not the noise that certificates are about.
-        UnknownModel, InvalidCard, WeightsError: a model cannot be served.
+        UnknownModel, InvalidCard, WeightsError, FeaturesUnusable, BudgetExceeded: a model cannot
+            be served.
     """
     set_threads(settings.threads)
     check_noise()
-    catalogue = load_catalogue(settings.models)
-    device = choose_device(settings.device)
-    vlms = [
-        load_vlm(catalogue.get(model_id), catalogue.folder(model_id), device)
-        for model_id in settings.serve_models
-    ]
-    engine = Engine(vlms)
-    engine.warm_up()
-    return engine
+    shelf = Shelf(
+        load_catalogue(settings.models),
+        choose_device(settings.device),
+        budget_bytes=settings.model_memory_mb * 1_000_000,
+        preferred=settings.serve_models,
+    )
+    shelf.load_preferred()
+    return Engine(shelf)
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ from worker.engine.protocol import (
     RangeCounted,
     SessionOpened,
     SessionRefused,
+    SessionWaits,
     TunePrompts,
 )
 from worker.images_store import Image
@@ -65,7 +66,7 @@ class EngineClient:
         self._connection.close()
 
     def open(self, session: OpenSession, image: Image) -> SessionOpened:
-        """Opens the session.
+        """Opens the session, as soon as its model is loaded.
 
         Raises:
             EngineRefused: it cannot be served.
@@ -73,9 +74,7 @@ class EngineClient:
         """
         self._send(session.model_dump_json().encode())
         self._send(image.tobytes())
-        answer = self._receive(STALLED_S)
-        if isinstance(answer, SessionRefused):
-            raise EngineRefused(answer.failure)
+        answer = self._receive_served()
         assert isinstance(answer, SessionOpened)
         return answer
 
@@ -83,9 +82,7 @@ class EngineClient:
         """Tunes prompts on an image; ends the session that was open. Errors as `open`."""
         self._send(wanted.model_dump_json().encode())
         self._send(image.tobytes())
-        answer = self._receive(STALLED_S)
-        if isinstance(answer, SessionRefused):
-            raise EngineRefused(answer.failure)
+        answer = self._receive_served()
         assert isinstance(answer, PromptsTuned)
         return answer
 
@@ -95,9 +92,7 @@ class EngineClient:
 
     def receive(self) -> RangeCounted:
         """The next counted range. EngineLost when none comes any more."""
-        answer = self._receive(STALLED_S)
-        if isinstance(answer, SessionRefused):
-            raise EngineRefused(answer.failure)
+        answer = self._receive_served()
         assert isinstance(answer, RangeCounted)
         return answer
 
@@ -106,6 +101,14 @@ class EngineClient:
         self._send(AskStatus().model_dump_json().encode())
         answer = self._receive(timeout_s)
         assert isinstance(answer, EngineStatus)
+        return answer
+
+    def _receive_served(self) -> Answer:
+        """The next answer that is not about waiting. EngineRefused where it is a refusal."""
+        while isinstance(answer := self._receive(STALLED_S), SessionWaits):
+            pass
+        if isinstance(answer, SessionRefused):
+            raise EngineRefused(answer.failure)
         return answer
 
     def _send(self, frame: bytes) -> None:

@@ -9,15 +9,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.vlm import VLM
-from worker.contract import ModelRef
-from worker.engine.identity import create_identity
+from worker.engine.loaded_model import LoadedModel
 from worker.engine.protocol import (
     CountRange,
     EngineStatus,
@@ -32,7 +31,8 @@ from worker.engine.protocol import (
 from worker.engine.refusal import SessionNotServed
 from worker.engine.selftest import spot_check
 from worker.engine.session import Batch, Samples, Session, Taker
-from worker.engine.texts import Classifiers, SessionTexts
+from worker.engine.shelf import Shelf
+from worker.engine.texts import SessionTexts
 from worker.engine.tuning import TuningTaker
 from worker.engine.voting import VoteTaker
 from worker.images_store import Image
@@ -40,6 +40,8 @@ from worker.sampling.kernel import sample_noisy_images
 from worker.sampling.keys import KeyPurpose
 from worker.sampling.table import NoiseTable, create_noise_table
 from worker.sampling.words import NoiseKey
+
+OnWait = Callable[[], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,66 +71,63 @@ class Engine:
     `open`, `tune`, `close` and `request` may be called from any thread, `step` from one.
     """
 
-    def __init__(self, vlms: Sequence[VLM]) -> None:
-        self._vlms = {vlm.card.id: vlm for vlm in vlms}
-        self._identities = {vlm.card.id: create_identity(vlm) for vlm in vlms}
-        self._samples_per_s: dict[str, float] = {}
-        self._classifiers = Classifiers()
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
         self._sessions: deque[Session] = deque()
         self._changed = threading.Condition()
         self._batches = 0
         self._step_began: float | None = None
 
-    def warm_up(self) -> None:
-        """Runs every model at its batch shape, so that no user's request is the first."""
-        for model_id, vlm in self._vlms.items():
-            size, rows = vlm.card.preprocessing.size, self._identities[model_id].batch_size
-            pixels = torch.zeros((rows, 3, size, size), dtype=torch.int16, device=vlm.device)
-            with torch.inference_mode():
-                vlm.encode_images(pixels).cpu()
-                started = time.perf_counter()
-                vlm.encode_images(pixels).cpu()
-            self._samples_per_s[model_id] = rows / (time.perf_counter() - started)
-
     def status(self) -> EngineStatus:
-        """The models that are ready, and their speed at warm-up."""
+        """The models that are ready, their speed at warm-up, and what of the others is here."""
+        loaded = self._shelf.list_loaded()
         return EngineStatus(
-            models=tuple(self._identities.values()), samples_per_s=dict(self._samples_per_s)
+            models=tuple(model.identity for model in loaded),
+            samples_per_s={
+                model.identity.model.id: model.samples_per_s
+                for model in loaded
+                if model.samples_per_s is not None
+            },
+            states=self._shelf.list_states(),
         )
 
     def open(
-        self, spec: OpenSession, image: Image, deliver: Callable[[RangeCounted], None]
+        self,
+        spec: OpenSession,
+        image: Image,
+        deliver: Callable[[RangeCounted], None],
+        on_wait: OnWait = lambda: None,
     ) -> Session:
         """A session whose counts go to `deliver`, called from the thread that steps.
 
+        Waits until the model is loaded; see `Shelf.take` for `on_wait`.
+
         Raises:
-            SessionNotServed: model unknown here, other weights, a prompt that is not for it, or an
-                image of another size.
+            SessionNotServed: a model that is unknown here or cannot be loaded, other weights, a
+                prompt that is not for it, or an image of another size.
         """
-        vlm = self._find_vlm(spec.model, spec.height, spec.width)
-        require_fitting(spec, image)
-        texts = SessionTexts(vlm, spec.prompts, self._classifiers)
-        tau = self._identities[spec.model.id].tau
-        voters = [[texts.create_voter(one, tau) for one in level] for level in spec.ballots]
-        keys: dict[KeyPurpose, NoiseKey] = {entry.phase: entry.key for entry in spec.keys}
-        return self._add(spec, image, vlm, keys, VoteTaker(voters, deliver))
+        with self._taken(spec, image, on_wait) as model:
+            texts = SessionTexts(model, spec.prompts)
+            voters = [[texts.create_voter(one) for one in level] for level in spec.ballots]
+            keys: dict[KeyPurpose, NoiseKey] = {entry.phase: entry.key for entry in spec.keys}
+            return self._add(spec, image, model, keys, VoteTaker(voters, deliver))
 
     def tune(
         self,
         spec: TunePrompts,
         image: Image,
         deliver: Callable[[PromptsTuned | SessionRefused], None],
+        on_wait: OnWait = lambda: None,
     ) -> Session:
         """A session that draws the noisy copies of an image and tunes prompts on them.
 
-        The prompts go to `deliver`, called from the thread that steps. SessionNotServed as `open`.
+        The prompts go to `deliver`, called from the thread that steps. Otherwise as `open`.
         """
-        vlm = self._find_vlm(spec.model, spec.height, spec.width)
-        require_fitting(spec, image)
-        texts = SessionTexts(vlm, spec.prompts, self._classifiers)
-        starts = [texts.create_start(start) for start in spec.starts]
-        taker = TuningTaker(vlm, starts, len(spec.sigmas), deliver)
-        session = self._add(spec, image, vlm, {"adaptation": spec.key}, taker)
+        with self._taken(spec, image, on_wait) as model:
+            texts = SessionTexts(model, spec.prompts)
+            starts = [texts.create_start(start) for start in spec.starts]
+            taker = TuningTaker(model.vlm, starts, len(spec.sigmas), deliver)
+            session = self._add(spec, image, model, {"adaptation": spec.key}, taker)
         copies = max(start.copies for start in starts)
         for level in range(len(spec.sigmas)):
             self._request(
@@ -136,49 +135,52 @@ class Engine:
             )
         return session
 
+    @contextmanager
+    def _taken(
+        self, spec: OpenSession | TunePrompts, image: Image, on_wait: OnWait
+    ) -> Iterator[LoadedModel]:
+        """The model of a session, given back at once if the session cannot be opened."""
+        card = self._shelf.find_card(spec.model)
+        size = card.preprocessing.size
+        if (spec.height, spec.width) != (size, size):
+            raise SessionNotServed(
+                "image_size_wrong", f"the model takes images of {size} x {size} pixels"
+            )
+        require_fitting(spec, image)
+        model = self._shelf.take(card, on_wait)
+        try:
+            yield model
+        except BaseException:
+            self._shelf.give_back(model)
+            raise
+
     def _add(
         self,
         spec: OpenSession | TunePrompts,
         image: Image,
-        vlm: VLM,
+        model: LoadedModel,
         keys: Mapping[KeyPurpose, NoiseKey],
         taker: Taker,
     ) -> Session:
         tables = tuple(create_noise_table(sigma) for sigma in spec.sigmas)
         opened = SessionOpened(
-            identity=self._identities[spec.model.id],
+            identity=model.identity,
             table_sha256={f"{table.sigma:f}": table.sha256 for table in tables},
         )
         session = Session(
-            image=image, vlm=vlm, tables=tables, keys=keys, opened=opened, taker=taker
+            image=image, model=model, tables=tables, keys=keys, opened=opened, taker=taker
         )
         with self._changed:
             self._sessions.append(session)
         return session
 
-    def _find_vlm(self, model: ModelRef, height: int, width: int) -> VLM:
-        vlm = self._vlms.get(model.id)
-        if vlm is None:
-            raise SessionNotServed(
-                "model_not_served", f"no worker of this host serves the model {model.id!r}"
-            )
-        if vlm.card.sha256 != model.sha256:
-            raise SessionNotServed(
-                "model_changed",
-                f"the model {model.id!r} here is not the one the job names by its digest",
-            )
-        size = vlm.card.preprocessing.size
-        if (height, width) != (size, size):
-            raise SessionNotServed(
-                "image_size_wrong", f"the model takes images of {size} x {size} pixels"
-            )
-        return vlm
-
     def close(self, session: Session) -> None:
-        """Forgets a session; its pending ranges are not counted."""
+        """Forgets a session and gives back its model; its pending ranges are not counted."""
         with self._changed:
-            if session in self._sessions:
-                self._sessions.remove(session)
+            if session not in self._sessions:
+                return
+            self._sessions.remove(session)
+        self._shelf.give_back(session.model)
 
     def request(self, session: Session, wanted: CountRange) -> None:
         """Queues a range of a session. ValueError when it names no noise level or no samples."""
@@ -198,7 +200,11 @@ class Engine:
             self._changed.notify()
 
     def wait_for_work(self, timeout_s: float) -> bool:
-        """Waits until some session has a range to count; False when none came in time."""
+        """Waits until some session has a range to count; False when none came in time.
+
+        Raises whatever a load broke the device with: then the engine has to end.
+        """
+        self._shelf.require_sound()
         with self._changed:
             return self._changed.wait_for(
                 lambda: any(session.pending for session in self._sessions), timeout_s
@@ -214,23 +220,35 @@ class Engine:
         """Runs one batch and hands out its rows; False when there was nothing to do."""
         with self._changed:
             slices = list(self._pack())
-        if not slices:
-            return False
+            if not slices:
+                return False
+            model = slices[0].session.model
+            self._shelf.take_again(model)  # sessions may close meanwhile
+        try:
+            self._vote(slices)
+        finally:
+            self._shelf.give_back(model)
+        return True
+
+    def _vote(self, slices: Sequence[Slice]) -> None:
         self._step_began = time.monotonic()
         batch = self._run(slices)
         for part in slices:
             part.session.taker.take(part.samples, part.rows, batch)
         self._step_began = None
-        return True
 
     def _pack(self) -> Iterator[Slice]:
-        """Rows of one model's sessions in turn, a fair share each, until the batch is full."""
+        """Rows of one model's sessions in turn, a fair share each, until the batch is full.
+
+        Whoever was served goes to the end of the line, and the first in the line says which model
+        is next. So models take turns, however many sessions each has.
+        """
         waiting = [session for session in self._sessions if session.pending]
         if not waiting:
             return
-        vlm = waiting[0].vlm
-        mine = [session for session in waiting if session.vlm is vlm]
-        room = self._identities[vlm.card.id].batch_size
+        model = waiting[0].model
+        mine = [session for session in waiting if session.model is model]
+        room = model.identity.batch_size
         share = max(1, room // len(mine))
         offset = 0
         while offset < room and mine:
@@ -241,14 +259,15 @@ class Engine:
             yield Slice(session=session, samples=drawn, offset=offset)
             offset += drawn.count
             mine.append(session)
-        self._sessions.rotate(-1)  # whoever was first is last next time
+            self._sessions.remove(session)
+            self._sessions.append(session)
 
     def _run(self, slices: Sequence[Slice]) -> Batch:
         """Noise for every slice, in one batch of the model's shape, through the image tower."""
-        vlm = slices[0].session.vlm
-        size, identity = vlm.card.preprocessing.size, self._identities[vlm.card.id]
-        noisy = np.zeros((identity.batch_size, 3 * size * size), dtype=np.int16)
-        undecided = np.zeros(identity.batch_size, dtype=np.bool_)
+        vlm, rows = slices[0].session.model.vlm, slices[0].session.model.identity.batch_size
+        size = vlm.card.preprocessing.size
+        noisy = np.zeros((rows, 3 * size * size), dtype=np.int16)
+        undecided = np.zeros(rows, dtype=np.bool_)
         for part in slices:
             undecided[part.rows] = _sample_rows(part, out=noisy[part.rows])
         self._batches += 1

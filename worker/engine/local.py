@@ -29,6 +29,7 @@ class LocalCounter:
         """Opens a session, closing the one before. SessionNotServed as `Engine.open`."""
         if self._session is not None:
             self._engine.close(self._session)
+            self._session = None
         self._counted.clear()
         self._session = self._engine.open(session, image, self._counted.append)
         return self._session.opened

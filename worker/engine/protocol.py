@@ -9,7 +9,17 @@ from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from models.cards import Sha256, Template
 from worker.certification import Phase
-from worker.contract import MAX_BANK, Contract, Failure, Identity, Labels, ModelRef, Sigma, Tuning
+from worker.contract import (
+    MAX_BANK,
+    Contract,
+    Failure,
+    Identity,
+    Labels,
+    ModelRef,
+    ModelState,
+    Sigma,
+    Tuning,
+)
 from worker.encoded_prompt import EncodedPrompt
 from worker.images_store import Image
 from worker.sampling.words import NoiseKey
@@ -179,6 +189,12 @@ class PromptsTuned(Contract):
     tuned: tuple[tuple[TunedPrompt, ...], ...]
 
 
+class SessionWaits(Contract):
+    """The session is not opened yet: its model is loading, or waits for room. Said repeatedly."""
+
+    kind: Literal["waits"] = "waits"
+
+
 class SessionRefused(Contract):
     """The session cannot be served, now or later; asking again will not help."""
 
@@ -214,18 +230,19 @@ def encode_votes(votes: npt.NDArray[np.int64]) -> str:
 
 
 class EngineStatus(Contract):
-    """The models that are loaded, warm and tested, and the measured speed of each."""
+    """The models that are loaded, warm and tested, the measured speed of each, and the others."""
 
     kind: Literal["status_report"] = "status_report"
     models: tuple[Identity, ...]
     samples_per_s: dict[str, float]
+    states: tuple[ModelState, ...]
 
 
 Question = Annotated[
     OpenSession | CountRange | TunePrompts | AskStatus, Field(discriminator="kind")
 ]
 Answer = Annotated[
-    SessionOpened | SessionRefused | RangeCounted | PromptsTuned | EngineStatus,
+    SessionOpened | SessionWaits | SessionRefused | RangeCounted | PromptsTuned | EngineStatus,
     Field(discriminator="kind"),
 ]
 QUESTION: TypeAdapter[Question] = TypeAdapter(Question)

@@ -19,6 +19,7 @@ from worker.engine.protocol import (
     CountRange,
     OpenSession,
     SessionRefused,
+    SessionWaits,
     TunePrompts,
 )
 from worker.engine.refusal import SessionNotServed
@@ -74,6 +75,7 @@ class EngineServer:
                     case OpenSession() | TunePrompts() as spec:
                         if session is not None:
                             self._engine.close(session)
+                            session = None  # holds a model, for which there may be no room now
                         session = self._open(spec, connection, outbox)
                     case CountRange() as wanted if session is not None:
                         self._engine.request(session, wanted)
@@ -92,10 +94,16 @@ class EngineServer:
     ) -> Session | None:
         data = connection.recv_bytes(MAX_FRAME_BYTES)
         image: Image = np.frombuffer(data, np.uint8).reshape(3, spec.height, spec.width)
+
+        def say_waiting() -> None:
+            if connection.poll():  # a client that waits says nothing: this one has left
+                raise EOFError
+            outbox.put(SessionWaits())
+
         try:
             if isinstance(spec, TunePrompts):
-                return self._engine.tune(spec, image, outbox.put)
-            session = self._engine.open(spec, image, outbox.put)
+                return self._engine.tune(spec, image, outbox.put, say_waiting)
+            session = self._engine.open(spec, image, outbox.put, say_waiting)
         except SessionNotServed as error:
             outbox.put(SessionRefused(failure=error.failure))
             return None

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from models.vlm import VLM
+from worker.engine.loaded_model import LoadedModel
 from worker.engine.protocol import SessionOpened
 from worker.images_store import Image
 from worker.sampling.keys import KeyPurpose
@@ -54,7 +54,7 @@ class Session:
     """One image under one model: its noise, and the samples still to be drawn."""
 
     image: Image
-    vlm: VLM
+    model: LoadedModel
     tables: tuple[NoiseTable, ...]
     keys: Mapping[KeyPurpose, NoiseKey]
     opened: SessionOpened

@@ -105,6 +105,7 @@ class SharedCounter:
         """Opens a session, closing the one before. SessionNotServed as `Engine.open`."""
         if self._session is not None:
             self._engine.close(self._session)
+            self._session = None
         self._counted = queue.SimpleQueue()
         self._session = self._engine.open(session, image, self._counted.put)
         return self._session.opened

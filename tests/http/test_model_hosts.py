@@ -1,0 +1,120 @@
+"""What worker hosts say of a model: shown, and a reason to refuse what none of them could serve."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from redis import Redis
+
+from models.catalogue import load_catalogue
+from worker import fleet
+from worker.contract import ModelRef, ModelState, WorkerReport
+
+Announce = Callable[..., None]
+
+
+@pytest.fixture
+def announce(redis: Redis, models_folder: Path) -> Announce:
+    """A host that says something of the models, by id: a state's fields, or the state alone."""
+    catalogue = load_catalogue(models_folder)
+
+    def say(name: str, *, ready: bool = True, **models: object) -> None:
+        def state(model_id: str, said: object) -> ModelState:
+            ref = ModelRef(id=model_id, sha256=catalogue.get(model_id).sha256)
+            fields = said if isinstance(said, dict) else {"state": said}
+            return ModelState(model=ref, **fields)
+
+        report = WorkerReport(
+            name=name,
+            started_at=datetime.now(UTC),
+            ready=ready,
+            key_commitment="0" * 64,
+            states=tuple(state(*item) for item in models.items()) if ready else None,
+        )
+        fleet.announce(redis, report)
+
+    return say
+
+
+MISSING = {"state": "missing", "missing_files": ("linear.safetensors",)}
+UNUSABLE = {"state": "unusable", "detail": "The file is another one."}
+
+
+def test_models_show_what_each_host_says_of_them(client: TestClient, announce: Announce) -> None:
+    announce("a", bundled={"state": "ready", "memory_bytes": 24}, linear="loading")
+    announce("b", bundled="present", linear=MISSING)
+    announce("c", ready=False)
+    shown = {model["id"]: model["hosts"] for model in client.get("/models").json()["models"]}
+    assert [(h["name"], h["state"], h["memory_bytes"]) for h in shown["bundled"]] == [
+        ("a", "ready", 24),
+        ("b", "present", 0),
+    ]
+    assert [(h["name"], h["state"], h["missing_files"]) for h in shown["linear"]] == [
+        ("a", "loading", []),
+        ("b", "missing", ["linear.safetensors"]),
+    ]
+    assert client.get("/models/linear").json()["hosts"] == shown["linear"]
+
+
+def test_a_request_that_no_host_could_serve_is_refused_and_nothing_is_queued(
+    post, announce: Announce, queued_ids
+) -> None:
+    announce("a", bundled="ready", linear=MISSING)
+    announce("b", bundled="ready", linear=UNUSABLE)
+    announce("c", bundled="ready")
+    answer = post(model="linear")
+    assert (answer.status_code, answer.json()["code"]) == (503, "model_unavailable")
+    assert answer.headers["retry-after"]
+    assert "missing: linear.safetensors; The file is another one." in answer.json()["detail"]
+    assert queued_ids() == []
+    assert post(model="bundled").status_code == 202
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"linear": "ready"}, {"linear": "loading"}, {"linear": "present"}, {"ready": False}],
+    ids=lambda said: "-".join(map(str, next(iter(said.items())))),
+)
+def test_a_request_that_some_host_may_serve_is_queued(
+    post, announce: Announce, other: dict[str, object]
+) -> None:
+    announce("a", linear=MISSING)
+    announce("b", **other)
+    assert post(model="linear").status_code == 202
+
+
+def test_a_learning_that_no_host_could_do_is_refused(
+    client: TestClient, announce: Announce, png: bytes
+) -> None:
+    announce("a", bundled=MISSING)
+    answer = client.post(
+        "/prompts/learn",
+        files=[("image", ("a.png", png, "image/png"))] * 2,
+        data={"id": "x", "image_class": ["a", "b"], "class_name": ["a", "b"]},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (503, "model_unavailable")
+
+
+@pytest.mark.parametrize(
+    ("said", "ready"),
+    [("ready", True), ("present", True), ("loading", True), (MISSING, False), (UNUSABLE, False)],
+    ids=str,
+)
+def test_readiness_is_that_of_the_default_model(
+    client: TestClient, announce: Announce, said: object, *, ready: bool
+) -> None:
+    announce("a", bundled=said, linear="ready")
+    assert (client.get("/readyz").status_code == 200) == ready
+
+
+def test_a_model_whose_weights_were_never_added_is_shown_and_refused_with_what_to_do(
+    client: TestClient, post
+) -> None:
+    shown = {model["id"]: model for model in client.get("/models").json()["not_added"]}
+    assert shown.keys() == {m.id for m in load_catalogue().list_not_added()} > {"plip"}
+    refused = post(model="plip")
+    assert (refused.status_code, refused.json()["code"]) == (422, "model_unknown")
+    assert "promptsmooth models add plip" in refused.json()["detail"]
+    assert refused.json()["known"] == ["bundled", "linear"]

@@ -1,0 +1,48 @@
+"""The classifiers of one loaded model, whose text features are computed once."""
+
+import threading
+
+import torch
+
+from models.base_classifier import (
+    BaseClassifier,
+    create_base_classifier,
+    create_prompted_classifier,
+)
+from models.prompt import Prompt
+from models.vlm import VLM
+from worker.engine.protocol import TemplateText, Text
+
+_MAX_CLASSIFIERS = 256
+
+
+class Classifiers:
+    """The last few hundred classifiers of a model, by text. They go when the model goes.
+
+    One is made at a time: two sessions with the same text share its features.
+    """
+
+    def __init__(self, vlm: VLM) -> None:
+        self._vlm = vlm
+        self._found: dict[Text, BaseClassifier] = {}
+        self._lock = threading.Lock()
+
+    def find_or_create(self, text: Text, prompt: Prompt | None) -> BaseClassifier:
+        """The classifier of a text; `prompt` holds its vectors where it names a prompt.
+
+        Raises:
+            ValueError: the text is too long for the model, or the prompt is not for it.
+        """
+        with self._lock:
+            if text not in self._found:
+                while len(self._found) >= _MAX_CLASSIFIERS:
+                    self._found.pop(next(iter(self._found)))
+                with torch.inference_mode():
+                    self._found[text] = self._create(text, prompt)
+            return self._found[text]
+
+    def _create(self, text: Text, prompt: Prompt | None) -> BaseClassifier:
+        if isinstance(text, TemplateText):
+            return create_base_classifier(self._vlm, text.template, text.class_names)
+        assert prompt is not None, "a text that names a prompt comes with it"
+        return create_prompted_classifier(self._vlm, prompt, text.class_names)

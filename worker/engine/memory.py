@@ -1,0 +1,62 @@
+"""How many bytes of a device a model takes: measured once it is loaded, expected before."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from models.cards import DeviceClass, ModelCard
+from models.vlm import VLM
+
+_NO_TENSORS = (".json", ".txt")  # configurations, vocabularies
+_WHOLE = {"F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}
+_WHOLE |= {"I8": 1, "U8": 1, "BOOL": 1}
+
+
+def measure_memory(vlm: VLM) -> int:
+    """Bytes of a model's parameters and buffers, shared ones counted once."""
+    storages = {
+        storage.data_ptr(): storage.nbytes()
+        for storage in (tensor.untyped_storage() for tensor in _find_tensors(vlm))
+    }
+    return sum(storages.values())
+
+
+def _find_tensors(vlm: VLM) -> Iterator[Tensor]:
+    for part in vars(vlm).values():
+        if isinstance(part, torch.nn.Module):
+            yield from part.parameters()
+            yield from part.buffers()
+        elif isinstance(part, Tensor):
+            yield part
+
+
+def expect_memory(card: ModelCard, folder: Path, device_class: DeviceClass) -> int:
+    """Bytes that a model will take, from the names and shapes in its files; no tensor is read.
+
+    Floats are held in float32, those of the image tower in the card's precision. A file without
+    such a table, or with a broken one, counts with its length; loading it says what is wrong.
+    """
+    lowered = card.precision[device_class] == "bf16"
+    return sum(_expect(folder / file.name, file.size_bytes, lowered) for file in card.files)
+
+
+def _expect(path: Path, size_bytes: int, lowered: bool) -> int:
+    if path.suffix != ".safetensors":
+        return 0 if path.suffix in _NO_TENSORS else size_bytes
+    try:
+        with safe_open(path, framework="pt") as file:
+            tables = ((name, file.get_slice(name)) for name in file.keys())  # noqa: SIM118
+            return sum(
+                math.prod(table.get_shape()) * _item_bytes(name, table.get_dtype(), lowered)
+                for name, table in tables
+            )
+    except (SafetensorError, OSError):
+        return size_bytes
+
+
+def _item_bytes(name: str, dtype: str, lowered: bool) -> int:
+    return _WHOLE.get(dtype, 2 if lowered and name.startswith("visual.") else 4)

@@ -1,0 +1,384 @@
+"""The models an engine holds on its device, within a budget of memory.
+
+A session takes a model and gives it back; a model is loaded when a session first asks for it, and
+goes when another needs its room, the one that was used longest ago first. One that a session has
+taken never goes. Models are loaded one at a time, in the order they were asked for.
+
+Sessions that come while a load waits for room do not keep it waiting: they line up behind it if
+they want one of the models that it waits for.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import torch
+
+from models.cards import DeviceClass, ModelCard
+from models.catalogue import Catalogue, ModelNotAdded, UnknownModel
+from models.vlm import VLM
+from worker.contract import Failure, ModelRef, ModelState
+from worker.engine.load_failure import (
+    Fingerprint,
+    explain,
+    find_failure,
+    list_missing,
+    take_fingerprint,
+    to_mb,
+    too_large,
+)
+from worker.engine.loaded_model import LoadedModel, hold_model, load_model
+from worker.engine.memory import expect_memory
+from worker.engine.refusal import SessionNotServed
+
+log = logging.getLogger(__name__)
+
+_BEAT_S = 1.0
+_PASSING = ("model_out_of_memory",)  # what may go well next time though no file has changed
+
+
+class BudgetExceeded(ValueError):
+    """The models that an engine is to start with do not fit beside one another."""
+
+
+@dataclass(kw_only=True, eq=False)
+class _Place:
+    """A model on the shelf, how many have taken it, and when that was last."""
+
+    model: LoadedModel
+    taken: int = 0
+    used: int = 0
+
+
+@dataclass(kw_only=True, eq=False)
+class _Turn:
+    """A model that has to be loaded, or that another load waits to replace, and who waits."""
+
+    card: ModelCard
+    memory_bytes: int
+    waiting: int = 0
+    outcome: LoadedModel | Failure | None = None
+
+
+@dataclass(kw_only=True, eq=False)
+class _Line:
+    """Turns in their order; the one that is loading now; the models that the first waits for."""
+
+    turns: deque[_Turn] = field(default_factory=deque)
+    loading: _Turn | None = None
+    awaited: frozenset[str] = frozenset()
+
+    def find(self, model_id: str) -> _Turn | None:
+        known = [self.loading, *self.turns]
+        return next((t for t in known if t is not None and t.card.id == model_id), None)
+
+
+class Shelf:
+    """The models of one device. All methods may be called from any thread.
+
+    Args:
+        catalogue: the models there are.
+        device: where they are loaded.
+        budget_bytes: for parameters and buffers of all models together; 0: no bound.
+        preferred: models that go only when no other one makes room.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        device: torch.device,
+        *,
+        budget_bytes: int = 0,
+        preferred: Iterable[str] = (),
+    ) -> None:
+        self._catalogue, self._device = catalogue, device
+        self._budget, self._preferred = budget_bytes, frozenset(preferred)
+        self._places: dict[str, _Place] = {}
+        self._line = _Line()
+        self._sizes: dict[str, int] = {}  # measured at an earlier load
+        self._failures: dict[str, tuple[Fingerprint, Failure]] = {}
+        self._uses = 0
+        self._broken: Exception | None = None
+        self._changed = threading.Condition()
+
+    @classmethod
+    def holding(cls, vlms: Iterable[VLM]) -> "Shelf":
+        """A shelf with these models and no others."""
+        shelf = cls(Catalogue(entries={}), torch.device("cpu"))
+        for vlm in vlms:
+            shelf._put(hold_model(vlm))
+        return shelf
+
+    def load_preferred(self) -> None:
+        """Loads the preferred models, in this thread, before anybody asks.
+
+        Raises:
+            UnknownModel, WeightsError, FeaturesUnusable: one cannot be loaded.
+            BudgetExceeded: they do not fit beside one another.
+        """
+        for model_id in sorted(self._preferred):
+            card = self._catalogue.get(model_id)
+            self._put(load_model(card, self._catalogue.folder(model_id), self._device))
+            if self._budget and self._room < 0:
+                raise BudgetExceeded(
+                    f"the models of PROMPTSMOOTH_SERVE_MODELS up to {model_id!r} take "
+                    f"{to_mb(self._budget - self._room)} MB, and PROMPTSMOOTH_MODEL_MEMORY_MB "
+                    f"allows {to_mb(self._budget)}: raise it, or name fewer models"
+                )
+
+    # --- Taking and giving back ---
+
+    def find_card(self, model: ModelRef) -> ModelCard:
+        """The card of the model that a session names.
+
+        Raises:
+            SessionNotServed: no model here has this id, or it is another one by its digest.
+        """
+        with self._changed:
+            place = self._places.get(model.id)
+        try:
+            card = place.model.vlm.card if place is not None else self._catalogue.get(model.id)
+        except ModelNotAdded:
+            raise SessionNotServed(
+                "model_missing", f"the weights of the model {model.id!r} were never added here"
+            ) from None
+        except UnknownModel:
+            raise SessionNotServed(
+                "model_not_served", f"no worker of this host serves the model {model.id!r}"
+            ) from None
+        if card.sha256 != model.sha256:
+            raise SessionNotServed(
+                "model_changed",
+                f"the model {model.id!r} here is not the one the job names by its digest",
+            )
+        return card
+
+    def take(self, card: ModelCard, on_wait: Callable[[], None] = lambda: None) -> LoadedModel:
+        """The model, which stays until it is given back; loads it where it has to.
+
+        Args:
+            card: as `find_card` gives it.
+            on_wait: called every few seconds while this waits; what it raises ends the waiting.
+                It holds up the shelf, so it must be quick.
+
+        Raises:
+            SessionNotServed: it cannot be loaded.
+        """
+        with self._changed:
+            place = self._places.get(card.id)
+            if place is not None and card.id not in self._line.awaited:
+                self._use(place)
+                return place.model
+            turn = self._line.find(card.id) or self._line_up(card)
+            turn.waiting += 1
+            try:
+                self._advance()
+                while turn.outcome is None:
+                    if not self._changed.wait(_BEAT_S):
+                        on_wait()
+            except BaseException:
+                self._leave(turn)
+                raise
+        if isinstance(turn.outcome, Failure):
+            raise SessionNotServed(turn.outcome.code, turn.outcome.detail)
+        return turn.outcome
+
+    def take_again(self, model: LoadedModel) -> None:
+        """Takes a model once more that the caller knows to be taken."""
+        with self._changed:
+            self._use(self._places[model.vlm.card.id])
+
+    def give_back(self, model: LoadedModel) -> None:
+        """The end of one `take`."""
+        with self._changed:
+            place = self._places[model.vlm.card.id]
+            place.taken -= 1
+            if place.taken == 0:
+                self._advance()
+
+    def require_sound(self) -> None:
+        """Passes unless a load broke the device: then what it raised is raised here."""
+        if self._broken is not None:
+            raise self._broken
+
+    # --- The line ---
+
+    def _line_up(self, card: ModelCard) -> _Turn:
+        """A new last turn. SessionNotServed where it is known already that it would be in vain."""
+        if card.id not in self._places:
+            self._require_loadable(card)
+        turn = _Turn(card=card, memory_bytes=self._expect(card))
+        self._line.turns.append(turn)
+        return turn
+
+    def _require_loadable(self, card: ModelCard) -> None:
+        folder = self._catalogue.folder(card.id)
+        fingerprint, failed = take_fingerprint(card, folder), self._failures.get(card.id)
+        if failed is not None and failed[0] == fingerprint:
+            failure: Failure | None = failed[1]
+        else:
+            failure = find_failure(card, folder)
+        if failure is None and self._budget and self._expect(card) > self._budget:
+            failure = too_large(card, self._expect(card), self._budget)
+        if failure is not None:
+            raise SessionNotServed(failure.code, failure.detail)
+
+    def _expect(self, card: ModelCard) -> int:
+        if card.id not in self._sizes:
+            device_class: DeviceClass = "cuda" if self._device.type == "cuda" else "cpu"
+            folder = self._catalogue.folder(card.id)
+            return expect_memory(card, folder, device_class)
+        return self._sizes[card.id]
+
+    def _leave(self, turn: _Turn) -> None:
+        """Somebody does not wait any more; a turn nobody waits for is not taken."""
+        if isinstance(turn.outcome, LoadedModel):
+            self.give_back(turn.outcome)
+            return
+        turn.waiting -= 1
+        if turn.waiting == 0 and turn in self._line.turns:
+            self._line.turns.remove(turn)
+            self._advance()
+
+    def _advance(self) -> None:
+        """Takes turns as long as they can be taken at once."""
+        self._line.awaited = frozenset()
+        while self._line.turns and self._line.loading is None:
+            turn = self._line.turns[0]
+            if (place := self._places.get(turn.card.id)) is not None:
+                self._line.turns.popleft()
+                self._serve(turn, place)
+                continue
+            leaving = self._choose_leaving(turn.memory_bytes)
+            if any(place.taken for place in leaving):
+                self._line.awaited = frozenset(place.model.vlm.card.id for place in leaving)
+                return
+            self._line.turns.popleft()
+            self._make_room(leaving)
+            self._start(turn)
+
+    def _choose_leaving(self, memory_bytes: int) -> list[_Place]:
+        """Whose room a model needs: first who is free, then who is not preferred, then by use."""
+        if not self._budget:
+            return []
+        order = sorted(
+            self._places.values(),
+            key=lambda p: (p.taken > 0, p.model.vlm.card.id in self._preferred, p.used),
+        )
+        leaving: list[_Place] = []
+        room = self._room
+        while room < memory_bytes and order:
+            leaving.append(order.pop(0))
+            room += leaving[-1].model.memory_bytes
+        return leaving
+
+    @property
+    def _room(self) -> int:
+        return self._budget - sum(place.model.memory_bytes for place in self._places.values())
+
+    def _make_room(self, leaving: Iterable[_Place]) -> None:
+        for place in leaving:
+            model_id = place.model.vlm.card.id
+            del self._places[model_id]
+            log.info("model_evicted", extra={"fields": {"model": model_id}})
+
+    def _start(self, turn: _Turn) -> None:
+        self._line.loading = turn
+        name = f"load {turn.card.id}"
+        threading.Thread(target=self._load, args=(turn,), name=name, daemon=True).start()
+
+    def _load(self, turn: _Turn) -> None:
+        folder = self._catalogue.folder(turn.card.id)
+        fingerprint = take_fingerprint(turn.card, folder)
+        log.info("model_loading", extra={"fields": {"model": turn.card.id}})
+        try:
+            loaded: LoadedModel | Failure = load_model(turn.card, folder, self._device)
+        except torch.AcceleratorError as error:
+            self._broken = error  # a device in this state computes nothing any more
+            return
+        except Exception as error:
+            loaded = explain(turn.card, error)
+        with self._changed:
+            self._line.loading = None
+            if isinstance(loaded, Failure):
+                self._fail(turn, loaded, fingerprint)
+            else:
+                self._arrive(turn, loaded, fingerprint)
+            del loaded  # one that was larger than expected is gone before the next is loaded
+            self._advance()
+            self._changed.notify_all()
+
+    def _arrive(self, turn: _Turn, model: LoadedModel, fingerprint: Fingerprint) -> None:
+        """A loaded model, measured: onto the shelf, unless it is larger than was expected."""
+        self._sizes[turn.card.id] = turn.memory_bytes = model.memory_bytes
+        if not self._budget or model.memory_bytes <= self._room:
+            self._serve(turn, self._put(model))
+        elif model.memory_bytes > self._budget:
+            failure = too_large(turn.card, model.memory_bytes, self._budget)
+            self._fail(turn, failure, fingerprint)
+        else:
+            self._line.turns.appendleft(turn)  # once more, now that its size is known
+
+    def _fail(self, turn: _Turn, failure: Failure, fingerprint: Fingerprint) -> None:
+        turn.outcome = failure
+        if failure.code not in _PASSING:
+            self._failures[turn.card.id] = (fingerprint, failure)
+        fields = {"model": turn.card.id, "code": failure.code, "reason": failure.detail}
+        log.error("model_not_loaded", extra={"fields": fields})
+
+    def _serve(self, turn: _Turn, place: _Place) -> None:
+        """Hands a model to all who wait for it, before anything else can need its room."""
+        turn.outcome = place.model
+        for _ in range(turn.waiting):
+            self._use(place)
+        self._changed.notify_all()
+
+    def _use(self, place: _Place) -> None:
+        self._uses += 1
+        place.taken, place.used = place.taken + 1, self._uses
+
+    def _put(self, model: LoadedModel) -> _Place:
+        card = model.vlm.card
+        place = self._places[card.id] = _Place(model=model)
+        self._sizes[card.id] = model.memory_bytes
+        self._failures.pop(card.id, None)
+        fields = {"model": card.id, "memory_bytes": model.memory_bytes}
+        log.info("model_loaded", extra={"fields": fields})
+        return place
+
+    # --- What there is ---
+
+    def list_loaded(self) -> tuple[LoadedModel, ...]:
+        """The models that can vote now."""
+        with self._changed:
+            return tuple(place.model for place in self._places.values())
+
+    def list_states(self) -> tuple[ModelState, ...]:
+        """Of every model that this host knows: whether it is ready, or could be."""
+        with self._changed:
+            states = [_ready(place.model) for place in self._places.values()]
+            loading = [self._line.loading] if self._line.loading else []
+            turns = {turn.card.id for turn in (*loading, *self._line.turns)}
+        known = {state.model.id for state in states}
+        for card in self._catalogue.list():  # files are looked at without holding up anybody
+            if card.id not in known:
+                states.append(self._judge(card, loading=card.id in turns))
+        return tuple(sorted(states, key=lambda state: state.model.id))
+
+    def _judge(self, card: ModelCard, *, loading: bool) -> ModelState:
+        ref = ModelRef(id=card.id, sha256=card.sha256)
+        if loading:
+            return ModelState(model=ref, state="loading")
+        if missing := list_missing(card, self._catalogue.folder(card.id)):
+            return ModelState(model=ref, state="missing", missing_files=missing)
+        try:
+            self._require_loadable(card)
+        except SessionNotServed as error:
+            return ModelState(model=ref, state="unusable", detail=error.failure.detail)
+        return ModelState(model=ref, state="present")
+
+
+def _ready(model: LoadedModel) -> ModelState:
+    return ModelState(model=model.identity.model, state="ready", memory_bytes=model.memory_bytes)
