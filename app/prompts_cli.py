@@ -47,8 +47,10 @@ def list_prompts(
     with sentences():
         entries = _load_catalogue().list()
     table = Table()
-    for column in ("id", "model", "method", "vectors", "class names", "digest"):
+    table.add_column("id", no_wrap=True)
+    for column in ("model", "method", "vectors", "class names"):
         table.add_column(column, overflow="fold")
+    table.add_column("digest", no_wrap=True)
     for card in (entry.card for entry in entries):
         if model in (None, card.model):
             vectors = f"{card.n_ctx} x {card.width}"

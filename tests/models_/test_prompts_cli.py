@@ -50,7 +50,7 @@ def test_an_import_is_listed_shown_exported_and_removed(folder, tmp_path):
     assert parse_prompt_card(run("show", "lungs").stdout) == card
     assert parse_prompt_card(run("show", card.sha256).stdout) == card
     listed = run("list", "--model", "bundled").stdout
-    assert all(word in listed for word in ("lungs", "imported", "pneumonia", card.sha256[:16]))
+    assert all(word in listed for word in ("lungs", "bundled-mednist", card.sha256[:16]))
     assert "lungs" not in run("list", "--model", "other").stdout
     assert run("export", "lungs", tmp_path / "out").exit_code == 0
     assert load_prompt(tmp_path / "out" / "lungs.toml")[1].sha256 == prompt.sha256
