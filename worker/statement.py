@@ -40,6 +40,12 @@ def _claim(certificate: Certificate, described: InputImage) -> str:
             f"not constant enough for a claim at confidence {_confidence(certificate)}: no class "
             "is predicted at this noise level."
         )
+    if getattr(certificate, "ambiguous_selection", 0) and certificate.p_a_lower * 2 > 1:
+        return (
+            f"The samples that choose a class for the {_what(certificate)} smoothed with {noise} "
+            "left open which it is, because some of them voted for none: no class is predicted at "
+            "this noise level."
+        )
     return (
         f"The {_what(certificate)} smoothed with {noise} was not constant enough for a claim at "
         f"confidence {_confidence(certificate)}: no class is predicted at this noise level."

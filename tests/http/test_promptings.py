@@ -1,5 +1,6 @@
 """POST /certify with promptings: what is asked becomes targets, by digests, or a sentence."""
 
+import json
 from datetime import UTC, datetime
 
 import numpy as np
@@ -178,3 +179,12 @@ def test_a_bank_with_a_tuned_prompt_is_refused(post, redis, stored):
     card = adapted(redis)
     answer = post(prompting="routed", prompt=["lungs", card.id])
     assert "none of which was tuned" in answer.json()["errors"][0]["detail"]
+
+
+def test_the_largest_targets_fit_one_field(post, redis):
+    """16 label sets of 100 class names of 100 characters: what the limits say, the form takes."""
+    names = [f"{i:03d} {'x' * 96}" for i in range(100)]
+    targets = [{"class_names": names, "template": f"An {i} {{}}."} for i in range(16)]
+    found = targets_of(redis, post(targets=json.dumps(targets)))
+    assert len(found) == 16
+    assert all(target.class_names == tuple(names) for target in found)
