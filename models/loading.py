@@ -73,7 +73,7 @@ def _create_linear(card: ModelCard, folder: Path, device: torch.device) -> VLM:
 def _create_open_clip(card: ModelCard, folder: Path, device: torch.device) -> VLM:
     config = _load_config(card, folder)
     image_dtype = _get_image_dtype(card, device)
-    bert = "hf_model_name" in config["text_cfg"]
+    bert = bool(config["text_cfg"].get("hf_model_name"))
     contents = _load_small(card, folder) if bert else {}
     clip = create_clip(
         config, image_dtype, bert_config=_get_bert_config(contents) if bert else None
