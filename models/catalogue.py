@@ -29,14 +29,12 @@ class UnknownModel(LookupError):
 class ModelNotAdded(UnknownModel):
     """A model is described here and its weights have never been added."""
 
-    def __init__(self, description: ModelDescription) -> None:
-        LookupError.__init__(
-            self,
+    def __init__(self, description: ModelDescription, known: tuple[str, ...]) -> None:
+        super().__init__(description.id, known)
+        self.args = (
             f"The model {description.id!r} is known, but its weights are not here: get them from "
             f"{description.source} and run: promptsmooth models add {description.id} PATH",
         )
-        self.model_id = description.id
-        self.known = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +115,10 @@ class Catalogue:
         try:
             return self.entries[model_id]
         except KeyError:
+            usable = tuple(sorted(self.entries))
             if model_id in self.descriptions:
-                raise ModelNotAdded(self.descriptions[model_id]) from None
-            known = sorted(self.entries.keys() | self.descriptions.keys())
-            raise UnknownModel(model_id, tuple(known)) from None
+                raise ModelNotAdded(self.descriptions[model_id], usable) from None
+            raise UnknownModel(model_id, usable) from None
 
 
 def load_catalogue(folder: Path | None = None) -> Catalogue:

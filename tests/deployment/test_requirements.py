@@ -6,7 +6,18 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-HEAVY = {"matplotlib", "torch", "torchvision", "open_clip_torch", "safetensors", "numba", "mpmath"}
+HEAVY = {
+    "huggingface_hub",
+    "matplotlib",
+    "mpmath",
+    "numba",
+    "open_clip_torch",
+    "safetensors",
+    "tokenizers",
+    "torch",
+    "torchvision",
+    "transformers",
+}
 
 
 def requirements(*extras: str) -> set[str]:
