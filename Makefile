@@ -1,7 +1,7 @@
 # make demo    install everything, then certify two real DICOM images over HTTP
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-coverage test-deployment check clean
+.PHONY: help setup demo serve test test-coverage test-models test-deployment check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -32,6 +32,9 @@ test: setup  ## the tests, as .ci/run calls them
 
 test-coverage: setup  ## how often certificates are false, exactly and by simulation; minutes
 	@PROMPTSMOOTH_COVERAGE=full $(BIN)/python -m pytest -q tests/certification/test_coverage.py
+
+test-models: setup  ## models of their published sizes, random weights, against their references; minutes
+	@$(BIN)/python -m pytest -q -s -m real_size
 
 # A program that builds the compose file's images, brings it up and runs --script beside it.
 VERIFY_COMPOSE ?= ../shared/tools/verify-compose.sh

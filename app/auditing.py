@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 from app.schemas import AuditFinding, AuditReport
 from worker.certification import Finding, audit_certificate
 from worker.certification.audit import UNSEEN
-from worker.document import FinishedResult, create_statement, parse_document
+from worker.document import FinishedResult, parse_document
 from worker.signing import check_signature
+from worker.statement import create_statement
 
 MAX_DOCUMENT_BYTES = 4 * 2**20
 TableDigest = Callable[[Decimal], str]

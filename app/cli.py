@@ -5,14 +5,15 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.evaluate_cli import evaluate
 from app.learn_cli import learn
 from app.models_cli import models_cli
+from app.options import DataDir, Procedure, Prompting, get_data_dir
 from app.prompts_cli import prompts_cli
 from app.terminal import sentences
 
@@ -28,34 +29,12 @@ cli = typer.Typer(
 cli.add_typer(models_cli)
 cli.add_typer(prompts_cli)
 cli.command()(learn)
-
-
-class Procedure(StrEnum):
-    """How samples become a certificate."""
-
-    STAGED = "staged"
-    COHEN = "cohen"
+cli.command()(evaluate)
 
 
 @cli.callback()
 def _root() -> None:
     """Certified robustness of medical vision-language models. Research use only."""
-
-
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder for Redis, key secret and attempts.  (default: ~/.local/share/promptsmooth)"
-    ),
-]
-
-
-def _data_dir(given: Path | None) -> Path:
-    from worker.settings import WorkerSettings
-
-    folder = (given or WorkerSettings().data_dir).expanduser().resolve()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
 
 
 @cli.command()
@@ -74,7 +53,7 @@ def up(
 
     configure_logging(logging.WARNING)
     with sentences():
-        stack = LocalStack(host=host, port=port, data_dir=_data_dir(data_dir))
+        stack = LocalStack(host=host, port=port, data_dir=get_data_dir(data_dir))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: stack.stop())
         typer.echo("starting Redis, worker and app ...")
@@ -96,11 +75,23 @@ def certify(
         typer.Option(help="Noise level, a decimal from 0.001 to 10; repeatable. (default: 0.25)"),
     ] = None,
     model: Annotated[str, typer.Option(help="Model id.")] = "bundled",
+    prompting: Annotated[
+        list[Prompting] | None,
+        typer.Option(
+            help="Repeatable; all share one pass of the image tower.  (default: few-shot where a "
+            "prompt is named, else template)"
+        ),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(help="Id or digest of a stored prompt (promptsmooth prompts); repeatable."),
+    ] = None,
     class_name: Annotated[
-        list[str] | None, typer.Option(help="Class; repeatable.  (default: the model card's)")
+        list[str] | None,
+        typer.Option(help="Class; repeatable.  (default: the prompt's, else the model card's)"),
     ] = None,
     template: Annotated[
-        str | None, typer.Option(help="Text with {} for the class.  (default: the model card's)")
+        str | None, typer.Option(help="Text with {} for the class.  (default: as for the class)")
     ] = None,
     procedure: Annotated[
         Procedure, typer.Option(help="staged stops when it has seen enough; cohen does not.")
@@ -138,18 +129,27 @@ def certify(
         create_procedure,
         create_request,
         find_model,
+        find_prompts,
     )
+    from app.targets import AskedFields
 
     with sentences():
         card, folder = find_model(model)
+        data_folder = get_data_dir(data_dir)
+        prompts = find_prompts(data_folder)
         request, prepared = create_request(
             image.read_bytes(),
             card,
             frame=frame,
             window=window,
             sigmas=sigma or ["0.25"],
-            class_names=class_name,
-            template=template,
+            asked=AskedFields(
+                promptings=tuple(one.value for one in prompting or ()),
+                prompts=tuple(prompt or ()),
+                template=template,
+                class_names=tuple(class_name) if class_name else None,
+            ),
+            prompts=prompts,
             procedure=create_procedure(
                 procedure.value,
                 n=n_max,
@@ -163,7 +163,13 @@ def certify(
         )
         with _progress(request.samples_total, quiet=as_json) as show:
             result = certify_in_process(
-                request, prepared, card, folder, data_dir=_data_dir(data_dir), on_samples=show
+                request,
+                prepared,
+                card,
+                folder,
+                data_dir=data_folder,
+                prompts=prompts,
+                on_samples=show,
             )
     if as_json:
         typer.echo(result.model_dump_json(indent=2))
@@ -171,6 +177,16 @@ def certify(
         _print_table(result)
 
 
+PromptFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--prompt",
+        exists=True,
+        dir_okay=False,
+        help="A prompt that the certificate names and that is not stored here: its card (.toml), "
+        "or what GET /prompts/{id}/ctx answered; repeatable.",
+    ),
+]
 Certificate = Annotated[
     Path, typer.Argument(exists=True, dir_okay=False, help="A finished certification as JSON.")
 ]
@@ -214,6 +230,8 @@ def reproduce(
     image: Annotated[
         Path, typer.Argument(exists=True, dir_okay=False, help="The image that was certified.")
     ],
+    prompt: PromptFiles = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Run a certificate again with its revealed noise and compare all votes.
 
@@ -225,10 +243,14 @@ def reproduce(
 
     wait_passively()
     from app.auditing import load_document
-    from app.in_process import reproduce_in_process
+    from app.in_process import find_prompts, reproduce_in_process
 
     with sentences():
-        findings = reproduce_in_process(load_document(certificate), image.read_bytes())
+        findings = reproduce_in_process(
+            load_document(certificate),
+            image.read_bytes(),
+            find_prompts(get_data_dir(data_dir), prompt or ()),
+        )
     for finding in findings:
         _print_finding(finding.holds, finding.certificate, finding.sentence)
     raise typer.Exit(0 if all(finding.holds for finding in findings) else 1)
@@ -246,6 +268,8 @@ def check_votes(
             exists=True, dir_okay=False, help="What GET /certifications/{id}/votes answered."
         ),
     ],
+    prompt: PromptFiles = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Check single votes of your choice: under the Merkle root, and the model's own.
 
@@ -256,11 +280,14 @@ def check_votes(
 
     wait_passively()
     from app.auditing import load_document
-    from app.in_process import check_votes_in_process
+    from app.in_process import check_votes_in_process, find_prompts
 
     with sentences():
         findings = check_votes_in_process(
-            load_document(certificate), image.read_bytes(), load_document(votes)
+            load_document(certificate),
+            image.read_bytes(),
+            load_document(votes),
+            find_prompts(get_data_dir(data_dir), prompt or ()),
         )
     for finding in findings:
         _print_finding(finding.holds, finding.certificate, finding.sentence)
@@ -289,12 +316,15 @@ def _print_table(result: "FinishedResult") -> None:
     from rich.table import Table
 
     table = Table(title=f"model {result.model.id}, image {result.input.sha256[:12]}")
-    for column in ("sigma", "outcome", "class", "l2 radius", "p_A at least", "samples"):
+    columns = ("sigma", "prompting", "outcome", "class", "l2 radius", "p_A at least", "samples")
+    for column in (*columns, "covers"):
         table.add_column(column)
     for entry in result.certificates:
         claim = (entry.prediction, str(entry.radius)) if entry.outcome == "certified" else ("", "")
         bound, samples = str(entry.p_a_lower), str(entry.n_used)
-        table.add_row(f"{entry.sigma:f}", entry.outcome, *claim, bound, samples)
+        scope = entry.guarantee_scope.replace("_", " ")
+        shown = (f"{entry.sigma:f}", entry.prompting, entry.outcome, *claim, bound, samples)
+        table.add_row(*shown, scope)
     console = Console()
     console.print(table)
     for note in result.input.notes:

@@ -6,13 +6,14 @@ of a class is its default text. No text repeats what was sent: it can hold patie
 Problem
 ├── 400 FormUnreadable
 ├── 404 NotFound · CertificationUnknown · BatchUnknown · ModelNotFound · PromptNotFound
+│       · PromptJobUnknown
 ├── 405 MethodNotAllowed
 ├── 409 PromptIdTaken · PromptShips
 ├── 410 InputImageExpired
 ├── 413 BodyTooLarge                            and ImageRefused, by the image's code
 ├── 415 MediaTypeUnsupported · PromptFormatUnsupported   and ImageRefused, by the image's code
 ├── 422 RequestInvalid · FieldUnknown · FieldRepeated · ModelUnknown · PromptInvalid
-│                                               and ImageRefused
+│       · TrainingImagesInvalid                 and ImageRefused
 ├── 500 InternalError
 └── 503 QueueUnavailable · NotReady
 """
@@ -32,7 +33,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app import prompt_forms
+from app import learning_forms, prompt_forms
 from app.forms import RULES
 from app.schemas import FieldError, ProblemDocument
 from models.imaging import ImageError
@@ -117,6 +118,12 @@ class PromptNotFound(Problem):
     status, code = 404, "prompt_not_found"
 
 
+class PromptJobUnknown(Problem):
+    """There is no job of learning with this id; it never was, or its time to live has passed."""
+
+    status, code = 404, "prompt_job_unknown"
+
+
 class MethodNotAllowed(Problem):
     """This address does not answer this method; the Allow header lists those it does."""
 
@@ -190,6 +197,12 @@ class PromptInvalid(Problem):
     status, code = 422, "prompt_invalid"
 
 
+class TrainingImagesInvalid(Problem):
+    """The images are not enough, not labelled or not readable; nothing was queued."""
+
+    status, code = 422, "training_images_invalid"
+
+
 class ImageRefused(Problem):
     """An image cannot be used."""
 
@@ -226,7 +239,7 @@ _IMAGE_STATUS = {
     "pixels_unsupported": 415,
     "transfer_syntax_unsupported": 415,
 }
-_RULES = {**prompt_forms.RULES, **RULES}
+_RULES = {**learning_forms.RULES, **prompt_forms.RULES, **RULES}
 _BY_STATUS: dict[int, type[Problem]] = {
     400: FormUnreadable,
     404: NotFound,

@@ -13,9 +13,9 @@ from worker.engine.eta import (
     EtaReport,
     Rerun,
     Variation,
-    create_run,
     create_synthetic_images,
     measure_eta,
+    run_all,
     sample_batches,
 )
 from worker.engine.fresh import run_afresh
@@ -28,7 +28,7 @@ from worker.intake import prepare_image
 def measure_model(
     card: ModelCard, folder: Path, *, device: str, threads: int, images: Sequence[bytes], each: int
 ) -> EtaReport:
-    """Loads the model as an engine does and measures its eta under the card's own prompt.
+    """Loads the model as an engine does and measures its eta, which holds for every prompt.
 
     Args:
         card, folder: the model.
@@ -81,5 +81,4 @@ def _find_twins(device: torch.device) -> list[torch.device]:
 
 def _rerun_on(card: ModelCard, folder: Path, device: torch.device) -> Rerun:
     vlm = load_vlm(card, folder, device)
-    run = create_run(create_base_classifier(vlm, card.template, card.class_names))
-    return lambda batches: [run(batch.pixels) for batch in batches]
+    return partial(run_all, create_base_classifier(vlm, card.template, card.class_names))

@@ -1,6 +1,5 @@
 """The multipart form of POST /certify. A field's description begins with its rule."""
 
-import re
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -8,14 +7,20 @@ from fastapi import UploadFile
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
     WithJsonSchema,
 )
 
-from models.cards import ClassNames, Template
+from app.plain_numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE
+from app.targets import (
+    AskedClassNames,
+    AskedFields,
+    AskedTemplate,
+    PromptName,
+    TargetField,
+)
 from models.imaging import RequestedWindow
 from worker.contract import (
     MAX_CLASS_NAMES,
@@ -27,18 +32,10 @@ from worker.contract import (
     StagedParameters,
     Tolerance,
 )
+from worker.document import Prompting
 
-_DECIMAL = re.compile(r"\d{0,12}\.?\d{1,16}([eE][+-]?\d{1,2})?", re.ASCII)
-_WHOLE = re.compile(r"\d{1,18}", re.ASCII)
 _NUMBER = r"-?\d{1,9}(\.\d{1,9})?"
 _WINDOW = rf"^(auto|{_NUMBER},{_NUMBER})$"
-
-
-def _check_plain(value: object) -> object:
-    """A decimal as people write it: Python would also read 1_0, ٣ and Infinity."""
-    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
-        raise ValueError("not a plain decimal")
-    return value
 
 
 def _check_different(values: list[Decimal]) -> list[Decimal]:
@@ -47,24 +44,13 @@ def _check_different(values: list[Decimal]) -> list[Decimal]:
     return values
 
 
-def _check_whole(value: object) -> object:
-    """A whole number in ASCII digits: Python would also read 1_0."""
-    if not isinstance(value, str) or not _WHOLE.fullmatch(value):
-        raise ValueError("not a plain whole number")
-    return value
-
-
-_PlainDecimal = BeforeValidator(_check_plain)
-_Whole = Annotated[int, BeforeValidator(_check_whole)]
-_AsText = WithJsonSchema({"type": "string", "pattern": f"^{_DECIMAL.pattern}$"})
+_PlainDecimal, _AsText = PLAIN_DECIMAL, DECIMAL_TEXT
+_Whole = Annotated[int, PLAIN_WHOLE]
 _File = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]
 _Sigmas = Annotated[
     list[Annotated[Sigma, _PlainDecimal, _AsText]],
     Field(min_length=1),
     AfterValidator(_check_different),
-]
-_ClassNames = Annotated[
-    ClassNames, Field(max_length=MAX_CLASS_NAMES), BeforeValidator(lambda names: tuple(names))
 ]
 
 
@@ -72,16 +58,6 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "staged": ("n_max", "target_radius", "tolerance", "minimum_radius"),
     "cohen": ("n", "n0"),
 }
-
-
-class TargetField(BaseModel):
-    """One label set of `targets`; what is left out comes from the model's card."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    prompting: Literal["template"] = "template"
-    template: Template | None = Field(default=None, max_length=1000)
-    class_names: _ClassNames | None = None
 
 
 _TARGETS: TypeAdapter[tuple[TargetField, ...]] = TypeAdapter(tuple[TargetField, ...])
@@ -115,23 +91,43 @@ class CertifyForm(BaseModel):
         description="the id of a model, at most 64 characters. Default: the service's default "
         "model; GET /models lists all.",
     )
-    class_name: _ClassNames | None = Field(
+    prompting: list[Prompting] = Field(
+        default=[],
+        description='one or more of "template", "few-shot", "zero-shot", "few-shot+zero-shot" and '
+        '"routed". template is a sentence; few-shot a stored prompt; zero-shot tunes the words '
+        "before the class name on this image, few-shot+zero-shot a stored prompt; routed chooses "
+        "among stored prompts by a certified selector. All share one pass of the image tower. "
+        "Default: few-shot where a prompt is named, else template.",
+        examples=[["template", "few-shot"]],
+    )
+    prompt: list[PromptName] = Field(
+        default=[],
+        description="ids or digests of stored prompts (GET /prompts) for few-shot, "
+        "few-shot+zero-shot or routed. With several, each gets its own certificates; routed takes "
+        "all as its bank.",
+        examples=[["bundled-mednist"]],
+    )
+    class_name: AskedClassNames | None = Field(
         default=None,
         description=f"2 to {MAX_CLASS_NAMES} class names, all different, none blank. Default: "
-        "the model card's.",
+        "those of the first prompt named, else the model card's.",
     )
-    template: Template | None = Field(
+    template: AskedTemplate | None = Field(
         default=None,
-        max_length=1000,
         description="a sentence with {} exactly once, at most 1000 characters. {} is the place "
-        "of the class name. Default: the model card's.",
+        "of the class name. Default: the words that the first prompt named was learned from, else "
+        "the model card's.",
     )
     targets: Annotated[str, AfterValidator(_check_targets)] | None = Field(
         default=None,
-        description=f"a JSON list of 1 to {MAX_TARGETS} different objects with class_names and "
-        "template (either may be left out), instead of class_name and template. All label sets "
-        "share one pass of the image tower; each gets its own certificates.",
-        examples=['[{"class_names": ["normal lungs", "pneumonia"]}, {"template": "An {}."}]'],
+        description=f"a JSON list of 1 to {MAX_TARGETS} different objects with prompting, prompt, "
+        "bank (a list of objects with prompt or template), class_names and template (each may be "
+        "left out), instead of prompting, prompt, class_name and template. All label sets share "
+        "one pass of the image tower; each gets its own certificates.",
+        examples=[
+            '[{"class_names": ["normal lungs", "pneumonia"]}, '
+            '{"prompting": "few-shot", "prompt": "bundled-kermany-cxr"}]'
+        ],
     )
     procedure: Literal["staged", "cohen"] = Field(
         default="staged",
@@ -204,10 +200,20 @@ class CertifyForm(BaseModel):
 
     @property
     def requested_targets(self) -> tuple[TargetField, ...]:
-        """The label sets asked for: those of `targets`, else the one of the plain fields."""
+        """The label sets asked for: those of `targets`, else those of the plain fields.
+
+        Raises:
+            TargetInvalid: the plain fields do not add up to any.
+        """
         if self.targets is not None:
             return _TARGETS.validate_json(self.targets)
-        return (TargetField(class_names=self.class_name, template=self.template),)
+        asked = AskedFields(
+            promptings=tuple(dict.fromkeys(self.prompting)),
+            prompts=tuple(dict.fromkeys(self.prompt)),
+            template=self.template,
+            class_names=self.class_name,
+        )
+        return asked.spread()
 
     @property
     def foreign_parameters(self) -> tuple[str, ...]:
@@ -241,4 +247,4 @@ RULES = {
     name: (field.description or "").split(". ")[0].removesuffix(".")
     for name, field in CertifyForm.model_fields.items()
 }
-REPEATABLE = frozenset({"image", "sigma", "class_name"})
+REPEATABLE = frozenset({"image", "sigma", "class_name", "prompting", "prompt"})

@@ -1,13 +1,16 @@
 """One image certified in this process: what the command line does without a server."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from app.local_prompts import LocalPrompts
 from app.schemas import VoteList
+from app.targets import AskedFields, create_targets
 from models.cards import ModelCard
 from models.catalogue import load_catalogue
 from models.loading import load_vlm
@@ -19,7 +22,6 @@ from worker.contract import (
     InputImage,
     ModelRef,
     StagedParameters,
-    Target,
 )
 from worker.document import FinishedResult, parse_document
 from worker.engine.engine import Engine
@@ -51,6 +53,12 @@ def find_model(model_id: str) -> tuple[ModelCard, Path]:
     return catalogue.get(model_id), catalogue.folder(model_id)
 
 
+def find_prompts(data_dir: Path, files: Sequence[Path] = ()) -> LocalPrompts:
+    """The prompts of this machine, and those in further files."""
+    tuned = data_dir / "tuned-prompts"
+    return LocalPrompts(folder=WorkerSettings().prompts, tuned=tuned, files=files)
+
+
 def create_request(
     data: bytes,
     card: ModelCard,
@@ -58,8 +66,8 @@ def create_request(
     frame: int | None,
     window: str | None,
     sigmas: list[str],
-    class_names: list[str] | None,
-    template: str | None,
+    asked: AskedFields,
+    prompts: LocalPrompts,
     procedure: StagedParameters | CohenParameters,
     alpha: str,
     joint: bool,
@@ -71,13 +79,11 @@ def create_request(
         ValueError: a value out of range, or no image.
     """
     prepared, described = prepare_image(data, card, frame=frame, window=_parse_window(window))
-    target = Target(
-        template=template or card.template, class_names=tuple(class_names or card.class_names)
-    )
+    targets = create_targets(asked.spread(), card, prompts.find_card, companions=True)
     request = CertifyRequest(
         input=described,
         model=ModelRef(id=card.id, sha256=card.sha256),
-        targets=(target,),
+        targets=targets,
         sigmas=tuple(parse_decimal("sigma", value) for value in sigmas),
         procedure=procedure,
         alpha=parse_decimal("alpha", alpha),
@@ -125,7 +131,9 @@ def _parse_window(text: str | None) -> Window:
     return centre, width
 
 
-def reproduce_in_process(document: Mapping[str, Any], data: bytes) -> tuple[Finding, ...]:
+def reproduce_in_process(
+    document: Mapping[str, Any], data: bytes, prompts: LocalPrompts
+) -> tuple[Finding, ...]:
     """Counts the votes of a document again, from the image file that was certified.
 
     Raises:
@@ -135,11 +143,11 @@ def reproduce_in_process(document: Mapping[str, Any], data: bytes) -> tuple[Find
     """
     result = parse_document(document)
     image, engine = _prepare_again(result, data)
-    return reproduce(result, image, LocalCounter(engine))
+    return reproduce(result, image, LocalCounter(engine), prompts.find_prompt)
 
 
 def check_votes_in_process(
-    document: Mapping[str, Any], data: bytes, votes: Mapping[str, Any]
+    document: Mapping[str, Any], data: bytes, votes: Mapping[str, Any], prompts: LocalPrompts
 ) -> tuple[Finding, ...]:
     """Checks and evaluates again the votes that `GET /certifications/{id}/votes` showed.
 
@@ -159,8 +167,10 @@ def check_votes_in_process(
         result,
         image,
         LocalCounter(engine),
+        prompts.find_prompt,
         certificate=listed.certificate,
         phase=listed.phase,
+        ballot=listed.ballot,
         shown=shown,
     )
 
@@ -193,6 +203,7 @@ def certify_in_process(
     folder: Path,
     *,
     data_dir: Path,
+    prompts: LocalPrompts,
     on_samples: Callable[[int], None],
 ) -> FinishedResult:
     """Loads the model, draws the noise, counts and concludes; the same bytes as a worker's.
@@ -214,6 +225,8 @@ def certify_in_process(
         counter=LocalCounter(engine),
         secret=secret,
         count_attempt=lambda: count_attempt(ledger, request.input.sha256, sha256),
+        find_prompt=prompts.find_prompt,
+        keep_tuned=partial(prompts.keep_tuned, request),
         on_votes=lambda board, _identity: on_samples(board.samples_done),
     )
     return sign(result, secret)

@@ -12,7 +12,17 @@ from fastapi.staticfiles import StaticFiles
 from app.deps import Services
 from app.errors import add_handlers
 from app.middleware import BodyLimit, RequestContext
-from app.routes import audit, certifications, certify, health, models, pages, prompts, votes
+from app.routes import (
+    audit,
+    certifications,
+    certify,
+    health,
+    models,
+    pages,
+    prompt_jobs,
+    prompts,
+    votes,
+)
 from app.schemas import ProblemDocument
 from app.settings import AppSettings
 from models.catalogue import load_catalogue
@@ -72,7 +82,17 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
     add_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext)
-    for module in (certify, certifications, audit, votes, models, prompts, health, pages):
+    for module in (
+        certify,
+        certifications,
+        audit,
+        votes,
+        models,
+        prompts,
+        prompt_jobs,
+        health,
+        pages,
+    ):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=pages.WEB), name="static")
     return app

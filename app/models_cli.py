@@ -1,30 +1,32 @@
 """promptsmooth models: which there are, and how far their logits move between runs."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app import models_files_cli
+from app.models_check_cli import Device as Device
+from app.models_check_cli import check
 from app.terminal import sentences
 from models.cards import DeviceClass, ModelCard
 from models.catalogue import Catalogue, load_catalogue
-from models.weights import DigestMismatch, WeightsMissing, check_size
+from models.presence import judge_presence
 
 if TYPE_CHECKING:
     from worker.engine.eta import EtaReport
 
 models_cli = typer.Typer(
-    name="models", help="The models of this installation.", no_args_is_help=True
+    name="models",
+    help="The models of this installation: those that ship, those that are known and whose weights "
+    "you bring, and those in the folder that PROMPTSMOOTH_MODELS names.",
+    no_args_is_help=True,
 )
-
-
-class Device(StrEnum):
-    """Where a model runs."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
+models_cli.command()(models_files_cli.add)
+models_cli.command()(models_files_cli.pull)
+models_cli.command()(models_files_cli.bundle)
+models_cli.command()(models_files_cli.remove)
+models_cli.command()(check)
 
 
 class ShippedCard(ValueError):
@@ -53,21 +55,14 @@ def list_models() -> None:
     table = Table()
     for column in ("id", "name", "files", "licence"):
         table.add_column(column, overflow="fold")
-    for card in catalogue.list():
-        table.add_row(card.id, card.name, judge_files(card, catalogue), card.licence)
+    reasons = []
+    for card in sorted((*catalogue.list(), *catalogue.list_not_added()), key=lambda card: card.id):
+        presence = judge_presence(catalogue, card.id)
+        table.add_row(card.id, card.name, presence.word, card.licence)
+        reasons += [f"{card.id}: {presence.reason}"] if presence.reason else []
     Console().print(table)
-
-
-def judge_files(card: ModelCard, catalogue: Catalogue) -> str:
-    """`present`, `missing`, or `wrong` where a file has another length than the card says."""
-    try:
-        for file in card.files:
-            check_size(file, catalogue.folder(card.id))
-    except WeightsMissing:
-        return "missing"
-    except DigestMismatch:
-        return "wrong"
-    return "present"
+    for reason in reasons:
+        typer.echo(reason)
 
 
 @models_cli.command(name="measure-eta")
@@ -84,12 +79,13 @@ def measure_eta(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Put tau into the model's card.")] = False,
 ) -> None:
-    """Measure how far a model's logits move between runs of the same noisy images.
+    """Measure how far a model's logits can move between runs of the same noisy images.
 
     Runs are repeated, with rows in another order, other padding, other neighbours, in a fresh
-    process and on every device of the same name. Samples whose top two logits are closer than tau
-    are counted as ambiguous. Tau is twice the largest movement, times a margin of 2: measured on
-    these images and the card's own prompt, not proved.
+    process and on every device of the same name. Image features are compared, so that eta bounds
+    the movement of the logits of every prompt. Samples whose top two logits are closer than tau
+    are counted as ambiguous. Tau is twice eta, times a margin of 2: measured on these images, not
+    proved.
     """
     from worker.process import wait_passively
 
@@ -142,8 +138,12 @@ def _print_report(report: "EtaReport") -> None:
         f"{identity.batch_size}, {report.samples} noisy images"
     )
     for variation, difference in report.differences.items():
-        typer.echo(f"  {variation.value:<11} largest difference of a logit {difference:.3g}")
-    typer.echo(f"eta = {report.eta!r} between any two runs: measured, not proved")
+        typer.echo(
+            f"  {variation.value:<11} image features move a logit by {difference:.3g} at most"
+        )
+    typer.echo(f"  text features, between processes and devices: {report.text_difference:.3g}")
+    typer.echo(f"  rounding of sums in float32: {report.rounding:.3g}")
+    typer.echo(f"eta = {report.eta!r} between any two runs, any prompt: measured, not proved")
     typer.echo(f"tau = {report.tau!r} = 2 x eta x margin {report.margin:g}; card: {identity.tau!r}")
     for sigma, share in report.ambiguous.items():
         typer.echo(f"  ambiguous at sigma {sigma}: {100 * share:.3g} % of samples")

@@ -207,6 +207,7 @@ class VoteList(Schema):
 
     certificate: int
     phase: Literal["selection", "estimation"]
+    ballot: Literal["prediction", "selector"] = "prediction"
     n: int
     root: str
     votes: tuple[ShownVote, ...]

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from worker.contract import MAX_SAMPLES, MAX_SIGMAS
+from worker.learning_contract import MAX_LEARNING_IMAGES
 from worker.settings import SharedSettings
 
 
@@ -16,6 +17,12 @@ class AppSettings(SharedSettings):
         default=64 * 2**20, ge=1024, description="Largest request body, all images together."
     )
     max_images: int = Field(default=16, ge=1, le=256, description="Images of one request.")
+    max_learning_images: int = Field(
+        default=512,
+        ge=2,
+        le=MAX_LEARNING_IMAGES,
+        description="Images of one request to learn a prompt, all classes together.",
+    )
     max_sigmas: int = Field(
         default=MAX_SIGMAS, ge=1, le=MAX_SIGMAS, description="Noise levels of one request."
     )

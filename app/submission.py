@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from uuid import uuid4
 
 from anyio import to_thread
@@ -10,10 +11,11 @@ from app.deps import Services
 from app.errors import ImageRefused, ModelUnknown, invalid
 from app.forms import PARAMETERS, CertifyForm
 from app.settings import AppSettings
+from app.targets import TargetInvalid, create_targets
 from models.cards import ModelCard
 from models.catalogue import Catalogue, UnknownModel
 from models.imaging import ImageError
-from worker import queueing
+from worker import prompts_store, queueing
 from worker.contract import (
     CertificationJob,
     CertifyRequest,
@@ -36,8 +38,9 @@ async def submit(services: Services, form: CertifyForm) -> list[CertificationJob
     """
     card = find_card(services.catalogue, form.model or services.settings.default_model)
     check_limits(form, services.settings)
+    targets = await to_thread.run_sync(_find_targets, services, form, card)
     prepared = [await _prepare(services, form, card, index) for index in range(len(form.image))]
-    jobs = create_jobs(form, card, [described for _, described in prepared])
+    jobs = create_jobs(form, card, targets, [described for _, described in prepared])
     pairs = [(job, image) for job, (image, _) in zip(jobs, prepared, strict=True)]
     await to_thread.run_sync(_enqueue, services, pairs)
     return jobs
@@ -61,14 +64,32 @@ def check_limits(form: CertifyForm, settings: AppSettings) -> None:
         ("n", form.n or 1, settings.max_n, "an integer from 1 to {}"),
         ("n0", form.n0 or 1, settings.max_n0, "an integer from 1 to {}"),
     )
-    if form.targets and (form.class_name or form.template):
-        raise invalid("targets", "either targets, or class_name and template, not both")
+    if form.targets and (form.class_name or form.template or form.prompting or form.prompt):
+        raise invalid(
+            "targets", "either targets, or prompting, prompt, class_name and template, not both"
+        )
     if foreign := form.foreign_parameters:
         takes = ", ".join(PARAMETERS[form.procedure])
         raise invalid(foreign[0], f"no value: the procedure is {form.procedure}, it takes {takes}")
     for field, value, limit, expected in checks:
         if value > limit:
             raise invalid(field, expected.format(limit))
+
+
+def _find_targets(services: Services, form: CertifyForm, card: ModelCard) -> tuple[Target, ...]:
+    """What the image is compared with, prompts by their digests."""
+    try:
+        targets = create_targets(
+            form.requested_targets,
+            card,
+            partial(prompts_store.find_card, services.redis),
+            companions=form.targets is None,
+        )
+    except TargetInvalid as error:
+        raise invalid("targets" if form.targets else error.field, error.expected) from None
+    if form.procedure == "cohen" and any(target.prompting == "routed" for target in targets):
+        raise invalid("procedure", "staged, by which a routed certificate is made")
+    return targets
 
 
 async def _prepare(services: Services, form: CertifyForm, card: ModelCard, index: int) -> Prepared:
@@ -84,7 +105,10 @@ def _decode(data: bytes, form: CertifyForm, card: ModelCard) -> Prepared:
 
 
 def create_jobs(
-    form: CertifyForm, card: ModelCard, images: Sequence[InputImage]
+    form: CertifyForm,
+    card: ModelCard,
+    targets: tuple[Target, ...],
+    images: Sequence[InputImage],
 ) -> list[CertificationJob]:
     """One job per image; several share a batch."""
     batch_id = uuid4().hex if len(images) > 1 else None
@@ -93,34 +117,26 @@ def create_jobs(
         CertificationJob(
             id=uuid4().hex,
             batch_id=batch_id,
-            request=_create_request(form, card, image),
+            request=_create_request(form, card, targets, image),
             submitted_at=now,
         )
         for image in images
     ]
 
 
-def _create_request(form: CertifyForm, card: ModelCard, image: InputImage) -> CertifyRequest:
+def _create_request(
+    form: CertifyForm, card: ModelCard, targets: tuple[Target, ...], image: InputImage
+) -> CertifyRequest:
     return CertifyRequest(
         input=image,
         model=ModelRef(id=card.id, sha256=card.sha256),
-        targets=_create_targets(form, card),
+        targets=targets,
         sigmas=tuple(form.sigma),
         procedure=form.requested_procedure,
         alpha=form.alpha,
         joint=form.joint,
         images=len(form.image),
         attempt=form.attempt,
-    )
-
-
-def _create_targets(form: CertifyForm, card: ModelCard) -> tuple[Target, ...]:
-    return tuple(
-        Target(
-            template=asked.template or card.template,
-            class_names=asked.class_names or card.class_names,
-        )
-        for asked in form.requested_targets
     )
 
 

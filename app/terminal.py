@@ -12,6 +12,7 @@ def sentences() -> Iterator[None]:
     from pydantic import ValidationError
 
     from models.catalogue import UnknownModel
+    from models.datasets import UnknownDataset
     from models.prompt_catalogue import UnknownPrompt
     from models.weights import WeightsError
     from worker.child import GivenUp
@@ -26,6 +27,7 @@ def sentences() -> Iterator[None]:
     except (
         ValueError,
         UnknownModel,
+        UnknownDataset,
         UnknownPrompt,
         WeightsError,
         SecretUnusable,

@@ -26,6 +26,7 @@ from models.bundled.image_sets import load_image_set  # noqa: E402  # OpenMP rea
 from models.cards import ModelCard  # noqa: E402
 from models.catalogue import load_catalogue  # noqa: E402
 from models.loading import load_vlm  # noqa: E402
+from worker.ballots import NOTHING_TUNED, create_session  # noqa: E402
 from worker.canonical import canonical_bytes  # noqa: E402
 from worker.certification import Phase, Tally, plan_looks  # noqa: E402
 from worker.contract import (  # noqa: E402
@@ -33,12 +34,12 @@ from worker.contract import (  # noqa: E402
     InputImage,
     ModelRef,
     StagedParameters,
-    Target,
+    TemplateTarget,
 )
 from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402
 from worker.engine.machine import choose_device, set_threads  # noqa: E402
-from worker.engine.protocol import CountRange, OpenSession, PhaseKey  # noqa: E402
+from worker.engine.protocol import CountRange  # noqa: E402
 from worker.images_store import Image, image_sha256  # noqa: E402
 from worker.sampling.keys import derive_key  # noqa: E402
 
@@ -54,7 +55,7 @@ class Sample:
 
     set_name: str
     image: Image
-    target: Target
+    target: TemplateTarget
     class_index: int
 
 
@@ -68,7 +69,7 @@ def choose_images(data: Path, card: ModelCard, images: int) -> list[Sample]:
 
 def _choose(folder: Path, card: ModelCard, images: int) -> Iterator[Sample]:
     found = load_image_set(folder, "test", card.preprocessing)
-    target = Target(template=found.template, class_names=found.class_names)
+    target = TemplateTarget(template=found.template, class_names=found.class_names)
     total = len(found.classes)
     for place in range(images):
         i = place * total // images
@@ -98,17 +99,7 @@ def count_votes(counter: LocalCounter, request: CertifyRequest, image: Image) ->
     """Cumulative votes at every look up to n_max, and those of the selection samples."""
     canonical = canonical_bytes(request.identity())
     keys = {phase: derive_key(_PUBLIC, canonical, phase) for phase in ("selection", "estimation")}
-    counter.open(
-        OpenSession(
-            model=request.model,
-            height=request.input.height,
-            width=request.input.width,
-            targets=request.targets,
-            sigmas=request.sigmas,
-            keys=tuple(PhaseKey(phase=p, low=key.low, high=key.high) for p, key in keys.items()),
-        ),
-        image,
-    )
+    counter.open(create_session(request, {}, NOTHING_TUNED, keys), image)
     sizes = [look.n for look in plan_looks(_ALPHA, request.samples_total)]
     num_classes = len(request.targets[0].class_names)
     (selection,) = _count(counter, "selection", [_N0], num_classes)

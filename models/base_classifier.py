@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from models.cards import check_class_names, create_text
+from models.prompt import Prompt
 from models.vlm import VLM
 
 
@@ -59,3 +60,18 @@ def create_base_classifier(vlm: VLM, template: str, class_names: Sequence[str]) 
     names = check_class_names(tuple(class_names))
     texts = [create_text(template, name) for name in names]
     return BaseClassifier(vlm=vlm, text_features=vlm.encode_texts(texts))
+
+
+def create_prompted_classifier(
+    vlm: VLM, prompt: Prompt, class_names: Sequence[str]
+) -> BaseClassifier:
+    """Computes the text features of a learned prompt, once.
+
+    Raises:
+        ValueError: the class names are not valid, or the prompt is not for this model.
+    """
+    names = check_class_names(tuple(class_names))
+    ctx = torch.tensor(prompt.ctx, device=vlm.device)  # (n_ctx, width)
+    with torch.no_grad():
+        features = vlm.encode_prompts(ctx, [prompt.create_text(name) for name in names])
+    return BaseClassifier(vlm=vlm, text_features=features)

@@ -7,15 +7,25 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+)
 
 DeviceClass = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "bf16"]
-Architecture = Literal["open_clip", "linear"]
+Architecture = Literal["open_clip", "medclip", "linear"]
+Activation = Literal["gelu", "quick_gelu"]
+SourceForm = Literal["hf-clip", "open-clip", "open-clip-bert", "medclip"]
 
 SLOT = "{}"
 _FIXED = {
@@ -95,12 +105,15 @@ class Preprocessing(_Card):
     """How a decoded image becomes the model's input, always 8 bit, (3, size, size).
 
     `shortest` resizes the shorter side to `size` and crops the centre; `squash` resizes both sides
-    to `size`. `mean` and `std` are the classifier's own first layer, over pixels in [0, 1];
-    whoever prepares the image ignores them.
+    to `size`; `pad` puts the image into the middle of a black square, of the longer side or of
+    `size` if that is more, and resizes it. `grey` makes it a grey image first, three times the same
+    channel. `mean` and `std` are the classifier's own first layer, over pixels in [0, 1]; whoever
+    prepares the image ignores them.
     """
 
     size: int = Field(ge=1, le=2048)
-    resize: Literal["shortest", "squash"] = "shortest"
+    resize: Literal["shortest", "squash", "pad"] = "shortest"
+    grey: bool = False
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     mean: tuple[Finite, Finite, Finite]
     std: tuple[Positive, Positive, Positive]
@@ -136,12 +149,39 @@ class Evaluation(_Card):
     accuracy: float = Field(ge=0, le=1)
 
 
-class ModelCard(_Card):
-    """A model (VLM) as its card describes it.
+class Published(_Card):
+    """How the weights of a model are published, and what they must turn out to be.
+
+    `form` is the layout of files that `models.forms` reads. `repository` is their place on the
+    Hugging Face Hub, empty where they are not there. `model_cfg` is the architecture in the words
+    of open_clip's configuration: what a published configuration says must agree with it, and what
+    it leaves out is taken from here.
+    """
+
+    form: SourceForm
+    repository: str = ""
+    model_cfg: Mapping[str, JsonValue] = Field(default_factory=dict)
+
+
+class Origin(_Card):
+    """What the weight files of an installation were made from: the published files, untouched.
+
+    `revision` is the Hub's commit where they were fetched from there.
+    """
+
+    form: SourceForm
+    files: tuple[WeightFile, ...] = Field(min_length=1)
+    repository: str = ""
+    revision: str = ""
+
+
+class ModelDescription(_Card):
+    """A model (VLM) as far as it can be described without its weight files.
 
     `batch_size` is the one padded batch shape of each device class. It, the precision and the
     ambiguity threshold `tau` (on logits) are part of what the base classifier is: another
-    shape or precision moves logits.
+    shape or precision moves logits. `activation` pins that of both transformers: tensors do not
+    tell GELU from quick GELU, so weights loaded into the wrong one would load without a word.
     """
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
@@ -153,7 +193,8 @@ class ModelCard(_Card):
     citations: tuple[str, ...] = ()
     training_data: tuple[TrainingSet, ...] = ()
     architecture: Architecture
-    files: tuple[WeightFile, ...] = Field(min_length=1)
+    activation: Activation | None = None
+    published: Published | None = None
     context_length: int = Field(ge=1)
     preprocessing: Preprocessing
     batch_size: Annotated[
@@ -169,6 +210,13 @@ class ModelCard(_Card):
     class_names: ClassNames
     template: Template
     evaluation: tuple[Evaluation, ...] = ()
+
+
+class ModelCard(ModelDescription):
+    """A model that can be loaded: its description, and the digests of its weight files."""
+
+    files: tuple[WeightFile, ...] = Field(min_length=1)
+    origin: Origin | None = None
 
     @property
     def weights_sha256(self) -> str:
@@ -188,9 +236,14 @@ class ModelCard(_Card):
         and measured accuracies are left out.
         """
         fixed = self.model_dump(mode="json", include=_FIXED)
+        if not self.preprocessing.grey:
+            del fixed["preprocessing"]["grey"]  # certificates name digests from before it existed
         fixed["files"] = sorted(fixed["files"], key=lambda file: str(file["name"]))
         canonical = json.dumps(fixed, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+_Kind = TypeVar("_Kind", bound=ModelDescription)
 
 
 def parse_card(text: str) -> ModelCard:
@@ -202,13 +255,37 @@ def parse_card(text: str) -> ModelCard:
     return ModelCard.model_validate(tomllib.loads(text))
 
 
+def parse_description(text: str) -> ModelDescription:
+    """The card that a TOML text holds: a `ModelCard` where it names files.
+
+    Raises:
+        ValueError: not TOML, a field unknown, missing or out of range.
+    """
+    fields = tomllib.loads(text)
+    kind = ModelCard if "files" in fields else ModelDescription
+    return kind.model_validate(fields)
+
+
 def load_card(path: Path) -> ModelCard:
     """The card in a TOML file.
 
     Raises:
         InvalidCard: the file is unreadable, is not TOML or breaks a rule; it names the file.
     """
+    return _load(path, parse_card)
+
+
+def load_description(path: Path) -> ModelDescription:
+    """The card in a TOML file, a `ModelCard` where it names files.
+
+    Raises:
+        InvalidCard: the file is unreadable, is not TOML or breaks a rule; it names the file.
+    """
+    return _load(path, parse_description)
+
+
+def _load(path: Path, parse: Callable[[str], _Kind]) -> _Kind:
     try:
-        return parse_card(path.read_text(encoding="utf-8"))
+        return parse(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError, ValueError) as error:
         raise InvalidCard(path, re.sub(r"\s+", " ", str(error))) from error

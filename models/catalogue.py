@@ -1,10 +1,15 @@
-"""Which models there are, and where the files of each lie."""
+"""Which models there are, and where the files of each lie.
+
+A card that ships without digests describes a model whose weights never come with the service. It is
+*known*: it can be listed, and `promptsmooth models add` makes the installation's own card of it,
+with digests, which then stands in its place.
+"""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.cards import InvalidCard, ModelCard, load_card
+from models.cards import InvalidCard, ModelCard, ModelDescription, load_card, load_description
 
 _PACKAGE = Path(__file__).parent
 _SHIPPED_CARDS = _PACKAGE / "cards"
@@ -21,6 +26,19 @@ class UnknownModel(LookupError):
         self.known = known
 
 
+class ModelNotAdded(UnknownModel):
+    """A model is described here and its weights have never been added."""
+
+    def __init__(self, description: ModelDescription) -> None:
+        LookupError.__init__(
+            self,
+            f"The model {description.id!r} is known, but its weights are not here: get them from "
+            f"{description.source} and run: promptsmooth models add {description.id} PATH",
+        )
+        self.model_id = description.id
+        self.known = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """A card, its file, and the folder its weight files lie in (or are expected in)."""
@@ -32,15 +50,21 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Catalogue:
-    """The models of one installation, by id."""
+    """The models of one installation, by id.
+
+    Attributes:
+        entries: those with digests; whether the files are there, `models.presence` says.
+        descriptions: those that ship as a description, whether or not they were added since.
+    """
 
     entries: Mapping[str, Entry]
+    descriptions: Mapping[str, ModelDescription] = field(default_factory=dict)
 
     def get(self, model_id: str) -> ModelCard:
         """The card of a model.
 
         Raises:
-            UnknownModel: no card has this id.
+            UnknownModel: no card has this id; ModelNotAdded where only a description has it.
         """
         return self._entry(model_id).card
 
@@ -48,58 +72,101 @@ class Catalogue:
         """The folder of a model's weight files; whether they are there, `models.weights` checks.
 
         Raises:
-            UnknownModel: no card has this id.
+            UnknownModel: no card has this id; ModelNotAdded where only a description has it.
         """
         return self._entry(model_id).folder
+
+    def describe(self, model_id: str) -> ModelDescription:
+        """What ships about a model that `models add` can make a card of, or else its card.
+
+        Raises:
+            UnknownModel: nothing here has this id.
+        """
+        shipped = self.descriptions.get(model_id)
+        return shipped if shipped is not None else self.get(model_id)
 
     def find_own_card(self, model_id: str) -> Path | None:
         """The card's file where the installation may change it; None for a card that ships.
 
         Raises:
-            UnknownModel: no card has this id.
+            UnknownModel: no card has this id; ModelNotAdded where only a description has it.
         """
         path = self._entry(model_id).path
         return None if path.parent == _SHIPPED_CARDS else path
 
+    def check_addition(self, card: ModelCard, path: Path) -> None:
+        """Passes when `card`, the file `path`, may become one of the installation's own.
+
+        Raises:
+            InvalidCard: its id belongs to another card, or its activation is not the known one.
+        """
+        if card.id in self.entries:
+            raise InvalidCard(path, f"the id {card.id!r} belongs to another card already.")
+        _check_activation(card, path, self.descriptions.get(card.id))
+
     def list(self) -> tuple[ModelCard, ...]:
-        """All cards, in order of their ids."""
+        """All cards that can be loaded if their files are there, in order of their ids."""
         return tuple(self.entries[model_id].card for model_id in sorted(self.entries))
+
+    def list_not_added(self) -> tuple[ModelDescription, ...]:
+        """The models that are known and were never added, in order of their ids."""
+        absent = sorted(self.descriptions.keys() - self.entries.keys())
+        return tuple(self.descriptions[model_id] for model_id in absent)
 
     def _entry(self, model_id: str) -> Entry:
         try:
             return self.entries[model_id]
         except KeyError:
-            raise UnknownModel(model_id, tuple(sorted(self.entries))) from None
+            if model_id in self.descriptions:
+                raise ModelNotAdded(self.descriptions[model_id]) from None
+            known = sorted(self.entries.keys() | self.descriptions.keys())
+            raise UnknownModel(model_id, tuple(known)) from None
 
 
 def load_catalogue(folder: Path | None = None) -> Catalogue:
     """Reads the cards that ship and those of the installation's own models folder.
 
     Own cards are `<folder>/<anything>/card.toml`, with the weight files beside the card, and
-    `<folder>/<anything>.toml`, with the weight files in `<folder>/<id>/`.
+    `<folder>/<anything>.toml`, with the weight files in `<folder>/<id>/`. Names that begin with a
+    dot are left alone: they are not finished. An own card may have the id of a description that
+    ships, and stands in its place.
 
     Raises:
-        InvalidCard: a card is not valid, or two cards have the same id.
+        InvalidCard: a card is not valid, two cards have the same id, or an own card has another
+            activation than the description it stands for.
         NotADirectoryError: `folder` is given and is no folder.
     """
     entries: dict[str, Entry] = {}
-    for path, entry in _find_entries(folder):
-        if entry.card.id in entries:
-            raise InvalidCard(path, f"the id {entry.card.id!r} belongs to another card already.")
-        entries[entry.card.id] = entry
-    return Catalogue(entries=entries)
-
-
-def _find_entries(folder: Path | None) -> Iterator[tuple[Path, Entry]]:
+    descriptions: dict[str, ModelDescription] = {}
     for path in sorted(_SHIPPED_CARDS.glob("*.toml")):
-        card = load_card(path)
-        yield path, Entry(card=card, path=path, folder=_SHIPPED_FILES[card.id])
-    if folder is None:
-        return
+        shipped = load_description(path)
+        if isinstance(shipped, ModelCard):
+            entries[shipped.id] = Entry(card=shipped, path=path, folder=_SHIPPED_FILES[shipped.id])
+        else:
+            descriptions[shipped.id] = shipped
+    catalogue = Catalogue(entries=entries, descriptions=descriptions)
+    for entry in _find_own(folder) if folder is not None else ():
+        catalogue.check_addition(entry.card, entry.path)
+        entries[entry.card.id] = entry
+    return catalogue
+
+
+def _find_own(folder: Path) -> Iterator[Entry]:
     if not folder.is_dir():
         raise NotADirectoryError(f"The folder of models {folder} is not there, or is no folder.")
-    for path in sorted(folder.glob("*/card.toml")):
-        yield path, Entry(card=load_card(path), path=path, folder=path.parent)
-    for path in sorted(folder.glob("*.toml")):
+    for path in sorted(folder.glob("[!.]*/card.toml")):
+        yield Entry(card=load_card(path), path=path, folder=path.parent)
+    for path in sorted(folder.glob("[!.]*.toml")):
         card = load_card(path)
-        yield path, Entry(card=card, path=path, folder=folder / card.id)
+        yield Entry(card=card, path=path, folder=folder / card.id)
+
+
+def _check_activation(card: ModelCard, path: Path, described: ModelDescription | None) -> None:
+    """The one thing about known weights that no tensor tells and no lab can wish otherwise."""
+    pinned = described.activation if described is not None else None
+    if pinned is not None and card.activation != pinned:
+        raise InvalidCard(
+            path,
+            f"the weights of {card.id!r} were trained with the activation {pinned}, which the card "
+            f"has to name; it names {card.activation or 'none'}.",
+        )

@@ -5,7 +5,7 @@ the root may say what the class folders mean and where the images come from.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,8 +18,8 @@ from models.cards import Preprocessing, Template, TrainingSet
 from models.imaging import ImageError, parse_image, preprocess
 
 CARD = "card.json"
-SPLITS = ("train", "test")
 Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 class UnusableFolder(ValueError):
@@ -85,9 +85,7 @@ class ImageFolder:
         """The card's, else the folders' own; None where those are numbers, which say nothing."""
         if self.card is not None:
             return tuple(self.card.classes.values())
-        if all(name.isdecimal() for name in self.class_folders):
-            return None
-        return tuple(name.replace("_", " ") for name in self.class_folders)
+        return find_class_names(self.class_folders)
 
     def get_place(self, at: int) -> str:
         """Which file that is, without its name: counted from 1 within its class folder."""
@@ -111,11 +109,14 @@ class ImageFolder:
             raise UnusableImage(path, place=self.get_place(at), reason=str(error)) from error
 
 
-def list_images(root: Path, split: Split) -> ImageFolder:
+def list_images(
+    root: Path, split: Split, class_folders: Sequence[str] | None = None
+) -> ImageFolder:
     """The images of a split; all there are where the root is not split.
 
-    Class folders are those of the card in its order, else all in order of their names, as numbers
-    where all are numbers. Files whose names begin with a point are left out.
+    Class folders are those that are given, else those of the card in its order, else all in order
+    of their names, as numbers where all are numbers. Files whose names begin with a point are left
+    out.
 
     Raises:
         UnusableFolder: no such folder, a bad card, or a class without images.
@@ -124,7 +125,7 @@ def list_images(root: Path, split: Split) -> ImageFolder:
         raise UnusableFolder(f"A folder of images was expected at {root}; there is none.")
     card = _load_card(root / CARD)
     home = _find_home(root, split)
-    names = tuple(card.classes) if card else _find_class_folders(home)
+    names = tuple(class_folders or (card.classes if card else _find_class_folders(home)))
     listed = [_list_files(home / name) for name in names]
     return ImageFolder(
         class_folders=names,
@@ -157,9 +158,22 @@ def _find_class_folders(home: Path) -> tuple[str, ...]:
     names = [path.name for path in home.iterdir() if path.is_dir() and path.name[0] not in "._"]
     if not names:
         raise UnusableFolder(f"There are no class folders in {home}; one a class was expected.")
-    if all(name.isdecimal() for name in names):
-        return tuple(sorted(names, key=lambda name: (int(name), name)))
-    return tuple(sorted(names))
+    return order_classes(names)
+
+
+def order_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Different class folders in their order: as numbers where all are numbers, else by name."""
+    different = set(names)
+    if all(name.isdecimal() for name in different):
+        return tuple(sorted(different, key=lambda name: (int(name), name)))
+    return tuple(sorted(different))
+
+
+def find_class_names(class_folders: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The folders' own names as words; None where those are numbers, which say nothing."""
+    if all(name.isdecimal() for name in class_folders):
+        return None
+    return tuple(name.replace("_", " ") for name in class_folders)
 
 
 def _list_files(folder: Path) -> list[Path]:

@@ -14,7 +14,15 @@ from models.prompt_cards import Learning, PromptCard
 from models.training_images import TrainingImages
 from models.vlm import VLM
 
-_PACKAGES = ("promptsmooth-service", "torch", "open_clip_torch", "numpy")
+_PACKAGES = (
+    "promptsmooth-service",
+    "torch",
+    "open_clip_torch",
+    "timm",
+    "transformers",
+    "tokenizers",
+    "numpy",
+)
 _ON_THE_CARD_ITSELF = ("ctx_init", "n_ctx", "suffix")
 
 

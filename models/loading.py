@@ -1,26 +1,30 @@
 """From a card and its files to a model: strict, checked, without the network."""
 
 import copy
-import io
 import json
-import pickle
+import math
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
-from torch import Tensor
 
 from models._open_clip import get_open_clip
-from models.cards import ModelCard
+from models.bert_config import BERT_CONFIG
+from models.bert_vlm import BertVLM
+from models.cards import ModelCard, WeightFile
+from models.hf_text import create_hf_text_tower, create_text_cfg
 from models.linear_vlm import LinearVLM
+from models.medclip_loading import load_medclip
 from models.open_clip_vlm import OpenClipVLM
+from models.tensor_file import load_into
 from models.vlm import VLM
-from models.weights import ConfigMismatch, StateDictMismatch, UnreadableWeights, load_file
+from models.weights import ConfigMismatch, UnreadableWeights, check_size, load_file
 
-_CONFIG = "open_clip_config.json"
+CONFIG = "open_clip_config.json"
+_VOCABULARY = 49408
+_NO_TENSORS = (".json", ".txt")  # configurations, vocabularies
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -36,59 +40,97 @@ def load_vlm(card: ModelCard, folder: Path, device: torch.device) -> VLM:
     if device.type not in card.precision:
         known = " or ".join(sorted(card.precision))
         raise ValueError(f"A model runs on {known}; the device {device} came.")
-    contents = {file.name: load_file(file, folder) for file in card.files}
+    for file in card.files:
+        check_size(file, folder)  # before a model is built in vain
     match card.architecture:
         case "linear":
-            return _create_linear(card, contents, device)
+            return _create_linear(card, folder, device)
         case "open_clip":
-            return _create_open_clip(card, contents, device)
+            return _create_open_clip(card, folder, device)
+        case "medclip":
+            return load_medclip(
+                card,
+                folder,
+                tensors=_find_tensors(card),
+                contents=_load_small(card, folder),
+                image_dtype=_get_image_dtype(card, device),
+                device=device,
+            )
 
 
-def _create_linear(card: ModelCard, contents: Mapping[str, bytes], device: torch.device) -> VLM:
+def _create_linear(card: ModelCard, folder: Path, device: torch.device) -> VLM:
     size = card.preprocessing.size
-    tensors = _parse_tensors(contents)
-    expected = {
+    tensors = {
         "weight": torch.empty(3, size, size, dtype=torch.float64),
         "threshold": torch.empty((), dtype=torch.float64),
     }
-    check_state_dict(expected, tensors)
+    load_into(tensors, _find_tensors(card), folder)
     return LinearVLM(
         card=card, weight=tensors["weight"], threshold=tensors["threshold"], device=device
     )
 
 
-def _create_open_clip(card: ModelCard, contents: Mapping[str, bytes], device: torch.device) -> VLM:
-    open_clip = get_open_clip()
-    config = _parse_config(card, contents)
-    image_dtype = _DTYPES[card.precision["cuda" if device.type == "cuda" else "cpu"]]
-    clip = create_clip(config, image_dtype)
-    tensors = _parse_tensors(contents)
-    check_state_dict(clip.state_dict(), tensors)
-    clip.load_state_dict(tensors, strict=True)
+def _create_open_clip(card: ModelCard, folder: Path, device: torch.device) -> VLM:
+    config = _load_config(card, folder)
+    image_dtype = _get_image_dtype(card, device)
+    bert = bool(config["text_cfg"].get("hf_model_name"))
+    contents = _load_small(card, folder) if bert else {}
+    clip = create_clip(
+        config, image_dtype, bert_config=_get_bert_config(contents) if bert else None
+    )
+    load_into(clip.state_dict(), _find_tensors(card), folder)
     if image_dtype != torch.float32:
         _lower_precision(clip.visual, image_dtype)
+    if bert:
+        return BertVLM(
+            card=card,
+            image_tower=clip.visual,
+            text_tower=create_hf_text_tower(clip.text, contents, card.context_length),
+            logit_scale=math.exp(clip.logit_scale.item()),
+            image_dtype=image_dtype,
+            device=device,
+        )
     return OpenClipVLM(
         card=card,
         clip=clip,
-        tokenizer=open_clip.SimpleTokenizer(context_length=card.context_length),
+        tokenizer=get_open_clip().SimpleTokenizer(context_length=card.context_length),
         image_dtype=image_dtype,
         device=device,
     )
 
 
-def create_clip(config: Mapping[str, Any], image_dtype: torch.dtype = torch.float32) -> Any:
+def create_clip(
+    config: Mapping[str, Any],
+    image_dtype: torch.dtype = torch.float32,
+    *,
+    bert_config: bytes | None = None,
+) -> Any:
     """open_clip's model of a `model_cfg`, with random weights, on the CPU in float32.
 
     Its layer norms compute in float32 whatever `image_dtype` the image tower gets later.
 
+    Args:
+        bert_config: the content of `bert_config.json`, where the text tower is a BERT.
+
     Raises:
         ConfigMismatch: a part that is not open_clip's own or a key that open_clip does not know.
     """
+    if bert_config is None:
+        return _create_clip(config, image_dtype, foreign=("hf_",))
+    with tempfile.TemporaryDirectory() as folder:  # open_clip reads a BERT's shape from a folder
+        text_cfg = create_text_cfg(config["text_cfg"], bert_config, Path(folder))
+        arguments = {**config, "custom_text": True, "text_cfg": text_cfg}
+        return _create_clip(arguments, image_dtype, foreign=())
+
+
+def _create_clip(
+    config: Mapping[str, Any], image_dtype: torch.dtype, *, foreign: tuple[str, ...]
+) -> Any:
     open_clip = get_open_clip()
     arguments = copy.deepcopy(dict(config))
     custom_text = arguments.pop("custom_text", False)
-    if foreign := sorted(key for key in arguments.get("text_cfg", {}) if key.startswith("hf_")):
-        raise ConfigMismatch("text_cfg", expected="open_clip's text tower", found=foreign[0])
+    if found := sorted(key for key in arguments.get("text_cfg", {}) if key.startswith(foreign)):
+        raise ConfigMismatch("text_cfg", expected="open_clip's text tower", found=found[0])
     if arguments.get("vision_cfg", {}).get("timm_model_name"):
         arguments["vision_cfg"]["timm_model_pretrained"] = False  # no download
     cast_dtype = None if image_dtype == torch.float32 else image_dtype
@@ -101,57 +143,57 @@ def create_clip(config: Mapping[str, Any], image_dtype: torch.dtype = torch.floa
         ) from error
 
 
-def check_state_dict(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Passes when both have the same names, and each name the same shape and kind of number.
-
-    Floating point tensors may differ in precision: float16 files load into float32.
-
-    Raises:
-        StateDictMismatch: the first name, in alphabetical order, where they differ.
-    """
-    for leaf in sorted(expected.keys() | found.keys()):
-        want, have = _describe(expected.get(leaf)), _describe(found.get(leaf))
-        if want != have:
-            raise StateDictMismatch(leaf, expected=want, found=have)
-
-
-def _describe(tensor: Tensor | None) -> str:
-    if tensor is None:
-        return "no such tensor"
-    kind = "floating point" if tensor.is_floating_point() else str(tensor.dtype)
-    return f"{kind} of shape {tuple(tensor.shape)}"
-
-
-def _parse_config(card: ModelCard, contents: Mapping[str, bytes]) -> dict[str, Any]:
+def _load_config(card: ModelCard, folder: Path) -> dict[str, Any]:
     """The `model_cfg` of the configuration file, which must agree with the card."""
+    files = [file for file in card.files if file.name == CONFIG]
+    if not files:
+        raise UnreadableWeights(CONFIG, "the card does not name it")
     try:
-        config: dict[str, Any] = json.loads(contents[_CONFIG])["model_cfg"]
-        image_size = config["vision_cfg"]["image_size"]
-        context_length = config["text_cfg"]["context_length"]
+        config: dict[str, Any] = json.loads(load_file(files[0], folder))["model_cfg"]
+        vision, text = config["vision_cfg"], config["text_cfg"]
+        image_size, context_length = vision["image_size"], text["context_length"]
     except (KeyError, TypeError, ValueError) as error:
-        raise UnreadableWeights(_CONFIG, f"{type(error).__name__}: {error}") from error
-    agreed = {
+        raise UnreadableWeights(CONFIG, f"{type(error).__name__}: {error}") from error
+    agreed: dict[str, tuple[object, object]] = {
         "vision_cfg.image_size": (card.preprocessing.size, image_size),
         "text_cfg.context_length": (card.context_length, context_length),
+        # The tokens are those of CLIP's own tokenizer, which comes with open_clip.
+        "text_cfg.vocab_size": (_VOCABULARY, text.get("vocab_size", _VOCABULARY)),
+        "text_cfg.tokenizer_kwargs": (None, text.get("tokenizer_kwargs")),
     }
+    if card.activation is not None:
+        activation = "quick_gelu" if config.get("quick_gelu") else "gelu"
+        agreed["quick_gelu"] = (card.activation, activation)
     for key, (expected, found) in agreed.items():
         if expected != found:
             raise ConfigMismatch(key, expected=str(expected), found=str(found))
     return config
 
 
-def _parse_tensors(contents: Mapping[str, bytes]) -> dict[str, Tensor]:
-    names = [name for name in contents if name != _CONFIG]
+def _get_bert_config(contents: Mapping[str, bytes]) -> bytes:
+    if BERT_CONFIG not in contents:
+        raise UnreadableWeights(
+            BERT_CONFIG, f"the card does not name it, and {CONFIG} asks for a BERT"
+        )
+    return contents[BERT_CONFIG]
+
+
+def _get_image_dtype(card: ModelCard, device: torch.device) -> torch.dtype:
+    return _DTYPES[card.precision["cuda" if device.type == "cuda" else "cpu"]]
+
+
+def _load_small(card: ModelCard, folder: Path) -> dict[str, bytes]:
+    """The contents of all files but that of tensors."""
+    small = [file for file in card.files if file.name.endswith(_NO_TENSORS)]
+    return {file.name: load_file(file, folder) for file in small}
+
+
+def _find_tensors(card: ModelCard) -> WeightFile:
+    names = [file for file in card.files if not file.name.endswith(_NO_TENSORS)]
     if len(names) != 1:
-        raise UnreadableWeights(", ".join(names), "exactly one file of tensors is expected")
-    (name,) = names
-    try:
-        if name.endswith(".safetensors"):
-            return load_safetensors(contents[name])
-        # A pickle, read without running what it says.
-        return dict(torch.load(io.BytesIO(contents[name]), map_location="cpu", weights_only=True))
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError) as error:
-        raise UnreadableWeights(name, str(error)) from error
+        listed = ", ".join(file.name for file in names)
+        raise UnreadableWeights(listed, "exactly one file of tensors is expected")
+    return names[0]
 
 
 def _lower_precision(visual: torch.nn.Module, dtype: torch.dtype) -> None:

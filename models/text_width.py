@@ -2,11 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+from models.bert_config import BERT_CONFIG
 from models.cards import ModelCard
+from models.medclip_config import CONFIG as MEDCLIP_CONFIG
 from models.weights import WeightsError, load_file
 
-_CONFIG = "open_clip_config.json"
+_PLACES = {  # of the number, in the first of these files that the card names
+    MEDCLIP_CONFIG: ("text", "hidden_size"),
+    BERT_CONFIG: ("hidden_size",),
+    "open_clip_config.json": ("model_cfg", "text_cfg", "width"),
+}
 
 
 def find_text_width(card: ModelCard, folder: Path) -> int | None:
@@ -17,10 +24,14 @@ def find_text_width(card: ModelCard, folder: Path) -> int | None:
     """
     if card.architecture == "linear":
         return 0
-    configs = [file for file in card.files if file.name == _CONFIG]
+    files = {file.name: file for file in card.files}
+    name = next((name for name in _PLACES if name in files), None)
+    if name is None:
+        return None
     try:
-        config = json.loads(load_file(configs[0], folder))
-        width = config["model_cfg"]["text_cfg"]["width"]
-    except (IndexError, KeyError, TypeError, ValueError, WeightsError, OSError):
+        width: Any = json.loads(load_file(files[name], folder))
+        for key in _PLACES[name]:
+            width = width[key]
+    except (KeyError, TypeError, ValueError, WeightsError, OSError):
         return None
     return width if isinstance(width, int) else None

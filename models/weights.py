@@ -84,7 +84,7 @@ def check_file(file: WeightFile, folder: Path) -> None:
     """`check_weights` for one file."""
     check_size(file, folder)
     with (folder / file.name).open("rb") as stream:
-        _check_digest(file, folder, hashlib.file_digest(stream, "sha256").hexdigest())
+        check_digest(file, folder, hashlib.file_digest(stream, "sha256").hexdigest())
 
 
 def load_file(file: WeightFile, folder: Path) -> bytes:
@@ -96,7 +96,7 @@ def load_file(file: WeightFile, folder: Path) -> bytes:
     """
     check_size(file, folder)
     content = (folder / file.name).read_bytes()
-    _check_digest(file, folder, hashlib.sha256(content).hexdigest())
+    check_digest(file, folder, hashlib.sha256(content).hexdigest())
     return content
 
 
@@ -115,7 +115,12 @@ def check_size(file: WeightFile, folder: Path) -> None:
         raise DigestMismatch(path, expected=f"{file.size_bytes} bytes", found=f"{found} bytes")
 
 
-def _check_digest(file: WeightFile, folder: Path, found: str) -> None:
+def check_digest(file: WeightFile, folder: Path, found: str) -> None:
+    """Passes when `found` is the card's SHA-256 of the file.
+
+    Raises:
+        DigestMismatch: it is not.
+    """
     if found != file.sha256:
         raise DigestMismatch(
             folder / file.name, expected=f"SHA-256 {file.sha256}", found=f"SHA-256 {found}"

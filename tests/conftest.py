@@ -1,5 +1,6 @@
-"""What several rings of tests need: a real server of the Redis protocol, with its log on disk."""
+"""What several rings of tests need: a Redis server with its log on disk, models, real images."""
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from worker.process import wait_passively
 wait_passively()
 settings.register_profile("laws", deadline=None, derandomize=True)  # no law is about time
 settings.load_profile("laws")
+
+REPOSITORY = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -59,4 +62,13 @@ def models_folder(linear: LinearModel, tmp_path_factory: pytest.TempPathFactory)
     """A lab's folder of models with that one in it, under the id `linear`."""
     folder = tmp_path_factory.mktemp("models")
     write_linear_model(folder, linear)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real images; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("PROMPTSMOOTH_DATA", REPOSITORY / ".." / "shared" / "data"))
+    if not (folder / "mednist" / "card.json").is_file():
+        pytest.skip(f"the real images are not at {folder} (PROMPTSMOOTH_DATA overrides)")
     return folder

@@ -1,10 +1,11 @@
 """The votes of one request while it runs: complete prefixes, and the looks made at them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from worker.certification import Goal, Looks, Phase, Procedure, Tally
+from worker.certification import Contest, Goal, Looks, Phase, Procedure, Tally
 from worker.certification.merkle import VoteTree
+from worker.contests import create_places
 from worker.contract import CertifyRequest, Identity
 from worker.engine.protocol import CountRange, RangeCounted
 from worker.results import Checkpoint, StoredTally
@@ -20,7 +21,7 @@ class VotesOutOfOrder(RuntimeError):
 
 @dataclass(kw_only=True, eq=False)
 class _Counted:
-    """One target's votes in one stream: the prefix, its tree, and the looks made on the way.
+    """One ballot's votes in one stream: the prefix, its tree, and the looks made on the way.
 
     `root` is the tree's at the last look; `fresh` are votes not drained yet.
     """
@@ -33,18 +34,19 @@ class _Counted:
 
 
 class Board:
-    """A complete prefix for each noise level, phase and target, cut exactly at every look.
+    """A complete prefix for each noise level, phase and ballot, cut exactly at every look.
 
     Args:
         request: what is certified.
-        procedure: decides, for each noise level and target, up to where to count next.
+        contests: for each target, its ballots, and what decides up to where to count next.
         roll: names the noise: the canonical request under one key secret.
     """
 
-    def __init__(self, request: CertifyRequest, procedure: Procedure, roll: str) -> None:
+    def __init__(self, request: CertifyRequest, contests: Sequence[Contest], roll: str) -> None:
         self._request, self._roll = request, roll
-        self.procedure = procedure
-        sizes = [len(target.class_names) for target in request.targets]
+        self._contests = tuple(contests)
+        self._places = create_places(contests)
+        sizes = [size for contest in contests for size in contest.options]
         self._counted: dict[Stream, list[_Counted]] = {
             (sigma_index, phase): [_Counted(prefix=Tally.empty(size)) for size in sizes]
             for sigma_index in range(len(request.sigmas))
@@ -55,16 +57,25 @@ class Board:
     @property
     def samples_done(self) -> int:
         """Samples counted, over all noise levels and phases."""
-        return sum(targets[0].prefix.n for targets in self._counted.values())
+        return sum(ballots[0].prefix.n for ballots in self._counted.values())
 
-    def looks(self, sigma_index: int, target_index: int) -> Looks:
-        """The looks made on one certificate, by phase."""
-        return {phase: self._counted[sigma_index, phase][target_index].looks for phase in PHASES}
+    def looks(self, sigma_index: int, target_index: int) -> tuple[Looks, ...]:
+        """The looks made on one certificate: for each of its ballots, by phase."""
+        return tuple(self._ballot_looks(sigma_index, place) for place in self._places[target_index])
 
-    def roots(self, sigma_index: int, target_index: int) -> dict[str, str]:
-        """The Merkle roots over the votes that one certificate rests on, by phase."""
-        counted = {phase: self._counted[sigma_index, phase][target_index] for phase in PHASES}
-        return {phase: one.root for phase, one in counted.items() if one.looks}
+    def _ballot_looks(self, sigma_index: int, place: int) -> Looks:
+        return {phase: self._counted[sigma_index, phase][place].looks for phase in PHASES}
+
+    def roots(self, sigma_index: int, target_index: int) -> tuple[dict[Phase, str], ...]:
+        """The Merkle roots over the votes of one certificate: for each of its ballots, by phase."""
+        return tuple(
+            {
+                phase: one.root
+                for phase in PHASES
+                if (one := self._counted[sigma_index, phase][place]).looks
+            }
+            for place in self._places[target_index]
+        )
 
     def wanted(self) -> Iterator[CountRange]:
         """Ranges that procedures need next and that nobody was asked for yet."""
@@ -84,16 +95,13 @@ class Board:
         return not any(self._goals(i) for i in range(len(self._request.sigmas)))
 
     def _goals(self, sigma_index: int) -> set[Goal]:
-        """The next looks at one noise level. All targets share the schedule, so one a phase."""
+        """The next looks at one noise level. All ballots share the schedule, so one a phase."""
+        sigma = float(self._request.sigmas[sigma_index])
         return {
             goal
-            for place in range(len(self._request.targets))
-            for goal in self._target_goals(sigma_index, place)
+            for target_index, contest in enumerate(self._contests)
+            for goal in contest.find_goals(self.looks(sigma_index, target_index), sigma=sigma)
         }
-
-    def _target_goals(self, sigma_index: int, place: int) -> tuple[Goal, ...]:
-        sigma = float(self._request.sigmas[sigma_index])
-        return self.procedure.find_goals(self.looks(sigma_index, place), sigma=sigma)
 
     def add(self, counted: RangeCounted) -> None:
         """Adds the votes of the range that follows the prefix counted so far.
@@ -123,15 +131,23 @@ class Board:
     def _look(self, stream: Stream) -> None:
         """Makes the looks that are due at the prefix just reached."""
         sigma_index, phase = stream
-        for place, one in enumerate(self._counted[stream]):
+        sigma = float(self._request.sigmas[sigma_index])
+        for procedure, place in self._judges():
+            one = self._counted[stream][place]
             due = Goal(phase=phase, n=one.prefix.n)
-            if due in self._target_goals(sigma_index, place):
+            if due in procedure.find_goals(self._ballot_looks(sigma_index, place), sigma=sigma):
                 one.looks, one.root = (*one.looks, one.prefix), one.tree.root
+
+    def _judges(self) -> Iterator[tuple[Procedure, int]]:
+        """Each ballot's place, and what decides on it from its looks alone."""
+        for contest, places in zip(self._contests, self._places, strict=True):
+            for place in places:
+                yield contest.procedure, place
 
     def drain_votes(self) -> Iterator[Votes]:
         """The single votes added since the last call."""
-        for (sigma_index, phase), targets in self._counted.items():
-            for place, one in enumerate(targets):
+        for (sigma_index, phase), ballots in self._counted.items():
+            for place, one in enumerate(ballots):
                 if one.fresh:
                     stream = votes_stream(self._request.sigmas[sigma_index], phase, place)
                     start = one.prefix.n - len(one.fresh)
@@ -144,28 +160,28 @@ class Board:
             self._name(*stream): Checkpoint(
                 roll=self._roll,
                 identity=identity,
-                prefixes=tuple(StoredTally.of(one.prefix) for one in targets),
-                looks=tuple(tuple(map(StoredTally.of, one.looks)) for one in targets),
-                peaks=tuple(tuple(peak.hex() for peak in one.tree.peaks) for one in targets),
-                roots=tuple(one.root for one in targets),
+                prefixes=tuple(StoredTally.of(one.prefix) for one in ballots),
+                looks=tuple(tuple(map(StoredTally.of, one.looks)) for one in ballots),
+                peaks=tuple(tuple(peak.hex() for peak in one.tree.peaks) for one in ballots),
+                roots=tuple(one.root for one in ballots),
             )
-            for stream, targets in self._counted.items()
-            if targets[0].prefix.n > 0
+            for stream, ballots in self._counted.items()
+            if ballots[0].prefix.n > 0
         }
 
     def resume(self, checkpoints: Mapping[str, Checkpoint], identity: Identity) -> None:
         """Takes up stored prefixes of the same noise and the same f; others are counted again."""
-        for stream, targets in self._counted.items():
+        for stream, ballots in self._counted.items():
             stored = checkpoints.get(self._name(*stream))
             if stored is None or (stored.roll, stored.identity) != (self._roll, identity):
                 continue
-            for place, one in enumerate(targets):
+            for place, one in enumerate(ballots):
                 one.prefix = stored.prefixes[place].tally
                 one.looks = tuple(look.tally for look in stored.looks[place])
                 peaks = tuple(bytes.fromhex(peak) for peak in stored.peaks[place])
                 one.tree = VoteTree(n=one.prefix.n, peaks=peaks)
                 one.root = stored.roots[place]
-            self._asked[stream] = targets[0].prefix.n
+            self._asked[stream] = ballots[0].prefix.n
 
     def _name(self, sigma_index: int, phase: Phase) -> str:
         return f"{phase}:{self._request.sigmas[sigma_index]:f}"

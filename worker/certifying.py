@@ -4,37 +4,46 @@ Runs wherever a `Counter` is: in RQ's work-horses over a socket, in the command 
 """
 
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from typing import Protocol
 
+from models.prompt import Prompt
+from worker.ballots import (
+    NOTHING_TUNED,
+    create_session,
+    create_tuning,
+    find_prompts,
+    find_tuned,
+)
 from worker.board import PHASES, Board
 from worker.canonical import canonical_bytes
-from worker.certification import Cohen, Phase, Procedure, Staged, StoppingRule
-from worker.contract import (
-    CertifyRequest,
-    CohenParameters,
-    Identity,
-    StagedParameters,
-    Target,
-)
+from worker.certification import Phase
+from worker.conclusion import Counted, create_certificate
+from worker.contests import create_contests
+from worker.contract import CertifyRequest, Identity
 from worker.document import (
     AbstainedDocument,
     CertifiedDocument,
     FinishedResult,
     Provenance,
-    create_certificate,
 )
 from worker.engine.protocol import (
     CountRange,
     OpenSession,
-    PhaseKey,
+    PromptsTuned,
     RangeCounted,
     SessionOpened,
+    TunePrompts,
 )
 from worker.images_store import Image
 from worker.results import Checkpoint, request_sha256
-from worker.sampling.keys import commitment, derive_key
+from worker.sampling.keys import KeyPurpose, commitment, derive_key
 from worker.sampling.words import NoiseKey
+
+FindPrompt = Callable[[str], Prompt | None]
+"""The prompt with a digest, or None."""
+
+KeepTuned = Callable[[Callable[[], PromptsTuned]], PromptsTuned]
+"""What was kept before, else what is made now, which is then kept."""
 
 
 class Counter(Protocol):
@@ -43,29 +52,14 @@ class Counter(Protocol):
     def open(self, session: OpenSession, image: Image) -> SessionOpened:
         """Opens a session for one image."""
 
+    def tune(self, wanted: TunePrompts, image: Image) -> PromptsTuned:
+        """Tunes prompts on an image."""
+
     def count(self, wanted: CountRange) -> None:
         """Asks for a range of samples."""
 
     def receive(self) -> RangeCounted:
         """The next counted range; those of one noise level and phase come in order."""
-
-
-def create_procedure(request: CertifyRequest) -> Procedure:
-    """The procedure of each of a request's certificates, at its own share of alpha."""
-    match request.procedure:
-        case CohenParameters(n0=n0, n=n):
-            return Cohen(n0=n0, n=n, alpha=request.alpha_each)
-        case StagedParameters() as asked:
-            rule = StoppingRule(
-                target_radius=_find_float(asked.target_radius),
-                tolerance=float(asked.tolerance),
-                minimum_radius=_find_float(asked.minimum_radius),
-            )
-            return Staged(n_max=asked.n_max, alpha=request.alpha_each, rule=rule)
-
-
-def _find_float(value: Decimal | None) -> float | None:
-    return None if value is None else float(value)
 
 
 def certify(
@@ -75,6 +69,8 @@ def certify(
     counter: Counter,
     secret: bytes,
     count_attempt: Callable[[], int],
+    find_prompt: FindPrompt = lambda _: None,
+    keep_tuned: KeepTuned = lambda create: create(),
     checkpoints: Mapping[str, Checkpoint] | None = None,
     on_votes: Callable[[Board, Identity], None] = lambda _board, _identity: None,
 ) -> FinishedResult:
@@ -90,21 +86,34 @@ def certify(
         secret: the server's key secret.
         count_attempt: registers this roll for the image, once its votes can be counted, and says
             the how-manieth it is.
+        find_prompt: the stored prompts, by digest.
+        keep_tuned: returns the tuned prompts of this roll that are kept, else makes and keeps them.
+            That is before the first word of certification noise: what is certified is frozen.
         checkpoints: stored prefixes of an interrupted run.
         on_votes: called after every counted range.
+
+    Raises:
+        PromptMissing: a prompt that the request names is not stored.
     """
-    session = create_session(request, derive_keys(request, secret))
-    opened = counter.open(session, image)
+    prompts = find_prompts(request, find_prompt)
+    tuned = NOTHING_TUNED
+    if request.tuned_targets:
+        tuned = keep_tuned(
+            lambda: counter.tune(
+                create_tuning(request, prompts, derive_tuning_key(request, secret)), image
+            )
+        )
+    keys = derive_keys(request, secret)
+    opened = counter.open(create_session(request, prompts, tuned, keys), image)
     attempts = count_attempt()
-    roll = request_sha256(request, commitment(secret))
-    board = Board(request, create_procedure(request), roll)
+    board = Board(request, create_contests(request), request_sha256(request, commitment(secret)))
     board.resume(checkpoints or {}, opened.identity)
     while not board.complete:
         for wanted in board.wanted():
             counter.count(wanted)
         board.add(counter.receive())
         on_votes(board, opened.identity)
-    return _conclude(request, board, opened, secret, attempts)
+    return _conclude(request, board, opened, tuned, secret, attempts)
 
 
 def derive_keys(request: CertifyRequest, secret: bytes) -> dict[Phase, NoiseKey]:
@@ -113,48 +122,46 @@ def derive_keys(request: CertifyRequest, secret: bytes) -> dict[Phase, NoiseKey]
     return {phase: derive_key(secret, canonical, phase) for phase in PHASES}
 
 
-def create_session(request: CertifyRequest, keys: Mapping[Phase, NoiseKey]) -> OpenSession:
-    """What an engine needs to count a request's votes."""
-    return OpenSession(
-        model=request.model,
-        height=request.input.height,
-        width=request.input.width,
-        targets=request.targets,
-        sigmas=request.sigmas,
-        keys=tuple(PhaseKey(phase=p, low=key.low, high=key.high) for p, key in keys.items()),
-    )
+def derive_tuning_key(request: CertifyRequest, secret: bytes) -> NoiseKey:
+    """The key of the noisy copies that prompts are tuned on; no vote is counted on its noise."""
+    return derive_key(secret, canonical_bytes(request.identity()), "adaptation")
 
 
 def _conclude(
-    request: CertifyRequest, board: Board, opened: SessionOpened, secret: bytes, attempts: int
+    request: CertifyRequest,
+    board: Board,
+    opened: SessionOpened,
+    tuned: PromptsTuned,
+    secret: bytes,
+    attempts: int,
 ) -> FinishedResult:
-    def certificate(
-        sigma_index: int, sigma: Decimal, place: int, target: Target
-    ) -> CertifiedDocument | AbstainedDocument:
-        looks = board.looks(sigma_index, place)
+    def certificate(i: int, place: int) -> CertifiedDocument | AbstainedDocument:
+        counted = Counted(looks=board.looks(i, place), roots=board.roots(i, place))
         return create_certificate(
             request,
-            target,
-            sigma,
-            procedure=board.procedure,
-            looks=looks,
-            roots=board.roots(sigma_index, place),
+            i,
+            place,
+            counted=counted,
             attempts=attempts,
+            tuned=find_tuned(request, tuned, i, place),
         )
 
     identity = opened.identity
+    noise_keys: dict[KeyPurpose, NoiseKey] = dict(derive_keys(request, secret).items())
+    if request.tuned_targets:
+        noise_keys["adaptation"] = derive_tuning_key(request, secret)
     return FinishedResult(
         model=request.model,
         input=request.input,
         certificates=tuple(
-            certificate(i, sigma, place, target)
-            for i, sigma in enumerate(request.sigmas)
-            for place, target in enumerate(request.targets)
+            certificate(i, place)
+            for i in range(len(request.sigmas))
+            for place in range(len(request.targets))
         ),
         provenance=Provenance(
             sampler="philox4x64-10/rounded-gaussian-255/1",
             key_commitment=commitment(secret),
-            noise_keys={phase: key.text for phase, key in derive_keys(request, secret).items()},
+            noise_keys={purpose: key.text for purpose, key in noise_keys.items()},
             table_sha256=opened.table_sha256,
             **identity.model_dump(exclude={"model", "architecture"}),
         ),

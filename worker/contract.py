@@ -7,20 +7,32 @@ between the request and the certificate.
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
 
 from models.cards import ClassNames, Sha256, Template
+from models.prompt_cards import Method, PromptId
 
 SCHEMA_VERSION = 1
 QUEUE_NAME = "certify"
 TASK_CERTIFY = "worker.tasks.certify_image"
-TASKS = frozenset({TASK_CERTIFY})
+TASK_COUNT_RANGES = "worker.tasks.count_ranges"
+LEARNING_QUEUE_NAME = "learn"
+TASK_LEARN = "worker.learning.learn"
+TASKS = frozenset({TASK_CERTIFY, TASK_COUNT_RANGES, TASK_LEARN})
 
 MAX_SIGMAS = 16
 MAX_TARGETS = 16
 MAX_CLASS_NAMES = 100
+MAX_BANK = 16
 MAX_SAMPLES = 1_000_000  # of one phase of one certificate; the app's own limit is lower
 
 
@@ -54,6 +66,11 @@ Sigma = Annotated[
 ]
 Alpha = Annotated[
     Decimal, Field(allow_inf_nan=False, max_digits=16), AfterValidator(_check_alpha), _AsText
+]
+NoiseLevels = Annotated[
+    tuple[Sigma, ...],
+    Field(min_length=1, max_length=MAX_SIGMAS),
+    AfterValidator(_check_noise_levels),
 ]
 Radius = Annotated[Decimal, Field(gt=0, le=1000, max_digits=12, allow_inf_nan=False), _AsText]
 Tolerance = Annotated[Decimal, Field(ge=0, lt=1, max_digits=12, allow_inf_nan=False), _AsText]
@@ -91,12 +108,105 @@ class ModelRef(Contract):
     sha256: Sha256
 
 
-class Target(Contract):
-    """One label set under one prompting: what the image is compared with."""
+Labels = Annotated[ClassNames, Field(max_length=MAX_CLASS_NAMES)]
+
+
+class PromptRef(Contract):
+    """A stored prompt: its digest says which, its id is what people call it."""
+
+    id: PromptId
+    sha256: Sha256
+    method: Method
+
+    @property
+    def is_tuned_on_an_image(self) -> bool:
+        """Whether the prompt is a function of one image, and not fixed before any was seen."""
+        return self.method in ("zero-shot", "few-shot+zero-shot")
+
+
+class Tuning(Contract):
+    """How a zero-shot prompt is tuned; the defaults are the published ones.
+
+    `copies` noisy copies of the image at the certificate's own sigma, `steps` of AdamW on the
+    entropy of their mean class distribution.
+    """
+
+    copies: int = Field(default=100, ge=1, le=1000)
+    steps: int = Field(default=1, ge=1, le=100)
+    learning_rate: float = Field(default=5e-3, gt=0, le=1, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.01, ge=0, le=1, allow_inf_nan=False)
+
+
+class TemplateTarget(Contract):
+    """One label set under a sentence with a place for the class name."""
 
     prompting: Literal["template"] = "template"
     template: Template
-    class_names: Annotated[ClassNames, Field(max_length=MAX_CLASS_NAMES)]
+    class_names: Labels
+
+
+class FewShotTarget(Contract):
+    """One label set under a stored prompt, as it is."""
+
+    prompting: Literal["few-shot"] = "few-shot"
+    prompt: PromptRef
+    class_names: Labels
+
+
+class ZeroShotTarget(Contract):
+    """One label set under a prompt tuned on this image, from a template's words."""
+
+    prompting: Literal["zero-shot"] = "zero-shot"
+    template: Template
+    class_names: Labels
+    tuning: Tuning = Tuning()
+
+
+class FewShotZeroShotTarget(Contract):
+    """One label set under a stored prompt that is tuned further on this image."""
+
+    prompting: Literal["few-shot+zero-shot"] = "few-shot+zero-shot"
+    prompt: PromptRef
+    class_names: Labels
+    tuning: Tuning = Tuning()
+
+
+class BankTemplate(Contract):
+    """A template as one of a bank's prompts."""
+
+    template: Template
+
+
+BankEntry = PromptRef | BankTemplate
+
+
+def _check_bank(bank: tuple[BankEntry, ...]) -> tuple[BankEntry, ...]:
+    """Different prompts, none of which was made from an image that is certified."""
+    names = [e.sha256 if isinstance(e, PromptRef) else e.template for e in bank]
+    if len(set(names)) != len(names):
+        raise ValueError("the prompts of a bank differ from one another")
+    if any(isinstance(entry, PromptRef) and entry.is_tuned_on_an_image for entry in bank):
+        raise ValueError("a bank is fixed before any image is seen; a tuned prompt is not")
+    return bank
+
+
+class RoutedTarget(Contract):
+    """One label set under a bank of prompts, among which a smoothed selector chooses."""
+
+    prompting: Literal["routed"] = "routed"
+    bank: Annotated[
+        tuple[BankEntry, ...], Field(min_length=2, max_length=MAX_BANK), AfterValidator(_check_bank)
+    ]
+    class_names: Labels
+
+
+Target = Annotated[
+    TemplateTarget | FewShotTarget | ZeroShotTarget | FewShotZeroShotTarget | RoutedTarget,
+    Field(discriminator="prompting"),
+]
+"""One label set under one prompting: what the image is compared with."""
+
+TunedTarget = ZeroShotTarget | FewShotZeroShotTarget
 
 
 class CohenParameters(Contract):
@@ -135,25 +245,42 @@ class CertifyRequest(Contract):
     input: InputImage
     model: ModelRef
     targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=MAX_TARGETS)]
-    sigmas: Annotated[
-        tuple[Sigma, ...],
-        Field(min_length=1, max_length=MAX_SIGMAS),
-        AfterValidator(_check_noise_levels),
-    ]
+    sigmas: NoiseLevels
     procedure: Procedure = StagedParameters()
     alpha: Alpha = Decimal("0.001")
     joint: bool = False
     images: int = Field(default=1, ge=1, le=10_000)
     attempt: int = Field(default=0, ge=0, le=10_000)
 
+    @model_validator(mode="after")
+    def _check_routed(self) -> Self:
+        routed = any(isinstance(target, RoutedTarget) for target in self.targets)
+        if routed and not isinstance(self.procedure, StagedParameters):
+            raise ValueError("a routed certificate is made by the procedure staged")
+        return self
+
+    @property
+    def tuned_targets(self) -> tuple[tuple[int, TunedTarget], ...]:
+        """The targets whose prompt is tuned on the image, with their places."""
+        return tuple(
+            (place, target)
+            for place, target in enumerate(self.targets)
+            if isinstance(target, ZeroShotTarget | FewShotZeroShotTarget)
+        )
+
     @property
     def samples_total(self) -> int:
         """Passes of the image tower that this request asks for at most."""
+        copies = max((target.tuning.copies for _, target in self.tuned_targets), default=0)
+        return len(self.sigmas) * (copies + self._samples_each)
+
+    @property
+    def _samples_each(self) -> int:
         match self.procedure:
             case CohenParameters(n0=n0, n=n):
-                return len(self.sigmas) * (n0 + n)
+                return n0 + n
             case StagedParameters(n_max=n_max):
-                return len(self.sigmas) * n_max
+                return n_max
 
     @property
     def certificates_asked(self) -> int:
@@ -168,10 +295,21 @@ class CertifyRequest(Contract):
     def identity(self) -> dict[str, Any]:
         """The canonical fields a noise key is derived from: what can change a certificate.
 
-        How the picture was encoded is left out: its integers are what is certified.
+        How the picture was encoded is left out: its integers are what is certified. So are the
+        ids of prompts: their digests are what they are.
         """
-        fields = self.model_dump(mode="json", exclude={"input"})
+        fields = _without_prompt_ids(self.model_dump(mode="json", exclude={"input"}))
         return {"schema": SCHEMA_VERSION, "input": self.input.sha256, **fields}
+
+
+def _without_prompt_ids(value: Any) -> Any:
+    """The same JSON without the `id` of every `PromptRef` in it."""
+    if isinstance(value, dict):
+        is_prompt = value.keys() == PromptRef.model_fields.keys()
+        return {
+            k: _without_prompt_ids(v) for k, v in value.items() if not (is_prompt and k == "id")
+        }
+    return [_without_prompt_ids(entry) for entry in value] if isinstance(value, list) else value
 
 
 class CertificationJob(Contract):

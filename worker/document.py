@@ -6,48 +6,43 @@ Built from counts and nothing else, every figure rounded so that none overstates
 import json
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, PlainSerializer, Tag
+from pydantic import Discriminator, Field, PlainSerializer, Tag, model_validator
 
-from models.cards import ClassNames, Sha256, Template
-from worker.certification import (
-    Abstained,
-    Certified,
-    Looks,
-    Outcome,
-    Phase,
-    Procedure,
-    Staged,
-    StopReason,
-    bound_rounded_down,
-    bound_rounded_up,
-    reading_aids,
-)
+from models.cards import Sha256, Template
+from worker.certification import Phase, StopReason
 from worker.contract import (
+    MAX_BANK,
     MAX_SIGMAS,
     MAX_TARGETS,
     Alpha,
-    CertifyRequest,
+    BankEntry,
     Contract,
     Failure,
     InputImage,
+    Labels,
     ModelRef,
+    PromptRef,
     Radius,
     Samples,
     Sigma,
-    StagedParameters,
-    Target,
     Tolerance,
+    Tuning,
 )
 
-GuaranteeScope = Literal["global_prompt"]
+Prompting = Literal["template", "few-shot", "zero-shot", "few-shot+zero-shot", "routed"]
+GuaranteeScope = Literal["global_prompt", "frozen_prompt", "routed_pipeline", "joint_pipeline"]
+"""What a certificate covers (CERTIFICATE 5). No certificate of this version is `joint_pipeline`."""
 
 _AsNumber = PlainSerializer(float, return_type=float, when_used="json")
 Figure = Annotated[Decimal, _AsNumber]
 SigmaFigure = Annotated[Sigma, _AsNumber]
 AlphaFigure = Annotated[Alpha, _AsNumber]
 RadiusFigure = Annotated[Radius, _AsNumber]
+
+BallotName = Literal["prediction", "selector"]
+"""What was voted on: the class, or the prompt to use."""
 
 
 class Norms(Contract):
@@ -71,10 +66,81 @@ Probability = Annotated[Decimal, Field(ge=0, le=1), _AsNumber]
 Length = Annotated[Decimal, Field(ge=0), _AsNumber]
 
 
+def _optional(description: str) -> Any:
+    """A field that only some promptings have; others leave it out."""
+    return Field(default=None, exclude_if=lambda value: value is None, description=description)
+
+
+class LookCounts(Contract):
+    """Cumulative votes at one look."""
+
+    n: Samples
+    counts: Counts
+    ambiguous: Ambiguous
+
+
+Roots = Annotated[
+    dict[Phase, Sha256],
+    Field(description="By phase, the Merkle root (RFC 6962, SHA-256) over the samples' votes."),
+]
+LooksMade = Annotated[tuple[LookCounts, ...], Field(min_length=1, max_length=64)]
+
+
+class Adaptation(Tuning):
+    """How the prompt was tuned on the image, and the entropy of the copies before and after.
+
+    Nats; `seconds` is the tuning alone, without the image tower's passes over the copies.
+    """
+
+    entropy_before: float
+    entropy_after: float
+    seconds: float
+
+
+class Selector(Contract):
+    """The certificate of the choice among a bank's prompts, at half of alpha."""
+
+    outcome: Literal["certified", "abstained"]
+    radius: Length | None = _optional("Within it, in l2, the same prompt is chosen.")
+    p_a_lower: Probability
+    p_b_upper: Probability
+    looks: LooksMade
+    stopped_by: StopReason
+    contradiction: bool
+    votes_root: Roots
+
+
+class Routing(Contract):
+    """The bank, and the prompt that was chosen (or came closest); votes are in the bank's order."""
+
+    bank: Annotated[tuple[BankEntry, ...], Field(min_length=2, max_length=MAX_BANK)]
+    selected_index: int = Field(ge=0)
+    selector: Selector
+
+    @model_validator(mode="after")
+    def _check_selected(self) -> Self:
+        if self.selected_index >= len(self.bank):
+            raise ValueError("the prompt chosen is one of the bank's")
+        return self
+
+
+_FIELDS: dict[Prompting, frozenset[str]] = {
+    "template": frozenset({"template"}),
+    "few-shot": frozenset({"prompt"}),
+    "zero-shot": frozenset({"template", "prompt", "adaptation"}),
+    "few-shot+zero-shot": frozenset({"started_from", "prompt", "adaptation"}),
+    "routed": frozenset({"routing"}),
+}
+
+
 class _Certificate(Contract):
-    prompting: Literal["template"]
-    template: Template
-    class_names: Annotated[ClassNames, Field(max_length=100)]
+    prompting: Prompting
+    template: Template | None = _optional("The sentence used, or that tuning started from.")
+    prompt: PromptRef | None = _optional("The prompt that is certified; GET /prompts/{id} has it.")
+    started_from: PromptRef | None = _optional("The prompt that tuning started from.")
+    adaptation: Adaptation | None = _optional("How the prompt was tuned on this image.")
+    routing: Routing | None = _optional("How one prompt of a bank was chosen.")
+    class_names: Labels
     sigma: SigmaFigure
     alpha: AlphaFigure
     joint: bool
@@ -82,12 +148,33 @@ class _Certificate(Contract):
     n_used: int = Field(ge=1)
     p_a_lower: Probability
     p_b_upper: Probability
-    votes_root: dict[Phase, Sha256] = Field(
-        description="By phase, the Merkle root (RFC 6962, SHA-256) over the votes of its samples."
-    )
+    votes_root: Roots
     guarantee_scope: GuaranteeScope
     attempts: int = Field(ge=1)
     statement: str
+
+    @model_validator(mode="after")
+    def _check_prompting(self) -> Self:
+        every = frozenset().union(*_FIELDS.values())
+        given = {name for name in every if getattr(self, name) is not None}
+        if given != _FIELDS[self.prompting]:
+            raise ValueError(f"a certificate by {self.prompting} has {_FIELDS[self.prompting]}")
+        if self.guarantee_scope != find_scope(self.prompting, self.prompt):
+            raise ValueError("the guarantee scope is not that of the prompting")
+        return self
+
+
+def find_scope(prompting: Prompting, prompt: PromptRef | None) -> GuaranteeScope:
+    """What a certificate covers, by what its prompt depended on (CERTIFICATE 5).
+
+    A stored prompt that was once tuned on an image stays a function of that image, under whatever
+    prompting it is used.
+    """
+    if prompting == "routed":
+        return "routed_pipeline"
+    if prompt is not None and prompt.is_tuned_on_an_image:
+        return "frozen_prompt"
+    return "global_prompt"
 
 
 class CertifiedDocument(_Certificate):
@@ -120,21 +207,13 @@ class _CohenEvidence(Contract):
     ambiguous: Ambiguous
 
 
-class LookCounts(Contract):
-    """Cumulative votes at one look."""
-
-    n: Samples
-    counts: Counts
-    ambiguous: Ambiguous
-
-
 class _StagedEvidence(Contract):
     procedure: Literal["staged"] = "staged"
     n_max: Samples
     target_radius: RadiusFigure | None
     tolerance: Annotated[Tolerance, _AsNumber]
     minimum_radius: RadiusFigure | None
-    looks: Annotated[tuple[LookCounts, ...], Field(min_length=1, max_length=64)]
+    looks: LooksMade
     stopped_by: StopReason
     contradiction: bool
 
@@ -177,13 +256,14 @@ NoiseKeyText = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 class Provenance(Contract):
     """What ran: enough to run it again, and to refuse adding votes of another f.
 
-    `noise_keys` are the keys of this request alone, by phase, 128 bits in hexadecimal. They say
-    nothing about the secret or any other request, and came into use after the image was fixed.
+    `noise_keys` are the keys of this request alone, by phase, 128 bits in hexadecimal; that of
+    `adaptation` made the copies that prompts were tuned on. They say nothing about the secret or
+    any other request, and came into use after the image was fixed.
     """
 
     sampler: Literal["philox4x64-10/rounded-gaussian-255/1"]
     key_commitment: Sha256
-    noise_keys: dict[Phase, NoiseKeyText]
+    noise_keys: dict[Phase | Literal["adaptation"], NoiseKeyText]
     table_sha256: dict[str, Sha256]
     precision: str
     device_class: str
@@ -239,151 +319,3 @@ def parse_document(document: Mapping[str, Any]) -> FinishedResult:
 
 
 CertificationResult = Annotated[FinishedResult | FailedResult, Field(discriminator="status")]
-
-
-def create_certificate(
-    request: CertifyRequest,
-    target: Target,
-    sigma: Decimal,
-    *,
-    procedure: Procedure,
-    looks: Looks,
-    roots: Mapping[str, str],
-    attempts: int,
-) -> CertifiedDocument | AbstainedDocument:
-    """The document of what the looks prove, its figures rounded down."""
-    outcome = procedure.decide(looks, sigma=float(sigma))
-    fields = {
-        **_common(request, target, sigma, outcome, looks, attempts),
-        "votes_root": dict(roots),
-        **_evidence(request, procedure, looks, float(sigma)),
-    }
-    staged = isinstance(procedure, Staged)
-    made: CertifiedDocument | AbstainedDocument
-    if isinstance(outcome, Abstained):
-        fields |= {
-            "closest_class": target.class_names[outcome.top_class],
-            "closest_class_index": outcome.top_class,
-            "statement": "",
-        }
-        made = AbstainedByStaged(**fields) if staged else AbstainedByCohen(**fields)
-    else:
-        fields |= _claimed(request, target, outcome)
-        made = CertifiedByStaged(**fields) if staged else CertifiedByCohen(**fields)
-    return made.model_copy(update={"statement": create_statement(made, request.input)})
-
-
-def _common(
-    request: CertifyRequest,
-    target: Target,
-    sigma: Decimal,
-    outcome: Outcome,
-    looks: Looks,
-    attempts: int,
-) -> dict[str, Any]:
-    return {
-        "prompting": target.prompting,
-        "template": target.template,
-        "class_names": target.class_names,
-        "sigma": sigma,
-        "alpha": request.alpha,
-        "joint": request.joint,
-        "certificates_in_request": request.certificates_asked,
-        "n_used": sum(made[-1].n for made in looks.values() if made),
-        "p_a_lower": bound_rounded_down(outcome.p_a_lower),
-        "p_b_upper": bound_rounded_up(outcome.p_b_upper),
-        "guarantee_scope": "global_prompt",
-        "attempts": attempts,
-    }
-
-
-def _evidence(
-    request: CertifyRequest, procedure: Procedure, looks: Looks, sigma: float
-) -> dict[str, Any]:
-    """The counts, and every parameter that turns them into the outcome."""
-    asked = request.procedure
-    if isinstance(procedure, Staged) and isinstance(asked, StagedParameters):
-        return {
-            **asked.model_dump(exclude={"procedure"}),
-            "looks": tuple(
-                LookCounts(n=look.n, counts=look.counts, ambiguous=look.ambiguous)
-                for look in looks["estimation"]
-            ),
-            "stopped_by": procedure.find_reason(looks, sigma=sigma),
-            "contradiction": procedure.alarms(looks, sigma=sigma),
-        }
-    (selection,), (estimation,) = looks["selection"], looks["estimation"]
-    return {
-        "n0": selection.n,
-        "n": estimation.n,
-        "counts_selection": selection.counts,
-        "ambiguous_selection": selection.ambiguous,
-        "counts_estimation": estimation.counts,
-        "ambiguous": estimation.ambiguous,
-    }
-
-
-def _claimed(request: CertifyRequest, target: Target, outcome: Certified) -> dict[str, Any]:
-    aids = reading_aids(outcome.radius, dimension=3 * request.input.height * request.input.width)
-    return {
-        "prediction": target.class_names[outcome.top_class],
-        "class_index": outcome.top_class,
-        "radius": aids.radius,
-        "radius_grey": aids.radius_grey,
-        "norms": Norms(l1=aids.radius, linf=aids.linf),
-        "grey_levels": GreyLevels(
-            one_channel_of_one_pixel=aids.one_channel_levels,
-            one_pixel=aids.one_pixel_levels,
-            every_pixel=aids.every_pixel_levels,
-        ),
-        "statement": "",
-    }
-
-
-def create_statement(
-    certificate: CertifiedDocument | AbstainedDocument, described: InputImage
-) -> str:
-    """The certificate in sentences, with its scope and limits; a function of its other fields."""
-    noise = (
-        f"Gaussian noise of standard deviation {certificate.sigma:f}, in pixels scaled to [0, 1],"
-    )
-    if isinstance(certificate, CertifiedDocument):
-        said = (
-            f"With confidence {_confidence(certificate)} over the service's own sampling, the "
-            f"classifier smoothed with {noise} predicts '{certificate.prediction}' for every 8-bit "
-            f"image of {described.width} x {described.height} pixels in three channels within l2 "
-            f"distance {certificate.radius:f} of this one."
-        )
-    elif getattr(certificate, "contradiction", False):
-        said = (
-            f"Two looks at the classifier smoothed with {noise} claimed different classes, so one "
-            "of them was false: no class is predicted at this noise level."
-        )
-    else:
-        said = (
-            f"The classifier smoothed with {noise} was not constant enough for a claim at "
-            f"confidence {_confidence(certificate)}: no class is predicted at this noise level."
-        )
-    return f"{said} {_scope(certificate.attempts)}"
-
-
-def _confidence(certificate: _Certificate) -> str:
-    confidence = f"{1 - certificate.alpha:f}"
-    if not certificate.joint:
-        return confidence
-    together = certificate.certificates_in_request
-    return f"{confidence}, for all {together} certificates of this request together,"
-
-
-def _scope(attempts: int) -> str:
-    rolls = (
-        "This is the first attempt on this image on record."
-        if attempts == 1
-        else f"This is attempt {attempts} on this image on record: that some certificate among "
-        "them is false has probability at most the sum of their alphas."
-    )
-    return (
-        "It covers everything from the image at the model's resolution on, provided that model, "
-        "prompt, classes and noise level were fixed before the image was seen; it does not say "
-        f"that the class is the right diagnosis. {rolls} Research use only."
-    )

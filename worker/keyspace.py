@@ -50,14 +50,49 @@ def attempts(image_sha256: str) -> str:
     return f"{PREFIX}:attempts:{image_sha256}"
 
 
+RANGE_BOARD_PARTS = ("posting", "open", "leases", "counted", "hosts")
+
+
+def range_board(certification_id: str, run: str, part: str) -> str:
+    """Ranges of one run of a certification that several hosts count."""
+    return f"{PREFIX}:certification:{certification_id}:ranges:{run}:{part}"
+
+
+def doubts(request_sha256: str) -> str:
+    """Samples of a canonical request whose votes were counted differently, a set."""
+    return f"{PREFIX}:doubts:{request_sha256}"
+
+
 def prompt(sha256: str) -> str:
     """The values of a prompt."""
     return f"{PREFIX}:prompt:{sha256}"
 
 
+def tuned(request_sha256: str) -> str:
+    """The prompts that were tuned for a canonical request, before its first vote."""
+    return f"{PREFIX}:tuned:{request_sha256}"
+
+
 def adapted_prompt(prompt_id: str) -> str:
     """The card of a prompt that was adapted to one image."""
     return f"{PREFIX}:adapted-prompt:{prompt_id}"
+
+
+def learning_job(learning_id: str) -> str:
+    return f"{PREFIX}:learning:{learning_id}:job"
+
+
+def learning_result(learning_id: str) -> str:
+    return f"{PREFIX}:learning:{learning_id}:result"
+
+
+def learning_curve(learning_id: str) -> str:
+    """The epochs done, a hash by their numbers."""
+    return f"{PREFIX}:learning:{learning_id}:curve"
+
+
+def learning_checkpoint(learning_id: str) -> str:
+    return f"{PREFIX}:learning:{learning_id}:checkpoint"
 
 
 def worker(name: str) -> str:

@@ -72,8 +72,7 @@ def put_prompt(redis: Redis, card: PromptCard, prompt: Prompt) -> PromptCard:
         PromptIdReserved: ids of this form are the service's own.
     """
     check_prompt(card, prompt)
-    if card.id.startswith(_ADAPTED) or _DIGEST.fullmatch(card.id):
-        raise PromptIdReserved(card.id)
+    check_id(card.id)
     keys = (keyspace.PROMPT_IDS, keyspace.PROMPTS, keyspace.prompt(card.sha256))
     values = EncodedPrompt.of(prompt).model_dump_json()
     arguments = (card.id, card.sha256, card.model_dump_json(), values)
@@ -82,6 +81,17 @@ def put_prompt(redis: Redis, card: PromptCard, prompt: Prompt) -> PromptCard:
         taken = named.decode() if isinstance(named, bytes) else named
         raise PromptIdTaken(card.id, expected=taken, found=card.sha256)
     return PromptCard.model_validate_json(stands)
+
+
+def check_id(prompt_id: str) -> None:
+    """Passes for an id that a learned or imported prompt may have; else raises PromptIdReserved."""
+    if prompt_id.startswith(_ADAPTED) or _DIGEST.fullmatch(prompt_id):
+        raise PromptIdReserved(prompt_id)
+
+
+def is_taken(redis: Redis, prompt_id: str) -> bool:
+    """Whether an id names a prompt, or named one before that was removed."""
+    return bool(redis.hexists(keyspace.PROMPT_IDS, prompt_id))
 
 
 _PUT_ADAPTED = """
@@ -116,14 +126,26 @@ def create_adapted_id(sha256: str) -> str:
 
 
 def find_card(redis: Redis, name: str) -> PromptCard | None:
-    """The card of a prompt by its id or its digest, adapted ones too; None when there is none."""
-    if not _DIGEST.fullmatch(name):
-        data = redis.hget(keyspace.PROMPTS, name) or redis.get(keyspace.adapted_prompt(name))
-        return None if data is None else PromptCard.model_validate_json(data)
-    adapted = redis.get(keyspace.adapted_prompt(create_adapted_id(name)))
-    cards = list(list_cards(redis))
-    cards += [] if adapted is None else [PromptCard.model_validate_json(adapted)]
-    return next((card for card in cards if card.sha256 == name), None)
+    """The card of a prompt by its id or its digest, adapted ones too; None when there is none.
+
+    Where the same values were adapted to an image, it is the adapted prompt's card, whatever name
+    they were stored under since: what they depended on decides what a certificate covers.
+    """
+    if _DIGEST.fullmatch(name):
+        known = next((card for card in list_cards(redis) if card.sha256 == name), None)
+        return _find_adapted(redis, create_adapted_id(name), name) or known
+    data = redis.hget(keyspace.PROMPTS, name)
+    if data is None:
+        return _find_adapted(redis, name, None)
+    card = PromptCard.model_validate_json(data)
+    return _find_adapted(redis, create_adapted_id(card.sha256), card.sha256) or card
+
+
+def _find_adapted(redis: Redis, prompt_id: str, sha256: str | None) -> PromptCard | None:
+    """The card of an adapted prompt, if it has this digest."""
+    data = redis.get(keyspace.adapted_prompt(prompt_id))
+    card = None if data is None else PromptCard.model_validate_json(data)
+    return card if card is not None and sha256 in (None, card.sha256) else None
 
 
 def find_prompt(redis: Redis, sha256: str) -> Prompt | None:

@@ -6,29 +6,32 @@ time limit given: RQ's defaults are 180 s for a job and 500 s for its result.
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from redis import Redis
 from redis.backoff import ExponentialBackoff
+from redis.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry as RedisRetry
-from rq import Queue, Retry
+from rq import Queue, Retry, Worker
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job, JobStatus
 
 from worker import images_store, results
-from worker.contract import QUEUE_NAME, TASK_CERTIFY, TASKS, CertificationJob
+from worker.contract import QUEUE_NAME, TASK_CERTIFY, TASK_COUNT_RANGES, TASKS, CertificationJob
 from worker.images_store import Image
 
 State = Literal["queued", "running", "finished", "failed"]
+T = TypeVar("T", bound=str)
 
 RETRIES = 3
 _RQ_RESULT_TTL_S = 3600
 _RQ_FAILURE_TTL_S = 24 * 3600
 _MIN_TIMEOUT_S = 900
 _DURABLE_TRIES, _DURABLE_TRY_MS = 4, 400  # below the half second an answer may take
+_HELP_TTL_S = 60
 _SLOWEST_SAMPLES_PER_S = 5  # of one job among others on a slow CPU host, with a large model
 
 
@@ -81,9 +84,24 @@ def create_worker_redis(url: str) -> Redis:
     )
 
 
-def create_queue(redis: Redis) -> Queue:
-    """Our one queue."""
-    return Queue(QUEUE_NAME, connection=redis, job_class=CertificationRqJob, serializer="json")
+def create_queue(redis: Redis, name: str = QUEUE_NAME) -> Queue:
+    """One of our queues: a worker process serves exactly one."""
+    return Queue(name, connection=redis, job_class=CertificationRqJob, serializer="json")
+
+
+def add_job(queue: Queue, pipeline: Pipeline, task: str, *, job_id: str, timeout_s: int) -> None:
+    """Puts a stored job into a queue, within a transaction that has begun."""
+    queue.enqueue_call(
+        task,
+        args=(job_id,),
+        job_id=job_id,
+        timeout=timeout_s,
+        result_ttl=_RQ_RESULT_TTL_S,
+        failure_ttl=_RQ_FAILURE_TTL_S,
+        description=queue.name,
+        retry=Retry(max=RETRIES),
+        pipeline=pipeline,
+    )
 
 
 def job_timeout_s(job: CertificationJob) -> int:
@@ -128,17 +146,7 @@ def _enqueue(
         for job, image in jobs:
             images_store.put_image(pipeline, image, ttl_s=image_ttl_s)
             results.put_job(pipeline, job, ttl_s=job_ttl_s)
-            queue.enqueue_call(
-                TASK_CERTIFY,
-                args=(job.id,),
-                job_id=job.id,
-                timeout=job_timeout_s(job),
-                result_ttl=_RQ_RESULT_TTL_S,
-                failure_ttl=_RQ_FAILURE_TTL_S,
-                description="certify",
-                retry=Retry(max=RETRIES),
-                pipeline=pipeline,
-            )
+            add_job(queue, pipeline, TASK_CERTIFY, job_id=job.id, timeout_s=job_timeout_s(job))
         pipeline.execute()
 
 
@@ -159,23 +167,62 @@ def wait_durable(redis: Redis) -> None:
         raise NotDurable("Redis did not confirm that the write is on disk")
 
 
+def ask_for_help(redis: Redis, job: CertificationJob, run: str, *, at_most: int) -> int:
+    """Asks other workers to count ranges of a run; returns how many were asked.
+
+    As many as there are others, and none while jobs wait: then no worker is idle. One that is
+    asked and not free within a minute is not wanted any more.
+    """
+    queue = create_queue(redis)
+    number = min(at_most, Worker.count(redis, queue) - 1)
+    if number < 1 or queue.count > 0:
+        return 0
+    for _ in range(number):
+        queue.enqueue_call(
+            TASK_COUNT_RANGES,
+            args=(job.id, run),
+            timeout=job_timeout_s(job),
+            ttl=_HELP_TTL_S,
+            result_ttl=_HELP_TTL_S,
+            failure_ttl=_RQ_RESULT_TTL_S,
+            description="count ranges",
+        )
+    return number
+
+
 def get_state(redis: Redis, certification_id: str) -> State:
     """What a stored job is doing. A job without any trace in RQ has failed."""
-    if (result := results.find_result(redis, certification_id)) is not None:
-        return result.status
-    try:
-        job = CertificationRqJob.fetch(certification_id, connection=redis, serializer="json")
-        status = job.get_status(refresh=False)
-    except (NoSuchJobError, InvalidJobOperation):
-        status = None
-    match status:
+
+    def find_status() -> Literal["finished", "failed"] | None:
+        result = results.find_result(redis, certification_id)
+        return None if result is None else result.status
+
+    return look_up_state(redis, certification_id, find_status)
+
+
+def look_up_state(
+    redis: Redis, job_id: str, find_status: Callable[[], T | None]
+) -> T | Literal["queued", "running", "failed"]:
+    """The status of a job's stored result, or what RQ is doing with it; no trace: it has failed."""
+    if (status := find_status()) is not None:
+        return status
+    match _find_rq_status(redis, job_id):
         case JobStatus.QUEUED | JobStatus.DEFERRED | JobStatus.SCHEDULED:
             return "queued"
         case JobStatus.STARTED:
             return "running"
         case JobStatus.FINISHED:
             # the result was written before RQ said so; read between the two looks, it is there now
-            again = results.find_result(redis, certification_id)
-            return "failed" if again is None else again.status
+            again = find_status()
+            return "failed" if again is None else again
         case _:
             return "failed"
+
+
+def _find_rq_status(redis: Redis, job_id: str) -> JobStatus | None:
+    try:
+        job = CertificationRqJob.fetch(job_id, connection=redis, serializer="json")
+        status: JobStatus | None = job.get_status(refresh=False)
+    except (NoSuchJobError, InvalidJobOperation):
+        return None
+    return status

@@ -5,13 +5,27 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from models.prompt import Prompt
+from worker.ballots import create_bank_text
 from worker.board import PHASES
 from worker.certification import Finding, Phase, Tally
 from worker.certification.merkle import VoteTree, path_leads_to
-from worker.certifying import Counter
-from worker.contract import InputImage, ModelRef, Target
-from worker.document import FinishedResult
-from worker.engine.protocol import CountRange, OpenSession, PhaseKey, RangeCounted, SessionOpened
+from worker.certifying import Counter, FindPrompt
+from worker.contract import PromptRef
+from worker.document import BallotName, FinishedResult, LookCounts
+from worker.encoded_prompt import EncodedPrompt
+from worker.engine.protocol import (
+    Ballot,
+    ClassBallot,
+    CountRange,
+    OpenSession,
+    PhaseKey,
+    PromptText,
+    RangeCounted,
+    SelectorBallot,
+    SessionOpened,
+    TemplateText,
+)
 from worker.images_store import Image, image_sha256
 from worker.sampling.words import NoiseKey
 
@@ -22,57 +36,133 @@ class NotReproducible(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """Counts of one certificate at one prefix, as its document says."""
+    """Counts of one ballot at one prefix, as the document says."""
 
     phase: Phase
     tally: Tally
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rested:
+    """One ballot that a certificate rests on: how samples voted, what was counted, its roots."""
+
+    name: BallotName
+    ballot: Ballot
+    recorded: tuple[Recorded, ...]
+    roots: Mapping[Phase, str]
+
+    def last(self, phase: Phase) -> int:
+        """How many samples of a phase were counted; 0 where there are none."""
+        return max((one.tally.n for one in self.recorded if one.phase == phase), default=0)
+
+
+def rested_on(entry: Any) -> tuple[Rested, ...]:
+    """The ballots of a certificate: one; or the selector's, then that of the prompt it chose."""
+    recorded = _recorded(entry)
+    roots = entry.votes_root
+    if entry.routing is None:
+        ballot = ClassBallot(text=_text(entry))
+        return (Rested(name="prediction", ballot=ballot, recorded=recorded, roots=roots),)
+    bank = tuple(create_bank_text(one, entry.class_names) for one in entry.routing.bank)
+    chosen = ClassBallot(text=bank[entry.routing.selected_index])
+    selector = entry.routing.selector
+    return (
+        Rested(
+            name="selector",
+            ballot=SelectorBallot(bank=bank),
+            recorded=_recorded_looks(selector.looks),
+            roots=selector.votes_root,
+        ),
+        Rested(name="prediction", ballot=chosen, recorded=recorded, roots=roots),
+    )
+
+
+def _text(entry: Any) -> TemplateText | PromptText:
+    if entry.prompt is None:
+        return TemplateText(template=entry.template, class_names=entry.class_names)
+    return PromptText(prompt_sha256=entry.prompt.sha256, class_names=entry.class_names)
+
+
+def _recorded(entry: Any) -> tuple[Recorded, ...]:
+    if entry.procedure == "staged":
+        return _recorded_looks(entry.looks)
+    selection = Tally(counts=entry.counts_selection, ambiguous=entry.ambiguous_selection)
+    estimation = Tally(counts=entry.counts_estimation, ambiguous=entry.ambiguous)
+    return (
+        Recorded(phase="selection", tally=selection),
+        Recorded(phase="estimation", tally=estimation),
+    )
+
+
+def _recorded_looks(looks: Sequence[LookCounts]) -> tuple[Recorded, ...]:
+    return tuple(
+        Recorded(phase="estimation", tally=Tally(counts=look.counts, ambiguous=look.ambiguous))
+        for look in looks
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recounted:
-    """Votes of one target's prefix, counted again; no tally before the first range."""
+    """Votes of one ballot's prefix, counted again; no tally before the first range."""
 
     tally: Tally | None = None
     tree: VoteTree = field(default_factory=VoteTree)
 
-    def continued(self, counted: RangeCounted, target_index: int) -> "Recounted":
+    def continued(self, counted: RangeCounted, ballot_index: int) -> "Recounted":
         """With the votes of the range that follows."""
-        counts, ambiguous = counted.counts[target_index], counted.ambiguous[target_index]
+        counts, ambiguous = counted.counts[ballot_index], counted.ambiguous[ballot_index]
         votes = Tally(counts=counts, ambiguous=ambiguous)
         return Recounted(
             tally=votes if self.tally is None else self.tally + votes,
-            tree=self.tree.appended(counted.get_votes(target_index)),
+            tree=self.tree.appended(counted.get_votes(ballot_index)),
         )
 
 
-def reproduce(result: FinishedResult, image: Image, counter: Counter) -> tuple[Finding, ...]:
+def reproduce(
+    result: FinishedResult,
+    image: Image,
+    counter: Counter,
+    find_prompt: FindPrompt = lambda _: None,
+) -> tuple[Finding, ...]:
     """Counts every look of every certificate again and compares.
 
     Args:
         result: the document.
         image: the prepared image, uint8 (3, H, W).
         counter: an engine with the model.
+        find_prompt: the prompts that certificates name, by digest. Tuned prompts are frozen: they
+            are used as they are, not tuned again.
 
     Raises:
-        NotReproducible: another image than the certified one.
+        NotReproducible: another image than the certified one, or a prompt is not at hand.
     """
     if image_sha256(image) != result.input.sha256:
         raise NotReproducible("the image is not the certified one: its integers differ")
-    sigmas = tuple(dict.fromkeys(entry.sigma for entry in result.certificates))
-    targets = tuple(dict.fromkeys(_target(entry) for entry in result.certificates))
-    opened = counter.open(_session(result.model, result.input, result, sigmas, targets), image)
-    found = {
-        (sigma, phase): _count(counter, sigma_index, phase, sizes, len(targets))
-        for sigma_index, sigma in enumerate(sigmas)
-        for phase, sizes in _sizes(result, sigma).items()
-    }
-    return (
-        _compare_provenance(result, opened),
-        *(
-            _compare(place, entry, targets.index(_target(entry)), found)
-            for place, entry in enumerate(result.certificates)
-        ),
-    )
+    levels = _levels(result)
+    opened = counter.open(_session(result, levels, find_prompt), image)
+    findings: dict[int, Finding] = {}
+    for sigma_index, level in enumerate(levels.values()):
+        ballots = [rested for rests in level.values() for rested in rests]
+        again = {
+            phase: _count(counter, sigma_index, phase, sizes, len(ballots))
+            for phase, sizes in _sizes(ballots).items()
+        }
+        at = 0
+        for place, rests in level.items():
+            findings[place] = _compare(place, rests, at, again)
+            at += len(rests)
+    return (_compare_provenance(result, opened), *(findings[place] for place in sorted(findings)))
+
+
+Level = dict[int, tuple[Rested, ...]]
+"""The ballots of one noise level's certificates, by the certificates' places in the document."""
+
+
+def _levels(result: FinishedResult) -> dict[Decimal, Level]:
+    levels: dict[Decimal, Level] = {}
+    for place, entry in enumerate(result.certificates):
+        levels.setdefault(entry.sigma, {})[place] = rested_on(entry)
+    return levels
 
 
 def _compare_provenance(result: FinishedResult, opened: SessionOpened) -> Finding:
@@ -91,61 +181,69 @@ def _compare_provenance(result: FinishedResult, opened: SessionOpened) -> Findin
     return _finding(None, holds=True, sentence="Same f, same noise tables.")
 
 
-def _target(entry: Any) -> Target:
-    return Target(prompting=entry.prompting, template=entry.template, class_names=entry.class_names)
-
-
 def _session(
-    model: ModelRef,
-    described: InputImage,
-    result: FinishedResult,
-    sigmas: tuple[Decimal, ...],
-    targets: tuple[Target, ...],
+    result: FinishedResult, levels: Mapping[Decimal, Level], find_prompt: FindPrompt
 ) -> OpenSession:
     try:
         keys = {phase: NoiseKey.parse(result.provenance.noise_keys[phase]) for phase in PHASES}
     except KeyError as error:
         raise NotReproducible("the document does not reveal its noise keys") from error
-    return OpenSession(
-        model=model,
-        height=described.height,
-        width=described.width,
-        targets=targets,
-        sigmas=sigmas,
-        keys=tuple(PhaseKey(phase=p, low=key.low, high=key.high) for p, key in keys.items()),
+    ballots = tuple(
+        tuple(rested.ballot for rests in level.values() for rested in rests)
+        for level in levels.values()
     )
+    prompts = _prompts(result, find_prompt)
+    try:
+        return OpenSession(
+            model=result.model,
+            height=result.input.height,
+            width=result.input.width,
+            prompts=prompts,
+            sigmas=tuple(levels),
+            ballots=ballots,
+            keys=tuple(PhaseKey(phase=p, low=key.low, high=key.high) for p, key in keys.items()),
+        )
+    except ValueError as error:
+        raise NotReproducible(
+            "the document does not have the same label sets at every noise level"
+        ) from error
 
 
-def _recorded(entry: Any) -> list[Recorded]:
-    if entry.procedure == "staged":
-        return [
-            Recorded(phase="estimation", tally=Tally(counts=look.counts, ambiguous=look.ambiguous))
-            for look in entry.looks
-        ]
-    selection = Tally(counts=entry.counts_selection, ambiguous=entry.ambiguous_selection)
-    estimation = Tally(counts=entry.counts_estimation, ambiguous=entry.ambiguous)
-    return [
-        Recorded(phase="selection", tally=selection),
-        Recorded(phase="estimation", tally=estimation),
-    ]
+def _prompts(result: FinishedResult, find_prompt: FindPrompt) -> tuple[EncodedPrompt, ...]:
+    """The prompts that certificates name. NotReproducible where one is not at hand."""
+    found: dict[str, Prompt] = {}
+    for ref in _named(result):
+        prompt = find_prompt(ref.sha256)
+        if prompt is None:
+            raise NotReproducible(
+                f"the prompt {ref.id} with the digest {ref.sha256} is needed and is not at hand: "
+                "name its file with --prompt (the service gives it at /prompts/{id})"
+            )
+        found[ref.sha256] = prompt
+    return tuple(map(EncodedPrompt.of, found.values()))
 
 
-def _sizes(result: FinishedResult, sigma: Decimal) -> dict[Phase, list[int]]:
+def _named(result: FinishedResult) -> list[PromptRef]:
+    single = [entry.prompt for entry in result.certificates if entry.prompt is not None]
+    banks = [entry.routing.bank for entry in result.certificates if entry.routing is not None]
+    return single + [one for bank in banks for one in bank if isinstance(one, PromptRef)]
+
+
+def _sizes(ballots: Sequence[Rested]) -> dict[Phase, list[int]]:
     """The prefixes to count at one noise level, ascending, by phase."""
     sizes: dict[Phase, set[int]] = {}
-    for entry in result.certificates:
-        if entry.sigma == sigma:
-            for recorded in _recorded(entry):
-                sizes.setdefault(recorded.phase, set()).add(recorded.tally.n)
+    for rested in ballots:
+        for recorded in rested.recorded:
+            sizes.setdefault(recorded.phase, set()).add(recorded.tally.n)
     return {phase: sorted(ns) for phase, ns in sizes.items()}
 
 
 def _count(
-    counter: Counter, sigma_index: int, phase: Phase, sizes: list[int], targets: int
+    counter: Counter, sigma_index: int, phase: Phase, sizes: list[int], ballots: int
 ) -> dict[int, list[Recounted]]:
-    """Votes of each prefix, per target."""
+    """Votes of each prefix, per ballot."""
     found: dict[int, list[Recounted]] = {}
-    start, so_far = 0, [Recounted() for _ in range(targets)]
+    start, so_far = 0, [Recounted() for _ in range(ballots)]
     for size in sizes:
         counter.count(CountRange(sigma_index=sigma_index, phase=phase, start=start, stop=size))
         while start < size:
@@ -158,25 +256,27 @@ def _count(
 
 def _compare(
     place: int,
-    entry: Any,
-    target_index: int,
-    found: Mapping[tuple[Decimal, Phase], Mapping[int, list[Recounted]]],
+    rests: Sequence[Rested],
+    at: int,
+    found: Mapping[Phase, Mapping[int, list[Recounted]]],
 ) -> Finding:
-    last: dict[Phase, Recounted] = {}
-    for recorded in _recorded(entry):
-        again = found[entry.sigma, recorded.phase][recorded.tally.n][target_index]
-        last[recorded.phase] = again
-        if again.tally != recorded.tally:
-            return _finding(
-                place,
-                holds=False,
-                sentence=f"{recorded.phase} at {recorded.tally.n} samples: the document says "
-                f"{list(recorded.tally.counts)}, counted again {list(_counts(again))}.",
-            )
-    roots = {phase: again.tree.root for phase, again in last.items()}
-    if roots != entry.votes_root:
-        sentence = "The counts are the same, but not every single vote: the Merkle roots differ."
-        return _finding(place, holds=False, sentence=sentence)
+    """One certificate against its ballots counted again, which stand from `at` on."""
+    for i, rested in enumerate(rests, start=at):
+        last: dict[Phase, Recounted] = {}
+        for recorded in rested.recorded:
+            again = found[recorded.phase][recorded.tally.n][i]
+            last[recorded.phase] = again
+            if again.tally != recorded.tally:
+                return _finding(
+                    place,
+                    holds=False,
+                    sentence=f"{recorded.phase} at {recorded.tally.n} samples ({rested.name}): the "
+                    f"document says {list(recorded.tally.counts)}, counted again "
+                    f"{list(_counts(again))}.",
+                )
+        if {phase: again.tree.root for phase, again in last.items()} != rested.roots:
+            sentence = "The counts are the same, but not every single vote: Merkle roots differ."
+            return _finding(place, holds=False, sentence=sentence)
     sentence = "Counted again with the same noise, every single vote is the same."
     return _finding(place, holds=True, sentence=sentence)
 
@@ -202,10 +302,12 @@ def check_votes(
     result: FinishedResult,
     image: Image,
     counter: Counter,
+    find_prompt: FindPrompt = lambda _: None,
     *,
     certificate: int,
     phase: Phase,
     shown: Sequence[ShownVote],
+    ballot: BallotName = "prediction",
 ) -> tuple[Finding, ...]:
     """Whether votes of an auditor's choice are under the certificate's root, and are f's votes.
 
@@ -217,16 +319,21 @@ def check_votes(
     """
     if image_sha256(image) != result.input.sha256:
         raise NotReproducible("the image is not the certified one: its integers differ")
-    try:
-        entry = result.certificates[certificate]
-        root = entry.votes_root[phase]
-    except (IndexError, KeyError):
-        raise NotReproducible("the document has no votes of that certificate and phase") from None
-    n = max(one.tally.n for one in _recorded(entry) if one.phase == phase)
-    counter.open(
-        _session(result.model, result.input, result, (entry.sigma,), (_target(entry),)), image
-    )
+    rested = _find_rested(result, certificate, phase, ballot)
+    sigma = result.certificates[certificate].sigma
+    counter.open(_session(result, {sigma: {certificate: (rested,)}}, find_prompt), image)
+    root, n = rested.roots[phase], rested.last(phase)
     return tuple(_check_vote(counter, certificate, phase, root, n, one) for one in shown)
+
+
+def _find_rested(
+    result: FinishedResult, certificate: int, phase: Phase, ballot: BallotName
+) -> Rested:
+    if certificate < len(result.certificates):
+        for rested in rested_on(result.certificates[certificate]):
+            if rested.name == ballot and phase in rested.roots:
+                return rested
+    raise NotReproducible("the document has no votes of that certificate, phase and ballot")
 
 
 def _check_vote(

@@ -1,4 +1,4 @@
-"""The stock forking RQ worker with three small overrides: python -m worker.rq_worker."""
+"""The stock forking RQ worker with three small overrides: python -m worker.rq_worker [QUEUE]."""
 
 import socket
 import sys
@@ -9,6 +9,7 @@ from rq import Worker, worker_registration
 from rq.registry import clean_registries
 from rq.utils import now
 
+import worker.learning
 import worker.tasks  # noqa: F401  # imported before the fork, so that a work-horse starts at once
 from worker import keyspace
 from worker.contract import QUEUE_NAME
@@ -40,18 +41,19 @@ class CertificationWorker(Worker):
     def clean_registries(self) -> None:
         """RQ's own, whose lock would outlive a worker killed under it by 15 minutes."""
         for queue in self.queues:
-            if self.connection.set(_MAINTENANCE_LOCK, self.name, nx=True, ex=_MAINTENANCE_LOCK_S):
+            lock = f"{_MAINTENANCE_LOCK}:{queue.name}"
+            if self.connection.set(lock, self.name, nx=True, ex=_MAINTENANCE_LOCK_S):
                 clean_registries(queue, self._exc_handlers)
                 worker_registration.clean_worker_registry(queue)
                 queue.intermediate_queue.cleanup(self, queue)
-                self.connection.delete(_MAINTENANCE_LOCK)
+                self.connection.delete(lock)
         self.last_cleaned_at = now()  # type: ignore[assignment]  # RQ declares it None
 
 
-def create_worker(settings: WorkerSettings) -> CertificationWorker:
-    """A worker of our one queue, with a name no other has."""
+def create_worker(settings: WorkerSettings, queue_name: str) -> CertificationWorker:
+    """A worker of one queue, with a name no other has."""
     return CertificationWorker(
-        [QUEUE_NAME],
+        [queue_name],
         name=f"{socket.gethostname()}-{uuid.uuid4().hex}",
         connection=create_worker_redis(settings.redis_url.get_secret_value()),
         job_class=CertificationRqJob,
@@ -67,7 +69,8 @@ def main() -> int:
     """Works until SIGTERM, which lets the job under way finish; a second one does not."""
     die_with_parent()
     configure_logging()
-    create_worker(WorkerSettings()).work(logging_level="WARNING")
+    queue_name = sys.argv[1] if len(sys.argv) > 1 else QUEUE_NAME
+    create_worker(WorkerSettings(), queue_name).work(logging_level="WARNING")
     return 0
 
 

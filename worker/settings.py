@@ -70,8 +70,18 @@ class WorkerSettings(SharedSettings):
     rq_workers: int = Field(
         default=8, ge=1, le=64, description="Jobs of this host that share the engine at a time."
     )
+    learning_workers: int = Field(
+        default=1, ge=0, le=8, description="Prompts that this host learns at a time; 0: none."
+    )
     checkpoint_interval_s: float = Field(
         default=0.5, gt=0, le=60, description="Seconds between stored vote counts and progress."
+    )
+    shard_samples: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Samples in each range of a certification that several hosts count together; "
+        "0: a certification stays on one host. See docs/scaling.md.",
     )
     engine_wait_s: float = Field(
         default=60.0, gt=0, description="Seconds a job waits for an engine that starts again."

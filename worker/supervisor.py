@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from worker import fleet
 from worker.child import CANNOT_START, Child, GivenUp, end_all
-from worker.contract import WorkerReport
+from worker.contract import LEARNING_QUEUE_NAME, WorkerReport
 from worker.engine.client import EngineClient, EngineLost
 from worker.engine.protocol import EngineStatus
 from worker.process import wait_passively
@@ -59,10 +59,14 @@ class Supervisor:
             Child(name=f"rq worker {i}", command=[*python, "worker.rq_worker"])
             for i in range(settings.rq_workers)
         ]
+        self.learning_workers = [
+            Child(name=f"learning {i}", command=[*python, "worker.rq_worker", LEARNING_QUEUE_NAME])
+            for i in range(settings.learning_workers)
+        ]
 
     @property
     def _children(self) -> list[Child]:
-        return [self.engine, *self.rq_workers]
+        return [self.engine, *self.rq_workers, *self.learning_workers]
 
     def stop(self) -> None:
         """Ends `run`. Safe in a signal handler."""
@@ -138,7 +142,7 @@ class Supervisor:
 
     def _end_children(self) -> None:
         """RQ workers first, with time for the job under way; then the engine."""
-        end_all(self.rq_workers, grace_s=_STOP_GRACE_S)
+        end_all([*self.rq_workers, *self.learning_workers], grace_s=_STOP_GRACE_S)
         end_all([self.engine], grace_s=_STOP_GRACE_S)
 
 

@@ -11,15 +11,19 @@ from datetime import UTC, datetime
 from redis import Redis
 from rq import get_current_job
 
-from worker import fleet, images_store, results
+from worker import fleet, images_store, prompts_store, results
+from worker.ballots import PromptMissing
 from worker.board import Board
 from worker.certifying import certify
 from worker.contract import CertificationJob, Failure, Identity
 from worker.document import FailedResult, FinishedResult
 from worker.engine.client import EngineClient, EngineRefused
+from worker.helping import help_certification, share
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
+from worker.sharing import name_host
 from worker.signing import sign
+from worker.tuned_store import TunedStore
 from worker.votes_store import put_votes
 
 log = logging.getLogger(__name__)
@@ -30,6 +34,15 @@ def certify_image(certification_id: str) -> None:
     rq_job = get_current_job()
     assert rq_job is not None, "RQ runs this"
     run_certification(rq_job.connection, WorkerSettings(), certification_id)
+
+
+def count_ranges(certification_id: str, run: str) -> None:
+    """Counts ranges for a certification that another host runs, until none is open."""
+    rq_job = get_current_job()
+    assert rq_job is not None, "RQ runs this"
+    settings = WorkerSettings()
+    host = name_host(settings.socket_path)
+    help_certification(rq_job.connection, settings, certification_id, run, host=host)
 
 
 def run_certification(redis: Redis, settings: WorkerSettings, certification_id: str) -> None:
@@ -44,6 +57,8 @@ def run_certification(redis: Redis, settings: WorkerSettings, certification_id: 
         result = FailedResult(failure=error.failure)
     except (images_store.ImageExpired, images_store.ImageDamaged) as error:
         result = FailedResult(failure=Failure(code="image_expired", detail=str(error)))
+    except (PromptMissing, prompts_store.PromptDamaged) as error:
+        result = FailedResult(failure=Failure(code="prompt_missing", detail=str(error)))
     results.put_result(redis, job.id, result, ttl_s=settings.certificate_ttl_s)
     fields = {
         "certification_id": job.id,
@@ -81,13 +96,18 @@ def _certify(
     image = images_store.get_image(
         redis, described.sha256, height=described.height, width=described.width
     )
-    with EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as counter:
+    with (
+        EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as engine,
+        share(engine, redis, settings, job, sha256) as counter,
+    ):
         return certify(
             job.request,
             image,
             counter=counter,
             secret=secret,
             count_attempt=lambda: results.count_attempt(redis, job.request, sha256),
+            find_prompt=lambda wanted: prompts_store.find_prompt(redis, wanted),
+            keep_tuned=TunedStore(redis, job.request, sha256, settings.certificate_ttl_s),
             checkpoints=results.get_checkpoints(redis, job.id),
             on_votes=_Recorder(redis, settings, job, sha256),
         )

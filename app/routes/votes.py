@@ -11,11 +11,16 @@ from app.schemas import FinishedCertification, ShownVote, VoteList
 from worker import results
 from worker.certification import Phase
 from worker.certification.merkle import audit_path
+from worker.contests import create_contests, create_places
+from worker.contract import CertifyRequest
 from worker.document import (
     AbstainedByCohen,
     AbstainedByStaged,
+    BallotName,
+    CertificateDocument,
     CertifiedByCohen,
     CertifiedByStaged,
+    Selector,
 )
 from worker.votes_store import get_votes, votes_stream
 
@@ -27,6 +32,10 @@ Samples = Annotated[
     Query(alias="sample", min_length=1, max_length=MAX_VOTES, description="Sample indices."),
 ]
 Place = Annotated[int, Query(ge=0, description="Which certificate, from 0.")]
+BallotQuery = Annotated[
+    BallotName,
+    Query(description="selector: the choice of a prompt, of certificates by routed alone."),
+]
 
 
 @router.get(
@@ -44,6 +53,7 @@ def list_votes(
     sample: Samples,
     certificate: Place = 0,
     phase: Phase = "estimation",
+    ballot: BallotQuery = "prediction",
 ) -> VoteList:
     """The votes of samples of your choice, each with its path to the certificate's Merkle root.
 
@@ -53,21 +63,23 @@ def list_votes(
     if not isinstance(shown, FinishedCertification) or certificate >= len(shown.certificates):
         raise errors.VotesUnknown
     entry = shown.certificates[certificate]
-    n = _count(entry, phase)
-    if max(sample) >= n:
+    evidence = _find_evidence(entry, ballot)
+    n = _count(evidence, phase)
+    if evidence is None or max(sample) >= n:
         raise errors.VotesUnknown
     job = results.find_job(redis, certification_id)
     assert job is not None, "it was just found"
     sha256 = results.request_sha256(job.request, shown.provenance.key_commitment)
-    target_index = certificate % len(job.request.targets)
-    votes = get_votes(redis, sha256, votes_stream(entry.sigma, phase, target_index), n)
+    stream = votes_stream(entry.sigma, phase, _place(job.request, certificate, entry, ballot))
+    votes = get_votes(redis, sha256, stream, n)
     if len(votes) < n:
         raise errors.VotesUnknown
     return VoteList(
         certificate=certificate,
         phase=phase,
+        ballot=ballot,
         n=n,
-        root=entry.votes_root[phase],
+        root=evidence.votes_root[phase],
         votes=tuple(
             ShownVote(
                 sample=i, vote=votes[i], path=tuple(step.hex() for step in audit_path(votes, i))
@@ -77,11 +89,30 @@ def list_votes(
     )
 
 
-def _count(entry: object, phase: Phase) -> int:
-    """How many votes of a phase a certificate rests on; 0 where it has none."""
-    match entry:
-        case CertifiedByStaged() | AbstainedByStaged():
-            return entry.looks[-1].n if phase == "estimation" else 0
+def _find_evidence(
+    entry: CertificateDocument, ballot: BallotName
+) -> CertificateDocument | Selector | None:
+    """What a certificate says of one of its ballots; None where it has no such ballot."""
+    if ballot == "prediction":
+        return entry
+    return None if entry.routing is None else entry.routing.selector
+
+
+def _count(evidence: object, phase: Phase) -> int:
+    """How many votes of a phase were counted on a ballot; 0 where there are none."""
+    match evidence:
+        case CertifiedByStaged() | AbstainedByStaged() | Selector():
+            return evidence.looks[-1].n if phase == "estimation" else 0
         case CertifiedByCohen() | AbstainedByCohen():
-            return entry.n if phase == "estimation" else entry.n0
+            return evidence.n if phase == "estimation" else evidence.n0
     return 0
+
+
+def _place(
+    request: CertifyRequest, certificate: int, entry: CertificateDocument, ballot: BallotName
+) -> int:
+    """Where the ballot's votes stand among all ballots of the request."""
+    places = create_places(create_contests(request))[certificate % len(request.targets)]
+    if entry.routing is None or ballot == "selector":
+        return places[0]
+    return places[1 + entry.routing.selected_index]

@@ -10,7 +10,10 @@ _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BI
 
 
 def preprocess(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """The model's input, equal to open_clip's evaluation transform before ToTensor.
+    """The model's input, equal to the reference's transform before it becomes floats.
+
+    That is open_clip's evaluation transform for `shortest` and `squash` in colour, and MedCLIP's
+    feature extractor (of transformers 4.24) for `pad` in grey.
 
     Args:
         pixels: uint8, (H, W, 3).
@@ -25,19 +28,32 @@ def preprocess(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArr
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"Expected uint8 (H, W, 3), got {pixels.dtype} {pixels.shape}.")
     image = Image.fromarray(pixels)
+    if preprocessing.grey:
+        image = image.convert("L")
+    if preprocessing.resize == "pad":
+        image = _pad(image, preprocessing.size)
     width, height = _resized(image.width, image.height, preprocessing)
     resized = image.resize((width, height), _FILTERS[preprocessing.interpolation])
-    cropped = _crop_centre(np.asarray(resized), preprocessing.size)  # (size, size, 3)
+    colours = np.asarray(resized.convert("RGB"))  # of a grey image, three times the same
+    cropped = _crop_centre(colours, preprocessing.size)  # (size, size, 3)
     return np.ascontiguousarray(cropped.transpose(2, 0, 1))  # (3, size, size)
 
 
 def _resized(width: int, height: int, preprocessing: Preprocessing) -> tuple[int, int]:
     """Width and height after resizing; the longer side is truncated, as torchvision does."""
     size = preprocessing.size
-    if preprocessing.resize == "squash":
+    if preprocessing.resize in ("squash", "pad"):
         return size, size
     longer = int(size * max(width, height) / min(width, height))
     return (size, longer) if width <= height else (longer, size)
+
+
+def _pad(image: Image.Image, size: int) -> Image.Image:
+    """The image in the middle of a black square, which is never smaller than `size`."""
+    side = max(size, image.width, image.height)
+    square = Image.new(image.mode, (side, side))
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
 
 
 def _crop_centre(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -137,6 +137,33 @@ def test_an_ambiguous_sample_counts_like_a_vote_for_another_class():
     assert with_doubt == with_votes
 
 
+@given(
+    votes=st.lists(st.integers(0, 3), min_size=1, max_size=40),
+    estimation=st.lists(st.integers(0, 300), min_size=4, max_size=4).filter(any),
+    data=st.data(),
+)
+def test_lost_selection_samples_never_choose_another_class(votes, estimation, data):
+    """Whoever loses them may have seen every vote: only an abstention is in his reach."""
+    lost = data.draw(st.sets(st.sampled_from(range(len(votes)))))
+    left = [vote for sample, vote in enumerate(votes) if sample not in lost]
+
+    def outcome(selection: list[int], lost: int):
+        counts = [selection.count(c) for c in range(4)]
+        return certify_cohen(counts, estimation, sigma=0.5, alpha=0.1, ambiguous_selection=lost)
+
+    whole, found = outcome(votes, 0), outcome(left, len(lost))
+    assert isinstance(found, Abstained) or found == whole
+    assert isinstance(outcome([], len(votes)), Abstained)
+
+
+def test_a_selection_that_lost_samples_could_overturn_abstains():
+    certain = {"sigma": 0.5, "alpha": 0.001}
+    for lost, expected in ((0, Certified), (19, Certified), (20, Abstained), (40, Abstained)):
+        outcome = certify_cohen([60, 40], [1000, 0], ambiguous_selection=lost, **certain)
+        assert isinstance(outcome, expected)
+        assert outcome.top_class == 0
+
+
 def test_a_bare_majority_abstains():
     outcome = certify_cohen([60, 40], [5050, 4950], sigma=0.5, alpha=0.001)
     assert isinstance(outcome, Abstained)
@@ -154,6 +181,7 @@ def test_a_bare_majority_abstains():
         {"alpha": 0.5},
         {"alpha": math.nan},
         {"ambiguous": -1},
+        {"ambiguous_selection": -1},
     ],
 )
 def test_numbers_out_of_range_are_refused(change):

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.certification import (
+    Abstained,
+    Certified,
     Cohen,
     Goal,
     Tally,
@@ -79,6 +81,19 @@ def test_cohen_procedure_asks_for_both_phases_and_decides_at_exactly_its_n():
     assert procedure.decide(done, sigma=0.5) == certify_cohen(
         [9, 1], [95, 3], sigma=0.5, alpha=0.001, ambiguous=2
     )
+
+
+def test_cohen_procedure_abstains_where_lost_selection_samples_could_choose():
+    procedure = Cohen(n0=10, n=100, alpha=0.001)
+    estimation = (Tally(counts=(100, 0)),)
+    for selection, expected in (
+        (Tally(counts=(7, 1), ambiguous=2), Certified),
+        (Tally(counts=(6, 1), ambiguous=3), Certified),
+        (Tally(counts=(5, 1), ambiguous=4), Abstained),
+        (Tally(counts=(0, 0), ambiguous=10), Abstained),
+    ):
+        looks = {"selection": (selection,), "estimation": estimation}
+        assert isinstance(procedure.decide(looks, sigma=0.5), expected)
 
 
 @pytest.mark.parametrize("counts", [(95, 4), (95, 6)])

@@ -28,8 +28,8 @@ from worker.certification import (
     plan_looks,
 )
 from worker.certification.staged import Look, judge_look
-from worker.certifying import create_procedure
-from worker.contract import CertifyRequest, InputImage, ModelRef, StagedParameters, Target
+from worker.contests import create_procedure
+from worker.contract import CertifyRequest, InputImage, ModelRef, StagedParameters, TemplateTarget
 
 FULL = os.environ.get("PROMPTSMOOTH_COVERAGE") == "full"
 REPETITIONS = 200_000 if FULL else 20_000
@@ -323,7 +323,7 @@ def create_joint_request(n_max: int) -> CertifyRequest:
     return CertifyRequest(
         input=InputImage(sha256="0" * 64, height=8, width=8, source="png"),
         model=ModelRef(id="none", sha256="0" * 64),
-        targets=tuple(Target(template="{}", class_names=both) for both in names),
+        targets=tuple(TemplateTarget(template="{}", class_names=both) for both in names),
         sigmas=(Decimal(1),),
         procedure=StagedParameters(n_max=n_max),
         alpha=Decimal(str(ALPHA)),

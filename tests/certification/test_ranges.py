@@ -246,6 +246,25 @@ def staged(ledger: RangeLedger, looks: list[int]) -> Outcome:
     )
 
 
+@given(streams(), st.data())
+def test_single_votes_of_ranges_add_up_to_the_prefix_whatever_came(stream, data):
+    votes, _, pieces = stream
+    ledger = fill(votes, pieces)
+    for piece in data.draw(st.sets(st.sampled_from(pieces))):
+        if data.draw(st.booleans()):
+            ledger.lost(piece.start, piece.stop)
+        else:
+            other = data.draw(st.lists(st.integers(NO_VOTE, K - 1), min_size=1))
+            copy = [other[i % len(other)] for i in range(len(piece))]
+            ledger.add(RangeVotes.of_votes(piece.start, copy, K))
+    single = [vote for piece in pieces for vote in ledger.find_votes(piece.start) or ()]
+    assert tally_of(single) == ledger.prefix(len(votes))
+    doubtful = {sample for alarm in ledger.alarms for sample in alarm.doubtful}
+    assert all(single[sample] == NO_VOTE for sample in doubtful)
+    assert all(vote in (NO_VOTE, votes[i]) for i, vote in enumerate(single))
+    assert ledger.find_votes(len(votes)) is None
+
+
 @given(some_votes(50, 200), st.integers(1, 60), st.data())
 def test_losing_estimation_ranges_never_raises_the_radius_of_cohen(votes, shard, data):
     n = len(votes)

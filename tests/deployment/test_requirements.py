@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-HEAVY = {"torch", "torchvision", "open_clip_torch", "safetensors", "numba", "mpmath"}
+HEAVY = {"matplotlib", "torch", "torchvision", "open_clip_torch", "safetensors", "numba", "mpmath"}
 
 
 def requirements(*extras: str) -> set[str]:

@@ -11,7 +11,7 @@ import torch
 from models.cards import ModelCard
 from models.catalogue import load_catalogue
 from models.loading import load_vlm
-from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, Target
+from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
 from worker.engine.engine import Engine
 from worker.images_store import image_sha256
 
@@ -49,7 +49,7 @@ def create_request(cards: dict[str, ModelCard]) -> Callable[..., tuple[CertifyRe
         fields = {
             "input": InputImage(sha256=image_sha256(image), height=size, width=size, source="png"),
             "model": ModelRef(id=model, sha256=card.sha256),
-            "targets": (Target(template=card.template, class_names=card.class_names),),
+            "targets": (TemplateTarget(template=card.template, class_names=card.class_names),),
             "sigmas": tuple(Decimal(s) for s in sigmas),
             "procedure": CohenParameters(n0=n0, n=n),
         }

@@ -11,8 +11,9 @@ import pytest
 from worker.board import Board, VotesOutOfOrder
 from worker.certification import certify_cohen, rounded_down
 from worker.certification.merkle import VoteTree
-from worker.certifying import certify, create_procedure
-from worker.contract import CohenParameters, Target
+from worker.certifying import certify
+from worker.contests import create_contests
+from worker.contract import CohenParameters, TemplateTarget
 from worker.document import AbstainedDocument, CertifiedDocument
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.engine.local import LocalCounter
@@ -63,7 +64,7 @@ def test_the_same_request_gives_the_same_certificates(engine, create_request):
         {"attempt": 1},
         {"alpha": Decimal("0.002")},
         {"procedure": CohenParameters(n0=20, n=301)},
-        {"targets": (Target(template="{}", class_names=("above", "below")),)},
+        {"targets": (TemplateTarget(template="{}", class_names=("above", "below")),)},
     ],
 )
 def test_another_request_gets_other_noise(create_request, change):
@@ -131,7 +132,7 @@ def test_votes_on_the_noise_of_another_secret_are_counted_again(engine, create_r
 
 def test_several_label_sets_share_the_noise(engine, create_request):
     alone, image = create_request("bundled", n=200)
-    swapped = Target(
+    swapped = TemplateTarget(
         template=alone.targets[0].template, class_names=alone.targets[0].class_names[::-1]
     )
     both = alone.model_copy(update={"targets": (alone.targets[0], swapped)})
@@ -177,7 +178,7 @@ def counted(start: int, stop: int, counts: tuple[int, ...]) -> RangeCounted:
 )
 def test_votes_that_do_not_continue_the_prefix_are_refused(create_request, votes):
     request, _ = create_request()
-    board = Board(request, create_procedure(request), "0" * 64)
+    board = Board(request, create_contests(request), "0" * 64)
     list(board.wanted())
     with pytest.raises(VotesOutOfOrder):
         board.add(votes)

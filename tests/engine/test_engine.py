@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from worker.ballots import NOTHING_TUNED, create_session
 from worker.canonical import canonical_bytes
 from worker.certification import Phase
-from worker.contract import Target
-from worker.engine.engine import NO_VOTE, Engine, SessionNotServed, _votes
-from worker.engine.protocol import CountRange, OpenSession, PhaseKey, RangeCounted
+from worker.certification.merkle import NO_VOTE
+from worker.contract import TemplateTarget
+from worker.engine.engine import Engine
+from worker.engine.protocol import CountRange, OpenSession, RangeCounted
+from worker.engine.refusal import SessionNotServed
+from worker.engine.session import Batch
+from worker.engine.voting import cast_votes, choose_clear
 from worker.sampling.keys import derive_key
 
 SECRET = b"s" * 32
@@ -18,20 +23,10 @@ SECRET = b"s" * 32
 
 def open_spec(request, **changes) -> OpenSession:
     canonical = canonical_bytes(request.identity())
-    keys = []
     phases: tuple[Phase, ...] = ("selection", "estimation")
-    for phase in phases:
-        key = derive_key(SECRET, canonical, phase)
-        keys.append(PhaseKey(phase=phase, low=key.low, high=key.high))
-    fields = {
-        "model": request.model,
-        "height": request.input.height,
-        "width": request.input.width,
-        "targets": request.targets,
-        "sigmas": request.sigmas,
-        "keys": tuple(keys),
-    }
-    return OpenSession(**(fields | changes))
+    keys = {phase: derive_key(SECRET, canonical, phase) for phase in phases}
+    made = create_session(request, {}, NOTHING_TUNED, keys)
+    return OpenSession.model_validate(made.model_dump() | changes)
 
 
 def count_in_chunks(engine: Engine, request, image, *, n: int, chunk: int) -> list[int]:
@@ -126,28 +121,24 @@ def test_what_cannot_be_served_is_refused_with_a_sentence(engine, create_request
 
 
 def test_a_text_longer_than_the_context_is_refused_and_not_cut_off(engine, create_request):
-    long = Target(template="A {} image.", class_names=("lung " * 200, "colon"))
+    long = TemplateTarget(template="A {} image.", class_names=("lung " * 200, "colon"))
     request, image = create_request("bundled", targets=(long,))
     with pytest.raises(SessionNotServed) as caught:
         engine.open(open_spec(request), image, lambda _: None)
     assert caught.value.failure.code == "text_unusable"
 
 
-def test_text_features_are_computed_once_per_target(engine, create_request):
-    request, image = create_request("bundled")
-    first = engine.open(open_spec(request), image, lambda _: None)
-    second = engine.open(open_spec(request), image, lambda _: None)
-    engine.close(first)
-    engine.close(second)
-    assert first.classifiers[0] is second.classifiers[0]
+def test_text_features_are_computed_once_per_text(engine, create_request):
+    request, _ = create_request("bundled")
+    spec = open_spec(request)
+    (vlm,) = (v for v in engine._vlms.values() if v.card.id == "bundled")
+    text = spec.ballots[0][0].text
+    first = engine._classifiers.find_or_create(vlm, text, None)
+    assert engine._classifiers.find_or_create(vlm, text.model_copy(), None) is first
 
 
-def identity_with_tau(engine: Engine, tau: float):
-    return engine.status().models[0].model_copy(update={"tau": tau})
-
-
-def test_unsafe_votes_are_no_votes(engine):
-    """Ties, near ties, NaN, infinities and undecided noise count for nobody (CERTIFICATE 4)."""
+def test_unsafe_votes_are_no_votes():
+    """Ties, near ties, NaN and infinities count for nobody (CERTIFICATE 4)."""
     logits = torch.tensor(
         [
             [1.0, 2.0, 0.0],
@@ -156,14 +147,21 @@ def test_unsafe_votes_are_no_votes(engine):
             [math.nan, 2.0, 0.0],
             [math.inf, 2.0, 0.0],
             [3.0, 2.0, -math.inf],
-            [5.0, 1.0, 0.0],
         ]
     )
-    undecided = np.array([False] * 6 + [True])
-    exact = _votes(logits, identity_with_tau(engine, 0.0), undecided)
-    assert exact.tolist() == [1, NO_VOTE, 0, NO_VOTE, NO_VOTE, NO_VOTE, NO_VOTE]
-    careful = _votes(logits, identity_with_tau(engine, 0.2), undecided)
-    assert careful.tolist() == [1, NO_VOTE, NO_VOTE, NO_VOTE, NO_VOTE, NO_VOTE, NO_VOTE]
+    assert choose_clear(logits, 0.0).tolist() == [1, NO_VOTE, 0, NO_VOTE, NO_VOTE, NO_VOTE]
+    assert choose_clear(logits, 0.2).tolist() == [1, NO_VOTE, NO_VOTE, NO_VOTE, NO_VOTE, NO_VOTE]
+
+
+def test_a_sample_with_undecided_noise_votes_for_nobody():
+    class Third:
+        num_options = 3
+
+        def vote(self, image_features):
+            return torch.full((len(image_features),), 2)
+
+    batch = Batch(image_features=torch.zeros(3, 4), undecided=np.array([False, True, False]))
+    assert cast_votes(Third(), batch).tolist() == [2, NO_VOTE, 2]
 
 
 def test_identity_names_everything_that_moves_logits(engine):

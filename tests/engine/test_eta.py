@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from app.models_cli import ShippedCard, write_report
 from models.base_classifier import BaseClassifier, create_base_classifier
@@ -27,9 +29,10 @@ from worker.engine.eta import (
     NoisyBatch,
     NotMeasurable,
     Variation,
-    create_run,
     create_synthetic_images,
+    find_rounding,
     measure_eta,
+    run_all,
     sample_batches,
 )
 from worker.engine.fresh import FreshProcessFailed, run_afresh
@@ -41,7 +44,7 @@ HERE = {Variation.REPEAT, Variation.ORDER, Variation.PADDING, Variation.NEIGHBOU
 
 
 class ToyVLM:
-    """Two logits: a pixel of the image, moved as the test says, and 0. Implements `VLM`."""
+    """Two features: a pixel of the image, moved as the test says, and 0. Implements `VLM`."""
 
     embed_dim = 2
     logit_scale = 1.0
@@ -59,6 +62,9 @@ class ToyVLM:
 
     def encode_texts(self, texts) -> Tensor:
         return torch.eye(len(texts))
+
+
+ROUNDING = (2 + 8) * 2.0**-23  # D = 2, logit scale 1
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +95,13 @@ def test_a_model_that_stands_still_has_no_eta(toy_card, batches):
     report, _ = measure(toy_card, batches, still)
     assert report.differences == dict.fromkeys(HERE, 0.0)
     assert (report.eta, report.tau, report.samples) == (0.0, 0.0, 2 * ROWS)
+    assert (report.text_difference, report.rounding) == (0.0, 0.0)
 
 
 def test_a_model_that_depends_on_the_row_is_found_out_with_the_exact_eta(toy_card, batches):
     report, _ = measure(toy_card, batches, lambda pixels, _: STEP * torch.arange(len(pixels)))
     assert report.differences == dict.fromkeys(HERE, 0.0) | {Variation.ORDER: STEP * (ROWS - 1)}
-    assert report.eta == STEP * (ROWS - 1)
+    assert report.eta == STEP * (ROWS - 1) + ROUNDING
     assert report.tau == 2 * MARGIN * report.eta
 
 
@@ -105,7 +112,7 @@ def test_a_model_that_depends_on_the_padding_is_found_out(toy_card, batches):
 
     report, _ = measure(toy_card, batches, move)
     assert report.differences == dict.fromkeys(HERE, 0.0) | {Variation.PADDING: STEP}
-    assert report.eta == STEP
+    assert report.eta == STEP + ROUNDING
 
 
 def test_a_model_that_depends_on_its_neighbours_is_found_out(toy_card, batches):
@@ -124,7 +131,7 @@ def test_eta_is_the_difference_of_any_two_runs_and_not_only_from_the_first(toy_c
 
     report, _ = measure(toy_card, batches, move)
     assert max(report.differences.values()) == STEP
-    assert report.eta == 2 * STEP
+    assert report.eta == 2 * STEP + ROUNDING
 
 
 def test_a_model_that_drifts_is_found_out_with_the_exact_eta(toy_card, batches):
@@ -132,21 +139,88 @@ def test_a_model_that_drifts_is_found_out_with_the_exact_eta(toy_card, batches):
         return torch.full((len(pixels),), STEP * calls)
 
     report, toy = measure(toy_card, batches, move)
-    assert report.eta == STEP * (toy.calls - 2)  # the second batch, from its first run to its last
+    moved = STEP * (toy.calls - 2)
+    assert report.eta == moved + ROUNDING  # the second batch, from its first run to its last
     assert report.differences[Variation.REPEAT] > 0
 
 
-def test_runs_elsewhere_are_compared_with_the_first_run_here(toy_card, batches):
-    def moved(by: float):
-        other = ToyVLM(toy_card, lambda pixels, _: torch.full((len(pixels),), by))
-        run = create_run(BaseClassifier(vlm=other, text_features=torch.eye(2)))
-        return lambda batches: [run(batch.pixels) for batch in batches]
+def elsewhere(card: ModelCard, by: float, text_features: Tensor | None = None):
+    other = ToyVLM(card, lambda pixels, _: torch.full((len(pixels),), by))
+    features = torch.eye(2) if text_features is None else text_features
+    return partial(run_all, BaseClassifier(vlm=other, text_features=features))
 
-    reruns = {Variation.RESTART: [moved(0)], Variation.DEVICE: [moved(STEP), moved(-3 * STEP)]}
+
+def test_runs_elsewhere_are_compared_with_each_other_and_with_those_here(toy_card, batches):
+    reruns = {
+        Variation.RESTART: [elsewhere(toy_card, 0)],
+        Variation.DEVICE: [elsewhere(toy_card, STEP), elsewhere(toy_card, -3 * STEP)],
+    }
     report, _ = measure(toy_card, batches, still, reruns)
     assert report.differences[Variation.RESTART] == 0
     assert report.differences[Variation.DEVICE] == 3 * STEP
-    assert report.eta == 4 * STEP
+    assert report.eta == 4 * STEP + ROUNDING
+
+
+def test_text_features_that_move_are_found_out_and_added(toy_card, batches):
+    moved = torch.eye(2) + torch.tensor([[0.0, 0.0], [3 * STEP, 4 * STEP]])
+    reruns = {Variation.RESTART: [elsewhere(toy_card, STEP, moved)]}
+    report, _ = measure(toy_card, batches, still, reruns)
+    assert report.text_difference == 5 * STEP
+    assert report.eta == STEP + 5 * STEP + ROUNDING
+
+
+class TiltedVLM(ToyVLM):
+    """Unit features of D = 24 numbers that every run tilts anew; texts are tilted less."""
+
+    embed_dim, logit_scale = 24, 100.0
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        self.calls += 1
+        generator = torch.Generator().manual_seed(self.calls)
+        sums = pixels.flatten(1).float()[:, : self.embed_dim]
+        tilt = 1e-4 * torch.randn(sums.shape, generator=generator)
+        return normalize(normalize(sums) + tilt)
+
+
+def random_texts(seed: int, num_classes: int, dim: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return normalize(torch.randn((num_classes, dim), generator=generator))
+
+
+def test_the_logits_of_any_prompt_move_by_no_more_than_eta(toy_card, batches):
+    """Measured under one prompt; true of five hundred others, and near for the worst of all."""
+    outputs: list[Tensor] = []
+
+    class Recorded(TiltedVLM):
+        def encode_images(self, pixels: Tensor) -> Tensor:
+            outputs.append(super().encode_images(pixels))
+            return outputs[-1]
+
+    vlm: VLM = Recorded(toy_card, still)
+    own = BaseClassifier(vlm=vlm, text_features=random_texts(0, 2, vlm.embed_dim))
+    eta = measure_eta(own, batches, {}).eta
+    first, again = outputs[0], outputs[2]  # of the first batch: first run and its repetition
+    for seed in range(1, 501):
+        other = BaseClassifier(vlm=vlm, text_features=random_texts(seed, 9, vlm.embed_dim))
+        assert (other.logits(first).double() - other.logits(again).double()).abs().max() <= eta
+    worst = BaseClassifier(vlm=vlm, text_features=normalize(first - again))
+    moved = (worst.logits(first) - worst.logits(again)).abs().max()
+    assert 0.5 * eta < moved <= eta  # eta is of all pairs of runs, this is one
+
+
+def test_rounding_alone_is_within_its_bound(toy_card):
+    """Features moved by a few units in the last place: the sums in float32 move further."""
+    vlm: VLM = TiltedVLM(toy_card, still)
+    largest = 0.0
+    for seed in range(200):
+        classifier = BaseClassifier(vlm=vlm, text_features=random_texts(seed, 50, vlm.embed_dim))
+        features = random_texts(1000 + seed, 8, vlm.embed_dim)
+        nearby = features * (1 + 2.0**-23)
+        moved = (classifier.logits(features).double() - classifier.logits(nearby).double()).abs()
+        distance = vlm.logit_scale * (features.double() - nearby.double()).norm(dim=1)  # (B,)
+        assert (moved <= distance[:, None] + find_rounding(vlm)).all()
+        largest = max(largest, float((moved - distance[:, None]).max()))
+    assert largest > 0  # without the bound on rounding, eta would be too small
 
 
 def test_the_share_of_ambiguous_samples_is_that_of_the_rows_within_tau(toy_card, batches):
@@ -164,7 +238,7 @@ def test_the_same_nan_in_every_run_is_no_difference_but_ambiguous(toy_card, batc
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_logit_that_is_finite_in_some_runs_alone_has_no_eta(toy_card, batches, value):
+def test_a_feature_that_is_finite_in_some_runs_alone_has_no_eta(toy_card, batches, value):
     def move(pixels: Tensor, calls: int) -> Tensor:
         return torch.full((len(pixels),), value if calls == 7 else 0.0)
 
@@ -200,15 +274,14 @@ def bundled_report() -> EtaReport:
         sigmas=(Decimal("0.25"), Decimal("1")),
     )
 
-    def afresh(batches):
-        return run_afresh(batches, card=card, folder=folder, device=device)
-
+    afresh = partial(run_afresh, card=card, folder=folder, device=device)
     return measure_eta(classifier, batches, {Variation.RESTART: [afresh]})
 
 
 def test_the_bundled_model_is_bit_equal_within_its_identity(bundled_report):
     assert bundled_report.differences == dict.fromkeys({*HERE, Variation.RESTART}, 0.0)
     assert (bundled_report.eta, bundled_report.tau) == (0.0, 0.0)
+    assert bundled_report.text_difference == 0.0
     assert set(bundled_report.ambiguous.values()) == {0.0}
 
 
@@ -220,8 +293,9 @@ def test_a_card_that_ships_is_not_written_and_the_line_is_said(bundled_report):
 
 
 def test_a_fresh_process_that_cannot_run_the_model_says_why(toy_card, batches, tmp_path):
+    pixels = [batch.pixels for batch in batches]
     with pytest.raises(FreshProcessFailed, match=r"linear\.safetensors is missing"):
-        run_afresh(batches, card=toy_card, folder=tmp_path, device=ToyVLM.device)
+        run_afresh(pixels, card=toy_card, folder=tmp_path, device=ToyVLM.device)
 
 
 def test_the_command_measures_and_writes_the_card_of_an_own_model(tmp_path):

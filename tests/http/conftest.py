@@ -1,7 +1,6 @@
 """The app over a real queue. No worker runs: tests put results where a worker would."""
 
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from app.main import create_app
 from app.settings import AppSettings
 from models.testing import create_linear_model, write_linear_model
 from worker.certification import Phase, Tally
-from worker.certifying import create_procedure
+from worker.conclusion import Counted, create_certificate
+from worker.contests import create_procedure
 from worker.contract import CertificationJob
-from worker.document import FinishedResult, Provenance, create_certificate
+from worker.document import FinishedResult, Provenance
 from worker.queueing import create_queue
 
 Post = Callable[..., Response]
@@ -94,7 +94,9 @@ def _finish(job: CertificationJob, *, certain: bool = True) -> FinishedResult:
     return FinishedResult(
         model=request.model,
         input=request.input,
-        certificates=tuple(_certificate(job, sigma, certain=certain) for sigma in request.sigmas),
+        certificates=tuple(
+            _certificate(job, i, certain=certain) for i in range(len(request.sigmas))
+        ),
         provenance=Provenance(
             sampler="philox4x64-10/rounded-gaussian-255/1",
             key_commitment="0" * 64,
@@ -111,16 +113,15 @@ def _finish(job: CertificationJob, *, certain: bool = True) -> FinishedResult:
     )
 
 
-def _certificate(job: CertificationJob, sigma: Decimal, *, certain: bool) -> object:
+def _certificate(job: CertificationJob, sigma_index: int, *, certain: bool) -> object:
     """The document of all votes for the first class, or of half of them."""
     procedure = create_procedure(job.request)
-    target = job.request.targets[0]
+    target, sigma = job.request.targets[0], job.request.sigmas[sigma_index]
     looks: dict[Phase, tuple[Tally, ...]] = {"selection": (), "estimation": ()}
     while goals := procedure.find_goals(looks, sigma=float(sigma)):
         for goal in goals:
             top = goal.n if certain else goal.n // 2
             votes = (top, goal.n - top, *(0,) * (len(target.class_names) - 2))
             looks[goal.phase] = (*looks[goal.phase], Tally(counts=votes))
-    return create_certificate(
-        job.request, target, sigma, procedure=procedure, looks=looks, roots={}, attempts=1
-    )
+    counted = Counted(looks=[looks], roots=[{}])
+    return create_certificate(job.request, sigma_index, 0, counted=counted, attempts=1)

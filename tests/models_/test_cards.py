@@ -141,8 +141,8 @@ def test_catalogue_finds_cards_in_folders_and_beside_folders(tmp_path):
 
 def test_catalogue_names_the_models_it_knows_when_asked_for_another(tmp_path):
     write_linear_model(tmp_path, create_linear_model(), model_id="inside")
-    with pytest.raises(UnknownModel, match=r"no model 'plip'; .* bundled, inside\."):
-        load_catalogue(tmp_path).get("plip")
+    with pytest.raises(UnknownModel, match=r"no model 'none'; .* bundled, inside, .*plip"):
+        load_catalogue(tmp_path).get("none")
 
 
 def test_catalogue_refuses_two_cards_of_one_id(tmp_path):
@@ -157,7 +157,14 @@ def test_catalogue_refuses_a_folder_that_is_not_there(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "module", ["models.cards", "models.catalogue", "models.weights", "models.testing"]
+    "module",
+    [
+        "models.cards",
+        "models.catalogue",
+        "models.presence",
+        "models.weights",
+        "models.testing",
+    ],
 )
 def test_cards_and_weights_need_no_torch(module):
     program = f"import sys, {module}; sys.exit('torch' in sys.modules)"

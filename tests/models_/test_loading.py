@@ -108,7 +108,7 @@ def test_loading_refuses_a_card_that_contradicts_the_configuration(
 @pytest.mark.parametrize(
     ("part", "key", "sentence"),
     [
-        ("text_cfg", "hf_model_name", "expected open_clip's text tower, found hf_model_name"),
+        ("text_cfg", "hf_proj_type", "expected open_clip's text tower, found hf_proj_type"),
         ("vision_cfg", "colour", "keys open_clip knows, found .*colour"),
     ],
 )

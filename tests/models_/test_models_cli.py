@@ -1,9 +1,13 @@
-"""promptsmooth models list."""
+"""promptsmooth models: what is added is listed, checked, bundled, removed; errors are sentences."""
+
+import json
 
 import pytest
+import tomli_w
 from typer.testing import CliRunner
 
 from app.cli import cli
+from models.catalogue import load_catalogue
 from models.testing import create_linear_model, write_linear_model
 
 
@@ -30,3 +34,110 @@ def test_what_is_not_there_is_one_sentence_and_exit_status_2(arguments, tmp_path
     assert shown.exit_code == 2
     assert shown.stderr.count("\n") == 1
     assert "absent" in shown.stderr
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROMPTSMOOTH_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+def run(*arguments: object, answer: str | None = None):
+    return CliRunner().invoke(cli, ["models", *map(str, arguments)], input=answer)
+
+
+def require_sentence(shown, *said: str) -> None:
+    assert shown.exit_code == 2, shown.output
+    assert shown.stderr.startswith("promptsmooth: ")
+    assert shown.stderr.count("\n") == 1
+    for text in said:
+        assert text in shown.stderr
+
+
+def write_description(hf_clip, path) -> None:
+    fields = hf_clip.description.model_dump(mode="json", exclude_none=True)
+    path.write_text(tomli_w.dumps(fields))
+
+
+def test_known_model_is_listed_with_what_is_missing(folder):
+    folder.mkdir()
+    shown = run("list").stdout
+    assert "plip: never added; get it from https://huggingface.co/vinid/plip" in shown
+    write_linear_model(folder, create_linear_model())
+    (folder / "linear" / "linear.safetensors").unlink()
+    shown = run("list").stdout
+    assert f"expected at {folder / 'linear' / 'linear.safetensors'}" in shown
+
+
+def test_model_is_added_listed_checked_bundled_and_removed(folder, tmp_path, hf_clip):
+    published, card = hf_clip.write(tmp_path / "published"), tmp_path / "card.toml"
+    write_description(hf_clip, card)
+    added = run("add", "small-plip", f"local-dir:{published}", "--card", card)
+    assert (added.exit_code, added.stderr.count("PROMPTSMOOTH_SERVE_MODELS")) == (0, 1)
+    digest = load_catalogue(folder).get("small-plip").sha256
+    assert digest in added.stdout
+    require_sentence(run("add", "small-plip", published), "models remove small-plip")
+    report = json.loads(run("check", "small-plip", "--json").stdout)
+    assert report["sha256"] == digest
+    assert report["tensors"] == len(hf_clip.model.state_dict()) - 2 * 2 * 4  # q, k, v become one
+    assert report["activation"]["declared"] == "quick_gelu"
+    assert report["activation"]["images_moved"] > 1e-3
+    assert report["certification"]["samples"] == 64
+    assert report["accuracy"] is None
+    assert run("bundle", "small-plip", tmp_path / "small.tar").exit_code == 0
+    assert run("remove", "small-plip", answer="n\n").exit_code == 1
+    assert run("remove", "small-plip", answer="y\n").exit_code == 0
+    assert list(folder.iterdir()) == []
+    assert run("add", "small-plip", tmp_path / "small.tar").exit_code == 0
+    assert load_catalogue(folder).get("small-plip").sha256 == digest
+
+
+def test_what_cannot_be_added_is_one_sentence_and_leaves_nothing(folder, tmp_path, hf_clip):
+    published, card = hf_clip.write(tmp_path / "published"), tmp_path / "card.toml"
+    write_description(hf_clip, card)
+    require_sentence(run("add", "plip", published), "embed_dim: expected 512, found 24")
+    require_sentence(run("add", "none", published), "no model 'none'")
+    require_sentence(run("add", "plip", tmp_path / "nowhere"), "nowhere is not there")
+    require_sentence(run("add", "other", published, "--card", card), "'small-plip'", "'other'")
+    require_sentence(run("add", "plip", tmp_path), "come as a folder with CLIPModel's config.json")
+    assert not folder.exists() or list(folder.iterdir()) == []
+
+
+def test_model_that_ships_stays_and_one_never_added_cannot_go(folder, monkeypatch):
+    folder.mkdir()
+    require_sentence(run("remove", "bundled", "--yes"), "ships with the service and stays")
+    require_sentence(run("remove", "plip", "--yes"), "its weights are not here")
+    require_sentence(run("check", "plip"), "its weights are not here")
+    monkeypatch.delenv("PROMPTSMOOTH_MODELS")
+    for command in (("remove", "plip"), ("add", "plip", folder), ("pull", "plip")):
+        require_sentence(run(*command), "PROMPTSMOOTH_MODELS names no folder")
+
+
+def test_files_that_no_card_names_are_left_where_they_are(folder):
+    write_linear_model(folder, create_linear_model())
+    (folder / "linear" / "notes.txt").write_text("ours")
+    assert run("remove", "linear", "--yes").exit_code == 0
+    assert [path.name for path in (folder / "linear").iterdir()] == ["notes.txt"]
+
+
+def test_check_refuses_weights_that_are_not_the_cards(folder):
+    write_linear_model(folder, create_linear_model())
+    file = folder / "linear" / "linear.safetensors"
+    file.write_bytes(bytes(file.stat().st_size))
+    require_sentence(run("check", "linear"), "linear.safetensors", "expected SHA-256", "found SHA")
+
+
+@pytest.mark.data
+def test_check_counts_the_accuracy_that_the_card_reports(data_folder, monkeypatch):
+    monkeypatch.delenv("PROMPTSMOOTH_MODELS", raising=False)
+    (reported,) = [
+        row
+        for row in load_catalogue().get("bundled").evaluation
+        if (row.data, row.sigma) == ("kermany_cxr test", 0)
+    ]
+    found = json.loads(
+        run("check", "bundled", "--data", data_folder / "kermany_cxr", "--json").stdout
+    )
+    assert found["accuracy"]["images"] == reported.images
+    assert found["accuracy"]["declared"] == pytest.approx(reported.accuracy, abs=5e-5)
+    assert found["accuracy"]["other"] is None  # the card pins no activation

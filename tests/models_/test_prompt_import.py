@@ -92,7 +92,7 @@ def test_a_published_checkpoint_gives_its_vectors_exactly(read, dtype):
 
 
 @pytest.mark.data
-def test_real_prompts_of_another_study_are_read_exactly(data_folder):
+def test_real_prompts_of_another_study_are_read_exactly(data_folder, bundled):
     folder = data_folder / "coop_prompts_baple"
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     assert len(index) == 14
@@ -103,6 +103,10 @@ def test_real_prompts_of_another_study_are_read_exactly(data_folder):
         assert list(found.shape) == said["shape"]
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found.astype(said["dtype"]), bare.numpy())
+        card, prompt = create(found, bundled, text_width=512 if found.shape[1] == 512 else 768)
+        assert card.describes(prompt)
+        with pytest.raises(ImportRefused, match="belong to another model"):
+            create(found, bundled, text_width=64)
         assert found.mean(dtype=np.float64) == pytest.approx(said["mean"], abs=1e-7)
 
 

@@ -21,7 +21,7 @@ from worker.contract import (
     CohenParameters,
     InputImage,
     ModelRef,
-    Target,
+    TemplateTarget,
 )
 from worker.engine.engine import Engine
 from worker.engine.server import EngineServer
@@ -73,7 +73,7 @@ def create_job(models_folder: Path) -> Callable[..., tuple[CertificationJob, Ima
         fields = {
             "input": InputImage(sha256=image_sha256(image), height=SIZE, width=SIZE, source="png"),
             "model": ModelRef(id="linear", sha256=card.sha256),
-            "targets": (Target(template=card.template, class_names=card.class_names),),
+            "targets": (TemplateTarget(template=card.template, class_names=card.class_names),),
             "sigmas": (Decimal("0.1"), Decimal("0.25")),
             "procedure": CohenParameters(n0=20, n=n),
         }

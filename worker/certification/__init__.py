@@ -17,6 +17,7 @@ from worker.certification.certificate import (
     rounded_down,
 )
 from worker.certification.cohen import certify_cohen
+from worker.certification.contest import Contest, Routed, RoutedOutcome, Single, join_routed
 from worker.certification.procedure import Cohen, Goal, Looks, Phase, Procedure, Staged
 from worker.certification.staged import certify_staged, plan_looks
 from worker.certification.stopping import StoppingRule, StopReason
@@ -27,6 +28,7 @@ __all__ = [
     "Audit",
     "Certified",
     "Cohen",
+    "Contest",
     "Finding",
     "Goal",
     "Looks",
@@ -34,6 +36,9 @@ __all__ = [
     "Phase",
     "Procedure",
     "ReadingAids",
+    "Routed",
+    "RoutedOutcome",
+    "Single",
     "Staged",
     "StopReason",
     "StoppingRule",
@@ -43,6 +48,7 @@ __all__ = [
     "bound_rounded_up",
     "certify_cohen",
     "certify_staged",
+    "join_routed",
     "l2_radius",
     "lower_confidence_bound",
     "plan_looks",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from worker.certification.audited_looks import AuditedLooks, RuleBroken
 from worker.certification.certificate import (
     Abstained,
     Certified,
@@ -16,9 +17,10 @@ from worker.certification.certificate import (
     bound_rounded_down,
     bound_rounded_up,
     reading_aids,
+    rounded_down,
 )
 from worker.certification.cohen import certify_cohen
-from worker.certification.staged import certify_staged, claims_contradict, judge_look, plan_looks
+from worker.certification.contest import join_routed
 from worker.certification.stopping import StoppingRule, StopReason
 from worker.certification.tally import Tally
 
@@ -114,10 +116,6 @@ def _side(value: Any) -> int:
     return value
 
 
-def _word(reason: StopReason | None) -> str:
-    return "to go on" if reason is None else repr(reason.value)
-
-
 def _certificates(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     certificates = document["certificates"]
     if not isinstance(certificates, list) or not certificates:
@@ -143,6 +141,7 @@ def _audit_one(
         for check in (
             evidence.check_parameters,
             evidence.check_counts,
+            evidence.check_selector,
             evidence.check_stop,
             evidence.check_outcome,
             evidence.check_class,
@@ -177,15 +176,22 @@ class _Evidence:
         self.dimension, self.tables, self.together = dimension, tables, together
         self.sigma = float(certificate["sigma"])
         share = int(certificate["certificates_in_request"]) if certificate["joint"] else 1
-        self.alpha = float(certificate["alpha"]) / share
+        self.routing = certificate.get("routing")
+        claims = 1 if self.routing is None else 2  # the selector's and the classifier's
+        self.alpha = float(certificate["alpha"]) / share / claims
         self.staged = certificate["procedure"] == "staged"
         self.class_names = list(certificate["class_names"])
         self._outcome: Certified | Abstained | None = None
+        self._selector: AuditedLooks | None = None
 
     def check_parameters(self) -> tuple[str, str]:
         """The procedure is known, and the noise table of this sigma is named."""
         if self.given["procedure"] not in ("staged", "cohen"):
             raise _Wrong("parameters", "the procedure is not known")
+        if (self.given["prompting"] == "routed") != (self.routing is not None):
+            raise _Wrong("parameters", "a choice among prompts belongs to the prompting routed")
+        if self.routing is not None and not self.staged:
+            raise _Wrong("parameters", "a routed certificate is made by the procedure staged")
         if f"{Decimal(str(self.given['sigma'])).normalize():f}" not in self.tables:
             raise _Wrong("parameters", "the provenance names no noise table for this sigma")
         if int(self.given["certificates_in_request"]) < self.together:
@@ -195,31 +201,58 @@ class _Evidence:
     def check_counts(self) -> tuple[str, str]:
         """Counts add up to the samples of the schedule, and the outcome can be computed."""
         try:
-            self._outcome = self._recompute_staged() if self.staged else self._recompute_cohen()
+            outcome = self._looks().outcome if self.staged else self._recompute_cohen()
+            if self.routing is not None:
+                self._selector = self._audited(self.routing["selector"]["looks"])
+                outcome = join_routed(self._selector.outcome, outcome)
         except ValueError as error:
             raise _Wrong("counts", f"the counts do not fit the procedure: {error}") from error
-        used = self._looks()[-1].n if self.staged else self.given["n0"] + self.given["n"]
+        self._outcome = outcome
+        used = self._looks().n_used if self.staged else self.given["n0"] + self.given["n"]
+        used = used if self._selector is None else max(used, self._selector.n_used)
         if used != self.given["n_used"]:
             raise _Wrong("counts", f"{used} samples were counted, not {self.given['n_used']}")
         return "counts", f"{used} samples add up at every look"
 
-    def _looks(self) -> list[Tally]:
-        return [
-            Tally(counts=tuple(look["counts"]), ambiguous=look["ambiguous"])
-            for look in self.given["looks"]
-        ]
+    def _looks(self) -> AuditedLooks:
+        return self._audited(self.given["looks"])
 
-    def _recompute_staged(self) -> Certified | Abstained:
-        looks = self.given["looks"]
-        if any(sum(look["counts"]) + look["ambiguous"] != look["n"] for look in looks):
-            raise ValueError("a look's counts are not its n")
-        return certify_staged(
-            [look["counts"] for look in looks],
-            sigma=self.sigma,
-            alpha=self.alpha,
-            n_max=self.given["n_max"],
-            ambiguous=[look["ambiguous"] for look in looks],
-        )
+    def _audited(self, looks: Sequence[Mapping[str, Any]]) -> AuditedLooks:
+        return AuditedLooks(looks, self.sigma, self.alpha, self.given["n_max"])
+
+    def check_selector(self) -> tuple[str, str]:
+        """The prompt was chosen by looks of its own, and claims no more than they do."""
+        if self.routing is None:
+            return "selector", "one prompt, nothing was chosen"
+        if self._selector is None:
+            raise _Wrong("selector", "nothing can be recomputed from counts that do not fit")
+        said, found = self.routing["selector"], self._selector.outcome
+        if len(self._selector.tallies[-1].counts) != len(self.routing["bank"]):
+            raise _Wrong("selector", "the selector's votes are not over the bank")
+        if found.top_class != self.routing["selected_index"]:
+            raise _Wrong("selector", "the votes are for another prompt than the one that is named")
+        if isinstance(found, Certified) != (said["outcome"] == "certified"):
+            raise _Wrong("selector", "the selector's counts do not give the outcome that is said")
+        if isinstance(found, Certified) == (said.get("radius") is None):
+            raise _Wrong(
+                "selector", "a selector has a radius where it is certified, and only there"
+            )
+        if isinstance(found, Certified) and Decimal(str(said["radius"])) > rounded_down(
+            found.radius
+        ):
+            raise _Wrong("selector", "the selector's radius is larger than its counts give")
+        self._require_bounds(said, found)
+        self._require_rule(self._selector, said)
+        return "selector", f"prompt {found.top_class} of the bank has the votes"
+
+    def _require_bounds(self, said: Mapping[str, Any], found: Certified | Abstained) -> None:
+        """Neither bound says more than the counts."""
+        lower = bound_rounded_down(found.p_a_lower)
+        upper = bound_rounded_up(found.p_b_upper)
+        if Decimal(str(said["p_a_lower"])) > lower:
+            raise _Wrong("bounds", f"p_a_lower is above {lower}, which the counts give")
+        if Decimal(str(said["p_b_upper"])) < upper:
+            raise _Wrong("bounds", f"p_b_upper is below {upper}, which the counts give")
 
     def _recompute_cohen(self) -> Certified | Abstained:
         selection, estimation = self.given["counts_selection"], self.given["counts_estimation"]
@@ -236,6 +269,7 @@ class _Evidence:
             sigma=self.sigma,
             alpha=self.alpha,
             ambiguous=self.given["ambiguous"],
+            ambiguous_selection=chosen.ambiguous,
         )
 
     @property
@@ -248,27 +282,25 @@ class _Evidence:
         """The rule that ended the looks is the one asked for: no look was left out at the end."""
         if not self.staged:
             return "stop", "all samples that were planned were taken"
+        if self._selector is not None and isinstance(self._selector.outcome, Abstained):
+            if self.given["stopped_by"] != StopReason.SELECTOR_ABSTAINED:
+                raise _Wrong("stop", "no prompt was chosen, and that is not why sampling ended")
+            return "stop", "sampling ended because no prompt was chosen"
+        self._require_rule(self._looks(), self.given)
+        return "stop", f"sampling ended by {self.given['stopped_by']}"
+
+    def _require_rule(self, looks: AuditedLooks, said: Mapping[str, Any]) -> None:
         rule = StoppingRule(
             target_radius=self.given["target_radius"],
             tolerance=float(self.given["tolerance"]),
             minimum_radius=self.given["minimum_radius"],
         )
-        planned = plan_looks(self.alpha, self.given["n_max"])
-        looks = self._looks()
-        claims = [
-            judge_look(look, sigma=self.sigma, alpha=plan.alpha)
-            for look, plan in zip(looks, planned, strict=False)
-        ]
-        reason = rule.find_reason(looks[-1], claims, planned, sigma=self.sigma)
-        if reason is None or reason != self.given["stopped_by"]:
-            said = self.given["stopped_by"]
-            raise _Wrong("stop", f"the looks end for {said!a}, but the rule says {_word(reason)}")
-        for made in range(1, len(looks)):
-            if rule.find_reason(looks[made - 1], claims[:made], planned, sigma=self.sigma):
-                raise _Wrong("stop", f"by the rule, sampling ends at look {made} already")
-        if claims_contradict(claims) != self.given["contradiction"]:
+        try:
+            looks.require_rule(rule, said["stopped_by"])
+        except RuleBroken as broken:
+            raise _Wrong("stop", str(broken)) from broken
+        if looks.contradict != said["contradiction"]:
             raise _Wrong("stop", "whether two looks contradict each other is said wrongly")
-        return "stop", f"sampling ended by {reason}"
 
     def check_outcome(self) -> tuple[str, str]:
         """Certified or abstained, as the counts give."""
@@ -283,7 +315,9 @@ class _Evidence:
         index = self.given["class_index" if certified else "closest_class_index"]
         name = self.given["prediction" if certified else "closest_class"]
         votes = (
-            len(self._looks()[-1].counts) if self.staged else len(self.given["counts_estimation"])
+            len(self._looks().tallies[-1].counts)
+            if self.staged
+            else len(self.given["counts_estimation"])
         )
         if votes != len(self.class_names):
             raise _Wrong("class", f"{votes} counts for {len(self.class_names)} classes")
@@ -313,12 +347,9 @@ class _Evidence:
 
     def check_bounds(self) -> tuple[str, str]:
         """Neither bound says more than the counts."""
+        self._require_bounds(self.given, self.outcome)
         lower = bound_rounded_down(self.outcome.p_a_lower)
         upper = bound_rounded_up(self.outcome.p_b_upper)
-        if Decimal(str(self.given["p_a_lower"])) > lower:
-            raise _Wrong("bounds", f"p_a_lower is above {lower}, which the counts give")
-        if Decimal(str(self.given["p_b_upper"])) < upper:
-            raise _Wrong("bounds", f"p_b_upper is below {upper}, which the counts give")
         return "bounds", f"p_a_lower {lower} and p_b_upper {upper} follow from the counts"
 
     def check_reading_aids(self) -> tuple[str, str]:

@@ -20,11 +20,17 @@ def certify_cohen(
     sigma: float,
     alpha: float,
     ambiguous: int = 0,
+    ambiguous_selection: int = 0,
 ) -> Certified | Abstained:
     """Certifies the class that won the selection samples, from fresh estimation samples.
 
     With probability at least 1 - alpha over the sampling, if the result is `Certified`, then the
     smoothed classifier predicts `top_class` at every image within l2 distance `radius`.
+
+    Ambiguous and lost selection samples vote for no class. Where their votes could have chosen
+    another class the result is `Abstained` (CERTIFICATE 3), so a class that is certified is the one
+    that all n0 samples choose. That keeps the choice independent of the estimation samples, even if
+    somebody who has seen every vote decides which selection samples are lost.
 
     Args:
         counts_selection: votes of the n0 selection samples per class, shape (num_classes,).
@@ -34,6 +40,7 @@ def certify_cohen(
         alpha: error probability, in (0, 1/2).
         ambiguous: estimation samples that voted for no class; they count against the top class,
             so n = sum(counts_estimation) + ambiguous.
+        ambiguous_selection: selection samples that voted for no class, or were lost.
 
     Returns:
         The outcome, radius unrounded.
@@ -45,8 +52,9 @@ def certify_cohen(
     selection, estimation = parse_counts(counts_selection), parse_counts(counts_estimation)
     if len(selection) != len(estimation):
         raise ValueError(f"{len(selection)} classes selected from, {len(estimation)} estimated")
-    if ambiguous < 0:
-        raise ValueError(f"ambiguous must not be negative, got {ambiguous}")
+    if min(ambiguous, ambiguous_selection) < 0:
+        came = f"{ambiguous} and {ambiguous_selection}"
+        raise ValueError(f"ambiguous samples must not be negative in number, got {came}")
     require_alpha(alpha)
     require_sigma(sigma)
     n = sum(estimation) + ambiguous
@@ -54,7 +62,14 @@ def certify_cohen(
     k = estimation[top_class]
     p_a_lower = lower_confidence_bound(k, n, alpha)
     p_b_upper = upper_confidence_bound(n - k, n, alpha)  # 1 - p_a_lower, with all its digits
-    if p_a_lower <= 0.5:
+    if p_a_lower <= 0.5 or not _is_chosen(top_class, selection, ambiguous_selection):
         return Abstained(top_class=top_class, p_a_lower=p_a_lower, p_b_upper=p_b_upper)
     radius = l2_radius(p_a_lower, p_b_upper, sigma)
     return Certified(top_class=top_class, radius=radius, p_a_lower=p_a_lower, p_b_upper=p_b_upper)
+
+
+def _is_chosen(top_class: int, selection: Sequence[int], ambiguous: int) -> bool:
+    """Whether the class leads whatever the ambiguous samples' votes are."""
+    if ambiguous == 0:
+        return True
+    return selection[top_class] > ambiguous + sorted(selection)[-2]

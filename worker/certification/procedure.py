@@ -86,6 +86,7 @@ class Cohen:
             sigma=sigma,
             alpha=self.alpha,
             ambiguous=estimation.ambiguous,
+            ambiguous_selection=selection.ambiguous,
         )
 
 

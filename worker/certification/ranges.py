@@ -127,12 +127,19 @@ class _Held:
         doubtful = self.doubtful()
         if self.lost or len(doubtful) == self.stop - self.start:
             return Tally(counts=(0,) * num_classes, ambiguous=self.stop - self.start)
-        if not doubtful:
-            return next(iter(self.copies)).tally
-        votes = list(next(copy.votes for copy in self.copies if copy.votes is not None))
-        for sample in doubtful:
-            votes[sample - self.start] = NO_VOTE
-        return _count(votes, num_classes)
+        votes = self.settle_votes() if doubtful else None
+        return next(iter(self.copies)).tally if votes is None else _count(votes, num_classes)
+
+    def settle_votes(self) -> tuple[int, ...] | None:
+        """Each sample's vote, -1 where it is contradicted or lost; None where nobody told them."""
+        if self.lost:
+            return (NO_VOTE,) * (self.stop - self.start)
+        votes = next((copy.votes for copy in self.copies if copy.votes is not None), None)
+        doubtful = set(self.doubtful())
+        if votes is None or not doubtful:
+            return votes
+        samples = enumerate(votes, self.start)
+        return tuple(NO_VOTE if sample in doubtful else vote for sample, vote in samples)
 
 
 class RangeLedger:
@@ -149,6 +156,11 @@ class RangeLedger:
         self._empty = Tally.empty(num_classes)
         self._starts: list[int] = []
         self._held: dict[int, _Held] = {}
+
+    @property
+    def num_classes(self) -> int:
+        """The classes that votes are over."""
+        return len(self._empty.counts)
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:
@@ -197,6 +209,14 @@ class RangeLedger:
                 break
             total += held.settle(len(total.counts))
         return total if total.n == n else None
+
+    def find_votes(self, start: int) -> tuple[int, ...] | None:
+        """Single votes of the range that begins at `start`, as they count: -1 where ambiguous.
+
+        None while it is neither in nor lost, or where only its tally is known.
+        """
+        held = self._held.get(start)
+        return None if held is None else held.settle_votes()
 
     def _ordered(self) -> Iterator[_Held]:
         return (self._held[start] for start in self._starts)

@@ -26,6 +26,7 @@ class StopReason(StrEnum):
     FUTILE = "futile"
     N_MAX_REACHED = "n_max_reached"
     CONTRADICTION = "contradiction"
+    SELECTOR_ABSTAINED = "selector_abstained"  # routed: no prompt was chosen to go on with
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,11 @@ from worker.engine.protocol import (
     CountRange,
     EngineStatus,
     OpenSession,
+    PromptsTuned,
     RangeCounted,
     SessionOpened,
     SessionRefused,
+    TunePrompts,
 )
 from worker.images_store import Image
 
@@ -75,6 +77,16 @@ class EngineClient:
         if isinstance(answer, SessionRefused):
             raise EngineRefused(answer.failure)
         assert isinstance(answer, SessionOpened)
+        return answer
+
+    def tune(self, wanted: TunePrompts, image: Image) -> PromptsTuned:
+        """Tunes prompts on an image; ends the session that was open. Errors as `open`."""
+        self._send(wanted.model_dump_json().encode())
+        self._send(image.tobytes())
+        answer = self._receive(STALLED_S)
+        if isinstance(answer, SessionRefused):
+            raise EngineRefused(answer.failure)
+        assert isinstance(answer, PromptsTuned)
         return answer
 
     def count(self, wanted: CountRange) -> None:

@@ -1,22 +1,37 @@
-"""How far logits of one f move between runs: eta, and the tau that makes up for it.
+"""How far logits of one f move between runs, under any prompt: eta, and the tau it takes.
 
 Within one identity (model, precision, device, batch shape) the same integers should give the same
 logits. Where they do not, a vote near a tie depends on the run, so samples whose top two logits
-are closer than tau >= 2 eta are ambiguous (CERTIFICATE 4). Eta is measured, not proved: on these
-images, at these noise levels and with the card's own prompt. `MARGIN` makes up for what was not
-tried.
+are closer than tau >= 2 eta are ambiguous (CERTIFICATE 4).
+
+A logit is s <f, t>: logit scale, image features, text features, both of unit length. Between runs
+that give f, t and f', t' it moves by at most
+
+    s (|f - f'| + |t - t'| + rounding)
+
+whatever the prompt and its classes (Cauchy-Schwarz). So the l2 distances of features are measured,
+not the logits of one prompt, and one tau serves all prompts. `rounding` is what a sum of D
+products in float32 adds: nothing where no feature moves, for equal numbers are summed in one fixed
+order; (D + `_SLACK`) float32 epsilons where one does: twice the bound D u / (1 - D u) on a sum's
+relative error, u = epsilon / 2, and room for the product with s and for features of unit length
+to a few u.
+
+Eta is measured, not proved: on these images, at these noise levels, and |t - t'| on the texts of
+the card's own prompt, which stand for all others. `MARGIN` makes up for what was not tried.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from itertools import combinations
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.base_classifier import BaseClassifier
+from models.vlm import VLM
 from worker.contract import Contract, Identity
 from worker.engine.identity import create_identity
 from worker.images_store import Image
@@ -28,6 +43,8 @@ MARGIN = 2.0
 SIGMAS = tuple(map(Decimal, ("0.1", "0.25", "0.5", "1.0")))
 _KEY = NoiseKey(0x657461, 0)  # no secret: nothing is certified with this noise
 _REPEATS = 2
+_SLACK = 8
+_FLOAT32_EPSILON = 2.0**-23
 
 
 class Variation(StrEnum):
@@ -59,29 +76,52 @@ class NoisyBatch:
     pixels: Tensor
 
 
-Run = Callable[[Tensor], Tensor]
-"""int16 (B, 3, H, W) to logits, float32 (B, C) on the CPU."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Output:
+    """What f makes of a batch, on the CPU: float32 features (B, D), and its logits (B, C)."""
 
-Rerun = Callable[[Sequence[NoisyBatch]], Sequence[Tensor]]
-"""The logits of whole batches, run somewhere else."""
+    image_features: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Elsewhere:
+    """What f makes of whole batches somewhere else, with its text features there, (C, D)."""
+
+    text_features: Tensor
+    outputs: Sequence[Output]
+
+
+Run = Callable[[Tensor], Output]
+"""Takes int16 (B, 3, H, W)."""
+
+Rerun = Callable[[Sequence[Tensor]], Elsewhere]
+"""Runs whole batches as they are."""
 
 
 class EtaReport(Contract):
-    """What was measured on one f.
+    """What was measured on one f. Distances of features are given in logits: times the scale.
 
     Attributes:
         identity: the f; its tau is the card's at the time, not the one found.
-        differences: by variation, the largest difference of a logit from the first run's. A
-            variation that was not tried is not named.
-        eta: the largest difference of a logit between any two runs of the same row.
+        differences: by variation, the largest distance of a row's image features from the first
+            run's. A variation that was not tried is not named.
+        text_difference: the largest distance of a text's features between two processes or
+            devices.
+        rounding: what float32 sums add; 0 where nothing moved.
+        eta: the largest distance of a row's image features between any two runs, with
+            `text_difference` and `rounding`: no logit of any prompt moved further.
         margin: `MARGIN`.
         tau: 2 eta margin; 0 where all runs were bit-equal.
         samples: noisy images measured on.
-        ambiguous: by sigma, the share of them that would be ambiguous at this tau.
+        ambiguous: by sigma, the share of them that would be ambiguous at this tau under the card's
+            own prompt.
     """
 
     identity: Identity
     differences: dict[Variation, float]
+    text_difference: float
+    rounding: float
     eta: float
     margin: float
     tau: float
@@ -123,12 +163,21 @@ def _sample_batch(images: Sequence[Image], sigma: Decimal, rows: int, *, start: 
 def create_run(classifier: BaseClassifier) -> Run:
     """Runs f as the engine does: a whole batch at once, on the classifier's device."""
 
-    def run(pixels: Tensor) -> Tensor:
+    def run(pixels: Tensor) -> Output:
         with torch.inference_mode():
-            logits: Tensor = classifier(pixels.to(classifier.vlm.device))
-            return logits.cpu()
+            features = classifier.vlm.encode_images(pixels.to(classifier.vlm.device))  # (B, D)
+            logits = classifier.logits(features)  # (B, C)
+            return Output(image_features=features.cpu(), logits=logits.cpu())
 
     return run
+
+
+def run_all(classifier: BaseClassifier, batches: Iterable[Tensor]) -> Elsewhere:
+    """What f makes of whole batches, int16 (B, 3, H, W) each, wherever it was loaded."""
+    return Elsewhere(
+        text_features=classifier.text_features.cpu(),
+        outputs=list(map(create_run(classifier), batches)),
+    )
 
 
 def measure_eta(
@@ -136,7 +185,7 @@ def measure_eta(
     batches: Sequence[NoisyBatch],
     reruns: Mapping[Variation, Sequence[Rerun]],
 ) -> EtaReport:
-    """Runs every batch under every variation and compares all logits with those of the first run.
+    """Runs every batch under every variation and compares all features of all runs.
 
     Args:
         classifier: f, loaded as the engine loads it.
@@ -144,22 +193,25 @@ def measure_eta(
         reruns: other places to run the batches as they are.
 
     Raises:
-        NotMeasurable: a logit is finite in one run and not in another.
+        NotMeasurable: a number is finite in one run and not in another.
         ValueError: fewer than two batches, or another batch shape.
     """
-    identity = create_identity(classifier.vlm)
-    _require_shapes(batches, identity.batch_size)
+    _require_shapes(batches, create_identity(classifier.vlm).batch_size)
     run = create_run(classifier)
     spreads = [_Spread(run(batch.pixels)) for batch in batches]
     for i, spread in enumerate(spreads):
         other = batches[(i + 1) % len(batches)]
         for varied in _vary(batches[i].pixels, other.pixels):
-            spread.widen(varied.variation, run(varied.pixels)[varied.rows], varied.first_rows)
+            spread.widen(varied.variation, run(varied.pixels), varied.rows, varied.first_rows)
+    texts = [classifier.text_features.cpu()]
     for variation, places in reruns.items():
         for rerun in places:
-            for spread, logits in zip(spreads, rerun(batches), strict=True):
-                spread.widen(variation, logits, torch.arange(len(logits)))
-    return _report(identity, batches, spreads)
+            elsewhere = rerun([batch.pixels for batch in batches])
+            texts.append(elsewhere.text_features)
+            for spread, output in zip(spreads, elsewhere.outputs, strict=True):
+                rows = torch.arange(len(output.logits))
+                spread.widen(variation, output, rows, rows)
+    return _report(classifier.vlm, batches, spreads, texts)
 
 
 def _require_shapes(batches: Sequence[NoisyBatch], batch_size: int) -> None:
@@ -217,50 +269,76 @@ def _keep(variation: Variation, pixels: Tensor, filler: Tensor, kept: Tensor) ->
 
 
 class _Spread:
-    """The least and the largest value of every logit of one batch, over all runs."""
+    """All different outputs of the rows of one batch.
 
-    def __init__(self, first: Tensor) -> None:
-        self.first = first  # (B, C)
-        self.low, self.high = first.clone(), first.clone()
+    A run that had only some of the rows is kept with the first run's features in the others.
+    """
+
+    def __init__(self, first: Output) -> None:
+        self.first = first
+        self.features = [first.image_features]
         self.differences: dict[Variation, float] = {}
+        self.logits_moved = False
 
-    def widen(self, variation: Variation, logits: Tensor, rows: Tensor) -> None:
-        """Takes in another run of rows `rows`."""
-        found = _largest_difference(logits, self.first[rows])
+    def widen(self, variation: Variation, output: Output, rows: Tensor, first_rows: Tensor) -> None:
+        """Takes in another run, whose rows `rows` are the first run's `first_rows`."""
+        features = self.first.image_features.clone()
+        features[first_rows] = output.image_features[rows]
+        found = _largest_distance(features, self.first.image_features)
         self.differences[variation] = max(found, self.differences.get(variation, 0.0))
-        self.low[rows] = torch.minimum(self.low[rows], logits)
-        self.high[rows] = torch.maximum(self.high[rows], logits)
+        if found > 0:
+            self.features.append(features)
+        logits = output.logits[rows], self.first.logits[first_rows]
+        self.logits_moved |= _largest_distance(*logits) > 0
 
     @property
-    def eta(self) -> float:
-        return _largest_difference(self.high, self.low)
+    def diameter(self) -> float:
+        """The largest distance of a row's features between any two runs."""
+        return _diameter(self.features)
 
 
-def _largest_difference(a: Tensor, b: Tensor) -> float:
-    """The largest |a - b|, exact to float64; the same NaN or infinity on both sides is no
-    difference, for its sample is ambiguous in either run."""
+def _diameter(runs: Sequence[Tensor]) -> float:
+    return max((_largest_distance(a, b) for a, b in combinations(runs, 2)), default=0.0)
+
+
+def _largest_distance(a: Tensor, b: Tensor) -> float:
+    """The largest l2 distance of two rows, in float64; the same NaN or infinity on both sides is
+    no difference, for its sample is ambiguous in either run."""
     same = (a == b) | (a.isnan() & b.isnan())
-    found = torch.where(same, 0.0, (a.double() - b.double()).abs())
+    found = torch.where(same, 0.0, (a.double() - b.double()).abs()).norm(dim=1)
     if not found.isfinite().all():
         raise NotMeasurable(
-            "a logit is finite in one run and not in another: no tau makes up for it, "
+            "a feature is finite in one run and not in another: no tau makes up for it, "
             "so the model cannot be certified on this device in this precision"
         )
     return float(found.max()) if found.numel() else 0.0
 
 
+def find_rounding(vlm: VLM) -> float:
+    """How far rounding moves a logit between runs whose features differ, however little."""
+    return vlm.logit_scale * (vlm.embed_dim + _SLACK) * _FLOAT32_EPSILON
+
+
 def _report(
-    identity: Identity, batches: Sequence[NoisyBatch], spreads: Sequence[_Spread]
+    vlm: VLM, batches: Sequence[NoisyBatch], spreads: Sequence[_Spread], texts: Sequence[Tensor]
 ) -> EtaReport:
-    eta = max(spread.eta for spread in spreads)
+    diameter = vlm.logit_scale * max(spread.diameter for spread in spreads)
+    text_difference = vlm.logit_scale * _diameter(texts)
+    moved = diameter > 0 or text_difference > 0 or any(s.logits_moved for s in spreads)
+    rounding = find_rounding(vlm) if moved else 0.0
+    eta = diameter + text_difference + rounding
     tau = 2 * eta * MARGIN
     tried = [variation for variation in Variation if variation in spreads[0].differences]
     by_sigma: dict[str, list[Tensor]] = {}
     for batch, spread in zip(batches, spreads, strict=True):
-        by_sigma.setdefault(f"{batch.sigma:f}", []).append(spread.first)
+        by_sigma.setdefault(f"{batch.sigma:f}", []).append(spread.first.logits)
     return EtaReport(
-        identity=identity,
-        differences={v: max(spread.differences[v] for spread in spreads) for v in tried},
+        identity=create_identity(vlm),
+        differences={
+            v: vlm.logit_scale * max(spread.differences[v] for spread in spreads) for v in tried
+        },
+        text_difference=text_difference,
+        rounding=rounding,
         eta=eta,
         margin=MARGIN,
         tau=tau,

@@ -1,4 +1,4 @@
-"""Logits from a process started afresh: python -m worker.engine.fresh.
+"""Features and logits from a process started afresh: python -m worker.engine.fresh.
 
 A restart may choose other kernels, and nothing in a running process can show it.
 """
@@ -17,19 +17,20 @@ from models.base_classifier import create_base_classifier
 from models.cards import ModelCard
 from models.loading import load_vlm
 from worker.contract import Contract
-from worker.engine.eta import NoisyBatch, create_run
+from worker.engine.eta import Elsewhere, Output, run_all
 from worker.engine.machine import set_threads
 from worker.process import die_with_parent
 
 
 class FreshProcessFailed(ValueError):
-    """The other process gave no logits; its last words are in the sentence."""
+    """The other process gave no answer; its last words are in the sentence."""
 
 
 class FreshRun(Contract):
     """What the other process runs, and where its answer goes.
 
-    `batches` is a file of int16 (N, B, 3, H, W), `logits` one of float32 (N, B, C).
+    `batches` is a file of int16 (N, B, 3, H, W), `answer` one of float32 arrays: text_features
+    (C, D), image_features (N, B, D) and logits (N, B, C).
     """
 
     card: ModelCard
@@ -37,13 +38,13 @@ class FreshRun(Contract):
     device: str
     threads: int
     batches: Path
-    logits: Path
+    answer: Path
 
 
 def run_afresh(
-    batches: Sequence[NoisyBatch], *, card: ModelCard, folder: Path, device: torch.device
-) -> Sequence[Tensor]:
-    """The logits of `batches` under the card's own prompt, from a process of its own.
+    batches: Sequence[Tensor], *, card: ModelCard, folder: Path, device: torch.device
+) -> Elsewhere:
+    """What f, under the card's own prompt, makes of `batches` in a process of its own.
 
     Raises:
         FreshProcessFailed: it ended without an answer.
@@ -56,11 +57,21 @@ def run_afresh(
             device=str(device),
             threads=torch.get_num_threads(),
             batches=home / "batches.npy",
-            logits=home / "logits.npy",
+            answer=home / "answer.npz",
         )
-        np.save(wanted.batches, np.stack([batch.pixels.numpy() for batch in batches]))
+        np.save(wanted.batches, np.stack([batch.numpy() for batch in batches]))
         _run_child(wanted)
-        return list(torch.from_numpy(np.load(wanted.logits)))
+        return _read_answer(wanted.answer)
+
+
+def _read_answer(path: Path) -> Elsewhere:
+    with np.load(path) as file:
+        answer = {name: torch.from_numpy(file[name]) for name in file.files}
+    pairs = zip(answer["image_features"], answer["logits"], strict=True)
+    return Elsewhere(
+        text_features=answer["text_features"],
+        outputs=[Output(image_features=features, logits=logits) for features, logits in pairs],
+    )
 
 
 def _run_child(wanted: FreshRun) -> None:
@@ -83,10 +94,15 @@ def main() -> None:
     set_threads(wanted.threads)
     card = wanted.card
     vlm = load_vlm(card, wanted.folder, torch.device(wanted.device))
-    run = create_run(create_base_classifier(vlm, card.template, card.class_names))
+    classifier = create_base_classifier(vlm, card.template, card.class_names)
     batches = np.load(wanted.batches, mmap_mode="r")
-    found = [run(torch.from_numpy(np.array(batch))).numpy() for batch in batches]
-    np.save(wanted.logits, np.stack(found))
+    found = run_all(classifier, (torch.from_numpy(np.array(batch)) for batch in batches))
+    np.savez(
+        wanted.answer,
+        text_features=found.text_features.numpy(),
+        image_features=np.stack([output.image_features.numpy() for output in found.outputs]),
+        logits=np.stack([output.logits.numpy() for output in found.outputs]),
+    )
 
 
 if __name__ == "__main__":

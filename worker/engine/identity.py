@@ -9,7 +9,17 @@ from models.cards import DeviceClass
 from models.vlm import VLM
 from worker.contract import Identity, ModelRef
 
-_PACKAGES = ("promptsmooth-service", "torch", "open_clip_torch", "numpy", "numba", "scipy")
+_PACKAGES = (
+    "promptsmooth-service",
+    "torch",
+    "open_clip_torch",
+    "timm",  # image towers of open_clip's
+    "transformers",  # Swin and BERT
+    "tokenizers",
+    "numpy",
+    "numba",
+    "scipy",
+)
 
 
 def create_identity(vlm: VLM) -> Identity:

@@ -2,8 +2,18 @@
 
 from collections import deque
 
-from worker.engine.engine import Engine, Session
-from worker.engine.protocol import CountRange, OpenSession, RangeCounted, SessionOpened
+from worker.engine.engine import Engine
+from worker.engine.protocol import (
+    CountRange,
+    OpenSession,
+    PromptsTuned,
+    RangeCounted,
+    SessionOpened,
+    SessionRefused,
+    TunePrompts,
+)
+from worker.engine.refusal import SessionNotServed
+from worker.engine.session import Session
 from worker.images_store import Image
 
 
@@ -22,6 +32,17 @@ class LocalCounter:
         self._counted.clear()
         self._session = self._engine.open(session, image, self._counted.append)
         return self._session.opened
+
+    def tune(self, wanted: TunePrompts, image: Image) -> PromptsTuned:
+        """Tunes prompts on an image. SessionNotServed as `Engine.tune`."""
+        answers: list[PromptsTuned | SessionRefused] = []
+        session = self._engine.tune(wanted, image, answers.append)
+        while not answers:
+            self._engine.step()
+        self._engine.close(session)
+        if isinstance(answers[0], SessionRefused):
+            raise SessionNotServed(answers[0].failure.code, answers[0].failure.detail)
+        return answers[0]
 
     def count(self, wanted: CountRange) -> None:
         """Asks for a range."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from worker.contract import Contract
-from worker.engine.engine import Engine, Session, SessionNotServed
+from worker.engine.engine import Engine
 from worker.engine.protocol import (
     MAX_FRAME_BYTES,
     QUESTION,
@@ -19,7 +19,10 @@ from worker.engine.protocol import (
     CountRange,
     OpenSession,
     SessionRefused,
+    TunePrompts,
 )
+from worker.engine.refusal import SessionNotServed
+from worker.engine.session import Session
 from worker.images_store import Image
 
 log = logging.getLogger(__name__)
@@ -68,7 +71,7 @@ class EngineServer:
                         outbox.put(self._engine.status())
                     case AskStatus():
                         log.error("engine_stuck")  # no answer: the supervisor will end us
-                    case OpenSession() as spec:
+                    case OpenSession() | TunePrompts() as spec:
                         if session is not None:
                             self._engine.close(session)
                         session = self._open(spec, connection, outbox)
@@ -84,10 +87,14 @@ class EngineServer:
             outbox.close()
             connection.close()
 
-    def _open(self, spec: OpenSession, connection: Connection, outbox: "_Outbox") -> Session | None:
+    def _open(
+        self, spec: OpenSession | TunePrompts, connection: Connection, outbox: "_Outbox"
+    ) -> Session | None:
         data = connection.recv_bytes(MAX_FRAME_BYTES)
         image: Image = np.frombuffer(data, np.uint8).reshape(3, spec.height, spec.width)
         try:
+            if isinstance(spec, TunePrompts):
+                return self._engine.tune(spec, image, outbox.put)
             session = self._engine.open(spec, image, outbox.put)
         except SessionNotServed as error:
             outbox.put(SessionRefused(failure=error.failure))

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from worker.sampling.words import NoiseKey
 
-KeyPurpose = Literal["selection", "estimation"]
+KeyPurpose = Literal["selection", "estimation", "adaptation"]
 SECRET_BYTES = 32
 
 

@@ -1,0 +1,200 @@
+"""promptsmooth evaluate: certified accuracy of a folder of labelled images."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from app.options import DataDir, Procedure, Prompting, get_data_dir
+from app.terminal import sentences
+
+if TYPE_CHECKING:
+    from worker.evaluate import Evaluation, EvaluationProgress
+    from worker.evaluation.results import EvaluationResults
+
+_SIGMAS = ["0.1", "0.25", "0.5", "1.0"]
+
+
+def evaluate(
+    data: Annotated[
+        Path,
+        typer.Option(
+            exists=True, file_okay=False, help="Folder <train|test>/<class folder>/<image>."
+        ),
+    ],
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Card of the classes: kather-colon, pannuke, sicapv2, skincancer, covid or rsna18."
+            "  (default: the folder's card.json, else its class folders)"
+        ),
+    ] = None,
+    split: Annotated[Literal["train", "test"], typer.Option(help="Which part.")] = "test",
+    model: Annotated[str, typer.Option(help="Model id.")] = "bundled",
+    prompting: Annotated[
+        list[Prompting] | None,
+        typer.Option(
+            help="Repeatable; all see the same noise.  (default: few-shot where prompts are named, "
+            "else template)"
+        ),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE|ID", help="A learned prompt: its card (.toml), id or digest; repeatable."
+        ),
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(help="Text with {} for the class.  (default: the dataset's or model's)"),
+    ] = None,
+    sigma: Annotated[
+        list[str] | None,
+        typer.Option(help="Noise level; repeatable.  (default: 0.1, 0.25, 0.5 and 1.0)"),
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="Images, the classes in turn.")] = 500,
+    seed: Annotated[int, typer.Option(help="Which images.")] = 3,
+    procedure: Annotated[
+        Procedure, typer.Option(help="staged stops when it has seen enough; cohen does not.")
+    ] = Procedure.STAGED,
+    n_max: Annotated[
+        int,
+        typer.Option("--n-max", "--n", min=1, max=1_000_000, help="Most samples a noise level."),
+    ] = 10_000,
+    n0: Annotated[int, typer.Option(min=1, help="cohen: samples that choose the class.")] = 100,
+    tolerance: Annotated[
+        str, typer.Option(help="staged: stop this near to what n-max would give.")
+    ] = "0.05",
+    alpha: Annotated[str, typer.Option(help="Error probability of a certificate.")] = "0.001",
+    radius: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of the table; repeatable.  (default: the paper's, 0 to 2.5)"),
+    ] = None,
+    concurrent: Annotated[
+        int, typer.Option(min=1, max=64, help="Images under way at once; changes no result.")
+    ] = 8,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run.  (default: evaluation-DATASET-MODEL here)"),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar, no table.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Certified accuracy at each radius, of several promptings on the same images and noise.
+
+    Every image goes the way of a real certificate. Writes results.json, .csv, .md and plot.svg,
+    .png into the folder of the run, and every image's certificates into images.jsonl there. A run
+    that was interrupted goes on where it stopped when it is started again with the same arguments.
+    Certified accuracy counts the images that are predicted correctly with at least that radius,
+    among all images: an abstention counts as wrong.
+    """
+    from worker.process import wait_passively
+
+    wait_passively()
+    from app.evaluation import EvaluationOptions, create_evaluation, parse_radii
+    from app.in_process import create_procedure
+    from worker.evaluate import write_results
+    from worker.evaluation.results import PUBLISHED_RADII
+
+    with sentences():
+        radii = parse_radii(radius) if radius else PUBLISHED_RADII
+        asked = create_evaluation(
+            EvaluationOptions(
+                data=data,
+                dataset=dataset,
+                split=split,
+                model=model,
+                promptings=tuple(one.value for one in prompting or ()),
+                prompts=tuple(prompt or ()),
+                template=template,
+                sigmas=tuple(sigma or _SIGMAS),
+                images=images,
+                seed=seed,
+                procedure=create_procedure(
+                    procedure.value, n=n_max, n0=n0, target_radius=None, tolerance=tolerance
+                ),
+                alpha=alpha,
+                concurrent=concurrent,
+                out=out,
+                data_dir=get_data_dir(data_dir),
+            )
+        )
+        with _progress(len(asked.files), quiet=quiet) as show:
+            results = _evaluate(asked, radii, show)
+        write_results(results, asked.folder)
+    if not quiet:
+        _print_table(results)
+        typer.echo(f"written to {asked.folder}")
+
+
+def _evaluate(
+    asked: "Evaluation",
+    radii: Sequence[Decimal],
+    show: Callable[["EvaluationProgress"], None],
+) -> "EvaluationResults":
+    from models.image_folder import UnusableImage
+    from worker.evaluate import evaluate
+
+    try:
+        return evaluate(asked, radii=radii, on_progress=show)
+    except UnusableImage as error:
+        raise ValueError(f"{error} It is {error.path}.") from error  # the user's own terminal
+
+
+@contextmanager
+def _progress(images: int, *, quiet: bool) -> Iterator[Callable[["EvaluationProgress"], None]]:
+    """A bar of finished images on standard error, with samples a second and the time left."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    rate = TextColumn("{task.fields[rate]:,.0f} samples/s, time left")
+    began = time.monotonic()
+    with Progress(
+        *columns, rate, TimeLeft(), console=Console(stderr=True), disable=quiet
+    ) as progress:
+        task = progress.add_task("evaluating", total=images, rate=0.0)
+
+        def show(done: "EvaluationProgress") -> None:
+            rate = done.samples / max(time.monotonic() - began, 1e-3)
+            progress.update(task, completed=done.images, rate=rate)
+
+        yield show
+
+
+def _print_table(results: "EvaluationResults") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from worker.evaluation.tables import format_ratio
+
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("prompting", overflow="fold")
+    table.add_column("sigma", no_wrap=True)
+    for at in results.arms[0].at_radius:
+        table.add_column(f"{at.radius:f}", justify="right", no_wrap=True, min_width=4)
+    for arm in results.arms:
+        reached = [
+            format_ratio(at.accuracy.right, at.accuracy.images, digits=2)
+            if at.radius <= arm.largest_radius
+            else "–"
+            for at in arm.at_radius
+        ]
+        table.add_row(arm.label, f"{arm.sigma:f}", *reached)
+    console = Console()
+    question = results.question
+    console.print(
+        f"Certified accuracy by l2 radius: {question.dataset} {question.split}, model "
+        f"{question.identity.model.id}, {question.images} images"
+    )
+    console.print(table)
+    console.print(
+        "–: above the largest radius that so many samples can show. An abstention counts as wrong. "
+        "results.md has the intervals. Research use only."
+    )

@@ -1,0 +1,145 @@
+"""From what `promptsmooth evaluate` is asked to an evaluation with everything in it loaded."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from app.in_process import find_model, find_prompts, parse_decimal
+from app.local_prompts import LocalPrompts
+from app.targets import AskedFields, create_targets
+from models.dataset_files import list_dataset
+from models.datasets import DatasetCard, describe_folder, get_dataset
+from models.image_folder import Split
+from models.loading import load_vlm
+from models.prompt import Prompt
+from models.prompt_cards import PromptCard
+from models.prompt_catalogue import UnknownPrompt, load_prompt_catalogue
+from models.prompt_files import load_prompt
+from models.subset import choose_subset
+from worker.contract import CohenParameters, StagedParameters
+from worker.document import Prompting
+from worker.engine.machine import choose_device, set_threads
+from worker.engine.selftest import check_noise
+from worker.evaluate import Evaluation
+from worker.settings import WorkerSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """What the command line says, before anything is looked up."""
+
+    data: Path
+    dataset: str | None
+    split: Split
+    model: str
+    promptings: tuple[Prompting, ...]
+    prompts: tuple[str, ...]
+    template: str | None
+    sigmas: tuple[str, ...]
+    images: int
+    seed: int
+    procedure: StagedParameters | CohenParameters
+    alpha: str
+    concurrent: int
+    out: Path | None
+    data_dir: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedPrompts:
+    """The prompts that an evaluation names, by card file or by id, read once."""
+
+    cards: tuple[PromptCard, ...]
+    vectors: Mapping[str, Prompt]
+
+    def find_card(self, name: str) -> PromptCard | None:
+        """The card of one of them by its id or digest."""
+        return next((card for card in self.cards if name in (card.id, card.sha256)), None)
+
+
+def load_named_prompts(names: Sequence[str], local: LocalPrompts) -> NamedPrompts:
+    """Prompts by the path of a card (.toml), by id or by digest.
+
+    Raises:
+        UnknownPrompt: this machine has none of a name.
+        models.prompt_files.PromptFileError: a prompt's files are not in order.
+        ValueError: two prompts have one id.
+    """
+    loaded = [_load_prompt(name, local) for name in names]
+    if len({card.id for card, _ in loaded}) != len(loaded):
+        raise ValueError("each prompt is named once, and no two have the same id")
+    return NamedPrompts(
+        cards=tuple(card for card, _ in loaded),
+        vectors={prompt.sha256: prompt for _, prompt in loaded},
+    )
+
+
+def _load_prompt(name: str, local: LocalPrompts) -> tuple[PromptCard, Prompt]:
+    if name.endswith(".toml"):
+        return load_prompt(Path(name))
+    card = local.find_card(name)
+    prompt = None if card is None else local.find_prompt(card.sha256)
+    if card is None or prompt is None:
+        raise UnknownPrompt(name, tuple(sorted(load_prompt_catalogue(local.folder).entries)))
+    return card, prompt
+
+
+def create_evaluation(options: EvaluationOptions) -> Evaluation:
+    """Reads cards, lists the images, resolves the promptings and loads the model.
+
+    Class names and template are the dataset's, for every prompting, so that all are asked the same
+    question and a class's index is its folder's.
+
+    Raises:
+        ValueError: an option out of range, a folder unlike its card, or a prompt for another model.
+        LookupError: no such dataset, model or prompt.
+        models.weights.WeightsError: the model's files are not those of its card.
+    """
+    dataset = _find_dataset(options)
+    files = choose_subset(
+        list_dataset(options.data, dataset, options.split), options.images, seed=options.seed
+    )
+    card, weights = find_model(options.model)
+    prompts = load_named_prompts(options.prompts, find_prompts(options.data_dir))
+    asked = AskedFields(
+        promptings=options.promptings,
+        prompts=tuple(one.id for one in prompts.cards),
+        template=options.template or dataset.template or card.template,
+        class_names=dataset.class_names,
+    )
+    targets = create_targets(asked.spread(), card, prompts.find_card, companions=True)
+    sigmas = tuple(parse_decimal("sigma", sigma) for sigma in options.sigmas)
+    alpha = parse_decimal("alpha", options.alpha)
+    settings = WorkerSettings(data_dir=options.data_dir)
+    set_threads(settings.threads)
+    check_noise()
+    return Evaluation(
+        dataset=dataset.id,
+        split=options.split,
+        seed=options.seed,
+        files=files,
+        vlm=load_vlm(card, weights, choose_device(settings.device)),
+        targets=targets,
+        sigmas=sigmas,
+        procedure=options.procedure,
+        alpha=alpha,
+        prompts=prompts.vectors,
+        folder=options.out or Path(f"evaluation-{dataset.id}-{card.id}"),
+        ledger=options.data_dir / "attempts",
+        concurrent=options.concurrent,
+    )
+
+
+def _find_dataset(options: EvaluationOptions) -> DatasetCard:
+    return (
+        describe_folder(options.data) if options.dataset is None else get_dataset(options.dataset)
+    )
+
+
+def parse_radii(texts: Sequence[str]) -> tuple[Decimal, ...]:
+    """Radii, ascending and different. ValueError on one that is none."""
+    radii = {parse_decimal("radius", text) for text in texts}
+    if not all(radius.is_finite() and radius >= 0 for radius in radii):
+        raise ValueError(f"a radius is a number from 0 on, got {', '.join(texts)}")
+    return tuple(sorted(radii))

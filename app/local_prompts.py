@@ -1,0 +1,89 @@
+"""The prompts at hand without a server: those that ship, the lab's folder, those tuned here."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.prompt import Prompt
+from models.prompt_cards import PromptCard
+from models.prompt_catalogue import UnknownPrompt, load_prompt_catalogue
+from models.prompt_files import load_prompt, save_prompt
+from worker.contract import CertifyRequest
+from worker.encoded_prompt import EncodedPrompt
+from worker.engine.protocol import PromptsTuned
+from worker.tuned_store import create_tuned_cards
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalPrompts:
+    """Prompts on this machine.
+
+    Attributes:
+        folder: the lab's own, or None.
+        tuned: where prompts tuned by the command line lie; made when one is.
+        files: further ones, named by the user.
+    """
+
+    folder: Path | None
+    tuned: Path
+    files: Sequence[Path] = ()
+
+    def find_card(self, name: str) -> PromptCard | None:
+        """The card of a prompt by its id or digest; one tuned on an image comes before others."""
+        for folder in (self._tuned_folder, self.folder):
+            try:
+                return load_prompt_catalogue(folder).get(name).card
+            except UnknownPrompt:
+                continue
+        return None
+
+    @property
+    def _tuned_folder(self) -> Path | None:
+        return self.tuned if self.tuned.is_dir() else None
+
+    def find_prompt(self, sha256: str) -> Prompt | None:
+        """The prompt with a digest, or None.
+
+        Raises:
+            ValueError: one of the files that were named holds no prompt.
+        """
+        for path in self.files:
+            if (prompt := load_prompt_file(path)).sha256 == sha256:
+                return prompt
+        for folder in (self._tuned_folder, self.folder):
+            try:
+                return load_prompt_catalogue(folder).get(sha256).load()[1]
+            except UnknownPrompt:
+                continue
+        return None
+
+    def keep_tuned(
+        self, request: CertifyRequest, create: Callable[[], PromptsTuned]
+    ) -> PromptsTuned:
+        """Tunes, and writes each prompt down before it is certified, so that it can be fetched.
+
+        Tuning is not kept between runs: on one machine the same request tunes the same prompt.
+        """
+        tuned = create()
+        for card, one in create_tuned_cards(request, tuned):
+            self.tuned.mkdir(parents=True, exist_ok=True)
+            if not (self.tuned / f"{card.id}.toml").exists():
+                save_prompt(self.tuned, card, one.prompt.decode())
+        return tuned
+
+
+def load_prompt_file(path: Path) -> Prompt:
+    """A prompt from its card's TOML, or from what GET /prompts/{id}/ctx answered.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if path.suffix == ".toml":
+        return load_prompt(path)[1]
+    try:
+        return EncodedPrompt.model_validate_json(path.read_bytes()).decode()
+    except ValueError:
+        raise ValueError(
+            f"{path.name} is no prompt: name the card of one (.toml, with its .safetensors beside "
+            "it), or what GET /prompts/{id}/ctx answered"
+        ) from None

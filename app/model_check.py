@@ -1,0 +1,244 @@
+"""One model examined in this process: what `promptsmooth models check` does."""
+
+import io
+import time
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from app.in_process import create_procedure, create_request
+from app.local_prompts import LocalPrompts
+from app.targets import AskedFields
+from models._open_clip import get_open_clip
+from models.activation import OTHER, swapped_activation
+from models.base_classifier import create_base_classifier
+from models.cards import Activation, ModelCard, create_text
+from models.image_folder import ImageFolder
+from models.loading import load_vlm
+from models.memory_growth import Growth, Unmeasured, list_weights, measure_growth
+from models.open_clip_vlm import OpenClipVLM
+from models.vlm import VLM
+from models.weights import check_weights
+from worker.certifying import certify
+from worker.engine.engine import Engine
+from worker.engine.eta import create_synthetic_images
+from worker.engine.identity import create_identity
+from worker.engine.local import LocalCounter
+from worker.engine.machine import choose_device, set_threads
+from worker.engine.selftest import check_noise
+
+_SECRET = b"models check: certificates that nobody keeps"
+_SIGMA = "0.25"
+_N_MAX = 64
+_TIMED_S = 2.0
+_IMAGES_AT_A_TIME = 16
+
+
+class _Report(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ActivationReport(_Report):
+    """The same weights under the card's activation and under the other one.
+
+    Attributes:
+        images_moved, texts_moved: the largest distance between features of unit length under both;
+            0: none, 2: opposite. Of synthetic images, and of the card's classes.
+    """
+
+    declared: Activation
+    other: Activation
+    images_moved: float
+    texts_moved: float
+
+
+class Accuracy(_Report):
+    """Share of labelled images that the model's template gets right without noise."""
+
+    images: int
+    declared: float
+    other: float | None
+
+
+class SpeedReport(_Report):
+    """How fast the image tower is at the card's batch shape."""
+
+    batch_size: int
+    load_s: float
+    warm_up_s: float
+    images_per_s: float
+
+
+class CertificationReport(_Report):
+    """One certification of a synthetic image: that it can be done, and nothing about accuracy."""
+
+    sigma: Decimal
+    outcome: str
+    samples: int
+    seconds: float
+
+
+class CheckReport(_Report):
+    """All of one check; that there is one says digests, names and shapes were right."""
+
+    model: str
+    sha256: str
+    weights_sha256: str
+    device: str
+    precision: str
+    threads: int
+    tensors: int
+    parameters: int
+    memory: Growth | Unmeasured
+    activation: ActivationReport | None
+    accuracy: Accuracy | None
+    speed: SpeedReport
+    certification: CertificationReport
+
+
+def check_model(
+    card: ModelCard, folder: Path, *, device: str, threads: int, images: ImageFolder | None = None
+) -> CheckReport:
+    """Loads a model as an engine does, and measures it.
+
+    Args:
+        card, folder: the model.
+        device: auto, cpu or cuda.
+        threads: CPU threads; 0: one for each core.
+        images: labelled images to count the model's accuracy on, under both activations.
+
+    Raises:
+        WeightsError: a file is missing or another one, or does not fit the architecture.
+        ValueError: the device is missing, or images and classes do not fit.
+    """
+    set_threads(threads)
+    check_noise()
+    check_weights(card, folder)
+    chosen = choose_device(device)
+    get_open_clip()  # so that its import is not counted as the model's memory
+    began = time.monotonic()
+    vlm, memory = measure_growth(lambda: load_vlm(card, folder, chosen), chosen)
+    load_s = time.monotonic() - began
+    identity = create_identity(vlm)
+    weights = list_weights(vlm)
+    return CheckReport(
+        model=card.id,
+        sha256=card.sha256,
+        weights_sha256=card.weights_sha256,
+        device=identity.device,
+        precision=identity.precision,
+        threads=torch.get_num_threads(),
+        tensors=len(weights),
+        parameters=sum(tensor.numel() for tensor in weights),
+        memory=memory,
+        speed=_measure_speed(vlm, identity.batch_size, load_s),
+        activation=_compare_activations(vlm),
+        accuracy=_count_accuracy(vlm, images) if images is not None else None,
+        certification=_certify(vlm),
+    )
+
+
+def _measure_speed(vlm: VLM, batch_size: int, load_s: float) -> SpeedReport:
+    size = vlm.card.preprocessing.size
+    pixels = _stack(create_synthetic_images(size), batch_size, vlm.device)
+    began = time.monotonic()
+    _run(vlm, pixels)
+    warm_up_s = time.monotonic() - began
+    batches, began = 0, time.monotonic()
+    while batches == 0 or time.monotonic() - began < _TIMED_S:
+        _run(vlm, pixels)
+        batches += 1
+    rate = batches * batch_size / (time.monotonic() - began)
+    return SpeedReport(batch_size=batch_size, load_s=load_s, warm_up_s=warm_up_s, images_per_s=rate)
+
+
+def _run(vlm: VLM, pixels: torch.Tensor) -> torch.Tensor:
+    return vlm.encode_images(pixels).cpu()  # which waits for a GPU
+
+
+def _stack(
+    images: Sequence[npt.NDArray[np.uint8]], count: int, device: torch.device
+) -> torch.Tensor:
+    """`count` rows that go round the images, int16 (count, 3, size, size)."""
+    rows = np.stack([images[i % len(images)] for i in range(count)]).astype(np.int16)
+    return torch.from_numpy(rows).to(device)
+
+
+def _compare_activations(vlm: VLM) -> ActivationReport | None:
+    """None where the card pins no activation, or the towers are not open_clip's own."""
+    declared = vlm.card.activation
+    if declared is None or not isinstance(vlm, OpenClipVLM):
+        return None
+    images = create_synthetic_images(vlm.card.preprocessing.size)
+    pixels = _stack(images, len(images), vlm.device)
+    texts = [create_text(vlm.card.template, name) for name in vlm.card.class_names]
+    here = vlm.encode_images(pixels), vlm.encode_texts(texts)
+    with swapped_activation(vlm.clip, declared):
+        there = vlm.encode_images(pixels), vlm.encode_texts(texts)
+    seen, read = (float((a - b).norm(dim=-1).max()) for a, b in zip(here, there, strict=True))
+    return ActivationReport(
+        declared=declared, other=OTHER[declared], images_moved=seen, texts_moved=read
+    )
+
+
+def _count_accuracy(vlm: VLM, images: ImageFolder) -> Accuracy:
+    declared = vlm.card.activation
+    right = _count_right(vlm, images)
+    other = None
+    if declared is not None and isinstance(vlm, OpenClipVLM):
+        with swapped_activation(vlm.clip, declared):
+            other = _count_right(vlm, images) / len(images.files)
+    total = len(images.files)
+    return Accuracy(images=total, declared=right / total, other=other)
+
+
+def _count_right(vlm: VLM, images: ImageFolder) -> int:
+    template = images.card.prompt_template if images.card else vlm.card.template
+    names = images.find_class_names() or images.class_folders
+    classifier = create_base_classifier(vlm, template, names)
+    right = 0
+    for start in range(0, len(images.files), _IMAGES_AT_A_TIME):
+        rows = range(start, min(start + _IMAGES_AT_A_TIME, len(images.files)))
+        pixels = images.load(rows, vlm.card.preprocessing)
+        logits = classifier(torch.from_numpy(pixels.astype(np.int16)).to(vlm.device))
+        found = logits.argmax(dim=-1).cpu().numpy()
+        right += int((found == images.classes[list(rows)]).sum())
+    return right
+
+
+def _certify(vlm: VLM) -> CertificationReport:
+    began = time.monotonic()
+    request, prepared = create_request(
+        _encode(create_synthetic_images(vlm.card.preprocessing.size)[1]),
+        vlm.card,
+        frame=None,
+        window=None,
+        sigmas=[_SIGMA],
+        asked=AskedFields(),
+        prompts=LocalPrompts(folder=None, tuned=Path("none")),  # a template needs none
+        procedure=create_procedure("staged", n=_N_MAX, n0=1, target_radius=None, tolerance="0.05"),
+        alpha="0.001",
+        joint=False,
+        attempt=0,
+    )
+    counter = LocalCounter(Engine([vlm]))
+    result = certify(request, prepared, counter=counter, secret=_SECRET, count_attempt=lambda: 1)
+    certificate = result.certificates[0]
+    return CertificationReport(
+        sigma=Decimal(_SIGMA),
+        outcome=certificate.outcome,
+        samples=certificate.n_used,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _encode(image: npt.NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image.transpose(1, 2, 0)).save(buffer, format="PNG")
+    return buffer.getvalue()

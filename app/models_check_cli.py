@@ -1,0 +1,125 @@
+"""promptsmooth models check: is a model sound, and what does it cost here?"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.terminal import sentences
+
+if TYPE_CHECKING:
+    from app.model_check import CheckReport
+
+
+class Device(StrEnum):
+    """Where a model runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+def check(
+    model: Annotated[str, typer.Argument(metavar="ID", help="Model id.")],
+    device: Annotated[
+        Device | None, typer.Option(help="Where to run it.  (default: PROMPTSMOOTH_DEVICE)")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Labelled images, DIR/test/CLASS/FILE or DIR/CLASS/FILE: count how many the model "
+            "gets right under its activation and under the other.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Check a model: digests, names and shapes of its tensors, activation, memory, speed.
+
+    It is loaded as an engine loads it, and certifies one synthetic image. No tensor tells quick
+    GELU from GELU: the check says how far features move under the other one, and with --data which
+    of the two gets more images right.
+    """
+    from worker.process import wait_passively
+
+    wait_passively()
+    from app.model_check import check_model
+    from models.catalogue import load_catalogue
+    from models.image_folder import list_images
+    from worker.settings import WorkerSettings
+
+    with sentences():
+        settings = WorkerSettings()
+        catalogue = load_catalogue(settings.models)
+        report = check_model(
+            catalogue.get(model),
+            catalogue.folder(model),
+            device=device.value if device else settings.device,
+            threads=settings.threads,
+            images=list_images(data, "test") if data is not None else None,
+        )
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        _print(report)
+
+
+def _print(report: "CheckReport") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    table.add_column("what", no_wrap=True)
+    table.add_column("found", overflow="fold")
+    for row in _list_rows(report):
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _list_rows(report: "CheckReport") -> Iterator[tuple[str, str]]:
+    yield "model", report.model
+    yield "digest", report.sha256
+    yield "device", f"{report.device}, {report.precision}, {report.threads} threads"
+    yield "files", "every SHA-256 is that of the card"
+    yield "tensors", f"{report.tensors}, {report.parameters:,} numbers; names and shapes fit"
+    yield "memory", _describe_memory(report)
+    if report.activation is not None:
+        pair = report.activation
+        yield (
+            "activation",
+            (
+                f"{pair.declared}, as the card says. Under {pair.other} features of unit length "
+                f"move by up to {pair.images_moved:.4f} (images) and {pair.texts_moved:.4f} (texts)"
+            ),
+        )
+    if report.accuracy is not None:
+        shown = f"{report.accuracy.declared:.4f} of {report.accuracy.images} images without noise"
+        if report.accuracy.other is not None:
+            shown += f"; {report.accuracy.other:.4f} under the other activation"
+        yield "accuracy", shown
+    speed = report.speed
+    yield (
+        "speed",
+        (
+            f"{speed.images_per_s:.1f} images/s in batches of {speed.batch_size}; loaded in "
+            f"{speed.load_s:.1f} s, first batch {speed.warm_up_s:.1f} s"
+        ),
+    )
+    one = report.certification
+    yield (
+        "certification",
+        (
+            f"of a synthetic image at sigma {one.sigma}: {one.outcome}, {one.samples} samples, "
+            f"{one.seconds:.1f} s"
+        ),
+    )
+
+
+def _describe_memory(report: "CheckReport") -> str:
+    weights = f"weights of {report.memory.weights_bytes / 1e6:.1f} MB"
+    if report.memory.kind == "unmeasured":
+        return f"{weights}; this system does not say what a process takes"
+    grown = report.memory.growth_bytes / 1e6
+    return f"{grown:.1f} MB for {weights}: {report.memory.ratio:.2f} times"

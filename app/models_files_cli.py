@@ -1,0 +1,176 @@
+"""promptsmooth models add, pull, bundle, remove: the weights of this installation."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.terminal import sentences
+from models.cards import ModelDescription, load_description
+from models.catalogue import Catalogue, load_catalogue
+
+if TYPE_CHECKING:
+    from models.adding import Added
+
+ModelId = Annotated[str, typer.Argument(metavar="ID", help="Model id.")]
+_LOCAL_DIR = "local-dir:"  # how open_clip writes a folder
+
+
+class NoFolder(ValueError):
+    """There is no folder that a model could be put into."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "PROMPTSMOOTH_MODELS names no folder; set it to the folder that models are to lie in."
+        )
+
+
+class ShippedModel(ValueError):
+    """The model came with the service, so it is not the installation's to remove."""
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"the model {model_id!r} ships with the service and stays.")
+
+
+class OtherId(ValueError):
+    """The card that was named is that of another model."""
+
+    def __init__(self, path: Path, model_id: str, asked: str) -> None:
+        super().__init__(f"the card {path} is that of {model_id!r}; {asked!r} was asked for.")
+
+
+def add(
+    model: ModelId,
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH",
+            help="Published weights: a Hugging Face CLIP folder or its pytorch_model.bin, an "
+            "open_clip folder (or local-dir:FOLDER) or checkpoint; or an archive of models bundle.",
+        ),
+    ],
+    card: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False, help="Card of a model that is not known."
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False, help="Configuration of a bare file."
+        ),
+    ] = None,
+) -> None:
+    """Add a model from files on this machine; nothing is fetched.
+
+    The weights are converted, checked against the card tensor by tensor, loaded once, and written
+    with a card that names their SHA-256 into the folder that PROMPTSMOOTH_MODELS names.
+    """
+    from models.adding import add_model
+    from models.bundle import add_bundle, is_bundle
+
+    with sentences():
+        folder, source = _require_folder(), Path(path.removeprefix(_LOCAL_DIR))
+        if not source.exists():
+            raise FileNotFoundError(f"{source} is not there")
+        if is_bundle(source):
+            _tell(add_bundle(model, source, folder))
+        else:
+            _tell(add_model(_describe(model, card, folder), source, folder, config=config))
+
+
+def pull(model: ModelId) -> None:
+    """Fetch a known model from the Hugging Face Hub and add it.
+
+    The only command that opens a connection. After an interruption the same command goes on.
+    """
+    from models.adding import add_model
+    from models.hub import fetch
+    from models.own_folder import require_free
+
+    with sentences():
+        folder = _require_folder()
+        description = _describe(model, None, folder)
+        require_free(folder, model)
+        fetched = fetch(description, folder)
+        added = add_model(
+            description,
+            fetched.folder,
+            folder,
+            repository=fetched.repository,
+            revision=fetched.revision,
+        )
+        fetched.discard()
+        _tell(added)
+
+
+def bundle(
+    model: ModelId,
+    out: Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False, help="Archive (.tar).")],
+) -> None:
+    """Write a model into one archive, for a machine without a network: models add ID FILE."""
+    from models.bundle import write_bundle
+
+    with sentences():
+        catalogue = _load(_require_folder())
+        write_bundle(catalogue.get(model), catalogue.folder(model), out)
+        typer.echo(f"written to {out}")
+
+
+def remove(
+    model: ModelId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove a model's card and weights from the folder of models.
+
+    Certificates stay valid: they name the model's digest. They can be reproduced again once the
+    same weights are added again.
+    """
+    from models.own_folder import remove_folder
+
+    with sentences():
+        folder = _require_folder()
+        catalogue = _load(folder)
+        path = catalogue.find_own_card(model)
+        if path is None:
+            raise ShippedModel(model)
+        size = sum(file.size_bytes for file in catalogue.get(model).files)
+        question = f"Remove {path} and the weights beside it, {size / 1e6:.0f} MB?"
+        if not yes and not typer.confirm(question):
+            raise typer.Exit(1)
+        remove_folder(folder, catalogue.get(model), path)
+        typer.echo(f"removed {model}")
+
+
+def _tell(added: "Added") -> None:
+    for note in added.notes:
+        typer.echo(note, err=True)
+    typer.echo(f"added {added.card.id} at {added.folder}; digest {added.card.sha256}")
+    typer.echo(
+        "app and workers find it when they start again; PROMPTSMOOTH_SERVE_MODELS names what "
+        "workers load",
+        err=True,
+    )
+
+
+def _describe(model: str, card: Path | None, folder: Path) -> ModelDescription:
+    if card is None:
+        return _load(folder).describe(model)
+    description = load_description(card)
+    if description.id != model:
+        raise OtherId(card, description.id, model)
+    return description
+
+
+def _load(folder: Path) -> Catalogue:
+    return load_catalogue(folder if folder.is_dir() else None)
+
+
+def _require_folder() -> Path:
+    from worker.settings import SharedSettings
+
+    folder = SharedSettings().models
+    if folder is None:
+        raise NoFolder
+    return folder

@@ -1,0 +1,117 @@
+"""Learning prompts: a job from labelled images, its progress, its end."""
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Form, Path, Response
+from redis import Redis
+from starlette.responses import JSONResponse
+
+from app import errors
+from app.deps import RedisDep, ServicesDep, SettingsDep, take_only
+from app.learning_forms import REPEATABLE, RULES, LearnForm
+from app.learning_intake import submit
+from app.learning_schemas import PromptJob, prompt_job
+from worker import learning_store
+from worker.contract import Failure
+from worker.learning_contract import (
+    MAX_LEARNING_IMAGES,
+    CancelledLearning,
+    FailedLearning,
+    FinishedLearning,
+)
+from worker.learning_queue import get_status
+
+router = APIRouter(tags=["prompts"])
+
+LOST = Failure(
+    code="learning_lost",
+    detail="It ended without a result: every attempt was cut off. Send the images again; if that "
+    "happens twice, the operator finds the reason in the worker's log.",
+)
+_POLL_AFTER_S = 2
+_ID = re.compile(r"[0-9a-f]{32}")
+_FORM_LIMITS: Any = {
+    "max_files": MAX_LEARNING_IMAGES,
+    "max_fields": MAX_LEARNING_IMAGES + 256,
+    "max_part_size": 8 * 1024,
+}
+_FOUND = errors.describe(errors.PromptJobUnknown, errors.QueueUnavailable)
+
+
+def _check_id(job_id: Annotated[str, Path()]) -> str:
+    if not _ID.fullmatch(job_id):
+        raise errors.PromptJobUnknown
+    return job_id
+
+
+JobId = Annotated[str, Depends(_check_id)]
+
+
+@router.post(
+    "/prompts/learn",
+    status_code=202,
+    response_model=PromptJob,
+    form_limits=_FORM_LIMITS,
+    dependencies=[take_only(RULES, REPEATABLE)],
+    responses={
+        **errors.describe(
+            errors.FormUnreadable,
+            errors.PromptIdTaken,
+            errors.BodyTooLarge,
+            errors.MediaTypeUnsupported,
+            errors.RequestInvalid,
+            errors.FieldUnknown,
+            errors.FieldRepeated,
+            errors.ModelUnknown,
+            errors.TrainingImagesInvalid,
+            errors.ImageRefused,
+            errors.QueueUnavailable,
+        ),
+        202: {"description": "Accepted; Location says where the progress will be"},
+    },
+)
+async def learn(
+    form: Annotated[LearnForm, Form(media_type="multipart/form-data")], services: ServicesDep
+) -> Response:
+    """Learns a prompt from a few labelled images of each class.
+
+    The images are reduced to the model's 8-bit input and kept for a day; files and their names
+    are not kept. The prompt, when it is learned, is there for every worker at once.
+    """
+    shown = prompt_job(await submit(services, form), status="queued", curve=())
+    headers = {"Location": shown.links.self, "Retry-After": str(_POLL_AFTER_S)}
+    return JSONResponse(shown.model_dump(mode="json"), status_code=202, headers=headers)
+
+
+@router.get("/prompt-jobs/{job_id}", responses=_FOUND)
+def get_prompt_job(job_id: JobId, redis: RedisDep) -> PromptJob:
+    """Where a learning stands: its status and its curve, epoch by epoch."""
+    return _find(redis, job_id)
+
+
+@router.delete("/prompt-jobs/{job_id}", responses=_FOUND)
+def cancel_prompt_job(job_id: JobId, redis: RedisDep, settings: SettingsDep) -> PromptJob:
+    """Ends a learning that is queued or running; one that has ended stays as it is."""
+    if learning_store.find_job(redis, job_id) is None:
+        raise errors.PromptJobUnknown
+    if get_status(redis, job_id) in ("queued", "running"):
+        ttl_s = settings.certificate_ttl_s
+        learning_store.put_result(redis, job_id, CancelledLearning(), ttl_s=ttl_s)
+    return _find(redis, job_id)
+
+
+def _find(redis: Redis, job_id: str) -> PromptJob:
+    job = learning_store.find_job(redis, job_id)
+    if job is None:
+        raise errors.PromptJobUnknown
+    status = get_status(redis, job_id)
+    ended: dict[str, Any] = {}
+    match learning_store.find_result(redis, job_id):
+        case FinishedLearning(prompt_sha256=sha256):
+            ended = {"prompt_sha256": sha256}
+        case FailedLearning(failure=failure):
+            ended = {"failure": failure}
+        case None if status == "failed":
+            ended = {"failure": LOST}
+    return prompt_job(job, status=status, curve=learning_store.find_curve(redis, job_id), **ended)

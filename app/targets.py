@@ -1,0 +1,216 @@
+"""From what is asked, by ids and defaults, to the targets of a request, by digests."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from models.cards import ClassNames, ModelCard, Template
+from models.prompt_cards import PromptCard
+from worker.contract import (
+    MAX_BANK,
+    MAX_CLASS_NAMES,
+    MAX_TARGETS,
+    BankEntry,
+    BankTemplate,
+    FewShotTarget,
+    FewShotZeroShotTarget,
+    PromptRef,
+    RoutedTarget,
+    Target,
+    TemplateTarget,
+    ZeroShotTarget,
+)
+from worker.document import Prompting
+
+FindCard = Callable[[str], PromptCard | None]
+"""The card of a stored prompt by its id or digest, or None."""
+
+AskedClassNames = Annotated[
+    ClassNames, Field(max_length=MAX_CLASS_NAMES), BeforeValidator(lambda names: tuple(names))
+]
+AskedTemplate = Annotated[Template, Field(max_length=1000)]
+PromptName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+_TAKES_PROMPT = ("few-shot", "few-shot+zero-shot")
+
+
+class TargetInvalid(ValueError):
+    """What is asked for is no target: a field, and what was expected of it."""
+
+    def __init__(self, field: str, expected: str) -> None:
+        super().__init__(f"{field}: expected {expected}.")
+        self.field, self.expected = field, expected
+
+
+class BankField(BaseModel):
+    """One of a bank's prompts: the id or digest of a stored one, or a template."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: PromptName | None = None
+    template: AskedTemplate | None = None
+
+
+class TargetField(BaseModel):
+    """One label set under one prompting; what is left out comes from the prompt or the card."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompting: Prompting = "template"
+    prompt: PromptName | None = Field(default=None, description="Id or digest of a stored prompt.")
+    bank: Annotated[tuple[BankField, ...], Field(max_length=MAX_BANK)] = ()
+    template: AskedTemplate | None = None
+    class_names: AskedClassNames | None = None
+
+
+class AskedFields(BaseModel):
+    """The same in plain fields: every prompting named, with every prompt named."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    promptings: tuple[Prompting, ...] = ()
+    prompts: tuple[PromptName, ...] = ()
+    template: AskedTemplate | None = None
+    class_names: AskedClassNames | None = None
+
+    def spread(self) -> tuple[TargetField, ...]:
+        """One target a prompting, and for those that take a prompt one each prompt.
+
+        Without a prompting it is `few-shot` where prompts are named, else `template`.
+
+        Raises:
+            TargetInvalid: a prompting lacks its prompt, or a prompt has no use.
+        """
+        promptings = self.promptings or (("few-shot",) if self.prompts else ("template",))
+        if self.prompts and not any(p in (*_TAKES_PROMPT, "routed") for p in promptings):
+            raise TargetInvalid("prompt", f"none: {', '.join(promptings)} takes no stored prompt")
+        return tuple(field for p in promptings for field in self._spread_one(p))
+
+    def _spread_one(self, prompting: Prompting) -> Iterator[TargetField]:
+        common = {"prompting": prompting, "class_names": self.class_names}
+        if prompting == "routed":
+            bank = [BankField(prompt=name) for name in self.prompts]
+            bank += [BankField(template=self.template)] if self.template else []
+            yield TargetField(**common, bank=tuple(bank))
+        elif prompting in _TAKES_PROMPT:
+            if not self.prompts:
+                raise TargetInvalid(
+                    "prompt", f"the id or digest of a stored prompt, which {prompting} takes"
+                )
+            yield from (TargetField(**common, prompt=name) for name in self.prompts)
+        else:
+            yield TargetField(**common, template=self.template)
+
+
+def create_targets(
+    asked: Sequence[TargetField], card: ModelCard, find_card: FindCard, *, companions: bool = False
+) -> tuple[Target, ...]:
+    """The targets of a request on one model.
+
+    Class names that are not given are the prompt's own, else the model card's. With `companions`
+    the targets were asked for together, to be compared: those without a prompt of their own take
+    class names and words from the first prompt named, so that all are about the same question.
+
+    Raises:
+        TargetInvalid: a prompt is unknown or for another model, or a target makes no sense.
+    """
+    resolver = _Resolver(card, find_card, _first_prompt(asked) if companions else None)
+    targets = tuple(resolver.create(field) for field in asked)
+    if not 1 <= len(targets) <= MAX_TARGETS or len(set(targets)) != len(targets):
+        raise TargetInvalid("prompting", f"1 to {MAX_TARGETS} different targets")
+    return targets
+
+
+def _first_prompt(asked: Sequence[TargetField]) -> str | None:
+    names = (field.prompt or next((b.prompt for b in field.bank), None) for field in asked)
+    return next(filter(None, names), None)
+
+
+class _Resolver:
+    """Looks prompts up and fills in what was left out."""
+
+    def __init__(self, card: ModelCard, find_card: FindCard, companion: str | None) -> None:
+        self._card, self._find = card, find_card
+        self._companion = None if companion is None else self._get(companion)
+
+    def create(self, field: TargetField) -> Target:
+        """One target, with everything that it names resolved."""
+        if field.bank and field.prompting != "routed":
+            raise TargetInvalid("bank", f"none: {field.prompting} chooses among no prompts")
+        if field.prompt is not None and field.prompting not in _TAKES_PROMPT:
+            raise TargetInvalid("prompt", f"none: {field.prompting} takes no stored prompt")
+        match field.prompting:
+            case "template" | "zero-shot":
+                return self._from_template(field)
+            case "few-shot" | "few-shot+zero-shot":
+                return self._from_prompt(field)
+            case "routed":
+                return self._from_bank(field)
+
+    def _from_template(self, field: TargetField) -> Target:
+        template, names = self._template(field), self._class_names(field, self._companion)
+        if field.prompting == "template":
+            return TemplateTarget(template=template, class_names=names)
+        return ZeroShotTarget(template=template, class_names=names)
+
+    def _from_prompt(self, field: TargetField) -> Target:
+        if field.prompt is None:
+            raise TargetInvalid(
+                "prompt", f"the id or digest of a stored prompt, which {field.prompting} takes"
+            )
+        if field.template is not None:
+            raise TargetInvalid("template", f"none: the words of {field.prompting} are a prompt's")
+        card = self._get(field.prompt)
+        ref, names = _refer(card), self._class_names(field, card)
+        if field.prompting == "few-shot":
+            return FewShotTarget(prompt=ref, class_names=names)
+        return FewShotZeroShotTarget(prompt=ref, class_names=names)
+
+    def _from_bank(self, field: TargetField) -> Target:
+        cards = [self._get(entry.prompt) for entry in field.bank if entry.prompt is not None]
+        names = self._class_names(field, cards[0] if cards else self._companion)
+        bank = tuple(map(self._entry, field.bank))
+        if len(bank) < 2:
+            raise TargetInvalid("prompt", f"2 to {MAX_BANK} stored prompts to choose among")
+        try:
+            return RoutedTarget(bank=bank, class_names=names)
+        except ValueError:
+            raise TargetInvalid(
+                "prompt", "a bank of different prompts, none of which was tuned on an image"
+            ) from None
+
+    def _entry(self, entry: BankField) -> BankEntry:
+        if (entry.prompt is None) == (entry.template is None):
+            raise TargetInvalid("bank", "of each entry either a prompt or a template")
+        if entry.template is not None:
+            return BankTemplate(template=entry.template)
+        assert entry.prompt is not None
+        return _refer(self._get(entry.prompt))
+
+    def _class_names(self, field: TargetField, prompt: PromptCard | None) -> tuple[str, ...]:
+        return field.class_names or (prompt or self._card).class_names
+
+    def _template(self, field: TargetField) -> str:
+        prompt = self._companion
+        if field.template is not None:
+            return field.template
+        if prompt is not None and prompt.ctx_init:
+            return f"{prompt.ctx_init} {{}}{prompt.suffix}"
+        return self._card.template
+
+    def _get(self, name: str) -> PromptCard:
+        """The card of a stored prompt, which is for this model."""
+        found = self._find(name)
+        if found is None:
+            raise TargetInvalid(
+                "prompt", "the id or digest of a stored prompt; GET /prompts lists them"
+            )
+        if found.weights_sha256 != self._card.weights_sha256:
+            raise TargetInvalid(
+                "prompt", f"a prompt for the model {self._card.id}; this one is for {found.model}"
+            )
+        return found
+
+
+def _refer(card: PromptCard) -> PromptRef:
+    return PromptRef(id=card.id, sha256=card.sha256, method=card.method)

@@ -1,0 +1,36 @@
+"""What a model would compute with the other activation: no tensor tells which one is right."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from models._open_clip import get_open_clip
+from models.cards import Activation
+
+OTHER: dict[Activation, Activation] = {"gelu": "quick_gelu", "quick_gelu": "gelu"}
+
+
+@contextmanager
+def swapped_activation(module: torch.nn.Module, declared: Activation) -> Iterator[None]:
+    """Within the block every activation of `module` is the other one.
+
+    Raises:
+        ValueError: the module has none of the declared kind.
+    """
+    kinds = {"gelu": torch.nn.GELU, "quick_gelu": get_open_clip().transformer.QuickGELU}
+    places = [
+        (parent, name, child)
+        for parent in module.modules()
+        for name, child in parent.named_children()
+        if type(child) is kinds[declared]
+    ]
+    if not places:
+        raise ValueError(f"The model has no activation {declared}.")
+    for parent, name, _ in places:
+        setattr(parent, name, kinds[OTHER[declared]]())
+    try:
+        yield
+    finally:
+        for parent, name, child in places:
+            setattr(parent, name, child)

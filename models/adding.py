@@ -1,0 +1,81 @@
+"""Published weights become a model of this installation. Nothing is fetched."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from models.cards import Activation, ModelCard, ModelDescription, Origin
+from models.catalogue import load_catalogue
+from models.forms.files import load_json
+from models.forms.form import Converted, Form, Source
+from models.forms.registry import choose_form
+from models.loading import CONFIG, load_vlm
+from models.own_folder import CARD, begin_folder, describe_file, format_model_card
+
+
+@dataclass(frozen=True, kw_only=True)
+class Added:
+    """A model that was added, and what its user should know."""
+
+    card: ModelCard
+    folder: Path
+    notes: tuple[str, ...] = ()
+
+
+def add_model(
+    description: ModelDescription,
+    path: Path,
+    models: Path,
+    *,
+    config: Path | None = None,
+    repository: str = "",
+    revision: str = "",
+) -> Added:
+    """Converts published weights into `<models>/<id>/`, with a card that names their digests.
+
+    What is written has been loaded once, strictly, as an engine loads it. After an error the
+    folder of models is as it was.
+
+    Args:
+        description: what the weights are said to be.
+        path: a folder or a file of one of the forms.
+        models: the installation's folder of models; made where it is not there.
+        config: configuration of a bare file of weights.
+        repository, revision: for the card, where they were fetched from the Hub.
+
+    Raises:
+        FormRefused: the weights are of no form that can be read.
+        WeightsError: they are not those of the description.
+        ModelTaken: the id has a folder already.
+        InvalidCard: the id is taken by a model that ships or lies elsewhere in the folder.
+    """
+    source = Source(path=path, config=config, description=description)
+    form = choose_form(source)
+    with begin_folder(models, description.id) as folder:
+        converted = form.convert(source, folder)
+        origin = _create_origin(form, converted, repository, revision)
+        card = _create_card(description, folder, origin)
+        load_catalogue(models).check_addition(card, folder / CARD)
+        load_vlm(card, folder, torch.device("cpu"))
+        (folder / CARD).write_text(format_model_card(card), encoding="utf-8")
+    return Added(card=card, folder=models / card.id, notes=converted.notes)
+
+
+def _create_origin(form: Form, converted: Converted, repository: str, revision: str) -> Origin:
+    files = tuple(describe_file(path) for path in converted.read)
+    return Origin(form=form.name, files=files, repository=repository, revision=revision)
+
+
+def _create_card(description: ModelDescription, folder: Path, origin: Origin) -> ModelCard:
+    files = tuple(describe_file(path) for path in sorted(folder.iterdir()))
+    fields = description.model_dump(exclude={"files", "origin"})
+    card = ModelCard(**fields, files=files, origin=origin)
+    if card.activation is None and (folder / CONFIG).is_file():
+        return card.model_copy(update={"activation": _find_activation(folder)})
+    return card
+
+
+def _find_activation(folder: Path) -> Activation:
+    quick = load_json(folder / CONFIG)["model_cfg"].get("quick_gelu", False)
+    return "quick_gelu" if quick else "gelu"

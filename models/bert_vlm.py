@@ -1,0 +1,70 @@
+"""A model whose text tower is a BERT, as a `VLM`: MedCLIP, BiomedCLIP."""
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.bert_text import BertTextTower
+from models.cards import ModelCard
+from models.vlm import PixelNormalisation
+
+
+@final
+class BertVLM:
+    """Two frozen towers behind the pixel normalisation. Implements `VLM`.
+
+    The image tower computes in `image_dtype`; the text tower, which runs once for each prompt, in
+    float32; features leave in float32.
+    """
+
+    def __init__(
+        self,
+        *,
+        card: ModelCard,
+        image_tower: torch.nn.Module,
+        text_tower: BertTextTower,
+        logit_scale: float,
+        image_dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.card = card
+        self.device = device
+        self.image_dtype = image_dtype
+        self.image_tower = image_tower.to(device, image_dtype).eval().requires_grad_(False)
+        self.text_tower = text_tower.to(device, torch.float32).eval().requires_grad_(False)
+        self.normalise = PixelNormalisation(card.preprocessing, device)
+        self.logit_scale = logit_scale
+        self.text_width = text_tower.width
+        self.embed_dim = int(self.encode_texts([""]).shape[1])
+
+    @torch.no_grad()
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """See `VLM.encode_images`."""
+        features: Tensor = self.image_tower(self.normalise(pixels).to(self.image_dtype))
+        return functional.normalize(features.to(torch.float32), dim=-1)  # (B, D)
+
+    @torch.no_grad()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """See `VLM.encode_texts`."""
+        no_ctx = torch.empty(0, self.text_width, device=self.device)
+        return functional.normalize(self.text_tower(no_ctx, texts), dim=-1)  # (C, D)
+
+    @torch.no_grad()
+    def embed_text(self, text: str) -> Tensor:
+        """See `VLM.embed_text`."""
+        embeddings = self.text_tower.embed(text)  # (n, text_width)
+        if not len(embeddings):
+            raise ValueError(f"A text of at least one token is needed; {text!r} has none.")
+        return embeddings
+
+    def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
+        """See `VLM.encode_prompts`."""
+        if ctx.ndim != 2 or ctx.shape[1] != self.text_width:
+            raise ValueError(
+                f"The model {self.card.id} takes context vectors of width {self.text_width}; "
+                f"{tuple(ctx.shape)} came."
+            )
+        return functional.normalize(self.text_tower(ctx, texts), dim=-1)  # (C, D)

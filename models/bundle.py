@@ -1,0 +1,156 @@
+"""One model in one archive, for machines without a network: card, weights and their checksums.
+
+A tar file with plain names only: SHA256SUMS, which `sha256sum --check` reads, card.toml and the
+files that the card names. The same model always makes the same bytes.
+"""
+
+import hashlib
+import io
+import shutil
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from models.adding import Added
+from models.cards import ModelCard, parse_card
+from models.catalogue import load_catalogue
+from models.loading import load_vlm
+from models.own_folder import CARD, begin_folder, format_model_card
+from models.weights import check_weights
+from models.whole_file import replace_whole
+
+SUMS = "SHA256SUMS"
+_MAX_TEXT_BYTES = 2**20
+
+
+class BundleRefused(ValueError):
+    """An archive that `models bundle` did not make, or that is damaged."""
+
+
+def write_bundle(card: ModelCard, folder: Path, out: Path) -> None:
+    """Writes the archive whole or not at all.
+
+    Raises:
+        WeightsError: a file of the model is missing or another one.
+    """
+    check_weights(card, folder)
+    text = format_model_card(card).encode()
+    with replace_whole(out) as begun, tarfile.open(begun, "w") as archive:
+        _put(archive, SUMS, _format_sums(card, text))
+        _put(archive, CARD, text)
+        for file in card.files:
+            with (folder / file.name).open("rb") as stream:
+                archive.addfile(_create_member(file.name, file.size_bytes), stream)
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a file is a tar archive."""
+    return path.is_file() and tarfile.is_tarfile(path)
+
+
+def add_bundle(model_id: str, path: Path, models: Path) -> Added:
+    """Adds the model of an archive to the folder of models, after every checksum was compared.
+
+    Raises:
+        BundleRefused: no such archive, a name that is not plain, a file too many or missing, or
+            the model of another id.
+        WeightsError: a file is not the one its checksum is of, or does not load.
+        ModelTaken: the id has a folder already.
+        InvalidCard: the id is taken by a model that ships or lies elsewhere in the folder.
+    """
+    with begin_folder(models, model_id) as folder:
+        with _refusing(path), tarfile.open(path, "r:") as archive:
+            members = _list_members(archive)
+            card = _read_card(archive, members, model_id)
+            _extract(archive, members, card, folder)
+        load_catalogue(models).check_addition(card, folder / CARD)
+        check_weights(card, folder)
+        load_vlm(card, folder, torch.device("cpu"))
+    return Added(card=card, folder=models / card.id)
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, EOFError) as error:
+        raise BundleRefused(
+            f"{path} is no archive of models bundle, or is damaged or cut short: {error}."
+        ) from error
+
+
+def _list_members(archive: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
+    """The members by name: plain files beside one another, no two of one name."""
+    members: dict[str, tarfile.TarInfo] = {}
+    for member in archive:
+        plain = member.isreg() and not member.issparse() and _is_plain(member.name)
+        if not plain or member.name in members:
+            raise BundleRefused(
+                f"An archive of a model holds plain files of different names; {member.name!r} came."
+            )
+        members[member.name] = member
+    return members
+
+
+def _is_plain(name: str) -> bool:
+    return name not in ("", ".", "..") and "/" not in name and "\\" not in name
+
+
+def _read_card(
+    archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo], model_id: str
+) -> ModelCard:
+    text = _read_text(archive, members, CARD)
+    try:
+        card = parse_card(text.decode())
+    except ValueError as error:
+        raise BundleRefused(f"The archive's {CARD} is not valid: {error}") from error
+    if card.id != model_id:
+        raise BundleRefused(f"The archive holds the model {card.id!r}; {model_id!r} was asked for.")
+    expected = {SUMS, CARD, *(file.name for file in card.files)}
+    if other := sorted(expected ^ members.keys()):
+        state = "lacks" if other[0] in expected else "also holds"
+        raise BundleRefused(f"The archive {state} the file {other[0]!r}.")
+    if _read_text(archive, members, SUMS) != _format_sums(card, text):
+        raise BundleRefused(f"The archive's {SUMS} is not that of its {CARD}: it was changed.")
+    return card
+
+
+def _read_text(archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: str) -> bytes:
+    member = members.get(name)
+    if member is None or member.size > _MAX_TEXT_BYTES:
+        raise BundleRefused(f"The archive lacks the file {name!r}, or it is too large.")
+    stream = archive.extractfile(member)
+    return stream.read() if stream is not None else b""
+
+
+def _extract(
+    archive: tarfile.TarFile,
+    members: dict[str, tarfile.TarInfo],
+    card: ModelCard,
+    folder: Path,
+) -> None:
+    for name in (CARD, *(file.name for file in card.files)):
+        stream = archive.extractfile(members[name])
+        with (folder / name).open("xb") as out:
+            if stream is not None:
+                shutil.copyfileobj(stream, out)
+
+
+def _format_sums(card: ModelCard, card_text: bytes) -> bytes:
+    sums = [(hashlib.sha256(card_text).hexdigest(), CARD)]
+    sums += [(file.sha256, file.name) for file in card.files]
+    return "".join(f"{sha256}  {name}\n" for sha256, name in sums).encode()
+
+
+def _create_member(name: str, size_bytes: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size = size_bytes
+    member.mode = 0o644
+    return member
+
+
+def _put(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    archive.addfile(_create_member(name, len(content)), io.BytesIO(content))

@@ -1,0 +1,52 @@
+"""The files of a dataset: one split of a folder, class by class. No torch."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.datasets import DatasetCard
+from models.image_folder import SPLITS, ImageFolder, Split, UnusableFolder, list_images
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledFile:
+    """A file and the index of its class; `name` is `<class folder>/<file>` on every system."""
+
+    path: Path
+    name: str
+    class_index: int
+
+
+ClassFiles = tuple[LabelledFile, ...]
+
+
+def list_dataset(root: Path, card: DatasetCard, split: Split) -> tuple[ClassFiles, ...]:
+    """The images of one split: for each class of the card, its files by name.
+
+    Raises:
+        UnusableFolder: a class folder is missing or empty, or an image lies in two places although
+            the card says that names identify images.
+    """
+    folders = [one.folder for one in card.classes]
+    listed = list_images(root, split, folders)
+    if card.names_identify_images:
+        splits: list[Split] = [one for one in SPLITS if (root / one).is_dir()] or [split]
+        _require_unique(card, [list_images(root, one, folders) for one in splits])
+    files = [
+        LabelledFile(path=path, name=f"{path.parent.name}/{path.name}", class_index=int(index))
+        for path, index in zip(listed.files, listed.classes, strict=True)
+    ]
+    return tuple(
+        tuple(file for file in files if file.class_index == index) for index in range(len(folders))
+    )
+
+
+def _require_unique(card: DatasetCard, splits: Sequence[ImageFolder]) -> None:
+    """UnusableFolder where one image lies in two splits, or in two classes of one."""
+    names = Counter(path.stem for listed in splits for path in listed.files)
+    if repeated := sum(times > 1 for times in names.values()):
+        raise UnusableFolder(
+            f"{card.id} is split by image, so that every image lies in one folder; {repeated} lie "
+            "in several. Split the list of images, not the list of rows."
+        )

@@ -1,0 +1,137 @@
+"""Dataset cards: the classes of a labelled folder of images, their words, and how it was split.
+
+A card says what a folder must hold; no image comes with it. Cards are TOML; a folder with a
+`card.json`, or with nothing but class folders, is described by the same value. No torch.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from models.cards import Template, check_class_names
+from models.image_folder import FolderCard, UnusableFolder, list_images
+
+_SHIPPED = Path(__file__).parent / "datasets"
+
+
+class InvalidDataset(ValueError):
+    """A dataset card that cannot be read or breaks a rule of `DatasetCard`."""
+
+
+class UnknownDataset(LookupError):
+    """No dataset card has this id."""
+
+    def __init__(self, dataset_id: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"There is no dataset {dataset_id!r}; there are {', '.join(known)}.")
+
+
+class _Card(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatasetClass(_Card):
+    """One class: the name of its folder, and the name that is compared with an image."""
+
+    folder: str = Field(pattern=r"^[^/\\.][^/\\]*$")
+    name: str
+
+
+def _check_classes(classes: tuple[DatasetClass, ...]) -> tuple[DatasetClass, ...]:
+    check_class_names(tuple(one.name for one in classes))
+    if len({one.folder for one in classes}) != len(classes):
+        raise ValueError("each class has a folder of its own")
+    return classes
+
+
+class DatasetCard(_Card):
+    """A dataset of labelled images in `<root>/<train|test>/<class folder>/<image>`.
+
+    `classes` stand in index order. `template` is None where only the model's own is known.
+    With `names_identify_images` a file's name names its image, so that one name in two places of
+    the folder is an image that was split by row, and the folder is refused.
+    """
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: str
+    description: str = ""
+    classes: Annotated[tuple[DatasetClass, ...], AfterValidator(_check_classes)]
+    template: Template | None = None
+    split: str
+    names_identify_images: bool = False
+    source: str
+    licence: str
+    citations: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes in index order, as they are compared with an image."""
+        return tuple(one.name for one in self.classes)
+
+
+def load_dataset_card(path: Path) -> DatasetCard:
+    """The card in a TOML file. InvalidDataset when it is none; the sentence names the file."""
+    try:
+        return DatasetCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValidationError, ValueError) as error:
+        raise InvalidDataset(f"The dataset card {path} is not valid: {_sentence(error)}") from error
+
+
+def list_datasets() -> tuple[DatasetCard, ...]:
+    """The cards that ship, in order of their ids."""
+    return tuple(load_dataset_card(path) for path in sorted(_SHIPPED.glob("*.toml")))
+
+
+def get_dataset(dataset_id: str) -> DatasetCard:
+    """The card that ships under an id. UnknownDataset when there is none."""
+    cards = {card.id: card for card in list_datasets()}
+    if dataset_id not in cards:
+        raise UnknownDataset(dataset_id, tuple(cards))
+    return cards[dataset_id]
+
+
+def describe_folder(root: Path) -> DatasetCard:
+    """The card that a folder brings as `card.json`, else one made from its class folders.
+
+    Raises:
+        UnusableFolder: there is no folder, its card is not valid, a class has no images, or nothing
+            says what the classes are called.
+    """
+    listed = list_images(root, "test")
+    names = listed.find_class_names()
+    if names is None:
+        raise UnusableFolder(
+            f"The class folders of {root} are numbers, which say nothing: name the dataset's card, "
+            "or put a card.json with names into the folder."
+        )
+    classes = [
+        DatasetClass(folder=folder, name=name)
+        for folder, name in zip(listed.class_folders, names, strict=True)
+    ]
+    try:
+        return _describe(root, listed.card, tuple(classes))
+    except ValidationError as error:
+        raise UnusableFolder(f"The folder {root} is no dataset: {_sentence(error)}") from error
+
+
+def _describe(
+    root: Path, card: FolderCard | None, classes: tuple[DatasetClass, ...]
+) -> DatasetCard:
+    told = None if card is None else card.training_set
+    name = root.resolve().name if card is None else card.name
+    return DatasetCard(
+        id=re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "images",
+        name=name if told is None else told.name,
+        classes=classes,
+        template=None if card is None else card.prompt_template,
+        split="as the folder is",
+        source="" if told is None else told.source,
+        licence="" if told is None else told.licence,
+    )
+
+
+def _sentence(error: Exception) -> str:
+    return re.sub(r"\s+", " ", str(error))

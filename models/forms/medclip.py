@@ -1,0 +1,124 @@
+"""The form of MedCLIP: a zip with `pytorch_model.bin`. The tokenizer comes apart from it.
+
+`vocab.txt` of Bio_ClinicalBERT (and its `tokenizer_config.json`, where there is one) is looked for
+inside the zip, then beside it. A folder that the zip was unpacked into is read as well.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.forms.archive import read_members
+from models.forms.bert_files import TOKENIZER_DEFAULT, drop_derived
+from models.forms.form import Converted, Form, FormRefused, Source
+from models.medclip import MedClip
+from models.medclip_config import CONFIG, MedClipConfig
+from models.state_dict import check_state_dict
+from models.tensor_file import parse_pickle
+from models.wordpiece import TOKENIZER_CONFIG, VOCAB, create_tokenizer
+
+_TENSORS = "pytorch_model.bin"
+_TOKENIZER = (VOCAB, TOKENIZER_CONFIG)
+
+
+def recognises(source: Source) -> bool:
+    """A zip that is not torch's own kind of zip, or the folder it was unpacked into."""
+    path = source.path
+    if path.is_dir():
+        return (path / _TENSORS).is_file() and not (path / "config.json").exists()
+    return path.suffix == ".zip"
+
+
+def convert(source: Source, folder: Path) -> Converted:
+    """See `Form.convert`."""
+    config = MedClipConfig(context_length=source.description.context_length)
+    return convert_medclip(source, folder, config)
+
+
+def convert_medclip(source: Source, folder: Path, config: MedClipConfig) -> Converted:
+    """Writes tensors under their published names, the architecture and the tokenizer.
+
+    Tensors that follow from the architecture (positions) are compared with it and left out.
+
+    Raises:
+        FormRefused: a file is not there.
+        WeightsError: a file is damaged, a tensor is missing, surplus or of another shape, or the
+            vocabulary is another BERT's.
+    """
+    contents, read = _read(source.path)
+    for name in (_TENSORS, VOCAB):
+        if name not in contents:
+            raise FormRefused(_explain(source.path, name))
+    contents = {TOKENIZER_CONFIG: TOKENIZER_DEFAULT, **contents}
+    create_tokenizer(
+        contents, vocab_size=config.text.vocab_size, context_length=config.context_length
+    )
+    tensors = parse_pickle(_TENSORS, contents.pop(_TENSORS))
+    _drop_positions(tensors, config)
+    with torch.device("meta"):
+        check_state_dict(MedClip(config).get_published_state(), tensors)
+    for name, content in {CONFIG: config.dump(), **contents}.items():
+        (folder / name).write_bytes(content)
+    own = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
+    save_file(own, folder / "medclip.safetensors")
+    return Converted(read=read, notes=() if TOKENIZER_CONFIG in _names(read) else (_LOWER_CASED,))
+
+
+_LOWER_CASED = (
+    f"No {TOKENIZER_CONFIG} came with {VOCAB}; texts are lower-cased, as transformers does then."
+)
+
+
+def _explain(path: Path, name: str) -> str:
+    beside = "inside the archive or beside it" if path.is_file() else "in the folder"
+    what = "the vocabulary of Bio_ClinicalBERT" if name == VOCAB else "the weights of MedCLIP"
+    return f"{name}, {what}, was expected {beside}; {path} does not have it."
+
+
+def _names(paths: tuple[Path, ...]) -> set[str]:
+    return {path.name for path in paths}
+
+
+def _drop_positions(tensors: dict[str, Tensor], config: MedClipConfig) -> None:
+    positions = torch.arange(config.text.max_position_embeddings)
+    drop_derived(tensors, "text_model.model.embeddings.position_ids", positions)
+    index = create_relative_position_index(config.vision.window_size)
+    for stage, depth in enumerate(config.vision.depths):
+        for block in range(depth):
+            place = f"vision_model.model.encoder.layers.{stage}.blocks.{block}.attention.self"
+            drop_derived(tensors, f"{place}.relative_position_index", index)
+
+
+def create_relative_position_index(window: int) -> Tensor:
+    """Which row of the bias table each pair of places in a window reads, (window², window²).
+
+    Liu et al., Swin Transformer, ICCV 2021, section 3.2.
+    """
+    at = torch.arange(window * window)
+    down = (at // window)[:, None] - (at // window)[None, :] + window - 1
+    right = (at % window)[:, None] - (at % window)[None, :] + window - 1
+    return down * (2 * window - 1) + right
+
+
+def _read(path: Path) -> tuple[dict[str, bytes], tuple[Path, ...]]:
+    """The contents of the wanted files by plain name, and the files that were read."""
+    if path.is_dir():
+        files = [path / name for name in (_TENSORS, *_TOKENIZER) if (path / name).is_file()]
+        return {file.name: file.read_bytes() for file in files}, tuple(files)
+    inside = read_members(path, (_TENSORS, *_TOKENIZER))
+    beside = [path.parent / name for name in _TOKENIZER if name not in inside]
+    files = [file for file in beside if file.is_file()] if VOCAB not in inside else []
+    return inside | {file.name: file.read_bytes() for file in files}, (path, *files)
+
+
+FORM = Form(
+    name="medclip",
+    looks_like=f"MedCLIP's zip with {_TENSORS}, and {VOCAB} of Bio_ClinicalBERT in it or beside it",
+    architectures=("medclip",),
+    recognises=recognises,
+    convert=convert,
+    hub_files=(),
+    hub_weights=(),
+)

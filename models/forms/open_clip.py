@@ -1,0 +1,69 @@
+"""The form of QuiltNet and most others: open_clip's folder, or a checkpoint of it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.forms.agreement import agree_on_model_cfg, agree_on_preprocessing
+from models.forms.files import WEIGHTS, load_json, load_tensors, require_weights
+from models.forms.form import Converted, Form, FormRefused, Source
+from models.forms.open_clip_files import write_open_clip
+from models.loading import CONFIG, create_clip
+from models.state_dict import check_state_dict
+
+_NAMES = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "model.safetensors",
+    "pytorch_model.bin",
+)
+
+
+def recognises(source: Source) -> bool:
+    """A folder with open_clip's configuration, or a bare file that card or --config say is such."""
+    config = _find_config(source)
+    if config is not None:
+        found = load_json(config).get("model_cfg", {})
+        return not any(key.startswith("hf_") for key in found.get("text_cfg", {}))
+    return source.path.suffix in WEIGHTS and source.published == "open-clip"
+
+
+def convert(source: Source, folder: Path) -> Converted:
+    """See `Form.convert`."""
+    path = _find_config(source)
+    weights = require_weights(source.path, _NAMES) if source.path.is_dir() else source.path
+    config: dict[str, Any] = load_json(path) if path is not None else {}
+    model_cfg, filled = agree_on_model_cfg(config.get("model_cfg", {}), source.description)
+    if not model_cfg:
+        raise FormRefused(f"{weights} says nothing of its architecture: name its {CONFIG} too.")
+    preprocessing = source.description.preprocessing
+    agree_on_preprocessing(config.get("preprocess_cfg", {}), preprocessing)
+    tensors = load_tensors(weights)
+    with torch.device("meta"):
+        check_state_dict(create_clip(model_cfg).state_dict(), tensors)
+    write_open_clip(folder, model_cfg, preprocessing, tensors)
+    read = tuple(file for file in (weights, path) if file is not None)
+    return Converted(read=read, notes=tuple(_explain(key, source) for key in filled))
+
+
+def _explain(key: str, source: Source) -> str:
+    return f"The configuration leaves out {key}; the card of {source.description.id} fills it."
+
+
+def _find_config(source: Source) -> Path | None:
+    if source.config is not None:
+        return source.config
+    path = source.path / CONFIG
+    return path if path.is_file() else None
+
+
+FORM = Form(
+    name="open-clip",
+    looks_like=f"a folder with {CONFIG} and {' or '.join(_NAMES[:2])}",
+    architectures=("open_clip",),
+    recognises=recognises,
+    convert=convert,
+    hub_files=(CONFIG,),
+    hub_weights=_NAMES,
+)

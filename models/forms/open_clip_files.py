@@ -1,0 +1,34 @@
+"""The two files that a model of open_clip's architecture has in an installation."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.cards import Preprocessing
+from models.loading import CONFIG
+
+TENSORS = "open_clip_model.safetensors"
+
+
+def write_open_clip(
+    folder: Path,
+    model_cfg: Mapping[str, Any],
+    preprocessing: Preprocessing,
+    tensors: Mapping[str, Tensor],
+) -> None:
+    """Writes configuration and tensors, which `models.loading` reads."""
+    config = {
+        "model_cfg": model_cfg,
+        "preprocess_cfg": {
+            "mean": preprocessing.mean,
+            "std": preprocessing.std,
+            "interpolation": preprocessing.interpolation,
+            "resize_mode": preprocessing.resize,
+        },
+    }
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / TENSORS)

@@ -1,0 +1,36 @@
+"""Every form there is, and which one a source is of."""
+
+from models.forms import hf_clip, medclip, open_clip, open_clip_bert
+from models.forms.form import Form, FormRefused, Source
+
+FORMS: tuple[Form, ...] = (
+    hf_clip.FORM,
+    open_clip.FORM,
+    open_clip_bert.FORM,
+    medclip.FORM,
+)
+
+
+def choose_form(source: Source) -> Form:
+    """The form of a source: the one its description names if that fits, else the one that fits.
+
+    Raises:
+        FormRefused: none fits, or it holds weights of another architecture than the description's.
+    """
+    fitting = [form for form in FORMS if form.recognises(source)]
+    fitting.sort(key=lambda form: form.name != source.published)
+    architecture = source.description.architecture
+    for form in fitting:
+        if architecture in form.architectures:
+            return form
+    expected = [form.looks_like for form in FORMS if architecture in form.architectures]
+    found = f"looks like {fitting[0].looks_like}" if fitting else "is none of them"
+    raise FormRefused(
+        f"Weights of {source.description.id!r} come as {', or as '.join(expected)}; "
+        f"{source.path} {found}."
+    )
+
+
+def get_form(name: str) -> Form:
+    """The form with a name that a card has."""
+    return next(form for form in FORMS if form.name == name)

@@ -1,0 +1,74 @@
+"""The architecture of a MedCLIP-ViT, as a small file beside its weights. No torch."""
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.weights import UnreadableWeights
+
+CONFIG = "medclip_config.json"
+_Sizes = tuple[int, ...]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SwinShape(_Config):
+    """Swin-T as `microsoft/swin-tiny-patch4-window7-224` has it, in transformers' words."""
+
+    image_size: int = 224
+    patch_size: int = 4
+    embed_dim: int = 96
+    depths: _Sizes = (2, 2, 6, 2)
+    num_heads: _Sizes = (3, 6, 12, 24)
+    window_size: int = 7
+    mlp_ratio: float = 4.0
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-5
+
+
+class BertShape(_Config):
+    """BERT as Bio_ClinicalBERT has it, in transformers' words."""
+
+    vocab_size: int = 28996
+    hidden_size: int = 768
+    num_hidden_layers: int = Field(default=12, ge=2)  # hidden states 1 and 2 are pooled
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int = 0
+
+
+class MedClipConfig(_Config):
+    """A MedCLIP-ViT. What is not said is the published model (Wang et al., EMNLP 2022).
+
+    `context_length` is part of the model: features are means over all positions, padding included.
+    25 is what prompts for MedCLIP were learned with.
+    """
+
+    embed_dim: int = 512
+    context_length: int = 25
+    vision: SwinShape = SwinShape()
+    text: BertShape = BertShape()
+
+    def dump(self) -> bytes:
+        """The content of the file."""
+        return (json.dumps(self.model_dump(mode="json"), indent=1) + "\n").encode()
+
+
+def parse_medclip_config(content: bytes) -> MedClipConfig:
+    """The architecture in a file's content.
+
+    Raises:
+        UnreadableWeights: no JSON, or a field that is unknown or out of range.
+    """
+    try:
+        fields: Any = json.loads(content)
+        return MedClipConfig.model_validate(fields)
+    except (ValueError, ValidationError) as error:
+        raise UnreadableWeights(CONFIG, " ".join(str(error).split())) from error

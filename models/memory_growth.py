@@ -1,0 +1,79 @@
+"""How much memory a model takes once it is loaded, against the size of its weights."""
+
+import gc
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from models.vlm import VLM
+
+_STATM = Path("/proc/self/statm")
+Loaded = TypeVar("Loaded", bound=VLM)
+
+
+class Growth(BaseModel):
+    """Bytes that came with the model: resident ones on a CPU, allocated ones on a GPU.
+
+    `weights_bytes` are the weights in the precision they are kept in.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["measured"] = "measured"
+    growth_bytes: int
+    weights_bytes: int
+
+    @property
+    def ratio(self) -> float:
+        """Memory over weights."""
+        return self.growth_bytes / self.weights_bytes
+
+
+class Unmeasured(BaseModel):
+    """This system does not say how much memory a process has."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["unmeasured"] = "unmeasured"
+    weights_bytes: int
+
+
+def measure_growth(
+    load: Callable[[], Loaded], device: torch.device
+) -> tuple[Loaded, Growth | Unmeasured]:
+    """Loads a model and says what it takes. Import first what loading imports."""
+    before = _read(device)
+    vlm = load()
+    after = _read(device)
+    weights_bytes = sum(tensor.nbytes for tensor in list_weights(vlm))
+    if before is None or after is None:
+        return vlm, Unmeasured(weights_bytes=weights_bytes)
+    return vlm, Growth(growth_bytes=after - before, weights_bytes=weights_bytes)
+
+
+def list_weights(vlm: VLM) -> list[Tensor]:
+    """The tensors a model keeps, each once."""
+    found = {tensor.data_ptr(): tensor for tensor in _find_tensors(vlm)}
+    return list(found.values())
+
+
+def _find_tensors(vlm: VLM) -> Iterator[Tensor]:
+    for value in vars(vlm).values():
+        if isinstance(value, Tensor):
+            yield value
+        if isinstance(value, torch.nn.Module):
+            yield from value.state_dict().values()
+
+
+def _read(device: torch.device) -> int | None:
+    gc.collect()
+    if device.type == "cuda":
+        return int(torch.cuda.memory_allocated(device))
+    if not _STATM.is_file():
+        return None
+    return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

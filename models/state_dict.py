@@ -1,0 +1,29 @@
+"""Are these the tensors of that architecture?"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from models.weights import StateDictMismatch
+
+
+def check_state_dict(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Passes when both have the same names, and each name the same shape and kind of number.
+
+    Floating point tensors may differ in precision: float16 files load into float32. Tensors on the
+    `meta` device will do.
+
+    Raises:
+        StateDictMismatch: the first name, in alphabetical order, where they differ.
+    """
+    for leaf in sorted(expected.keys() | found.keys()):
+        want, have = _describe(expected.get(leaf)), _describe(found.get(leaf))
+        if want != have:
+            raise StateDictMismatch(leaf, expected=want, found=have)
+
+
+def _describe(tensor: Tensor | None) -> str:
+    if tensor is None:
+        return "no such tensor"
+    kind = "floating point" if tensor.is_floating_point() else str(tensor.dtype)
+    return f"{kind} of shape {tuple(tensor.shape)}"

@@ -1,0 +1,172 @@
+"""A file of tensors into a model: checked, and without a second copy of the model in memory.
+
+A safetensors file is its header's length (8 bytes), the header in JSON, and the tensors one after
+the other (https://github.com/huggingface/safetensors, "Format"). It is read from front to back
+once. Every piece is hashed and copied to where it belongs, so that what was hashed is what is used
+and no more than one tensor is held twice.
+"""
+
+import hashlib
+import io
+import json
+import math
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn, Protocol
+
+import torch
+from torch import Tensor
+
+from models.cards import WeightFile
+from models.state_dict import check_state_dict
+from models.weights import (
+    StateDictMismatch,
+    UnreadableWeights,
+    check_digest,
+    check_file,
+    check_size,
+    load_file,
+)
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_MAX_HEADER_BYTES = 100 * 2**20  # the format's own limit
+
+
+class _Hash(Protocol):
+    def update(self, data: Any, /) -> None: ...
+    def hexdigest(self) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Leaf:
+    """One tensor of the file, as the header has it."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+    def describe(self) -> Tensor:
+        return torch.empty(self.shape, dtype=self.dtype, device="meta")
+
+
+def load_into(targets: Mapping[str, Tensor], file: WeightFile, folder: Path) -> None:
+    """Copies the tensors of a file into `targets`, whose precision and device they take.
+
+    `targets` are those of `module.state_dict()`. After an error they hold anything: throw the
+    model away.
+
+    Raises:
+        WeightsMissing, DigestMismatch: the file is not the one the card names.
+        UnreadableWeights: it is, and holds no tensors.
+        StateDictMismatch: its tensors are not those of `targets`.
+    """
+    if file.name.endswith(".safetensors"):
+        _stream_into(targets, file, folder)
+    else:
+        _unpickle_into(targets, file, folder)
+
+
+def _unpickle_into(targets: Mapping[str, Tensor], file: WeightFile, folder: Path) -> None:
+    tensors = parse_pickle(file.name, load_file(file, folder))
+    check_state_dict(targets, tensors)
+    for name in list(tensors):
+        targets[name].copy_(tensors.pop(name))
+
+
+def parse_pickle(name: str, content: bytes) -> dict[str, Tensor]:
+    """The tensors that torch saved, read without running what the pickle says.
+
+    Raises:
+        UnreadableWeights: it holds anything but tensors by name, or is damaged.
+    """
+    try:
+        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return {str(leaf): _require_tensor(value) for leaf, value in dict(loaded).items()}
+    except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, EOFError) as error:
+        raise UnreadableWeights(name, str(error)) from error
+
+
+def _require_tensor(value: object) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"tensors by name were expected, {type(value).__name__} came")
+    return value
+
+
+def _stream_into(targets: Mapping[str, Tensor], file: WeightFile, folder: Path) -> None:
+    check_size(file, folder)
+    digest = hashlib.sha256()
+    with (folder / file.name).open("rb") as stream:
+        try:
+            leaves = _read_header(stream, digest, file.size_bytes)
+            check_state_dict(targets, {leaf.name: leaf.describe() for leaf in leaves})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            _give_up(file, folder, UnreadableWeights(file.name, str(error)))
+        except StateDictMismatch as error:
+            _give_up(file, folder, error)
+        for leaf in leaves:
+            _read_leaf(leaf, stream, digest, targets[leaf.name])
+    check_digest(file, folder, digest.hexdigest())
+
+
+def _give_up(file: WeightFile, folder: Path, error: Exception) -> NoReturn:
+    """Raises the error, unless the file is another one, which is the better explanation."""
+    check_file(file, folder)
+    raise error
+
+
+def _read_header(stream: BinaryIO, digest: _Hash, size_bytes: int) -> list[_Leaf]:
+    """The tensors in the order they lie in; ValueError and its like where it is no header."""
+    first = stream.read(8)
+    length = int.from_bytes(first, "little")
+    if len(first) < 8 or length > min(_MAX_HEADER_BYTES, size_bytes - 8):
+        raise ValueError("its header is longer than the file")
+    text = stream.read(length)
+    digest.update(first)
+    digest.update(text)
+    fields = {name: f for name, f in json.loads(text).items() if name != "__metadata__"}
+    leaves = sorted((_parse_leaf(name, f) for name, f in fields.items()), key=lambda leaf: leaf.end)
+    _check_contiguous(leaves, size_bytes - 8 - length)
+    return leaves
+
+
+def _parse_leaf(name: str, fields: Mapping[str, Any]) -> _Leaf:
+    begin, end = fields["data_offsets"]
+    shape = tuple(int(length) for length in fields["shape"])
+    dtype = _DTYPES[fields["dtype"]]
+    if math.prod(shape) * dtype.itemsize != end - begin or any(length < 0 for length in shape):
+        raise ValueError(f"the tensor {name} has {end - begin} bytes, which is not its shape")
+    return _Leaf(name=name, dtype=dtype, shape=shape, begin=begin, end=end)
+
+
+def _check_contiguous(leaves: list[_Leaf], size_bytes: int) -> None:
+    at = 0
+    for leaf in leaves:
+        if leaf.begin != at:
+            raise ValueError(f"the tensor {leaf.name} does not follow the one before it")
+        at = leaf.end
+    if at != size_bytes:
+        raise ValueError(f"its tensors have {at} bytes and the file holds {size_bytes}")
+
+
+def _read_leaf(leaf: _Leaf, stream: BinaryIO, digest: _Hash, target: Tensor) -> None:
+    content = bytearray(leaf.end - leaf.begin)
+    read = stream.readinto(content)  # type: ignore[attr-defined]  # every binary file has it
+    digest.update(memoryview(content)[:read])
+    if content:
+        values = torch.frombuffer(content, dtype=leaf.dtype).reshape(leaf.shape)
+        target.copy_(values)

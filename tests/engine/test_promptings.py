@@ -1,0 +1,328 @@
+"""All promptings of a request on one pass of the image tower, and prompts frozen before a vote."""
+
+from decimal import Decimal
+
+import numpy as np
+import pytest
+import torch
+
+from models.prompt import Prompt
+from worker.ballots import PromptMissing, create_session, create_tuning, find_prompts
+from worker.certifying import certify, derive_keys, derive_tuning_key
+from worker.contract import (
+    CohenParameters,
+    FewShotTarget,
+    FewShotZeroShotTarget,
+    PromptRef,
+    RoutedTarget,
+    StagedParameters,
+    TemplateTarget,
+    Tuning,
+    ZeroShotTarget,
+)
+from worker.engine.engine import Engine
+from worker.engine.local import LocalCounter
+from worker.engine.protocol import CountRange
+from worker.engine.refusal import SessionNotServed
+from worker.reproduction import NotReproducible, reproduce
+
+SECRET = b"s" * 32
+NAMES = ("abdominal CT", "breast MRI", "chest X-ray", "chest CT", "hand X-ray", "head CT")
+
+
+@pytest.fixture(scope="module")
+def learned() -> Prompt:
+    """Some vectors of the bundled model's width."""
+    rng = np.random.default_rng(4)
+    return Prompt(ctx=rng.normal(0, 0.02, (4, 64)).astype(np.float32))
+
+
+def refer(prompt: Prompt, method: str = "few-shot") -> PromptRef:
+    return PromptRef(id="some", sha256=prompt.sha256, method=method)
+
+
+@pytest.fixture
+def every_target(learned):
+    ref = refer(learned)
+    other = TemplateTarget(template="A {} image.", class_names=NAMES)
+    return (
+        other,
+        FewShotTarget(prompt=ref, class_names=NAMES),
+        ZeroShotTarget(template="A {} image.", class_names=NAMES),
+        FewShotZeroShotTarget(prompt=ref, class_names=NAMES),
+        RoutedTarget(bank=(ref, {"template": "A {} image."}), class_names=NAMES),
+    )
+
+
+def run(engine: Engine, request, image, learned, **options):
+    prompts = {learned.sha256: learned}
+    return certify(
+        request,
+        image,
+        counter=LocalCounter(engine),
+        secret=SECRET,
+        count_attempt=lambda: 1,
+        find_prompt=prompts.get,
+        **options,
+    )
+
+
+def test_every_prompting_states_its_scope(engine, create_request, every_target, learned):
+    procedure = StagedParameters(n_max=200)
+    request, image = create_request("bundled", targets=every_target, procedure=procedure)
+    found = run(engine, request, image, learned).certificates
+    assert [(c.prompting, c.guarantee_scope) for c in found] == [
+        ("template", "global_prompt"),
+        ("few-shot", "global_prompt"),
+        ("zero-shot", "frozen_prompt"),
+        ("few-shot+zero-shot", "frozen_prompt"),
+        ("routed", "routed_pipeline"),
+    ]
+    assert "does not cover tuning the prompt again" in found[2].statement
+    assert "the choice among the 2 prompts" in found[4].statement
+
+
+def test_a_prompt_once_tuned_on_an_image_stays_frozen(engine, create_request, learned):
+    """Used again as a fixed prompt it is still a function of that image."""
+    ref = refer(learned, "zero-shot")
+    target = FewShotTarget(prompt=ref, class_names=NAMES)
+    request, image = create_request("bundled", targets=(target,))
+    (entry,) = run(engine, request, image, learned).certificates
+    assert entry.guarantee_scope == "frozen_prompt"
+    with pytest.raises(ValueError, match="tuned prompt is not"):
+        RoutedTarget(bank=(ref, {"template": "A {} image."}), class_names=NAMES)
+
+
+def test_promptings_together_vote_as_they_do_alone(engine, create_request, every_target, learned):
+    """On the same noise: neither the others' ballots nor their prompts enter a vote."""
+    request, image = create_request(
+        "bundled", targets=every_target, procedure=StagedParameters(n_max=200)
+    )
+    prompts = find_prompts(request, {learned.sha256: learned}.get)
+    keys = derive_keys(request, SECRET)
+    counter = LocalCounter(engine)
+    tuned = counter.tune(create_tuning(request, prompts, derive_tuning_key(request, SECRET)), image)
+    together = create_session(request, prompts, tuned, keys)
+    all_counts = count(counter, together, image)
+    for place, ballot in enumerate(together.ballots[0]):
+        alone = together.model_copy(update={"ballots": ((ballot,),)})
+        assert count(counter, alone, image) == [all_counts[place]]
+
+
+def count(counter: LocalCounter, session, image) -> list[tuple[int, ...]]:
+    counter.open(session, image)
+    counter.count(CountRange(sigma_index=0, phase="estimation", start=0, stop=64))
+    counted = counter.receive()
+    assert (counted.start, counted.stop) == (0, 64)
+    return [tuple(counted.get_votes(place)) for place in range(len(counted.counts))]
+
+
+def test_votes_under_a_prompt_are_those_of_its_text_features(engine, create_request, learned):
+    """The ballot of a stored prompt is f with that prompt, computed here step by step."""
+    target = FewShotTarget(prompt=refer(learned), class_names=NAMES)
+    request, image = create_request("bundled", targets=(target,), sigmas=["0.5"])
+    prompts, keys = {learned.sha256: learned}, derive_keys(request, SECRET)
+    from worker.ballots import NOTHING_TUNED
+    from worker.sampling.kernel import sample_noisy_images
+    from worker.sampling.table import create_noise_table
+
+    session = create_session(request, prompts, NOTHING_TUNED, keys)
+    (votes,) = count(LocalCounter(engine), session, image)
+    noisy = np.empty((64, image.size), dtype=np.int16)
+    table = create_noise_table(Decimal("0.5"))
+    sample_noisy_images(image, keys["estimation"], table, start=0, out=noisy)
+    vlm = engine._vlms["bundled"]
+    with torch.inference_mode():
+        features = vlm.encode_images(torch.from_numpy(noisy).reshape(64, *image.shape))
+        texts = vlm.encode_prompts(torch.tensor(learned.ctx), [f"{n}." for n in NAMES])
+        expected = (features[:, None, :] * texts).sum(-1).argmax(dim=1)
+    assert votes == tuple(expected.tolist())
+
+
+def tune(engine: Engine, request, image, learned=None):
+    prompts = {} if learned is None else {learned.sha256: learned}
+    found = find_prompts(request, prompts.get)
+    spec = create_tuning(request, found, derive_tuning_key(request, SECRET))
+    return LocalCounter(engine).tune(spec, image)
+
+
+def zero_shot(create_request, *, seed: int = 0, sigmas=("0.25", "0.5"), **tuning):
+    target = ZeroShotTarget(template="A {} image.", class_names=NAMES, tuning=Tuning(**tuning))
+    return create_request("bundled", seed=seed, sigmas=sigmas, targets=(target,))
+
+
+def digests(tuned) -> list[str]:
+    return [one.prompt.decode().sha256 for level in tuned.tuned for one in level]
+
+
+def test_each_noise_level_has_a_prompt_of_its_own(engine, create_request):
+    request, image = zero_shot(create_request)
+    assert len(set(digests(tune(engine, request, image)))) == 2
+
+
+def test_an_image_s_prompt_does_not_depend_on_other_jobs(engine, create_request):
+    """Copies of two jobs, and a third job's votes, travel in the same batches."""
+    mine, image = zero_shot(create_request)
+    alone = digests(tune(engine, mine, image))
+    other, other_image = zero_shot(create_request, seed=1)
+    keys = derive_tuning_key(other, SECRET), derive_tuning_key(mine, SECRET)
+    answers = []
+    for request, pixels, key in zip((other, mine), (other_image, image), keys, strict=True):
+        engine.tune(create_tuning(request, {}, key), pixels, answers.append)
+    while len(answers) < 2:
+        engine.step()
+    assert sorted(map(digests, answers), key=lambda d: d != alone)[0] == alone
+
+
+def test_copies_are_drawn_with_a_key_of_their_own(create_request):
+    request, _ = zero_shot(create_request)
+    keys = {*derive_keys(request, SECRET).values(), derive_tuning_key(request, SECRET)}
+    assert len(keys) == 3
+
+
+def test_a_prompt_is_frozen_before_the_first_word_of_certification_noise(engine, create_request):
+    """It is kept before a session is opened, and what was kept is what is certified."""
+    request, image = zero_shot(create_request, sigmas=["0.25"])
+    events, kept = [], []
+
+    class Watched(LocalCounter):
+        def open(self, session, image):
+            events.append("opened")
+            return super().open(session, image)
+
+    def keep(create):
+        kept.append(create())
+        events.append("kept")
+        return kept[0]
+
+    def certified(**options):
+        return certify(
+            request,
+            image,
+            counter=Watched(engine),
+            secret=SECRET,
+            count_attempt=lambda: 1,
+            **options,
+        )
+
+    first = certified(keep_tuned=keep)
+    assert events == ["kept", "opened"]
+    assert first.certificates[0].prompt.sha256 == digests(kept[0])[0]
+    again = certified(keep_tuned=lambda _create: kept[0])
+    assert again == first
+
+
+def test_another_prompt_that_was_kept_is_the_one_certified(engine, create_request, learned):
+    """A retry certifies what the first try kept, also where tuning again would give another."""
+    from worker.encoded_prompt import EncodedPrompt
+
+    request, image = zero_shot(create_request, sigmas=["0.25"])
+    tuned = tune(engine, request, image)
+    changed = tuned.tuned[0][0].model_copy(update={"prompt": EncodedPrompt.of(learned)})
+    kept = tuned.model_copy(update={"tuned": ((changed,),)})
+    result = run(engine, request, image, learned, keep_tuned=lambda _create: kept)
+    assert result.certificates[0].prompt.sha256 == learned.sha256
+
+
+def test_the_document_names_the_key_of_the_copies(engine, create_request, learned):
+    request, image = zero_shot(create_request, sigmas=["0.25"])
+    result = run(engine, request, image, learned)
+    assert result.provenance.noise_keys["adaptation"] == derive_tuning_key(request, SECRET).text
+    template, image = create_request("bundled")
+    assert "adaptation" not in run(engine, template, image, learned).provenance.noise_keys
+
+
+def test_tuned_and_stored_prompts_are_reproduced(engine, create_request, every_target, learned):
+    request, image = create_request(
+        "bundled",
+        sigmas=["0.25", "0.5"],
+        targets=every_target,
+        procedure=StagedParameters(n_max=200),
+    )
+    kept = []
+
+    def keep(create):
+        kept.append(create())
+        return kept[0]
+
+    result = run(engine, request, image, learned, keep_tuned=keep)
+    frozen = [one.prompt.decode() for level in kept[0].tuned for one in level]
+    at_hand = {prompt.sha256: prompt for prompt in (*frozen, learned)}
+    findings = reproduce(result, image, LocalCounter(engine), at_hand.get)
+    assert len(findings) == 11
+    assert all(finding.holds for finding in findings)
+    with pytest.raises(NotReproducible, match="--prompt"):
+        reproduce(result, image, LocalCounter(engine))
+
+
+def test_a_prompt_that_is_not_stored_is_a_sentence(engine, create_request, learned):
+    target = FewShotTarget(prompt=refer(learned), class_names=NAMES)
+    request, image = create_request("bundled", targets=(target,))
+    with pytest.raises(PromptMissing, match="no longer stored"):
+        certify(
+            request,
+            image,
+            counter=LocalCounter(engine),
+            secret=SECRET,
+            count_attempt=lambda: 1,
+        )
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (ZeroShotTarget(template="{} on a slide", class_names=("a", "b")), "has none"),
+        (ZeroShotTarget(template="pre{}.", class_names=("a", "b")), "part of one"),
+        (ZeroShotTarget(template="A {}.", class_names=("a " * 90, "b")), "at most 77 tokens"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused_with_a_sentence(engine, create_request, target, said):
+    request, image = create_request("bundled", targets=(target,))
+    with pytest.raises(SessionNotServed, match=said):
+        tune(engine, request, image)
+
+
+def test_a_prompt_of_another_width_is_refused_with_a_sentence(engine, create_request):
+    wide = Prompt(ctx=np.zeros((4, 512), dtype=np.float32))
+    target = FewShotTarget(prompt=refer(wide), class_names=NAMES)
+    request, image = create_request("bundled", targets=(target,))
+    with pytest.raises(SessionNotServed, match="width 64") as caught:
+        run(engine, request, image, wide)
+    assert caught.value.failure.code == "text_unusable"
+
+
+def test_a_toy_without_a_text_tower_takes_no_prompt(engine, create_request):
+    target = ZeroShotTarget(template="It is {}.", class_names=("above", "below"))
+    request, image = create_request("linear", targets=(target,))
+    with pytest.raises(SessionNotServed, match="no context vectors"):
+        tune(engine, request, image)
+
+
+def test_copies_count_as_passes_of_the_image_tower(create_request):
+    request, _ = zero_shot(create_request, copies=30)
+    both = request.model_copy(update={"targets": request.targets * 1})
+    assert both.samples_total == 2 * (30 + 320)
+
+
+def test_a_bank_is_certified_by_the_staged_procedure_alone(create_request, learned):
+    bank = RoutedTarget(bank=(refer(learned), {"template": "A {} image."}), class_names=NAMES)
+    with pytest.raises(ValueError, match="staged"):
+        create_request("bundled", targets=(bank,), procedure=CohenParameters())
+
+
+def test_the_name_of_a_prompt_is_no_other_request(create_request, learned):
+    """Renaming what has the same digest must give no new roll."""
+    requests = [
+        create_request(
+            "bundled",
+            targets=(
+                FewShotTarget(
+                    prompt=PromptRef(id=name, sha256=learned.sha256, method="few-shot"),
+                    class_names=NAMES,
+                ),
+            ),
+        )[0]
+        for name in ("one", "two")
+    ]
+    assert requests[0].identity() == requests[1].identity()
+    assert learned.sha256 in str(requests[0].identity())

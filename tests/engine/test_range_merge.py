@@ -1,0 +1,118 @@
+"""Ranges in any order, twice or in doubt: out they come once, in order and whole."""
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.certification import Tally
+from worker.certification.merkle import NO_VOTE
+from worker.engine.protocol import CountRange, RangeCounted, encode_votes
+from worker.range_merge import Doubt, RangeMerge, join_parts
+from worker.sharing import cut
+
+CLASSES = (2, 3)  # of two ballots
+
+
+def count(votes: list[list[int]], start: int, stop: int, sigma_index: int = 0) -> RangeCounted:
+    mine = [np.array(ballot[start:stop]) for ballot in votes]
+    pairs = list(zip(mine, CLASSES, strict=True))
+    return RangeCounted(
+        sigma_index=sigma_index,
+        phase="estimation",
+        start=start,
+        stop=stop,
+        counts=tuple(tuple(int((v == c).sum()) for c in range(k)) for v, k in pairs),
+        ambiguous=tuple(int((v == NO_VOTE).sum()) for v in mine),
+        votes=tuple(encode_votes(v) for v in mine),
+    )
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[list[list[int]], list[CountRange]]:
+    """Votes on two ballots, and a cut of them."""
+    n = draw(st.integers(1, 80))
+    votes = [draw(st.lists(st.integers(NO_VOTE, k - 1), min_size=n, max_size=n)) for k in CLASSES]
+    wanted = CountRange(sigma_index=0, phase="estimation", start=0, stop=n)
+    return votes, list(cut(wanted, draw(st.integers(1, n))))
+
+
+def drain(merge: RangeMerge) -> list[RangeCounted]:
+    return list(iter(merge.deliver, None))
+
+
+@given(streams())
+def test_parts_joined_are_the_whole(stream):
+    votes, pieces = stream
+    parts = [count(votes, piece.start, piece.stop) for piece in pieces]
+    assert join_parts(parts) == count(votes, 0, len(votes[0]))
+
+
+@given(streams(), st.data())
+def test_ranges_come_out_once_in_order_and_as_early_as_they_can(stream, data):
+    votes, pieces = stream
+    merge = RangeMerge()
+    merge.expect(CountRange(sigma_index=0, phase="estimation", start=0, stop=len(votes[0])))
+    arriving = data.draw(st.permutations(pieces + data.draw(st.lists(st.sampled_from(pieces)))))
+    out: list[RangeCounted] = []
+    arrived: set[int] = set()
+    for piece in arriving:
+        assert not merge.add(count(votes, piece.start, piece.stop))
+        arrived.add(piece.start)
+        out += drain(merge)
+        complete = next((i for i, p in enumerate(pieces) if p.start not in arrived), len(pieces))
+        assert len(out) == complete
+    assert out == [count(votes, piece.start, piece.stop) for piece in pieces]
+    assert all(before.stop == after.start for before, after in pairwise(out))
+
+
+@given(streams(), streams(), st.data())
+def test_samples_that_copies_disagree_on_are_doubted_and_ambiguous(stream, other, data):
+    votes, pieces = stream
+    n = len(votes[0])
+    others = [[ballot[i % len(ballot)] for i in range(n)] for ballot in other[0]]
+    twice = data.draw(st.sets(st.sampled_from([piece.start for piece in pieces])))
+    merge = RangeMerge()
+    merge.expect(CountRange(sigma_index=0, phase="estimation", start=0, stop=n))
+    doubts: set[Doubt] = set()
+    for piece in pieces:
+        assert not merge.add(count(votes, piece.start, piece.stop))
+        if piece.start in twice:
+            doubts |= merge.add(count(others, piece.start, piece.stop))
+    differing = {
+        Doubt(0, "estimation", ballot, sample)
+        for piece in pieces
+        if piece.start in twice
+        for ballot in range(2)
+        for sample in range(piece.start, piece.stop)
+        if votes[ballot][sample] != others[ballot][sample]
+    }
+    assert doubts == differing
+    assert not any(map(merge.was_delivered, doubts))
+    found = join_parts(drain(merge))
+    assert found == count(masked(votes, doubts), 0, n)
+    assert all(map(merge.was_delivered, doubts))
+    for counts, ambiguous in zip(found.counts, found.ambiguous, strict=True):
+        assert Tally(counts=counts, ambiguous=ambiguous).n == n  # n never shrinks
+
+
+def masked(votes: list[list[int]], doubts: set[Doubt]) -> list[list[int]]:
+    return [
+        [NO_VOTE if Doubt(0, "estimation", b, i) in doubts else v for i, v in enumerate(ballot)]
+        for b, ballot in enumerate(votes)
+    ]
+
+
+@given(streams(), st.data())
+def test_known_doubts_are_ambiguous_whatever_is_counted(stream, data):
+    votes, pieces = stream
+    n = len(votes[0])
+    some = st.tuples(st.integers(0, 1), st.integers(0, n - 1))
+    doubts = {Doubt(0, "estimation", *where) for where in data.draw(st.sets(some))}
+    elsewhere = {Doubt(1, "estimation", 0, 0), Doubt(0, "selection", 0, 0)}
+    merge = RangeMerge(doubts | elsewhere)
+    merge.expect(CountRange(sigma_index=0, phase="estimation", start=0, stop=n))
+    for piece in pieces:
+        merge.add(count(votes, piece.start, piece.stop))
+    assert join_parts(drain(merge)) == count(masked(votes, doubts), 0, n)

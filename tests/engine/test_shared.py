@@ -1,0 +1,88 @@
+"""One engine for several threads gives what it gives to one."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from worker.certifying import certify
+from worker.contract import CohenParameters, ZeroShotTarget
+from worker.engine.engine import Engine
+from worker.engine.local import LocalCounter
+from worker.engine.shared import EngineEnded, SharedEngine
+
+SECRET = b"s" * 32
+
+
+def run(counter, request, image):
+    return certify(request, image, counter=counter, secret=SECRET, count_attempt=lambda: 1)
+
+
+def test_certificates_do_not_depend_on_who_shares_the_engine(engine, create_request):
+    asked = [create_request(seed=seed, sigmas=["0.1", "0.25"], n=700) for seed in range(6)]
+    alone = [run(LocalCounter(engine), *one) for one in asked]
+    with SharedEngine(engine) as shared, ThreadPoolExecutor(4) as pool:
+
+        def run_shared(one):
+            with shared.create_counter() as counter:
+                return run(counter, *one)
+
+        assert list(pool.map(run_shared, asked)) == alone
+
+
+def test_prompts_tuned_over_a_shared_engine_are_those_tuned_alone(engine, create_request, cards):
+    card = cards["bundled"]
+    target = ZeroShotTarget(
+        template=card.template, class_names=card.class_names, tuning={"copies": 20}
+    )
+    asked = [
+        create_request("bundled", seed=s, targets=(target,), procedure=CohenParameters(n0=10, n=60))
+        for s in range(2)
+    ]
+
+    def vectors(result):
+        return [c.prompt.sha256 for c in result.certificates], [
+            c.counts_estimation for c in result.certificates
+        ]
+
+    alone = [vectors(run(LocalCounter(engine), *one)) for one in asked]
+    with SharedEngine(engine) as shared, ThreadPoolExecutor(2) as pool:
+
+        def run_shared(one):
+            with shared.create_counter() as counter:
+                return vectors(run(counter, *one))
+
+        assert list(pool.map(run_shared, asked)) == alone
+
+
+def test_a_counter_does_not_wait_for_an_engine_that_ended(engine, create_request):
+    request, image = create_request(n=200_000)
+    with ThreadPoolExecutor(1) as pool, SharedEngine(engine) as shared:
+
+        def run_shared():
+            with shared.create_counter() as counter:
+                return run(counter, request, image)
+
+        future = pool.submit(run_shared)
+        while not engine.wait_for_work(0.1):
+            pass
+    with pytest.raises(EngineEnded):
+        future.result(timeout=10)
+
+
+class Broken(Engine):
+    """An engine whose device fails."""
+
+    def step(self) -> bool:
+        raise MemoryError("out of memory")
+
+
+def test_what_ends_the_engine_is_the_cause_that_counters_show(linear_engine, create_request):
+    request, image = create_request()
+    with pytest.raises(EngineEnded) as caught, SharedEngine(linear_engine) as shared:
+        run(shared.create_counter(), request, image)
+    assert isinstance(caught.value.__cause__, MemoryError)
+
+
+@pytest.fixture
+def linear_engine(engine) -> Engine:
+    return Broken([engine._vlms["linear"]])

@@ -1,0 +1,225 @@
+"""A whole evaluation against geometry; interrupted, repeated, and refused."""
+
+import json
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from models.image_folder import UnusableImage
+from worker.certification import audit_certificate
+from worker.contract import CohenParameters, InputImage, StagedParameters, TemplateTarget
+from worker.evaluate import RUN_FILE, evaluate, write_results
+from worker.evaluation.results import PUBLISHED_RADII, create_results, find_largest_radius
+from worker.evaluation.run_file import RunFile, RunNotContinued
+
+RADII = tuple(map(Decimal, ("0", "0.05", "0.1", "0.2", "0.3", "0.5")))
+
+
+def run(asked, **options):
+    return evaluate(asked, radii=RADII, **options)
+
+
+def read_lines(asked) -> list[dict]:
+    return [json.loads(line) for line in (asked.folder / RUN_FILE).read_text().splitlines()]
+
+
+def test_certified_accuracy_never_exceeds_the_true_one(create_evaluation, labelled):
+    """Geometry is the oracle: the true radius of an image is its distance to the plane."""
+    results = run(create_evaluation())
+    distances = labelled.distances.values()
+    for arm in results.arms:
+        assert arm.images == len(distances) == 12
+        for at in arm.at_radius:
+            true = sum(distance > at.radius for distance in distances)
+            assert at.accuracy.right <= true
+            assert at.accuracy.images == 12
+    first = results.arms[0]
+    assert first.at_radius[1].accuracy.right >= 6, "sigma 0.1 shows what lies well inside"
+    assert results.arms[1].at_radius[3].accuracy.right >= 2, "and sigma 0.25 what lies further"
+
+
+def test_each_image_is_certified_below_its_own_distance(create_evaluation, labelled):
+    asked = create_evaluation()
+    run(asked)
+    for line in read_lines(asked)[1:]:
+        distance = labelled.distances[line["file"]]
+        for certificate in line["result"]["certificates"]:
+            if certificate["outcome"] == "certified":
+                assert certificate["radius"] < abs(distance)
+                assert (certificate["class_index"] == line["class_index"]) == (distance > 0)
+
+
+def test_abstentions_and_wrong_classes_count_as_wrong(create_evaluation, labelled):
+    """Two images lie almost on the plane, and the labels of two others are wrong."""
+    assert sum(abs(distance) < 0.01 for distance in labelled.distances.values()) == 2
+    for arm in run(create_evaluation()).arms:
+        assert arm.abstained >= 2
+        assert arm.wrong == 2
+        assert arm.at_radius[0].accuracy.right == 12 - arm.abstained - arm.wrong
+        assert arm.clean is not None
+        assert (arm.clean.right, arm.clean.images) == (10, 12), "without noise none abstains"
+
+
+@pytest.mark.parametrize("procedure", [CohenParameters(n0=50, n=500), StagedParameters(n_max=500)])
+def test_the_table_does_not_depend_on_how_many_images_are_under_way(create_evaluation, procedure):
+    tables = [
+        run(create_evaluation(f"by-{n}", concurrent=n, procedure=procedure)).arms for n in (1, 2, 8)
+    ]
+    assert tables[0] == tables[1] == tables[2]
+
+
+class Interrupted(BaseException):
+    """Like ctrl-C."""
+
+
+def stop_after(images: int):
+    def on_progress(progress):
+        if progress.images >= images:
+            raise Interrupted
+
+    return on_progress
+
+
+def test_an_interrupted_run_goes_on_and_ends_in_the_same_results(create_evaluation):
+    whole = create_evaluation("whole")
+    broken = create_evaluation("broken", concurrent=2)
+    expected = run(whole)
+    for images in (2, 5):
+        with pytest.raises(Interrupted):
+            run(broken, on_progress=stop_after(images))
+        assert len(read_lines(broken)) < 13
+    path = broken.folder / RUN_FILE
+    path.write_bytes(path.read_bytes() + b'{"place": 11, "fi')  # what a kill cuts short
+    found = run(broken)
+    assert found.arms == expected.arms
+    assert found.question == expected.question
+    assert found.cost.samples == expected.cost.samples == 12 * 2 * 850
+    assert found.cost.sittings > expected.cost.sittings == 1
+    for asked, results in ((whole, expected), (broken, found)):
+        write_results(results, asked.folder)
+    for name in ("results.csv", "plot.svg"):
+        assert (whole.folder / name).read_bytes() == (broken.folder / name).read_bytes()
+
+
+def test_a_finished_run_certifies_nothing_again(create_evaluation):
+    asked = create_evaluation()
+    first = run(asked)
+    before = (asked.folder / RUN_FILE).read_bytes()
+    seen = []
+    assert run(asked, on_progress=seen.append) == first
+    assert (asked.folder / RUN_FILE).read_bytes() == before
+    assert seen[-1].samples == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"alpha": Decimal("0.002")}, "another alpha"),
+        ({"sigmas": (Decimal("0.1"),)}, "another set of noise levels"),
+        ({"images": 4}, "another number of images"),
+        (
+            {"targets": (TemplateTarget(template="{}", class_names=("below", "above")),)},
+            "another prompting, prompt, class name or template",
+        ),
+    ],
+)
+def test_a_run_is_not_continued_under_another_question(create_evaluation, changes, sentence):
+    with pytest.raises(Interrupted):
+        run(create_evaluation(), on_progress=stop_after(1))
+    with pytest.raises(RunNotContinued, match=sentence):
+        run(create_evaluation(**changes))
+
+
+def test_images_that_changed_are_another_run(create_evaluation, tmp_path):
+    asked = create_evaluation()
+    with pytest.raises(Interrupted):
+        run(asked, on_progress=stop_after(1))
+    changed = [file for file in asked.files if file.class_index == 0][::-1]
+    others = [file for file in asked.files if file.class_index == 1]
+    with pytest.raises(RunNotContinued, match="choice or content of the images"):
+        run(create_evaluation(files=[*changed, *others]))
+
+
+def test_a_file_that_is_no_run_is_left_alone(create_evaluation):
+    asked = create_evaluation()
+    (asked.folder / RUN_FILE).write_text('{"something": "else"}\n')
+    with pytest.raises(RunNotContinued, match="no run of this version"):
+        run(asked)
+    assert (asked.folder / RUN_FILE).read_text() == '{"something": "else"}\n'
+
+
+def test_a_file_that_is_no_image_ends_the_run_and_is_not_named(create_evaluation, tmp_path):
+    asked = create_evaluation(images=4)
+    letter = tmp_path / "Jane Doe.png"
+    letter.write_text("a letter")
+    bad = replace(asked.files[2], path=letter)
+    with pytest.raises(UnusableImage, match="An image of class") as caught:
+        run(create_evaluation(files=[*asked.files[:2], bad]))
+    assert caught.value.path == letter
+    assert "Jane" not in str(caught.value)
+
+
+def test_results_need_every_image_once(create_evaluation):
+    asked = create_evaluation(images=4)
+    run(asked)
+    question = asked.create_question(b"e" * 32)
+    with RunFile(asked.folder / RUN_FILE, question) as stored:
+        images = list(stored.images.values())
+    clean = [None]
+    assert create_results(question, images, radii=RADII, clean=clean).arms[0].images == 4
+    for wrong in (images[1:], [*images, images[0]]):
+        with pytest.raises(ValueError, match="4 images were asked for"):
+            create_results(question, wrong, radii=RADII, clean=clean)
+
+
+def test_every_image_of_a_run_can_be_audited(create_evaluation):
+    asked = create_evaluation(images=4, procedure=StagedParameters(n_max=300))
+    run(asked)
+    header, *lines = read_lines(asked)
+    assert len(lines) == 4
+    for line in lines:
+        assert line["result"]["provenance"]["key_commitment"] == header["key_commitment"]
+        report = audit_certificate(line["result"])
+        assert all(finding.holds for finding in report.findings)
+
+
+def test_an_attempt_on_an_image_is_counted_once_a_roll(create_evaluation):
+    """Two runs under two secrets roll twice for an image, and a certificate says so."""
+    first, second = create_evaluation("first", images=2), create_evaluation("second", images=2)
+    (second.folder / "run-secret").write_bytes(b"f" * 32)
+    for asked, attempts in ((first, 1), (first, 1), (second, 2)):
+        run(asked)
+        for line in read_lines(asked)[1:]:
+            assert {c["attempts"] for c in line["result"]["certificates"]} == {attempts}
+
+
+@pytest.mark.parametrize(
+    ("procedure", "largest"),
+    [(CohenParameters(n=10_000), "3.199"), (StagedParameters(n_max=10_000), "3.170")],
+)
+def test_the_largest_radius_is_the_one_that_ten_thousand_samples_can_show(
+    create_evaluation, procedure, largest
+):
+    """Frozen values of CERTIFICATE 3, in units of sigma, for two classes."""
+    asked = create_evaluation(procedure=procedure, alpha=Decimal("0.001"))
+    question = asked.create_question(b"e" * 32)
+    described = InputImage(sha256="0" * 64, height=16, width=16, source="png")
+    found = find_largest_radius(question.create_request(described), asked.targets[0], Decimal(1))
+    assert found.quantize(Decimal("0.001")) == Decimal(largest)
+
+
+def test_the_markdown_has_every_arm_and_marks_what_is_out_of_reach(create_evaluation):
+    asked = create_evaluation(procedure=CohenParameters(n0=50, n=200))
+    results = evaluate(asked, radii=PUBLISHED_RADII)
+    write_results(results, asked.folder)
+    text = (asked.folder / "results.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| template")]
+    assert len(rows) == 2
+    assert rows[0].rstrip(" |").endswith("–"), "radius 2.5 at sigma 0.1"
+    reach = [float(arm.largest_radius) for arm in results.arms]
+    assert [row.count("–") for row in rows] != [0, 0]
+    assert reach[0] < reach[1]
+    csv = (asked.folder / "results.csv").read_text().splitlines()
+    assert len(csv) == 1 + 2 * len(PUBLISHED_RADII)
+    assert (asked.folder / "plot.png").stat().st_size > 10_000

@@ -1,0 +1,129 @@
+"""The command on real images, killed and started again, and what it says to a wrong question."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from app.cli import cli
+from models.catalogue import load_catalogue
+from models.loading import load_vlm
+from models.prompt_cards import PromptCard
+from models.prompt_files import save_prompt
+from models.template_prompt import create_template_prompt
+
+PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
+
+
+def start(*arguments: object, data_dir: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [PROMPTSMOOTH, "evaluate", *map(str, arguments), "--data-dir", str(data_dir)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PROMPTSMOOTH_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(*arguments: object, data_dir: Path) -> tuple[int, str, str]:
+    process = start(*arguments, data_dir=data_dir)
+    out, error = process.communicate(timeout=120)
+    return process.returncode, out, error
+
+
+@pytest.fixture(scope="module")
+def template_prompt(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The card of a stored prompt whose vectors are the words of mednist's template."""
+    catalogue = load_catalogue()
+    card = catalogue.get("bundled")
+    vlm = load_vlm(card, catalogue.folder("bundled"), torch.device("cpu"))
+    described = json.loads((data_folder / "mednist" / "card.json").read_text())
+    names = tuple(described["classes"].values())
+    prompt = create_template_prompt(vlm, described["prompt_template"], names)
+    made = PromptCard(
+        id="template-words",
+        model=card.id,
+        weights_sha256=card.weights_sha256,
+        method="few-shot",
+        class_names=names,
+        n_ctx=prompt.n_ctx,
+        width=prompt.width,
+        suffix=prompt.suffix,
+        sha256=prompt.sha256,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    return save_prompt(tmp_path_factory.mktemp("prompts"), made, prompt)
+
+
+@pytest.mark.data
+def test_all_promptings_on_real_images_killed_on_the_way(
+    data_folder: Path, template_prompt: Path, tmp_path: Path
+):
+    """A few-shot prompt that holds the template's own vectors is judged like the template."""
+    out = tmp_path / "run"
+    asked = [
+        *("--data", data_folder / "mednist", "--images", 5, "--concurrent", 2, "--n-max", 64),
+        *("--prompting", "template", "--prompting", "few-shot", "--prompting", "zero-shot"),
+        *("--prompting", "few-shot+zero-shot", "--prompt", template_prompt),
+        *("--sigma", "0.25", "--sigma", "0.5", "--out", out),
+    ]
+    process = start(*asked, data_dir=tmp_path / "data")
+    lines = out / "images.jsonl"
+    while process.poll() is None and (not lines.exists() or lines.read_bytes().count(b"\n") < 3):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    finished = lines.read_bytes().splitlines(keepends=True)[1:3]
+    status, printed, error = run(*asked, data_dir=tmp_path / "data")
+    assert status == 0, error
+    assert "few-shot+zero-shot" in printed
+    assert lines.read_bytes().splitlines(keepends=True)[1:3] == finished, "not certified again"
+    results = json.loads((out / "results.json").read_text())
+    arms = {(arm["target"]["prompting"], arm["sigma"]): arm for arm in results["arms"]}
+    assert len(arms) == 8
+    for sigma in ("0.25", "0.5"):
+        template, few_shot = arms["template", sigma], arms["few-shot", sigma]
+        assert template["at_radius"][0] == few_shot["at_radius"][0]
+        assert template["clean"] == few_shot["clean"]
+        assert arms["zero-shot", sigma]["mean_adaptation_s"] > 0
+        assert arms["zero-shot", sigma]["clean"] is None
+    assert results["question"]["targets"][0]["template"] == "A {} image."
+    assert results["cost"]["samples"] == 5 * 2 * (100 + 64)
+    with (out / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["images"] for row in rows} == {"5"}
+    assert (out / "plot.svg").read_text().lstrip().startswith("<?xml")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--dataset", "kather"], "There is no dataset 'kather'; there are covid"),
+        (["--dataset", "covid"], "no images in"),
+        (["--prompt", "nobody"], "There is no prompt 'nobody'"),
+        (["--prompting", "few-shot"], "id or digest of a stored prompt"),
+        (["--sigma", "much"], "sigma must be a decimal number"),
+        (["--radius", "-1"], "a radius is a number from 0 on"),
+        (["--template", "no place"], "exactly once"),
+        (["--model", "nobody"], "There is no model 'nobody'"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_a_sentence(
+    data_folder, tmp_path, monkeypatch, arguments, sentence
+):
+    monkeypatch.setenv("PROMPTSMOOTH_DATA_DIR", str(tmp_path / "data"))
+    asked = ["evaluate", "--data", str(data_folder / "mednist"), "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(cli, [*asked, *arguments])
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert not (tmp_path / "run").exists()

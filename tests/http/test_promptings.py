@@ -1,0 +1,180 @@
+"""POST /certify with promptings: what is asked becomes targets, by digests, or a sentence."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from models.catalogue import load_catalogue
+from models.prompt import Prompt
+from models.prompt_cards import Adaptation, PromptCard
+from worker import prompts_store, results
+from worker.contract import BankTemplate
+
+CARD = load_catalogue().get("bundled")
+NAMES = ("normal lungs", "pneumonia")
+
+
+def create_prompt(
+    seed: int, prompt_id: str, *, method: str = "few-shot", weights: str | None = None, **fields
+) -> tuple[PromptCard, Prompt]:
+    rng = np.random.default_rng(seed)
+    prompt = Prompt(ctx=rng.normal(0, 0.02, (4, 64)).astype(np.float32))
+    card = PromptCard(
+        id=prompt_id,
+        model="bundled",
+        weights_sha256=weights or CARD.weights_sha256,
+        method=method,
+        class_names=NAMES,
+        n_ctx=4,
+        width=64,
+        suffix=".",
+        sha256=prompt.sha256,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        **fields,
+    )
+    return card, prompt
+
+
+@pytest.fixture
+def stored(redis) -> dict[str, PromptCard]:
+    made = [
+        create_prompt(1, "lungs", ctx_init="A chest X-ray showing"),
+        create_prompt(2, "lungs-too"),
+        create_prompt(3, "elsewhere", weights="0" * 64),
+    ]
+    return {card.id: prompts_store.put_prompt(redis, card, prompt) for card, prompt in made}
+
+
+def targets_of(redis, answer):
+    assert answer.status_code == 202, answer.text
+    return results.find_job(redis, answer.json()["id"]).request.targets
+
+
+def test_a_prompt_by_itself_is_few_shot_with_its_own_classes(post, redis, stored):
+    (target,) = targets_of(redis, post(prompt="lungs"))
+    assert target.prompting == "few-shot"
+    assert target.prompt.sha256 == stored["lungs"].sha256
+    assert target.class_names == NAMES
+
+
+def test_a_prompt_by_its_digest_is_the_same(post, redis, stored):
+    by_id, by_digest = (
+        targets_of(redis, post(prompt=name)) for name in ("lungs", stored["lungs"].sha256)
+    )
+    assert by_id == by_digest
+
+
+def test_promptings_asked_for_together_are_about_the_same_question(post, redis, stored):
+    """Those without a prompt take class names and words from the one that is named."""
+    asked = ["template", "few-shot", "zero-shot", "few-shot+zero-shot"]
+    found = targets_of(redis, post(prompting=asked, prompt="lungs"))
+    assert [target.prompting for target in found] == asked
+    assert {target.class_names for target in found} == {NAMES}
+    assert found[0].template == found[2].template == "A chest X-ray showing {}."
+
+
+def test_without_a_prompt_words_and_classes_are_the_card_s(post, redis):
+    template, zero_shot = targets_of(redis, post(prompting=["template", "zero-shot"]))
+    assert template.template == zero_shot.template == CARD.template
+    assert template.class_names == zero_shot.class_names == CARD.class_names
+
+
+def test_each_prompt_named_gets_its_certificates(post, redis, stored):
+    found = targets_of(redis, post(prompt=["lungs", "lungs-too"]))
+    assert [target.prompt.id for target in found] == ["lungs", "lungs-too"]
+
+
+def test_routed_takes_all_prompts_as_its_bank(post, redis, stored):
+    answer = post(prompting="routed", prompt=["lungs", "lungs-too"], template="A {}.")
+    (target,) = targets_of(redis, answer)
+    assert [getattr(entry, "id", "template") for entry in target.bank] == [
+        "lungs",
+        "lungs-too",
+        "template",
+    ]
+    assert target.bank[2] == BankTemplate(template="A {}.")
+
+
+def test_targets_name_promptings_of_their_own(post, redis, stored):
+    text = (
+        '[{"prompting": "few-shot", "prompt": "lungs", "class_names": ["a", "b"]}, {},'
+        ' {"prompting": "routed", "bank": [{"prompt": "lungs"}, {"template": "An {}."}]}]'
+    )
+    few_shot, template, routed = targets_of(redis, post(targets=text))
+    assert few_shot.class_names == ("a", "b")
+    assert template.class_names == CARD.class_names
+    assert routed.class_names == NAMES
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "said"),
+    [
+        ({"prompting": "few-shot"}, "prompt", "the id or digest of a stored prompt"),
+        ({"prompt": "nobody"}, "prompt", "GET /prompts lists them"),
+        ({"prompt": "elsewhere"}, "prompt", "a prompt for the model bundled"),
+        ({"prompting": "zero-shot", "prompt": "lungs"}, "prompt", "takes no stored prompt"),
+        ({"prompting": "routed", "prompt": "lungs"}, "prompt", "2 to 16 stored prompts"),
+        ({"prompting": "magic"}, "prompting", "one or more of"),
+        ({"prompt": "No Such Id"}, "prompt", "ids or digests"),
+        ({"targets": "[{}]", "prompt": "lungs"}, "targets", "not both"),
+        ({"targets": '[{"prompting": "few-shot"}]'}, "targets", "the id or digest"),
+        ({"targets": '[{"bank": [{"prompt": "lungs"}]}]'}, "targets", "chooses among no prompts"),
+        ({"targets": '[{"prompting": "routed", "bank": [{}, {}]}]'}, "targets", "either a prompt"),
+        (
+            {"prompting": "routed", "prompt": ["lungs", "lungs-too"], "procedure": "cohen"},
+            "procedure",
+            "staged",
+        ),
+    ],
+)
+def test_what_makes_no_target_is_a_sentence(post, stored, queued_ids, fields, field, said):
+    answer = post(**fields)
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["field"] == field
+    assert said in error["detail"]
+    assert queued_ids() == []
+
+
+def adapted(redis) -> PromptCard:
+    made, prompt = create_prompt(
+        4,
+        "placeholder",
+        method="zero-shot",
+        adaptation=Adaptation(
+            image_sha256="1" * 64,
+            sigma=0.25,
+            copies=100,
+            steps=1,
+            learning_rate=0.005,
+            weight_decay=0.01,
+            started_from="A {}.",
+        ),
+    )
+    card = made.model_copy(update={"id": prompts_store.create_adapted_id(prompt.sha256)})
+    prompts_store.put_adapted(redis, card, prompt, ttl_s=600)
+    return card
+
+
+def test_a_tuned_prompt_can_be_used_again_and_keeps_its_method(post, redis):
+    card = adapted(redis)
+    for name in (card.id, card.sha256):
+        (target,) = targets_of(redis, post(prompt=name))
+        assert target.prompt.method == "zero-shot"
+
+
+def test_a_tuned_prompt_imported_under_another_name_keeps_its_method(post, redis):
+    """Else its certificates would claim a prompt that was fixed before the image was seen."""
+    card = adapted(redis)
+    _, prompt = create_prompt(4, "laundered")
+    again = card.model_copy(update={"id": "laundered", "method": "imported", "adaptation": None})
+    prompts_store.put_prompt(redis, again, prompt)
+    (target,) = targets_of(redis, post(prompt="laundered"))
+    assert target.prompt.method == "zero-shot"
+
+
+def test_a_bank_with_a_tuned_prompt_is_refused(post, redis, stored):
+    card = adapted(redis)
+    answer = post(prompting="routed", prompt=["lungs", card.id])
+    assert "none of which was tuned" in answer.json()["errors"][0]["detail"]

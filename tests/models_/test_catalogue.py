@@ -1,0 +1,110 @@
+"""Known, added, overriding: what the catalogue says of models whose weights do not ship."""
+
+import pytest
+import tomli_w
+
+from models.cards import InvalidCard, ModelCard, parse_description
+from models.catalogue import ModelNotAdded, load_catalogue
+from models.presence import Missing, Present, Wrong, judge_presence
+from models.testing import create_linear_model, write_linear_model
+
+CLIPS = ["plip", "pubmedclip", "quiltnet-b16", "quiltnet-b32"]
+
+
+def test_bundled_model_keeps_its_digest():
+    """Certificates that were issued name it."""
+    card = load_catalogue().get("bundled")
+    assert card.sha256 == "29d06c984a27dc74301ae70a47db5b7b53f86cee5853b2fc6545dcec8239beb3"
+    assert card.weights_sha256 == (
+        "eec4407f3e21e191b339885f9d6cb9048fabbe6a9841dc58c7fffac14dc62d81"
+    )
+
+
+def test_what_is_said_of_where_weights_came_from_is_no_part_of_the_digest(tmp_path):
+    card = write_linear_model(tmp_path, create_linear_model())
+    origin = {"form": "hf-clip", "files": card.files, "revision": "1"}
+    published = {"form": "hf-clip", "model_cfg": {"embed_dim": 1}}
+    changed = {"origin": origin, "published": published, "activation": "gelu"}
+    assert ModelCard(**(card.model_dump() | changed)).sha256 == card.sha256
+
+
+@pytest.mark.parametrize("model_id", CLIPS)
+def test_model_whose_weights_do_not_ship_is_known_and_missing(model_id):
+    catalogue = load_catalogue()
+    described = catalogue.describe(model_id)
+    assert described in catalogue.list_not_added()
+    assert model_id not in {card.id for card in catalogue.list()}
+    for ask in (catalogue.get, catalogue.folder, catalogue.find_own_card):
+        with pytest.raises(ModelNotAdded, match=f"get them from {described.source} and run: .*"):
+            ask(model_id)
+    assert judge_presence(catalogue, model_id) == Missing(
+        reason=f"never added; get it from {described.source}"
+    )
+
+
+@pytest.mark.parametrize("model_id", CLIPS)
+def test_known_clip_pins_what_tensors_do_not_tell(model_id):
+    described = load_catalogue().describe(model_id)
+    published = described.published
+    assert published is not None
+    assert described.activation == "quick_gelu"
+    assert published.model_cfg["quick_gelu"] is True
+    assert described.context_length == published.model_cfg["text_cfg"]["context_length"] == 77
+    assert described.preprocessing.size == published.model_cfg["vision_cfg"]["image_size"] == 224
+
+
+def add_own(folder, model_id: str, **changes: object) -> ModelCard:
+    """An own card of a known id; its files are those of a toy, so nothing here loads them."""
+    toy = write_linear_model(folder, create_linear_model(), model_id=model_id)
+    described = load_catalogue().describe(model_id)
+    fields = described.model_dump(mode="json", exclude_none=True)
+    files = [file.model_dump() for file in toy.files]
+    own = {**fields, "files": files, **changes}
+    (folder / model_id / "card.toml").write_text(tomli_w.dumps(own))
+    return ModelCard.model_validate(own)
+
+
+def test_own_card_stands_in_the_place_of_the_description(tmp_path):
+    own = add_own(tmp_path, "plip", name="Our PLIP")
+    catalogue = load_catalogue(tmp_path)
+    assert catalogue.get("plip") == own
+    assert catalogue.describe("plip").name == "PLIP"
+    assert catalogue.find_own_card("plip") == tmp_path / "plip" / "card.toml"
+    assert "plip" not in {described.id for described in catalogue.list_not_added()}
+    assert judge_presence(catalogue, "plip") == Present()
+
+
+def test_own_card_of_known_weights_names_their_activation(tmp_path):
+    add_own(tmp_path, "plip", activation="gelu")
+    with pytest.raises(InvalidCard, match=r"with the activation quick_gelu, .* it names gelu"):
+        load_catalogue(tmp_path)
+
+
+def test_presence_says_what_is_missing_and_what_is_wrong(tmp_path):
+    add_own(tmp_path, "plip")
+    file = tmp_path / "plip" / "linear.safetensors"
+    size = file.stat().st_size
+    file.write_bytes(b"short")
+    wrong = judge_presence(load_catalogue(tmp_path), "plip")
+    assert isinstance(wrong, Wrong)
+    assert f"expected {size} bytes, found 5 bytes" in wrong.reason
+    file.unlink()
+    missing = judge_presence(load_catalogue(tmp_path), "plip")
+    assert isinstance(missing, Missing)
+    assert f"linear.safetensors is missing; it is expected at {file}" in missing.reason
+
+
+def test_catalogue_leaves_alone_what_is_not_finished(tmp_path):
+    write_linear_model(tmp_path, create_linear_model())
+    (tmp_path / "linear").rename(tmp_path / ".adding-linear")
+    (tmp_path / ".begun.toml").write_text("id = ")
+    assert [card.id for card in load_catalogue(tmp_path).list()] == ["bundled"]
+
+
+def test_description_becomes_a_card_where_files_are_named(tmp_path):
+    write_linear_model(tmp_path, create_linear_model())
+    text = (tmp_path / "linear" / "card.toml").read_text()
+    assert isinstance(parse_description(text), ModelCard)
+    described = parse_description(text[: text.index("[[files]]")])
+    assert not isinstance(described, ModelCard)
+    assert described.id == "linear"

@@ -1,0 +1,125 @@
+"""open_clip's folders and checkpoints, as QuiltNet is published."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.adding import add_model
+from models.cards import ModelDescription, Published
+from models.forms.form import FormRefused
+from models.loading import load_vlm
+from models.own_folder import ModelTaken
+from models.weights import ConfigMismatch, StateDictMismatch
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def described(tiny_clip, tmp_path) -> ModelDescription:
+    """What a card says of `tiny_clip`; as QuiltNet's it pins quick GELU."""
+    fields = tiny_clip.write(tmp_path).model_dump(exclude={"files", "origin"})
+    model_cfg = {**tiny_clip.config, "quick_gelu": True}
+    published = Published(form="open-clip", model_cfg=model_cfg)
+    return ModelDescription(**(fields | {"activation": "quick_gelu", "published": published}))
+
+
+@pytest.fixture
+def published(tiny_clip, tmp_path) -> Path:
+    """The folder, whose configuration leaves quick GELU out as QuiltNet's is said to."""
+    folder = tmp_path / "published"
+    folder.mkdir()
+    tiny_clip.write(folder)
+    return folder
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    path = folder / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    for key, value in changes.items():
+        part, _, name = key.partition("__")
+        target = config[part] if name else config
+        target[name or part] = value
+    path.write_text(json.dumps(config))
+
+
+def test_card_fills_the_activation_that_a_configuration_leaves_out(described, published, tmp_path):
+    added = add_model(described, published, tmp_path / "models")
+    assert added.notes == ("The configuration leaves out quick_gelu; the card of tiny fills it.",)
+    config = json.loads((added.folder / "open_clip_config.json").read_text())
+    assert config["model_cfg"]["quick_gelu"] is True
+    names = {
+        type(module).__name__ for module in load_vlm(added.card, added.folder, CPU).clip.modules()
+    }
+    assert "QuickGELU" in names
+    assert "GELU" not in names
+
+
+def test_folder_keeps_every_number(described, published, tmp_path, tiny_clip):
+    added = add_model(described, published, tmp_path / "models")
+    loaded = load_vlm(added.card, added.folder, CPU).clip.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in tiny_clip.tensors.items())
+    assert loaded.keys() == tiny_clip.tensors.keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model_cfg__quick_gelu": False}, "quick_gelu: expected True, found False"),
+        ({"model_cfg__embed_dim": 25}, "embed_dim: expected 24, found 25"),
+        (
+            {"preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}},
+            r"preprocess_cfg.mean: expected \[0.5, 0.4, 0.3\], found \[0.5, 0.5, 0.5\]",
+        ),
+        ({"preprocess_cfg": {"resize_mode": "squash"}}, "resize_mode: expected shortest, found sq"),
+        ({"model_cfg__colour": 1}, "colour: expected None, found 1"),
+    ],
+)
+def test_configuration_that_contradicts_the_card_is_refused(
+    described, published, tmp_path, changes, sentence
+):
+    change_config(published, **changes)
+    with pytest.raises(ConfigMismatch, match=sentence):
+        add_model(described, published, tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_text_key_that_open_clip_would_obey_silently_is_refused(described, published, tmp_path):
+    path = published / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = {"clean": "canonicalize"}
+    path.write_text(json.dumps(config))
+    with pytest.raises(ConfigMismatch, match=r"tokenizer_kwargs: expected None, found \{'clean'"):
+        add_model(described, published, tmp_path / "models")
+    free = described.model_copy(update={"published": None, "activation": None})
+    with pytest.raises(ConfigMismatch, match=r"tokenizer_kwargs: expected None, found \{'clean'"):
+        add_model(free, published, tmp_path / "models")
+
+
+def test_checkpoint_alone_takes_the_architecture_of_the_card(
+    described, published, tmp_path, tiny_clip
+):
+    checkpoint = tmp_path / "epoch_9.pt"
+    torch.save(tiny_clip.tensors, checkpoint)
+    whole = add_model(described, published, tmp_path / "a").card
+    assert add_model(described, checkpoint, tmp_path / "b").card.files == whole.files
+    del tiny_clip.tensors["visual.proj"]
+    torch.save(tiny_clip.tensors, checkpoint)
+    with pytest.raises(StateDictMismatch, match=r"The tensor visual.proj .* found no such tensor"):
+        add_model(described, checkpoint, tmp_path / "c")
+
+
+def test_id_that_is_taken_is_not_written_over(described, published, tmp_path):
+    add_model(described, published, tmp_path / "models")
+    with pytest.raises(ModelTaken, match="first run: promptsmooth models remove tiny"):
+        add_model(described, published, tmp_path / "models")
+
+
+def test_folder_of_nothing_that_is_known_is_refused(described, tmp_path):
+    (tmp_path / "other").mkdir()
+    with pytest.raises(FormRefused, match=r"'tiny' come as a folder with .*/other is none of them"):
+        add_model(described, tmp_path / "other", tmp_path / "models")
+    (tmp_path / "other" / "open_clip_config.json").write_text('{"model_cfg": {}}')
+    with pytest.raises(FormRefused, match=r"holds no weights: one of open_clip_model"):
+        add_model(described, tmp_path / "other", tmp_path / "models")

@@ -1,0 +1,203 @@
+"""A prompt learned by a job: the same one whoever interrupts it, and at every worker's hand."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import numpy as np
+import psutil
+import pytest
+
+from models.catalogue import load_catalogue
+from models.learning_settings import create_learning_settings
+from worker import keyspace, learning_store, prompts_store
+from worker.contract import LEARNING_QUEUE_NAME, ModelRef
+from worker.images_store import image_sha256
+from worker.learner import run_order
+from worker.learner_protocol import FailureReport, Order
+from worker.learning import LearnerDied, run_learning
+from worker.learning_contract import (
+    CancelledLearning,
+    FailedLearning,
+    FinishedLearning,
+    LabelledImage,
+    LearningJob,
+    LearningRequest,
+)
+from worker.learning_queue import get_status, submit_learning
+
+SIZE = 64
+NAMES = ("dark image", "bright image")
+
+
+@pytest.fixture
+def submit(redis):
+    """Queues a learning of a dark and a bright class, apart from what is said."""
+    card = load_catalogue().get("bundled")
+    rng = np.random.default_rng(0)
+    images = [
+        rng.integers(low, low + 100, (3, SIZE, SIZE)).astype(np.uint8) for low in (0, 0, 150, 150)
+    ]
+
+    def submit_one(*, prompt_id="light", epochs=3, learning_rate=0.02, **changes) -> LearningJob:
+        settings = create_learning_settings("default", "A {} image.")
+        fields = {
+            "prompt_id": prompt_id,
+            "model": ModelRef(id=card.id, sha256=card.sha256),
+            "class_names": NAMES,
+            "settings": replace(settings, shots=2, epochs=epochs, learning_rate=learning_rate),
+            "size": SIZE,
+            "images": tuple(
+                LabelledImage(sha256=image_sha256(image), class_index=place // 2)
+                for place, image in enumerate(images)
+            ),
+        }
+        job = LearningJob(
+            id=uuid4().hex,
+            request=LearningRequest(**(fields | changes)),
+            submitted_at=datetime.now(UTC),
+        )
+        submit_learning(redis, job, images, image_ttl_s=600, job_ttl_s=600)
+        return job
+
+    return submit_one
+
+
+def test_a_job_becomes_a_prompt_that_every_worker_finds(redis, settings, submit):
+    job = submit()
+    assert get_status(redis, job.id) == "queued"
+    run_learning(redis, settings, job.id)
+    result = learning_store.find_result(redis, job.id)
+    assert isinstance(result, FinishedLearning)
+    card = prompts_store.find_card(redis, "light")
+    assert card.sha256 == result.prompt_sha256
+    assert (card.method, card.class_names, card.ctx_init) == ("few-shot", NAMES, "A")
+    assert (card.learning.shots, card.learning.epochs, card.learning.seed) == (2, 3, 1)
+    assert prompts_store.find_prompt(redis, card.sha256).n_ctx == card.n_ctx
+    curve = learning_store.find_curve(redis, job.id)
+    assert [epoch.number for epoch in curve] == [1, 2, 3]
+    assert curve[-1].loss == card.learning.loss
+    assert redis.get(keyspace.learning_checkpoint(job.id)) is None
+
+
+def test_a_killed_learning_goes_on_and_gives_the_same_prompt(redis, settings, submit):
+    whole = submit(prompt_id="whole", epochs=6)
+    run_learning(redis, settings, whole.id)
+    halted = submit(prompt_id="halted", epochs=6)
+    with pytest.raises(LearnerDied):
+        _kill_learner_after(redis, settings, halted, epochs=2)
+    done = len(learning_store.find_curve(redis, halted.id))
+    assert 2 <= done < 6
+    first = learning_store.find_curve(redis, halted.id)
+    run_learning(redis, settings, halted.id)
+    assert learning_store.find_curve(redis, halted.id)[:done] == first  # not learned again
+    digests = {prompts_store.find_card(redis, name).sha256 for name in ("whole", "halted")}
+    assert len(digests) == 1
+
+
+def _kill_learner_after(redis, settings, job, *, epochs: int) -> None:
+    """Runs a job whose learner is killed once so many epochs are stored."""
+
+    def kill() -> None:
+        while len(learning_store.find_curve(redis, job.id)) < epochs:
+            time.sleep(0.001)
+        _find_learner().kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        run_learning(redis, settings, job.id)
+    finally:
+        thread.join()
+
+
+def _find_learner() -> psutil.Process:
+    (learner,) = _find_learners(psutil.Process())
+    return learner
+
+
+def _find_learners(parent: psutil.Process) -> list[psutil.Process]:
+    return [p for p in parent.children(recursive=True) if "worker.learner" in p.cmdline()]
+
+
+def test_a_cancelled_learning_ends_without_a_prompt(redis, settings, submit):
+    job = submit(epochs=500)
+    runner = threading.Thread(target=run_learning, args=(redis, settings, job.id))
+    runner.start()
+    while not learning_store.find_curve(redis, job.id):
+        time.sleep(0.01)
+    assert learning_store.put_result(redis, job.id, CancelledLearning(), ttl_s=60)
+    runner.join(timeout=30)
+    assert not runner.is_alive()
+    assert get_status(redis, job.id) == "cancelled"
+    assert prompts_store.find_card(redis, "light") is None
+    assert _find_learners(psutil.Process()) == []
+    run_learning(redis, settings, job.id)  # a second delivery does nothing
+    assert prompts_store.find_card(redis, "light") is None
+
+
+def test_a_checkpoint_that_cannot_be_used_is_a_new_beginning(redis, settings, submit):
+    job = submit()
+    redis.set(keyspace.learning_checkpoint(job.id), b"damaged")
+    run_learning(redis, settings, job.id)
+    assert get_status(redis, job.id) == "finished"
+    assert len(learning_store.find_curve(redis, job.id)) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"model": ModelRef(id="bundled", sha256="0" * 64)}, "model_changed"),
+        ({"model": ModelRef(id="none", sha256="0" * 64)}, "model_not_served"),
+        ({"learning_rate": 1e30}, "learning_impossible"),
+        ({"class_names": ("dark " * 90, "bright")}, "learning_impossible"),
+    ],
+)
+def test_what_would_fail_again_is_said_and_not_tried_again(settings, submit, changes, code):
+    request = submit(**changes).request
+    pixels = np.zeros((len(request.images), 3, SIZE, SIZE), dtype=np.uint8)
+    order, reports = Order(request=request, pixels=pixels, resume=None), []
+    run_order(order, settings, reports.append)
+    assert isinstance(reports[-1], FailureReport)
+    assert reports[-1].failure.code == code
+
+
+def test_a_taken_id_and_an_expired_image_are_results_and_no_retries(redis, settings, submit):
+    first, second = submit(), submit()
+    redis.hset(keyspace.PROMPT_IDS, "light", "0" * 64)
+    run_learning(redis, settings, first.id)
+    result = learning_store.find_result(redis, first.id)
+    assert isinstance(result, FailedLearning)
+    assert result.failure.code == "prompt_id_taken"
+    assert prompts_store.list_cards(redis) == ()
+    redis.delete(keyspace.image(second.request.images[0].sha256))
+    run_learning(redis, settings, second.id)
+    assert learning_store.find_result(redis, second.id).failure.code == "image_expired"
+
+
+def test_a_learning_runs_through_rq_and_its_learner_ends_with_the_worker(redis, settings, submit):
+    """The stock forking worker on the queue of learnings; killed, it leaves no learner behind."""
+    short, long = submit(prompt_id="short"), submit(prompt_id="long", epochs=500)
+    environment = {**os.environ, "REDIS_URL": settings.redis_url.get_secret_value()}
+    command = [sys.executable, "-m", "worker.rq_worker", LEARNING_QUEUE_NAME]
+    with subprocess.Popen(command, env=environment) as process:
+        _wait(lambda: learning_store.find_curve(redis, long.id))
+        assert (get_status(redis, short.id), get_status(redis, long.id)) == ("finished", "running")
+        (learner,) = _find_learners(psutil.Process(process.pid))
+        os.kill(process.pid, signal.SIGKILL)
+        learner.wait(timeout=10)
+    assert prompts_store.find_card(redis, "short") is not None
+    assert prompts_store.find_card(redis, "long") is None
+
+
+def _wait(done) -> None:
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

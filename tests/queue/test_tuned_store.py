@@ -1,0 +1,94 @@
+"""Tuned prompts are kept once, before a vote, and can be fetched by whoever holds a certificate."""
+
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from models.prompt import Prompt
+from worker import keyspace, prompts_store
+from worker.contract import CertifyRequest, InputImage, ModelRef, TemplateTarget, ZeroShotTarget
+from worker.encoded_prompt import EncodedPrompt
+from worker.engine.protocol import PromptsTuned, TunedPrompt
+from worker.tuned_store import TunedStore
+
+NAMES = ("a", "b")
+
+
+def create_request() -> CertifyRequest:
+    return CertifyRequest(
+        input=InputImage(sha256="1" * 64, height=8, width=8, source="png"),
+        model=ModelRef(id="m", sha256="2" * 64),
+        targets=(
+            TemplateTarget(template="A {}.", class_names=NAMES),
+            ZeroShotTarget(template="A {}.", class_names=NAMES),
+        ),
+        sigmas=(Decimal("0.25"), Decimal("0.5")),
+    )
+
+
+def create_tuned(seed: int) -> PromptsTuned:
+    rng = np.random.default_rng(seed)
+    prompts = [Prompt(ctx=rng.normal(size=(2, 8)).astype(np.float32)) for _ in range(2)]
+    return PromptsTuned(
+        weights_sha256="3" * 64,
+        tuned=tuple(
+            (
+                TunedPrompt(
+                    prompt=EncodedPrompt.of(prompt),
+                    entropy_before=0.5,
+                    entropy_after=0.4,
+                    seconds=0.1,
+                ),
+            )
+            for prompt in prompts
+        ),
+    )
+
+
+@pytest.fixture
+def store(redis) -> TunedStore:
+    return TunedStore(redis, create_request(), "4" * 64, 600)
+
+
+def test_what_was_kept_first_stands(store):
+    first = store(lambda: create_tuned(1))
+    assert first == create_tuned(1)
+    assert store(lambda: create_tuned(2)) == first
+
+
+def test_what_is_kept_is_not_made_again(store):
+    store(lambda: create_tuned(1))
+
+    def fail():
+        raise AssertionError("tuned again")
+
+    store(fail)
+
+
+def test_of_two_that_tune_at_a_time_both_certify_the_first_one_s(redis, store):
+    """A job that was taken for dead and its retry must not certify two prompts."""
+    other = TunedStore(redis, create_request(), "4" * 64, 600)
+    late = []
+
+    def slow():
+        late.append(other(lambda: create_tuned(2)))
+        return create_tuned(1)
+
+    assert store(slow) == late[0] == create_tuned(2)
+
+
+def test_a_tuned_prompt_is_found_by_its_digest_with_what_made_it(redis, store):
+    tuned = store(lambda: create_tuned(1))
+    for level, sigma in zip(tuned.tuned, (0.25, 0.5), strict=True):
+        prompt = level[0].prompt.decode()
+        assert prompts_store.find_prompt(redis, prompt.sha256).sha256 == prompt.sha256
+        card = prompts_store.find_card(redis, prompt.sha256)
+        assert (card.method, card.weights_sha256) == ("zero-shot", "3" * 64)
+        assert (card.adaptation.image_sha256, card.adaptation.sigma) == ("1" * 64, sigma)
+        assert card.adaptation.started_from == "A {}."
+
+
+def test_tuned_prompts_are_not_kept_for_ever(redis, store):
+    store(lambda: create_tuned(1))
+    assert all(redis.ttl(key) > 0 for key in redis.keys(f"{keyspace.PREFIX}:*"))

@@ -1,0 +1,155 @@
+"""From a request's targets to what an engine counts and tunes."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from models.prompt import Prompt
+from worker.certification import Phase
+from worker.contract import (
+    BankEntry,
+    BankTemplate,
+    CertifyRequest,
+    FewShotTarget,
+    FewShotZeroShotTarget,
+    PromptRef,
+    RoutedTarget,
+    Target,
+    TemplateTarget,
+    TunedTarget,
+    ZeroShotTarget,
+)
+from worker.encoded_prompt import EncodedPrompt
+from worker.engine.protocol import (
+    Ballot,
+    ClassBallot,
+    OpenSession,
+    PhaseKey,
+    PromptsTuned,
+    PromptText,
+    SelectorBallot,
+    TemplateText,
+    Text,
+    TunedPrompt,
+    TunePrompts,
+    TuningStart,
+)
+from worker.sampling.words import NoiseKey
+
+NOTHING_TUNED = PromptsTuned(weights_sha256="0" * 64, tuned=())
+Prompts = Mapping[str, Prompt]
+"""Prompts by digest."""
+
+
+class PromptMissing(LookupError):
+    """A prompt that a request names is not stored."""
+
+
+def find_prompts(request: CertifyRequest, find: Callable[[str], Prompt | None]) -> Prompts:
+    """The stored prompts that a request names, by digest.
+
+    Raises:
+        PromptMissing: one of them is not stored, or no longer.
+    """
+    found: dict[str, Prompt] = {}
+    for ref in _named(request):
+        prompt = find(ref.sha256)
+        if prompt is None:
+            raise PromptMissing(f"the prompt {ref.id} is no longer stored; import it again")
+        found[ref.sha256] = prompt
+    return found
+
+
+def _named(request: CertifyRequest) -> Iterator[PromptRef]:
+    for target in request.targets:
+        match target:
+            case FewShotTarget(prompt=ref) | FewShotZeroShotTarget(prompt=ref):
+                yield ref
+            case RoutedTarget(bank=bank):
+                yield from (entry for entry in bank if isinstance(entry, PromptRef))
+
+
+def create_tuning(request: CertifyRequest, prompts: Prompts, key: NoiseKey) -> TunePrompts:
+    """What an engine needs to tune a request's prompts on its image."""
+    return TunePrompts(
+        model=request.model,
+        height=request.input.height,
+        width=request.input.width,
+        prompts=_encode(prompts),
+        sigmas=request.sigmas,
+        starts=tuple(_create_start(target) for _, target in request.tuned_targets),
+        low=key.low,
+        high=key.high,
+    )
+
+
+def _create_start(target: TunedTarget) -> TuningStart:
+    names = target.class_names
+    text: Text = (
+        TemplateText(template=target.template, class_names=names)
+        if isinstance(target, ZeroShotTarget)
+        else PromptText(prompt_sha256=target.prompt.sha256, class_names=names)
+    )
+    return TuningStart(text=text, tuning=target.tuning)
+
+
+def find_tuned(
+    request: CertifyRequest, tuned: PromptsTuned, sigma_index: int, target_index: int
+) -> TunedPrompt | None:
+    """The prompt that was tuned for one certificate; None where none is."""
+    for place, (tuned_index, _) in enumerate(request.tuned_targets):
+        if tuned_index == target_index:
+            return tuned.tuned[sigma_index][place]
+    return None
+
+
+def create_session(
+    request: CertifyRequest,
+    prompts: Prompts,
+    tuned: PromptsTuned,
+    keys: Mapping[Phase, NoiseKey],
+) -> OpenSession:
+    """What an engine needs to count a request's votes."""
+    frozen = {one.prompt.decode().sha256: one.prompt for level in tuned.tuned for one in level}
+    return OpenSession(
+        model=request.model,
+        height=request.input.height,
+        width=request.input.width,
+        prompts=(*_encode(prompts), *frozen.values()),
+        sigmas=request.sigmas,
+        ballots=tuple(
+            tuple(
+                ballot
+                for place, target in enumerate(request.targets)
+                for ballot in _ballots(target, find_tuned(request, tuned, i, place))
+            )
+            for i in range(len(request.sigmas))
+        ),
+        keys=tuple(PhaseKey(phase=p, low=key.low, high=key.high) for p, key in keys.items()),
+    )
+
+
+def _encode(prompts: Prompts) -> tuple[EncodedPrompt, ...]:
+    return tuple(map(EncodedPrompt.of, prompts.values()))
+
+
+def _ballots(target: Target, tuned: TunedPrompt | None) -> tuple[Ballot, ...]:
+    """The ballots of one certificate, in the order of its contest's options."""
+    names = target.class_names
+    match target:
+        case TemplateTarget(template=template):
+            return (ClassBallot(text=TemplateText(template=template, class_names=names)),)
+        case FewShotTarget(prompt=ref):
+            return (ClassBallot(text=PromptText(prompt_sha256=ref.sha256, class_names=names)),)
+        case ZeroShotTarget() | FewShotZeroShotTarget():
+            assert tuned is not None, "its prompt is tuned before it is certified"
+            sha256 = tuned.prompt.decode().sha256
+            return (ClassBallot(text=PromptText(prompt_sha256=sha256, class_names=names)),)
+        case RoutedTarget(bank=bank):
+            texts = tuple(create_bank_text(entry, names) for entry in bank)
+            return (SelectorBallot(bank=texts), *(ClassBallot(text=text) for text in texts))
+
+
+def create_bank_text(entry: BankEntry, class_names: tuple[str, ...]) -> Text:
+    """The text of one of a bank's prompts."""
+    if isinstance(entry, BankTemplate):
+        return TemplateText(template=entry.template, class_names=class_names)
+    return PromptText(prompt_sha256=entry.sha256, class_names=class_names)

@@ -1,0 +1,79 @@
+"""Prompts tuned on one image, in the engine: features of noisy copies in, prompts out."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from models.prompt import Prompt
+from models.vlm import VLM
+from models.zero_shot import TuningStep, tune_prompt
+from worker.contract import Failure
+from worker.encoded_prompt import EncodedPrompt
+from worker.engine.protocol import PromptsTuned, SessionRefused, TunedPrompt
+from worker.engine.session import Batch, Samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What one prompt starts from, and how it is moved."""
+
+    prompt: Prompt
+    class_names: tuple[str, ...]
+    copies: int
+    step: TuningStep
+
+
+@final
+class TuningTaker:
+    """Collects the features of an image's copies, then tunes each prompt at each noise level.
+
+    A start takes the first `copies` of them: prompts of one image share the copies, and none can
+    see another's. A copy whose noise is undecided counts like any other, for nothing is proved
+    from it.
+    """
+
+    def __init__(
+        self,
+        vlm: VLM,
+        starts: Sequence[Start],
+        levels: int,
+        deliver: Callable[[PromptsTuned | SessionRefused], None],
+    ) -> None:
+        copies = max(start.copies for start in starts)
+        shape = (levels, copies, vlm.embed_dim)
+        self._vlm, self._starts, self._deliver = vlm, starts, deliver
+        self._features = torch.zeros(shape, device=vlm.device)
+        self._missing = levels * copies
+
+    def take(self, samples: Samples, rows: slice, batch: Batch) -> None:
+        """See `Taker`."""
+        place = slice(samples.start, samples.stop)
+        self._features[samples.sigma_index, place] = batch.image_features[rows]
+        self._missing -= samples.count
+        if self._missing == 0:
+            self._deliver(self._answer())
+
+    def _answer(self) -> PromptsTuned | SessionRefused:
+        try:
+            tuned = tuple(map(self._tune, range(len(self._features))))
+        except ValueError as error:  # vectors that are not finite
+            return SessionRefused(failure=Failure(code="tuning_failed", detail=str(error)))
+        return PromptsTuned(weights_sha256=self._vlm.card.weights_sha256, tuned=tuned)
+
+    def _tune(self, level: int) -> tuple[TunedPrompt, ...]:
+        return tuple(_tune(self._vlm, self._features[level], start) for start in self._starts)
+
+
+def _tune(vlm: VLM, features: torch.Tensor, start: Start) -> TunedPrompt:
+    began = time.perf_counter()
+    copies = features[: start.copies]
+    tuned = tune_prompt(vlm, copies, start.prompt, start.class_names, start.step)
+    return TunedPrompt(
+        prompt=EncodedPrompt.of(tuned.prompt),
+        entropy_before=tuned.entropy_before,
+        entropy_after=tuned.entropy_after,
+        seconds=round(time.perf_counter() - began, 4),
+    )

@@ -1,0 +1,112 @@
+"""Ballots in the engine: image features in, votes and counts out."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models.base_classifier import BaseClassifier
+from models.selector import Selector
+from worker.certification.merkle import NO_VOTE
+from worker.engine.protocol import RangeCounted, encode_votes
+from worker.engine.session import Batch, Samples
+
+Votes = npt.NDArray[np.int64]
+
+
+class Voter(Protocol):
+    """Turns image features into votes."""
+
+    @property
+    def num_options(self) -> int:
+        """How many different votes there are."""
+
+    def vote(self, image_features: Tensor) -> Tensor:
+        """(B, D) to int64 (B,): an option's index, or NO_VOTE where it is not safe."""
+
+
+@final
+class ClassVoter:
+    """Votes for the class with the largest logit.
+
+    Not safe: the two largest logits differ by tau or less, or any logit is not finite.
+    """
+
+    def __init__(self, classifier: BaseClassifier, tau: float) -> None:
+        self._classifier, self._tau = classifier, tau
+        self.num_options = classifier.num_classes
+
+    def vote(self, image_features: Tensor) -> Tensor:
+        """See `Voter`."""
+        return choose_clear(self._classifier.logits(image_features), self._tau)
+
+
+@final
+class PromptVoter:
+    """Votes for the prompt of a bank with the least entropy.
+
+    Not safe: the two least entropies are nearer than what tau lets them move by, or any is not
+    finite.
+    """
+
+    def __init__(self, selector: Selector, tau: float) -> None:
+        self._selector, self._tolerance = selector, selector.tolerance(tau)
+        self.num_options = len(selector.classifiers)
+
+    def vote(self, image_features: Tensor) -> Tensor:
+        """See `Voter`."""
+        return choose_clear(-self._selector.entropies(image_features), self._tolerance)
+
+
+def choose_clear(values: Tensor, margin: float) -> Tensor:
+    """The arg-max of each row, (B, options) to (B,); NO_VOTE where it is not clear.
+
+    Not clear: the two largest differ by the margin or less, or any value is not finite.
+    """
+    top = values.topk(2, dim=1)  # (B, 2)
+    clear = (top.values[:, 0] - top.values[:, 1]) > margin  # NaN is never greater
+    clear &= torch.isfinite(values).all(dim=1)
+    return torch.where(clear, top.indices[:, 0], NO_VOTE)
+
+
+@final
+class VoteTaker:
+    """Counts a session's votes: on the ballots of each noise level."""
+
+    def __init__(
+        self, voters: Sequence[Sequence[Voter]], deliver: Callable[[RangeCounted], None]
+    ) -> None:
+        self._voters, self._deliver = voters, deliver
+
+    def take(self, samples: Samples, rows: slice, batch: Batch) -> None:
+        """See `Taker`. The whole batch votes, so that a row's place cannot matter."""
+        voters = self._voters[samples.sigma_index]
+        with torch.inference_mode():
+            votes = [cast_votes(voter, batch)[rows] for voter in voters]
+        self._deliver(_count(samples, votes, [voter.num_options for voter in voters]))
+
+
+def cast_votes(voter: Voter, batch: Batch) -> Votes:
+    """The vote of each row; one whose noise is undecided votes for nobody."""
+    votes: Votes = voter.vote(batch.image_features).cpu().numpy()
+    return np.where(batch.undecided, NO_VOTE, votes)
+
+
+def _count(samples: Samples, votes: Sequence[Votes], options: Sequence[int]) -> RangeCounted:
+    counts = [
+        np.bincount(one[one != NO_VOTE], minlength=size)
+        for one, size in zip(votes, options, strict=True)
+    ]
+    assert samples.purpose != "adaptation", "copies that tune a prompt never vote"
+    return RangeCounted(
+        sigma_index=samples.sigma_index,
+        phase=samples.purpose,
+        start=samples.start,
+        stop=samples.stop,
+        counts=tuple(tuple(c.tolist()) for c in counts),
+        ambiguous=tuple(int((one == NO_VOTE).sum()) for one in votes),
+        votes=tuple(encode_votes(one) for one in votes),
+    )

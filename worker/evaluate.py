@@ -1,0 +1,223 @@
+"""Certified accuracy of a dataset: every image goes the way of a real certificate, several at once.
+
+All promptings and noise levels of an image are one request, so they are judged on the same noise
+and share its image features. Nothing but finished images counts, and a run that is interrupted
+goes on where it stopped.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from models.dataset_files import LabelledFile
+from models.image_folder import UnusableImage
+from models.imaging import ImageError
+from models.prompt import Prompt
+from models.subset import listing_sha256
+from models.vlm import VLM
+from worker.board import Board
+from worker.certifying import certify
+from worker.contract import CertifyRequest, Identity, InputImage, Procedure, Target
+from worker.engine.engine import Engine
+from worker.engine.identity import create_identity
+from worker.engine.shared import SharedEngine
+from worker.evaluation.clean import measure_clean
+from worker.evaluation.plot import write_plots
+from worker.evaluation.question import EvaluationQuestion
+from worker.evaluation.results import EvaluationResults, create_results
+from worker.evaluation.run_file import EvaluatedImage, RunFile
+from worker.evaluation.tables import format_csv, format_markdown
+from worker.images_store import Image
+from worker.intake import prepare_image
+from worker.ledger import count_attempt
+from worker.results import request_sha256
+from worker.sampling.keys import commitment, create_secret, load_secret
+
+RUN_FILE = "images.jsonl"
+SECRET_FILE = "run-secret"  # noqa: S105 - a file's name
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationProgress:
+    """How far a sitting is: images finished, those of earlier sittings included, and samples."""
+
+    images: int
+    samples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What is evaluated, with what, and where it is written.
+
+    Attributes:
+        dataset, split, seed: what the files are called, and how they were chosen.
+        files: the images, in order.
+        vlm: the model, loaded.
+        targets, sigmas, procedure, alpha: what is asked about each of them.
+        prompts: those that targets name, by digest.
+        folder: of the run; its secret and its finished images are in it.
+        ledger: where attempts on images are counted.
+        concurrent: images under way at once. It changes no result.
+    """
+
+    dataset: str
+    split: str
+    seed: int
+    files: Sequence[LabelledFile]
+    vlm: VLM
+    targets: tuple[Target, ...]
+    sigmas: tuple[Decimal, ...]
+    procedure: Procedure
+    alpha: Decimal
+    prompts: Mapping[str, Prompt]
+    folder: Path
+    ledger: Path
+    concurrent: int = 8
+
+    def create_question(self, secret: bytes) -> EvaluationQuestion:
+        """The header of the run under its secret. ValueError on a value out of range."""
+        return EvaluationQuestion(
+            dataset=self.dataset,
+            split=self.split,
+            images=len(self.files),
+            seed=self.seed,
+            listing_sha256=listing_sha256(self.files),
+            identity=create_identity(self.vlm),
+            targets=self.targets,
+            sigmas=self.sigmas,
+            procedure=self.procedure,
+            alpha=self.alpha,
+            key_commitment=commitment(secret),
+        )
+
+
+def evaluate(
+    asked: Evaluation,
+    *,
+    radii: Sequence[Decimal],
+    on_progress: Callable[[EvaluationProgress], None] = lambda _: None,
+) -> EvaluationResults:
+    """Certifies what is not certified yet, and adds everything up.
+
+    Raises:
+        RunNotContinued: the folder holds another run, or another process writes there.
+        UnusableImage: one of the files holds no image that can be certified.
+        worker.engine.refusal.SessionNotServed: a prompt or a text is not for this model.
+    """
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    create_secret(asked.folder / SECRET_FILE)
+    secret = load_secret(asked.folder / SECRET_FILE)
+    question = asked.create_question(secret)
+    with RunFile(asked.folder / RUN_FILE, question) as run:
+        _Sitting(asked, question, secret, run, on_progress).finish()
+        clean = measure_clean(
+            asked.vlm,
+            asked.files,
+            asked.targets,
+            asked.prompts,
+            batch_size=question.identity.batch_size,
+        )
+        return create_results(question, list(run.images.values()), radii=radii, clean=clean)
+
+
+def write_results(results: EvaluationResults, folder: Path) -> None:
+    """Writes results.json, results.csv, results.md, plot.svg and plot.png."""
+    (folder / "results.json").write_text(results.model_dump_json(indent=1) + "\n", "utf-8")
+    (folder / "results.csv").write_text(format_csv(results), "utf-8")
+    (folder / "results.md").write_text(format_markdown(results), "utf-8")
+    write_plots(results, folder)
+
+
+class _Sitting:
+    """One go at a run: several images at a time over one engine."""
+
+    def __init__(
+        self,
+        asked: Evaluation,
+        question: EvaluationQuestion,
+        secret: bytes,
+        run: RunFile,
+        on_progress: Callable[[EvaluationProgress], None],
+    ) -> None:
+        self._asked, self._question, self._secret, self._run = asked, question, secret, run
+        self._number, self._on_progress = run.sitting, on_progress
+        self._lock = threading.Lock()
+        self._samples: dict[int, int] = {}
+        self._began = time.monotonic()
+
+    def finish(self) -> None:
+        """Certifies every image that is missing; what fails ends the sitting, not the run."""
+        missing = [p for p in range(len(self._asked.files)) if p not in self._run.images]
+        self._report()
+        if not missing:
+            return
+        with (
+            ThreadPoolExecutor(self._asked.concurrent) as pool,
+            SharedEngine(Engine([self._asked.vlm])) as engine,  # ends first: nobody waits for it
+        ):
+            futures = [pool.submit(self._evaluate, place, engine) for place in missing]
+            try:
+                for future in as_completed(futures):
+                    self._run.append(future.result())
+                    self._report()
+            finally:
+                for future in futures:
+                    future.cancel()
+
+    def _evaluate(self, place: int, engine: SharedEngine) -> EvaluatedImage:
+        file, began = self._asked.files[place], time.monotonic()
+        image, described = self._prepare(file)
+        request = self._question.create_request(described)
+        copies = max((target.tuning.copies for _, target in request.tuned_targets), default=0)
+
+        def on_votes(board: Board, _identity: Identity) -> None:
+            self._count(place, board.samples_done + copies * len(request.sigmas))
+
+        with engine.create_counter() as counter:
+            result = certify(
+                request,
+                image,
+                counter=counter,
+                secret=self._secret,
+                count_attempt=lambda: self._count_attempt(request),
+                find_prompt=self._asked.prompts.get,
+                on_votes=on_votes,
+            )
+        now = time.monotonic()
+        return EvaluatedImage(
+            place=place,
+            file=file.name,
+            class_index=file.class_index,
+            samples=self._samples[place],
+            seconds=round(now - began, 3),
+            sitting=self._number,
+            elapsed_s=round(now - self._began, 3),
+            result=result,
+        )
+
+    def _prepare(self, file: LabelledFile) -> tuple[Image, InputImage]:
+        try:
+            return prepare_image(file.path.read_bytes(), self._asked.vlm.card)
+        except ImageError as error:
+            where = f"An image of class {file.class_index}"  # its name may be a patient's
+            raise UnusableImage(file.path, place=where, reason=str(error)) from error
+
+    def _count_attempt(self, request: CertifyRequest) -> int:
+        roll = request_sha256(request, commitment(self._secret))
+        return count_attempt(self._asked.ledger, request.input.sha256, roll)
+
+    def _count(self, place: int, samples: int) -> None:
+        with self._lock:
+            self._samples[place] = samples
+        self._report()
+
+    def _report(self) -> None:
+        with self._lock:
+            progress = EvaluationProgress(
+                images=len(self._run.images), samples=sum(self._samples.values())
+            )
+            self._on_progress(progress)

@@ -1,0 +1,56 @@
+"""Certified accuracy against radius: one line a target, one panel a noise level."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from worker.evaluation.results import Arm, EvaluationResults
+
+_STYLES = ("-", "--", "-.", ":")
+
+
+def create_steps(right_radii: Sequence[Decimal], images: int) -> tuple[list[float], list[float]]:
+    """The corners of certified accuracy as a function of the radius, exact between table columns.
+
+    At each radius in the first list the share in the second holds, the radius included, back to the
+    one before. The last step falls to 0.
+    """
+    radii = sorted(map(float, right_radii))
+    shares = [(len(radii) - place) / images for place in range(len(radii))]
+    return [0.0, *radii, radii[-1] if radii else 0.0], [len(radii) / images, *shares, 0.0]
+
+
+def write_plots(results: EvaluationResults, folder: Path) -> None:
+    """Writes `plot.svg` and `plot.png`; the same results give the same picture."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    panels = [(s, list(arms)) for s, arms in groupby(results.arms, key=lambda arm: arm.sigma)]
+    figure = Figure(figsize=(1 + 3.2 * len(panels), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, (sigma, arms) in zip(axes, panels, strict=True):
+        _draw_panel(axis, sigma, arms)
+    axes[0].set_ylabel("certified accuracy")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.suptitle(
+        f"{results.question.dataset} {results.question.split}, "
+        f"{results.question.identity.model.id}, {results.question.images} images"
+    )
+    with mpl.rc_context({"svg.hashsalt": "promptsmooth"}):
+        figure.savefig(folder / "plot.svg", metadata={"Date": None})
+    figure.savefig(folder / "plot.png", dpi=150)
+
+
+def _draw_panel(axis: Any, sigma: Decimal, arms: Sequence[Arm]) -> None:
+    for place, arm in enumerate(arms):
+        radii, shares = create_steps(arm.right_radii, arm.images)
+        style = _STYLES[place % len(_STYLES)]
+        axis.step(radii, shares, where="pre", label=arm.label, linestyle=style)
+    axis.set_title(f"σ = {sigma:f}")
+    axis.set_xlabel("l2 radius")
+    axis.set_xlim(left=0)
+    axis.set_ylim(0, 1.02)
+    axis.grid(alpha=0.3)

@@ -1,0 +1,109 @@
+"""The images of an evaluation as they are finished: a header, then one JSON line an image.
+
+A line is written whole and synced, so a run that is killed loses the images under way and no other.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pydantic import Field, ValidationError
+
+from worker.contract import Contract
+from worker.document import FinishedResult
+from worker.evaluation.question import EvaluationQuestion
+
+
+class RunNotContinued(ValueError):
+    """The folder holds a run that this one cannot go on with."""
+
+
+class EvaluatedImage(Contract):
+    """One image of the subset, with all its certificates.
+
+    `samples` are passes of the image tower, copies for tuning included. `elapsed_s` is counted from
+    the beginning of the sitting; `seconds` are this image's own, shared with its neighbours.
+    """
+
+    place: int = Field(ge=0)
+    file: str
+    class_index: int = Field(ge=0)
+    samples: int = Field(ge=1)
+    seconds: float = Field(ge=0)
+    sitting: int = Field(ge=0)
+    elapsed_s: float = Field(ge=0)
+    result: FinishedResult
+
+
+class RunFile:
+    """The file of one run, held by one process while the context lasts.
+
+    Raises, on entering:
+        RunNotContinued: another process holds it, it holds another question, or it is damaged.
+    """
+
+    def __init__(self, path: Path, question: EvaluationQuestion) -> None:
+        self._path, self._question = path, question
+        self.images: dict[int, EvaluatedImage] = {}
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("a+b")
+        try:
+            self._lock()
+            self._resume()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    @property
+    def sitting(self) -> int:
+        """The number of this sitting: one more than the last that finished an image."""
+        return 1 + max((image.sitting for image in self.images.values()), default=-1)
+
+    def append(self, image: EvaluatedImage) -> None:
+        """Adds a finished image; it is on disk when this returns."""
+        self._write(image)
+        self.images[image.place] = image
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunNotContinued(f"another process is writing {self._path}; wait for it") from None
+
+    def _resume(self) -> None:
+        self._file.seek(0)
+        lines = self._file.read().splitlines(keepends=True)
+        if lines and not lines[-1].endswith(b"\n"):  # the line that a kill cut short
+            self._file.truncate(sum(map(len, lines[:-1])))
+            lines.pop()
+        if not lines:
+            self._write(self._question)
+            return
+        try:
+            stored = EvaluationQuestion.model_validate_json(lines[0])
+            images = [EvaluatedImage.model_validate_json(line) for line in lines[1:]]
+        except ValidationError as error:
+            raise RunNotContinued(
+                f"{self._path} is no run of this version; choose another --out"
+            ) from error
+        if (other := stored.find_difference(self._question)) is not None:
+            raise RunNotContinued(
+                f"{self._path} holds a run with another {other}. Repeat its arguments to go on "
+                "with it, or choose another --out."
+            )
+        self.images = {image.place: image for image in images}
+
+    def _write(self, line: EvaluationQuestion | EvaluatedImage) -> None:
+        self._file.write(line.model_dump_json().encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())

@@ -1,0 +1,149 @@
+"""Sharing a certification through Redis and the queue: who runs it, and who is asked to help."""
+
+import logging
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import Redis
+
+from worker import fleet, images_store, keyspace, queueing, results
+from worker.certification import Phase
+from worker.certifying import Counter
+from worker.contract import CertificationJob, Identity
+from worker.engine.client import EngineClient, EngineLost, EngineRefused
+from worker.range_board import RangeBoard
+from worker.range_merge import Doubt, RangeMerge
+from worker.settings import WorkerSettings
+from worker.sharing import SharingCounter, count_for_others, name_host
+
+log = logging.getLogger(__name__)
+
+_MAX_HELPERS = 16  # asked at a time; those on a host that counts already end at once
+
+
+@contextmanager
+def share(
+    engine: Counter, redis: Redis, settings: WorkerSettings, job: CertificationJob, sha256: str
+) -> Iterator[Counter]:
+    """An engine whose long ranges are shared with other hosts, where the settings say so.
+
+    Args:
+        engine: this host's.
+        redis, settings: the surroundings.
+        job: the certification that is run here.
+        sha256: names its canonical request.
+    """
+    if settings.shard_samples == 0:
+        yield engine
+        return
+    run = uuid.uuid4().hex
+    board = RangeBoard(redis, job.id, run, host=name_host(settings.socket_path))
+    counter = SharingCounter(
+        engine,
+        board,
+        shard_samples=settings.shard_samples,
+        merge=RangeMerge(get_doubts(redis, sha256)),
+        ask_for_help=lambda identity, ranges: ask_for_help(redis, board, job, identity, ranges),
+        keep_doubts=lambda doubts: keep_doubts(redis, job, sha256, doubts, settings),
+    )
+    try:
+        with board.renewed():
+            yield counter
+    finally:
+        board.remove()
+        if counter.samples_by_host:
+            fields = {"certification_id": job.id, "samples_by_host": dict(counter.samples_by_host)}
+            log.info("ranges_shared", extra={"fields": fields})
+
+
+def ask_for_help(
+    redis: Redis, board: RangeBoard, job: CertificationJob, identity: Identity, ranges: int
+) -> int:
+    """Asks other workers, where a host has the same f and does not count yet; returns how many."""
+    hosts = sum(identity in report.models for report in fleet.list_workers(redis))
+    if ranges < 1 or hosts <= board.count_hosts():
+        return 0
+    return queueing.ask_for_help(redis, job, board.run, at_most=min(ranges, _MAX_HELPERS))
+
+
+def help_certification(
+    redis: Redis,
+    settings: WorkerSettings,
+    certification_id: str,
+    run: str,
+    *,
+    host: str,
+) -> int:
+    """Counts ranges of another host's run until none is open; returns how many.
+
+    What goes wrong here harms nobody: the run counts itself what is not handed in.
+    """
+    board = RangeBoard(redis, certification_id, run, host=host)
+    if _is_over(redis, certification_id) or not board.join():
+        return 0
+    try:
+        counted = _count(redis, settings, board)
+    except (EngineLost, EngineRefused, images_store.ImageExpired, images_store.ImageDamaged) as why:
+        log.warning("helper_ended", extra={"fields": {"reason": str(why)}})
+        return 0
+    finally:
+        board.leave()
+    fields = {"certification_id": certification_id, "host": board.host, "ranges": counted}
+    log.info("ranges_counted", extra={"fields": fields})
+    return counted
+
+
+def _count(redis: Redis, settings: WorkerSettings, board: RangeBoard) -> int:
+    job, posting = results.find_job(redis, board.certification_id), board.find_posting()
+    if job is None or posting is None:
+        return 0
+    described = job.request.input
+    image = images_store.get_image(
+        redis, described.sha256, height=described.height, width=described.width
+    )
+    counted = 0
+    with (
+        EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as engine,
+        board.renewed(),
+    ):
+        for _ in count_for_others(engine, board, posting, image):
+            counted += 1
+            if _is_over(redis, board.certification_id):
+                break
+    return counted
+
+
+def _is_over(redis: Redis, certification_id: str) -> bool:
+    return bool(redis.exists(keyspace.result(certification_id)))
+
+
+# --- Samples that were counted differently ---
+
+
+def get_doubts(redis: Redis, sha256: str) -> frozenset[Doubt]:
+    """Samples of a canonical request that two hosts counted differently, at any time."""
+    found = redis.smembers(keyspace.doubts(sha256))
+    return frozenset(_parse_doubt(e.decode() if isinstance(e, bytes) else e) for e in found)
+
+
+def keep_doubts(
+    redis: Redis,
+    job: CertificationJob,
+    sha256: str,
+    doubts: frozenset[Doubt],
+    settings: WorkerSettings,
+) -> None:
+    """Keeps doubts as long as certificates, and drops counts that were made without them."""
+    key = keyspace.doubts(sha256)
+    with redis.pipeline() as pipeline:
+        pipeline.sadd(key, *(":".join(map(str, doubt)) for doubt in doubts))
+        pipeline.expire(key, settings.certificate_ttl_s)
+        pipeline.delete(keyspace.checkpoint(job.id))
+        pipeline.execute()
+
+
+def _parse_doubt(text: str) -> Doubt:
+    sigma_index, phase, ballot, sample = text.split(":")
+    known: Phase = "selection" if phase == "selection" else "estimation"
+    return Doubt(int(sigma_index), known, int(ballot), int(sample))

@@ -1,0 +1,95 @@
+"""What a work-horse and the learner it starts say to one another over pipes. No torch.
+
+The order is a line of JSON and the pixels; reports are lines of JSON.
+"""
+
+import base64
+import math
+from dataclasses import dataclass
+from typing import IO, Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, TypeAdapter
+
+from models.prompt_cards import PromptCard
+from worker.contract import Contract, Failure
+from worker.encoded_prompt import EncodedPrompt
+from worker.learning_contract import LearnedEpoch, LearningRequest
+
+
+class _Head(Contract):
+    request: LearningRequest
+    resume: str | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Order:
+    """What to learn, from which images, uint8 (N, 3, S, S), and where to go on from."""
+
+    request: LearningRequest
+    pixels: npt.NDArray[np.uint8]
+    resume: bytes | None
+
+
+class EpochReport(Contract):
+    """An epoch is done."""
+
+    kind: Literal["epoch"] = "epoch"
+    epoch: LearnedEpoch
+    checkpoint: str
+
+    def decode_checkpoint(self) -> bytes:
+        """The checkpoint after the epoch."""
+        return base64.b64decode(self.checkpoint, validate=True)
+
+
+class AnewReport(Contract):
+    """The checkpoint could not be used; the first epoch begins."""
+
+    kind: Literal["anew"] = "anew"
+    reason: str
+
+
+class LearnedReport(Contract):
+    """All epochs are done."""
+
+    kind: Literal["learned"] = "learned"
+    card: PromptCard
+    prompt: EncodedPrompt
+
+
+class FailureReport(Contract):
+    """It cannot be learned; trying again would not help."""
+
+    kind: Literal["failure"] = "failure"
+    failure: Failure
+
+
+Report = Annotated[
+    EpochReport | AnewReport | LearnedReport | FailureReport, Field(discriminator="kind")
+]
+_REPORT: TypeAdapter[Report] = TypeAdapter(Report)
+
+
+def write_order(stream: IO[bytes], order: Order) -> None:
+    """Sends an order."""
+    resume = None if order.resume is None else base64.b64encode(order.resume).decode()
+    stream.write(_Head(request=order.request, resume=resume).model_dump_json().encode() + b"\n")
+    stream.write(order.pixels.tobytes())
+    stream.flush()
+
+
+def read_order(stream: IO[bytes]) -> Order:
+    """Receives an order. ValueError: it is none, or it is cut short."""
+    head = _Head.model_validate_json(stream.readline())
+    size = head.request.size
+    shape = (len(head.request.images), 3, size, size)
+    pixels = np.frombuffer(stream.read(math.prod(shape)), dtype=np.uint8).reshape(shape)
+    resume = None if head.resume is None else base64.b64decode(head.resume, validate=True)
+    return Order(request=head.request, pixels=pixels, resume=resume)
+
+
+def parse_report(line: bytes) -> Report:
+    """A report. ValueError: the line is none."""
+    return _REPORT.validate_json(line)

@@ -1,0 +1,166 @@
+"""The RQ task that learns a prompt, in a work-horse without torch: a learner does the work.
+
+As for certifications, a failure that would come again is a result; anything else is raised, RQ
+tries again, and the next try goes on from the last epoch.
+"""
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import numpy as np
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import get_current_job
+
+from worker import images_store, learning_store, prompts_store
+from worker.contract import Failure
+from worker.learner_protocol import (
+    AnewReport,
+    EpochReport,
+    FailureReport,
+    LearnedReport,
+    Order,
+    Report,
+    parse_report,
+    write_order,
+)
+from worker.learning_contract import (
+    CancelledLearning,
+    FailedLearning,
+    FinishedLearning,
+    LearningJob,
+    LearningResult,
+)
+from worker.settings import WorkerSettings
+
+log = logging.getLogger(__name__)
+
+_LEARNER = (sys.executable, "-m", "worker.learner")
+_LOOK_S = 0.5
+
+
+class LearnerDied(RuntimeError):
+    """The learner ended without saying why; RQ tries again."""
+
+
+def learn(learning_id: str) -> None:
+    """Learns the prompt of a stored job and stores the result, once."""
+    rq_job = get_current_job()
+    assert rq_job is not None, "RQ runs this"
+    run_learning(rq_job.connection, WorkerSettings(), learning_id)
+
+
+def run_learning(redis: Redis, settings: WorkerSettings, learning_id: str) -> None:
+    """`learn` with its surroundings as arguments."""
+    job = learning_store.find_job(redis, learning_id)
+    if job is None or learning_store.find_result(redis, learning_id) is not None:
+        return  # expired, cancelled, or a second delivery of one that has ended
+    started = time.monotonic()
+    try:
+        result = _learn(redis, settings, job)
+    except (images_store.ImageExpired, images_store.ImageDamaged) as error:
+        result = FailedLearning(failure=Failure(code="image_expired", detail=str(error)))
+    learning_store.put_result(redis, job.id, result, ttl_s=settings.certificate_ttl_s)
+    fields = {
+        "learning_id": job.id,
+        "status": result.status,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    log.info("learning_ended", extra={"fields": fields})
+
+
+def _learn(redis: Redis, settings: WorkerSettings, job: LearningJob) -> LearningResult:
+    order = Order(
+        request=job.request,
+        pixels=_get_pixels(redis, job),
+        resume=learning_store.find_checkpoint(redis, job.id),
+    )
+    with _run_learner(redis, job.id, order) as reports:
+        for report in reports:
+            match report:
+                case EpochReport():
+                    _keep_epoch(redis, settings, job, report)
+                case AnewReport(reason=reason):
+                    log.warning("learning_anew", extra={"fields": {"reason": reason}})
+                    learning_store.drop_checkpoint(redis, job.id)
+                case LearnedReport():
+                    return _keep_prompt(redis, job, report)
+                case FailureReport(failure=failure):
+                    return FailedLearning(failure=failure)
+    if learning_store.find_result(redis, job.id) is None:
+        raise LearnerDied("the learner ended without a prompt")
+    return CancelledLearning()
+
+
+def _get_pixels(redis: Redis, job: LearningJob) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    size = job.request.size
+    return np.stack(
+        [
+            images_store.get_image(redis, image.sha256, height=size, width=size)
+            for image in job.request.images
+        ]
+    )
+
+
+@contextmanager
+def _run_learner(redis: Redis, learning_id: str, order: Order) -> Iterator[Iterator[Report]]:
+    """The reports of a learner that ends when a result appears, and with this process."""
+    with subprocess.Popen(_LEARNER, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            with _ended_by_a_result(redis, learning_id, process):
+                with suppress(BrokenPipeError):  # it died; its reports end without a prompt
+                    write_order(process.stdin, order)
+                yield map(parse_report, process.stdout)
+        finally:
+            process.kill()
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+
+
+@contextmanager
+def _ended_by_a_result(
+    redis: Redis, learning_id: str, process: "subprocess.Popen[bytes]"
+) -> Iterator[None]:
+    """Kills the process when the learning has a result: it was cancelled."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_LOOK_S):
+            with suppress(RedisError):
+                if learning_store.find_result(redis, learning_id) is not None:
+                    process.kill()
+                    return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _keep_epoch(
+    redis: Redis, settings: WorkerSettings, job: LearningJob, report: EpochReport
+) -> None:
+    checkpoint = report.decode_checkpoint()
+    ttl_s = settings.certificate_ttl_s
+    learning_store.put_epoch(redis, job.id, report.epoch, checkpoint, ttl_s=ttl_s)
+
+
+def _keep_prompt(redis: Redis, job: LearningJob, report: LearnedReport) -> LearningResult:
+    """Stores the prompt for every worker, unless somebody wished the learning to end."""
+    if learning_store.find_result(redis, job.id) is not None:
+        return CancelledLearning()
+    try:
+        prompts_store.put_prompt(redis, report.card, report.prompt.decode())
+    except prompts_store.PromptRefused as error:
+        return FailedLearning(failure=Failure(code="prompt_id_taken", detail=str(error)))
+    return FinishedLearning(prompt_sha256=report.card.sha256)

@@ -1,0 +1,75 @@
+"""What crosses Redis when a prompt is learned. No torch."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from models.cards import ClassNames, Sha256
+from models.learning_settings import LearningSettings
+from models.prompt_cards import PromptId
+from worker.contract import MAX_CLASS_NAMES, Contract, Failure, ModelRef
+
+MAX_LEARNING_IMAGES = 4096
+MAX_EPOCHS = 500
+
+
+class LabelledImage(Contract):
+    """A stored image and its class, an index into the class names."""
+
+    sha256: Sha256
+    class_index: int = Field(ge=0, lt=MAX_CLASS_NAMES)
+
+
+class LearningRequest(Contract):
+    """What is learned from what: the images are `settings.shots` of each class, `size` pixels."""
+
+    prompt_id: PromptId
+    model: ModelRef
+    class_names: Annotated[ClassNames, Field(max_length=MAX_CLASS_NAMES)]
+    settings: LearningSettings
+    size: int = Field(ge=1, le=2048)
+    images: tuple[LabelledImage, ...] = Field(min_length=2, max_length=MAX_LEARNING_IMAGES)
+
+
+class LearningJob(Contract):
+    """A prompt to learn, in the queue."""
+
+    schema_version: Literal[1] = 1
+    id: str = Field(pattern=r"^[0-9a-f]{32}$")
+    request: LearningRequest
+    submitted_at: datetime
+
+
+class LearnedEpoch(Contract):
+    """A point of the learning curve: means over the noisy images of one epoch, counted from 1."""
+
+    number: int = Field(ge=1)
+    loss: float = Field(allow_inf_nan=False)
+    accuracy: float = Field(ge=0, le=1)
+    seconds: float = Field(ge=0)
+
+
+class FinishedLearning(Contract):
+    """The prompt is stored; every worker can use it."""
+
+    status: Literal["finished"] = "finished"
+    prompt_sha256: Sha256
+
+
+class FailedLearning(Contract):
+    """Ended without a prompt."""
+
+    status: Literal["failed"] = "failed"
+    failure: Failure
+
+
+class CancelledLearning(Contract):
+    """Somebody wished it to end; whatever still computes stops within seconds."""
+
+    status: Literal["cancelled"] = "cancelled"
+
+
+LearningResult = Annotated[
+    FinishedLearning | FailedLearning | CancelledLearning, Field(discriminator="status")
+]

@@ -1,0 +1,56 @@
+"""Learnings into RQ, and what has become of them. No torch."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from redis import Redis
+
+from worker import images_store, learning_store
+from worker.contract import LEARNING_QUEUE_NAME, TASK_LEARN
+from worker.images_store import Image
+from worker.learning_contract import LearningJob
+from worker.queueing import add_job, create_queue, look_up_state, one_connection, wait_durable
+
+LearningStatus = Literal["queued", "running", "finished", "failed", "cancelled"]
+
+_MIN_TIMEOUT_S = 3600
+_SLOWEST_IMAGES_PER_S = 5
+
+
+def submit_learning(
+    redis: Redis, job: LearningJob, images: Sequence[Image], *, image_ttl_s: int, job_ttl_s: int
+) -> None:
+    """Accepts a learning, on disk before this returns where Redis can say so.
+
+    The images are stored one by one before: together they are too much for one command, and
+    without a job they expire.
+
+    Raises:
+        redis.exceptions.RedisError: nothing is promised.
+    """
+    with one_connection(redis) as connection:
+        for image in images:
+            images_store.put_image(connection, image, ttl_s=image_ttl_s)
+        queue = create_queue(connection, LEARNING_QUEUE_NAME)
+        with connection.pipeline() as pipeline:
+            pipeline.multi()  # as for certifications: RQ refuses to begin one after other commands
+            learning_store.put_job(pipeline, job, ttl_s=job_ttl_s)
+            add_job(queue, pipeline, TASK_LEARN, job_id=job.id, timeout_s=timeout_s(job))
+            pipeline.execute()
+        wait_durable(connection)
+
+
+def timeout_s(job: LearningJob) -> int:
+    """A bound on a learning's run, three times what a slow host needs."""
+    passes = job.request.settings.epochs * len(job.request.images)
+    return max(_MIN_TIMEOUT_S, 3 * passes // _SLOWEST_IMAGES_PER_S)
+
+
+def get_status(redis: Redis, learning_id: str) -> LearningStatus:
+    """What a stored learning is doing. One without any trace in RQ has failed."""
+
+    def find_status() -> Literal["finished", "failed", "cancelled"] | None:
+        result = learning_store.find_result(redis, learning_id)
+        return None if result is None else result.status
+
+    return look_up_state(redis, learning_id, find_status)

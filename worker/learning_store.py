@@ -1,0 +1,69 @@
+"""Learnings in Redis: job, curve, checkpoint and result, each with a time to live.
+
+A result is written once, so cancelling is writing a result: whoever learns looks whether there is
+one.
+"""
+
+from pydantic import TypeAdapter
+from redis import Redis
+from redis.client import Pipeline
+
+from worker import keyspace
+from worker.learning_contract import LearnedEpoch, LearningJob, LearningResult
+
+_RESULT: TypeAdapter[LearningResult] = TypeAdapter(LearningResult)
+
+
+def put_job(redis: "Redis | Pipeline", job: LearningJob, *, ttl_s: int) -> None:
+    """Stores a job."""
+    redis.set(keyspace.learning_job(job.id), job.model_dump_json(), ex=ttl_s)
+
+
+def find_job(redis: Redis, learning_id: str) -> LearningJob | None:
+    """The job of a learning, or None."""
+    data = redis.get(keyspace.learning_job(learning_id))
+    return None if data is None else LearningJob.model_validate_json(data)
+
+
+def put_epoch(
+    redis: Redis, learning_id: str, epoch: LearnedEpoch, checkpoint: bytes, *, ttl_s: int
+) -> None:
+    """Stores an epoch and the checkpoint after it, together."""
+    curve = keyspace.learning_curve(learning_id)
+    with redis.pipeline() as pipeline:
+        pipeline.hset(curve, str(epoch.number), epoch.model_dump_json())
+        pipeline.expire(curve, ttl_s)
+        pipeline.set(keyspace.learning_checkpoint(learning_id), checkpoint, ex=ttl_s)
+        pipeline.execute()
+
+
+def find_curve(redis: Redis, learning_id: str) -> tuple[LearnedEpoch, ...]:
+    """The epochs done so far, in their order."""
+    stored = redis.hvals(keyspace.learning_curve(learning_id))
+    epochs = map(LearnedEpoch.model_validate_json, stored)
+    return tuple(sorted(epochs, key=lambda epoch: epoch.number))
+
+
+def find_checkpoint(redis: Redis, learning_id: str) -> bytes | None:
+    """The checkpoint after the last stored epoch; None before the first."""
+    data = redis.get(keyspace.learning_checkpoint(learning_id))
+    return data if isinstance(data, bytes) else None
+
+
+def drop_checkpoint(redis: Redis, learning_id: str) -> None:
+    """Forgets the epochs done: the learning begins anew."""
+    redis.delete(keyspace.learning_checkpoint(learning_id), keyspace.learning_curve(learning_id))
+
+
+def put_result(redis: Redis, learning_id: str, result: LearningResult, *, ttl_s: int) -> bool:
+    """Stores a result, unless there is one; whether this one stands."""
+    key = keyspace.learning_result(learning_id)
+    stands = redis.set(key, result.model_dump_json(), ex=ttl_s, nx=True)
+    redis.delete(keyspace.learning_checkpoint(learning_id))
+    return bool(stands)
+
+
+def find_result(redis: Redis, learning_id: str) -> LearningResult | None:
+    """The result of a learning, or None while there is none."""
+    data = redis.get(keyspace.learning_result(learning_id))
+    return None if data is None else _RESULT.validate_json(data)

@@ -1,0 +1,136 @@
+"""Ranges that several hosts counted, in any order and perhaps twice, given out once and in order.
+
+The rules are those of `worker.certification.ranges`, for every ballot of every stream at a time.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from worker.certification import Phase
+from worker.certification.merkle import NO_VOTE
+from worker.certification.ranges import Arrival, RangeLedger, RangeVotes
+from worker.engine.protocol import CountRange, RangeCounted, encode_votes
+
+
+class Doubt(NamedTuple):
+    """A sample that was counted twice with different votes: it is ambiguous for ever."""
+
+    sigma_index: int
+    phase: Phase
+    ballot: int
+    sample: int
+
+
+class VotesDoubted(RuntimeError):
+    """Votes that looks were made on are contradicted; with them ambiguous, count anew."""
+
+
+class _Stream:
+    """The ranges of one noise level and phase: which come next, and what came for each."""
+
+    def __init__(self, start: int) -> None:
+        self.next = start
+        self.stops: dict[int, int] = {}
+        self.ledgers: list[RangeLedger] = []
+
+    def add(self, counted: RangeCounted) -> Iterator[tuple[int, int]]:
+        """Takes in a range; yields (ballot, sample) where it contradicts what came before."""
+        self.stops[counted.start] = counted.stop
+        self.ledgers = self.ledgers or [RangeLedger(len(counts)) for counts in counted.counts]
+        for ballot, (ledger, counts) in enumerate(zip(self.ledgers, counted.counts, strict=True)):
+            votes = RangeVotes.of_votes(counted.start, counted.get_votes(ballot), len(counts))
+            if ledger.add(votes) is Arrival.DISAGREES:
+                (alarm,) = (a for a in ledger.alarms if a.start == counted.start)
+                yield from ((ballot, sample) for sample in alarm.doubtful)
+
+
+class RangeMerge:
+    """Whole ranges in, complete prefixes out.
+
+    Args:
+        doubts: samples that are ambiguous whatever is counted for them.
+    """
+
+    def __init__(self, doubts: Iterable[Doubt] = ()) -> None:
+        self._doubts = frozenset(doubts)
+        self._streams: dict[tuple[int, Phase], _Stream] = {}
+
+    def expect(self, wanted: CountRange) -> None:
+        """Says that a stream goes on with this range, which may come in several."""
+        key = (wanted.sigma_index, wanted.phase)
+        self._streams.setdefault(key, _Stream(wanted.start))
+
+    def add(self, counted: RangeCounted) -> frozenset[Doubt]:
+        """Takes in the votes of a range; the samples on which they contradict others."""
+        key = (counted.sigma_index, counted.phase)
+        found = frozenset(Doubt(*key, *where) for where in self._streams[key].add(counted))
+        self._doubts |= found
+        return found
+
+    def was_delivered(self, doubt: Doubt) -> bool:
+        """Whether the sample has been given out, so that a look may have been made on it."""
+        return doubt.sample < self._streams[doubt.sigma_index, doubt.phase].next
+
+    def deliver(self) -> RangeCounted | None:
+        """The next range of some stream, once; None while the next of none has come."""
+        for (sigma_index, phase), stream in self._streams.items():
+            stop = stream.stops.get(stream.next)
+            if stop is not None:
+                start, stream.next = stream.next, stop
+                return self._create(sigma_index, phase, start, stream.ledgers)
+        return None
+
+    def _create(
+        self, sigma_index: int, phase: Phase, start: int, ledgers: Iterable[RangeLedger]
+    ) -> RangeCounted:
+        settled = [
+            self._settle(sigma_index, phase, ballot, start, ledger)
+            for ballot, ledger in enumerate(ledgers)
+        ]
+        return RangeCounted(
+            sigma_index=sigma_index,
+            phase=phase,
+            start=start,
+            stop=settled[0].stop,
+            counts=tuple(one.tally.counts for one in settled),
+            ambiguous=tuple(one.tally.ambiguous for one in settled),
+            votes=tuple(encode_votes(np.array(one.votes)) for one in settled),
+        )
+
+    def _settle(
+        self, sigma_index: int, phase: Phase, ballot: int, start: int, ledger: RangeLedger
+    ) -> RangeVotes:
+        votes = ledger.find_votes(start)
+        assert votes is not None, "hosts hand in single votes"
+        if self._doubts:
+            votes = tuple(
+                NO_VOTE if Doubt(sigma_index, phase, ballot, sample) in self._doubts else vote
+                for sample, vote in enumerate(votes, start)
+            )
+        return RangeVotes.of_votes(start, votes, ledger.num_classes)
+
+
+def join_parts(parts: Iterable[RangeCounted]) -> RangeCounted:
+    """Consecutive counts of one stream as one."""
+    first, *others = parts
+    if not others:
+        return first
+    last = others[-1]
+    ballots = range(len(first.counts))
+    everything = [first, *others]
+    return first.model_copy(
+        update={
+            "stop": last.stop,
+            "counts": tuple(
+                tuple(map(sum, zip(*(part.counts[b] for part in everything), strict=True)))
+                for b in ballots
+            ),
+            "ambiguous": tuple(sum(part.ambiguous[b] for part in everything) for b in ballots),
+            "votes": tuple(
+                encode_votes(np.concatenate([part.get_votes(b) for part in everything]))
+                for b in ballots
+            ),
+        }
+    )

@@ -1,0 +1,103 @@
+"""A certificate in sentences, with its scope and limits: a function of its other fields."""
+
+from worker.contract import InputImage
+from worker.document import AbstainedDocument, CertifiedDocument
+
+Certificate = CertifiedDocument | AbstainedDocument
+
+
+def create_statement(certificate: Certificate, described: InputImage) -> str:
+    """What is quoted to a physician; an audit compares it with the figures."""
+    return " ".join(
+        (
+            _claim(certificate, described),
+            _scope(certificate),
+            _attempts(certificate.attempts),
+            "Research use only.",
+        )
+    )
+
+
+def _claim(certificate: Certificate, described: InputImage) -> str:
+    noise = (
+        f"Gaussian noise of standard deviation {certificate.sigma:f}, in pixels scaled to [0, 1],"
+    )
+    if isinstance(certificate, CertifiedDocument):
+        return (
+            f"With confidence {_confidence(certificate)} over the service's own sampling, the "
+            f"{_what(certificate)} smoothed with {noise} predicts '{certificate.prediction}' for "
+            f"every 8-bit image of {described.width} x {described.height} pixels in three channels "
+            f"within l2 distance {certificate.radius:f} of this one."
+        )
+    if (claimed := _find_contradiction(certificate)) is not None:
+        return (
+            f"Two looks at the {_what(certificate)} smoothed with {noise} claimed different "
+            f"{claimed}, so one of them was false: no class is predicted at this noise level."
+        )
+    if certificate.routing is not None and certificate.routing.selector.outcome == "abstained":
+        return (
+            f"The choice among {len(certificate.routing.bank)} prompts, smoothed with {noise} was "
+            f"not constant enough for a claim at confidence {_confidence(certificate)}: no class "
+            "is predicted at this noise level."
+        )
+    return (
+        f"The {_what(certificate)} smoothed with {noise} was not constant enough for a claim at "
+        f"confidence {_confidence(certificate)}: no class is predicted at this noise level."
+    )
+
+
+def _what(certificate: Certificate) -> str:
+    return "classifier" if certificate.routing is None else "pipeline of selector and classifier"
+
+
+def _find_contradiction(certificate: Certificate) -> str | None:
+    """What two looks disagreed about, or None."""
+    if certificate.routing is not None and certificate.routing.selector.contradiction:
+        return "prompts"
+    return "classes" if getattr(certificate, "contradiction", False) else None
+
+
+def _confidence(certificate: Certificate) -> str:
+    confidence = f"{1 - certificate.alpha:f}"
+    if not certificate.joint:
+        return confidence
+    together = certificate.certificates_in_request
+    return f"{confidence}, for all {together} certificates of this request together,"
+
+
+def _scope(certificate: Certificate) -> str:
+    """What is covered and on which condition; no scope says anything about the diagnosis."""
+    diagnosis = "it does not say that the class is the right diagnosis."
+    begins = "It covers everything from the image at the model's resolution on"
+    match certificate.guarantee_scope:
+        case "global_prompt":
+            return (
+                f"{begins}, provided that model, prompt, classes and noise level were fixed before "
+                f"the image was seen; {diagnosis}"
+            )
+        case "frozen_prompt":
+            assert certificate.prompt is not None
+            return (
+                f"It covers the classifier with the prompt {certificate.prompt.sha256[:16]}, which "
+                "was tuned on an image and is frozen. It does not cover tuning the prompt again: "
+                "a changed image would be given another prompt, and may then be classified "
+                f"otherwise; {diagnosis}"
+            )
+        case "routed_pipeline":
+            assert certificate.routing is not None
+            return (
+                f"{begins}, the choice among the {len(certificate.routing.bank)} prompts of the "
+                "bank included, provided that model, bank, classes and noise level were fixed "
+                f"before the image was seen; {diagnosis}"
+            )
+        case "joint_pipeline":
+            raise ValueError("no certificate of this version covers tuning inside every sample")
+
+
+def _attempts(attempts: int) -> str:
+    if attempts == 1:
+        return "This is the first attempt on this image on record."
+    return (
+        f"This is attempt {attempts} on this image on record: that some certificate among "
+        "them is false has probability at most the sum of their alphas."
+    )

@@ -1,0 +1,78 @@
+"""Prompts tuned on an image, kept before the first vote is counted under them.
+
+A retry must certify the prompt that the first try tuned, and whoever holds a certificate must be
+able to fetch what it is about (CERTIFICATE 5).
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from redis import Redis
+
+from models.prompt_cards import Adaptation, PromptCard
+from worker import keyspace, prompts_store
+from worker.conclusion import create_tuned_ref
+from worker.contract import CertifyRequest, TunedTarget, ZeroShotTarget
+from worker.engine.protocol import PromptsTuned, TunedPrompt
+
+
+class TunedStore:
+    """The tuned prompts of one canonical request in Redis; a `KeepTuned`."""
+
+    def __init__(self, redis: Redis, request: CertifyRequest, sha256: str, ttl_s: int) -> None:
+        self._redis, self._request, self._ttl_s = redis, request, ttl_s
+        self._key = keyspace.tuned(sha256)
+
+    def __call__(self, create: Callable[[], PromptsTuned]) -> PromptsTuned:
+        """What is kept, else what `create` makes; of two at a time, the first one's stands."""
+        tuned = self._find()
+        if tuned is None:
+            self._redis.set(self._key, create().model_dump_json(), nx=True, ex=self._ttl_s)
+            tuned = self._find()
+            assert tuned is not None, "it was just stored"
+        for card, one in create_tuned_cards(self._request, tuned):
+            prompts_store.put_adapted(self._redis, card, one.prompt.decode(), ttl_s=self._ttl_s)
+        return tuned
+
+    def _find(self) -> PromptsTuned | None:
+        data = self._redis.get(self._key)
+        return None if data is None else PromptsTuned.model_validate_json(data)
+
+
+def create_tuned_cards(
+    request: CertifyRequest, tuned: PromptsTuned
+) -> Iterator[tuple[PromptCard, TunedPrompt]]:
+    """The card of every tuned prompt, with its values."""
+    for sigma, level in zip(request.sigmas, tuned.tuned, strict=True):
+        for (_, target), one in zip(request.tuned_targets, level, strict=True):
+            yield _create_card(request, sigma, target, one, tuned.weights_sha256), one
+
+
+def _create_card(
+    request: CertifyRequest, sigma: Decimal, target: TunedTarget, tuned: TunedPrompt, weights: str
+) -> PromptCard:
+    ref = create_tuned_ref(target, tuned)
+    return PromptCard(
+        id=ref.id,
+        model=request.model.id,
+        weights_sha256=weights,
+        method=ref.method,
+        class_names=target.class_names,
+        n_ctx=tuned.prompt.n_ctx,
+        width=tuned.prompt.width,
+        suffix=tuned.prompt.suffix,
+        sha256=ref.sha256,
+        created_at=datetime.now(UTC),
+        description="Tuned on one image, without a label.",
+        adaptation=Adaptation(
+            image_sha256=request.input.sha256,
+            sigma=float(sigma),
+            started_from=_started_from(target),
+            **target.tuning.model_dump(),
+        ),
+    )
+
+
+def _started_from(target: TunedTarget) -> str:
+    return target.template if isinstance(target, ZeroShotTarget) else target.prompt.sha256
