@@ -56,8 +56,8 @@ def create_learning_settings(preset: Preset, template: str) -> LearningSettings:
     it does not fall below the template it starts from. The paper's choices did: crops down to 8 %
     of an image, which the image tower had never seen; noise above 0.5, where a frozen tower trained
     without noise is confidently wrong and outweighs every other image; random vectors, which forget
-    the words; and first gradients that are hundreds of times longer for one set than for another, so
-    that no learning rate suits both unless they are shortened.
+    the words. And first gradients are hundreds of times longer for one set than for another: no
+    learning rate suits both unless they are shortened.
 
     Raises:
         ValueError: no template, or nothing stands before the class name.
