@@ -13,7 +13,17 @@ import typer
 from app.evaluate_cli import evaluate
 from app.learn_cli import learn
 from app.models_cli import models_cli
-from app.options import DataDir, Procedure, Prompting, get_data_dir
+from app.options import (
+    AlphaOption,
+    DataDir,
+    MostSamples,
+    Procedure,
+    ProcedureOption,
+    Prompting,
+    SelectionSamples,
+    ToleranceOption,
+    get_data_dir,
+)
 from app.prompts_cli import prompts_cli
 from app.terminal import sentences
 
@@ -93,24 +103,17 @@ def certify(
     template: Annotated[
         str | None, typer.Option(help="Text with {} for the class.  (default: as for the class)")
     ] = None,
-    procedure: Annotated[
-        Procedure, typer.Option(help="staged stops when it has seen enough; cohen does not.")
-    ] = Procedure.STAGED,
-    n_max: Annotated[
-        int,
-        typer.Option("--n-max", "--n", min=1, max=1_000_000, help="Most samples a noise level."),
-    ] = 10_000,
-    n0: Annotated[int, typer.Option(min=1, help="cohen: samples that choose the class.")] = 100,
+    procedure: ProcedureOption = Procedure.STAGED,
+    n_max: MostSamples = 10_000,
+    n0: SelectionSamples = 100,
     target_radius: Annotated[
         str | None, typer.Option(help="staged: stop once the radius is this, or cannot be.")
     ] = None,
-    tolerance: Annotated[
-        str, typer.Option(help="staged, no target: stop this near to what n-max would give.")
-    ] = "0.05",
+    tolerance: ToleranceOption = "0.05",
     joint: Annotated[
         bool, typer.Option("--joint", help="All noise levels hold together at 1 - alpha.")
     ] = False,
-    alpha: Annotated[str, typer.Option(help="Error probability of a certificate.")] = "0.001",
+    alpha: AlphaOption = "0.001",
     attempt: Annotated[int, typer.Option(min=0, help="Number of a deliberate new roll.")] = 0,
     frame: Annotated[int | None, typer.Option(min=0, help="Frame of a multi-frame file.")] = None,
     window: Annotated[str | None, typer.Option(help="Grey window: centre,width or auto.")] = None,

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from app.options import DataDir, Procedure, Prompting, get_data_dir
+from app.options import (
+    AlphaOption,
+    DataDir,
+    MostSamples,
+    Procedure,
+    ProcedureOption,
+    Prompting,
+    SelectionSamples,
+    ToleranceOption,
+    get_data_dir,
+)
 from app.terminal import sentences
 
 if TYPE_CHECKING:
@@ -57,18 +67,11 @@ def evaluate(
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="Images, the classes in turn.")] = 500,
     seed: Annotated[int, typer.Option(help="Which images.")] = 3,
-    procedure: Annotated[
-        Procedure, typer.Option(help="staged stops when it has seen enough; cohen does not.")
-    ] = Procedure.STAGED,
-    n_max: Annotated[
-        int,
-        typer.Option("--n-max", "--n", min=1, max=1_000_000, help="Most samples a noise level."),
-    ] = 10_000,
-    n0: Annotated[int, typer.Option(min=1, help="cohen: samples that choose the class.")] = 100,
-    tolerance: Annotated[
-        str, typer.Option(help="staged: stop this near to what n-max would give.")
-    ] = "0.05",
-    alpha: Annotated[str, typer.Option(help="Error probability of a certificate.")] = "0.001",
+    procedure: ProcedureOption = Procedure.STAGED,
+    n_max: MostSamples = 10_000,
+    n0: SelectionSamples = 100,
+    tolerance: ToleranceOption = "0.05",
+    alpha: AlphaOption = "0.001",
     radius: Annotated[
         list[str] | None,
         typer.Option(help="Column of the table; repeatable.  (default: the paper's, 0 to 2.5)"),

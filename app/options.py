@@ -24,6 +24,17 @@ class Procedure(StrEnum):
     COHEN = "cohen"
 
 
+ProcedureOption = Annotated[
+    Procedure, typer.Option(help="staged stops when it has seen enough; cohen does not.")
+]
+MostSamples = Annotated[
+    int, typer.Option("--n-max", "--n", min=1, max=1_000_000, help="Most samples a noise level.")
+]
+SelectionSamples = Annotated[int, typer.Option(min=1, help="cohen: samples that choose the class.")]
+ToleranceOption = Annotated[
+    str, typer.Option(help="staged, no target: stop this near to what n-max would give.")
+]
+AlphaOption = Annotated[str, typer.Option(help="Error probability of a certificate.")]
 DataDir = Annotated[
     Path | None,
     typer.Option(
