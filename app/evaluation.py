@@ -132,9 +132,9 @@ def create_evaluation(options: EvaluationOptions) -> Evaluation:
 
 
 def _find_dataset(options: EvaluationOptions) -> DatasetCard:
-    return (
-        describe_folder(options.data) if options.dataset is None else get_dataset(options.dataset)
-    )
+    if options.dataset is None:
+        return describe_folder(options.data, options.split)
+    return get_dataset(options.dataset)
 
 
 def parse_radii(texts: Sequence[str]) -> tuple[Decimal, ...]:

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from models.cards import Template, check_class_names
-from models.image_folder import FolderCard, UnusableFolder, list_images
+from models.image_folder import FolderCard, Split, UnusableFolder, list_images
 
 _SHIPPED = Path(__file__).parent / "datasets"
 
@@ -93,14 +93,14 @@ def get_dataset(dataset_id: str) -> DatasetCard:
     return cards[dataset_id]
 
 
-def describe_folder(root: Path) -> DatasetCard:
-    """The card that a folder brings as `card.json`, else one made from its class folders.
+def describe_folder(root: Path, split: Split) -> DatasetCard:
+    """The card that a folder brings as `card.json`, else one made from a split's class folders.
 
     Raises:
         UnusableFolder: there is no folder, its card is not valid, a class has no images, or nothing
             says what the classes are called.
     """
-    listed = list_images(root, "test")
+    listed = list_images(root, split)
     names = listed.find_class_names()
     if names is None:
         raise UnusableFolder(

@@ -83,7 +83,7 @@ def create_evaluation(
     """An evaluation of the labelled folder into a folder of its own, under one known secret."""
 
     def create(folder: str = "run", *, images: int = 100, **changes: object) -> Evaluation:
-        card = describe_folder(labelled.root)
+        card = describe_folder(labelled.root, "test")
         fields = {
             "dataset": "labelled",
             "split": "test",

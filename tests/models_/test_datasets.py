@@ -77,13 +77,20 @@ def test_numbered_class_folders_take_the_names_of_the_card_as_numbers_do(tmp_pat
     classes = list_dataset(tmp_path, get_dataset("skincancer"), "test")
     assert [files[0].name for files in classes] == [f"{i}/0.png" for i in range(16)]
     with pytest.raises(UnusableFolder, match="numbers, which say nothing"):
-        describe_folder(tmp_path)
+        describe_folder(tmp_path, "test")
 
 
 def test_named_class_folders_are_ordered_by_name_and_lose_their_underscores(tmp_path: Path):
     fill(tmp_path, {"soft_tissue": 1, "bone": 1, "10": 1})
-    assert describe_folder(tmp_path).class_names == ("10", "bone", "soft tissue")
-    assert describe_folder(tmp_path).template is None
+    assert describe_folder(tmp_path, "test").class_names == ("10", "bone", "soft tissue")
+    assert describe_folder(tmp_path, "test").template is None
+
+
+def test_a_folder_with_one_split_is_described_by_that_split(tmp_path: Path):
+    fill(tmp_path / "train", {"bone": 1, "air": 1})
+    assert describe_folder(tmp_path, "train").class_names == ("air", "bone")
+    with pytest.raises(UnusableFolder, match="no 'test' part"):
+        describe_folder(tmp_path, "test")
 
 
 def test_a_listing_does_not_depend_on_the_file_system(tmp_path: Path, monkeypatch):
@@ -121,7 +128,7 @@ def test_a_card_that_breaks_a_rule_is_refused_with_its_path(tmp_path: Path):
 def test_a_folder_with_one_class_is_no_dataset(tmp_path: Path):
     fill(tmp_path, {"a": 2})
     with pytest.raises(UnusableFolder, match="two class names"):
-        describe_folder(tmp_path)
+        describe_folder(tmp_path, "test")
 
 
 def test_classes_take_turns_and_a_short_one_ends_no_turn(tmp_path: Path):
@@ -163,7 +170,7 @@ def test_a_listing_is_identified_by_its_contents(tmp_path: Path):
 
 @pytest.mark.data
 def test_the_image_sets_are_described_by_their_own_cards(data_folder: Path):
-    card = describe_folder(data_folder / "lc25000_clean")
+    card = describe_folder(data_folder / "lc25000_clean", "test")
     assert card.class_names[4] == "lung squamous cell carcinoma"
     assert card.template == "An H&E image patch of {}."
     classes = list_dataset(data_folder / "lc25000_clean", card, "test")
