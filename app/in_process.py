@@ -42,6 +42,7 @@ from worker.results import request_sha256
 from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 from worker.signing import sign
+from worker.tuned_files import TUNED_FOLDER
 
 
 def find_model(model_id: str) -> tuple[ModelCard, Path]:
@@ -56,7 +57,7 @@ def find_model(model_id: str) -> tuple[ModelCard, Path]:
 
 def find_prompts(data_dir: Path, files: Sequence[Path] = ()) -> LocalPrompts:
     """The prompts of this machine, and those in further files."""
-    tuned = data_dir / "tuned-prompts"
+    tuned = data_dir / TUNED_FOLDER
     return LocalPrompts(folder=WorkerSettings().prompts, tuned=tuned, files=files)
 
 

@@ -1,6 +1,7 @@
 """Writing a file whole or not at all."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,8 @@ def write_whole(path: Path, content: bytes) -> None:
 @contextmanager
 def replace_whole(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to, which takes its place if the block raises nothing."""
-    begun = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    writer = f"{os.getpid()}-{threading.get_ident()}"  # two may write the same file at a time
+    begun = path.with_name(f".{path.name}.{writer}.tmp")
     try:
         yield begun
         with begun.open("rb") as stream:

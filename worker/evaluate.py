@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 from models.dataset_files import LabelledFile
@@ -37,6 +38,8 @@ from worker.intake import prepare_image
 from worker.ledger import count_attempt
 from worker.results import request_sha256
 from worker.sampling.keys import commitment, create_secret, load_secret
+from worker.signing import sign
+from worker.tuned_files import TUNED_FOLDER, keep_tuned_files
 
 RUN_FILE = "images.jsonl"
 SECRET_FILE = "run-secret"  # noqa: S105 - a file's name
@@ -60,7 +63,7 @@ class Evaluation:
         vlm: the model, loaded.
         targets, sigmas, procedure, alpha: what is asked about each of them.
         prompts: those that targets name, by digest.
-        folder: of the run; its secret and its finished images are in it.
+        folder: of the run; its secret, its finished images and the prompts tuned on them are in it.
         ledger: where attempts on images are counted.
         concurrent: images under way at once. It changes no result.
     """
@@ -103,6 +106,9 @@ def evaluate(
     on_progress: Callable[[EvaluationProgress], None] = lambda _: None,
 ) -> EvaluationResults:
     """Certifies what is not certified yet, and adds everything up.
+
+    Every image's result is signed under the run's secret. A prompt tuned on an image lies in the
+    run's folder before it is certified.
 
     Raises:
         RunNotContinued: the folder holds another run, or another process writes there.
@@ -187,6 +193,7 @@ class _Sitting:
                 secret=self._secret,
                 count_attempt=lambda: self._count_attempt(request),
                 find_prompt=self._asked.prompts.get,
+                keep_tuned=partial(keep_tuned_files, self._asked.folder / TUNED_FOLDER, request),
                 on_votes=on_votes,
             )
         now = time.monotonic()
@@ -198,7 +205,7 @@ class _Sitting:
             seconds=round(now - began, 3),
             sitting=self._number,
             elapsed_s=round(now - self._began, 3),
-            result=result,
+            result=sign(result, self._secret),
         )
 
     def _prepare(self, file: LabelledFile) -> tuple[Image, InputImage]:

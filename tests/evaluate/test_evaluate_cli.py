@@ -10,8 +10,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from app.cli import cli
@@ -102,6 +104,37 @@ def test_all_promptings_on_real_images_killed_on_the_way(
         rows = list(csv.DictReader(file))
     assert {row["images"] for row in rows} == {"5"}
     assert (out / "plot.svg").read_text().lstrip().startswith("<?xml")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with nothing but a part for training, and in it the same picture of each class."""
+    root = tmp_path / "pictures"
+    pixels = np.random.default_rng(5).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for name in ("bone", "air"):
+        (root / "train" / name).mkdir(parents=True)
+        Image.fromarray(pixels).save(root / "train" / name / "0.png")
+    return root
+
+
+def test_a_certificate_of_a_run_is_audited_and_reproduced_with_its_stored_prompt(
+    pictures: Path, tmp_path: Path
+):
+    """The two pictures are one and under way together: both name the prompt that is stored."""
+    out, data_dir = tmp_path / "run", tmp_path / "data"
+    asked = ("--data", pictures, "--split", "train", "--prompting", "zero-shot", "--n-max", 16)
+    status, _, error = run(*asked, "--sigma", "0.25", "--out", out, data_dir=data_dir)
+    assert status == 0, error
+    lines = [json.loads(line) for line in (out / "images.jsonl").read_text().splitlines()[1:]]
+    (prompt,) = {line["result"]["certificates"][0]["prompt"]["id"] for line in lines}
+    certificate, picture = tmp_path / "certificate.json", pictures / "train" / lines[0]["file"]
+    certificate.write_text(json.dumps(lines[0]["result"]))
+    audited = CliRunner().invoke(cli, ["audit", str(certificate)])
+    assert audited.exit_code == 0, audited.output
+    again = [PROMPTSMOOTH, "reproduce", certificate, picture, "--data-dir", tmp_path / "elsewhere"]
+    stored = out / "tuned-prompts" / f"{prompt}.toml"
+    for named, status in (([], 2), (["--prompt", stored], 0)):
+        assert subprocess.run([*again, *named], check=False).returncode == status
 
 
 @pytest.mark.data
