@@ -3,10 +3,10 @@
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -28,7 +28,7 @@ from app.prompts_cli import prompts_cli
 from app.terminal import sentences
 
 if TYPE_CHECKING:
-    from worker.document import FinishedResult
+    from worker.certification import Finding
 
 cli = typer.Typer(
     name="promptsmooth",
@@ -111,7 +111,11 @@ def certify(
     ] = None,
     tolerance: ToleranceOption = "0.05",
     joint: Annotated[
-        bool, typer.Option("--joint", help="All noise levels hold together at 1 - alpha.")
+        bool,
+        typer.Option(
+            "--joint",
+            help="All certificates, one a noise level and prompting, hold together at 1 - alpha.",
+        ),
     ] = False,
     alpha: AlphaOption = "0.001",
     attempt: Annotated[int, typer.Option(min=0, help="Number of a deliberate new roll.")] = 0,
@@ -127,6 +131,9 @@ def certify(
     from worker.process import wait_passively
 
     wait_passively()
+    from rich.console import Console
+
+    from app.certificate_table import print_certificates
     from app.in_process import (
         certify_in_process,
         create_procedure,
@@ -177,7 +184,7 @@ def certify(
     if as_json:
         typer.echo(result.model_dump_json(indent=2))
     else:
-        _print_table(result)
+        print_certificates(result, Console())
 
 
 PromptFiles = Annotated[
@@ -192,6 +199,9 @@ PromptFiles = Annotated[
 ]
 Certificate = Annotated[
     Path, typer.Argument(exists=True, dir_okay=False, help="A finished certification as JSON.")
+]
+CertifiedImage = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, help="The image that was certified.")
 ]
 
 
@@ -230,9 +240,7 @@ def audit(
 @cli.command()
 def reproduce(
     certificate: Certificate,
-    image: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="The image that was certified.")
-    ],
+    image: CertifiedImage,
     prompt: PromptFiles = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -254,17 +262,13 @@ def reproduce(
             image.read_bytes(),
             find_prompts(get_data_dir(data_dir), prompt or ()),
         )
-    for finding in findings:
-        _print_finding(finding.holds, finding.certificate, finding.sentence)
-    raise typer.Exit(0 if all(finding.holds for finding in findings) else 1)
+    _end(findings)
 
 
 @cli.command()
 def check_votes(
     certificate: Certificate,
-    image: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="The image that was certified.")
-    ],
+    image: CertifiedImage,
     votes: Annotated[
         Path,
         typer.Argument(
@@ -292,6 +296,11 @@ def check_votes(
             load_document(votes),
             find_prompts(get_data_dir(data_dir), prompt or ()),
         )
+    _end(findings)
+
+
+def _end(findings: Sequence["Finding"]) -> NoReturn:
+    """Prints what was found; exit status 0 when all of it holds, else 1."""
     for finding in findings:
         _print_finding(finding.holds, finding.certificate, finding.sentence)
     raise typer.Exit(0 if all(finding.holds for finding in findings) else 1)
@@ -312,27 +321,6 @@ def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     with Progress(console=Console(stderr=True), disable=quiet) as progress:
         task = progress.add_task("certifying", total=total)
         yield lambda done: progress.update(task, completed=done)
-
-
-def _print_table(result: "FinishedResult") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"model {result.model.id}, image {result.input.sha256[:12]}")
-    columns = ("sigma", "prompting", "outcome", "class", "l2 radius", "p_A at least", "samples")
-    for column in (*columns, "covers"):
-        table.add_column(column)
-    for entry in result.certificates:
-        claim = (entry.prediction, str(entry.radius)) if entry.outcome == "certified" else ("", "")
-        bound, samples = str(entry.p_a_lower), str(entry.n_used)
-        scope = entry.guarantee_scope.replace("_", " ")
-        shown = (f"{entry.sigma:f}", entry.prompting, entry.outcome, *claim, bound, samples)
-        table.add_row(*shown, scope)
-    console = Console()
-    console.print(table)
-    for note in result.input.notes:
-        console.print(f"note: {note}")
-    console.print("Radii are l2, in pixels scaled to [0, 1]. Research use only.")
 
 
 def main() -> None:

@@ -170,7 +170,8 @@ class CertifyForm(BaseModel):
     joint: bool = Field(
         default=False,
         description="true or false. true makes all certificates of this request (images, noise "
-        "levels) hold together with probability 1 - alpha, by dividing alpha among them.",
+        "levels, promptings) hold together with probability 1 - alpha, by dividing alpha among "
+        "them.",
     )
     alpha: Annotated[Alpha, _PlainDecimal, _AsText] = Field(
         default=Decimal("0.001"),

@@ -4,10 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from pydicom.data import get_testdata_file
+from rich.console import Console
+
+from app.certificate_table import print_certificates
+from worker.document import parse_document
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 COMMANDS = [
@@ -45,6 +51,24 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = folder / "certificate.json"
     path.write_text(done.stdout)
     return path
+
+
+def test_a_table_of_80_columns_cuts_no_figure_and_no_prompting(certificate):
+    result = parse_document(json.loads(certificate.read_text()))
+    words = {"prompting": "few-shot+zero-shot", "guarantee_scope": "frozen_prompt"}
+    (first, *_) = (one for one in result.certificates if one.outcome == "certified")
+    long = first.model_copy(update={**words, "prediction": "well [grown] " * 6})
+    other = first.model_copy(update={**words, "sigma": Decimal("0.125"), "n_used": 100_000})
+    drawn = StringIO()
+    shown = result.model_copy(update={"certificates": (long, other)})
+    print_certificates(shown, Console(file=drawn, width=80))
+    lines = drawn.getvalue().splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert "…" not in drawn.getvalue()
+    assert drawn.getvalue().count("[grown]") == 6
+    for entry in (long, other):
+        figures = {f"{entry.sigma:f}", entry.prompting, str(entry.radius), str(entry.n_used)}
+        assert any(figures <= set(line.split()) for line in lines)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
