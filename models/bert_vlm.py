@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from models.bert_text import BertTextTower
 from models.cards import ModelCard
+from models.quoting import quote
 from models.vlm import PixelNormalisation
 
 
@@ -57,7 +58,7 @@ class BertVLM:
         """See `VLM.embed_text`."""
         embeddings = self.text_tower.embed(text)  # (n, text_width)
         if not len(embeddings):
-            raise ValueError(f"A text of at least one token is needed; {text!r} has none.")
+            raise ValueError(f"A text of at least one token is needed; {quote(text)} has none.")
         return embeddings
 
     def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:

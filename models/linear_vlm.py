@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from models.cards import ModelCard
+from models.no_context import NoContext
 from models.vlm import check_pixels
 
 LOGIT_SCALE = 100.0
 
 
 @final
-class LinearVLM:
+class LinearVLM(NoContext):
     """Two classes, told apart by the sign of w·x - b over integer pixels x. Implements `VLM`.
 
     w holds integers and b half an odd integer, so in float64 the sum is exact and never zero. An
@@ -23,7 +24,6 @@ class LinearVLM:
     """
 
     embed_dim = 3
-    text_width = 0
     logit_scale = LOGIT_SCALE
 
     def __init__(
@@ -44,15 +44,6 @@ class LinearVLM:
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """See `VLM.encode_texts`."""
         return self._axis(torch.tensor([self._named(text) for text in texts], device=self.device))
-
-    def embed_text(self, text: str) -> Tensor:
-        """See `VLM.embed_text`. The toy has no text tower."""
-        raise ValueError(f"The model {self.card.id} takes no context vectors; {text!r} came.")
-
-    def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
-        """See `VLM.encode_prompts`. The toy has no text tower."""
-        came = f"{len(ctx)} of them for {len(texts)} classes"
-        raise ValueError(f"The model {self.card.id} takes no context vectors; {came} came.")
 
     def _named(self, text: str) -> int:
         first, second = (name in text for name in self.card.class_names)

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from models.cards import ModelCard
 from models.clip_text import ClipTextTower
+from models.quoting import quote
 from models.vlm import PixelNormalisation
 
 
@@ -66,7 +67,7 @@ class OpenClipVLM:
         """See `VLM.embed_text`."""
         tokens = self.tokenizer.encode(text)
         if not tokens:
-            raise ValueError(f"A text of at least one token is needed; {text!r} has none.")
+            raise ValueError(f"A text of at least one token is needed; {quote(text)} has none.")
         return self.text_tower.embed(torch.tensor(tokens, device=self.device))  # (n, text_width)
 
     def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
@@ -86,5 +87,5 @@ class OpenClipVLM:
         length = n_ctx + len(self.tokenizer.encode(text)) + 2  # [SOS] and [EOS]
         if length > self.card.context_length:
             raise ValueError(
-                f"A text has at most {self.card.context_length} tokens; {text!r} has {length}."
+                f"A text has at most {self.card.context_length} tokens; {quote(text)} has {length}."
             )

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from models.cards import ModelCard
+from models.no_context import NoContext
 from models.vlm import check_pixels
 
 _SURE, _UNSURE = 1.0, 0.2
@@ -37,7 +38,7 @@ class Plane:
 
 
 @final
-class TwoPromptVLM:
+class TwoPromptVLM(NoContext):
     """Two classes under two prompts, "A {}" and "B {}". Implements `VLM`.
 
     Beyond the plane `choice` prompt B is the surer one, else prompt A. Under prompt A an image is
@@ -46,7 +47,6 @@ class TwoPromptVLM:
 
     embed_dim = 4
     logit_scale = _SCALE
-    text_width = 0
 
     def __init__(
         self,
@@ -82,12 +82,3 @@ class TwoPromptVLM:
     def _place(self, text: str) -> int:
         prompt, class_name = text.split(" ", 1)
         return 2 * ("A", "B").index(prompt) + self.card.class_names.index(class_name)
-
-    def embed_text(self, text: str) -> Tensor:
-        """See `VLM.embed_text`. The toy has no text tower."""
-        raise ValueError(f"The model {self.card.id} takes no context vectors; {text!r} came.")
-
-    def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
-        """See `VLM.encode_prompts`. The toy has no text tower."""
-        came = f"{len(ctx)} of them for {len(texts)} classes"
-        raise ValueError(f"The model {self.card.id} takes no context vectors; {came} came.")

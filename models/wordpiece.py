@@ -13,6 +13,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from torch import Tensor
 
+from models.quoting import quote
 from models.weights import ConfigMismatch, UnreadableWeights
 
 VOCAB, TOKENIZER_CONFIG = "vocab.txt", "tokenizer_config.json"
@@ -68,7 +69,7 @@ class WordPieceTokenizer:
             row = [self._start, *self.encode(text), self._end]
             if n_ctx + len(row) > self.context_length:
                 raise ValueError(
-                    f"A text has at most {self.context_length} tokens; {text!r} has "
+                    f"A text has at most {self.context_length} tokens; {quote(text)} has "
                     f"{n_ctx + len(row)}."
                 )
             rows.append(row)

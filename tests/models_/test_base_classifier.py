@@ -115,6 +115,8 @@ def test_text_longer_than_the_context_is_refused(tiny_clip, tmp_path):
     vlm.encode_texts([fits])
     with pytest.raises(ValueError, match=r"at most 16 tokens; .* has 17"):
         vlm.encode_texts(["a", fits + " a"])
+    with pytest.raises(ValueError, match=r"; '.{59}…' has 502"):
+        vlm.encode_texts(["a " * 500])
 
 
 @pytest.mark.parametrize(

@@ -280,6 +280,8 @@ def test_text_that_would_be_cut_off_is_refused(vlm):
     vlm.encode_texts([fits])
     with pytest.raises(ValueError, match=r"at most 25 tokens; .* has 26"):
         vlm.encode_texts(["a", fits + " a"])
+    with pytest.raises(ValueError, match=r"; '.{59}…' has 502"):
+        vlm.encode_texts(["a " * 500])
     vlm.encode_prompts(torch.zeros(22, 32), ["a"])
     with pytest.raises(ValueError, match=r"at most 25 tokens; 'a' has 26"):
         vlm.encode_prompts(torch.zeros(23, 32), ["a"])
