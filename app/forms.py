@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from app.plain_numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE
+from app.strict_json import parse_strict
 from app.targets import (
     AskedClassNames,
     AskedFields,
@@ -64,6 +65,7 @@ _TARGETS: TypeAdapter[tuple[TargetField, ...]] = TypeAdapter(tuple[TargetField, 
 
 
 def _check_targets(text: str) -> str:
+    parse_strict(text)
     targets = _TARGETS.validate_json(text)
     if not 1 <= len(targets) <= MAX_TARGETS or len(set(targets)) != len(targets):
         raise ValueError("too few, too many or equal targets")
@@ -122,8 +124,8 @@ class CertifyForm(BaseModel):
         default=None,
         description=f"a JSON list of 1 to {MAX_TARGETS} different objects with prompting, prompt, "
         "bank (a list of objects with prompt or template), class_names and template (each may be "
-        "left out), instead of prompting, prompt, class_name and template. All label sets share "
-        "one pass of the image tower; each gets its own certificates.",
+        "left out, none named twice), instead of prompting, prompt, class_name and template. All "
+        "label sets share one pass of the image tower; each gets its own certificates.",
         examples=[
             '[{"class_names": ["normal lungs", "pneumonia"]}, '
             '{"prompting": "few-shot", "prompt": "bundled-kermany-cxr"}]'

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from models.cards import ClassNames, ModelCard, Template
+from models.prompt import split_template
 from models.prompt_cards import PromptCard
 from worker.contract import (
     MAX_BANK,
@@ -151,6 +152,12 @@ class _Resolver:
         template, names = self._template(field), self._class_names(field, self._companion)
         if field.prompting == "template":
             return TemplateTarget(template=template, class_names=names)
+        try:
+            split_template(template)
+        except ValueError:
+            raise TargetInvalid(
+                "template", "words before {}: zero-shot tunes what stands before the class name"
+            ) from None
         return ZeroShotTarget(template=template, class_names=names)
 
     def _from_prompt(self, field: TargetField) -> Target:
