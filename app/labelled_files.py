@@ -25,7 +25,7 @@ _ENCRYPTED = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledFile:
+class SentFile:
     """An image file and the name of its class; `read` gives its bytes.
 
     `place` counts from 0: the parts as they came, or the files of a zip in order of their paths.
@@ -36,7 +36,7 @@ class LabelledFile:
     read: Callable[[], bytes]
 
 
-def open_zip(stream: BinaryIO, *, most: int) -> list[LabelledFile]:
+def open_zip(stream: BinaryIO, *, most: int) -> list[SentFile]:
     """The images of a zip in the order of their paths, whatever their order in the zip is.
 
     Raises:
@@ -55,7 +55,7 @@ def open_zip(stream: BinaryIO, *, most: int) -> list[LabelledFile]:
         _check_entry(entry)
     entries.sort(key=lambda entry: entry.filename)
     return [
-        LabelledFile(place=place, class_name=_get_class(entry), read=partial(_read, archive, entry))
+        SentFile(place=place, class_name=_get_class(entry), read=partial(_read, archive, entry))
         for place, entry in enumerate(entries)
     ]
 
@@ -78,10 +78,12 @@ def _check_directory(stream: BinaryIO) -> None:
     comment = int.from_bytes(record[20:22], "little")
     if at < 0 or len(record) != _END_SIZE + comment:
         raise _unreadable()
-    if tail[max(0, at - _ZIP64_LOCATOR_SIZE) : at].startswith(_ZIP64_LOCATOR):
-        raise _unreadable()
-    if int.from_bytes(record[12:16], "little") > _MAX_DIRECTORY:
-        raise TrainingImagesInvalid("Expected a zip with fewer files.")
+    large = tail[max(0, at - _ZIP64_LOCATOR_SIZE) : at].startswith(_ZIP64_LOCATOR)
+    if large or int.from_bytes(record[12:16], "little") > _MAX_DIRECTORY:
+        raise TrainingImagesInvalid(
+            "Expected a zip with fewer files: its list is too long, or it is a ZIP64, which only "
+            "65535 files or 4 GiB need."
+        )
 
 
 def _is_image(entry: zipfile.ZipInfo) -> bool:

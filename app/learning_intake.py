@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from app.deps import Services
 from app.errors import ImageRefused, PromptIdTaken, TrainingImagesInvalid, invalid
-from app.labelled_files import LabelledFile, check_count, open_zip, read_limited
+from app.labelled_files import SentFile, check_count, open_zip, read_limited
 from app.learning_forms import LearnForm
 from app.model_hosts import require_host
 from app.submission import find_card
@@ -52,8 +52,8 @@ async def submit(services: Services, form: LearnForm) -> LearningJob:
 
 
 def choose(
-    files: Sequence[LabelledFile], names: Sequence[str], settings: LearningSettings
-) -> list[tuple[LabelledFile, int]]:
+    files: Sequence[SentFile], names: Sequence[str], settings: LearningSettings
+) -> list[tuple[SentFile, int]]:
     """The files to learn from and their class indices, in the order of the classes.
 
     Raises:
@@ -108,10 +108,13 @@ def _check_id(services: Services, prompt_id: str) -> None:
         expected = "an id that neither begins with zero-shot- nor is 64 hexadecimal digits"
         raise invalid("id", expected) from None
     if prompts_store.is_taken(services.redis, prompt_id):
-        raise PromptIdTaken
+        raise PromptIdTaken(
+            "The id is taken: it names a prompt, perhaps the one that this very request learned "
+            "before, or it named one that was removed. Use that prompt, or choose another id."
+        )
 
 
-def _open(form: LearnForm, most: int) -> list[LabelledFile]:
+def _open(form: LearnForm, most: int) -> list[SentFile]:
     if (form.zip is None) == (form.image is None):
         raise invalid("zip", "either zip, or image with image_class, and not both")
     if form.zip is not None:
@@ -123,7 +126,7 @@ def _open(form: LearnForm, most: int) -> list[LabelledFile]:
         raise invalid("image_class", f"one class for each of {len(images)} images")
     check_count(len(images), most)
     return [
-        LabelledFile(
+        SentFile(
             place=place, class_name=name.strip(), read=partial(read_limited, images[place].file)
         )
         for place, name in enumerate(classes)
@@ -148,11 +151,11 @@ def _check_names(form: LearnForm, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 async def _prepare(
-    services: Services, card: ModelCard, files: Sequence[LabelledFile], *, count: int
+    services: Services, card: ModelCard, files: Sequence[SentFile], *, count: int
 ) -> list[Image]:
     """The model's 8-bit inputs; one file's bytes in memory at a time."""
 
-    def prepare(file: LabelledFile) -> Image:
+    def prepare(file: SentFile) -> Image:
         return prepare_image(file.read(), card)[0]
 
     images = []

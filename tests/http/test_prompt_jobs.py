@@ -10,7 +10,8 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from redis import Redis
 
-from app.errors import list_codes
+from app.errors import TrainingImagesInvalid, list_codes
+from app.labelled_files import open_zip
 from app.main import create_app
 from app.routes.prompt_jobs import LOST
 from app.settings import AppSettings
@@ -273,8 +274,21 @@ def test_a_zip_bomb_is_refused_before_it_opens(learn: Learn, redis: Redis, files
     document = _require_problem(learn(long_list), 422, "training_images_invalid")
     assert "fewer files" in str(document["detail"])
     zip64 = packed[: at - 12] + b"PK\x06\x07" + bytes(16) + packed[at - 12 :]
-    _require_problem(learn(zip64), 422, "training_images_invalid")
+    document = _require_problem(learn(zip64), 422, "training_images_invalid")
+    assert "fewer files" in str(document["detail"])
     assert redis.dbsize() == 0
+
+
+def test_a_zip_of_a_hundred_thousand_files_is_said_to_have_too_many() -> None:
+    """Its end is that of a ZIP64, which is not read."""
+    many = BytesIO()
+    with zipfile.ZipFile(many, "w") as archive:
+        for number in range(100_000):
+            archive.writestr(zipfile.ZipInfo(f"a/{number}"), b"")
+    with pytest.raises(TrainingImagesInvalid) as caught:
+        open_zip(many, most=4096)
+    assert "fewer files" in caught.value.detail
+    assert "damaged" not in caught.value.detail
 
 
 def test_an_image_that_is_none_is_said_by_its_place(
@@ -310,7 +324,8 @@ def test_parts_and_classes_belong_together(client: TestClient, files: Files) -> 
 
 def test_an_id_that_was_ever_given_is_not_learned_anew(learn: Learn, redis: Redis) -> None:
     redis.hset(keyspace.PROMPT_IDS, "lungs", "a" * 64)
-    _require_problem(learn(), 409, "prompt_id_taken")
+    document = _require_problem(learn(), 409, "prompt_id_taken")
+    assert "another prompt" not in str(document["detail"]), "it may be this request's own"
 
 
 def test_more_images_than_a_certification_has_are_taken(client: TestClient, files: Files) -> None:
