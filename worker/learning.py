@@ -19,6 +19,7 @@ from rq import get_current_job
 
 from worker import images_store, learning_store, prompts_store
 from worker.contract import Failure
+from worker.learned_store import finish_learning
 from worker.learner_protocol import (
     AnewReport,
     EpochReport,
@@ -32,7 +33,6 @@ from worker.learner_protocol import (
 from worker.learning_contract import (
     CancelledLearning,
     FailedLearning,
-    FinishedLearning,
     LearningJob,
     LearningResult,
 )
@@ -89,7 +89,7 @@ def _learn(redis: Redis, settings: WorkerSettings, job: LearningJob) -> Learning
                     log.warning("learning_anew", extra={"fields": {"reason": reason}})
                     learning_store.drop_checkpoint(redis, job.id)
                 case LearnedReport():
-                    return _keep_prompt(redis, job, report)
+                    return _keep_prompt(redis, settings, job, report)
                 case FailureReport(failure=failure):
                     return FailedLearning(failure=failure)
     if learning_store.find_result(redis, job.id) is None:
@@ -155,12 +155,15 @@ def _keep_epoch(
     learning_store.put_epoch(redis, job.id, report.epoch, checkpoint, ttl_s=ttl_s)
 
 
-def _keep_prompt(redis: Redis, job: LearningJob, report: LearnedReport) -> LearningResult:
+def _keep_prompt(
+    redis: Redis, settings: WorkerSettings, job: LearningJob, report: LearnedReport
+) -> LearningResult:
     """Stores the prompt for every worker, unless somebody wished the learning to end."""
-    if learning_store.find_result(redis, job.id) is not None:
-        return CancelledLearning()
+    card, prompt, ttl_s = report.card, report.prompt.decode(), settings.certificate_ttl_s
     try:
-        prompts_store.put_prompt(redis, report.card, report.prompt.decode())
+        finish_learning(redis, job.id, card, prompt, ttl_s=ttl_s)
     except prompts_store.PromptRefused as error:
         return FailedLearning(failure=Failure(code="prompt_id_taken", detail=str(error)))
-    return FinishedLearning(prompt_sha256=report.card.sha256)
+    stands = learning_store.find_result(redis, job.id)
+    assert stands is not None, "it was just stored, or stood there"
+    return stands

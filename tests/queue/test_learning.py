@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -16,9 +17,12 @@ import pytest
 
 from models.catalogue import load_catalogue
 from models.learning_settings import create_learning_settings
+from models.prompt import Prompt
+from models.prompt_cards import PromptCard
 from worker import keyspace, learning_store, prompts_store
 from worker.contract import LEARNING_QUEUE_NAME, ModelRef
 from worker.images_store import image_sha256
+from worker.learned_store import finish_learning
 from worker.learner import run_order
 from worker.learner_protocol import FailureReport, Order
 from worker.learning import LearnerDied, run_learning
@@ -140,6 +144,50 @@ def test_a_cancelled_learning_ends_without_a_prompt(redis, settings, submit):
     assert _find_learners(psutil.Process()) == []
     run_learning(redis, settings, job.id)  # a second delivery does nothing
     assert prompts_store.find_card(redis, "light") is None
+
+
+def test_a_learning_is_cancelled_or_has_its_prompt_whichever_comes_first(redis):
+    """A cancel at the very end: never cancelled with a prompt, never finished without one."""
+    ended = {"cancelled": 0, "finished": 0}
+    with ThreadPoolExecutor(1) as other:
+        for number in range(200):
+            learning_id, prompt_id = f"{number:032x}", f"light-{number}"
+            card, prompt = create_prompt(prompt_id)
+            finishing = other.submit(finish_learning, redis, learning_id, card, prompt, ttl_s=60)
+            time.sleep(number % 20 * 1e-4)
+            cancels = learning_store.put_result(redis, learning_id, CancelledLearning(), ttl_s=60)
+            finishes, found = finishing.result(), learning_store.find_result(redis, learning_id)
+            assert finishes != cancels
+            assert found.status == ("finished" if finishes else "cancelled")
+            assert (prompts_store.find_card(redis, prompt_id) is not None) == finishes
+            assert prompts_store.is_taken(redis, prompt_id) == finishes
+            ended[found.status] += 1
+    assert min(ended.values()) > 0, "both ends were seen"
+
+
+def test_an_id_that_is_taken_leaves_the_learning_without_a_result(redis):
+    redis.hset(keyspace.PROMPT_IDS, "light", "0" * 64)
+    with pytest.raises(prompts_store.PromptIdTaken):
+        finish_learning(redis, "0" * 32, *create_prompt("light"), ttl_s=60)
+    assert learning_store.find_result(redis, "0" * 32) is None
+    assert prompts_store.list_cards(redis) == ()
+
+
+def create_prompt(prompt_id: str) -> tuple[PromptCard, Prompt]:
+    prompt = Prompt(ctx=np.zeros((4, 64), dtype=np.float32))
+    card = PromptCard(
+        id=prompt_id,
+        model="bundled",
+        weights_sha256="0" * 64,
+        method="few-shot",
+        class_names=NAMES,
+        n_ctx=4,
+        width=64,
+        suffix=prompt.suffix,
+        sha256=prompt.sha256,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    return card, prompt
 
 
 def test_a_checkpoint_that_cannot_be_used_is_a_new_beginning(redis, settings, submit):

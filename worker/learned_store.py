@@ -1,0 +1,52 @@
+"""The end of a learning that has its prompt: the prompt and the result, in one step of Redis.
+
+With two steps, either order is wrong. Prompt first: a cancel in between leaves a learning that was
+cancelled and yet took its id for ever. Result first: a crash in between leaves one that finished
+without a prompt. In one step there is no between: a crash before it is a try that RQ repeats.
+"""
+
+from redis import Redis
+
+from models.prompt import Prompt
+from models.prompt_cards import PromptCard
+from models.prompt_files import check_prompt
+from worker import keyspace, prompts_store
+from worker.encoded_prompt import EncodedPrompt
+from worker.learning_contract import FinishedLearning
+
+_FINISH = f"""
+if redis.call('EXISTS', KEYS[4]) == 1 then return {{false, false}} end
+local function put()
+{prompts_store._PUT}
+end
+local done = put()
+if done[2] then redis.call('SET', KEYS[4], ARGV[5], 'EX', ARGV[6]) end
+return done
+"""
+
+
+def finish_learning(
+    redis: Redis, learning_id: str, card: PromptCard, prompt: Prompt, *, ttl_s: int
+) -> bool:
+    """Stores a learned prompt and that the learning has finished, unless that has a result.
+
+    Returns whether it had none, so that both are stored now; else neither is.
+
+    Raises:
+        models.prompt_files.PromptMismatch: the card is about other vectors.
+        worker.prompts_store.PromptRefused: the prompt cannot have this id; nothing is stored.
+    """
+    check_prompt(card, prompt)
+    prompts_store.check_id(card.id)
+    result = FinishedLearning(prompt_sha256=card.sha256)
+    keys = (
+        *(keyspace.PROMPT_IDS, keyspace.PROMPTS, keyspace.prompt(card.sha256)),
+        keyspace.learning_result(learning_id),
+    )
+    values = EncodedPrompt.of(prompt).model_dump_json()
+    stored = (card.id, card.sha256, card.model_dump_json(), values)
+    named, stands = redis.eval(_FINISH, len(keys), *keys, *stored, result.model_dump_json(), ttl_s)
+    if named is not None and stands is None:
+        taken = named.decode() if isinstance(named, bytes) else named
+        raise prompts_store.PromptIdTaken(card.id, expected=taken, found=card.sha256)
+    return stands is not None
