@@ -8,7 +8,7 @@ Problem
 ├── 404 NotFound · CertificationUnknown · BatchUnknown · ModelNotFound · PromptNotFound
 │       · PromptJobUnknown
 ├── 405 MethodNotAllowed
-├── 409 PromptIdTaken · PromptShips
+├── 409 PromptIdTaken · PromptShips · PromptKept
 ├── 410 InputImageExpired
 ├── 413 BodyTooLarge                            and ImageRefused, by the image's code
 ├── 415 MediaTypeUnsupported · PromptFormatUnsupported   and ImageRefused, by the image's code
@@ -140,6 +140,12 @@ class PromptShips(Problem):
     """This prompt ships with the service and cannot be removed."""
 
     status, code = 409, "prompt_ships"
+
+
+class PromptKept(Problem):
+    """This prompt was tuned on an image; it stays as long as the certificates that name it."""
+
+    status, code = 409, "prompt_kept"
 
 
 class InputImageExpired(Problem):

@@ -111,7 +111,8 @@ class CertifyForm(BaseModel):
     )
     class_name: AskedClassNames | None = Field(
         default=None,
-        description=f"2 to {MAX_CLASS_NAMES} class names, all different, none blank. Default: "
+        description=f"2 to {MAX_CLASS_NAMES} class names, all different, on one line and none "
+        "blank. Default: "
         "those of the first prompt named, else the model card's.",
     )
     template: AskedTemplate | None = Field(

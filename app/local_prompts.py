@@ -29,13 +29,24 @@ class LocalPrompts:
     files: Sequence[Path] = ()
 
     def find_card(self, name: str) -> PromptCard | None:
-        """The card of a prompt by its id or digest; one tuned on an image comes before others."""
+        """The card of a prompt by its id or digest.
+
+        Vectors that were tuned on an image here keep that method under whatever name they were
+        imported: what they depended on decides what a certificate covers.
+        """
         for folder in (self._tuned_folder, self.folder):
             try:
-                return load_prompt_catalogue(folder).get(name).card
+                card, prompt = load_prompt_catalogue(folder).get(name).load()
             except UnknownPrompt:
                 continue
+            tuned = prompt.ctx_sha256 in self._tuned_vectors()
+            return card.model_copy(update={"method": "zero-shot"}) if tuned else card
         return None
+
+    def _tuned_vectors(self) -> frozenset[str]:
+        """The digests of all vectors that were tuned here."""
+        paths = sorted(self.tuned.glob("*.toml")) if self.tuned.is_dir() else []
+        return frozenset(load_prompt(path)[1].ctx_sha256 for path in paths)
 
     @property
     def _tuned_folder(self) -> Path | None:

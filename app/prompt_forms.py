@@ -44,7 +44,8 @@ class ImportForm(BaseModel):
         default=None,
         max_length=MAX_SUFFIX,
         description=f"at most {MAX_SUFFIX} printable characters, for safetensors only. What "
-        "follows the class name; JSON says it itself. Default: a full stop.",
+        "follows the class name; JSON says it itself. Default: what the file's metadata says, else "
+        "a full stop.",
     )
     licence: str = Field(
         default="", max_length=200, description="at most 200 characters. Licence of the vectors."

@@ -9,7 +9,7 @@ from app.errors import PromptFormatUnsupported, PromptInvalid, invalid
 from app.prompt_forms import RULES, ImportForm
 from app.submission import find_card
 from models.catalogue import Catalogue
-from models.ctx_file import UnreadableCtx, parse_ctx
+from models.ctx_file import UnreadableCtx, find_suffix, parse_ctx
 from models.prompt import Prompt
 from models.prompt_cards import PromptCard
 from models.prompt_import import ImportRefused, create_import
@@ -52,7 +52,8 @@ def _parse(form: ImportForm) -> tuple[npt.NDArray[np.float32], str]:
     if len(content) > MAX_BYTES:
         raise PromptInvalid(f"A prompt of at most {MAX_BYTES} bytes was expected; more came.")
     if content[8:9] == b"{":
-        return _parse_safetensors(content), form.suffix or _DEFAULT_SUFFIX
+        ctx, said = _parse_safetensors(content)
+        return ctx, form.suffix if form.suffix is not None else said or _DEFAULT_SUFFIX
     if content.lstrip()[:1] == b"{":
         if form.suffix is not None:
             raise invalid("suffix", "no value: a prompt in JSON says it itself")
@@ -61,9 +62,9 @@ def _parse(form: ImportForm) -> tuple[npt.NDArray[np.float32], str]:
     raise PromptFormatUnsupported
 
 
-def _parse_safetensors(content: bytes) -> npt.NDArray[np.float32]:
+def _parse_safetensors(content: bytes) -> tuple[npt.NDArray[np.float32], str | None]:
     try:
-        return parse_ctx(content)
+        return parse_ctx(content), find_suffix(content)
     except UnreadableCtx as error:
         raise PromptInvalid(f"The file is no safetensors file of a prompt: {error}.") from None
 

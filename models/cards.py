@@ -63,15 +63,17 @@ def check_template(template: str) -> str:
 
 
 def check_class_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the class names: at least two, all different, none blank.
+    """Returns the class names: at least two, all different, printable and none blank.
+
+    They stand in sentences that are quoted, so they have no line breaks and no control characters.
 
     Raises:
-        ValueError: one of the three does not hold.
+        ValueError: one of these does not hold.
     """
     if len(class_names) < 2:
         raise ValueError(f"At least two class names are needed; {len(class_names)} came.")
-    if blank := [name for name in class_names if not any(map(str.isprintable, name.strip()))]:
-        raise ValueError(f"A class name is not blank; {blank[0]!r} came.")
+    if blank := [name for name in class_names if not (name.strip() and name.isprintable())]:
+        raise ValueError(f"A class name is not blank and on one line; {blank[0]!r} came.")
     repeated = sorted({name for name in class_names if class_names.count(name) > 1})
     if repeated:
         raise ValueError(f"Class names differ from one another; {repeated[0]!r} came twice.")

@@ -23,11 +23,13 @@ class UnreadableCtx(ValueError):
     """Bytes that are no safetensors file with one tensor `ctx`."""
 
 
-def write_ctx(ctx: npt.NDArray[np.float32]) -> bytes:
-    """The file that holds float32 `ctx`, (n_ctx, width)."""
+def write_ctx(ctx: npt.NDArray[np.float32], suffix: str | None = None) -> bytes:
+    """The file that holds float32 `ctx`, (n_ctx, width), and in its metadata the suffix, if any."""
     data = ctx.astype("<f4").tobytes()
     entry = {"dtype": "F32", "shape": list(ctx.shape), "data_offsets": [0, len(data)]}
-    header = json.dumps({"ctx": entry}, separators=(",", ":")).encode()
+    said = {} if suffix is None else {"__metadata__": {"suffix": suffix}}
+    document = {**said, "ctx": entry}
+    header = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
     header += b" " * (-len(header) % 8)  # the values are aligned to 8 bytes
     return len(header).to_bytes(8, "little") + header + data
 
@@ -55,16 +57,35 @@ def parse_ctx(content: bytes) -> npt.NDArray[np.float32]:
     return np.frombuffer(data, dtype=dtype).reshape(shape).astype(np.float32)
 
 
+def find_suffix(content: bytes) -> str | None:
+    """The words after the class name, where a file's metadata says them."""
+    said = _load_header(content).get("__metadata__")
+    suffix = said.get("suffix") if isinstance(said, dict) else None
+    return suffix if isinstance(suffix, str) else None
+
+
 def _parse_header(content: bytes) -> tuple[Mapping[str, Any], bytes]:
     """What the header says of the only tensor, and the bytes after it."""
-    end = 8 + int.from_bytes(content[:8], "little")
+    header = _load_header(content)
+    tensors = set(header) - {"__metadata__"}
+    if tensors != {"ctx"} or not isinstance(header["ctx"], dict):
+        raise UnreadableCtx(f"one tensor named ctx was expected, {len(tensors)} tensors came")
+    return header["ctx"], content[_end(content) :]
+
+
+def _end(content: bytes) -> int:
+    """Where the header ends."""
+    return 8 + int.from_bytes(content[:8], "little")
+
+
+def _load_header(content: bytes) -> dict[str, Any]:
+    end = _end(content)
     if len(content) < 8 or end > min(len(content), 8 + _MAX_HEADER):
         raise UnreadableCtx("it is no safetensors file, or it is cut short")
     try:
         header = json.loads(content[8:end])
     except (ValueError, RecursionError):
         raise UnreadableCtx("its header is no JSON, so it is no safetensors file") from None
-    tensors = set(header) - {"__metadata__"} if isinstance(header, dict) else set()
-    if tensors != {"ctx"} or not isinstance(header["ctx"], dict):
-        raise UnreadableCtx(f"one tensor named ctx was expected, {len(tensors)} tensors came")
-    return header["ctx"], content[end:]
+    if not isinstance(header, dict):
+        raise UnreadableCtx("one tensor named ctx was expected, 0 tensors came")
+    return header

@@ -65,6 +65,12 @@ class Prompt:
         data = self.ctx.astype("<f4").tobytes()
         return hashlib.sha256(f"promptsmooth prompt 1\n{canonical}\n".encode() + data).hexdigest()
 
+    @property
+    def ctx_sha256(self) -> str:
+        """SHA-256 over the vectors and their shape alone: the same under another suffix."""
+        head = f"promptsmooth ctx 1\n{self.n_ctx}x{self.width}\n"
+        return hashlib.sha256(head.encode() + self.ctx.astype("<f4").tobytes()).hexdigest()
+
     def create_text(self, class_name: str) -> str:
         """The words that stand for a class, after the context vectors."""
         return class_name + self.suffix

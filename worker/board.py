@@ -56,8 +56,9 @@ class Board:
 
     @property
     def samples_done(self) -> int:
-        """Samples counted, over all noise levels and phases."""
-        return sum(ballots[0].prefix.n for ballots in self._counted.values())
+        """Passes made: samples counted, and the copies that prompts were tuned on before."""
+        counted = sum(ballots[0].prefix.n for ballots in self._counted.values())
+        return counted + len(self._request.sigmas) * self._request.copies
 
     def looks(self, sigma_index: int, target_index: int) -> tuple[Looks, ...]:
         """The looks made on one certificate: for each of its ballots, by phase."""

@@ -190,13 +190,16 @@ def _check_bank(bank: tuple[BankEntry, ...]) -> tuple[BankEntry, ...]:
     return bank
 
 
+Bank = Annotated[
+    tuple[BankEntry, ...], Field(min_length=2, max_length=MAX_BANK), AfterValidator(_check_bank)
+]
+
+
 class RoutedTarget(Contract):
     """One label set under a bank of prompts, among which a smoothed selector chooses."""
 
     prompting: Literal["routed"] = "routed"
-    bank: Annotated[
-        tuple[BankEntry, ...], Field(min_length=2, max_length=MAX_BANK), AfterValidator(_check_bank)
-    ]
+    bank: Bank
     class_names: Labels
 
 
@@ -271,8 +274,12 @@ class CertifyRequest(Contract):
     @property
     def samples_total(self) -> int:
         """Passes of the image tower that this request asks for at most."""
-        copies = max((target.tuning.copies for _, target in self.tuned_targets), default=0)
-        return len(self.sigmas) * (copies + self._samples_each)
+        return len(self.sigmas) * (self.copies + self._samples_each)
+
+    @property
+    def copies(self) -> int:
+        """Noisy copies of the image, per noise level, that prompts are tuned on."""
+        return max((target.tuning.copies for _, target in self.tuned_targets), default=0)
 
     @property
     def _samples_each(self) -> int:
@@ -296,20 +303,27 @@ class CertifyRequest(Contract):
         """The canonical fields a noise key is derived from: what can change a certificate.
 
         How the picture was encoded is left out: its integers are what is certified. So are the
-        ids of prompts: their digests are what they are.
+        names of prompts, and how many images were sent along where alpha is not divided among them.
         """
-        fields = _without_prompt_ids(self.model_dump(mode="json", exclude={"input"}))
+        fields = _by_digest(self.model_dump(mode="json", exclude={"input"}))
+        if not self.joint:
+            fields["images"] = 1
         return {"schema": SCHEMA_VERSION, "input": self.input.sha256, **fields}
 
 
-def _without_prompt_ids(value: Any) -> Any:
-    """The same JSON without the `id` of every `PromptRef` in it."""
-    if isinstance(value, dict):
-        is_prompt = value.keys() == PromptRef.model_fields.keys()
-        return {
-            k: _without_prompt_ids(v) for k, v in value.items() if not (is_prompt and k == "id")
-        }
-    return [_without_prompt_ids(entry) for entry in value] if isinstance(value, list) else value
+def _by_digest(value: Any) -> Any:
+    """The same JSON with every `PromptRef` reduced to its digest and whether it was tuned.
+
+    What a prompt is called and who imported it changes nothing that is certified.
+    """
+    if isinstance(value, list):
+        return [_by_digest(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == PromptRef.model_fields.keys():
+        tuned = PromptRef.model_validate(value).is_tuned_on_an_image
+        return {"sha256": value["sha256"], "tuned": tuned}
+    return {name: _by_digest(entry) for name, entry in value.items()}
 
 
 class CertificationJob(Contract):

@@ -13,11 +13,10 @@ from pydantic import Discriminator, Field, PlainSerializer, Tag, model_validator
 from models.cards import Sha256, Template
 from worker.certification import Phase, StopReason
 from worker.contract import (
-    MAX_BANK,
     MAX_SIGMAS,
     MAX_TARGETS,
     Alpha,
-    BankEntry,
+    Bank,
     Contract,
     Failure,
     InputImage,
@@ -113,7 +112,7 @@ class Selector(Contract):
 class Routing(Contract):
     """The bank, and the prompt that was chosen (or came closest); votes are in the bank's order."""
 
-    bank: Annotated[tuple[BankEntry, ...], Field(min_length=2, max_length=MAX_BANK)]
+    bank: Bank
     selected_index: int = Field(ge=0)
     selector: Selector
 

@@ -180,10 +180,9 @@ class _Sitting:
         file, began = self._asked.files[place], time.monotonic()
         image, described = self._prepare(file)
         request = self._question.create_request(described)
-        copies = max((target.tuning.copies for _, target in request.tuned_targets), default=0)
 
         def on_votes(board: Board, _identity: Identity) -> None:
-            self._count(place, board.samples_done + copies * len(request.sigmas))
+            self._count(place, board.samples_done)
 
         with engine.create_counter() as counter:
             result = certify(

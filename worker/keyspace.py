@@ -9,6 +9,8 @@ PROMPTS = f"{PREFIX}:prompts"
 """The cards of prompts by id, a hash."""
 PROMPT_IDS = f"{PREFIX}:prompt-ids"
 """The digest that each id ever given names, a hash; kept for ever."""
+TUNED_VECTORS = f"{PREFIX}:tuned-vectors"
+"""The digests of all vectors ever tuned on an image, a set; kept for ever: see `prompts_store`."""
 
 
 def job(certification_id: str) -> str:

@@ -64,7 +64,9 @@ return {ARGV[2], redis.call('HGET', KEYS[2], ARGV[1])}
 def put_prompt(redis: Redis, card: PromptCard, prompt: Prompt) -> PromptCard:
     """Stores a learned or imported prompt for good, and returns the card that stands.
 
-    The same prompt under the same id again changes nothing: the first card stands.
+    The same prompt under the same id again changes nothing: the first card stands. Vectors that
+    were tuned on an image here, at any time, keep that method under whatever id and suffix: what
+    they depended on decides what a certificate covers.
 
     Raises:
         models.prompt_files.PromptMismatch: the card is about other vectors.
@@ -73,6 +75,8 @@ def put_prompt(redis: Redis, card: PromptCard, prompt: Prompt) -> PromptCard:
     """
     check_prompt(card, prompt)
     check_id(card.id)
+    if redis.sismember(keyspace.TUNED_VECTORS, prompt.ctx_sha256):
+        card = card.model_copy(update={"method": "zero-shot"})
     keys = (keyspace.PROMPT_IDS, keyspace.PROMPTS, keyspace.prompt(card.sha256))
     values = EncodedPrompt.of(prompt).model_dump_json()
     arguments = (card.id, card.sha256, card.model_dump_json(), values)
@@ -101,6 +105,7 @@ for i = 1, 2 do
     redis.call('SET', KEYS[i], ARGV[i], 'EX', ARGV[3])
   end
 end
+redis.call('SADD', KEYS[3], ARGV[4])
 """
 
 
@@ -115,14 +120,21 @@ def put_adapted(redis: Redis, card: PromptCard, prompt: Prompt, *, ttl_s: int) -
         raise ValueError(
             f"An adapted prompt has the id {create_adapted_id(prompt.sha256)}; {card.id} came."
         )
-    keys = (keyspace.prompt(card.sha256), keyspace.adapted_prompt(card.id))
+    adapted = keyspace.adapted_prompt(card.id)
+    keys = (keyspace.prompt(card.sha256), adapted, keyspace.TUNED_VECTORS)
     values = EncodedPrompt.of(prompt).model_dump_json()
-    redis.eval(_PUT_ADAPTED, len(keys), *keys, values, card.model_dump_json(), ttl_s)
+    arguments = (values, card.model_dump_json(), ttl_s, prompt.ctx_sha256)
+    redis.eval(_PUT_ADAPTED, len(keys), *keys, *arguments)
 
 
 def create_adapted_id(sha256: str) -> str:
     """The id of an adapted prompt, made from its digest."""
     return f"{_ADAPTED}{sha256[:16]}"
+
+
+def is_adapted_id(prompt_id: str) -> bool:
+    """Whether an id is of the form that adapted prompts have."""
+    return prompt_id.startswith(_ADAPTED)
 
 
 def find_card(redis: Redis, name: str) -> PromptCard | None:
@@ -190,13 +202,11 @@ return 1
 
 
 def remove(redis: Redis, prompt_id: str, *, ttl_s: int) -> bool:
-    """Removes the card of a prompt; whether there was one.
+    """Removes the card of a learned or imported prompt; whether there was one.
 
-    The values of a learned or imported prompt stay `ttl_s` seconds more, for jobs that were
-    accepted before, and as long as another id names them too. Certificates stay valid, for they
-    name the digest.
+    Its values stay `ttl_s` seconds more, for jobs that were accepted before, and as long as
+    another id names them too. Certificates stay valid, for they name the digest. An adapted prompt
+    is not removed: it expires with the certificates that name it.
     """
-    if prompt_id.startswith(_ADAPTED):
-        return bool(redis.delete(keyspace.adapted_prompt(prompt_id)))  # its values expire anyway
     values, adapted = keyspace.prompt(""), keyspace.adapted_prompt(_ADAPTED)
     return bool(redis.eval(_REMOVE, 1, keyspace.PROMPTS, prompt_id, values, adapted, ttl_s))

@@ -217,7 +217,7 @@ def _prompts(result: FinishedResult, find_prompt: FindPrompt) -> tuple[EncodedPr
         if prompt is None:
             raise NotReproducible(
                 f"the prompt {ref.id} with the digest {ref.sha256} is needed and is not at hand: "
-                "name its file with --prompt (the service gives it at /prompts/{id})"
+                "name its file with --prompt (the service gives it at /prompts/{digest}/ctx)"
             )
         found[ref.sha256] = prompt
     return tuple(map(EncodedPrompt.of, found.values()))

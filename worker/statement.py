@@ -1,5 +1,7 @@
 """A certificate in sentences, with its scope and limits: a function of its other fields."""
 
+import json
+
 from worker.contract import InputImage
 from worker.document import AbstainedDocument, CertifiedDocument
 
@@ -25,9 +27,9 @@ def _claim(certificate: Certificate, described: InputImage) -> str:
     if isinstance(certificate, CertifiedDocument):
         return (
             f"With confidence {_confidence(certificate)} over the service's own sampling, the "
-            f"{_what(certificate)} smoothed with {noise} predicts '{certificate.prediction}' for "
-            f"every 8-bit image of {described.width} x {described.height} pixels in three channels "
-            f"within l2 distance {certificate.radius:f} of this one."
+            f"{_what(certificate)} smoothed with {noise} predicts {_quote(certificate.prediction)} "
+            f"for every 8-bit image of {described.width} x {described.height} pixels in three "
+            f"channels within l2 distance {certificate.radius:.6f} of this one."
         )
     if (claimed := _find_contradiction(certificate)) is not None:
         return (
@@ -50,6 +52,11 @@ def _claim(certificate: Certificate, described: InputImage) -> str:
         f"The {_what(certificate)} smoothed with {noise} was not constant enough for a claim at "
         f"confidence {_confidence(certificate)}: no class is predicted at this noise level."
     )
+
+
+def _quote(class_name: str) -> str:
+    """A class name that cannot be read as a part of the sentence, whatever is in it."""
+    return json.dumps(class_name, ensure_ascii=False)
 
 
 def _what(certificate: Certificate) -> str:

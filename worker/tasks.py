@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from redis import Redis
 from rq import get_current_job
 
-from worker import fleet, images_store, prompts_store, results
+from worker import fleet, images_store, keyspace, prompts_store, results
 from worker.ballots import PromptMissing
-from worker.board import Board
+from worker.board import PHASES, Board
 from worker.certifying import certify
-from worker.contract import CertificationJob, Failure, Identity
+from worker.contests import create_contests, create_places
+from worker.contract import CertificationJob, CertifyRequest, Failure, Identity
 from worker.document import FailedResult, FinishedResult
 from worker.engine.client import EngineClient, EngineRefused
 from worker.helping import help_certification, share
@@ -24,7 +25,7 @@ from worker.settings import WorkerSettings
 from worker.sharing import name_host
 from worker.signing import sign
 from worker.tuned_store import TunedStore
-from worker.votes_store import put_votes
+from worker.votes_store import put_votes, renew_votes, votes_stream
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +82,28 @@ def _find_or_certify(
     secret = load_secret(settings.secret_path)
     fleet.require_commitment(redis, commitment(secret))
     sha256 = results.request_sha256(job.request, commitment(secret))
+    ttl_s = settings.certificate_ttl_s
     result = results.find_certificate(redis, sha256)
     if result is None:
         made = _certify(redis, settings, job, secret, sha256)
-        ttl_s = settings.certificate_ttl_s
         result = results.keep_certificate(redis, sha256, made, ttl_s=ttl_s)
+    else:
+        _renew(redis, job.request, sha256, ttl_s=ttl_s)
     return sign(result.model_copy(update={"input": job.request.input}), secret)
+
+
+def _renew(redis: Redis, request: CertifyRequest, sha256: str, *, ttl_s: int) -> None:
+    """A certificate that is answered again keeps all that it names as long as the answer."""
+    redis.expire(keyspace.certificate(sha256), ttl_s)
+    TunedStore(redis, request, sha256, ttl_s).renew()
+    ballots = create_places(create_contests(request))[-1].stop
+    streams = [
+        votes_stream(sigma, phase, place)
+        for sigma in request.sigmas
+        for phase in PHASES
+        for place in range(ballots)
+    ]
+    renew_votes(redis, sha256, streams, ttl_s=ttl_s)
 
 
 def _certify(

@@ -31,9 +31,18 @@ class TunedStore:
             self._redis.set(self._key, create().model_dump_json(), nx=True, ex=self._ttl_s)
             tuned = self._find()
             assert tuned is not None, "it was just stored"
+        self._put(tuned)
+        return tuned
+
+    def renew(self) -> None:
+        """Once more the whole time to live for what a stored certificate names."""
+        if (tuned := self._find()) is not None:
+            self._redis.expire(self._key, self._ttl_s)
+            self._put(tuned)
+
+    def _put(self, tuned: PromptsTuned) -> None:
         for card, one in create_tuned_cards(self._request, tuned):
             prompts_store.put_adapted(self._redis, card, one.prompt.decode(), ttl_s=self._ttl_s)
-        return tuned
 
     def _find(self) -> PromptsTuned | None:
         data = self._redis.get(self._key)

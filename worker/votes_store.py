@@ -1,5 +1,6 @@
 """Single votes in Redis: what a Merkle root fixes, kept so that each can be shown and proved."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -40,3 +41,11 @@ def get_votes(redis: Redis, request_sha256: str, stream: str, n: int) -> tuple[i
     data = redis.getrange(key, 0, n * _BYTES - 1)
     raw = data if isinstance(data, bytes) else data.encode()
     return tuple(np.frombuffer(raw[: len(raw) // _BYTES * _BYTES], dtype=">i2").tolist())
+
+
+def renew_votes(redis: Redis, request_sha256: str, streams: Iterable[str], *, ttl_s: int) -> None:
+    """Once more the whole time to live for the votes of these streams, where there are any."""
+    with redis.pipeline(transaction=False) as pipeline:
+        for stream in streams:
+            pipeline.expire(keyspace.votes(request_sha256, stream), ttl_s)
+        pipeline.execute()

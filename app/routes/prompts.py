@@ -57,9 +57,9 @@ def get_ctx(prompt_id: str, redis: RedisDep) -> EncodedPrompt:
     },
 )
 def get_safetensors(prompt_id: str, redis: RedisDep) -> Response:
-    """The values of a prompt as a safetensors file. The words after the class name: its card."""
+    """The values of a prompt as a safetensors file, the words after the class name as metadata."""
     prompt = _find_prompt(redis, prompt_id)
-    return Response(write_ctx(prompt.ctx), media_type=_SAFETENSORS)
+    return Response(write_ctx(prompt.ctx, prompt.suffix), media_type=_SAFETENSORS)
 
 
 @router.post(
@@ -95,7 +95,7 @@ def import_prompt(
     stands = store_prompt(redis, card, prompt)
     return JSONResponse(
         prompt_view(stands).model_dump(mode="json"),
-        status_code=201 if stands == card else 200,
+        status_code=201 if stands.created_at == card.created_at else 200,
         headers={"Location": prompt_path(card.id)},
     )
 
@@ -104,7 +104,9 @@ def import_prompt(
     "/{prompt_id}",
     status_code=204,
     response_class=Response,
-    responses=errors.describe(errors.PromptNotFound, errors.PromptShips, errors.QueueUnavailable),
+    responses=errors.describe(
+        errors.PromptNotFound, errors.PromptShips, errors.PromptKept, errors.QueueUnavailable
+    ),
 )
 def remove_prompt(prompt_id: str, redis: RedisDep, settings: SettingsDep) -> None:
     """Removes a prompt, by its id.
@@ -115,6 +117,8 @@ def remove_prompt(prompt_id: str, redis: RedisDep, settings: SettingsDep) -> Non
     """
     if ships(prompt_id):
         raise errors.PromptShips
+    if prompts_store.is_adapted_id(prompt_id):
+        raise errors.PromptKept
     if not prompts_store.remove(redis, prompt_id, ttl_s=settings.image_ttl_s):
         raise errors.PromptNotFound
 

@@ -7,13 +7,23 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.auditing import MAX_DOCUMENT_BYTES, audit_document, parse_json
-from worker.certification import audit_certificate
+from worker.certification import Tally, audit_certificate
 from worker.certification.merkle import VoteTree, audit_path
 from worker.certifying import certify
-from worker.contract import CohenParameters, StagedParameters
-from worker.document import parse_document
+from worker.conclusion import Counted, create_certificate
+from worker.contract import (
+    CertifyRequest,
+    CohenParameters,
+    InputImage,
+    ModelRef,
+    StagedParameters,
+    TemplateTarget,
+)
+from worker.document import FinishedResult, Provenance, parse_document
 from worker.engine.local import LocalCounter
 from worker.reproduction import (
     NotReproducible,
@@ -443,3 +453,85 @@ def test_keys_that_were_not_revealed_are_a_sentence(documents, engine):
     document["provenance"]["noise_keys"] = {}
     with pytest.raises(NotReproducible, match="noise keys"):
         reproduce(parse_document(document), image, LocalCounter(engine))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(33, 64), st.sampled_from(["0.1", "0.25", "0.5", "1"]))
+def test_every_document_survives_json_and_its_audit(create_document, votes, sigma):
+    """Also where a radius ends in 0, which a number in JSON does not show."""
+    document = create_document(votes, sigma)
+    report = audit_document(parse_json(json.dumps(document).encode()), ())
+    broken = [f.sentence for f in report.findings if not f.holds and f.code != "signature"]
+    assert broken == []
+
+
+@pytest.fixture(scope="module")
+def create_document():
+    """A document of 64 votes, by the code that makes them, through JSON."""
+
+    def create(votes: int, sigma: str) -> dict:
+        request = CertifyRequest(
+            input=InputImage(sha256="1" * 64, height=64, width=64, source="png"),
+            model=ModelRef(id="m", sha256="2" * 64),
+            targets=(TemplateTarget(template="A {}.", class_names=("a", "b", 'c "quoted"')),),
+            sigmas=(Decimal(sigma),),
+            procedure=StagedParameters(n_max=64),
+        )
+        looks = {"selection": (), "estimation": (Tally(counts=(0, 64 - votes, votes)),)}
+        counted = Counted(looks=[looks], roots=[{"estimation": "3" * 64}])
+        entry = create_certificate(request, 0, 0, counted=counted, attempts=1)
+        result = FinishedResult(
+            model=request.model,
+            input=request.input,
+            certificates=(entry,),
+            provenance=Provenance(
+                sampler="philox4x64-10/rounded-gaussian-255/1",
+                key_commitment="0" * 64,
+                noise_keys={"selection": "0" * 32, "estimation": "1" * 32},
+                table_sha256={sigma: "4" * 64},
+                precision="fp32",
+                device_class="cpu",
+                device="test",
+                threads=1,
+                batch_size=64,
+                tau=0.0,
+                versions={},
+            ),
+        )
+        return json.loads(result.model_dump_json())
+
+    return create
+
+
+def share_a_key(document):
+    document["provenance"]["noise_keys"]["selection"] = document["provenance"]["noise_keys"][
+        "estimation"
+    ]
+
+
+def hide_a_key(document):
+    del document["provenance"]["noise_keys"]["selection"]
+
+
+def hide_a_root(document):
+    document["certificates"][0]["votes_root"] = {}
+
+
+def count_attempts_twice(document):
+    document["certificates"][1]["attempts"] += 1
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (share_a_key, "keys"),
+        (hide_a_key, "keys"),
+        (hide_a_root, "roots"),
+        (count_attempts_twice, "agreement"),
+    ],
+)
+def test_what_ties_a_document_together_is_audited(documents, change, code):
+    document, _ = copy.deepcopy(documents["staged"])
+    change(document)
+    found = audit_certificate(document)
+    assert code in {finding.code for finding in found.findings if not finding.holds}

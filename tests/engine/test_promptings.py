@@ -224,6 +224,14 @@ def test_another_prompt_that_was_kept_is_the_one_certified(engine, create_reques
     assert result.certificates[0].prompt.sha256 == learned.sha256
 
 
+def test_progress_ends_at_the_total_with_copies_and_without(engine, create_request, learned):
+    done = []
+    request, image = zero_shot(create_request, sigmas=["0.25"])
+    run(engine, request, image, learned, on_votes=lambda b, _: done.append(b.samples_done))
+    assert done[-1] == request.samples_total == 100 + 320
+    assert min(done) > 100
+
+
 def test_the_document_names_the_key_of_the_copies(engine, create_request, learned):
     request, image = zero_shot(create_request, sigmas=["0.25"])
     result = run(engine, request, image, learned)
@@ -300,8 +308,10 @@ def test_a_toy_without_a_text_tower_takes_no_prompt(engine, create_request):
 
 def test_copies_count_as_passes_of_the_image_tower(create_request):
     request, _ = zero_shot(create_request, copies=30)
-    both = request.model_copy(update={"targets": request.targets * 1})
-    assert both.samples_total == 2 * (30 + 320)
+    assert request.samples_total == 2 * (30 + 320)
+    with_template = (*request.targets, TemplateTarget(template="A {}.", class_names=NAMES))
+    shared = request.model_copy(update={"targets": with_template})
+    assert shared.samples_total == request.samples_total
 
 
 def test_a_bank_is_certified_by_the_staged_procedure_alone(create_request, learned):
@@ -310,19 +320,34 @@ def test_a_bank_is_certified_by_the_staged_procedure_alone(create_request, learn
         create_request("bundled", targets=(bank,), procedure=CohenParameters())
 
 
-def test_the_name_of_a_prompt_is_no_other_request(create_request, learned):
-    """Renaming what has the same digest must give no new roll."""
+def test_what_a_prompt_is_called_and_who_brought_it_is_no_other_request(create_request, learned):
+    """Renaming or importing what has the same digest must give no new roll."""
+    named = [("one", "few-shot"), ("two", "few-shot"), ("three", "imported")]
     requests = [
         create_request(
             "bundled",
             targets=(
                 FewShotTarget(
-                    prompt=PromptRef(id=name, sha256=learned.sha256, method="few-shot"),
+                    prompt=PromptRef(id=name, sha256=learned.sha256, method=method),
                     class_names=NAMES,
                 ),
             ),
         )[0]
-        for name in ("one", "two")
+        for name, method in named
     ]
-    assert requests[0].identity() == requests[1].identity()
-    assert learned.sha256 in str(requests[0].identity())
+    identities = [request.identity() for request in requests]
+    assert identities[0] == identities[1] == identities[2]
+    assert learned.sha256 in str(identities[0])
+    tuned = refer(learned, "zero-shot")
+    target = FewShotTarget(prompt=tuned, class_names=NAMES)
+    assert create_request("bundled", targets=(target,))[0].identity() != identities[0]
+
+
+def test_images_sent_along_are_another_request_only_where_they_share_alpha(create_request):
+    alone, _ = create_request("bundled")
+    for joint in (False, True):
+        one, two = (
+            alone.model_copy(update={"joint": joint, "images": images}).identity()
+            for images in (1, 2)
+        )
+        assert (one == two) is not joint

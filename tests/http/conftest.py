@@ -100,7 +100,7 @@ def _finish(job: CertificationJob, *, certain: bool = True) -> FinishedResult:
         provenance=Provenance(
             sampler="philox4x64-10/rounded-gaussian-255/1",
             key_commitment="0" * 64,
-            noise_keys={},
+            noise_keys={"selection": "0" * 32, "estimation": "1" * 32},
             table_sha256={},
             precision="fp32",
             device_class="cpu",
@@ -123,5 +123,6 @@ def _certificate(job: CertificationJob, sigma_index: int, *, certain: bool) -> o
             top = goal.n if certain else goal.n // 2
             votes = (top, goal.n - top, *(0,) * (len(target.class_names) - 2))
             looks[goal.phase] = (*looks[goal.phase], Tally(counts=votes))
-    counted = Counted(looks=[looks], roots=[{}])
+    roots = {phase: "0" * 64 for phase, made in looks.items() if made}
+    counted = Counted(looks=[looks], roots=[roots])
     return create_certificate(job.request, sigma_index, 0, counted=counted, attempts=1)

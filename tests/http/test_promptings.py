@@ -9,7 +9,7 @@ import pytest
 from models.catalogue import load_catalogue
 from models.prompt import Prompt
 from models.prompt_cards import Adaptation, PromptCard
-from worker import prompts_store, results
+from worker import keyspace, prompts_store, results
 from worker.contract import BankTemplate
 
 CARD = load_catalogue().get("bundled")
@@ -168,14 +168,44 @@ def test_a_tuned_prompt_can_be_used_again_and_keeps_its_method(post, redis):
         assert target.prompt.method == "zero-shot"
 
 
-def test_a_tuned_prompt_imported_under_another_name_keeps_its_method(post, redis):
+@pytest.mark.parametrize("suffix", [".", " image."])
+def test_a_tuned_prompt_imported_under_another_name_keeps_its_method(post, client, redis, suffix):
     """Else its certificates would claim a prompt that was fixed before the image was seen."""
     card = adapted(redis)
-    _, prompt = create_prompt(4, "laundered")
-    again = card.model_copy(update={"id": "laundered", "method": "imported", "adaptation": None})
-    prompts_store.put_prompt(redis, again, prompt)
-    (target,) = targets_of(redis, post(prompt="laundered"))
-    assert target.prompt.method == "zero-shot"
+    file = client.get(f"/prompts/{card.id}/ctx.safetensors").content
+    redis.delete(keyspace.adapted_prompt(card.id))  # as when its time to live has passed
+    answer = client.post(
+        "/prompts",
+        files={"file": ("p.safetensors", file)},
+        data={"id": "mine", "model": "bundled", "class_name": list(NAMES), "suffix": suffix},
+    )
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["method"] == "zero-shot"
+    for name in ("mine", answer.json()["sha256"]):
+        (target,) = targets_of(redis, post(prompt=name))
+        assert target.prompt.method == "zero-shot"
+
+
+def test_a_tuned_prompt_is_not_removed(client, redis):
+    """A certificate names it: whoever holds that must be able to fetch it."""
+    card = adapted(redis)
+    answer = client.delete(f"/prompts/{card.id}")
+    assert (answer.status_code, answer.json()["code"]) == (409, "prompt_kept")
+    assert client.get(f"/prompts/{card.sha256}/ctx").status_code == 200
+
+
+def test_a_downloaded_prompt_imported_again_is_the_same_prompt(client, redis):
+    """Its words after the class name travel with it."""
+    made, prompt = create_prompt(9, "theirs")
+    prompt = Prompt(ctx=prompt.ctx, suffix=" image.")
+    card = made.model_copy(update={"sha256": prompt.sha256, "suffix": " image."})
+    prompts_store.put_prompt(redis, card, prompt)
+    answer = client.post(
+        "/prompts",
+        files={"file": ("p", client.get("/prompts/theirs/ctx.safetensors").content)},
+        data={"id": "ours", "model": "bundled", "class_name": list(NAMES)},
+    )
+    assert answer.json()["sha256"] == card.sha256
 
 
 def test_a_bank_with_a_tuned_prompt_is_refused(post, redis, stored):

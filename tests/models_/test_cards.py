@@ -103,6 +103,8 @@ def test_card_digest_does_not_depend_on_words():
         ('["benign", "malignant"]', '["benign"]', "At least two class names are needed; 1 came"),
         ('"malignant"]', '"benign"]', "'benign' came twice"),
         ('"malignant"]', '" "]', "A class name is not blank"),
+        ('"malignant"]', '"a\\nb"]', "on one line"),
+        ('"malignant"]', '"a\\u0000b"]', "on one line"),
         ('licence = "MIT"', 'license = "MIT"', "license Extra inputs are not permitted"),
         ("size = 224", "size = 0", "greater than or equal to 1"),
         ("0.26862954", "0.0", "greater than 0"),

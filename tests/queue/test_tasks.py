@@ -47,6 +47,18 @@ def test_the_same_request_again_returns_the_stored_certificates(redis, settings,
     assert finished(redis, second.id) == finished(redis, first.id)
 
 
+def test_an_answer_given_again_keeps_what_it_names_as_long(redis, settings, submit):
+    """Else its votes could no longer be shown while the second certification lives."""
+    first, second = submit(), submit()
+    run_certification(redis, settings, first.id)
+    kept = [*redis.keys(keyspace.certificate("*")), *redis.keys(keyspace.votes("*", "*"))]
+    assert len(kept) == 5  # one certificate, two phases at two noise levels
+    for key in kept:
+        redis.expire(key, 5)
+    run_certification(redis, settings, second.id)
+    assert all(redis.ttl(key) > settings.certificate_ttl_s - 60 for key in kept)
+
+
 def test_the_same_request_counted_again_gives_the_same_certificates(redis, settings, submit):
     first, second = submit(), submit()
     run_certification(redis, settings, first.id)

@@ -89,6 +89,17 @@ def test_a_tuned_prompt_is_found_by_its_digest_with_what_made_it(redis, store):
         assert card.adaptation.started_from == "A {}."
 
 
-def test_tuned_prompts_are_not_kept_for_ever(redis, store):
+def test_tuned_prompts_are_not_kept_for_ever_but_their_digests_are(redis, store):
     store(lambda: create_tuned(1))
-    assert all(redis.ttl(key) > 0 for key in redis.keys(f"{keyspace.PREFIX}:*"))
+    for_ever = [key for key in redis.keys(f"{keyspace.PREFIX}:*") if redis.ttl(key) == -1]
+    assert for_ever == [keyspace.TUNED_VECTORS.encode()]
+
+
+def test_an_answer_given_again_keeps_its_prompts_as_long(redis, store):
+    store(lambda: create_tuned(1))
+    keys = [k for k in redis.keys(f"{keyspace.PREFIX}:*") if redis.ttl(k) != -1]
+    for key in keys:
+        redis.expire(key, 5)
+    store.renew()
+    assert len(keys) == 5  # the record, two values, two cards
+    assert all(redis.ttl(key) > 500 for key in keys)

@@ -29,6 +29,7 @@ UNSEEN = (
     "The counts were taken as they stand: that they came from the model and the noise named, only "
     "running it again can show.",
     "That the noise keys belong to the secret committed to, only its holder can show.",
+    "Tuning was not repeated: a prompt tuned on the image is certified as it is, however it came.",
     "That no other attempt on this image was thrown away, only the service's own records can show.",
 )
 
@@ -95,19 +96,37 @@ def audit_certificate(document: Mapping[str, Any]) -> Audit:
         for place, certificate in enumerate(certificates)
         for finding in _audit_one(certificate, place, dimension, tables, len(certificates))
     ]
-    return Audit(findings=(_audit_agreement(certificates), *findings))
+    keys = _audit_keys(document["provenance"], certificates)
+    return Audit(findings=(_audit_agreement(certificates), keys, *findings))
 
 
-_SHARED = ("alpha", "joint", "certificates_in_request", "procedure")
+_SHARED = ("alpha", "joint", "certificates_in_request", "procedure", "attempts")
 
 
 def _audit_agreement(certificates: Sequence[Mapping[str, Any]]) -> Finding:
-    """Certificates of one request share alpha, how it is divided, and the procedure."""
+    """Certificates of one request share alpha, its division, the procedure and the attempts."""
     said = [[certificate.get(name) for name in _SHARED] for certificate in certificates]
     if any(one != said[0] for one in said):
-        sentence = "Certificates of one request disagree about alpha, joint or the procedure."
+        sentence = "Certificates of one request disagree about alpha, procedure or attempts."
         return Finding(code="agreement", holds=False, sentence=sentence)
     return Finding(code="agreement", holds=True, sentence="All certificates share their terms.")
+
+
+def _audit_keys(
+    provenance: Mapping[str, Any], certificates: Sequence[Mapping[str, Any]]
+) -> Finding:
+    """Every purpose has a noise key of its own: what chose or tuned never meets what is counted."""
+    keys = provenance.get("noise_keys", {})
+    wanted = {"selection", "estimation"}
+    if any(certificate.get("adaptation") is not None for certificate in certificates):
+        wanted.add("adaptation")
+    if not isinstance(keys, Mapping) or set(keys) != wanted:
+        sentence = f"The noise keys revealed are for other purposes than {sorted(wanted)}."
+        return Finding(code="keys", holds=False, sentence=sentence)
+    if len(set(keys.values())) != len(keys):
+        sentence = "Two purposes share one noise key, so their samples are not independent."
+        return Finding(code="keys", holds=False, sentence=sentence)
+    return Finding(code="keys", holds=True, sentence="Each purpose has a noise key of its own.")
 
 
 def _side(value: Any) -> int:
@@ -141,6 +160,7 @@ def _audit_one(
         for check in (
             evidence.check_parameters,
             evidence.check_counts,
+            evidence.check_roots,
             evidence.check_selector,
             evidence.check_stop,
             evidence.check_outcome,
@@ -219,6 +239,14 @@ class _Evidence:
 
     def _audited(self, looks: Sequence[Mapping[str, Any]]) -> AuditedLooks:
         return AuditedLooks(looks, self.sigma, self.alpha, self.given["n_max"])
+
+    def check_roots(self) -> tuple[str, str]:
+        """A root fixes the votes of every phase that was counted."""
+        phases = {"estimation"} if self.staged else {"selection", "estimation"}
+        ballots = [self.given] if self.routing is None else [self.given, self.routing["selector"]]
+        if any(set(ballot["votes_root"]) != phases for ballot in ballots):
+            raise _Wrong("roots", f"there are no Merkle roots over the votes of {sorted(phases)}")
+        return "roots", "a Merkle root fixes every vote"
 
     def check_selector(self) -> tuple[str, str]:
         """The prompt was chosen by looks of its own, and claims no more than they do."""
