@@ -7,11 +7,11 @@ from pathlib import Path
 from models.prompt import Prompt
 from models.prompt_cards import PromptCard
 from models.prompt_catalogue import UnknownPrompt, load_prompt_catalogue
-from models.prompt_files import load_prompt, save_prompt
+from models.prompt_files import load_prompt
 from worker.contract import CertifyRequest
 from worker.encoded_prompt import EncodedPrompt
 from worker.engine.protocol import PromptsTuned
-from worker.tuned_store import create_tuned_cards
+from worker.tuned_files import keep_tuned_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,16 +71,8 @@ class LocalPrompts:
     def keep_tuned(
         self, request: CertifyRequest, create: Callable[[], PromptsTuned]
     ) -> PromptsTuned:
-        """Tunes, and writes each prompt down before it is certified, so that it can be fetched.
-
-        Tuning is not kept between runs: on one machine the same request tunes the same prompt.
-        """
-        tuned = create()
-        for card, one in create_tuned_cards(request, tuned):
-            self.tuned.mkdir(parents=True, exist_ok=True)
-            if not (self.tuned / f"{card.id}.toml").exists():
-                save_prompt(self.tuned, card, one.prompt.decode())
-        return tuned
+        """Tunes, and writes each prompt down before it is certified, so that it can be fetched."""
+        return keep_tuned_files(self.tuned, request, create)
 
 
 def load_prompt_file(path: Path) -> Prompt:
