@@ -1,12 +1,12 @@
 """An audit: form, signature, statements, and every certificate recomputed from its counts."""
 
-import json
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from app.schemas import AuditFinding, AuditReport
+from app.strict_json import parse_strict
 from worker.certification import Finding, audit_certificate
 from worker.certification.audit import UNSEEN
 from worker.document import FinishedResult, parse_document
@@ -31,25 +31,14 @@ def parse_json(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_DOCUMENT_BYTES:
         raise ValueError(f"a certificate has at most {MAX_DOCUMENT_BYTES} bytes")
     try:
-        document = json.loads(data, object_pairs_hook=_object, parse_constant=_refuse)
-    except (ValueError, RecursionError):
+        document = parse_strict(data)
+    except ValueError:
         raise ValueError(
             "the certificate is no JSON, or has a name twice in one object, or NaN"
         ) from None
     if not isinstance(document, dict):
         raise ValueError("the certificate is no JSON object")
     return document
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name stands twice")  # readers would disagree about which one counts
-    return found
-
-
-def _refuse(_: str) -> NoReturn:
-    raise ValueError("NaN and Infinity are no JSON")
 
 
 def audit_document(

@@ -17,7 +17,7 @@ from worker.learning_contract import FinishedLearning
 _FINISH = f"""
 if redis.call('EXISTS', KEYS[4]) == 1 then return {{false, false}} end
 local function put()
-{prompts_store._PUT}
+{prompts_store.PUT_SCRIPT}
 end
 local done = put()
 if done[2] then redis.call('SET', KEYS[4], ARGV[5], 'EX', ARGV[6]) end

@@ -51,7 +51,7 @@ class PromptDamaged(ValueError):
     """Stored values do not have the digest they are stored under."""
 
 
-_PUT = """
+PUT_SCRIPT = """
 local taken = redis.call('HGET', KEYS[1], ARGV[1])
 if taken and taken ~= ARGV[2] then return {taken, false} end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
@@ -80,7 +80,7 @@ def put_prompt(redis: Redis, card: PromptCard, prompt: Prompt) -> PromptCard:
     keys = (keyspace.PROMPT_IDS, keyspace.PROMPTS, keyspace.prompt(card.sha256))
     values = EncodedPrompt.of(prompt).model_dump_json()
     arguments = (card.id, card.sha256, card.model_dump_json(), values)
-    named, stands = redis.eval(_PUT, len(keys), *keys, *arguments)
+    named, stands = redis.eval(PUT_SCRIPT, len(keys), *keys, *arguments)
     if stands is None:
         taken = named.decode() if isinstance(named, bytes) else named
         raise PromptIdTaken(card.id, expected=taken, found=card.sha256)
