@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from datetime import UTC, datetime
 
 import numpy as np
@@ -136,7 +137,7 @@ def test_files_that_are_missing_or_damaged_are_named(tmp_path):
 
 def test_nothing_is_left_of_a_prompt_that_could_not_be_written_whole(tmp_path):
     prompt = create_prompt()
-    in_the_way = tmp_path / f".lungs-v1.2.toml.{os.getpid()}.tmp"
+    in_the_way = tmp_path / f".lungs-v1.2.toml.{os.getpid()}-{threading.get_ident()}.tmp"
     in_the_way.mkdir()  # the card is begun here
     with pytest.raises(OSError, match="tmp"):
         save_prompt(tmp_path, create_card(prompt), prompt)
