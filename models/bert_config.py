@@ -6,14 +6,27 @@ from typing import Any
 from models.weights import ConfigMismatch, UnreadableWeights
 
 BERT_CONFIG = "bert_config.json"
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "pad_token_id",
+)
 
 
 def parse_bert_config(content: bytes) -> dict[str, Any]:
-    """A BERT's configuration in transformers' words, without what does not shape the tower.
+    """A BERT's configuration in transformers' words: what shapes the tower, and nothing else.
+
+    Every other key is left out: some choose code to run, and where to fetch it.
 
     Raises:
         UnreadableWeights: no JSON, or no object.
-        ConfigMismatch: another kind of model, or one that brings code of its own.
+        ConfigMismatch: another kind of model, one that brings code of its own, or a size that is
+            none.
     """
     try:
         config = json.loads(content)
@@ -26,9 +39,19 @@ def parse_bert_config(content: bytes) -> dict[str, Any]:
         "auto_map": None,
         "is_decoder": False,
         "position_embedding_type": "absolute",
+        "hidden_act": "gelu",
     }
     for key, expected in plain.items():
         found = config.get(key, None if key == "model_type" else expected)
         if found != expected:
             raise ConfigMismatch(f"{BERT_CONFIG}: {key}", expected=str(expected), found=str(found))
-    return {key: value for key, value in config.items() if key not in ("dtype", "torch_dtype")}
+    sizes = {key: config[key] for key in _SIZES if key in config}
+    for key, size in sizes.items():
+        if type(size) is not int or size < 0:
+            raise ConfigMismatch(
+                f"{BERT_CONFIG}: {key}", expected="a whole number", found=repr(size)[:40]
+            )
+    epsilon = {
+        key: config[key] for key in ("layer_norm_eps",) if isinstance(config.get(key), float)
+    }
+    return {"model_type": "bert", **sizes, **epsilon}

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -131,7 +132,11 @@ def _create_clip(
     custom_text = arguments.pop("custom_text", False)
     if found := sorted(key for key in arguments.get("text_cfg", {}) if key.startswith(foreign)):
         raise ConfigMismatch("text_cfg", expected="open_clip's text tower", found=found[0])
-    if arguments.get("vision_cfg", {}).get("timm_model_name"):
+    if name := arguments.get("vision_cfg", {}).get("timm_model_name"):
+        if not re.fullmatch(r"[a-z0-9_.]+", str(name)):  # hf-hub:… would be asked of the network
+            raise ConfigMismatch(
+                "vision_cfg.timm_model_name", expected="a name of timm's own", found=str(name)[:60]
+            )
         arguments["vision_cfg"]["timm_model_pretrained"] = False  # no download
     cast_dtype = None if image_dtype == torch.float32 else image_dtype
     model_class = open_clip.CustomTextCLIP if custom_text else open_clip.CLIP

@@ -57,7 +57,7 @@ class OpenClipVLM:
             ValueError: a text is longer than the context; open_clip would cut it off silently.
         """
         for text in texts:
-            self._check_length(text)
+            self._check_text(text)
         tokens = self.tokenizer(list(texts)).to(self.device)  # (C, context_length)
         features: Tensor = self.clip.encode_text(tokens)
         return functional.normalize(features, dim=-1)  # (C, D)
@@ -78,13 +78,18 @@ class OpenClipVLM:
                 f"{tuple(ctx.shape)} came."
             )
         for text in texts:
-            self._check_length(text, n_ctx=len(ctx))
+            self._check_text(text, n_ctx=len(ctx))
         tokens = self.tokenizer(list(texts)).to(self.device)  # (C, context_length)
         features = self.text_tower(ctx, tokens)
         return functional.normalize(features.to(torch.float32), dim=-1)  # (C, D)
 
-    def _check_length(self, text: str, *, n_ctx: int = 0) -> None:
-        length = n_ctx + len(self.tokenizer.encode(text)) + 2  # [SOS] and [EOS]
+    def _check_text(self, text: str, *, n_ctx: int = 0) -> None:
+        """Refuses what the text tower would read otherwise than it is written."""
+        tokens = self.tokenizer.encode(text)
+        marks = {self.tokenizer.sot_token_id, self.tokenizer.eot_token_id}
+        if marks.intersection(tokens):
+            raise ValueError(f"A text has no marks of start and end in it; {quote(text)} has.")
+        length = n_ctx + len(tokens) + 2  # [SOS] and [EOS]
         if length > self.card.context_length:
             raise ValueError(
                 f"A text has at most {self.card.context_length} tokens; {quote(text)} has {length}."

@@ -97,8 +97,12 @@ def parse_pickle(name: str, content: bytes) -> dict[str, Tensor]:
     try:
         loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return {str(leaf): _require_tensor(value) for leaf, value in dict(loaded).items()}
-    except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, EOFError) as error:
-        raise UnreadableWeights(name, str(error)) from error
+    except pickle.UnpicklingError as error:  # torch's own text advises to run what is in it
+        raise UnreadableWeights(
+            name, "it holds something else than tensors, or is damaged; no code in it was run"
+        ) from error
+    except (RuntimeError, ValueError, TypeError, EOFError, LookupError) as error:
+        raise UnreadableWeights(name, str(error).splitlines()[0].rstrip(".")) from error
 
 
 def _require_tensor(value: object) -> Tensor:

@@ -14,12 +14,15 @@ class ImageLimits:
         max_pixels: Largest width × height of one frame.
         max_decoded_bytes: Largest decoded frame, and largest inflated DICOM data set, in bytes.
         min_side: Shortest width or height, in pixels.
+        max_aspect: How many times the shorter side the longer may be. The shorter one is resized to
+            the model's size, and the longer with it, before the middle is cut out.
     """
 
     max_bytes: int = 32 * 2**20
     max_pixels: int = 50_000_000
     max_decoded_bytes: int = 256 * 2**20
     min_side: int = 8
+    max_aspect: int = 32
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -40,6 +43,11 @@ class ImageLimits:
             raise ImageTooSmall(
                 f"Expected sides of at least {self.min_side} pixels, got {width} × {height}. "
                 "Send the image at its original size."
+            )
+        if max(width, height) > self.max_aspect * min(width, height):
+            raise ImageTooLarge(
+                f"Expected one side at most {self.max_aspect} times the other, got "
+                f"{width} × {height}. Send a region of it."
             )
         if width * height > self.max_pixels:
             raise ImageTooLarge(

@@ -13,6 +13,7 @@ from torch.nn import functional
 from models._open_clip import get_open_clip
 from models._transformers import get_transformers
 from models.base_classifier import create_base_classifier
+from models.bert_config import parse_bert_config
 from models.cards import ModelCard, Published
 from models.catalogue import load_catalogue
 from models.forms import open_clip_bert
@@ -368,6 +369,8 @@ def test_tensors_of_another_model_are_refused(published, tmp_path, change, said)
     ("change", "said"),
     [
         ({"model_type": "roberta"}, "model_type: expected bert, found roberta"),
+        ({"hidden_act": "nonsense"}, "hidden_act: expected gelu, found nonsense"),
+        ({"hidden_size": "a"}, "hidden_size: expected a whole number, found 'a'"),
         ({"is_decoder": True}, "is_decoder: expected False, found True"),
         ({"auto_map": {"AutoModel": "code.Model"}}, "auto_map: expected None, found"),
         ({"position_embedding_type": "relative_key"}, "expected absolute, found relative_key"),
@@ -444,3 +447,11 @@ def test_real_prompts_give_unit_features(data_folder, tmp_path, no_network, name
         create_import(load_ctx(folder / "ctx_plip_kather_s1.pt"), **fields)
     with pytest.raises(ValueError, match=r"width 768; \(16, 512\) came"):
         vlm.encode_prompts(torch.zeros(16, 512), texts)
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation", "made_up"])
+def test_keys_that_do_not_shape_the_tower_reach_nothing(key):
+    """Some would choose code to run, and where to fetch it."""
+    _, bert = create_configs()
+    content = json.dumps(bert | {key: "somebody/kernels"}).encode()
+    assert parse_bert_config(content) == parse_bert_config(json.dumps(bert).encode())

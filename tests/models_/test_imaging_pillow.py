@@ -278,3 +278,12 @@ def test_endless_chain_of_pages_ends() -> None:
     pages = b"".join(struct.pack("<HI", 0, 8 + 6 * (index + 1)) for index in range(5000))
     with pytest.raises(ImageBroken, match="4096 TIFF pages"):
         parse_image(b"II*\0" + struct.pack("<I", 8) + pages)
+
+
+@pytest.mark.parametrize("size", [(8, 2000), (2000, 8), (100, 3201)])
+def test_an_image_that_resizing_would_blow_up_is_refused(size):
+    """The shorter side grows to the model's size, and the longer with it, before the crop."""
+    buffer = io.BytesIO()
+    Image.new("L", size).save(buffer, "PNG")
+    with pytest.raises(ImageTooLarge, match="at most 32 times the other"):
+        parse_image(buffer.getvalue())

@@ -7,7 +7,7 @@ import torch
 
 from models.cards import ModelCard, WeightFile
 from models.catalogue import load_catalogue
-from models.loading import load_vlm
+from models.loading import create_clip, load_vlm
 from models.testing import create_linear_model, write_linear_model
 from models.weights import (
     ConfigMismatch,
@@ -175,3 +175,10 @@ def test_linear_model_with_a_tensor_of_another_size_is_refused(tmp_path):
     assert larger.files == card.files
     with pytest.raises(StateDictMismatch, match=r"weight .* \(3, 9, 9\), found .* \(3, 8, 8\)"):
         load_vlm(larger, tmp_path / "linear", CPU)
+
+
+@pytest.mark.parametrize("name", ["hf-hub:org/name", "local-dir:/tmp/x", "timm/vit", "../vit"])
+def test_an_image_tower_that_timm_would_fetch_is_refused(tiny_clip, name):
+    config = {**tiny_clip.config, "vision_cfg": {"image_size": 32, "timm_model_name": name}}
+    with pytest.raises(ConfigMismatch, match="a name of timm's own"):
+        create_clip(config)

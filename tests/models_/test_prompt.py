@@ -110,3 +110,14 @@ def test_a_class_name_has_the_features_it_has_beside_longer_ones(vlm):
     alone = vlm.encode_prompts(ctx, ["lungs."])
     beside = vlm.encode_prompts(ctx, ["lungs.", "a name as long as can be."])
     torch.testing.assert_close(alone[0], beside[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("mark", ["<end_of_text>", "<start_of_text>"])
+def test_a_mark_inside_a_text_is_refused_and_does_not_cut_it(vlm, mark):
+    """The features are read at the first end mark: what follows it would be ignored."""
+    for encode in (
+        lambda text: vlm.encode_texts([text, "bones"]),
+        lambda text: vlm.encode_prompts(torch.zeros(2, 32), [text, "bones"]),
+    ):
+        with pytest.raises(ValueError, match="marks of start and end"):
+            encode(f"a {mark} lung")

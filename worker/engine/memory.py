@@ -15,6 +15,8 @@ _NO_TENSORS = (".json", ".txt")  # configurations, vocabularies
 _WHOLE = {"F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}
 _WHOLE |= {"I8": 1, "U8": 1, "BOOL": 1}
 
+_IMAGE_TOWERS = ("visual.", "vision_model.")  # open_clip's and MedCLIP's, which are lowered
+
 
 def measure_memory(vlm: VLM) -> int:
     """Bytes of a model's parameters and buffers, shared ones counted once."""
@@ -59,4 +61,4 @@ def _expect(path: Path, size_bytes: int, lowered: bool) -> int:
 
 
 def _item_bytes(name: str, dtype: str, lowered: bool) -> int:
-    return _WHOLE.get(dtype, 2 if lowered and name.startswith("visual.") else 4)
+    return _WHOLE.get(dtype, 2 if lowered and name.startswith(_IMAGE_TOWERS) else 4)
