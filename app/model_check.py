@@ -23,6 +23,7 @@ from models.image_folder import ImageFolder
 from models.loading import load_vlm
 from models.memory_growth import Growth, Unmeasured, list_weights, measure_growth
 from models.open_clip_vlm import OpenClipVLM
+from models.trial import try_out
 from models.vlm import VLM
 from models.weights import check_weights
 from worker.certifying import certify
@@ -127,6 +128,7 @@ def check_model(
     vlm, memory = measure_growth(lambda: load_vlm(card, folder, chosen), chosen)
     load_s = time.monotonic() - began
     identity = create_identity(vlm)
+    try_out(vlm)
     weights = list_weights(vlm)
     return CheckReport(
         model=card.id,

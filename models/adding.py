@@ -12,6 +12,7 @@ from models.forms.form import Converted, Form, Source
 from models.forms.registry import choose_form
 from models.loading import CONFIG, load_vlm
 from models.own_folder import CARD, begin_folder, describe_file, format_model_card
+from models.trial import try_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ def add_model(
         origin = _create_origin(form, converted, repository, revision)
         card = _create_card(description, folder, origin)
         load_catalogue(models).check_addition(card, folder / CARD)
-        load_vlm(card, folder, torch.device("cpu"))
+        try_out(load_vlm(card, folder, torch.device("cpu")))
         (folder / CARD).write_text(format_model_card(card), encoding="utf-8")
     return Added(card=card, folder=models / card.id, notes=converted.notes)
 

@@ -19,6 +19,7 @@ from models.cards import ModelCard, parse_card
 from models.catalogue import load_catalogue
 from models.loading import load_vlm
 from models.own_folder import CARD, begin_folder, format_model_card
+from models.trial import try_out
 from models.weights import check_weights
 from models.whole_file import replace_whole
 
@@ -68,7 +69,7 @@ def add_bundle(model_id: str, path: Path, models: Path) -> Added:
             _extract(archive, members, card, folder)
         load_catalogue(models).check_addition(card, folder / CARD)
         check_weights(card, folder)
-        load_vlm(card, folder, torch.device("cpu"))
+        try_out(load_vlm(card, folder, torch.device("cpu")))
     return Added(card=card, folder=models / card.id)
 
 

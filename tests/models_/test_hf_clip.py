@@ -20,6 +20,7 @@ from models.memory_growth import Growth, measure_growth
 from models.prompt import Prompt
 from models.prompt_import import ImportRefused, check_fits
 from models.text_width import find_text_width
+from models.trial import FeaturesUnusable
 from models.weights import ConfigMismatch, StateDictMismatch, UnreadableWeights
 
 CPU = torch.device("cpu")
@@ -285,3 +286,15 @@ def test_published_files_are_named_by_their_digests(hf_clip, tmp_path):
     assert card.origin is not None
     assert card.origin.form == "hf-clip"
     assert [file.name for file in card.origin.files] == ["model.safetensors", "config.json"]
+
+
+@pytest.mark.parametrize("leaf", ["visual_projection.weight", "text_projection.weight"])
+def test_weights_that_compute_no_features_are_not_added(hf_clip, tmp_path, leaf):
+    """Names and shapes fit; an engine would refuse the model at its first batch."""
+    published = hf_clip.write(tmp_path / "published")
+    tensors = {k: v.contiguous().clone() for k, v in hf_clip.model.state_dict().items()}
+    tensors[leaf][0, 0] = float("nan")
+    save_file(tensors, published / "model.safetensors")
+    with pytest.raises(FeaturesUnusable, match="unit length"):
+        add_model(hf_clip.description, published, tmp_path / "models")
+    assert not list((tmp_path / "models").glob("*/card.toml"))

@@ -8,6 +8,7 @@ import torch
 
 from models.cards import ModelCard
 from models.loading import load_vlm
+from models.trial import check_unit_length
 from models.vlm import VLM
 from worker.contract import Identity
 from worker.engine.classifiers import Classifiers
@@ -27,10 +28,6 @@ class LoadedModel:
     classifiers: Classifiers
     memory_bytes: int
     samples_per_s: float | None = None
-
-
-class FeaturesUnusable(ValueError):
-    """A model was loaded, and what it computes are no features."""
 
 
 def load_model(card: ModelCard, folder: Path, device: torch.device) -> LoadedModel:
@@ -70,9 +67,5 @@ def warm_up(vlm: VLM) -> float:
         started = time.perf_counter()
         vlm.encode_images(pixels).cpu()
     seconds = time.perf_counter() - started
-    if not ((features.norm(dim=1) - 1).abs() < 1e-2).all():  # NaN is never less
-        raise FeaturesUnusable(
-            f"The features of the model {vlm.card.id} are of unit length; "
-            "those of a black image are not."
-        )
+    check_unit_length(vlm, features, "a black image")
     return rows / seconds
