@@ -29,13 +29,14 @@ from worker.certifying import derive_keys
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
 from worker.engine.client import EngineClient, EngineRefused
 from worker.engine.engine import Engine
+from worker.engine.load_failure import explain
 from worker.engine.loaded_model import hold_model
 from worker.engine.memory import expect_memory, measure_memory
 from worker.engine.protocol import ClassBallot, CountRange, OpenSession, PromptText, RangeCounted
 from worker.engine.refusal import SessionNotServed
 from worker.engine.server import EngineServer
 from worker.engine.session import Session
-from worker.engine.shelf import BudgetExceeded, Shelf
+from worker.engine.shelf import _PASSING, BudgetExceeded, Shelf
 from worker.images_store import Image, image_sha256
 
 CPU = torch.device("cpu")
@@ -444,3 +445,19 @@ def test_a_start_with_missing_weights_says_which(folder):
     (folder / "one" / "linear.safetensors").unlink()
     with pytest.raises(WeightsMissing, match=r"linear\.safetensors"):
         create_shelf(folder, preferred=["one"]).load_preferred()
+
+
+def test_torch_s_own_words_for_a_full_memory_are_understood():
+    """On a CPU it is a plain RuntimeError; taken for the model's fault it would stay for ever."""
+    card = load_catalogue().get("bundled")
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert explain(card, caught.value).code == "model_out_of_memory"
+
+
+def test_what_a_host_stands_in_the_way_of_is_tried_again(tmp_path):
+    """A permission, a full disk: neither the model's fault nor for ever."""
+    card = load_catalogue().get("bundled")
+    assert explain(card, PermissionError("no")).code == "model_load_failed"
+    assert explain(card, RuntimeError("can't start new thread")).code in _PASSING
+    assert "model_unusable" not in _PASSING

@@ -27,7 +27,7 @@ def _look(path: Path) -> tuple[int, int, int] | None:
         found = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return found.st_ino, found.st_size, found.st_ctime_ns  # permissions too
 
 
 def list_missing(card: ModelCard, folder: Path) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ def explain(card: ModelCard, error: Exception) -> Failure:
                 detail=f"The file {error.path.name} of the model {card.id!r} on this host is not "
                 f"the one its card names: expected {error.expected}, found {error.found}.",
             )
-        case MemoryError() | torch.OutOfMemoryError():
+        case _ if _is_out_of_memory(error):
             return Failure(
                 code="model_out_of_memory",
                 detail=f"The device of this host has not the memory for the model {card.id!r}.",
@@ -69,9 +69,16 @@ def explain(card: ModelCard, error: Exception) -> Failure:
             )
     log.error("model_load_broke", exc_info=error, extra={"fields": {"model": card.id}})
     return Failure(
-        code="model_unusable",
-        detail=f"The model {card.id!r} cannot be loaded on this host; its log says why.",
+        code="model_load_failed",
+        detail=f"The model {card.id!r} could not be loaded on this host now; its log says why.",
     )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch says it in a type of its own for CUDA alone."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 def _missing(card: ModelCard, names: str) -> Failure:

@@ -36,7 +36,10 @@ from worker.engine.refusal import SessionNotServed
 log = logging.getLogger(__name__)
 
 _BEAT_S = 1.0
-_PASSING = ("model_out_of_memory",)  # what may go well next time though no file has changed
+_PASSING = (
+    "model_out_of_memory",
+    "model_load_failed",
+)  # what may go well next time though no file has changed
 
 
 class BudgetExceeded(ValueError):
