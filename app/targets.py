@@ -1,6 +1,7 @@
 """From what is asked, by ids and defaults, to the targets of a request, by digests."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -131,7 +132,7 @@ class _Resolver:
     """Looks prompts up and fills in what was left out."""
 
     def __init__(self, card: ModelCard, find_card: FindCard, companion: str | None) -> None:
-        self._card, self._find = card, find_card
+        self._card, self._find = card, cache(find_card)  # a name means one prompt in a request
         self._companion = None if companion is None else self._get(companion)
 
     def create(self, field: TargetField) -> Target:

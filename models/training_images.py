@@ -92,9 +92,3 @@ def choose_shots(classes: npt.NDArray[np.int64], shots: int, seed: int) -> npt.N
 def _rank(seed: int, class_index: int, number: int) -> bytes:
     """A draw that no library's version can change."""
     return hashlib.sha256(f"promptsmooth shots 1 {seed} {class_index} {number}".encode()).digest()
-
-
-def select_shots(images: TrainingImages, shots: int, seed: int) -> TrainingImages:
-    """The images that `choose_shots` chooses; the same errors."""
-    chosen = choose_shots(images.classes, shots, seed)
-    return TrainingImages(pixels=images.pixels[chosen], classes=images.classes[chosen])

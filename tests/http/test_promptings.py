@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from app.targets import AskedFields, create_targets
 from models.catalogue import load_catalogue
 from models.prompt import Prompt
 from models.prompt_cards import Adaptation, PromptCard
@@ -221,3 +222,17 @@ def test_the_largest_targets_fit_one_field(post, redis):
     found = targets_of(redis, post(targets=json.dumps(targets)))
     assert len(found) == 16
     assert all(target.class_names == tuple(names) for target in found)
+
+
+def test_a_name_is_looked_up_once_in_a_request():
+    """However many targets name it: one request is about one prompt, also while it is renamed."""
+    card, _ = create_prompt(1, "lungs")
+    asked: list[str] = []
+
+    def find(name: str) -> PromptCard:
+        asked.append(name)
+        return card
+
+    fields = AskedFields(promptings=("template", "few-shot", "zero-shot"), prompts=("lungs",))
+    create_targets(fields.spread(), CARD, find, companions=True)
+    assert asked == ["lungs"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.training_images import TrainingImages, choose_shots, select_shots
+from models.training_images import TrainingImages, choose_shots
 
 CLASSES = np.array([0, 1, 0, 2, 1, 0, 2, 2, 1, 0, 1, 2, 0], dtype=np.int64)
 
@@ -38,14 +38,6 @@ def test_seeds_choose_differently_and_every_image_now_and_then():
 def test_the_choice_never_changes():
     """Frozen: cards say which seed, so the same seed is the same images in every version."""
     assert list(choose_shots(np.repeat([0, 1], 10).astype(np.int64), 3, 1)) == [1, 6, 8, 15, 16, 17]
-
-
-def test_selected_images_are_the_chosen_ones():
-    images = create_images()
-    selected = select_shots(images, 2, 5)
-    chosen = choose_shots(CLASSES, 2, 5)
-    np.testing.assert_array_equal(selected.pixels, images.pixels[chosen])
-    np.testing.assert_array_equal(selected.classes, CLASSES[chosen])
 
 
 def test_too_few_images_and_one_class_alone_are_refused():
