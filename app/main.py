@@ -18,6 +18,7 @@ from app.routes import (
     health,
     models,
     pages,
+    preview,
     prompt_jobs,
     prompts,
     votes,
@@ -83,6 +84,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
     app.add_middleware(RequestContext)
     for module in (
         certify,
+        preview,
         certifications,
         audit,
         votes,
