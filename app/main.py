@@ -19,6 +19,7 @@ from app.routes import (
     health,
     models,
     pages,
+    preview,
     prompt_jobs,
     prompts,
     votes,
@@ -91,6 +92,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
     app.add_middleware(RequestContext)
     for module in (
         certify,
+        preview,
         certifications,
         audit,
         votes,

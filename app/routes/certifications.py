@@ -1,17 +1,14 @@
 """What became of certifications and batches."""
 
-from io import BytesIO
-
 from fastapi import APIRouter, Response
-from PIL import Image as PillowImage
 
 from app import errors
 from app.deps import BatchId, CertificationId, RedisDep
 from app.lookup import find_batch, find_certification
+from app.picture import encode_png
 from app.schemas import Batch, Certification
 from app.security import Reader
 from worker import images_store
-from worker.images_store import Image
 
 router = APIRouter(tags=["certifications"])
 
@@ -46,7 +43,7 @@ def get_input_image(certification_id: CertificationId, redis: RedisDep, caller: 
         )
     except (images_store.ImageExpired, images_store.ImageDamaged):
         raise errors.InputImageExpired from None
-    return Response(_encode_png(image), media_type="image/png")
+    return Response(encode_png(image.transpose(1, 2, 0)), media_type="image/png")  # (H, W, 3)
 
 
 @router.get(
@@ -56,10 +53,3 @@ def get_input_image(certification_id: CertificationId, redis: RedisDep, caller: 
 def get_batch(batch_id: BatchId, redis: RedisDep, caller: Reader) -> Batch:
     """The certifications of images that were sent together."""
     return find_batch(redis, batch_id, caller)
-
-
-def _encode_png(image: Image) -> bytes:
-    """The same integers as PNG; `image` is (3, H, W)."""
-    file = BytesIO()
-    PillowImage.fromarray(image.transpose(1, 2, 0)).save(file, format="PNG")  # (H, W, 3)
-    return file.getvalue()
