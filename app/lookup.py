@@ -17,6 +17,7 @@ from app.schemas import (
     batch_path,
     certification_links,
 )
+from app.security import Caller
 from worker import queueing, results
 from worker.contract import CertificationJob, Failure
 from worker.document import FailedResult, FinishedResult
@@ -28,15 +29,25 @@ LOST = Failure(
 )
 
 
-def find_certification(redis: Redis, certification_id: str) -> Certification:
+def find_job(redis: Redis, certification_id: str, caller: Caller) -> CertificationJob:
+    """The job of a certification that the caller may see.
+
+    Raises:
+        CertificationUnknown: there is none, or no longer, or it is another key's.
+    """
+    job = results.find_job(redis, certification_id)
+    if job is None or not caller.may_see(job.owner):
+        raise CertificationUnknown
+    return job
+
+
+def find_certification(redis: Redis, certification_id: str, caller: Caller) -> Certification:
     """A certification as it stands now.
 
     Raises:
-        CertificationUnknown: there is none, or no longer.
+        CertificationUnknown: as `find_job`.
     """
-    job = results.find_job(redis, certification_id)
-    if job is None:
-        raise CertificationUnknown
+    job = find_job(redis, certification_id, caller)
     match queueing.get_state(redis, job.id):
         case "queued":
             return queued(job)
@@ -46,16 +57,20 @@ def find_certification(redis: Redis, certification_id: str) -> Certification:
             return _ended(redis, job)
 
 
-def find_batch(redis: Redis, batch_id: str) -> Batch:
+def find_batch(redis: Redis, batch_id: str, caller: Caller) -> Batch:
     """A batch as it stands now, in the order of its images.
 
     Raises:
-        BatchUnknown: there is none, or no longer.
+        BatchUnknown: there is none, or no longer, or it is another key's.
     """
     ids = results.find_batch(redis, batch_id)
-    if not ids:
+    try:
+        shown = tuple(find_certification(redis, each, caller) for each in ids)
+    except CertificationUnknown:
+        raise BatchUnknown from None
+    if not shown:
         raise BatchUnknown
-    return create_batch(batch_id, tuple(find_certification(redis, each) for each in ids))
+    return create_batch(batch_id, shown)
 
 
 def queued(job: CertificationJob) -> QueuedCertification:

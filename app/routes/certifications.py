@@ -7,6 +7,7 @@ from app.deps import BatchId, CertificationId, RedisDep
 from app.lookup import find_batch, find_certification
 from app.picture import encode_png
 from app.schemas import Batch, Certification
+from app.security import Reader
 from worker import images_store
 
 router = APIRouter(tags=["certifications"])
@@ -16,9 +17,11 @@ router = APIRouter(tags=["certifications"])
     "/certifications/{certification_id}",
     responses=errors.describe(errors.CertificationUnknown, errors.QueueUnavailable),
 )
-def get_certification(certification_id: CertificationId, redis: RedisDep) -> Certification:
+def get_certification(
+    certification_id: CertificationId, redis: RedisDep, caller: Reader
+) -> Certification:
     """Where a certification stands and, when it is finished, its certificates."""
-    return find_certification(redis, certification_id)
+    return find_certification(redis, certification_id, caller)
 
 
 @router.get(
@@ -31,9 +34,9 @@ def get_certification(certification_id: CertificationId, redis: RedisDep) -> Cer
         200: {"content": {"image/png": {}}, "description": "The certified 8-bit image"},
     },
 )
-def get_input_image(certification_id: CertificationId, redis: RedisDep) -> Response:
+def get_input_image(certification_id: CertificationId, redis: RedisDep, caller: Reader) -> Response:
     """The image that the certificates speak of: 8 bit, at the model's resolution."""
-    described = find_certification(redis, certification_id).input
+    described = find_certification(redis, certification_id, caller).input
     try:
         image = images_store.get_image(
             redis, described.sha256, height=described.height, width=described.width
@@ -47,6 +50,6 @@ def get_input_image(certification_id: CertificationId, redis: RedisDep) -> Respo
     "/batches/{batch_id}",
     responses=errors.describe(errors.BatchUnknown, errors.QueueUnavailable),
 )
-def get_batch(batch_id: BatchId, redis: RedisDep) -> Batch:
+def get_batch(batch_id: BatchId, redis: RedisDep, caller: Reader) -> Batch:
     """The certifications of images that were sent together."""
-    return find_batch(redis, batch_id)
+    return find_batch(redis, batch_id, caller)

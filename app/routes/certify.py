@@ -15,6 +15,7 @@ from app.deps import (
 )
 from app.lookup import create_batch, find_batch, find_certification, is_done, queued
 from app.schemas import Batch, Certification
+from app.security import Caller, Submitter
 from app.submission import submit
 from app.waiting import parse_wait, wait_until
 from worker.contract import CertificationJob
@@ -48,12 +49,12 @@ _PROBLEMS = errors.describe(
     },
 )
 async def certify(
-    form: CertifyFormDep, services: ServicesDep, prefer: PreferHeader = None
+    form: CertifyFormDep, services: ServicesDep, caller: Submitter, prefer: PreferHeader = None
 ) -> Response:
     """Certifies the prediction for one or more images at one or more noise levels."""
-    jobs = await submit(services, form)
+    jobs = await submit(services, form, caller)
     wait_s = parse_wait(prefer or [], cap_s=services.settings.wait_cap_s)
-    done = None if wait_s is None else await _wait(services, jobs, wait_s)
+    done = None if wait_s is None else await _wait(services, jobs, caller, wait_s)
     shown = done or _accepted(jobs)
     headers = {"Location": shown.links.self}
     if wait_s is not None:
@@ -72,10 +73,10 @@ def _accepted(jobs: list[CertificationJob]) -> Certification | Batch:
 
 
 async def _wait(
-    services: Services, jobs: list[CertificationJob], wait_s: int
+    services: Services, jobs: list[CertificationJob], caller: Caller, wait_s: int
 ) -> Certification | Batch | None:
     if (batch_id := jobs[0].batch_id) is not None:
-        look_at_batch = partial(find_batch, services.redis, batch_id)
+        look_at_batch = partial(find_batch, services.redis, batch_id, caller)
         return await wait_until(look_at_batch, lambda batch: batch.done == batch.total, wait_s)
-    look = partial(find_certification, services.redis, jobs[0].id)
+    look = partial(find_certification, services.redis, jobs[0].id, caller)
     return await wait_until(look, is_done, wait_s)

@@ -8,6 +8,7 @@ from app import errors
 from app.deps import CertificationId, RedisDep
 from app.lookup import find_certification
 from app.schemas import FinishedCertification, ShownVote, VoteList
+from app.security import Reader
 from worker import results
 from worker.certification import Phase
 from worker.certification.merkle import audit_path
@@ -50,6 +51,7 @@ BallotQuery = Annotated[
 def list_votes(
     certification_id: CertificationId,
     redis: RedisDep,
+    caller: Reader,
     sample: Samples,
     certificate: Place = 0,
     phase: Phase = "estimation",
@@ -59,7 +61,7 @@ def list_votes(
 
     Evaluate the same samples with the model (promptsmooth check-votes) and compare.
     """
-    shown = find_certification(redis, certification_id)
+    shown = find_certification(redis, certification_id, caller)
     if not isinstance(shown, FinishedCertification) or certificate >= len(shown.certificates):
         raise errors.VotesUnknown
     entry = shown.certificates[certificate]
