@@ -18,8 +18,10 @@ from app.errors import (
     invalid,
 )
 from app.forms import REPEATABLE, RULES, CertifyForm
+from app.lookup import find_batch_jobs, find_job
 from app.settings import AppSettings
 from models.catalogue import Catalogue
+from worker.contract import CertificationJob
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _SHOWN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -107,8 +109,22 @@ def _unknown_text(name: str, rules: Mapping[str, str]) -> str:
 RedisDep = Annotated[Redis, Depends(_get_redis)]
 SettingsDep = Annotated[AppSettings, Depends(_get_settings)]
 CatalogueDep = Annotated[Catalogue, Depends(_get_catalogue)]
-CertificationId = Annotated[str, Depends(_check_certification_id)]
-BatchId = Annotated[str, Depends(_check_batch_id)]
+
+
+def _find_job(
+    certification_id: Annotated[str, Depends(_check_certification_id)], redis: RedisDep
+) -> CertificationJob:
+    return find_job(redis, certification_id)
+
+
+def _find_batch_jobs(
+    batch_id: Annotated[str, Depends(_check_batch_id)], redis: RedisDep
+) -> tuple[CertificationJob, ...]:
+    return find_batch_jobs(redis, batch_id)
+
+
+JobDep = Annotated[CertificationJob, Depends(_find_job)]
+BatchJobsDep = Annotated[tuple[CertificationJob, ...], Depends(_find_batch_jobs)]
 CertifyFormDep = Annotated[CertifyForm, Form(media_type="multipart/form-data")]
 PreferHeader = Annotated[
     list[str] | None,

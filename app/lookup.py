@@ -1,5 +1,6 @@
 """What has become of a certification, read from Redis."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from redis import Redis
@@ -8,6 +9,7 @@ from app.errors import BatchUnknown, CertificationUnknown
 from app.schemas import (
     Batch,
     BatchLinks,
+    CancelledCertification,
     Certification,
     FailedCertification,
     FinishedCertification,
@@ -19,7 +21,7 @@ from app.schemas import (
 )
 from worker import queueing, results
 from worker.contract import CertificationJob, Failure
-from worker.document import FailedResult, FinishedResult
+from worker.document import CancelledResult, FailedResult, FinishedResult
 
 LOST = Failure(
     code="certification_lost",
@@ -28,8 +30,8 @@ LOST = Failure(
 )
 
 
-def find_certification(redis: Redis, certification_id: str) -> Certification:
-    """A certification as it stands now.
+def find_job(redis: Redis, certification_id: str) -> CertificationJob:
+    """The job of a certification: every route that names one comes by here.
 
     Raises:
         CertificationUnknown: there is none, or no longer.
@@ -37,25 +39,36 @@ def find_certification(redis: Redis, certification_id: str) -> Certification:
     job = results.find_job(redis, certification_id)
     if job is None:
         raise CertificationUnknown
+    return job
+
+
+def find_batch_jobs(redis: Redis, batch_id: str) -> tuple[CertificationJob, ...]:
+    """The jobs of a batch in the order of its images; those purged one by one are left out.
+
+    Raises:
+        BatchUnknown: there is none, or no longer.
+    """
+    found = (results.find_job(redis, each) for each in results.find_batch(redis, batch_id))
+    jobs = tuple(job for job in found if job is not None)
+    if not jobs:
+        raise BatchUnknown
+    return jobs
+
+
+def show(redis: Redis, job: CertificationJob) -> Certification:
+    """A certification as it stands now."""
     match queueing.get_state(redis, job.id):
         case "queued":
             return queued(job)
         case "running":
             return RunningCertification(**_common(job), progress=_progress(redis, job))
-        case "finished" | "failed":
+        case "finished" | "failed" | "cancelled":
             return _ended(redis, job)
 
 
-def find_batch(redis: Redis, batch_id: str) -> Batch:
-    """A batch as it stands now, in the order of its images.
-
-    Raises:
-        BatchUnknown: there is none, or no longer.
-    """
-    ids = results.find_batch(redis, batch_id)
-    if not ids:
-        raise BatchUnknown
-    return create_batch(batch_id, tuple(find_certification(redis, each) for each in ids))
+def show_batch(redis: Redis, jobs: Sequence[CertificationJob]) -> Batch:
+    """The batch of these jobs as it stands now."""
+    return create_batch(tuple(show(redis, job) for job in jobs))
 
 
 def queued(job: CertificationJob) -> QueuedCertification:
@@ -63,8 +76,10 @@ def queued(job: CertificationJob) -> QueuedCertification:
     return QueuedCertification(**_common(job))
 
 
-def create_batch(batch_id: str, certifications: tuple[Certification, ...]) -> Batch:
-    """A batch of these certifications."""
+def create_batch(certifications: tuple[Certification, ...]) -> Batch:
+    """The batch that these certifications are."""
+    batch_id = certifications[0].batch_id
+    assert batch_id is not None, "they were sent together"
     return Batch(
         id=batch_id,
         done=sum(map(is_done, certifications)),
@@ -76,7 +91,7 @@ def create_batch(batch_id: str, certifications: tuple[Certification, ...]) -> Ba
 
 def is_done(certification: Certification) -> bool:
     """Whether nothing more will happen to it."""
-    return certification.status in ("finished", "failed")
+    return certification.status not in ("queued", "running")
 
 
 def _common(job: CertificationJob) -> dict[str, Any]:
@@ -107,5 +122,7 @@ def _ended(redis: Redis, job: CertificationJob) -> Certification:
             )
         case FailedResult(failure=failure):
             return FailedCertification(**_common(job), failure=failure)
+        case CancelledResult():
+            return CancelledCertification(**_common(job))
         case None:
             return FailedCertification(**_common(job), failure=LOST)

@@ -54,7 +54,7 @@ class SampleProgress(Schema):
 
 class _Certification(Schema):
     id: str
-    status: Literal["queued", "running", "finished", "failed"]
+    status: Literal["queued", "running", "finished", "failed", "cancelled"]
     batch_id: str | None
     submitted_at: datetime
     model: ModelRef
@@ -93,8 +93,21 @@ class FailedCertification(_Certification):
     failure: Failure
 
 
+class CancelledCertification(_Certification):
+    """Somebody wished it to end. That says nothing about the image's class.
+
+    If counting had begun, it stays counted among the attempts at this image.
+    """
+
+    status: Literal["cancelled"] = "cancelled"
+
+
 Certification = Annotated[
-    QueuedCertification | RunningCertification | FinishedCertification | FailedCertification,
+    QueuedCertification
+    | RunningCertification
+    | FinishedCertification
+    | FailedCertification
+    | CancelledCertification,
     Field(discriminator="status"),
 ]
 
@@ -109,7 +122,7 @@ class Batch(Schema):
     """Several images sent together, in the order they were sent."""
 
     id: str
-    done: int = Field(description="Certifications that are finished or failed.")
+    done: int = Field(description="Certifications that are finished, failed or cancelled.")
     total: int
     certifications: tuple[Certification, ...]
     links: BatchLinks

@@ -29,12 +29,22 @@ def checkpoint(certification_id: str) -> str:
     return f"{PREFIX}:certification:{certification_id}:checkpoint"
 
 
+def cancel(certification_id: str) -> str:
+    """Says that nobody counts for a certification any more; outlives its result."""
+    return f"{PREFIX}:certification:{certification_id}:cancel"
+
+
 def batch(batch_id: str) -> str:
     return f"{PREFIX}:batch:{batch_id}"
 
 
 def image(sha256: str) -> str:
     return f"{PREFIX}:image:{sha256}"
+
+
+def image_holders(sha256: str) -> str:
+    """The jobs whose image this is, a set of their own keys; see `purging`."""
+    return f"{PREFIX}:holders:image:{sha256}"
 
 
 def certificate(request_sha256: str) -> str:
@@ -45,6 +55,11 @@ def certificate(request_sha256: str) -> str:
 def votes(request_sha256: str, stream: str) -> str:
     """The single votes of one phase, noise level and target of a canonical request."""
     return f"{PREFIX}:votes:{request_sha256}:{stream}"
+
+
+def votes_holders(request_sha256: str) -> str:
+    """The jobs whose votes these are, a set of their own keys; see `purging`."""
+    return f"{PREFIX}:holders:votes:{request_sha256}"
 
 
 def attempts(image_sha256: str) -> str:

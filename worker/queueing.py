@@ -16,6 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry as RedisRetry
 from rq import Queue, Retry, Worker
+from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job, JobStatus
 
@@ -23,7 +24,7 @@ from worker import images_store, results
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, TASK_COUNT_RANGES, TASKS, CertificationJob
 from worker.images_store import Image
 
-State = Literal["queued", "running", "finished", "failed"]
+State = Literal["queued", "running", "finished", "failed", "cancelled"]
 T = TypeVar("T", bound=str)
 
 RETRIES = 3
@@ -190,10 +191,28 @@ def ask_for_help(redis: Redis, job: CertificationJob, run: str, *, at_most: int)
     return number
 
 
+def end_job(redis: Redis, job_id: str) -> None:
+    """Takes a job that has a result from the queue, or stops the work-horse that runs it.
+
+    One that a worker has taken and not started yet ends by itself when it sees the result.
+    """
+    if create_queue(redis).remove(job_id):
+        with suppress(NoSuchJobError):
+            fetch_job(redis, job_id).delete(remove_from_queue=False)
+    else:
+        with suppress(NoSuchJobError, InvalidJobOperation):
+            send_stop_job_command(redis, job_id, serializer="json")
+
+
+def fetch_job(redis: Redis, job_id: str) -> Job:
+    """RQ's own record of a job. NoSuchJobError where it has none."""
+    return CertificationRqJob.fetch(job_id, connection=redis, serializer="json")
+
+
 def get_state(redis: Redis, certification_id: str) -> State:
     """What a stored job is doing. A job without any trace in RQ has failed."""
 
-    def find_status() -> Literal["finished", "failed"] | None:
+    def find_status() -> Literal["finished", "failed", "cancelled"] | None:
         result = results.find_result(redis, certification_id)
         return None if result is None else result.status
 
@@ -221,7 +240,7 @@ def look_up_state(
 
 def _find_rq_status(redis: Redis, job_id: str) -> JobStatus | None:
     try:
-        job = CertificationRqJob.fetch(job_id, connection=redis, serializer="json")
+        job = fetch_job(redis, job_id)
         status: JobStatus | None = job.get_status(refresh=False)
     except (NoSuchJobError, InvalidJobOperation):
         return None

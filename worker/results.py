@@ -53,11 +53,18 @@ class Checkpoint(Contract):
 
 
 def put_job(redis: "Redis | Pipeline", job: CertificationJob, *, ttl_s: int) -> None:
-    """Stores a job and lists it in its batch."""
+    """Stores a job, lists it in its batch, and has it hold its image."""
     redis.set(keyspace.job(job.id), job.model_dump_json(), ex=ttl_s)
+    hold(redis, keyspace.image_holders(job.request.input.sha256), keyspace.job(job.id), ttl_s=ttl_s)
     if job.batch_id is not None:
         redis.rpush(keyspace.batch(job.batch_id), job.id)
         redis.expire(keyspace.batch(job.batch_id), ttl_s)
+
+
+def hold(redis: "Redis | Pipeline", holders: str, job_key: str, *, ttl_s: int) -> None:
+    """Says that a job needs what these are the holders of: purging another one leaves it."""
+    redis.sadd(holders, job_key)
+    redis.expire(holders, ttl_s)
 
 
 def find_job(redis: Redis, certification_id: str) -> CertificationJob | None:
@@ -77,12 +84,28 @@ def find_result(redis: Redis, certification_id: str) -> CertificationResult | No
     return None if data is None else _RESULT.validate_json(data)
 
 
+_PUT_RESULT = """
+if redis.call('EXISTS', KEYS[4]) == 1 then return end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2], 'NX')
+redis.call('DEL', KEYS[2], KEYS[3])
+"""
+
+
 def put_result(
     redis: Redis, certification_id: str, result: CertificationResult, *, ttl_s: int
 ) -> None:
-    """Stores a result once: what stands there is never overwritten."""
-    redis.set(keyspace.result(certification_id), result.model_dump_json(), ex=ttl_s, nx=True)
-    redis.delete(keyspace.checkpoint(certification_id), keyspace.progress(certification_id))
+    """Stores a result once: what stands there is never overwritten.
+
+    Nor is anything stored for a certification that was cancelled or purged (`cancelling`), by
+    whoever still counted for it.
+    """
+    keys = (
+        keyspace.result(certification_id),
+        keyspace.checkpoint(certification_id),
+        keyspace.progress(certification_id),
+        keyspace.cancel(certification_id),
+    )
+    redis.eval(_PUT_RESULT, len(keys), *keys, result.model_dump_json(), ttl_s)
 
 
 def put_progress(redis: Redis, certification_id: str, done: int, total: int) -> None:

@@ -4,11 +4,13 @@ from io import BytesIO
 
 from fastapi import APIRouter, Response
 from PIL import Image as PillowImage
+from starlette.responses import JSONResponse
 
 from app import errors
-from app.deps import BatchId, CertificationId, RedisDep
-from app.lookup import find_batch, find_certification
-from app.schemas import Batch, Certification
+from app.deps import BatchJobsDep, JobDep, RedisDep, SettingsDep
+from app.ending import end
+from app.lookup import show, show_batch
+from app.schemas import Batch, CancelledCertification, Certification
 from worker import images_store
 from worker.images_store import Image
 
@@ -19,9 +21,33 @@ router = APIRouter(tags=["certifications"])
     "/certifications/{certification_id}",
     responses=errors.describe(errors.CertificationUnknown, errors.QueueUnavailable),
 )
-def get_certification(certification_id: CertificationId, redis: RedisDep) -> Certification:
+def get_certification(job: JobDep, redis: RedisDep) -> Certification:
     """Where a certification stands and, when it is finished, its certificates."""
-    return find_certification(redis, certification_id)
+    return show(redis, job)
+
+
+@router.delete(
+    "/certifications/{certification_id}",
+    response_model=CancelledCertification,
+    responses={
+        **errors.describe(errors.CertificationUnknown, errors.QueueUnavailable),
+        200: {"description": "It was queued or running, and is cancelled now"},
+        204: {"description": "It had ended, and is purged now"},
+    },
+)
+def delete_certification(job: JobDep, redis: RedisDep, settings: SettingsDep) -> Response:
+    """Cancels a certification that is queued or running; purges one that has ended.
+
+    A cancelled one stays to be seen as cancelled; nobody counts for it any more, and the attempt
+    stays counted if it had begun. Purging removes the job, its certificates, its image and its
+    single votes; an image or votes that another certification has too stay until that is purged.
+    What keeps a further try from being a free one stays as well: the number of attempts at the
+    image, and the outcome of this very request, which whoever sends the same image with the same
+    request is answered with.
+    """
+    if end(redis, (job,), settings):
+        return JSONResponse(show(redis, job).model_dump(mode="json"))
+    return Response(status_code=204)
 
 
 @router.get(
@@ -34,9 +60,9 @@ def get_certification(certification_id: CertificationId, redis: RedisDep) -> Cer
         200: {"content": {"image/png": {}}, "description": "The certified 8-bit image"},
     },
 )
-def get_input_image(certification_id: CertificationId, redis: RedisDep) -> Response:
+def get_input_image(job: JobDep, redis: RedisDep) -> Response:
     """The image that the certificates speak of: 8 bit, at the model's resolution."""
-    described = find_certification(redis, certification_id).input
+    described = job.request.input
     try:
         image = images_store.get_image(
             redis, described.sha256, height=described.height, width=described.width
@@ -50,9 +76,29 @@ def get_input_image(certification_id: CertificationId, redis: RedisDep) -> Respo
     "/batches/{batch_id}",
     responses=errors.describe(errors.BatchUnknown, errors.QueueUnavailable),
 )
-def get_batch(batch_id: BatchId, redis: RedisDep) -> Batch:
+def get_batch(jobs: BatchJobsDep, redis: RedisDep) -> Batch:
     """The certifications of images that were sent together."""
-    return find_batch(redis, batch_id)
+    return show_batch(redis, jobs)
+
+
+@router.delete(
+    "/batches/{batch_id}",
+    response_model=Batch,
+    responses={
+        **errors.describe(errors.BatchUnknown, errors.QueueUnavailable),
+        200: {"description": "Those that were queued or running are cancelled now"},
+        204: {"description": "All had ended, and are purged now"},
+    },
+)
+def delete_batch(jobs: BatchJobsDep, redis: RedisDep, settings: SettingsDep) -> Response:
+    """Cancels those of a batch that are queued or running; purges a batch of which all have ended.
+
+    In a batch that is cancelled, what had finished stays. For what is purged and what is not, see
+    `DELETE /certifications/{certification_id}`.
+    """
+    if end(redis, jobs, settings):
+        return JSONResponse(show_batch(redis, jobs).model_dump(mode="json"))
+    return Response(status_code=204)
 
 
 def _encode_png(image: Image) -> bytes:

@@ -13,7 +13,7 @@ from app.deps import (
     Services,
     ServicesDep,
 )
-from app.lookup import create_batch, find_batch, find_certification, is_done, queued
+from app.lookup import create_batch, is_done, queued, show, show_batch
 from app.schemas import Batch, Certification
 from app.submission import submit
 from app.waiting import parse_wait, wait_until
@@ -68,14 +68,14 @@ async def certify(
 def _accepted(jobs: list[CertificationJob]) -> Certification | Batch:
     shown = tuple(map(queued, jobs))
     batch_id = jobs[0].batch_id
-    return shown[0] if batch_id is None else create_batch(batch_id, shown)
+    return shown[0] if batch_id is None else create_batch(shown)
 
 
 async def _wait(
     services: Services, jobs: list[CertificationJob], wait_s: int
 ) -> Certification | Batch | None:
-    if (batch_id := jobs[0].batch_id) is not None:
-        look_at_batch = partial(find_batch, services.redis, batch_id)
+    if jobs[0].batch_id is not None:
+        look_at_batch = partial(show_batch, services.redis, jobs)
         return await wait_until(look_at_batch, lambda batch: batch.done == batch.total, wait_s)
-    look = partial(find_certification, services.redis, jobs[0].id)
+    look = partial(show, services.redis, jobs[0])
     return await wait_until(look, is_done, wait_s)
