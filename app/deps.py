@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, Event
 from fastapi import Depends, Form, Header, Path, Request
 from redis import Redis
 
@@ -35,6 +35,8 @@ class Services:
     catalogue: Catalogue
     redis: Redis
     decoding: CapacityLimiter
+    watching: CapacityLimiter
+    stopping: Event
 
 
 def _get_services(request: Request) -> Services:

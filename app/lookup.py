@@ -1,11 +1,13 @@
 """What has become of a certification, read from Redis."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from redis import Redis
 
-from app.errors import BatchUnknown, CertificationUnknown
+from app.errors import QUEUE_AWAY, BatchUnknown, CertificationUnknown
+from app.outlook import estimate_running_s, find_outlook
 from app.schemas import (
     Batch,
     BatchLinks,
@@ -59,9 +61,13 @@ def show(redis: Redis, job: CertificationJob) -> Certification:
     """A certification as it stands now."""
     match queueing.get_state(redis, job.id):
         case "queued":
-            return queued(job)
+            outlook = find_outlook(redis, job.id)
+            return QueuedCertification(**_common(job), **asdict(outlook))
         case "running":
-            return RunningCertification(**_common(job), progress=_progress(redis, job))
+            progress = find_progress(redis, job)
+            left = progress.samples_total - progress.samples_done
+            estimated_s = estimate_running_s(redis, job.request.model.id, left)
+            return RunningCertification(**_common(job), progress=progress, estimated_s=estimated_s)
         case "finished" | "failed" | "cancelled":
             return _ended(redis, job)
 
@@ -71,9 +77,12 @@ def show_batch(redis: Redis, jobs: Sequence[CertificationJob]) -> Batch:
     return create_batch(tuple(show(redis, job) for job in jobs))
 
 
-def queued(job: CertificationJob) -> QueuedCertification:
-    """A certification that was just accepted."""
-    return QueuedCertification(**_common(job))
+def accepted(redis: Redis, job: CertificationJob) -> Certification:
+    """A certification that was just accepted, which stands even if the queue is away now."""
+    try:
+        return show(redis, job)
+    except QUEUE_AWAY:
+        return QueuedCertification(**_common(job))
 
 
 def create_batch(certifications: tuple[Certification, ...]) -> Batch:
@@ -105,10 +114,15 @@ def _common(job: CertificationJob) -> dict[str, Any]:
     }
 
 
-def _progress(redis: Redis, job: CertificationJob) -> SampleProgress:
+def find_progress(redis: Redis, job: CertificationJob) -> SampleProgress:
+    """How far a certification is; nothing is done before it runs."""
     progress = results.find_progress(redis, job.id)
-    done = 0 if progress is None else progress.samples_done
-    return SampleProgress(samples_done=done, samples_total=job.request.samples_total)
+    total = job.request.samples_total
+    if progress is None:
+        return SampleProgress(samples_done=0, samples_total=total)
+    return SampleProgress(
+        samples_done=progress.samples_done, samples_total=total, live=progress.live
+    )
 
 
 def _ended(redis: Redis, job: CertificationJob) -> Certification:

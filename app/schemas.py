@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.cards import Evaluation, ModelCard, Preprocessing, TrainingSet
-from worker.contract import CertificationJob, Failure, InputImage, ModelRef
+from worker.contract import CertificationJob, Failure, InputImage, LiveVotes, ModelRef
 from worker.document import CertificateDocument, Provenance, Signature
 
 
@@ -43,13 +43,33 @@ class CertificationLinks(Schema):
 
     self: str
     input_image: str = Field(description="The certified 8-bit image as PNG, while it is stored.")
+    events: str = Field(description="Its progress as server-sent events.")
+
+
+_ESTIMATE = (
+    "Seconds until it is done if everything before it, and it itself, takes all its samples; they "
+    "stop earlier as a rule. From the speed that worker hosts measured; null: not known."
+)
 
 
 class SampleProgress(Schema):
-    """Noisy copies classified so far, over all noise levels."""
+    """Noisy copies classified so far, over all noise levels.
+
+    `live` is there to be watched and claims nothing: its bounds are one-sided Clopper-Pearson over
+    the samples so far, not those of the certificate, which are made at planned looks alone.
+    """
 
     samples_done: int
     samples_total: int
+    live: tuple[LiveVotes, ...] = ()
+
+
+class ProgressEvent(SampleProgress):
+    """How far a certification is, as an event of `GET /certifications/{id}/events`."""
+
+    status: Literal["queued", "running", "finished", "failed", "cancelled"]
+    queue_position: int | None = Field(description="1: next; null: not in the queue.")
+    estimated_s: float | None = Field(description=_ESTIMATE)
 
 
 class _Certification(Schema):
@@ -66,6 +86,8 @@ class QueuedCertification(_Certification):
     """Accepted; a worker will take it."""
 
     status: Literal["queued"] = "queued"
+    queue_position: int | None = Field(default=None, description="1: next; null: not known.")
+    estimated_s: float | None = Field(default=None, description=_ESTIMATE)
 
 
 class RunningCertification(_Certification):
@@ -73,6 +95,7 @@ class RunningCertification(_Certification):
 
     status: Literal["running"] = "running"
     progress: SampleProgress
+    estimated_s: float | None = Field(default=None, description=_ESTIMATE)
 
 
 class FinishedCertification(_Certification):
@@ -217,7 +240,7 @@ def batch_path(batch_id: str) -> str:
 def certification_links(job: CertificationJob) -> CertificationLinks:
     """The links of a certification."""
     path = certification_path(job.id)
-    return CertificationLinks(self=path, input_image=f"{path}/input.png")
+    return CertificationLinks(self=path, input_image=f"{path}/input.png", events=f"{path}/events")
 
 
 def model_view(

@@ -25,6 +25,11 @@ def progress(certification_id: str) -> str:
     return f"{PREFIX}:certification:{certification_id}:progress"
 
 
+def cost(certification_id: str) -> str:
+    """The model of a job and the most samples it can take, as `queue_load` reads them."""
+    return f"{PREFIX}:certification:{certification_id}:cost"
+
+
 def checkpoint(certification_id: str) -> str:
     return f"{PREFIX}:certification:{certification_id}:checkpoint"
 

@@ -73,6 +73,7 @@ def _remove_job(pipeline: Pipeline, job: CertificationJob, *, ttl_s: int) -> Non
         keyspace.result(job.id),
         keyspace.checkpoint(job.id),
         keyspace.progress(job.id),
+        keyspace.cost(job.id),
     )
     if job.batch_id is not None:
         pipeline.lrem(keyspace.batch(job.batch_id), 0, job.id)

@@ -11,7 +11,14 @@ from redis.client import Pipeline
 from worker import keyspace
 from worker.canonical import canonical_bytes
 from worker.certification import Tally
-from worker.contract import CertificationJob, CertifyRequest, Contract, Identity, Progress
+from worker.contract import (
+    CertificationJob,
+    CertifyRequest,
+    Contract,
+    Identity,
+    LiveVotes,
+    Progress,
+)
 from worker.document import CertificationResult, FinishedResult
 
 _RESULT: TypeAdapter[CertificationResult] = TypeAdapter(CertificationResult)
@@ -55,6 +62,8 @@ class Checkpoint(Contract):
 def put_job(redis: "Redis | Pipeline", job: CertificationJob, *, ttl_s: int) -> None:
     """Stores a job, lists it in its batch, and has it hold its image."""
     redis.set(keyspace.job(job.id), job.model_dump_json(), ex=ttl_s)
+    cost = f"{job.request.samples_total} {job.request.model.id}"
+    redis.set(keyspace.cost(job.id), cost, ex=ttl_s)
     hold(redis, keyspace.image_holders(job.request.input.sha256), keyspace.job(job.id), ttl_s=ttl_s)
     if job.batch_id is not None:
         redis.rpush(keyspace.batch(job.batch_id), job.id)
@@ -108,9 +117,13 @@ def put_result(
     redis.eval(_PUT_RESULT, len(keys), *keys, result.model_dump_json(), ttl_s)
 
 
-def put_progress(redis: Redis, certification_id: str, done: int, total: int) -> None:
+def put_progress(
+    redis: Redis, certification_id: str, done: int, total: int, live: tuple[LiveVotes, ...] = ()
+) -> None:
     """Says how far a running certification is."""
-    progress = Progress(samples_done=done, samples_total=total, updated_at=datetime.now(UTC))
+    progress = Progress(
+        samples_done=done, samples_total=total, updated_at=datetime.now(UTC), live=live
+    )
     redis.set(keyspace.progress(certification_id), progress.model_dump_json(), ex=_PROGRESS_TTL_S)
 
 

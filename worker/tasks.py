@@ -20,6 +20,7 @@ from worker.contract import CertificationJob, CertifyRequest, Failure, Identity
 from worker.document import CancelledResult, CertificationResult, FailedResult, FinishedResult
 from worker.engine.client import EngineClient, EngineRefused
 from worker.helping import help_certification, share
+from worker.live import create_live
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
 from worker.sharing import name_host
@@ -144,8 +145,14 @@ class _Recorder:
         if not board.complete and time.monotonic() < self._due:
             return
         self._due = time.monotonic() + self._settings.checkpoint_interval_s
-        total = self._job.request.samples_total
-        results.put_progress(self._redis, self._job.id, board.samples_done, total)
+        request = self._job.request
+        results.put_progress(
+            self._redis,
+            self._job.id,
+            board.samples_done,
+            request.samples_total,
+            create_live(request, board),
+        )
         with self._redis.pipeline() as pipeline:  # one transaction: counts never without votes
             ttl_s = self._settings.certificate_ttl_s
             for votes in board.drain_votes():

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from anyio import to_thread
 from fastapi import APIRouter, Response
 from starlette.responses import JSONResponse
 
@@ -13,7 +14,7 @@ from app.deps import (
     Services,
     ServicesDep,
 )
-from app.lookup import create_batch, is_done, queued, show, show_batch
+from app.lookup import accepted, create_batch, is_done, show, show_batch
 from app.schemas import Batch, Certification
 from app.submission import submit
 from app.waiting import parse_wait, wait_until
@@ -54,7 +55,8 @@ async def certify(
     jobs = await submit(services, form)
     wait_s = parse_wait(prefer or [], cap_s=services.settings.wait_cap_s)
     done = None if wait_s is None else await _wait(services, jobs, wait_s)
-    shown = done or _accepted(jobs)
+    if (shown := done) is None:
+        shown = await to_thread.run_sync(_accepted, services, jobs)
     headers = {"Location": shown.links.self}
     if wait_s is not None:
         headers["Preference-Applied"] = f"wait={wait_s}"
@@ -65,8 +67,8 @@ async def certify(
     )
 
 
-def _accepted(jobs: list[CertificationJob]) -> Certification | Batch:
-    shown = tuple(map(queued, jobs))
+def _accepted(services: Services, jobs: list[CertificationJob]) -> Certification | Batch:
+    shown = tuple(accepted(services.redis, job) for job in jobs)
     batch_id = jobs[0].batch_id
     return shown[0] if batch_id is None else create_batch(shown)
 
