@@ -20,6 +20,7 @@ from app.routes import (
     health,
     models,
     pages,
+    preview,
     prompt_jobs,
     prompts,
     votes,
@@ -87,6 +88,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
     app.add_middleware(RequestContext)
     for module in (
         certify,
+        preview,
         certifications,
         events,
         audit,

@@ -1,18 +1,15 @@
 """What became of certifications and batches."""
 
-from io import BytesIO
-
 from fastapi import APIRouter, Response
-from PIL import Image as PillowImage
 from starlette.responses import JSONResponse
 
 from app import errors
 from app.deps import BatchJobsDep, JobDep, RedisDep, SettingsDep
 from app.ending import end
 from app.lookup import show, show_batch
+from app.picture import encode_png
 from app.schemas import Batch, CancelledCertification, Certification
 from worker import images_store
-from worker.images_store import Image
 
 router = APIRouter(tags=["certifications"])
 
@@ -69,7 +66,7 @@ def get_input_image(job: JobDep, redis: RedisDep) -> Response:
         )
     except (images_store.ImageExpired, images_store.ImageDamaged):
         raise errors.InputImageExpired from None
-    return Response(_encode_png(image), media_type="image/png")
+    return Response(encode_png(image.transpose(1, 2, 0)), media_type="image/png")  # (H, W, 3)
 
 
 @router.get(
@@ -99,10 +96,3 @@ def delete_batch(jobs: BatchJobsDep, redis: RedisDep, settings: SettingsDep) -> 
     if end(redis, jobs, settings):
         return JSONResponse(show_batch(redis, jobs).model_dump(mode="json"))
     return Response(status_code=204)
-
-
-def _encode_png(image: Image) -> bytes:
-    """The same integers as PNG; `image` is (3, H, W)."""
-    file = BytesIO()
-    PillowImage.fromarray(image.transpose(1, 2, 0)).save(file, format="PNG")  # (H, W, 3)
-    return file.getvalue()
