@@ -19,9 +19,10 @@ from app.errors import (
 )
 from app.forms import REPEATABLE, RULES, CertifyForm
 from app.lookup import find_batch_jobs, find_job
+from app.security import Reader, Submitter
 from app.settings import AppSettings
 from models.catalogue import Catalogue
-from worker.contract import CertificationJob
+from worker.contract import CertificationJob as Job
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _SHOWN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -113,20 +114,32 @@ SettingsDep = Annotated[AppSettings, Depends(_get_settings)]
 CatalogueDep = Annotated[Catalogue, Depends(_get_catalogue)]
 
 
-def _find_job(
-    certification_id: Annotated[str, Depends(_check_certification_id)], redis: RedisDep
-) -> CertificationJob:
-    return find_job(redis, certification_id)
+_CertificationId = Annotated[str, Depends(_check_certification_id)]
+_BatchId = Annotated[str, Depends(_check_batch_id)]
 
 
-def _find_batch_jobs(
-    batch_id: Annotated[str, Depends(_check_batch_id)], redis: RedisDep
-) -> tuple[CertificationJob, ...]:
-    return find_batch_jobs(redis, batch_id)
+def _find_job(certification_id: _CertificationId, redis: RedisDep, caller: Reader) -> Job:
+    return find_job(redis, certification_id, caller)
 
 
-JobDep = Annotated[CertificationJob, Depends(_find_job)]
-BatchJobsDep = Annotated[tuple[CertificationJob, ...], Depends(_find_batch_jobs)]
+def _find_own_job(certification_id: _CertificationId, redis: RedisDep, caller: Submitter) -> Job:
+    return find_job(redis, certification_id, caller)
+
+
+def _find_jobs(batch_id: _BatchId, redis: RedisDep, caller: Reader) -> tuple[Job, ...]:
+    return find_batch_jobs(redis, batch_id, caller)
+
+
+def _find_own_jobs(batch_id: _BatchId, redis: RedisDep, caller: Submitter) -> tuple[Job, ...]:
+    return find_batch_jobs(redis, batch_id, caller)
+
+
+JobDep = Annotated[Job, Depends(_find_job)]
+"""The certification of the path, to be read."""
+OwnJobDep = Annotated[Job, Depends(_find_own_job)]
+"""The certification of the path, to be ended: it takes the scope that sent it."""
+BatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_jobs)]
+OwnBatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_own_jobs)]
 CertifyFormDep = Annotated[CertifyForm, Form(media_type="multipart/form-data")]
 PreferHeader = Annotated[
     list[str] | None,

@@ -5,6 +5,8 @@ of a class is its default text. No text repeats what was sent: it can hold patie
 
 Problem
 ├── 400 FormUnreadable
+├── 401 KeyMissing · KeyInvalid
+├── 403 ScopeMissing
 ├── 404 NotFound · CertificationUnknown · BatchUnknown · ModelNotFound · PromptNotFound
 │       · PromptJobUnknown
 ├── 405 MethodNotAllowed
@@ -80,6 +82,24 @@ class FormUnreadable(Problem):
     """The body is no well-formed multipart form."""
 
     status, code = 400, "form_unreadable"
+
+
+class KeyMissing(Problem):
+    """This service answers to keys: send one as Authorization: Bearer KEY or as X-API-Key."""
+
+    status, code = 401, "key_missing"
+
+
+class KeyInvalid(Problem):
+    """The key is none of this service's, has expired or was revoked."""
+
+    status, code = 401, "key_invalid"
+
+
+class ScopeMissing(Problem):
+    """The key does not have the scope that this takes."""
+
+    status, code = 403, "scope_missing"
 
 
 class NotFound(Problem):

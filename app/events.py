@@ -15,8 +15,9 @@ from fastapi.sse import ServerSentEvent
 
 from app.deps import Services
 from app.errors import QUEUE_AWAY, CertificationUnknown
-from app.lookup import find_job, find_progress, is_done, show
+from app.lookup import find_progress, is_done, show
 from app.schemas import Certification, ProgressEvent, QueuedCertification, RunningCertification
+from worker import results
 from worker.contract import CertificationJob
 
 LOOK_S = 0.5
@@ -58,10 +59,9 @@ async def _look(services: Services, job: CertificationJob) -> ServerSentEvent:
 
 def create_event(services: Services, job: CertificationJob) -> ServerSentEvent:
     """The event that a certification's state now is."""
-    try:
-        find_job(services.redis, job.id)
-    except CertificationUnknown as unknown:
-        return _event("gone", json.dumps({"code": unknown.code, "detail": unknown.detail}))
+    if results.find_job(services.redis, job.id) is None:
+        gone = CertificationUnknown()
+        return _event("gone", json.dumps({"code": gone.code, "detail": gone.detail}))
     shown = show(services.redis, job)
     if is_done(shown):
         return _event("done", shown.model_dump_json())

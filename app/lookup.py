@@ -21,6 +21,7 @@ from app.schemas import (
     batch_path,
     certification_links,
 )
+from app.security import Caller
 from worker import queueing, results
 from worker.contract import CertificationJob, Failure
 from worker.document import CancelledResult, FailedResult, FinishedResult
@@ -32,26 +33,26 @@ LOST = Failure(
 )
 
 
-def find_job(redis: Redis, certification_id: str) -> CertificationJob:
-    """The job of a certification: every route that names one comes by here.
+def find_job(redis: Redis, certification_id: str, caller: Caller) -> CertificationJob:
+    """The job of a certification that the caller may see: every route that names one comes by here.
 
     Raises:
-        CertificationUnknown: there is none, or no longer.
+        CertificationUnknown: there is none, or no longer, or it is another key's.
     """
     job = results.find_job(redis, certification_id)
-    if job is None:
+    if job is None or not caller.may_see(job.owner):
         raise CertificationUnknown
     return job
 
 
-def find_batch_jobs(redis: Redis, batch_id: str) -> tuple[CertificationJob, ...]:
+def find_batch_jobs(redis: Redis, batch_id: str, caller: Caller) -> tuple[CertificationJob, ...]:
     """The jobs of a batch in the order of its images; those purged one by one are left out.
 
     Raises:
-        BatchUnknown: there is none, or no longer.
+        BatchUnknown: there is none, or no longer, or it is another key's.
     """
     found = (results.find_job(redis, each) for each in results.find_batch(redis, batch_id))
-    jobs = tuple(job for job in found if job is not None)
+    jobs = tuple(job for job in found if job is not None and caller.may_see(job.owner))
     if not jobs:
         raise BatchUnknown
     return jobs

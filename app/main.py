@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from app.deps import Services
-from app.errors import add_handlers
+from app.errors import KeyInvalid, KeyMissing, ScopeMissing, add_handlers, describe
 from app.middleware import BodyLimit, RequestContext
 from app.routes import (
     audit,
@@ -63,8 +63,15 @@ def _describe_problems(document: dict[str, Any]) -> None:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for operation in (o for path in document["paths"].values() for o in path.values()):
+        if "security" in operation:
+            _add_responses(operation, describe(KeyMissing, KeyInvalid, ScopeMissing))
         if "application/json" in operation["responses"].get("422", {}).get("content", {}):
             del operation["responses"]["422"]  # FastAPI's guess: no id here is ever unprocessable
+
+
+def _add_responses(operation: dict[str, Any], responses: dict[int | str, dict[str, Any]]) -> None:
+    for status, response in responses.items():
+        operation["responses"].setdefault(str(status), response)
 
 
 def create_app(settings: AppSettings | None = None) -> FastAPI:

@@ -78,6 +78,12 @@ LEARNING_QUEUE_NAME = "learn"
 TASK_LEARN = "worker.learning.learn"
 TASKS = frozenset({TASK_CERTIFY, TASK_COUNT_RANGES, TASK_LEARN})
 
+ANONYMOUS = "anonymous"
+"""The owner of what was sent while no keys were configured."""
+
+Owner = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
+"""The id of an API key, never the key."""
+
 
 class InputImage(Contract):
     """The certified image: 8 bit, (3, height, width), and how it was read from the file.
@@ -219,11 +225,15 @@ def _by_digest(value: Any) -> Any:
 
 
 class CertificationJob(Contract):
-    """One image in the queue, with everything asked of it."""
+    """One image in the queue, with everything asked of it.
+
+    `owner` is who may see it. It is no part of the request: who asks changes no certificate.
+    """
 
     schema_version: Literal[1] = 1
     id: str = Field(pattern=r"^[0-9a-f]{32}$")
     batch_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+    owner: Owner = ANONYMOUS
     request: CertifyRequest
     submitted_at: datetime
 

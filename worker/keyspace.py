@@ -9,6 +9,8 @@ PROMPTS = f"{PREFIX}:prompts"
 """The cards of prompts by id, a hash."""
 PROMPT_IDS = f"{PREFIX}:prompt-ids"
 """The digest that each id ever given names, a hash; kept for ever."""
+PROMPT_OWNERS = f"{PREFIX}:prompt-owners"
+"""Who may see the prompt of an id, a hash; no entry: everyone. Kept for ever, as the ids are."""
 TUNED_VECTORS = f"{PREFIX}:tuned-vectors"
 """The digests of all vectors ever tuned on an image, a set; kept for ever: see `prompts_store`."""
 
@@ -98,6 +100,11 @@ def tuned(request_sha256: str) -> str:
 def adapted_prompt(prompt_id: str) -> str:
     """The card of a prompt that was adapted to one image."""
     return f"{PREFIX}:adapted-prompt:{prompt_id}"
+
+
+def adapted_owners(prompt_id: str) -> str:
+    """Who may see a prompt that was adapted to one image, a set."""
+    return f"{PREFIX}:adapted-prompt:{prompt_id}:owners"
 
 
 def learning_job(learning_id: str) -> str:

@@ -16,7 +16,7 @@ from worker.ballots import PromptMissing
 from worker.board import Board
 from worker.cancelling import Cancelled, require_wanted
 from worker.certifying import certify
-from worker.contract import CertificationJob, CertifyRequest, Failure, Identity
+from worker.contract import CertificationJob, Failure, Identity
 from worker.document import CancelledResult, CertificationResult, FailedResult, FinishedResult
 from worker.engine.client import EngineClient, EngineRefused
 from worker.helping import help_certification, share
@@ -93,14 +93,15 @@ def _find_or_certify(
         made = _certify(redis, settings, job, secret, sha256)
         result = results.keep_certificate(redis, sha256, made, ttl_s=ttl_s)
     else:
-        _renew(redis, job.request, sha256, ttl_s=ttl_s)
+        _renew(redis, job, sha256, ttl_s=ttl_s)
     return sign(result.model_copy(update={"input": job.request.input}), secret)
 
 
-def _renew(redis: Redis, request: CertifyRequest, sha256: str, *, ttl_s: int) -> None:
+def _renew(redis: Redis, job: CertificationJob, sha256: str, *, ttl_s: int) -> None:
     """A certificate that is answered again keeps all that it names as long as the answer."""
+    request = job.request
     redis.expire(keyspace.certificate(sha256), ttl_s)
-    TunedStore(redis, request, sha256, ttl_s).renew()
+    TunedStore(redis, request, sha256, ttl_s, owner=job.owner).renew()
     renew_votes(redis, sha256, list_streams(request), ttl_s=ttl_s)
 
 
@@ -122,7 +123,9 @@ def _certify(
             secret=secret,
             count_attempt=lambda: results.count_attempt(redis, job.request, sha256),
             find_prompt=lambda wanted: prompts_store.find_prompt(redis, wanted),
-            keep_tuned=TunedStore(redis, job.request, sha256, settings.certificate_ttl_s),
+            keep_tuned=TunedStore(
+                redis, job.request, sha256, settings.certificate_ttl_s, owner=job.owner
+            ),
             checkpoints=results.get_checkpoints(redis, job.id),
             on_votes=_Recorder(redis, settings, job, sha256),
         )

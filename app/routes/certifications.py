@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response
 from starlette.responses import JSONResponse
 
 from app import errors
-from app.deps import BatchJobsDep, JobDep, RedisDep, SettingsDep
+from app.deps import BatchJobsDep, JobDep, OwnBatchJobsDep, OwnJobDep, RedisDep, SettingsDep
 from app.ending import end
 from app.lookup import show, show_batch
 from app.picture import encode_png
@@ -32,7 +32,7 @@ def get_certification(job: JobDep, redis: RedisDep) -> Certification:
         204: {"description": "It had ended, and is purged now"},
     },
 )
-def delete_certification(job: JobDep, redis: RedisDep, settings: SettingsDep) -> Response:
+def delete_certification(job: OwnJobDep, redis: RedisDep, settings: SettingsDep) -> Response:
     """Cancels a certification that is queued or running; purges one that has ended.
 
     A cancelled one stays to be seen as cancelled; nobody counts for it any more, and the attempt
@@ -87,7 +87,7 @@ def get_batch(jobs: BatchJobsDep, redis: RedisDep) -> Batch:
         204: {"description": "All had ended, and are purged now"},
     },
 )
-def delete_batch(jobs: BatchJobsDep, redis: RedisDep, settings: SettingsDep) -> Response:
+def delete_batch(jobs: OwnBatchJobsDep, redis: RedisDep, settings: SettingsDep) -> Response:
     """Cancels those of a batch that are queued or running; purges a batch of which all have ended.
 
     In a batch that is cancelled, what had finished stays. For what is purged and what is not, see

@@ -16,6 +16,7 @@ from app.deps import (
 )
 from app.lookup import accepted, create_batch, is_done, show, show_batch
 from app.schemas import Batch, Certification
+from app.security import Submitter
 from app.submission import submit
 from app.waiting import parse_wait, wait_until
 from worker.contract import CertificationJob
@@ -49,10 +50,10 @@ _PROBLEMS = errors.describe(
     },
 )
 async def certify(
-    form: CertifyFormDep, services: ServicesDep, prefer: PreferHeader = None
+    form: CertifyFormDep, services: ServicesDep, caller: Submitter, prefer: PreferHeader = None
 ) -> Response:
     """Certifies the prediction for one or more images at one or more noise levels."""
-    jobs = await submit(services, form)
+    jobs = await submit(services, form, caller)
     wait_s = parse_wait(prefer or [], cap_s=services.settings.wait_cap_s)
     done = None if wait_s is None else await _wait(services, jobs, wait_s)
     if (shown := done) is None:
