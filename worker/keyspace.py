@@ -15,6 +15,15 @@ TUNED_VECTORS = f"{PREFIX}:tuned-vectors"
 """The digests of all vectors ever tuned on an image, a set; kept for ever: see `prompts_store`."""
 
 
+ALL_LISTED = f"{PREFIX}:listed"
+"""The ids of all certifications, a sorted set by the time of submission; see `listing`."""
+
+
+def listed(owner: str) -> str:
+    """The ids of one owner's certifications, as `ALL_LISTED` has everybody's."""
+    return f"{PREFIX}:listed:{owner}"
+
+
 def job(certification_id: str) -> str:
     return f"{PREFIX}:certification:{certification_id}:job"
 

@@ -12,7 +12,7 @@ the same image with the same request.
 from redis import Redis
 from redis.client import Pipeline
 
-from worker import keyspace, results
+from worker import keyspace, listing, results
 from worker.contract import CertificationJob
 from worker.queueing import one_connection, wait_durable
 from worker.votes_streams import list_streams
@@ -75,5 +75,6 @@ def _remove_job(pipeline: Pipeline, job: CertificationJob, *, ttl_s: int) -> Non
         keyspace.progress(job.id),
         keyspace.cost(job.id),
     )
+    listing.remove(pipeline, job)
     if job.batch_id is not None:
         pipeline.lrem(keyspace.batch(job.batch_id), 0, job.id)

@@ -1,14 +1,14 @@
 """Jobs, progress, vote counts and results in Redis, each with a time to live."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
 from redis import Redis
 from redis.client import Pipeline
 
-from worker import keyspace
+from worker import keyspace, listing
 from worker.canonical import canonical_bytes
 from worker.certification import Tally
 from worker.contract import (
@@ -60,10 +60,11 @@ class Checkpoint(Contract):
 
 
 def put_job(redis: "Redis | Pipeline", job: CertificationJob, *, ttl_s: int) -> None:
-    """Stores a job, lists it in its batch, and has it hold its image."""
+    """Stores a job, lists it, and has it hold its image."""
     redis.set(keyspace.job(job.id), job.model_dump_json(), ex=ttl_s)
     cost = f"{job.request.samples_total} {job.request.model.id}"
     redis.set(keyspace.cost(job.id), cost, ex=ttl_s)
+    listing.put(redis, job, ttl_s=ttl_s)
     hold(redis, keyspace.image_holders(job.request.input.sha256), keyspace.job(job.id), ttl_s=ttl_s)
     if job.batch_id is not None:
         redis.rpush(keyspace.batch(job.batch_id), job.id)
@@ -80,6 +81,14 @@ def find_job(redis: Redis, certification_id: str) -> CertificationJob | None:
     """The job of a certification, or None."""
     data = redis.get(keyspace.job(certification_id))
     return None if data is None else CertificationJob.model_validate_json(data)
+
+
+def find_jobs(redis: Redis, certification_ids: Sequence[str]) -> list[CertificationJob | None]:
+    """The jobs of several certifications, None for each that there is not."""
+    if not certification_ids:
+        return []
+    stored = redis.mget([keyspace.job(each) for each in certification_ids])
+    return [None if d is None else CertificationJob.model_validate_json(d) for d in stored]
 
 
 def find_batch(redis: Redis, batch_id: str) -> tuple[str, ...]:

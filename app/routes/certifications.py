@@ -1,17 +1,49 @@
 """What became of certifications and batches."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
 from starlette.responses import JSONResponse
 
 from app import errors
 from app.deps import BatchJobsDep, JobDep, OwnBatchJobsDep, OwnJobDep, RedisDep, SettingsDep
 from app.ending import end
+from app.list_query import ListQuery
+from app.listing import find_page
 from app.lookup import show, show_batch
 from app.picture import encode_png
-from app.schemas import Batch, CancelledCertification, Certification
+from app.schemas import Batch, CancelledCertification, Certification, CertificationPage
+from app.security import Reader
 from worker import images_store
 
 router = APIRouter(tags=["certifications"])
+
+
+@router.get(
+    "/certifications",
+    responses={
+        **errors.describe(errors.RequestInvalid, errors.FieldUnknown, errors.QueueUnavailable),
+        200: {
+            "headers": {
+                "Link": {
+                    "description": '`<…>; rel="next"`, where there is a next page (RFC 8288).',
+                    "schema": {"type": "string"},
+                }
+            }
+        },
+    },
+)
+def list_certifications(
+    query: Annotated[ListQuery, Query()], redis: RedisDep, caller: Reader, response: Response
+) -> CertificationPage:
+    """The caller's certifications, newest first, a page at a time.
+
+    Go on with `next` as it is: a cursor is opaque, and stays right while others are sent or purged.
+    """
+    page = find_page(redis, caller, query)
+    if page.next is not None:
+        response.headers["Link"] = f'<{page.next}>; rel="next"'
+    return page
 
 
 @router.get(
