@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any, TypedDict
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, Event
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
@@ -16,6 +16,7 @@ from app.routes import (
     audit,
     certifications,
     certify,
+    events,
     health,
     models,
     pages,
@@ -26,10 +27,12 @@ from app.routes import (
 )
 from app.schemas import ProblemDocument
 from app.settings import AppSettings
+from app.stopping import noticing_signals
 from models.catalogue import load_catalogue
 from worker.queueing import create_app_redis
 
 _MAX_FIELDS = 512
+_WATCHING_THREADS = 4  # look at Redis for all event streams together, a moment each
 _MAX_FIELD_BYTES = 256 * 1024  # 16 targets of 100 long class names in one JSON field
 _DESCRIPTION = (
     "Certifies the robustness of medical vision-language models by randomized smoothing: an image "
@@ -94,6 +97,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         certify,
         preview,
         certifications,
+        events,
         audit,
         votes,
         models,
@@ -115,8 +119,11 @@ async def _run(settings: AppSettings) -> AsyncIterator[State]:
         catalogue=load_catalogue(settings.models),
         redis=redis,
         decoding=CapacityLimiter(settings.decode_concurrency),
+        watching=CapacityLimiter(_WATCHING_THREADS),
+        stopping=Event(),
     )
     try:
-        yield {"services": services}
+        with noticing_signals(services.stopping):
+            yield {"services": services}
     finally:
         redis.close()
