@@ -7,7 +7,6 @@ from typing import Any, TypedDict
 
 from anyio import CapacityLimiter, Event
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 
 from app.deps import Services
 from app.errors import KeyInvalid, KeyMissing, ScopeMissing, add_handlers, describe
@@ -107,7 +106,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         pages,
     ):
         app.include_router(module.router)
-    app.mount("/static", StaticFiles(directory=pages.WEB), name="static")
+    app.mount("/static", pages.create_static(), name="static")
     return app
 
 
