@@ -10,7 +10,7 @@ Problem
 ├── 404 NotFound · CertificationUnknown · BatchUnknown · ModelNotFound · PromptNotFound
 │       · PromptJobUnknown
 ├── 405 MethodNotAllowed
-├── 409 PromptIdTaken · PromptShips · PromptKept
+├── 409 NotFinished · PromptIdTaken · PromptShips · PromptKept
 ├── 410 InputImageExpired
 ├── 413 BodyTooLarge                            and ImageRefused, by the image's code
 ├── 415 MediaTypeUnsupported · PromptFormatUnsupported   and ImageRefused, by the image's code
@@ -148,6 +148,12 @@ class MethodNotAllowed(Problem):
     """This address does not answer this method; the Allow header lists those it does."""
 
     status, code = 405, "method_not_allowed"
+
+
+class NotFinished(Problem):
+    """There is no report before a certification has finished, nor where it ended without one."""
+
+    status, code = 409, "not_finished"
 
 
 class PromptIdTaken(Problem):

@@ -22,6 +22,7 @@ from app.routes import (
     preview,
     prompt_jobs,
     prompts,
+    report,
     votes,
 )
 from app.schemas import ProblemDocument
@@ -97,6 +98,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         preview,
         certifications,
         events,
+        report,
         audit,
         votes,
         models,
