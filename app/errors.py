@@ -33,7 +33,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app import learning_forms, prompt_forms
+from app import learning_forms, preview_forms, prompt_forms
 from app.forms import RULES
 from app.schemas import FieldError, ProblemDocument
 from models.imaging import ImageError
@@ -218,7 +218,9 @@ class ImageRefused(Problem):
         self.code = error.code
         self.status = image_status(error.code)
         place = "" if count == 1 else f"Image {index + 1} of {count}: "
-        super().__init__(f"{place}{error}", image_index=index)
+        frames = getattr(error, "frames", None)
+        members = {} if frames is None else {"frames": frames}
+        super().__init__(f"{place}{error}", image_index=index, **members)
 
 
 class InternalError(Problem):
@@ -252,7 +254,7 @@ _IMAGE_STATUS = {
     "pixels_unsupported": 415,
     "transfer_syntax_unsupported": 415,
 }
-_RULES = {**learning_forms.RULES, **prompt_forms.RULES, **RULES}
+_RULES = {**learning_forms.RULES, **prompt_forms.RULES, **preview_forms.RULES, **RULES}
 _BY_STATUS: dict[int, type[Problem]] = {
     400: FormUnreadable,
     404: NotFound,

@@ -19,6 +19,7 @@ from app.routes import (
     health,
     models,
     pages,
+    preview,
     prompt_jobs,
     prompts,
     votes,
@@ -84,6 +85,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
     app.add_middleware(RequestContext, behind_proxy=settings.behind_proxy)
     for module in (
         certify,
+        preview,
         certifications,
         audit,
         votes,

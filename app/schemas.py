@@ -36,6 +36,7 @@ class ProblemDocument(Schema):
     known: tuple[str, ...] = Field(default=(), description="Ids that there are.")
     missing: tuple[str, ...] = Field(default=(), description="What certifying lacks.")
     image_index: int | None = Field(default=None, description="Which image, from 0.")
+    frames: int | None = Field(default=None, description="How many frames that image holds.")
 
 
 class CertificationLinks(Schema):

@@ -1,16 +1,13 @@
 """What became of certifications and batches."""
 
-from io import BytesIO
-
 from fastapi import APIRouter, Response
-from PIL import Image as PillowImage
 
 from app import errors
 from app.deps import BatchId, CertificationId, RedisDep
 from app.lookup import find_batch, find_certification
+from app.picture import encode_png
 from app.schemas import Batch, Certification
 from worker import images_store
-from worker.images_store import Image
 
 router = APIRouter(tags=["certifications"])
 
@@ -43,7 +40,7 @@ def get_input_image(certification_id: CertificationId, redis: RedisDep) -> Respo
         )
     except (images_store.ImageExpired, images_store.ImageDamaged):
         raise errors.InputImageExpired from None
-    return Response(_encode_png(image), media_type="image/png")
+    return Response(encode_png(image.transpose(1, 2, 0)), media_type="image/png")  # (H, W, 3)
 
 
 @router.get(
@@ -53,10 +50,3 @@ def get_input_image(certification_id: CertificationId, redis: RedisDep) -> Respo
 def get_batch(batch_id: BatchId, redis: RedisDep) -> Batch:
     """The certifications of images that were sent together."""
     return find_batch(redis, batch_id)
-
-
-def _encode_png(image: Image) -> bytes:
-    """The same integers as PNG; `image` is (3, H, W)."""
-    file = BytesIO()
-    PillowImage.fromarray(image.transpose(1, 2, 0)).save(file, format="PNG")  # (H, W, 3)
-    return file.getvalue()
