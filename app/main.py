@@ -91,7 +91,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
     )
     add_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, behind_proxy=settings.behind_proxy)
     for module in (
         certify,
         preview,
