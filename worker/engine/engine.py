@@ -151,7 +151,8 @@ class Engine:
         try:
             yield model
         except BaseException:
-            self._shelf.give_back(model)
+            del model
+            self._shelf.give_back(card.id)
             raise
 
     def _add(
@@ -180,7 +181,7 @@ class Engine:
             if session not in self._sessions:
                 return
             self._sessions.remove(session)
-        self._shelf.give_back(session.model)
+        self._shelf.give_back(session.model_id)
 
     def request(self, session: Session, wanted: CountRange) -> None:
         """Queues a range of a session. ValueError when it names no noise level or no samples."""
@@ -222,12 +223,13 @@ class Engine:
             slices = list(self._pack())
             if not slices:
                 return False
-            model = slices[0].session.model
-            self._shelf.take_again(model)  # sessions may close meanwhile
+            model_id = slices[0].session.model_id
+            self._shelf.take_again(model_id)  # sessions may close meanwhile
         try:
             self._vote(slices)
         finally:
-            self._shelf.give_back(model)
+            del slices  # hold the model, which may have to leave now
+            self._shelf.give_back(model_id)
         return True
 
     def _vote(self, slices: Sequence[Slice]) -> None:
