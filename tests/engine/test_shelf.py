@@ -446,12 +446,18 @@ def slow(folder: Path) -> str:
     return "slow"
 
 
-def test_while_one_model_loads_others_vote_and_the_status_says_so(folder, slow, tmp_path, caplog):
+def test_while_one_model_loads_others_vote_and_the_status_says_so(
+    folder, slow, tmp_path, caplog, monkeypatch
+):
     small, image = create_spec(folder, "one")
     large, its_image = create_spec(folder, slow)
     caplog.set_level(logging.INFO)
     shelf = create_shelf(folder, preferred=["one"])
     shelf.load_preferred()
+    go_on, load = threading.Event(), worker.engine.shelf.load_model
+    monkeypatch.setattr(
+        worker.engine.shelf, "load_model", lambda *given: load(*given) if go_on.wait(60) else None
+    )
     path = tmp_path / "engine.sock"
     with serving(shelf, path), connect(path) as busy, connect(path) as asking:
         busy.open(small, image)
@@ -462,6 +468,8 @@ def test_while_one_model_loads_others_vote_and_the_status_says_so(folder, slow, 
             votes = busy.receive().stop
             status = {s.model.id: s.state for s in asking.status(timeout_s=10).states}
             seen.append((status[slow], votes))
+            if [state for state, _ in seen].count("loading") >= 2:
+                go_on.set()
         assert all(future.result() for future in opening)
         status = asking.status(timeout_s=10)
     (state,) = [s for s in status.states if s.model.id == slow]
