@@ -233,7 +233,8 @@ def write_results(phases: list[Phase], image_bytes: int) -> None:
         f"`python benchmarks/http_load.py`: one app, one worker host, the bundled model, all on "
         f"{os.cpu_count()} CPU cores, which the client uses too. Images of "
         f"{image_bytes / 1e6:.2f} MB, {CONNECTIONS} connections; in the hostile phase beside "
-        f"{SLOW_CLIENTS} clients that send a byte a second. Milliseconds from when a submission was due.\n\n"
+        f"{SLOW_CLIENTS} clients that send a byte a second. Milliseconds from when a submission "
+        "was due.\n\n"
         "| phase | offered a second | seconds | answers | p50 | p95 | max | /healthz p95 | max |\n"
         "|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )
