@@ -86,8 +86,6 @@ def test_report_is_one_page_of_plain_text_whatever_the_class_names_are(
     job = _store(redis, post(sigma=sigmas, class_name=names), finish, certain=True)
     pages, text, _ = _read(client, job)
     assert pages == 1
-    import os
-
     assert "<b>Größe</b> & <img src='x'/>" in text  # what reads like markup is text
     assert "[U+80BA][U+708E]" in text  # what the font lacks is spelled, not left out
     assert "and 7 more in the JSON document" in text
