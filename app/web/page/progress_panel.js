@@ -28,7 +28,7 @@ export function progressPanel(found, cancel) {
     parts.bar,
     h("p", { class: "progress-figures" }, parts.done, parts.left),
     parts.trouble,
-    h("p", { class: "hint" }, "Noisy copies of the image are shown to the model, and each votes for a class. Sampling ends as soon as the question is answered."),
+    h("p", { class: "hint" }, "Noisy copies of the image are shown to the model, and each votes for a class. Sampling ends as soon as the question is answered. The votes so far are there to be watched; they claim nothing yet."),
     parts.votes,
   );
   const rate = rateMeter();
