@@ -22,7 +22,11 @@ from worker import fleet
 from worker.contract import Identity, ModelRef, WorkerReport
 
 REPOSITORY = Path(__file__).parents[2]
-VENDORED = (WEB / "vendor" / "swagger-ui", WEB.parent / "vendor" / "dejavu-fonts")
+VENDORED = (
+    WEB / "vendor" / "swagger-ui",
+    WEB.parent / "vendor" / "dejavu-fonts",
+    REPOSITORY / "tests" / "browser" / "vendor" / "axe-core",
+)
 
 
 def _report(name: str, *, model_id: str = "bundled", ready: bool = True) -> WorkerReport:

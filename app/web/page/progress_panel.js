@@ -56,7 +56,7 @@ function showFigures(parts, progress, left_s) {
     parts.done.textContent = `${count(done)} of at most ${count(total)} noisy copies`;
     parts.bar.value = total ? done / total : 0;
   }
-  parts.left.textContent = left_s === null ? " " : `at most ${duration(left_s)} left`;
+  parts.left.textContent = left_s === null ? " " : `${duration(left_s)} left at most`;
 }
 
 /** Seconds left from the pace since the first look, where the service does not say. */

@@ -8,7 +8,7 @@ import { length, targetName } from "./words.js";
 /** @typedef {{name: string, points: Point[]}} Series */
 
 const HEIGHT = 250;
-const SIDE = { left: 64, right: 16, top: 14, bottom: 84 };
+const SIDE = { left: 64, right: 16, top: 26, bottom: 84 };
 
 /**
  * @param {any[][]} targets certificates of each target, by noise level
@@ -129,7 +129,7 @@ function point(x, y, words, index) {
     "g",
     { class: "point" },
     marks[index % marks.length](),
-    words && svg("text", { x: x + 10, y: y + 4 + (y < 24 ? 10 : -6) }, words),
+    words && svg("text", { x, y: y - 11, "text-anchor": "middle" }, words),
   );
 }
 
