@@ -73,7 +73,7 @@ function together(certificates) {
   const { joint, certificates_in_request: all, alpha } = certificates[0];
   const m = certificates.length;
   if (joint) return `All ${all} certificates of the request hold together with the confidence that is said.`;
-  if (m === 1) return "";
+  if (m === 1 || !largest(certificates)) return "";
   return `Each of these ${m} certificates holds on its own. Whoever picks the best of them afterwards is wrong with probability up to ${Number((m * alpha).toPrecision(6))}, not ${alpha}.`;
 }
 

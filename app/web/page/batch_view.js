@@ -6,6 +6,7 @@ import { getJson, Problem } from "./http.js";
 import { fileName } from "./memory.js";
 import { download } from "./picture.js";
 import { sortableTable } from "./table.js";
+import { showTrouble } from "./trouble.js";
 import { mark } from "./verdict.js";
 import { length, plural, targetName } from "./words.js";
 
@@ -13,20 +14,29 @@ const POLL_MS = 1500;
 
 /** @param {HTMLElement} main @param {string} id @param {AbortSignal} signal */
 export async function open(main, id, signal) {
-  let batch = await getJson(`batches/${id}`, signal);
+  const batch = await getJson(`batches/${id}`, signal);
   const table = sortableTable("Certificates of this batch", COLUMNS);
   const done = h("p", { role: "status", class: "facts" });
   const bar = h("progress", { max: batch.total, "aria-label": "Images finished" });
   const csv = h("button", { type: "button", click: () => download(new Blob([table.csv()], { type: "text/csv" }), `batch-${id.slice(0, 8)}.csv`) }, "Download as CSV");
   show(main, h("div", { class: "page-head" }, h("h1", {}, plural(batch.total, "image")), done), h("section", { class: "card" }, bar, table.element, h("div", { class: "actions" }, csv)));
-  for (;;) {
-    bar.value = batch.done;
-    done.textContent = `${batch.done} of ${plural(batch.total, "image")} finished`;
-    table.setRows(rowsOf(batch));
-    if (batch.done === batch.total) return announce(`All ${batch.total} images are finished`);
+  const draw = (/** @type {any} */ now) => {
+    bar.value = now.done;
+    done.textContent = `${now.done} of ${plural(now.total, "image")} finished`;
+    table.setRows(rowsOf(now));
+  };
+  draw(batch);
+  watch(batch, draw, signal).catch((error) => showTrouble(main, error, signal));
+}
+
+/** @param {any} batch @param {(batch: any) => void} draw @param {AbortSignal} signal */
+async function watch(batch, draw, signal) {
+  while (batch.done < batch.total) {
     await wait(POLL_MS, signal);
-    batch = (await lookAgain(id, signal)) ?? batch;
+    batch = (await lookAgain(batch.id, signal)) ?? batch;
+    draw(batch);
   }
+  announce(`All ${batch.total} images are finished`);
 }
 
 /** @param {string} id @param {AbortSignal} signal @returns {Promise<any>} or null while it is away */

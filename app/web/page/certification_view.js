@@ -7,6 +7,7 @@ import { ask, getJson } from "./http.js";
 import { fileName } from "./memory.js";
 import { picture } from "./picture.js";
 import { progressPanel } from "./progress_panel.js";
+import { showTrouble } from "./trouble.js";
 import { plural, when } from "./words.js";
 
 /** @param {HTMLElement} main @param {string} id @param {AbortSignal} signal */
@@ -15,7 +16,7 @@ export async function open(main, id, signal) {
   const body = h("div", { class: "case-body" });
   show(main, head(found), h("div", { class: "case" }, imagePanel(found, signal), body));
   if (hasEnded(found)) return end(body, found, signal);
-  await run(body, found, signal);
+  run(body, found, signal).catch((error) => showTrouble(main, error, signal));
 }
 
 /** @param {HTMLElement} body @param {any} found @param {AbortSignal} signal */
@@ -24,7 +25,7 @@ async function run(body, found, signal) {
   show(body, panel.element);
   const ended = await follow(found.id, panel, signal);
   const hadFocus = body.contains(document.activeElement);
-  await end(body, ended, signal);
+  end(body, ended, signal);
   announce(`${ENDINGS[ended.status]?.title ?? "Finished"}. ${find("#answer-title")?.textContent ?? ""}`);
   if (hadFocus) find("#answer-title")?.focus();
 }
@@ -82,7 +83,7 @@ const ENDINGS = {
 };
 
 /** @param {HTMLElement} body @param {any} ended @param {AbortSignal} signal */
-async function end(body, ended, signal) {
+function end(body, ended, signal) {
   if (ended.status === "finished") return show(body, ...answer(ended, signal));
   const { title, text } = ENDINGS[ended.status] ?? ENDINGS.failed;
   show(

@@ -54,7 +54,7 @@ export async function open(main, _, signal) {
       list,
       preview.element,
     ),
-    h("div", { class: "certify-question card" }, question.element, problem, h("div", { class: "actions" }, button)),
+    h("div", { class: "certify-question card" }, question.element, h("div", { class: "actions" }, problem, button)),
   );
   form.addEventListener("submit", async (/** @type {Event} */ event) => {
     event.preventDefault();

@@ -48,7 +48,7 @@ async function look(id, signal) {
 
 /** @param {any} job @param {any} parts */
 function showJob(job, parts) {
-  parts.title.textContent = `Learning ${job.prompt_id}`;
+  parts.title.textContent = `${job.status === "finished" ? "Learned" : "Learning"} ${job.prompt_id}`;
   parts.facts.textContent = `${plural(job.images, "image")} of ${plural(job.class_names.length, "class", "classes")}: ${job.class_names.join(", ")}`;
   parts.bar.max = job.settings.epochs;
   parts.bar.value = job.epochs_done;
@@ -61,7 +61,7 @@ function showEnd(job, parts) {
   parts.cancel.hidden = true;
   /** @type {Record<string, import("./dom.js").Child[]>} */
   const ends = {
-    finished: [h("p", {}, h("strong", {}, "Learned. "), "It can be chosen for a certification at once. "), h("p", {}, h("a", { href: "#/", class: "button" }, "Certify an image"))],
+    finished: [h("p", {}, "It can be chosen for a certification at once. "), h("p", {}, h("a", { href: "#/", class: "button" }, "Certify an image"))],
     failed: [h("p", { class: "problem" }, job.failure?.detail)],
     cancelled: [h("p", {}, "Cancelled. There is no prompt of this name.")],
   };

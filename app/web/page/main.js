@@ -3,8 +3,12 @@
 import { announce, find, h, show } from "./dom.js";
 import { getJson, Problem } from "./http.js";
 import { watchKey } from "./sign_in.js";
+import { showTrouble } from "./trouble.js";
 
-/** @typedef {(main: HTMLElement, id: string, signal: AbortSignal) => Promise<void> | void} View */
+/**
+ * A view fills main and returns; what goes on afterwards, ends with the signal.
+ * @typedef {(main: HTMLElement, id: string, signal: AbortSignal) => Promise<void> | void} View
+ */
 
 /** @type {[RegExp, string, string, string][]} address, section, title, module */
 const VIEWS = [
@@ -37,20 +41,8 @@ async function open() {
   try {
     await module.open(main, pattern.exec(address)?.[1] ?? "", signal);
   } catch (error) {
-    if (!signal.aborted) show(main, ...explain(error));
+    showTrouble(main, error, signal);
   }
-}
-
-/** @param {unknown} error */
-function explain(error) {
-  const known = error instanceof Problem;
-  if (!known) console.error(error);
-  const text = known ? error.message : "This page met something that it does not understand.";
-  return [
-    h("h1", {}, known && error.status === 404 ? "Not here" : "That did not work"),
-    h("p", { class: "problem", role: "alert" }, text),
-    h("p", {}, h("a", { href: "#/" }, "Certify an image")),
-  ];
 }
 
 async function watchReadiness() {

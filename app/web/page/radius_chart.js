@@ -45,8 +45,8 @@ function describe(series) {
 function draw(series, width) {
   const sigmas = [...new Set(series.flatMap((s) => s.points.map((p) => p.sigma)))].sort((a, b) => a - b);
   const highest = Math.max(0, ...series.flatMap((s) => s.points.map((p) => p.radius ?? 0)));
-  const steps = ticks(highest || 0.1);
-  const top = steps[steps.length - 1];
+  const steps = highest ? ticks(highest) : [0];
+  const top = steps[steps.length - 1] || 1;
   const floor = HEIGHT - SIDE.bottom;
   const inner = width - SIDE.left - SIDE.right;
   const band = inner / sigmas.length;

@@ -1,0 +1,18 @@
+// What is shown where a view cannot be.
+
+import { h, show } from "./dom.js";
+import { Problem } from "./http.js";
+
+/** @param {Element} into @param {unknown} error @param {AbortSignal} signal nothing is shown after it */
+export function showTrouble(into, error, signal) {
+  if (signal.aborted) return;
+  const known = error instanceof Problem;
+  if (!known) console.error(error);
+  const text = known ? error.message : "This page met something that it does not understand.";
+  show(
+    into,
+    h("h1", {}, known && error.status === 404 ? "Not here" : "That did not work"),
+    h("p", { class: "problem", role: "alert" }, text),
+    h("p", {}, h("a", { href: "#/" }, "Certify an image")),
+  );
+}
