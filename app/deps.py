@@ -20,6 +20,7 @@ from app.errors import (
 from app.forms import REPEATABLE, RULES, CertifyForm
 from app.settings import AppSettings
 from models.catalogue import Catalogue
+from models.imaging import Decoder
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _SHOWN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -33,6 +34,7 @@ class Services:
     catalogue: Catalogue
     redis: Redis
     decoding: CapacityLimiter
+    decoder: Decoder
 
 
 def _get_services(request: Request) -> Services:

@@ -27,6 +27,8 @@ from app.routes import (
 from app.schemas import ProblemDocument
 from app.settings import AppSettings
 from models.catalogue import load_catalogue
+from models.imaging import Decoder
+from worker.intake import create_decoder
 from worker.queueing import create_app_redis
 
 _MAX_FIELDS = 512
@@ -64,8 +66,13 @@ def _describe_problems(document: dict[str, Any]) -> None:
             del operation["responses"]["422"]  # FastAPI's guess: no id here is ever unprocessable
 
 
-def create_app(settings: AppSettings | None = None) -> FastAPI:
-    """The app. Connects to nothing yet: Redis is asked when a request needs it."""
+def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None = None) -> FastAPI:
+    """The app. Connects to nothing yet: Redis is asked when a request needs it.
+
+    Args:
+        settings: Default: those of the environment.
+        decoder: One that is shared and stays open. Default: the app's own.
+    """
     settings = settings or AppSettings()
     app = Service(
         title="promptsmooth-service",
@@ -73,7 +80,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        lifespan=lambda _: _run(settings),
+        lifespan=lambda _: _run(settings, decoder),
         form_limits={
             "max_files": settings.max_images,
             "max_fields": _MAX_FIELDS,
@@ -101,15 +108,20 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
 
 
 @asynccontextmanager
-async def _run(settings: AppSettings) -> AsyncIterator[State]:
+async def _run(settings: AppSettings, decoder: Decoder | None) -> AsyncIterator[State]:
+    own = create_decoder(settings, processes=settings.decode_concurrency)
+    if decoder is None:
+        own.start()
     redis = create_app_redis(settings.redis_url.get_secret_value())
     services = Services(
         settings=settings,
         catalogue=load_catalogue(settings.models),
         redis=redis,
         decoding=CapacityLimiter(settings.decode_concurrency),
+        decoder=decoder or own,
     )
     try:
         yield {"services": services}
     finally:
+        own.close()
         redis.close()

@@ -100,13 +100,17 @@ def _find_targets(services: Services, form: CertifyForm, card: ModelCard) -> tup
 async def _prepare(services: Services, form: CertifyForm, card: ModelCard, index: int) -> Prepared:
     data = await form.image[index].read()
     try:
-        return await to_thread.run_sync(_decode, data, form, card, limiter=services.decoding)
+        return await to_thread.run_sync(
+            _decode, services, data, form, card, limiter=services.decoding
+        )
     except ImageError as error:
         raise ImageRefused(error, index=index, count=len(form.image)) from None
 
 
-def _decode(data: bytes, form: CertifyForm, card: ModelCard) -> Prepared:
-    return prepare_image(data, card, frame=form.frame, window=form.requested_window)
+def _decode(services: Services, data: bytes, form: CertifyForm, card: ModelCard) -> Prepared:
+    return prepare_image(
+        data, card, frame=form.frame, window=form.requested_window, decoder=services.decoder
+    )
 
 
 def create_jobs(

@@ -31,6 +31,7 @@ _PROBLEMS = errors.describe(
     errors.FieldRepeated,
     errors.ModelUnknown,
     errors.ImageRefused,
+    errors.DecodingUnavailable,
     errors.ModelUnavailable,
     errors.QueueUnavailable,
 )
