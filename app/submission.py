@@ -11,6 +11,7 @@ from app.deps import Services
 from app.errors import ImageRefused, ModelUnknown, invalid
 from app.forms import PARAMETERS, CertifyForm
 from app.model_hosts import require_host
+from app.security import Caller
 from app.settings import AppSettings
 from app.targets import TargetInvalid, create_targets
 from models.cards import ModelCard
@@ -30,7 +31,7 @@ from worker.intake import prepare_image
 Prepared = tuple[Image, InputImage]
 
 
-async def submit(services: Services, form: CertifyForm) -> list[CertificationJob]:
+async def submit(services: Services, form: CertifyForm, caller: Caller) -> list[CertificationJob]:
     """Queues one job per image: all of them, or none.
 
     Raises:
@@ -40,9 +41,10 @@ async def submit(services: Services, form: CertifyForm) -> list[CertificationJob
     card = find_card(services.catalogue, form.model or services.settings.default_model)
     check_limits(form, services.settings)
     await to_thread.run_sync(require_host, services.redis, card)
-    targets = await to_thread.run_sync(_find_targets, services, form, card)
+    targets = await to_thread.run_sync(_find_targets, services, form, card, caller)
     prepared = [await _prepare(services, form, card, index) for index in range(len(form.image))]
-    jobs = create_jobs(form, card, targets, [described for _, described in prepared])
+    images = [described for _, described in prepared]
+    jobs = create_jobs(form, card, targets, images, owner=caller.key_id)
     pairs = [(job, image) for job, (image, _) in zip(jobs, prepared, strict=True)]
     await to_thread.run_sync(_enqueue, services, pairs)
     return jobs
@@ -81,13 +83,15 @@ def check_limits(form: CertifyForm, settings: AppSettings) -> None:
             raise invalid(field, expected.format(limit))
 
 
-def _find_targets(services: Services, form: CertifyForm, card: ModelCard) -> tuple[Target, ...]:
+def _find_targets(
+    services: Services, form: CertifyForm, card: ModelCard, caller: Caller
+) -> tuple[Target, ...]:
     """What the image is compared with, prompts by their digests."""
     try:
         targets = create_targets(
             form.requested_targets,
             card,
-            partial(prompts_store.find_card, services.redis),
+            partial(prompts_store.find_card, services.redis, view=caller.view),
             companions=form.targets is None,
         )
     except TargetInvalid as error:
@@ -118,6 +122,8 @@ def create_jobs(
     card: ModelCard,
     targets: tuple[Target, ...],
     images: Sequence[InputImage],
+    *,
+    owner: str,
 ) -> list[CertificationJob]:
     """One job per image; several share a batch."""
     batch_id = uuid4().hex if len(images) > 1 else None
@@ -126,6 +132,7 @@ def create_jobs(
         CertificationJob(
             id=uuid4().hex,
             batch_id=batch_id,
+            owner=owner,
             request=_create_request(form, card, targets, image),
             submitted_at=now,
         )
