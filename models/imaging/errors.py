@@ -2,7 +2,7 @@
 
 ImageError
 ├── ImageEmpty                 nothing was sent
-├── ImageFormatUnsupported     the bytes are no PNG, JPEG, TIFF or DICOM file
+├── ImageFormatUnsupported     the bytes are no PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM file
 ├── ImageTooLarge              more bytes or pixels than the limits allow
 ├── ImageTooSmall              a side is shorter than the limits allow
 ├── ImageBroken                the decoder gave up
