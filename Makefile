@@ -1,7 +1,7 @@
 # make demo    install everything, then certify two real DICOM images over HTTP
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve docs test test-docs test-coverage test-models test-deployment lock check
+.PHONY: help setup demo serve docs test test-docs test-coverage test-models test-fuzz test-deployment lock check
 .PHONY: check-docker clean
 
 PYTHON ?= python3
@@ -33,6 +33,13 @@ test: setup  ## the tests, as .ci/run calls them
 
 test-coverage: setup  ## how often certificates are false, exactly and by simulation; minutes
 	@PROMPTSMOOTH_COVERAGE=full $(BIN)/python -m pytest -q tests/certification/test_coverage.py
+
+FUZZ_INPUTS ?= 20000
+GOOD_IMAGES ?= ../shared/data/odd_formats/good
+
+test-fuzz: setup  ## 20,000 mutations of good image files through the decoder; about 10 minutes
+	@$(BIN)/python tests/fuzz/fuzz_images.py --inputs $(FUZZ_INPUTS) --folder $(GOOD_IMAGES) \
+	  --findings build/fuzz
 
 test-models: setup  ## models of their published sizes, random weights, against their references; minutes
 	@$(BIN)/python -m pytest -q -s -m real_size

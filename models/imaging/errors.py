@@ -11,6 +11,7 @@ ImageError
 ├── ImageNotFinite             a value is NaN or infinite
 ├── PixelsMissing              a DICOM object without pixel data
 ├── PixelsUnsupported          pixels of a kind that is not decoded faithfully here
+├── BurnedInText               the file says that text is burned in, and the policy refuses it
 ├── TransferSyntaxUnsupported  a DICOM encoding without a decoder here
 ├── FrameRequired              several frames, and none was chosen
 ├── FrameOutOfRange            the chosen frame is not there
@@ -132,6 +133,18 @@ class PixelsUnsupported(ImageError):
     """Decoding these pixels here would change what they show."""
 
     code = "pixels_unsupported"
+
+
+class BurnedInText(ImageError):
+    """The DICOM file says that text is burned into the picture, and none such is taken here."""
+
+    code = "burned_in_text"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Expected a picture without text in it, got a file that says that text is burned in "
+            "(BurnedInAnnotation is YES). Send a picture without it."
+        )
 
 
 class TransferSyntaxUnsupported(ImageError):

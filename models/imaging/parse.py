@@ -38,6 +38,7 @@ def parse_image(
     frame: int | None = None,
     window: RequestedWindow = None,
     limits: ImageLimits = _DEFAULT_LIMITS,
+    refuse_burned_in: bool = False,
 ) -> DecodedImage:
     """Decodes one frame of an image file to 8-bit RGB, or says why not.
 
@@ -54,6 +55,7 @@ def parse_image(
             None: DICOM files use their own first window (else their VOI lookup table, else the
             percentiles), other deep grey images their full range of values.
         limits: Checked before memory is taken.
+        refuse_burned_in: Refuses DICOM files that say that text is burned in; else it is noted.
 
     Raises:
         ImageError: see `models.imaging.errors`.
@@ -61,7 +63,7 @@ def parse_image(
     check_window(window)
     source = _detect(data, limits)
     with guarded() as warned:
-        decoded = _decode(data, source, frame, window, limits)
+        decoded = _decode(data, source, frame, window, limits, refuse_burned_in)
     if not warned:
         return decoded
     note = "The file departs from its format's standard; the decoder read it nevertheless."
@@ -91,12 +93,19 @@ def _detect(data: bytes, limits: ImageLimits) -> Source:
 
 
 def _decode(
-    data: bytes, source: Source, frame: int | None, window: RequestedWindow, limits: ImageLimits
+    data: bytes,
+    source: Source,
+    frame: int | None,
+    window: RequestedWindow,
+    limits: ImageLimits,
+    refuse_burned_in: bool,
 ) -> DecodedImage:
     if source == "dicom":
         from models.imaging.dicom import decode_dicom  # pydicom takes 0.3 s to import
 
-        return decode_dicom(data, frame=frame, window=window, limits=limits)
+        return decode_dicom(
+            data, frame=frame, window=window, limits=limits, refuse_burned_in=refuse_burned_in
+        )
     if source == "tiff":
         return decode_tiff(data, frame=frame, window=window, limits=limits)
     return _STILL[source](data, window=window, limits=limits)

@@ -12,6 +12,7 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 
 from models.imaging import (
+    BurnedInText,
     FrameOutOfRange,
     FrameRequired,
     ImageBroken,
@@ -202,6 +203,13 @@ def test_burned_in_annotation_is_noted_and_no_other_tag_is_kept() -> None:
     image = parse_image(dicom(RAMP, BurnedInAnnotation="YES", PatientName="Doe^Jane"))
     assert "burned into" in image.notes[0]
     assert "Doe" not in repr(image)
+
+
+def test_burned_in_annotation_is_refused_where_the_policy_says_so() -> None:
+    with pytest.raises(BurnedInText, match="burned in"):
+        parse_image(dicom(RAMP, BurnedInAnnotation="YES"), refuse_burned_in=True)
+    for said in ("NO", ""):
+        assert parse_image(dicom(RAMP, BurnedInAnnotation=said), refuse_burned_in=True).frames == 1
 
 
 def test_presentation_lut_shape_that_contradicts_is_noted_and_not_followed() -> None:
