@@ -3,14 +3,15 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from anyio import CapacityLimiter, Event
 from fastapi import FastAPI
 
 from app.deps import Services
-from app.errors import KeyInvalid, KeyMissing, ScopeMissing, add_handlers, describe
+from app.errors import add_handlers
 from app.middleware import BodyLimit, RequestContext
+from app.openapi import Service
 from app.routes import (
     audit,
     certifications,
@@ -19,12 +20,12 @@ from app.routes import (
     health,
     models,
     pages,
+    pictures,
     preview,
     prompt_jobs,
     prompts,
     votes,
 )
-from app.schemas import ProblemDocument
 from app.settings import AppSettings
 from app.stopping import noticing_signals
 from models.catalogue import load_catalogue
@@ -45,33 +46,6 @@ class State(TypedDict):
     """What a request finds in its state."""
 
     services: Services
-
-
-class Service(FastAPI):
-    """FastAPI, whose OpenAPI names the problem document and not FastAPI's own errors."""
-
-    def openapi(self) -> dict[str, Any]:
-        if self.openapi_schema is None:
-            _describe_problems(super().openapi())
-        return super().openapi()
-
-
-def _describe_problems(document: dict[str, Any]) -> None:
-    schemas = document["components"]["schemas"]
-    problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas.update(problem.pop("$defs"), ProblemDocument=problem)
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-    for operation in (o for path in document["paths"].values() for o in path.values()):
-        if "security" in operation:
-            _add_responses(operation, describe(KeyMissing, KeyInvalid, ScopeMissing))
-        if "application/json" in operation["responses"].get("422", {}).get("content", {}):
-            del operation["responses"]["422"]  # FastAPI's guess: no id here is ever unprocessable
-
-
-def _add_responses(operation: dict[str, Any], responses: dict[int | str, dict[str, Any]]) -> None:
-    for status, response in responses.items():
-        operation["responses"].setdefault(str(status), response)
 
 
 def create_app(settings: AppSettings | None = None) -> FastAPI:
@@ -97,6 +71,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         certify,
         preview,
         certifications,
+        pictures,
         events,
         audit,
         votes,

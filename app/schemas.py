@@ -77,6 +77,7 @@ class _Certification(Schema):
     id: str
     status: Literal["queued", "running", "finished", "failed", "cancelled"]
     batch_id: str | None
+    image_index: int = Field(description="Which of the images sent together, from 0.")
     submitted_at: datetime
     model: ModelRef
     input: InputImage
@@ -164,13 +165,30 @@ class BatchLinks(Schema):
     self: str
 
 
+class RefusedProblem(Schema):
+    """Why an image of a batch is not certified: an RFC 9457 problem of that image alone."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    image_index: int = Field(description="Which of the images sent together, from 0.")
+    frames: int | None = Field(default=None, description="How many the file has, if that is it.")
+
+
 class Batch(Schema):
-    """Several images sent together, in the order they were sent."""
+    """Several images sent together, in the order they were sent.
+
+    Each image is a certification, or a problem that says why it is none. Those that were purged
+    are not shown any more.
+    """
 
     id: str
-    done: int = Field(description="Certifications that are finished, failed or cancelled.")
-    total: int
+    done: int = Field(description="Images of which nothing more will be said.")
+    total: int = Field(description="Images that are shown here.")
     certifications: tuple[Certification, ...]
+    refused: tuple[RefusedProblem, ...] = ()
     links: BatchLinks
 
 

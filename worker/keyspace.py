@@ -54,6 +54,16 @@ def batch(batch_id: str) -> str:
     return f"{PREFIX}:batch:{batch_id}"
 
 
+def batch_refused(batch_id: str) -> str:
+    """The images of a batch that could not be used."""
+    return f"{PREFIX}:batch:{batch_id}:refused"
+
+
+def idempotency(owner: str, key_sha256: str) -> str:
+    """What a caller's idempotency key was used for, by its digest."""
+    return f"{PREFIX}:idempotency:{owner}:{key_sha256}"
+
+
 def image(sha256: str) -> str:
     return f"{PREFIX}:image:{sha256}"
 
