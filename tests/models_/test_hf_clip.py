@@ -191,6 +191,15 @@ def test_configuration_of_another_model_is_refused(hf_clip, tmp_path, part, key,
         add_model(hf_clip.description, published, tmp_path / "models")
 
 
+@pytest.mark.parametrize(
+    "text_config", [[1], "text", {"hidden_size": 0}, {"hidden_size": None}, {"hidden_size": "x"}]
+)
+def test_configuration_that_is_no_configuration_is_refused_by_a_sentence(text_config):
+    found = {"model_type": "clip", "text_config": text_config}
+    with pytest.raises(ConfigMismatch, match=r"config\.json: expected a CLIPModel's sizes"):
+        convert_config(found)
+
+
 def test_card_that_pins_plain_gelu_is_refused_when_loading(hf_clip, tmp_path):
     added = add_model(
         hf_clip.description, hf_clip.write(tmp_path / "published"), tmp_path / "models"

@@ -14,6 +14,7 @@ from models.loading import create_clip, load_vlm
 from models.own_folder import ModelTaken
 from models.weights import ConfigMismatch, StateDictMismatch, UnreadableWeights
 
+pytestmark = pytest.mark.usefixtures("no_network")
 CPU = torch.device("cpu")
 
 
@@ -196,7 +197,6 @@ def test_folder_of_nothing_that_is_known_is_refused(described, tmp_path):
 
 
 @pytest.mark.real_size
-@pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("model_id", ["quiltnet-b32", "quiltnet-b16"])
 def test_real_size_quiltnet_keeps_every_number(model_id, tmp_path, run_check):
     """From the form it is published in: a configuration that leaves quick GELU out."""
