@@ -9,9 +9,14 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
+from app.access import list_access
+from app.authentication import Authentication
+from app.body_timeout import BodyTimeout
 from app.deps import Services
 from app.errors import KeyInvalid, KeyMissing, ScopeMissing, add_handlers, describe
+from app.keyring import Keyring
 from app.middleware import BodyLimit, RequestContext
+from app.perimeter import Perimeter
 from app.routes import (
     audit,
     certifications,
@@ -88,8 +93,6 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         },
     )
     add_handlers(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(RequestContext)
     for module in (
         certify,
         preview,
@@ -103,8 +106,26 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         pages,
     ):
         app.include_router(module.router)
+    _add_middleware(app, settings)
     app.mount("/static", StaticFiles(directory=pages.WEB), name="static")
     return app
+
+
+def _add_middleware(app: FastAPI, settings: AppSettings) -> None:
+    """From the innermost to the outermost: who asks is known before a byte of a body is read."""
+    keyring = Keyring(settings.keys_file)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        BodyTimeout, idle_s=settings.body_idle_timeout_s, total_s=settings.body_timeout_s
+    )
+    app.add_middleware(Authentication, keyring=keyring, access=list_access(app.routes))
+    app.add_middleware(
+        Perimeter,
+        keyring=keyring,
+        trusted_hosts=settings.trusted_hosts,
+        open_to_all=settings.open,
+    )
+    app.add_middleware(RequestContext)
 
 
 @asynccontextmanager

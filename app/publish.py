@@ -12,6 +12,8 @@ from pathlib import Path
 from pydantic import SecretStr, TypeAdapter
 from pydantic.fields import FieldInfo
 
+from app.access import list_access
+from app.main import create_app
 from app.settings import AppSettings
 from worker.document import FinishedResult
 from worker.settings import SharedSettings, WorkerSettings
@@ -65,9 +67,29 @@ def _default(field: FieldInfo) -> str:
     return f"`{json.dumps(value)}`" if isinstance(value, tuple) else f"`{value}`"
 
 
+def access_table() -> str:
+    """Every route and the scope that a key needs for it."""
+    lines = [
+        "# What a key needs for what",
+        "",
+        "Read from the routes. What scopes are: [security.md](security.md). This page is written",
+        "by `python -m app.publish`.",
+        "",
+        "| method | address | scope |",
+        "|---|---|---|",
+    ]
+    access = list_access(create_app(AppSettings()).routes)
+    lines += [
+        f"| {each.method} | `{each.path}` | {each.scope or ('none' if each.is_public else '')} |"
+        for each in sorted(access, key=lambda each: (each.path, each.method))
+    ]
+    return "\n".join(lines) + "\n"
+
+
 FILES: dict[str, Callable[[], str]] = {
     "certificate.schema.json": certificate_schema,
     "settings.md": settings_table,
+    "access.md": access_table,
 }
 
 
