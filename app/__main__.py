@@ -26,7 +26,7 @@ def main() -> int:
     try:
         settings = AppSettings()
         if not settings.open and not Keyring(settings.keys_file).required:
-            require_loopback(asked.host)
+            require_loopback(settings.published_on or asked.host)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         return _refuse(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")

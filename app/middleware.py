@@ -1,6 +1,7 @@
 """What every answer carries, and how large a request may be."""
 
 import logging
+import re
 import secrets
 from traceback import extract_tb
 
@@ -11,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import BodyTooLarge, InternalError, create_response
 
 _log = logging.getLogger(__name__)
+_REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
 # Swagger UI sets style attributes and carries its pictures as data URLs.
 _CONTENT_SECURITY_POLICY = (
@@ -31,18 +33,22 @@ SECURITY_HEADERS = {
 class RequestContext:
     """Gives each request an id, and each answer that id and the security headers.
 
+    Behind a proxy the id is the proxy's, so that both logs name a request alike.
+
     What nobody handled ends here: an answer without a stack, and a log line with one. The error's
     own text stays out of both, because it can repeat what was sent.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, behind_proxy: bool = False) -> None:
         self.app = app
+        self.behind_proxy = behind_proxy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = secrets.token_hex(16)
+        given = Headers(scope=scope).get("x-request-id", "") if self.behind_proxy else ""
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         scope.setdefault("state", {})["request_id"] = request_id
         started = False
 

@@ -36,16 +36,17 @@ class NotLoopback(ValueError):
 
 def require_loopback(host: str) -> None:
     """Passes where an address to listen on belongs to this machine alone, else NotLoopback."""
-    try:
-        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
-    except OSError:
-        found = set()
-    if not found or not all(map(_is_loopback, found)):
+    if not is_loopback(host):
         raise NotLoopback(host)
 
 
-def _is_loopback(address: str) -> bool:
-    return _parse(address).is_loopback
+def is_loopback(host: str | None) -> bool:
+    """Whether a name or address can be reached from this machine alone."""
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)} if host else set()
+    except OSError:
+        return False
+    return bool(found) and all(_parse(address).is_loopback for address in found)
 
 
 def _parse(address: str) -> IPv4Address | IPv6Address:
@@ -110,7 +111,7 @@ def _names(trusted: str, host: str) -> bool:
 
 def _is_local_name(host: str) -> bool:
     try:
-        return host in _LOCAL_NAMES or _is_loopback(host)
+        return host in _LOCAL_NAMES or _parse(host).is_loopback
     except ValueError:
         return False
 

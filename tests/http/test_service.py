@@ -14,6 +14,7 @@ from redis import Redis
 
 from app.errors import MEDIA_TYPE, list_codes
 from app.lookup import LOST
+from app.main import create_app
 from app.routes.pages import WEB
 from app.settings import AppSettings
 from models.catalogue import load_catalogue
@@ -98,8 +99,10 @@ def test_pages_load_nothing_from_elsewhere_and_hold_no_script(
 def test_only_our_own_sources_are_allowed(client: TestClient) -> None:
     for path in ("/", "/docs", "/healthz", "/nowhere", "/static/docs.js"):
         headers = client.get(path).headers
-        assert headers["content-security-policy"].startswith("default-src 'self'; ")
-        assert "script-src" not in headers["content-security-policy"]
+        policy = headers["content-security-policy"]
+        assert re.match("default-src '(self|none)'; ", policy)
+        assert "unsafe-eval" not in policy
+        assert not re.search(r"script-src (?!'self';)|\*|//", policy)
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["x-frame-options"] == "DENY"
         assert headers["referrer-policy"] == "no-referrer"
@@ -168,3 +171,14 @@ def test_app_never_imports_the_heavy_side() -> None:
     heavy = {"torch", "torchvision", "open_clip", "transformers", "numba", "mpmath", "safetensors"}
     assert not heavy & set(run.stdout.split())
     assert not {"worker.engine", "worker.tasks", "worker.sampling"} & set(run.stdout.split())
+
+
+@pytest.mark.parametrize("behind_proxy", [True, False])
+def test_a_request_id_is_taken_from_a_proxy_alone(
+    settings: AppSettings, behind_proxy: bool
+) -> None:
+    own = settings.model_copy(update={"behind_proxy": behind_proxy})
+    with TestClient(create_app(own)) as client:
+        for given, is_one in (("0f" * 16, True), ("0f" * 16 + "\x20x", False), ("name", False)):
+            said = client.get("/healthz", headers={"X-Request-ID": given}).headers["x-request-id"]
+            assert (said == given) == (behind_proxy and is_one)
