@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from app.deployment.settings import DeploymentSettings
+from app.main import create_app
 from app.settings import AppSettings
 from worker.document import FinishedResult
 from worker.settings import SharedSettings, WorkerSettings
@@ -103,8 +104,14 @@ def _default(field: FieldInfo) -> str:
     return f"`{json.dumps(value)}`" if isinstance(value, tuple) else f"`{value}`"
 
 
+def openapi_document() -> str:
+    """The description of the interface, as GET /openapi.json answers it."""
+    return json.dumps(create_app(AppSettings()).openapi(), indent=1, ensure_ascii=False) + "\n"
+
+
 FILES: dict[str, Callable[[], str]] = {
     "certificate.schema.json": certificate_schema,
+    "openapi.json": openapi_document,
     "settings.md": settings_table,
     "../.env.example": env_example,
 }
