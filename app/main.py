@@ -29,6 +29,7 @@ from app.routes import (
 from app.settings import AppSettings
 from app.stopping import noticing_signals
 from models.catalogue import load_catalogue
+from worker.logs import warn_of_cards
 from worker.queueing import create_app_redis
 
 _MAX_FIELDS = 512
@@ -88,9 +89,11 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _run(settings: AppSettings) -> AsyncIterator[State]:
     redis = create_app_redis(settings.redis_url.get_secret_value())
+    catalogue = load_catalogue(settings.models)
+    warn_of_cards(catalogue)
     services = Services(
         settings=settings,
-        catalogue=load_catalogue(settings.models),
+        catalogue=catalogue,
         redis=redis,
         decoding=CapacityLimiter(settings.decode_concurrency),
         watching=CapacityLimiter(_WATCHING_THREADS),

@@ -19,7 +19,7 @@ from app.security import Caller
 from app.settings import AppSettings
 from app.targets import TargetInvalid, create_targets
 from models.cards import ModelCard
-from models.catalogue import Catalogue, ModelNotAdded, UnknownModel
+from models.catalogue import Catalogue, ModelNotAdded, ModelNotValid, UnknownModel
 from models.imaging import ImageError
 from worker import prompts_store, queueing, results
 from worker.contract import (
@@ -76,6 +76,8 @@ def find_card(catalogue: Catalogue, model_id: str) -> ModelCard:
         text = f"There is no such model; those known here: {', '.join(known) or 'none'}."
         if isinstance(unknown, ModelNotAdded):
             text = str(unknown)
+        if isinstance(unknown, ModelNotValid):
+            text = f"The model {model_id!r} is not served: its card on this host is not valid."
         raise ModelUnknown(text, known=known) from None
 
 

@@ -80,9 +80,9 @@ async function lookOnce(id, watcher, signal) {
     status: found.status,
     samples_done: found.progress?.samples_done ?? 0,
     samples_total: found.progress?.samples_total ?? 0,
-    queue_position: null,
-    estimated_s: null,
-    live: [],
+    queue_position: found.queue_position ?? null,
+    estimated_s: found.estimated_s ?? null,
+    live: found.progress?.live ?? [],
   });
   return null;
 }
