@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from app.deps import Services
 from app.errors import add_handlers
 from app.middleware import BodyLimit, RequestContext
-from app.openapi import Service
+from app.openapi import Service, on_wrong_method
 from app.routes import (
     audit,
     certifications,
@@ -65,6 +65,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         },
     )
     add_handlers(app)
+    app.add_exception_handler(405, on_wrong_method)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext, behind_proxy=settings.behind_proxy)
     for module in (
