@@ -15,7 +15,7 @@ from app.deps import Services
 from app.errors import add_handlers
 from app.keyring import Keyring
 from app.middleware import BodyLimit, RequestContext
-from app.openapi import Service
+from app.openapi import Service, on_wrong_method
 from app.perimeter import Perimeter, is_loopback
 from app.routes import (
     audit,
@@ -70,6 +70,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         },
     )
     add_handlers(app)
+    app.add_exception_handler(405, on_wrong_method)
     for module in (
         certify,
         preview,
