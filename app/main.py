@@ -34,6 +34,8 @@ from app.routes import (
 from app.settings import AppSettings
 from app.stopping import noticing_signals
 from models.catalogue import load_catalogue
+from models.imaging import Decoder
+from worker.intake import create_decoder
 from worker.logs import warn_of_cards
 from worker.queueing import create_app_redis
 
@@ -53,8 +55,13 @@ class State(TypedDict):
     services: Services
 
 
-def create_app(settings: AppSettings | None = None) -> FastAPI:
-    """The app. Connects to nothing yet: Redis is asked when a request needs it."""
+def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None = None) -> FastAPI:
+    """The app. Connects to nothing yet: Redis is asked when a request needs it.
+
+    Args:
+        settings: Default: those of the environment.
+        decoder: One that is shared and stays open. Default: the app's own.
+    """
     settings = settings or AppSettings()
     app = Service(
         title="promptsmooth-service",
@@ -62,7 +69,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        lifespan=lambda _: _run(settings),
+        lifespan=lambda _: _run(settings, decoder),
         form_limits={
             "max_files": settings.max_images,
             "max_fields": _MAX_FIELDS,
@@ -109,7 +116,10 @@ def _add_middleware(app: FastAPI, settings: AppSettings) -> None:
 
 
 @asynccontextmanager
-async def _run(settings: AppSettings) -> AsyncIterator[State]:
+async def _run(settings: AppSettings, decoder: Decoder | None) -> AsyncIterator[State]:
+    own = create_decoder(settings, processes=settings.decode_concurrency)
+    if decoder is None:
+        own.start()
     redis = create_app_redis(settings.redis_url.get_secret_value())
     catalogue = load_catalogue(settings.models)
     warn_of_cards(catalogue)
@@ -118,6 +128,7 @@ async def _run(settings: AppSettings) -> AsyncIterator[State]:
         catalogue=catalogue,
         redis=redis,
         decoding=CapacityLimiter(settings.decode_concurrency),
+        decoder=decoder or own,
         watching=CapacityLimiter(_WATCHING_THREADS),
         stopping=Event(),
     )
@@ -125,4 +136,5 @@ async def _run(settings: AppSettings) -> AsyncIterator[State]:
         with noticing_signals(services.stopping):
             yield {"services": services}
     finally:
+        own.close()
         redis.close()
