@@ -11,7 +11,7 @@ Problem
 │       · PromptJobUnknown
 ├── 405 MethodNotAllowed
 ├── 408 BodyTooSlow · HeadersTooSlow
-├── 409 PromptIdTaken · PromptShips · PromptKept
+├── 409 NotFinished · PromptIdTaken · PromptShips · PromptKept
 ├── 410 InputImageExpired · CertificationGone
 ├── 413 BodyTooLarge                            and ImageRefused, by the image's code
 ├── 415 MediaTypeUnsupported · PromptFormatUnsupported   and ImageRefused, by the image's code
@@ -184,6 +184,12 @@ class HeadersTooSlow(Problem):
     """The headers of the request took longer than this service waits for them."""
 
     status, code = 408, "headers_too_slow"
+
+
+class NotFinished(Problem):
+    """There is no report before a certification has finished, nor where it ended without one."""
+
+    status, code = 409, "not_finished"
 
 
 class PromptIdTaken(Problem):

@@ -29,6 +29,7 @@ from app.routes import (
     preview,
     prompt_jobs,
     prompts,
+    report,
     votes,
 )
 from app.settings import AppSettings
@@ -84,6 +85,7 @@ def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None =
         certifications,
         pictures,
         events,
+        report,
         audit,
         votes,
         models,
