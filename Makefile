@@ -1,7 +1,8 @@
 # make demo    install everything, then certify two real DICOM images over HTTP
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-coverage test-models test-deployment lock check check-docker clean
+.PHONY: help setup demo serve docs test test-docs test-coverage test-models test-deployment lock check
+.PHONY: check-docker clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -35,6 +36,13 @@ test-coverage: setup  ## how often certificates are false, exactly and by simula
 
 test-models: setup  ## models of their published sizes, random weights, against their references; minutes
 	@$(BIN)/python -m pytest -q -s -m real_size
+
+test-docs: setup  ## every command of the guide, against a running service; minutes
+	@$(BIN)/python -m pytest -q -m guide tests/stack/test_guide.py
+	@$(BIN)/python docs/build.py
+
+docs: setup  ## the guide as a site to read offline: build/site/index.html
+	@$(BIN)/python docs/build.py
 
 # A program that builds the compose file's images, brings it up and runs --script beside it.
 VERIFY_COMPOSE ?= ../shared/tools/verify-compose.sh

@@ -5,24 +5,23 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from anyio import CapacityLimiter
-from fastapi import Depends, Form, Header, Path, Request
+from anyio import CapacityLimiter, Event
+from fastapi import Depends, Header, Path, Request
 from redis import Redis
 
 from app.errors import (
     BatchUnknown,
     CertificationUnknown,
-    FieldRepeated,
-    FieldUnknown,
     MediaTypeUnsupported,
-    invalid,
 )
-from app.forms import REPEATABLE, RULES, CertifyForm
+from app.form_items import check_items, media_type, require_no_query
+from app.lookup import find_batch_jobs, find_job
+from app.security import Reader, Submitter
 from app.settings import AppSettings
 from models.catalogue import Catalogue
+from worker.contract import CertificationJob as Job
 
 _ID = re.compile(r"[0-9a-f]{32}")
-_SHOWN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +32,8 @@ class Services:
     catalogue: Catalogue
     redis: Redis
     decoding: CapacityLimiter
+    watching: CapacityLimiter
+    stopping: Event
 
 
 def _get_services(request: Request) -> Services:
@@ -76,40 +77,45 @@ def take_only(rules: Mapping[str, str], repeatable: Collection[str]) -> Any:
     """
 
     async def check(request: Request) -> None:
-        await _check_form_fields(request, rules, repeatable)
+        if media_type(request) != "multipart/form-data":
+            raise MediaTypeUnsupported("Expected a body of type multipart/form-data.")
+        require_no_query(request)
+        check_items((await request.form()).multi_items(), rules, repeatable)
 
     return Depends(check)
-
-
-async def _check_form_fields(
-    request: Request, rules: Mapping[str, str], repeatable: Collection[str]
-) -> None:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "multipart/form-data":
-        raise MediaTypeUnsupported
-    if request.url.query:
-        raise FieldUnknown("Nothing is taken from the query of the address; use the form's fields.")
-    items = (await request.form()).multi_items()
-    names = [name for name, _ in items]
-    if unknown := [name for name in names if name not in rules]:
-        raise FieldUnknown(_unknown_text(unknown[0], rules))
-    if empty := sorted({name for name, value in items if value == ""}):
-        raise invalid(empty[0], f"no empty value, but {rules[empty[0]]}")
-    if repeated := sorted({n for n in names if n not in repeatable and names.count(n) > 1}):
-        raise FieldRepeated(f"The field {repeated[0]} is taken once; nothing was queued.")
-
-
-def _unknown_text(name: str, rules: Mapping[str, str]) -> str:
-    which = f"the field {name!r}" if _SHOWN_NAME.fullmatch(name) else "a field"
-    return f"The form has {which}, which this service does not know. Known: {', '.join(rules)}."
 
 
 RedisDep = Annotated[Redis, Depends(_get_redis)]
 SettingsDep = Annotated[AppSettings, Depends(_get_settings)]
 CatalogueDep = Annotated[Catalogue, Depends(_get_catalogue)]
-CertificationId = Annotated[str, Depends(_check_certification_id)]
-BatchId = Annotated[str, Depends(_check_batch_id)]
-CertifyFormDep = Annotated[CertifyForm, Form(media_type="multipart/form-data")]
+
+
+_CertificationId = Annotated[str, Depends(_check_certification_id)]
+_BatchId = Annotated[str, Depends(_check_batch_id)]
+
+
+def _find_job(certification_id: _CertificationId, redis: RedisDep, caller: Reader) -> Job:
+    return find_job(redis, certification_id, caller)
+
+
+def _find_own_job(certification_id: _CertificationId, redis: RedisDep, caller: Submitter) -> Job:
+    return find_job(redis, certification_id, caller)
+
+
+def _find_jobs(batch_id: _BatchId, redis: RedisDep, caller: Reader) -> tuple[Job, ...]:
+    return find_batch_jobs(redis, batch_id, caller)
+
+
+def _find_own_jobs(batch_id: _BatchId, redis: RedisDep, caller: Submitter) -> tuple[Job, ...]:
+    return find_batch_jobs(redis, batch_id, caller)
+
+
+JobDep = Annotated[Job, Depends(_find_job)]
+"""The certification of the path, to be read."""
+OwnJobDep = Annotated[Job, Depends(_find_own_job)]
+"""The certification of the path, to be ended: it takes the scope that sent it."""
+BatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_jobs)]
+OwnBatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_own_jobs)]
 PreferHeader = Annotated[
     list[str] | None,
     Header(
@@ -117,4 +123,12 @@ PreferHeader = Annotated[
         "(RFC 7240), else with 202 as usual."
     ),
 ]
-OnlyKnownFields = take_only(RULES, REPEATABLE)
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="A name of the client's choice for this request, 1 to 255 visible characters. "
+        "The same name with the same request leads to the same certification, however often it is "
+        "sent (draft-ietf-httpapi-idempotency-key-header).",
+    ),
+]

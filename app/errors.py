@@ -4,12 +4,14 @@ Every answer that is an error is an RFC 9457 document, `application/problem+json
 of a class is its default text. No text repeats what was sent: it can hold patient data.
 
 Problem
-├── 400 FormUnreadable
+├── 400 FormUnreadable · JsonUnreadable
+├── 401 KeyMissing · KeyInvalid
+├── 403 ScopeMissing
 ├── 404 NotFound · CertificationUnknown · BatchUnknown · ModelNotFound · PromptNotFound
 │       · PromptJobUnknown
 ├── 405 MethodNotAllowed
 ├── 409 PromptIdTaken · PromptShips · PromptKept
-├── 410 InputImageExpired
+├── 410 InputImageExpired · CertificationGone
 ├── 413 BodyTooLarge                            and ImageRefused, by the image's code
 ├── 415 MediaTypeUnsupported · PromptFormatUnsupported   and ImageRefused, by the image's code
 ├── 422 RequestInvalid · FieldUnknown · FieldRepeated · ModelUnknown · PromptInvalid
@@ -33,10 +35,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app import learning_forms, preview_forms, prompt_forms
+from app import learning_forms, list_query, preview_forms, prompt_forms
 from app.forms import RULES
 from app.schemas import FieldError, ProblemDocument
 from models.imaging import ImageError
+from worker.contract import RefusedImage
 
 # unreachable, too slow, or it says no: out of memory, disk full, read-only
 QUEUE_AWAY = (RedisConnectionError, RedisTimeoutError, ResponseError)
@@ -80,6 +83,30 @@ class FormUnreadable(Problem):
     """The body is no well-formed multipart form."""
 
     status, code = 400, "form_unreadable"
+
+
+class KeyMissing(Problem):
+    """This service answers to keys: send one as Authorization: Bearer KEY or as X-API-Key."""
+
+    status, code = 401, "key_missing"
+
+
+class KeyInvalid(Problem):
+    """The key is none of this service's, has expired or was revoked."""
+
+    status, code = 401, "key_invalid"
+
+
+class ScopeMissing(Problem):
+    """The key does not have the scope that this takes."""
+
+    status, code = 403, "scope_missing"
+
+
+class JsonUnreadable(Problem):
+    """The body is no JSON object, or has a name twice in one object, or NaN."""
+
+    status, code = 400, "json_unreadable"
 
 
 class NotFound(Problem):
@@ -148,10 +175,22 @@ class PromptKept(Problem):
     status, code = 409, "prompt_kept"
 
 
+class IdempotencyInProgress(Problem):
+    """A request with this idempotency key is being answered at this moment; ask again shortly."""
+
+    status, code, retry_after_s = 409, "idempotency_in_progress", 1
+
+
 class InputImageExpired(Problem):
     """The certified image is no longer stored; send the picture again to see it."""
 
     status, code = 410, "input_image_expired"
+
+
+class CertificationGone(Problem):
+    """The certification that this idempotency key was first used for has been purged."""
+
+    status, code = 410, "certification_gone"
 
 
 class BodyTooLarge(Problem):
@@ -161,7 +200,7 @@ class BodyTooLarge(Problem):
 
 
 class MediaTypeUnsupported(Problem):
-    """Expected a body of type multipart/form-data with its boundary."""
+    """The body is of a type that is not taken at this address."""
 
     status, code = 415, "media_type_unsupported"
 
@@ -180,7 +219,7 @@ class RequestInvalid(Problem):
 
 
 class FieldUnknown(Problem):
-    """The form has a field that this service does not know; nothing was queued."""
+    """The request has a field or parameter that this service does not know; nothing was done."""
 
     status, code = 422, "field_unknown"
 
@@ -189,6 +228,12 @@ class FieldRepeated(Problem):
     """The form has a field twice that is taken once; nothing was queued."""
 
     status, code = 422, "field_repeated"
+
+
+class IdempotencyKeyReused(Problem):
+    """This idempotency key was used for another request; nothing was queued. Choose a new one."""
+
+    status, code = 422, "idempotency_key_reused"
 
 
 class ModelUnknown(Problem):
@@ -221,6 +266,9 @@ class ImageRefused(Problem):
         frames = getattr(error, "frames", None)
         members = {} if frames is None else {"frames": frames}
         super().__init__(f"{place}{error}", image_index=index, **members)
+        self.of_image = RefusedImage(
+            image_index=index, status=self.status, code=error.code, detail=str(error), **members
+        )
 
 
 class InternalError(Problem):
@@ -242,6 +290,13 @@ class ModelUnavailable(Problem):
     status, code, retry_after_s = 503, "model_unavailable", 30
 
 
+class QueueFull(Problem):
+    """As much work waits as this service accepts; nothing was queued. Try again after the seconds
+    in Retry-After, which come from the speed that worker hosts measured."""
+
+    status, code, retry_after_s = 503, "queue_full", 60
+
+
 class NotReady(Problem):
     """Something that certifying needs is missing; `missing` names it."""
 
@@ -254,7 +309,13 @@ _IMAGE_STATUS = {
     "pixels_unsupported": 415,
     "transfer_syntax_unsupported": 415,
 }
-_RULES = {**learning_forms.RULES, **prompt_forms.RULES, **preview_forms.RULES, **RULES}
+_RULES = {
+    **list_query.RULES,
+    **learning_forms.RULES,
+    **prompt_forms.RULES,
+    **preview_forms.RULES,
+    **RULES,
+}
 _BY_STATUS: dict[int, type[Problem]] = {
     400: FormUnreadable,
     404: NotFound,
@@ -344,7 +405,10 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     """What came is left out; only the field's name and its rule are said."""
-    found = {e.field: e for e in map(_field_error, cast(RequestValidationError, error).errors())}
+    problems = cast(RequestValidationError, error).errors()
+    if any(p["type"] == "extra_forbidden" and p["loc"][0] == "query" for p in problems):
+        return create_response(request, FieldUnknown())
+    found = {e.field: e for e in map(_field_error, problems)}
     detail = " ".join(f"{e.field}: {e.detail}" for e in found.values())
     return create_response(request, RequestInvalid(detail, errors=tuple(found.values())))
 

@@ -3,33 +3,37 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any, TypedDict
+from typing import TypedDict
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, Event
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 
 from app.deps import Services
 from app.errors import add_handlers
 from app.middleware import BodyLimit, RequestContext
+from app.openapi import Service
 from app.routes import (
     audit,
     certifications,
     certify,
+    events,
     health,
     models,
     pages,
+    pictures,
     preview,
     prompt_jobs,
     prompts,
     votes,
 )
-from app.schemas import ProblemDocument
 from app.settings import AppSettings
+from app.stopping import noticing_signals
 from models.catalogue import load_catalogue
+from worker.logs import warn_of_cards
 from worker.queueing import create_app_redis
 
 _MAX_FIELDS = 512
+_WATCHING_THREADS = 4  # look at Redis for all event streams together, a moment each
 _MAX_FIELD_BYTES = 256 * 1024  # 16 targets of 100 long class names in one JSON field
 _DESCRIPTION = (
     "Certifies the robustness of medical vision-language models by randomized smoothing: an image "
@@ -42,26 +46,6 @@ class State(TypedDict):
     """What a request finds in its state."""
 
     services: Services
-
-
-class Service(FastAPI):
-    """FastAPI, whose OpenAPI names the problem document and not FastAPI's own errors."""
-
-    def openapi(self) -> dict[str, Any]:
-        if self.openapi_schema is None:
-            _describe_problems(super().openapi())
-        return super().openapi()
-
-
-def _describe_problems(document: dict[str, Any]) -> None:
-    schemas = document["components"]["schemas"]
-    problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas.update(problem.pop("$defs"), ProblemDocument=problem)
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-    for operation in (o for path in document["paths"].values() for o in path.values()):
-        if "application/json" in operation["responses"].get("422", {}).get("content", {}):
-            del operation["responses"]["422"]  # FastAPI's guess: no id here is ever unprocessable
 
 
 def create_app(settings: AppSettings | None = None) -> FastAPI:
@@ -87,6 +71,8 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         certify,
         preview,
         certifications,
+        pictures,
+        events,
         audit,
         votes,
         models,
@@ -96,20 +82,25 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         pages,
     ):
         app.include_router(module.router)
-    app.mount("/static", StaticFiles(directory=pages.WEB), name="static")
+    app.mount("/static", pages.create_static(), name="static")
     return app
 
 
 @asynccontextmanager
 async def _run(settings: AppSettings) -> AsyncIterator[State]:
     redis = create_app_redis(settings.redis_url.get_secret_value())
+    catalogue = load_catalogue(settings.models)
+    warn_of_cards(catalogue)
     services = Services(
         settings=settings,
-        catalogue=load_catalogue(settings.models),
+        catalogue=catalogue,
         redis=redis,
         decoding=CapacityLimiter(settings.decode_concurrency),
+        watching=CapacityLimiter(_WATCHING_THREADS),
+        stopping=Event(),
     )
     try:
-        yield {"services": services}
+        with noticing_signals(services.stopping):
+            yield {"services": services}
     finally:
         redis.close()

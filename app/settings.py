@@ -38,6 +38,29 @@ class AppSettings(SharedSettings):
         le=MAX_SAMPLES,
         description="Most samples that choose the class (n0).",
     )
+    max_queued_jobs: int = Field(
+        default=1000,
+        ge=1,
+        description="Certifications that may wait; while as many do, POST /certify is 503.",
+    )
+    max_queued_device_s: int = Field(
+        default=12 * 3600,
+        ge=1,
+        description="Seconds of work that may wait, at the speed that worker hosts measured and as "
+        "if every job took all its samples. Keep it below the time that prepared images are kept.",
+    )
+    assumed_samples_per_s: float = Field(
+        default=50.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="For that bound, speed of all hosts together with a model that none measured.",
+    )
+    idempotency_ttl_s: int = Field(
+        default=24 * 3600,
+        ge=60,
+        le=90 * 24 * 3600,
+        description="Seconds for which an Idempotency-Key leads to what it was first used for.",
+    )
     wait_cap_s: int = Field(
         default=30, ge=0, le=300, description="Longest wait that `Prefer: wait=N` is granted."
     )

@@ -1,20 +1,29 @@
 """Jobs, progress, vote counts and results in Redis, each with a time to live."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
 from redis import Redis
 from redis.client import Pipeline
 
-from worker import keyspace
+from worker import keyspace, listing
 from worker.canonical import canonical_bytes
 from worker.certification import Tally
-from worker.contract import CertificationJob, CertifyRequest, Contract, Identity, Progress
+from worker.contract import (
+    CertificationJob,
+    CertifyRequest,
+    Contract,
+    Identity,
+    LiveVotes,
+    Progress,
+    RefusedImage,
+)
 from worker.document import CertificationResult, FinishedResult
 
 _RESULT: TypeAdapter[CertificationResult] = TypeAdapter(CertificationResult)
+_REFUSED: TypeAdapter[tuple[RefusedImage, ...]] = TypeAdapter(tuple[RefusedImage, ...])
 _PROGRESS_TTL_S = 24 * 3600
 
 
@@ -53,11 +62,21 @@ class Checkpoint(Contract):
 
 
 def put_job(redis: "Redis | Pipeline", job: CertificationJob, *, ttl_s: int) -> None:
-    """Stores a job and lists it in its batch."""
+    """Stores a job, lists it, and has it hold its image."""
     redis.set(keyspace.job(job.id), job.model_dump_json(), ex=ttl_s)
+    cost = f"{job.request.samples_total} {job.request.model.id}"
+    redis.set(keyspace.cost(job.id), cost, ex=ttl_s)
+    listing.put(redis, job, ttl_s=ttl_s)
+    hold(redis, keyspace.image_holders(job.request.input.sha256), keyspace.job(job.id), ttl_s=ttl_s)
     if job.batch_id is not None:
         redis.rpush(keyspace.batch(job.batch_id), job.id)
         redis.expire(keyspace.batch(job.batch_id), ttl_s)
+
+
+def hold(redis: "Redis | Pipeline", holders: str, job_key: str, *, ttl_s: int) -> None:
+    """Says that a job needs what these are the holders of: purging another one leaves it."""
+    redis.sadd(holders, job_key)
+    redis.expire(holders, ttl_s)
 
 
 def find_job(redis: Redis, certification_id: str) -> CertificationJob | None:
@@ -66,9 +85,31 @@ def find_job(redis: Redis, certification_id: str) -> CertificationJob | None:
     return None if data is None else CertificationJob.model_validate_json(data)
 
 
+def find_jobs(redis: Redis, certification_ids: Sequence[str]) -> list[CertificationJob | None]:
+    """The jobs of several certifications, None for each that there is not."""
+    if not certification_ids:
+        return []
+    stored = redis.mget([keyspace.job(each) for each in certification_ids])
+    return [None if d is None else CertificationJob.model_validate_json(d) for d in stored]
+
+
 def find_batch(redis: Redis, batch_id: str) -> tuple[str, ...]:
     """The certification ids of a batch in the order of its images; empty when there is none."""
     return tuple(_text(entry) for entry in redis.lrange(keyspace.batch(batch_id), 0, -1))
+
+
+def put_refused(
+    redis: "Redis | Pipeline", batch_id: str, refused: Sequence[RefusedImage], *, ttl_s: int
+) -> None:
+    """Stores which images of a batch could not be used."""
+    data = _REFUSED.dump_json(tuple(refused))
+    redis.set(keyspace.batch_refused(batch_id), data, ex=ttl_s)
+
+
+def find_refused(redis: Redis, batch_id: str) -> tuple[RefusedImage, ...]:
+    """Which images of a batch could not be used."""
+    data = redis.get(keyspace.batch_refused(batch_id))
+    return () if data is None else _REFUSED.validate_json(data)
 
 
 def find_result(redis: Redis, certification_id: str) -> CertificationResult | None:
@@ -77,17 +118,37 @@ def find_result(redis: Redis, certification_id: str) -> CertificationResult | No
     return None if data is None else _RESULT.validate_json(data)
 
 
+_PUT_RESULT = """
+if redis.call('EXISTS', KEYS[4]) == 1 then return end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2], 'NX')
+redis.call('DEL', KEYS[2], KEYS[3])
+"""
+
+
 def put_result(
     redis: Redis, certification_id: str, result: CertificationResult, *, ttl_s: int
 ) -> None:
-    """Stores a result once: what stands there is never overwritten."""
-    redis.set(keyspace.result(certification_id), result.model_dump_json(), ex=ttl_s, nx=True)
-    redis.delete(keyspace.checkpoint(certification_id), keyspace.progress(certification_id))
+    """Stores a result once: what stands there is never overwritten.
+
+    Nor is anything stored for a certification that was cancelled or purged (`cancelling`), by
+    whoever still counted for it.
+    """
+    keys = (
+        keyspace.result(certification_id),
+        keyspace.checkpoint(certification_id),
+        keyspace.progress(certification_id),
+        keyspace.cancel(certification_id),
+    )
+    redis.eval(_PUT_RESULT, len(keys), *keys, result.model_dump_json(), ttl_s)
 
 
-def put_progress(redis: Redis, certification_id: str, done: int, total: int) -> None:
+def put_progress(
+    redis: Redis, certification_id: str, done: int, total: int, live: tuple[LiveVotes, ...] = ()
+) -> None:
     """Says how far a running certification is."""
-    progress = Progress(samples_done=done, samples_total=total, updated_at=datetime.now(UTC))
+    progress = Progress(
+        samples_done=done, samples_total=total, updated_at=datetime.now(UTC), live=live
+    )
     redis.set(keyspace.progress(certification_id), progress.model_dump_json(), ex=_PROGRESS_TTL_S)
 
 

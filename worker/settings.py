@@ -1,6 +1,7 @@
 """Settings of the compute side, read from the environment once and then frozen."""
 
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -101,6 +102,12 @@ class WorkerSettings(SharedSettings):
     )
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|cuda)$", description="auto, cpu or cuda."
+    )
+    noise: Literal["auto", "host", "device"] = Field(
+        default="auto",
+        description="Where certification noise is made; it is the same noise, bit for bit. auto: "
+        "on the GPU where Triton can compile its kernel (it needs a C compiler), else on the CPU, "
+        "which the engine logs. device: on the GPU, or the engine does not start.",
     )
     threads: int = Field(
         default=0, ge=0, le=256, description="CPU threads of the engine; 0: one per core."

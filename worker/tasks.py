@@ -13,19 +13,21 @@ from rq import get_current_job
 
 from worker import fleet, images_store, keyspace, prompts_store, results
 from worker.ballots import PromptMissing
-from worker.board import PHASES, Board
+from worker.board import Board
+from worker.cancelling import Cancelled, require_wanted
 from worker.certifying import certify
-from worker.contests import create_contests, create_places
-from worker.contract import CertificationJob, CertifyRequest, Failure, Identity
-from worker.document import FailedResult, FinishedResult
+from worker.contract import CertificationJob, Failure, Identity
+from worker.document import CancelledResult, CertificationResult, FailedResult, FinishedResult
 from worker.engine.client import EngineClient, EngineRefused
 from worker.helping import help_certification, share
+from worker.live import create_live
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
 from worker.sharing import name_host
 from worker.signing import sign
 from worker.tuned_store import TunedStore
-from worker.votes_store import put_votes, renew_votes, votes_stream
+from worker.votes_store import put_votes, renew_votes
+from worker.votes_streams import list_streams
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +55,15 @@ def run_certification(redis: Redis, settings: WorkerSettings, certification_id: 
         return  # expired or purged meanwhile, or a second delivery of a finished job
     started = time.monotonic()
     try:
-        result: FinishedResult | FailedResult = _find_or_certify(redis, settings, job)
+        result: CertificationResult = _find_or_certify(redis, settings, job)
     except EngineRefused as error:
         result = FailedResult(failure=error.failure)
     except (images_store.ImageExpired, images_store.ImageDamaged) as error:
         result = FailedResult(failure=Failure(code="image_expired", detail=str(error)))
     except (PromptMissing, prompts_store.PromptDamaged) as error:
         result = FailedResult(failure=Failure(code="prompt_missing", detail=str(error)))
+    except Cancelled:
+        result = CancelledResult()
     results.put_result(redis, job.id, result, ttl_s=settings.certificate_ttl_s)
     fields = {
         "certification_id": job.id,
@@ -83,27 +87,22 @@ def _find_or_certify(
     fleet.require_commitment(redis, commitment(secret))
     sha256 = results.request_sha256(job.request, commitment(secret))
     ttl_s = settings.certificate_ttl_s
+    results.hold(redis, keyspace.votes_holders(sha256), keyspace.job(job.id), ttl_s=ttl_s)
     result = results.find_certificate(redis, sha256)
     if result is None:
         made = _certify(redis, settings, job, secret, sha256)
         result = results.keep_certificate(redis, sha256, made, ttl_s=ttl_s)
     else:
-        _renew(redis, job.request, sha256, ttl_s=ttl_s)
+        _renew(redis, job, sha256, ttl_s=ttl_s)
     return sign(result.model_copy(update={"input": job.request.input}), secret)
 
 
-def _renew(redis: Redis, request: CertifyRequest, sha256: str, *, ttl_s: int) -> None:
+def _renew(redis: Redis, job: CertificationJob, sha256: str, *, ttl_s: int) -> None:
     """A certificate that is answered again keeps all that it names as long as the answer."""
+    request = job.request
     redis.expire(keyspace.certificate(sha256), ttl_s)
-    TunedStore(redis, request, sha256, ttl_s).renew()
-    ballots = create_places(create_contests(request))[-1].stop
-    streams = [
-        votes_stream(sigma, phase, place)
-        for sigma in request.sigmas
-        for phase in PHASES
-        for place in range(ballots)
-    ]
-    renew_votes(redis, sha256, streams, ttl_s=ttl_s)
+    TunedStore(redis, request, sha256, ttl_s, owner=job.owner).renew()
+    renew_votes(redis, sha256, list_streams(request), ttl_s=ttl_s)
 
 
 def _certify(
@@ -124,14 +123,19 @@ def _certify(
             secret=secret,
             count_attempt=lambda: results.count_attempt(redis, job.request, sha256),
             find_prompt=lambda wanted: prompts_store.find_prompt(redis, wanted),
-            keep_tuned=TunedStore(redis, job.request, sha256, settings.certificate_ttl_s),
+            keep_tuned=TunedStore(
+                redis, job.request, sha256, settings.certificate_ttl_s, owner=job.owner
+            ),
             checkpoints=results.get_checkpoints(redis, job.id),
             on_votes=_Recorder(redis, settings, job, sha256),
         )
 
 
 class _Recorder:
-    """Stores votes, their counts and progress: at most once an interval, and at the end."""
+    """Stores votes, their counts and progress: at most once an interval, and at the end.
+
+    Looks after every range whether the certification is still wanted; `Cancelled` when it is not.
+    """
 
     def __init__(
         self, redis: Redis, settings: WorkerSettings, job: CertificationJob, sha256: str
@@ -140,11 +144,18 @@ class _Recorder:
         self._due = time.monotonic()
 
     def __call__(self, board: Board, identity: Identity) -> None:
+        require_wanted(self._redis, self._job.id)
         if not board.complete and time.monotonic() < self._due:
             return
         self._due = time.monotonic() + self._settings.checkpoint_interval_s
-        total = self._job.request.samples_total
-        results.put_progress(self._redis, self._job.id, board.samples_done, total)
+        request = self._job.request
+        results.put_progress(
+            self._redis,
+            self._job.id,
+            board.samples_done,
+            request.samples_total,
+            create_live(request, board),
+        )
         with self._redis.pipeline() as pipeline:  # one transaction: counts never without votes
             ttl_s = self._settings.certificate_ttl_s
             for votes in board.drain_votes():

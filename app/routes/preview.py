@@ -9,6 +9,7 @@ from app import errors
 from app.deps import ServicesDep, take_only
 from app.preview_forms import REPEATABLE, RULES, PreviewForm
 from app.preview_schemas import Preview, preview_view
+from app.security import Submitter
 from app.submission import find_card
 from app.window_field import read_window
 from models.cards import ModelCard
@@ -32,7 +33,9 @@ _PROBLEMS = errors.describe(
 
 @router.post("/preview", responses=_PROBLEMS, dependencies=[take_only(RULES, REPEATABLE)])
 async def preview(
-    form: Annotated[PreviewForm, Form(media_type="multipart/form-data")], services: ServicesDep
+    form: Annotated[PreviewForm, Form(media_type="multipart/form-data")],
+    services: ServicesDep,
+    _: Submitter,
 ) -> Preview:
     """Shows an image as it would be certified; nothing is queued and nothing is kept."""
     card = find_card(services.catalogue, form.model or services.settings.default_model)

@@ -8,14 +8,11 @@ count (CERTIFICATE 4 and 6).
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
+from worker.engine.batch import Batch
 from worker.engine.loaded_model import LoadedModel
 from worker.engine.protocol import (
     CountRange,
@@ -29,40 +26,33 @@ from worker.engine.protocol import (
     require_fitting,
 )
 from worker.engine.refusal import SessionNotServed
-from worker.engine.selftest import spot_check
-from worker.engine.session import Batch, Samples, Session, Taker
+from worker.engine.session import Finish, Samples, Session, Slice, Taker
 from worker.engine.shelf import Shelf
 from worker.engine.texts import SessionTexts
 from worker.engine.tuning import TuningTaker
 from worker.engine.voting import VoteTaker
 from worker.images_store import Image
-from worker.sampling.kernel import sample_noisy_images
 from worker.sampling.keys import KeyPurpose
-from worker.sampling.table import NoiseTable, create_noise_table
+from worker.sampling.table import create_noise_table
 from worker.sampling.words import NoiseKey
 
 OnWait = Callable[[], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Slice:
-    """Consecutive rows of a batch that belong to one session."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _UnderWay:
+    """A batch that the device computes, and what is left to do for each of its slices."""
 
-    session: Session
-    samples: Samples
-    offset: int
+    batch: Batch
+    model_id: str
+    finishes: tuple[tuple[Session, Finish], ...]
 
-    @property
-    def rows(self) -> slice:
-        return slice(self.offset, self.offset + self.samples.count)
-
-    @property
-    def key(self) -> NoiseKey:
-        return self.session.keys[self.samples.purpose]
-
-    @property
-    def table(self) -> NoiseTable:
-        return self.session.tables[self.samples.sigma_index]
+    def hand_out(self) -> None:
+        """Waits for the device, and does what is left to do."""
+        self.batch.wait()
+        for session, finish in self.finishes:
+            if not session.closed:
+                finish()
 
 
 class Engine:
@@ -75,6 +65,7 @@ class Engine:
         self._shelf = shelf
         self._sessions: deque[Session] = deque()
         self._changed = threading.Condition()
+        self._under_way: deque[_UnderWay] = deque()
         self._batches = 0
         self._step_began: float | None = None
 
@@ -151,7 +142,8 @@ class Engine:
         try:
             yield model
         except BaseException:
-            self._shelf.give_back(model)
+            del model
+            self._shelf.give_back(card.id)
             raise
 
     def _add(
@@ -180,7 +172,8 @@ class Engine:
             if session not in self._sessions:
                 return
             self._sessions.remove(session)
-        self._shelf.give_back(session.model)
+            session.closed = True
+        self._shelf.give_back(session.model_id)
 
     def request(self, session: Session, wanted: CountRange) -> None:
         """Queues a range of a session. ValueError when it names no noise level or no samples."""
@@ -206,9 +199,10 @@ class Engine:
         """
         self._shelf.require_sound()
         with self._changed:
-            return self._changed.wait_for(
-                lambda: any(session.pending for session in self._sessions), timeout_s
-            )
+            return self._changed.wait_for(self._has_work, timeout_s)
+
+    def _has_work(self) -> bool:
+        return bool(self._under_way) or any(session.pending for session in self._sessions)
 
     @property
     def step_s(self) -> float:
@@ -217,25 +211,53 @@ class Engine:
         return 0.0 if began is None else time.monotonic() - began
 
     def step(self) -> bool:
-        """Runs one batch and hands out its rows; False when there was nothing to do."""
+        """Starts one batch and hands out the oldest; False when there was nothing to do.
+
+        A CPU has computed a batch when it is started, and its rows are handed out at once. A GPU
+        computes on meanwhile: so the host decides looks, and packs, while it works.
+        """
+        self._step_began = time.monotonic()
+        started = self._start()
+        ahead = 0 if started is None else started
+        finished = len(self._under_way) > ahead
+        if finished:
+            self._finish()
+        self._step_began = None
+        return started is not None or finished
+
+    def _start(self) -> int | None:
+        """Starts a batch, and says how many may be under way; None when there was none to start."""
         with self._changed:
             slices = list(self._pack())
             if not slices:
-                return False
+                return None
             model = slices[0].session.model
-            self._shelf.take_again(model)  # sessions may close meanwhile
+            model_id = slices[0].session.model_id
+            self._shelf.take_again(model_id)  # sessions may close meanwhile
         try:
-            self._vote(slices)
-        finally:
-            self._shelf.give_back(model)
-        return True
+            self._batches += 1
+            batch = model.runner.run(slices, turn=self._batches)
+            finishes = [
+                (part.session, part.session.taker.take(part.samples, part.rows, batch))
+                for part in slices
+            ]
+            batch.send()
+        except BaseException:
+            self._shelf.give_back(model_id)
+            raise
+        under_way = _UnderWay(batch=batch, model_id=model_id, finishes=tuple(finishes))
+        self._under_way.append(under_way)
+        return model.batches_ahead
 
-    def _vote(self, slices: Sequence[Slice]) -> None:
-        self._step_began = time.monotonic()
-        batch = self._run(slices)
-        for part in slices:
-            part.session.taker.take(part.samples, part.rows, batch)
-        self._step_began = None
+    def _finish(self) -> None:
+        """Hands out the oldest batch, and lets go of its model, which may have to leave."""
+        under_way = self._under_way.popleft()
+        model_id = under_way.model_id
+        try:
+            under_way.hand_out()
+        finally:
+            del under_way
+            self._shelf.give_back(model_id)
 
     def _pack(self) -> Iterator[Slice]:
         """Rows of one model's sessions in turn, a fair share each, until the batch is full.
@@ -261,28 +283,3 @@ class Engine:
             mine.append(session)
             self._sessions.remove(session)
             self._sessions.append(session)
-
-    def _run(self, slices: Sequence[Slice]) -> Batch:
-        """Noise for every slice, in one batch of the model's shape, through the image tower."""
-        vlm, rows = slices[0].session.model.vlm, slices[0].session.model.identity.batch_size
-        size = vlm.card.preprocessing.size
-        noisy = np.zeros((rows, 3 * size * size), dtype=np.int16)
-        undecided = np.zeros(rows, dtype=np.bool_)
-        for part in slices:
-            undecided[part.rows] = _sample_rows(part, out=noisy[part.rows])
-        self._batches += 1
-        _spot_check(slices[self._batches % len(slices)], noisy, turn=self._batches)
-        pixels = torch.from_numpy(noisy).reshape(-1, 3, size, size).to(vlm.device)  # (B, 3, H, W)
-        with torch.inference_mode():
-            return Batch(image_features=vlm.encode_images(pixels), undecided=undecided)
-
-
-def _sample_rows(part: Slice, *, out: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
-    image, start = part.session.image, part.samples.start
-    return sample_noisy_images(image, part.key, part.table, start=start, out=out)
-
-
-def _spot_check(part: Slice, batch: npt.NDArray[np.int16], *, turn: int) -> None:
-    """Recomputes a few words of one slice by their definition; NoiseMismatch ends the engine."""
-    image, start, out = part.session.image, part.samples.start, batch[part.rows]
-    spot_check(image, part.key, part.table, start=start, out=out, turn=turn)

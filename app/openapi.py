@@ -1,0 +1,38 @@
+"""The description of the interface, where FastAPI's own says too little or too much."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from app.certify_openapi import create_schemas
+from app.errors import KeyInvalid, KeyMissing, ScopeMissing, describe
+from app.schemas import ProblemDocument
+
+
+class Service(FastAPI):
+    """FastAPI, whose OpenAPI names the problem document and not FastAPI's own errors."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            document = super().openapi()
+            document["components"]["schemas"].update(create_schemas())
+            _describe_problems(document)
+        return super().openapi()
+
+
+def _describe_problems(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(problem.pop("$defs"), ProblemDocument=problem)
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for operation in (o for path in document["paths"].values() for o in path.values()):
+        if "security" in operation:
+            _add_responses(operation, describe(KeyMissing, KeyInvalid, ScopeMissing))
+        if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+            del operation["responses"]["422"]  # FastAPI's guess: no id here is ever unprocessable
+
+
+def _add_responses(operation: dict[str, Any], responses: dict[int | str, dict[str, Any]]) -> None:
+    for status, response in responses.items():
+        operation["responses"].setdefault(str(status), response)
