@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from app import hosts_cli
 from app.evaluate_cli import evaluate
 from app.learn_cli import learn
 from app.models_cli import models_cli
@@ -40,6 +41,9 @@ cli.add_typer(models_cli)
 cli.add_typer(prompts_cli)
 cli.command()(learn)
 cli.command()(evaluate)
+cli.command()(hosts_cli.workers)
+cli.command()(hosts_cli.drain)
+cli.command()(hosts_cli.resume)
 
 
 @cli.callback()

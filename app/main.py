@@ -2,21 +2,26 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any, TypedDict
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
+from prometheus_client import CollectorRegistry
 
 from app.deps import Services
 from app.errors import add_handlers
+from app.http_metrics import HttpMetrics, create_http_histogram
 from app.middleware import BodyLimit, RequestContext
+from app.queue_metrics import QueueCollector
 from app.routes import (
     audit,
     certifications,
     certify,
     health,
+    metrics,
     models,
     pages,
     prompt_jobs,
@@ -72,16 +77,18 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        lifespan=lambda _: _run(settings),
+        lifespan=partial(_run, settings),
         form_limits={
             "max_files": settings.max_images,
             "max_fields": _MAX_FIELDS,
             "max_part_size": _MAX_FIELD_BYTES,
         },
     )
+    app.state.metrics = CollectorRegistry()
     add_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext)
+    app.add_middleware(HttpMetrics, histogram=create_http_histogram(app.state.metrics))
     for module in (
         certify,
         certifications,
@@ -91,6 +98,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         prompts,
         prompt_jobs,
         health,
+        metrics,
         pages,
     ):
         app.include_router(module.router)
@@ -99,8 +107,11 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
 
 
 @asynccontextmanager
-async def _run(settings: AppSettings) -> AsyncIterator[State]:
-    redis = create_app_redis(settings.redis_url.get_secret_value())
+async def _run(settings: AppSettings, app: FastAPI) -> AsyncIterator[State]:
+    redis = create_app_redis(settings.redis_url.get_secret_value(), ca_file=settings.redis_ca)
+    figures = QueueCollector(redis)
+    registry: CollectorRegistry = app.state.metrics
+    registry.register(figures)
     services = Services(
         settings=settings,
         catalogue=load_catalogue(settings.models),
@@ -110,4 +121,5 @@ async def _run(settings: AppSettings) -> AsyncIterator[State]:
     try:
         yield {"services": services}
     finally:
+        registry.unregister(figures)
         redis.close()

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from contextvars import ContextVar
 from traceback import extract_tb
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -11,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import BodyTooLarge, InternalError, create_response
 
 _log = logging.getLogger(__name__)
+_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 # Swagger UI sets style attributes and carries its pictures as data URLs.
 _CONTENT_SECURITY_POLICY = (
@@ -26,6 +28,11 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+
+
+def find_request_id() -> str | None:
+    """The id of the request that is answered here; jobs carry it into the workers' log."""
+    return _request_id.get()
 
 
 class RequestContext:
@@ -44,6 +51,7 @@ class RequestContext:
             return
         request_id = secrets.token_hex(16)
         scope.setdefault("state", {})["request_id"] = request_id
+        _request_id.set(request_id)
         started = False
 
         async def send_with_headers(message: Message) -> None:

@@ -6,7 +6,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.cards import Evaluation, ModelCard, Preprocessing, TrainingSet
-from worker.contract import CertificationJob, Failure, InputImage, ModelRef
+from worker.contract import (
+    CertificationJob,
+    Failure,
+    HostState,
+    InputImage,
+    ModelRef,
+    WorkerReport,
+)
 from worker.document import CertificateDocument, Provenance, Signature
 
 
@@ -23,6 +30,19 @@ class FieldError(Schema):
     detail: str
 
 
+class HostShown(Schema):
+    """What a worker host does now: starting, ready, draining, drained or broken."""
+
+    name: str
+    state: HostState
+    detail: str = ""
+
+
+def show_host(report: WorkerReport) -> HostShown:
+    """A worker host as it announced itself."""
+    return HostShown(name=report.name, state=report.shown_state, detail=report.detail)
+
+
 class ProblemDocument(Schema):
     """An RFC 9457 problem. `code` is stable: programs branch on it, people read `detail`."""
 
@@ -36,6 +56,7 @@ class ProblemDocument(Schema):
     known: tuple[str, ...] = Field(default=(), description="Ids that there are.")
     missing: tuple[str, ...] = Field(default=(), description="What certifying lacks.")
     image_index: int | None = Field(default=None, description="Which image, from 0.")
+    hosts: tuple[HostShown, ...] = Field(default=(), description="What each worker host does.")
 
 
 class CertificationLinks(Schema):
@@ -181,6 +202,7 @@ class Ready(Schema):
     status: Literal["ready"] = "ready"
     default_model: str
     workers: tuple[str, ...]
+    hosts: tuple[HostShown, ...] = ()
 
 
 class Version(Schema):

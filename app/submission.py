@@ -10,6 +10,7 @@ from anyio import to_thread
 from app.deps import Services
 from app.errors import ImageRefused, ModelUnknown, invalid
 from app.forms import PARAMETERS, CertifyForm
+from app.middleware import find_request_id
 from app.model_hosts import require_host
 from app.settings import AppSettings
 from app.targets import TargetInvalid, create_targets
@@ -124,6 +125,7 @@ def create_jobs(
             batch_id=batch_id,
             request=_create_request(form, card, targets, image),
             submitted_at=now,
+            request_id=find_request_id(),
         )
         for image in images
     ]

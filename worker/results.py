@@ -11,8 +11,17 @@ from redis.client import Pipeline
 from worker import keyspace
 from worker.canonical import canonical_bytes
 from worker.certification import Tally
-from worker.contract import CertificationJob, CertifyRequest, Contract, Identity, Progress
+from worker.contract import (
+    QUEUE_NAME,
+    CertificationJob,
+    CertifyRequest,
+    Contract,
+    Identity,
+    Progress,
+)
+from worker.counters import count_result
 from worker.document import CertificationResult, FinishedResult
+from worker.fence import Fence, Superseded
 
 _RESULT: TypeAdapter[CertificationResult] = TypeAdapter(CertificationResult)
 _PROGRESS_TTL_S = 24 * 3600
@@ -77,15 +86,53 @@ def find_result(redis: Redis, certification_id: str) -> CertificationResult | No
     return None if data is None else _RESULT.validate_json(data)
 
 
+_PUT_RESULT = """
+if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'superseded' end
+local stored = redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3], 'NX')
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+redis.call('ZREM', KEYS[5], ARGV[4])
+return stored and 'stored' or 'stands'
+"""
+
+
 def put_result(
-    redis: Redis, certification_id: str, result: CertificationResult, *, ttl_s: int
-) -> None:
-    """Stores a result once: what stands there is never overwritten."""
-    redis.set(keyspace.result(certification_id), result.model_dump_json(), ex=ttl_s, nx=True)
-    redis.delete(keyspace.checkpoint(certification_id), keyspace.progress(certification_id))
+    redis: Redis,
+    certification_id: str,
+    result: CertificationResult,
+    *,
+    ttl_s: int,
+    fence: Fence | None = None,
+) -> bool:
+    """Stores a result once, and ends the job with it; whether this one stands.
+
+    Args:
+        redis: where.
+        certification_id: whose.
+        result: what stands there is never overwritten.
+        ttl_s: seconds it is kept.
+        fence: of the run that made it; None for who ends a job from outside.
+
+    Raises:
+        Superseded: another run has begun since; nothing is stored.
+    """
+    keys = (
+        keyspace.result(certification_id),
+        keyspace.run(certification_id),
+        keyspace.checkpoint(certification_id),
+        keyspace.progress(certification_id),
+        keyspace.accepted(QUEUE_NAME),
+    )
+    token = "" if fence is None else fence.token
+    text = result.model_dump_json()
+    done = _text(redis.eval(_PUT_RESULT, len(keys), *keys, token, text, ttl_s, certification_id))
+    if done == "superseded":
+        raise Superseded(f"another run of {certification_id} has begun")
+    if done == "stored":
+        count_result(redis, result)
+    return done == "stored"
 
 
-def put_progress(redis: Redis, certification_id: str, done: int, total: int) -> None:
+def put_progress(redis: "Redis | Pipeline", certification_id: str, done: int, total: int) -> None:
     """Says how far a running certification is."""
     progress = Progress(samples_done=done, samples_total=total, updated_at=datetime.now(UTC))
     redis.set(keyspace.progress(certification_id), progress.model_dump_json(), ex=_PROGRESS_TTL_S)

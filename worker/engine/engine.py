@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from worker.contract import EngineFigures
 from worker.engine.loaded_model import LoadedModel
+from worker.engine.memory import measure_device_memory
 from worker.engine.protocol import (
     CountRange,
     EngineStatus,
@@ -76,6 +78,7 @@ class Engine:
         self._sessions: deque[Session] = deque()
         self._changed = threading.Condition()
         self._batches = 0
+        self._figures = EngineFigures()
         self._step_began: float | None = None
 
     def status(self) -> EngineStatus:
@@ -89,6 +92,9 @@ class Engine:
                 if model.samples_per_s is not None
             },
             states=self._shelf.list_states(),
+            figures=self._figures.model_copy(
+                update={"device_memory_bytes": measure_device_memory(self._shelf.device)}
+            ),
         )
 
     def open(
@@ -231,11 +237,22 @@ class Engine:
         return True
 
     def _vote(self, slices: Sequence[Slice]) -> None:
-        self._step_began = time.monotonic()
+        self._step_began = began = time.monotonic()
         batch = self._run(slices)
         for part in slices:
             part.session.taker.take(part.samples, part.rows, batch)
         self._step_began = None
+        self._count(slices, time.monotonic() - began)
+
+    def _count(self, slices: Sequence[Slice], seconds: float) -> None:
+        """What the operator sees of the batches so far."""
+        so_far = self._figures
+        self._figures = EngineFigures(
+            batches=so_far.batches + 1,
+            rows=so_far.rows + slices[0].session.model.identity.batch_size,
+            samples=so_far.samples + sum(part.samples.count for part in slices),
+            batch_s=so_far.batch_s + seconds,
+        )
 
     def _pack(self) -> Iterator[Slice]:
         """Rows of one model's sessions in turn, a fair share each, until the batch is full.

@@ -96,7 +96,7 @@ class Shelf:
         budget_bytes: int = 0,
         preferred: Iterable[str] = (),
     ) -> None:
-        self._catalogue, self._device = catalogue, device
+        self._catalogue, self.device = catalogue, device
         self._budget, self._preferred = budget_bytes, frozenset(preferred)
         self._places: dict[str, _Place] = {}
         self._line = _Line()
@@ -123,7 +123,7 @@ class Shelf:
         """
         for model_id in sorted(self._preferred):
             card = self._catalogue.get(model_id)
-            self._put(load_model(card, self._catalogue.folder(model_id), self._device))
+            self._put(load_model(card, self._catalogue.folder(model_id), self.device))
             if self._budget and self._room < 0:
                 raise BudgetExceeded(
                     f"the models of PROMPTSMOOTH_SERVE_MODELS up to {model_id!r} take "
@@ -230,7 +230,7 @@ class Shelf:
 
     def _expect(self, card: ModelCard) -> int:
         if card.id not in self._sizes:
-            device_class: DeviceClass = "cuda" if self._device.type == "cuda" else "cpu"
+            device_class: DeviceClass = "cuda" if self.device.type == "cuda" else "cpu"
             folder = self._catalogue.folder(card.id)
             return expect_memory(card, folder, device_class)
         return self._sizes[card.id]
@@ -297,7 +297,7 @@ class Shelf:
         fingerprint = take_fingerprint(turn.card, folder)
         log.info("model_loading", extra={"fields": {"model": turn.card.id}})
         try:
-            loaded: LoadedModel | Failure = load_model(turn.card, folder, self._device)
+            loaded: LoadedModel | Failure = load_model(turn.card, folder, self.device)
         except torch.AcceleratorError as error:
             self._broken = error  # a device in this state computes nothing any more
             return
