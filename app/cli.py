@@ -3,28 +3,18 @@
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from app import hosts_cli
+from app.certify_cli import certify
 from app.evaluate_cli import evaluate
 from app.learn_cli import learn
 from app.models_cli import models_cli
-from app.options import (
-    AlphaOption,
-    DataDir,
-    MostSamples,
-    Procedure,
-    ProcedureOption,
-    Prompting,
-    SelectionSamples,
-    ToleranceOption,
-    get_data_dir,
-)
+from app.options import DataDir, get_data_dir
 from app.prompts_cli import prompts_cli
 from app.terminal import sentences
 
@@ -39,6 +29,7 @@ cli = typer.Typer(
 )
 cli.add_typer(models_cli)
 cli.add_typer(prompts_cli)
+cli.command()(certify)
 cli.command()(learn)
 cli.command()(evaluate)
 cli.command()(hosts_cli.workers)
@@ -77,118 +68,6 @@ def up(
             )
         )
     typer.echo("stopped")
-
-
-@cli.command()
-def certify(
-    image: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="PNG, JPEG, TIFF or DICOM.")
-    ],
-    sigma: Annotated[
-        list[str] | None,
-        typer.Option(help="Noise level, a decimal from 0.001 to 10; repeatable. (default: 0.25)"),
-    ] = None,
-    model: Annotated[str, typer.Option(help="Model id.")] = "bundled",
-    prompting: Annotated[
-        list[Prompting] | None,
-        typer.Option(
-            help="Repeatable; all share one pass of the image tower.  (default: few-shot where a "
-            "prompt is named, else template)"
-        ),
-    ] = None,
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option(help="Id or digest of a stored prompt (promptsmooth prompts); repeatable."),
-    ] = None,
-    class_name: Annotated[
-        list[str] | None,
-        typer.Option(help="Class; repeatable.  (default: the prompt's, else the model card's)"),
-    ] = None,
-    template: Annotated[
-        str | None, typer.Option(help="Text with {} for the class.  (default: as for the class)")
-    ] = None,
-    procedure: ProcedureOption = Procedure.STAGED,
-    n_max: MostSamples = 10_000,
-    n0: SelectionSamples = 100,
-    target_radius: Annotated[
-        str | None, typer.Option(help="staged: stop once the radius is this, or cannot be.")
-    ] = None,
-    tolerance: ToleranceOption = "0.05",
-    joint: Annotated[
-        bool,
-        typer.Option(
-            "--joint",
-            help="All certificates, one a noise level and prompting, hold together at 1 - alpha.",
-        ),
-    ] = False,
-    alpha: AlphaOption = "0.001",
-    attempt: Annotated[int, typer.Option(min=0, help="Number of a deliberate new roll.")] = 0,
-    frame: Annotated[int | None, typer.Option(min=0, help="Frame of a multi-frame file.")] = None,
-    window: Annotated[str | None, typer.Option(help="Grey window: centre,width or auto.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    data_dir: DataDir = None,
-) -> None:
-    """Certify one image in this process, without a server.
-
-    Exit status 0 when there are certificates, abstentions included; 2 when there is none.
-    """
-    from worker.process import wait_passively
-
-    wait_passively()
-    from rich.console import Console
-
-    from app.certificate_table import print_certificates
-    from app.in_process import (
-        certify_in_process,
-        create_procedure,
-        create_request,
-        find_model,
-        find_prompts,
-    )
-    from app.targets import AskedFields
-
-    with sentences():
-        card, folder = find_model(model)
-        data_folder = get_data_dir(data_dir)
-        prompts = find_prompts(data_folder)
-        request, prepared = create_request(
-            image.read_bytes(),
-            card,
-            frame=frame,
-            window=window,
-            sigmas=sigma or ["0.25"],
-            asked=AskedFields(
-                promptings=tuple(one.value for one in prompting or ()),
-                prompts=tuple(prompt or ()),
-                template=template,
-                class_names=tuple(class_name) if class_name else None,
-            ),
-            prompts=prompts,
-            procedure=create_procedure(
-                procedure.value,
-                n=n_max,
-                n0=n0,
-                target_radius=target_radius,
-                tolerance=tolerance,
-            ),
-            alpha=alpha,
-            joint=joint,
-            attempt=attempt,
-        )
-        with _progress(request.samples_total, quiet=as_json) as show:
-            result = certify_in_process(
-                request,
-                prepared,
-                card,
-                folder,
-                data_dir=data_folder,
-                prompts=prompts,
-                on_samples=show,
-            )
-    if as_json:
-        typer.echo(result.model_dump_json(indent=2))
-    else:
-        print_certificates(result, Console())
 
 
 PromptFiles = Annotated[
@@ -314,17 +193,6 @@ def _print_finding(holds: bool, place: int | None, sentence: str) -> None:
     where = "document" if place is None else f"certificate {place}"
     colour = typer.colors.GREEN if holds else typer.colors.RED
     typer.secho(f"{'holds' if holds else 'FAILS'}     {where}: {sentence}", fg=colour)
-
-
-@contextmanager
-def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), disable=quiet) as progress:
-        task = progress.add_task("certifying", total=total)
-        yield lambda done: progress.update(task, completed=done)
 
 
 def main() -> None:

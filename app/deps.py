@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, Event
 from fastapi import Depends, Form, Header, Path, Request
 from redis import Redis
 
@@ -18,8 +18,11 @@ from app.errors import (
     invalid,
 )
 from app.forms import REPEATABLE, RULES, CertifyForm
+from app.lookup import find_batch_jobs, find_job
+from app.security import Reader, Submitter
 from app.settings import AppSettings
 from models.catalogue import Catalogue
+from worker.contract import CertificationJob as Job
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _SHOWN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -33,6 +36,8 @@ class Services:
     catalogue: Catalogue
     redis: Redis
     decoding: CapacityLimiter
+    watching: CapacityLimiter
+    stopping: Event
 
 
 def _get_services(request: Request) -> Services:
@@ -107,8 +112,34 @@ def _unknown_text(name: str, rules: Mapping[str, str]) -> str:
 RedisDep = Annotated[Redis, Depends(_get_redis)]
 SettingsDep = Annotated[AppSettings, Depends(_get_settings)]
 CatalogueDep = Annotated[Catalogue, Depends(_get_catalogue)]
-CertificationId = Annotated[str, Depends(_check_certification_id)]
-BatchId = Annotated[str, Depends(_check_batch_id)]
+
+
+_CertificationId = Annotated[str, Depends(_check_certification_id)]
+_BatchId = Annotated[str, Depends(_check_batch_id)]
+
+
+def _find_job(certification_id: _CertificationId, redis: RedisDep, caller: Reader) -> Job:
+    return find_job(redis, certification_id, caller)
+
+
+def _find_own_job(certification_id: _CertificationId, redis: RedisDep, caller: Submitter) -> Job:
+    return find_job(redis, certification_id, caller)
+
+
+def _find_jobs(batch_id: _BatchId, redis: RedisDep, caller: Reader) -> tuple[Job, ...]:
+    return find_batch_jobs(redis, batch_id, caller)
+
+
+def _find_own_jobs(batch_id: _BatchId, redis: RedisDep, caller: Submitter) -> tuple[Job, ...]:
+    return find_batch_jobs(redis, batch_id, caller)
+
+
+JobDep = Annotated[Job, Depends(_find_job)]
+"""The certification of the path, to be read."""
+OwnJobDep = Annotated[Job, Depends(_find_own_job)]
+"""The certification of the path, to be ended: it takes the scope that sent it."""
+BatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_jobs)]
+OwnBatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_own_jobs)]
 CertifyFormDep = Annotated[CertifyForm, Form(media_type="multipart/form-data")]
 PreferHeader = Annotated[
     list[str] | None,

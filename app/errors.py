@@ -5,6 +5,8 @@ of a class is its default text. No text repeats what was sent: it can hold patie
 
 Problem
 ├── 400 FormUnreadable
+├── 401 KeyMissing · KeyInvalid
+├── 403 ScopeMissing
 ├── 404 NotFound · CertificationUnknown · BatchUnknown · ModelNotFound · PromptNotFound
 │       · PromptJobUnknown
 ├── 405 MethodNotAllowed
@@ -33,7 +35,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app import learning_forms, prompt_forms
+from app import learning_forms, list_query, preview_forms, prompt_forms
 from app.forms import RULES
 from app.schemas import FieldError, ProblemDocument
 from models.imaging import ImageError
@@ -80,6 +82,24 @@ class FormUnreadable(Problem):
     """The body is no well-formed multipart form."""
 
     status, code = 400, "form_unreadable"
+
+
+class KeyMissing(Problem):
+    """This service answers to keys: send one as Authorization: Bearer KEY or as X-API-Key."""
+
+    status, code = 401, "key_missing"
+
+
+class KeyInvalid(Problem):
+    """The key is none of this service's, has expired or was revoked."""
+
+    status, code = 401, "key_invalid"
+
+
+class ScopeMissing(Problem):
+    """The key does not have the scope that this takes."""
+
+    status, code = 403, "scope_missing"
 
 
 class NotFound(Problem):
@@ -180,7 +200,7 @@ class RequestInvalid(Problem):
 
 
 class FieldUnknown(Problem):
-    """The form has a field that this service does not know; nothing was queued."""
+    """The request has a field or parameter that this service does not know; nothing was done."""
 
     status, code = 422, "field_unknown"
 
@@ -218,7 +238,9 @@ class ImageRefused(Problem):
         self.code = error.code
         self.status = image_status(error.code)
         place = "" if count == 1 else f"Image {index + 1} of {count}: "
-        super().__init__(f"{place}{error}", image_index=index)
+        frames = getattr(error, "frames", None)
+        members = {} if frames is None else {"frames": frames}
+        super().__init__(f"{place}{error}", image_index=index, **members)
 
 
 class InternalError(Problem):
@@ -252,7 +274,13 @@ _IMAGE_STATUS = {
     "pixels_unsupported": 415,
     "transfer_syntax_unsupported": 415,
 }
-_RULES = {**learning_forms.RULES, **prompt_forms.RULES, **RULES}
+_RULES = {
+    **list_query.RULES,
+    **learning_forms.RULES,
+    **prompt_forms.RULES,
+    **preview_forms.RULES,
+    **RULES,
+}
 _BY_STATUS: dict[int, type[Problem]] = {
     400: FormUnreadable,
     404: NotFound,
@@ -342,7 +370,10 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     """What came is left out; only the field's name and its rule are said."""
-    found = {e.field: e for e in map(_field_error, cast(RequestValidationError, error).errors())}
+    problems = cast(RequestValidationError, error).errors()
+    if any(problem["type"] == "extra_forbidden" for problem in problems):
+        return create_response(request, FieldUnknown())
+    found = {e.field: e for e in map(_field_error, problems)}
     detail = " ".join(f"{e.field}: {e.detail}" for e in found.values())
     return create_response(request, RequestInvalid(detail, errors=tuple(found.values())))
 

@@ -22,6 +22,7 @@ from app.targets import (
     PromptName,
     TargetField,
 )
+from app.window_field import WINDOW, read_window
 from models.imaging import RequestedWindow
 from worker.contract import (
     MAX_CLASS_NAMES,
@@ -34,9 +35,6 @@ from worker.contract import (
     Tolerance,
 )
 from worker.document import Prompting
-
-_NUMBER = r"-?\d{1,9}(\.\d{1,9})?"
-_WINDOW = rf"^(auto|{_NUMBER},{_NUMBER})$"
 
 
 def _check_different(values: list[Decimal]) -> list[Decimal]:
@@ -197,7 +195,7 @@ class CertifyForm(BaseModel):
     )
     window: str | None = Field(
         default=None,
-        pattern=_WINDOW,
+        pattern=WINDOW,
         description='"auto", or centre and width separated by a comma, like 40,400. Default: '
         "what the file says, else chosen from its grey values; the result tells.",
     )
@@ -239,12 +237,7 @@ class CertifyForm(BaseModel):
     @property
     def requested_window(self) -> RequestedWindow:
         """The window as imaging takes it."""
-        if self.window is None:
-            return None
-        if self.window == "auto":
-            return "auto"
-        centre, width = map(float, self.window.split(","))
-        return centre, width
+        return read_window(self.window)
 
 
 RULES = {

@@ -14,6 +14,7 @@ from app.errors import ImageRefused, PromptIdTaken, TrainingImagesInvalid, inval
 from app.labelled_files import SentFile, check_count, open_zip, read_limited
 from app.learning_forms import LearnForm
 from app.model_hosts import require_host
+from app.security import Caller
 from app.submission import find_card
 from models.cards import ModelCard, check_class_names
 from models.image_folder import find_class_names, order_classes
@@ -29,7 +30,7 @@ from worker.learning_contract import LabelledImage, LearningJob, LearningRequest
 from worker.learning_queue import submit_learning
 
 
-async def submit(services: Services, form: LearnForm) -> LearningJob:
+async def submit(services: Services, form: LearnForm, caller: Caller) -> LearningJob:
     """Queues a learning: the images that the seed chooses, decoded and prepared.
 
     Raises:
@@ -46,7 +47,8 @@ async def submit(services: Services, form: LearnForm) -> LearningJob:
     class_names, settings = _check_names(form, names), create_settings(form, card)
     shots = choose(files, names, settings)
     images = await _prepare(services, card, [file for file, _ in shots], count=len(files))
-    job = _create_job(form.id, card, class_names, settings, images, [index for _, index in shots])
+    indices = [index for _, index in shots]
+    job = _create_job(caller, form.id, card, class_names, settings, images, indices)
     await to_thread.run_sync(_enqueue, services, job, images)
     return job
 
@@ -68,6 +70,7 @@ def choose(
 
 
 def _create_job(
+    caller: Caller,
     prompt_id: str,
     card: ModelCard,
     class_names: tuple[str, ...],
@@ -84,7 +87,13 @@ def _create_job(
         size=card.preprocessing.size,
         images=tuple(LabelledImage(sha256=image_sha256(i), class_index=c) for i, c in labelled),
     )
-    return LearningJob(id=uuid4().hex, request=request, submitted_at=datetime.now(UTC))
+    return LearningJob(
+        id=uuid4().hex,
+        owner=caller.key_id,
+        shared=caller.view is None,
+        request=request,
+        submitted_at=datetime.now(UTC),
+    )
 
 
 def create_settings(form: LearnForm, card: ModelCard) -> LearningSettings:

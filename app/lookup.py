@@ -1,13 +1,17 @@
 """What has become of a certification, read from Redis."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from redis import Redis
 
-from app.errors import BatchUnknown, CertificationUnknown
+from app.errors import QUEUE_AWAY, BatchUnknown, CertificationUnknown
+from app.outlook import estimate_running_s, find_outlook
 from app.schemas import (
     Batch,
     BatchLinks,
+    CancelledCertification,
     Certification,
     FailedCertification,
     FinishedCertification,
@@ -17,9 +21,10 @@ from app.schemas import (
     batch_path,
     certification_links,
 )
+from app.security import Caller
 from worker import queueing, results
 from worker.contract import CertificationJob, Failure
-from worker.document import FailedResult, FinishedResult
+from worker.document import CancelledResult, FailedResult, FinishedResult
 
 LOST = Failure(
     code="certification_lost",
@@ -28,43 +33,63 @@ LOST = Failure(
 )
 
 
-def find_certification(redis: Redis, certification_id: str) -> Certification:
-    """A certification as it stands now.
+def find_job(redis: Redis, certification_id: str, caller: Caller) -> CertificationJob:
+    """The job of a certification that the caller may see: every route that names one comes by here.
 
     Raises:
-        CertificationUnknown: there is none, or no longer.
+        CertificationUnknown: there is none, or no longer, or it is another key's.
     """
     job = results.find_job(redis, certification_id)
-    if job is None:
+    if job is None or not caller.may_see(job.owner):
         raise CertificationUnknown
+    return job
+
+
+def find_batch_jobs(redis: Redis, batch_id: str, caller: Caller) -> tuple[CertificationJob, ...]:
+    """The jobs of a batch in the order of its images; those purged one by one are left out.
+
+    Raises:
+        BatchUnknown: there is none, or no longer, or it is another key's.
+    """
+    found = (results.find_job(redis, each) for each in results.find_batch(redis, batch_id))
+    jobs = tuple(job for job in found if job is not None and caller.may_see(job.owner))
+    if not jobs:
+        raise BatchUnknown
+    return jobs
+
+
+def show(redis: Redis, job: CertificationJob) -> Certification:
+    """A certification as it stands now."""
     match queueing.get_state(redis, job.id):
         case "queued":
-            return queued(job)
+            outlook = find_outlook(redis, job.id)
+            return QueuedCertification(**_common(job), **asdict(outlook))
         case "running":
-            return RunningCertification(**_common(job), progress=_progress(redis, job))
-        case "finished" | "failed":
+            progress = find_progress(redis, job)
+            left = progress.samples_total - progress.samples_done
+            estimated_s = estimate_running_s(redis, job.request.model.id, left)
+            return RunningCertification(**_common(job), progress=progress, estimated_s=estimated_s)
+        case "finished" | "failed" | "cancelled":
             return _ended(redis, job)
 
 
-def find_batch(redis: Redis, batch_id: str) -> Batch:
-    """A batch as it stands now, in the order of its images.
-
-    Raises:
-        BatchUnknown: there is none, or no longer.
-    """
-    ids = results.find_batch(redis, batch_id)
-    if not ids:
-        raise BatchUnknown
-    return create_batch(batch_id, tuple(find_certification(redis, each) for each in ids))
+def show_batch(redis: Redis, jobs: Sequence[CertificationJob]) -> Batch:
+    """The batch of these jobs as it stands now."""
+    return create_batch(tuple(show(redis, job) for job in jobs))
 
 
-def queued(job: CertificationJob) -> QueuedCertification:
-    """A certification that was just accepted."""
-    return QueuedCertification(**_common(job))
+def accepted(redis: Redis, job: CertificationJob) -> Certification:
+    """A certification that was just accepted, which stands even if the queue is away now."""
+    try:
+        return show(redis, job)
+    except QUEUE_AWAY:
+        return QueuedCertification(**_common(job))
 
 
-def create_batch(batch_id: str, certifications: tuple[Certification, ...]) -> Batch:
-    """A batch of these certifications."""
+def create_batch(certifications: tuple[Certification, ...]) -> Batch:
+    """The batch that these certifications are."""
+    batch_id = certifications[0].batch_id
+    assert batch_id is not None, "they were sent together"
     return Batch(
         id=batch_id,
         done=sum(map(is_done, certifications)),
@@ -76,7 +101,7 @@ def create_batch(batch_id: str, certifications: tuple[Certification, ...]) -> Ba
 
 def is_done(certification: Certification) -> bool:
     """Whether nothing more will happen to it."""
-    return certification.status in ("finished", "failed")
+    return certification.status not in ("queued", "running")
 
 
 def _common(job: CertificationJob) -> dict[str, Any]:
@@ -90,10 +115,15 @@ def _common(job: CertificationJob) -> dict[str, Any]:
     }
 
 
-def _progress(redis: Redis, job: CertificationJob) -> SampleProgress:
+def find_progress(redis: Redis, job: CertificationJob) -> SampleProgress:
+    """How far a certification is; nothing is done before it runs."""
     progress = results.find_progress(redis, job.id)
-    done = 0 if progress is None else progress.samples_done
-    return SampleProgress(samples_done=done, samples_total=job.request.samples_total)
+    total = job.request.samples_total
+    if progress is None:
+        return SampleProgress(samples_done=0, samples_total=total)
+    return SampleProgress(
+        samples_done=progress.samples_done, samples_total=total, live=progress.live
+    )
 
 
 def _ended(redis: Redis, job: CertificationJob) -> Certification:
@@ -107,5 +137,7 @@ def _ended(redis: Redis, job: CertificationJob) -> Certification:
             )
         case FailedResult(failure=failure):
             return FailedCertification(**_common(job), failure=failure)
+        case CancelledResult():
+            return CancelledCertification(**_common(job))
         case None:
             return FailedCertification(**_common(job), failure=LOST)

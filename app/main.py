@@ -6,13 +6,12 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, TypedDict
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, Event
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry
 
 from app.deps import Services
-from app.errors import add_handlers
+from app.errors import KeyInvalid, KeyMissing, ScopeMissing, add_handlers, describe
 from app.http_metrics import HttpMetrics, create_http_histogram
 from app.middleware import BodyLimit, RequestContext
 from app.queue_metrics import QueueCollector
@@ -20,20 +19,24 @@ from app.routes import (
     audit,
     certifications,
     certify,
+    events,
     health,
     metrics,
     models,
     pages,
+    preview,
     prompt_jobs,
     prompts,
     votes,
 )
 from app.schemas import ProblemDocument
 from app.settings import AppSettings
+from app.stopping import noticing_signals
 from models.catalogue import load_catalogue
 from worker.queueing import create_app_redis
 
 _MAX_FIELDS = 512
+_WATCHING_THREADS = 4  # look at Redis for all event streams together, a moment each
 _MAX_FIELD_BYTES = 256 * 1024  # 16 targets of 100 long class names in one JSON field
 _DESCRIPTION = (
     "Certifies the robustness of medical vision-language models by randomized smoothing: an image "
@@ -64,8 +67,15 @@ def _describe_problems(document: dict[str, Any]) -> None:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for operation in (o for path in document["paths"].values() for o in path.values()):
+        if "security" in operation:
+            _add_responses(operation, describe(KeyMissing, KeyInvalid, ScopeMissing))
         if "application/json" in operation["responses"].get("422", {}).get("content", {}):
             del operation["responses"]["422"]  # FastAPI's guess: no id here is ever unprocessable
+
+
+def _add_responses(operation: dict[str, Any], responses: dict[int | str, dict[str, Any]]) -> None:
+    for status, response in responses.items():
+        operation["responses"].setdefault(str(status), response)
 
 
 def create_app(settings: AppSettings | None = None) -> FastAPI:
@@ -87,11 +97,13 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
     app.state.metrics = CollectorRegistry()
     add_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, behind_proxy=settings.behind_proxy)
     app.add_middleware(HttpMetrics, histogram=create_http_histogram(app.state.metrics))
     for module in (
         certify,
+        preview,
         certifications,
+        events,
         audit,
         votes,
         models,
@@ -102,7 +114,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         pages,
     ):
         app.include_router(module.router)
-    app.mount("/static", StaticFiles(directory=pages.WEB), name="static")
+    app.mount("/static", pages.create_static(), name="static")
     return app
 
 
@@ -117,9 +129,12 @@ async def _run(settings: AppSettings, app: FastAPI) -> AsyncIterator[State]:
         catalogue=load_catalogue(settings.models),
         redis=redis,
         decoding=CapacityLimiter(settings.decode_concurrency),
+        watching=CapacityLimiter(_WATCHING_THREADS),
+        stopping=Event(),
     )
     try:
-        yield {"services": services}
+        with noticing_signals(services.stopping):
+            yield {"services": services}
     finally:
         registry.unregister(figures)
         redis.close()

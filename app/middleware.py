@@ -1,6 +1,7 @@
 """What every answer carries, and how large a request may be."""
 
 import logging
+import re
 import secrets
 from contextvars import ContextVar
 from traceback import extract_tb
@@ -13,6 +14,7 @@ from app.errors import BodyTooLarge, InternalError, create_response
 
 _log = logging.getLogger(__name__)
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+_REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
 # Swagger UI sets style attributes and carries its pictures as data URLs.
 _CONTENT_SECURITY_POLICY = (
@@ -38,18 +40,22 @@ def find_request_id() -> str | None:
 class RequestContext:
     """Gives each request an id, and each answer that id and the security headers.
 
+    Behind a proxy the id is the proxy's, so that both logs name a request alike.
+
     What nobody handled ends here: an answer without a stack, and a log line with one. The error's
     own text stays out of both, because it can repeat what was sent.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, behind_proxy: bool = False) -> None:
         self.app = app
+        self.behind_proxy = behind_proxy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = secrets.token_hex(16)
+        given = Headers(scope=scope).get("x-request-id", "") if self.behind_proxy else ""
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         scope.setdefault("state", {})["request_id"] = request_id
         _request_id.set(request_id)
         started = False

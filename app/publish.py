@@ -1,17 +1,20 @@
 """Writes what is published beside the code: python -m app.publish [--check].
 
 The JSON schema of a certificate document, for who audits certificates with programs of their own,
-and the table of settings.
+the table of settings, and the same settings as `.env.example`.
 """
 
 import json
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import SecretStr, TypeAdapter
 from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
 
+from app.deployment.settings import DeploymentSettings
 from app.settings import AppSettings
 from worker.document import FinishedResult
 from worker.settings import SharedSettings, WorkerSettings
@@ -26,21 +29,37 @@ def certificate_schema() -> str:
     return json.dumps(schema, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+_SHARED = frozenset(SharedSettings.model_fields)
+_GROUPS: tuple[tuple[str, type[BaseSettings], frozenset[str]], ...] = (
+    ("App and worker", SharedSettings, frozenset()),
+    ("App", AppSettings, _SHARED),
+    ("Worker", WorkerSettings, _SHARED),
+    ("Containers", DeploymentSettings, frozenset()),
+)
+# What docker-compose.yml says itself.
+COMPOSED = frozenset(
+    {
+        "REDIS_URL",
+        "PROMPTSMOOTH_REDIS_PASSWORD_FILE",
+        "PROMPTSMOOTH_MODELS",
+        "PROMPTSMOOTH_PROMPTS",
+        "PROMPTSMOOTH_DATA_DIR",
+        "PROMPTSMOOTH_KEYS_FILE",
+        "PROMPTSMOOTH_BEHIND_PROXY",
+        "PROMPTSMOOTH_ENGINE_SOCKET",
+    }
+)
+
+
 def settings_table() -> str:
-    """Every setting of app and worker, with its default and its meaning."""
-    shared = set(SharedSettings.model_fields)
-    groups = (
-        ("App and worker", SharedSettings, set[str]()),
-        ("App", AppSettings, shared),
-        ("Worker", WorkerSettings, shared),
-    )
+    """Every setting of app, worker and containers, with its default and its meaning."""
     lines = [
         "# Settings",
         "",
         "Read from the environment once, at start. Lists are JSON. This page is written by",
         "`python -m app.publish`.",
     ]
-    for title, settings, left_out in groups:
+    for title, settings, left_out in _GROUPS:
         lines += ["", f"## {title}", "", "| name | default | meaning |", "|---|---|---|"]
         lines += [
             f"| `{_name(name, field)}` | {_default(field)} | {field.description} |"
@@ -48,6 +67,25 @@ def settings_table() -> str:
             if name not in left_out
         ]
     return "\n".join(lines) + "\n"
+
+
+def env_example() -> str:
+    """Every setting that a `.env` beside docker-compose.yml may hold, with its default."""
+    lines = [
+        "# Settings of a deployment in containers: copy to .env and take away the # of what shall",
+        "# differ. None is needed. Lists are JSON. This file is written by python -m app.publish.",
+    ]
+    for title, settings, left_out in _GROUPS:
+        lines += ["", f"# {title}"]
+        for name, field in settings.model_fields.items():
+            if name not in left_out and _name(name, field) not in COMPOSED:
+                lines += ["", *_comment(field.description or "")]
+                lines += [f"#{_name(name, field)}={_default(field).strip('`')}"]
+    return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(f"# {text}", 98, subsequent_indent="# ", break_on_hyphens=False)
 
 
 def _name(name: str, field: FieldInfo) -> str:
@@ -68,6 +106,7 @@ def _default(field: FieldInfo) -> str:
 FILES: dict[str, Callable[[], str]] = {
     "certificate.schema.json": certificate_schema,
     "settings.md": settings_table,
+    "../.env.example": env_example,
 }
 
 

@@ -11,6 +11,7 @@ from worker.contract import (
     Failure,
     HostState,
     InputImage,
+    LiveVotes,
     ModelRef,
     WorkerReport,
 )
@@ -56,6 +57,7 @@ class ProblemDocument(Schema):
     known: tuple[str, ...] = Field(default=(), description="Ids that there are.")
     missing: tuple[str, ...] = Field(default=(), description="What certifying lacks.")
     image_index: int | None = Field(default=None, description="Which image, from 0.")
+    frames: int | None = Field(default=None, description="How many frames that image holds.")
     hosts: tuple[HostShown, ...] = Field(default=(), description="What each worker host does.")
 
 
@@ -64,18 +66,38 @@ class CertificationLinks(Schema):
 
     self: str
     input_image: str = Field(description="The certified 8-bit image as PNG, while it is stored.")
+    events: str = Field(description="Its progress as server-sent events.")
+
+
+_ESTIMATE = (
+    "Seconds until it is done if everything before it, and it itself, takes all its samples; they "
+    "stop earlier as a rule. From the speed that worker hosts measured; null: not known."
+)
 
 
 class SampleProgress(Schema):
-    """Noisy copies classified so far, over all noise levels."""
+    """Noisy copies classified so far, over all noise levels.
+
+    `live` is there to be watched and claims nothing: its bounds are one-sided Clopper-Pearson over
+    the samples so far, not those of the certificate, which are made at planned looks alone.
+    """
 
     samples_done: int
     samples_total: int
+    live: tuple[LiveVotes, ...] = ()
+
+
+class ProgressEvent(SampleProgress):
+    """How far a certification is, as an event of `GET /certifications/{id}/events`."""
+
+    status: Literal["queued", "running", "finished", "failed", "cancelled"]
+    queue_position: int | None = Field(description="1: next; null: not in the queue.")
+    estimated_s: float | None = Field(description=_ESTIMATE)
 
 
 class _Certification(Schema):
     id: str
-    status: Literal["queued", "running", "finished", "failed"]
+    status: Literal["queued", "running", "finished", "failed", "cancelled"]
     batch_id: str | None
     submitted_at: datetime
     model: ModelRef
@@ -87,6 +109,8 @@ class QueuedCertification(_Certification):
     """Accepted; a worker will take it."""
 
     status: Literal["queued"] = "queued"
+    queue_position: int | None = Field(default=None, description="1: next; null: not known.")
+    estimated_s: float | None = Field(default=None, description=_ESTIMATE)
 
 
 class RunningCertification(_Certification):
@@ -94,6 +118,7 @@ class RunningCertification(_Certification):
 
     status: Literal["running"] = "running"
     progress: SampleProgress
+    estimated_s: float | None = Field(default=None, description=_ESTIMATE)
 
 
 class FinishedCertification(_Certification):
@@ -114,10 +139,45 @@ class FailedCertification(_Certification):
     failure: Failure
 
 
+class CancelledCertification(_Certification):
+    """Somebody wished it to end. That says nothing about the image's class.
+
+    If counting had begun, it stays counted among the attempts at this image.
+    """
+
+    status: Literal["cancelled"] = "cancelled"
+
+
 Certification = Annotated[
-    QueuedCertification | RunningCertification | FinishedCertification | FailedCertification,
+    QueuedCertification
+    | RunningCertification
+    | FinishedCertification
+    | FailedCertification
+    | CancelledCertification,
     Field(discriminator="status"),
 ]
+
+
+class CertificationItem(Schema):
+    """A certification in a list; `links.self` has the rest."""
+
+    id: str
+    status: Literal["queued", "running", "finished", "failed", "cancelled"]
+    batch_id: str | None
+    submitted_at: datetime
+    model: ModelRef
+    sigmas: tuple[float, ...]
+    links: CertificationLinks
+
+
+class CertificationPage(Schema):
+    """Certifications of the caller, newest first, and where the older ones are."""
+
+    certifications: tuple[CertificationItem, ...]
+    next: str | None = Field(
+        description="The address of the next page, also in the header Link; null: no more. "
+        "A page can be shorter than its limit, even empty, while there is a next one."
+    )
 
 
 class BatchLinks(Schema):
@@ -130,7 +190,7 @@ class Batch(Schema):
     """Several images sent together, in the order they were sent."""
 
     id: str
-    done: int = Field(description="Certifications that are finished or failed.")
+    done: int = Field(description="Certifications that are finished, failed or cancelled.")
     total: int
     certifications: tuple[Certification, ...]
     links: BatchLinks
@@ -226,7 +286,22 @@ def batch_path(batch_id: str) -> str:
 def certification_links(job: CertificationJob) -> CertificationLinks:
     """The links of a certification."""
     path = certification_path(job.id)
-    return CertificationLinks(self=path, input_image=f"{path}/input.png")
+    return CertificationLinks(self=path, input_image=f"{path}/input.png", events=f"{path}/events")
+
+
+def certification_item(job: CertificationJob, status: str) -> CertificationItem:
+    """A certification as a list shows it."""
+    return CertificationItem.model_validate(
+        {
+            "id": job.id,
+            "status": status,
+            "batch_id": job.batch_id,
+            "submitted_at": job.submitted_at,
+            "model": job.request.model,
+            "sigmas": tuple(map(float, job.request.sigmas)),
+            "links": certification_links(job),
+        }
+    )
 
 
 def model_view(

@@ -44,3 +44,8 @@ class AppSettings(SharedSettings):
     decode_concurrency: int = Field(
         default=2, ge=1, le=64, description="Images decoded and resized at a time."
     )
+    behind_proxy: bool = Field(
+        default=False,
+        description="A proxy that writes `X-Request-ID` stands before the app, and nobody reaches "
+        "the app past it: its ids are taken.",
+    )

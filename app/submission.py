@@ -12,6 +12,7 @@ from app.errors import ImageRefused, ModelUnknown, invalid
 from app.forms import PARAMETERS, CertifyForm
 from app.middleware import find_request_id
 from app.model_hosts import require_host
+from app.security import Caller
 from app.settings import AppSettings
 from app.targets import TargetInvalid, create_targets
 from models.cards import ModelCard
@@ -31,7 +32,7 @@ from worker.intake import prepare_image
 Prepared = tuple[Image, InputImage]
 
 
-async def submit(services: Services, form: CertifyForm) -> list[CertificationJob]:
+async def submit(services: Services, form: CertifyForm, caller: Caller) -> list[CertificationJob]:
     """Queues one job per image: all of them, or none.
 
     Raises:
@@ -41,9 +42,10 @@ async def submit(services: Services, form: CertifyForm) -> list[CertificationJob
     card = find_card(services.catalogue, form.model or services.settings.default_model)
     check_limits(form, services.settings)
     await to_thread.run_sync(require_host, services.redis, card)
-    targets = await to_thread.run_sync(_find_targets, services, form, card)
+    targets = await to_thread.run_sync(_find_targets, services, form, card, caller)
     prepared = [await _prepare(services, form, card, index) for index in range(len(form.image))]
-    jobs = create_jobs(form, card, targets, [described for _, described in prepared])
+    images = [described for _, described in prepared]
+    jobs = create_jobs(form, card, targets, images, owner=caller.key_id)
     pairs = [(job, image) for job, (image, _) in zip(jobs, prepared, strict=True)]
     await to_thread.run_sync(_enqueue, services, pairs)
     return jobs
@@ -82,13 +84,15 @@ def check_limits(form: CertifyForm, settings: AppSettings) -> None:
             raise invalid(field, expected.format(limit))
 
 
-def _find_targets(services: Services, form: CertifyForm, card: ModelCard) -> tuple[Target, ...]:
+def _find_targets(
+    services: Services, form: CertifyForm, card: ModelCard, caller: Caller
+) -> tuple[Target, ...]:
     """What the image is compared with, prompts by their digests."""
     try:
         targets = create_targets(
             form.requested_targets,
             card,
-            partial(prompts_store.find_card, services.redis),
+            partial(prompts_store.find_card, services.redis, view=caller.view),
             companions=form.targets is None,
         )
     except TargetInvalid as error:
@@ -115,6 +119,8 @@ def create_jobs(
     card: ModelCard,
     targets: tuple[Target, ...],
     images: Sequence[InputImage],
+    *,
+    owner: str,
 ) -> list[CertificationJob]:
     """One job per image; several share a batch."""
     batch_id = uuid4().hex if len(images) > 1 else None
@@ -123,6 +129,7 @@ def create_jobs(
         CertificationJob(
             id=uuid4().hex,
             batch_id=batch_id,
+            owner=owner,
             request=_create_request(form, card, targets, image),
             submitted_at=now,
             request_id=find_request_id(),

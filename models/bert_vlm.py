@@ -44,7 +44,12 @@ class BertVLM:
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:
         """See `VLM.encode_images`."""
-        features: Tensor = self.image_tower(self.normalise(pixels).to(self.image_dtype))
+        return self.encode_normalised(self.normalise(pixels).to(self.image_dtype))
+
+    @torch.no_grad()
+    def encode_normalised(self, inputs: Tensor) -> Tensor:
+        """See `NormalisedTower.encode_normalised`."""
+        features: Tensor = self.image_tower(inputs)
         return functional.normalize(features.to(torch.float32), dim=-1)  # (B, D)
 
     @torch.no_grad()

@@ -146,6 +146,11 @@ def _create_clip(
         raise ConfigMismatch(
             "model_cfg", expected="keys open_clip knows", found=str(error)
         ) from error
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, ValueError) as error:
+        reason = str(error) or type(error).__name__
+        raise ConfigMismatch(
+            "model_cfg", expected="a shape open_clip builds", found=reason
+        ) from error
 
 
 def _load_config(card: ModelCard, folder: Path) -> dict[str, Any]:

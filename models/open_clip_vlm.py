@@ -45,7 +45,11 @@ class OpenClipVLM:
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:
         """See `VLM.encode_images`."""
-        inputs = self.normalise(pixels).to(self.image_dtype)
+        return self.encode_normalised(self.normalise(pixels).to(self.image_dtype))
+
+    @torch.no_grad()
+    def encode_normalised(self, inputs: Tensor) -> Tensor:
+        """See `NormalisedTower.encode_normalised`."""
         features: Tensor = self.clip.encode_image(inputs)
         return functional.normalize(features.to(torch.float32), dim=-1)  # (B, D)
 

@@ -1,7 +1,7 @@
 """What a vision-language model is to the rest of the service."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -73,23 +73,46 @@ class VLM(Protocol):
         """
 
 
+@runtime_checkable
+class NormalisedTower(Protocol):
+    """A `VLM` whose image tower can be given its normalised pixels, whoever normalised them.
+
+    `encode_images(pixels)` is `encode_normalised(normalise(pixels).to(image_dtype))`, bit for bit.
+    """
+
+    @property
+    def image_dtype(self) -> torch.dtype:
+        """What the image tower computes in."""
+
+    @property
+    def normalise(self) -> "PixelNormalisation":
+        """The first layer."""
+
+    def encode_normalised(self, inputs: Tensor) -> Tensor:
+        """Normalised pixels, `image_dtype` (B, 3, H, W), to features, float32 (B, D)."""
+
+
 class PixelNormalisation(torch.nn.Module):
     """The base classifier's first layer: (integer / 255 - mean) / std for each channel.
 
     The integers become floats here and nowhere before: the sum of image and noise was made in
-    integers (Voráček and Hein, ICLR 2023), and this layer sees only the sum.
+    integers (Voráček and Hein, ICLR 2023), and this layer sees only the sum. Each of the three
+    operations rounds once to the nearest, on every device: 255 is a tensor, for CUDA divides by a
+    number through its reciprocal.
     """
 
     def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
         super().__init__()
         self.size = preprocessing.size
+        self.levels = torch.tensor(255.0, device=device)
         self.mean = torch.tensor(preprocessing.mean, device=device)[:, None, None]  # (3, 1, 1)
         self.std = torch.tensor(preprocessing.std, device=device)[:, None, None]  # (3, 1, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """int16 (B, 3, H, W) to float32 (B, 3, H, W)."""
         check_pixels(pixels, self.size)
-        return (pixels.to(torch.float32) / 255 - self.mean) / self.std
+        inputs = pixels.to(torch.float32)  # a copy, so that all else can be done in place
+        return inputs.div_(self.levels).sub_(self.mean).div_(self.std)
 
 
 def check_pixels(pixels: Tensor, size: int) -> None:

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 
 from worker.certification import Contest, Goal, Looks, Phase, Procedure, Tally
 from worker.certification.merkle import VoteTree
-from worker.contests import create_places
+from worker.contests import PHASES, create_places
 from worker.contract import CertifyRequest, Identity
 from worker.engine.protocol import CountRange, RangeCounted
 from worker.results import Checkpoint, StoredTally
 from worker.votes_store import Votes, votes_stream
 
-PHASES: tuple[Phase, ...] = ("selection", "estimation")
 Stream = tuple[int, Phase]
 
 
@@ -66,6 +65,11 @@ class Board:
 
     def _ballot_looks(self, sigma_index: int, place: int) -> Looks:
         return {phase: self._counted[sigma_index, phase][place].looks for phase in PHASES}
+
+    def tallies(self, sigma_index: int, target_index: int) -> tuple[Tally, ...]:
+        """The votes on each ballot of one certificate that a bound would be made of, so far."""
+        ballots = self._counted[sigma_index, "estimation"]
+        return tuple(ballots[place].prefix for place in self._places[target_index])
 
     def roots(self, sigma_index: int, target_index: int) -> tuple[dict[Phase, str], ...]:
         """The Merkle roots over the votes of one certificate: for each of its ballots, by phase."""

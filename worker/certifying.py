@@ -14,11 +14,11 @@ from worker.ballots import (
     find_prompts,
     find_tuned,
 )
-from worker.board import PHASES, Board
+from worker.board import Board
 from worker.canonical import canonical_bytes
 from worker.certification import Phase
 from worker.conclusion import Counted, create_certificate
-from worker.contests import create_contests
+from worker.contests import PHASES, create_contests
 from worker.contract import CertifyRequest, Identity
 from worker.document import (
     AbstainedDocument,

@@ -4,7 +4,16 @@ from collections.abc import Sequence
 from decimal import Decimal
 from itertools import accumulate
 
-from worker.certification import Cohen, Contest, Procedure, Routed, Single, Staged, StoppingRule
+from worker.certification import (
+    Cohen,
+    Contest,
+    Phase,
+    Procedure,
+    Routed,
+    Single,
+    Staged,
+    StoppingRule,
+)
 from worker.contract import (
     CertifyRequest,
     CohenParameters,
@@ -12,6 +21,8 @@ from worker.contract import (
     StagedParameters,
     Target,
 )
+
+PHASES: tuple[Phase, ...] = ("selection", "estimation")
 
 
 def create_procedure(request: CertifyRequest, *, shares: int = 1) -> Procedure:

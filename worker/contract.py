@@ -9,17 +9,66 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    model_validator,
+from pydantic import Field, model_validator
+
+from models.cards import Sha256
+from worker.contract_values import (
+    MAX_SAMPLES,
+    MAX_SIGMAS,
+    Alpha,
+    Contract,
+    NoiseLevels,
+    Radius,
+    Samples,
+    Sigma,
+    Tolerance,
+)
+from worker.targets_contract import (
+    MAX_BANK,
+    MAX_CLASS_NAMES,
+    MAX_TARGETS,
+    Bank,
+    BankEntry,
+    BankTemplate,
+    FewShotTarget,
+    FewShotZeroShotTarget,
+    Labels,
+    PromptRef,
+    RoutedTarget,
+    Target,
+    TemplateTarget,
+    TunedTarget,
+    Tuning,
+    ZeroShotTarget,
 )
 
-from models.cards import ClassNames, Sha256, Template
-from models.prompt_cards import Method, PromptId
+__all__ = [  # what is defined beside this file and asked for here
+    "MAX_BANK",
+    "MAX_CLASS_NAMES",
+    "MAX_SAMPLES",
+    "MAX_SIGMAS",
+    "MAX_TARGETS",
+    "Alpha",
+    "Bank",
+    "BankEntry",
+    "BankTemplate",
+    "Contract",
+    "FewShotTarget",
+    "FewShotZeroShotTarget",
+    "Labels",
+    "NoiseLevels",
+    "PromptRef",
+    "Radius",
+    "RoutedTarget",
+    "Samples",
+    "Sigma",
+    "Target",
+    "TemplateTarget",
+    "Tolerance",
+    "TunedTarget",
+    "Tuning",
+    "ZeroShotTarget",
+]
 
 SCHEMA_VERSION = 1
 QUEUE_NAME = "certify"
@@ -29,58 +78,11 @@ LEARNING_QUEUE_NAME = "learn"
 TASK_LEARN = "worker.learning.learn"
 TASKS = frozenset({TASK_CERTIFY, TASK_COUNT_RANGES, TASK_LEARN})
 
-MAX_SIGMAS = 16
-MAX_TARGETS = 16
-MAX_CLASS_NAMES = 100
-MAX_BANK = 16
-MAX_SAMPLES = 1_000_000  # of one phase of one certificate; the app's own limit is lower
+ANONYMOUS = "anonymous"
+"""The owner of what was sent while no keys were configured."""
 
-
-def _plain(value: Decimal) -> str:
-    """The shortest spelling of a decimal: 0.50 and 5e-1 are both 0.5."""
-    return f"{value.normalize():f}"
-
-
-def _check_sigma(value: Decimal) -> Decimal:
-    if not Decimal("0.001") <= value <= Decimal("10"):
-        raise ValueError(f"sigma must lie between 0.001 and 10, got {_plain(value)}")
-    return value.normalize()
-
-
-def _check_alpha(value: Decimal) -> Decimal:
-    if not Decimal("1e-12") <= value < Decimal("0.5"):
-        raise ValueError(f"alpha must lie between 1e-12 and 0.5, got {value}")
-    return value.normalize()
-
-
-def _check_noise_levels(sigmas: tuple[Decimal, ...]) -> tuple[Decimal, ...]:
-    """Ascending, so that the order of naming is no other request."""
-    if len(set(sigmas)) != len(sigmas):
-        raise ValueError("each sigma may be named once")
-    return tuple(sorted(sigmas))
-
-
-_AsText = PlainSerializer(_plain, return_type=str)
-Sigma = Annotated[
-    Decimal, Field(allow_inf_nan=False, max_digits=12), AfterValidator(_check_sigma), _AsText
-]
-Alpha = Annotated[
-    Decimal, Field(allow_inf_nan=False, max_digits=16), AfterValidator(_check_alpha), _AsText
-]
-NoiseLevels = Annotated[
-    tuple[Sigma, ...],
-    Field(min_length=1, max_length=MAX_SIGMAS),
-    AfterValidator(_check_noise_levels),
-]
-Radius = Annotated[Decimal, Field(gt=0, le=1000, max_digits=12, allow_inf_nan=False), _AsText]
-Tolerance = Annotated[Decimal, Field(ge=0, lt=1, max_digits=12, allow_inf_nan=False), _AsText]
-Samples = Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
-
-
-class Contract(BaseModel):
-    """Base of everything that is stored or sent."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+Owner = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
+"""The id of an API key, never the key."""
 
 
 class InputImage(Contract):
@@ -106,110 +108,6 @@ class ModelRef(Contract):
 
     id: str
     sha256: Sha256
-
-
-Labels = Annotated[ClassNames, Field(max_length=MAX_CLASS_NAMES)]
-
-
-class PromptRef(Contract):
-    """A stored prompt: its digest says which, its id is what people call it."""
-
-    id: PromptId
-    sha256: Sha256
-    method: Method
-
-    @property
-    def is_tuned_on_an_image(self) -> bool:
-        """Whether the prompt is a function of one image, and not fixed before any was seen."""
-        return self.method in ("zero-shot", "few-shot+zero-shot")
-
-
-class Tuning(Contract):
-    """How a zero-shot prompt is tuned; the defaults are the published ones.
-
-    `copies` noisy copies of the image at the certificate's own sigma, `steps` of AdamW on the
-    entropy of their mean class distribution.
-    """
-
-    copies: int = Field(default=100, ge=1, le=1000)
-    steps: int = Field(default=1, ge=1, le=100)
-    learning_rate: float = Field(default=5e-3, gt=0, le=1, allow_inf_nan=False)
-    weight_decay: float = Field(default=0.01, ge=0, le=1, allow_inf_nan=False)
-
-
-class TemplateTarget(Contract):
-    """One label set under a sentence with a place for the class name."""
-
-    prompting: Literal["template"] = "template"
-    template: Template
-    class_names: Labels
-
-
-class FewShotTarget(Contract):
-    """One label set under a stored prompt, as it is."""
-
-    prompting: Literal["few-shot"] = "few-shot"
-    prompt: PromptRef
-    class_names: Labels
-
-
-class ZeroShotTarget(Contract):
-    """One label set under a prompt tuned on this image, from a template's words."""
-
-    prompting: Literal["zero-shot"] = "zero-shot"
-    template: Template
-    class_names: Labels
-    tuning: Tuning = Tuning()
-
-
-class FewShotZeroShotTarget(Contract):
-    """One label set under a stored prompt that is tuned further on this image."""
-
-    prompting: Literal["few-shot+zero-shot"] = "few-shot+zero-shot"
-    prompt: PromptRef
-    class_names: Labels
-    tuning: Tuning = Tuning()
-
-
-class BankTemplate(Contract):
-    """A template as one of a bank's prompts."""
-
-    template: Template
-
-
-BankEntry = PromptRef | BankTemplate
-
-
-def _check_bank(bank: tuple[BankEntry, ...]) -> tuple[BankEntry, ...]:
-    """Different prompts, none of which was made from an image that is certified."""
-    names = [e.sha256 if isinstance(e, PromptRef) else e.template for e in bank]
-    if len(set(names)) != len(names):
-        raise ValueError("the prompts of a bank differ from one another")
-    if any(isinstance(entry, PromptRef) and entry.is_tuned_on_an_image for entry in bank):
-        raise ValueError("a bank is fixed before any image is seen; a tuned prompt is not")
-    return bank
-
-
-Bank = Annotated[
-    tuple[BankEntry, ...], Field(min_length=2, max_length=MAX_BANK), AfterValidator(_check_bank)
-]
-
-
-class RoutedTarget(Contract):
-    """One label set under a bank of prompts, among which a smoothed selector chooses."""
-
-    prompting: Literal["routed"] = "routed"
-    bank: Bank
-    class_names: Labels
-
-
-Target = Annotated[
-    TemplateTarget | FewShotTarget | ZeroShotTarget | FewShotZeroShotTarget | RoutedTarget,
-    Field(discriminator="prompting"),
-]
-"""One label set under one prompting: what the image is compared with."""
-
-TunedTarget = ZeroShotTarget | FewShotZeroShotTarget
 
 
 class CohenParameters(Contract):
@@ -327,11 +225,15 @@ def _by_digest(value: Any) -> Any:
 
 
 class CertificationJob(Contract):
-    """One image in the queue, with everything asked of it."""
+    """One image in the queue, with everything asked of it.
+
+    `owner` is who may see it. It is no part of the request: who asks changes no certificate.
+    """
 
     schema_version: Literal[1] = 1
     id: str = Field(pattern=r"^[0-9a-f]{32}$")
     batch_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+    owner: Owner = ANONYMOUS
     request: CertifyRequest
     submitted_at: datetime
     request_id: str | None = Field(
@@ -339,12 +241,32 @@ class CertificationJob(Contract):
     )
 
 
+class LiveVotes(Contract):
+    """The votes of one certificate so far, to be watched while it is counted. Not a claim.
+
+    The bounds are one-sided Clopper-Pearson at the certificate's alpha, as if these votes were all
+    there ever will be: of somebody who looks at many moments, one can be false far more often than
+    alpha says. The certificate's own bounds are made at planned looks alone, and divide alpha
+    among them.
+    """
+
+    sigma: float
+    prompting: str
+    target_index: int = Field(ge=0, description="Which of the request's label sets, from 0.")
+    n: int = Field(ge=0, description="Samples so far, ambiguous ones included.")
+    counts: tuple[int, ...]
+    ambiguous: int = Field(ge=0)
+    p_a_lower: float = Field(ge=0, le=1, description="Of the class with the most votes so far.")
+    p_b_upper: float = Field(ge=0, le=1, description="Of every other class.")
+
+
 class Progress(Contract):
-    """Samples counted so far, over all noise levels."""
+    """Samples counted so far, over all noise levels, and the votes of each certificate."""
 
     samples_done: int = Field(ge=0)
     samples_total: int = Field(ge=1)
     updated_at: datetime
+    live: tuple[LiveVotes, ...] = ()
 
 
 class Identity(Contract):
@@ -415,7 +337,7 @@ class WorkerReport(Contract):
     ready: bool
     key_commitment: str
     models: tuple[Identity, ...] = ()
-    samples_per_s: dict[str, float] = {}
+    samples_per_s: dict[str, float] = Field(default_factory=dict)
     states: tuple[ModelState, ...] | None = None
     state: HostState | None = None
     detail: str = ""

@@ -304,6 +304,13 @@ class FailedResult(Contract):
     failure: Failure
 
 
+class CancelledResult(Contract):
+    """Somebody wished the certification to end. That says nothing about the image's class."""
+
+    status: Literal["cancelled"] = "cancelled"
+    schema_version: Literal[1] = 1
+
+
 def parse_document(document: Mapping[str, Any]) -> FinishedResult:
     """A finished certification from parsed JSON, strictly; fields around it are ignored.
 
@@ -317,4 +324,6 @@ def parse_document(document: Mapping[str, Any]) -> FinishedResult:
         raise ValueError("this is no finished certification of this version") from None
 
 
-CertificationResult = Annotated[FinishedResult | FailedResult, Field(discriminator="status")]
+CertificationResult = Annotated[
+    FinishedResult | FailedResult | CancelledResult, Field(discriminator="status")
+]

@@ -35,7 +35,7 @@ def _on_signal(*_: object) -> None:
         raise HandedBack
 
 
-def require_wanted() -> None:
+def heed() -> None:
     """HandedBack when the job is to be given back."""
     if _Request.asked:
         raise HandedBack
@@ -46,7 +46,7 @@ def interruptible() -> Iterator[None]:
     """A block that only waits, and may be left at any point by HandedBack."""
     _Request.waiting = True
     try:
-        require_wanted()
+        heed()
         yield
     finally:
         _Request.waiting = False

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from models.cards import ModelCard
-from models.imaging import parse_image, preprocess
+from models.imaging import PreparedImage, prepare
 from worker.contract import InputImage
 from worker.images_store import Image, image_sha256
 
@@ -18,17 +18,30 @@ def prepare_image(
     Raises:
         models.imaging.ImageError: the file is no image this service can certify.
     """
-    decoded = parse_image(data, frame=frame, window=window)
-    image = preprocess(decoded.pixels, card.preprocessing)
-    described = InputImage(
-        sha256=image_sha256(image),
-        height=image.shape[1],
-        width=image.shape[2],
-        source=decoded.source,
-        window=decoded.window,
-        window_origin=decoded.window_origin,
-        frame=decoded.frame,
-        frames=decoded.frames,
-        notes=decoded.notes,
+    prepared = prepare(data, card.preprocessing, frame=frame, window=window)
+    return prepared.input, _describe(prepared)
+
+
+def preview_image(
+    data: bytes, card: ModelCard, *, side: int, frame: int | None = None, window: Window = None
+) -> PreparedImage:
+    """What `prepare_image` makes of a file, with a picture of it whose longest side is `side`.
+
+    Raises:
+        models.imaging.ImageError: as `prepare_image`.
+    """
+    return prepare(data, card.preprocessing, frame=frame, window=window, picture_side=side)
+
+
+def _describe(prepared: PreparedImage) -> InputImage:
+    return InputImage(
+        sha256=image_sha256(prepared.input),
+        height=prepared.input.shape[1],
+        width=prepared.input.shape[2],
+        source=prepared.source,
+        window=prepared.window,
+        window_origin=prepared.window_origin,
+        frame=prepared.frame,
+        frames=prepared.frames,
+        notes=prepared.notes,
     )
-    return image, described

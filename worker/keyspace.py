@@ -9,6 +9,8 @@ PROMPTS = f"{PREFIX}:prompts"
 """The cards of prompts by id, a hash."""
 PROMPT_IDS = f"{PREFIX}:prompt-ids"
 """The digest that each id ever given names, a hash; kept for ever."""
+PROMPT_OWNERS = f"{PREFIX}:prompt-owners"
+"""Who may see the prompt of an id, a hash; no entry: everyone. Kept for ever, as the ids are."""
 TUNED_VECTORS = f"{PREFIX}:tuned-vectors"
 """The digests of all vectors ever tuned on an image, a set; kept for ever: see `prompts_store`."""
 
@@ -28,6 +30,15 @@ def suspects(queue_name: str) -> str:
     return f"{PREFIX}:suspects:{queue_name}"
 
 
+ALL_LISTED = f"{PREFIX}:listed"
+"""The ids of all certifications, a sorted set by the time of submission; see `listing`."""
+
+
+def listed(owner: str) -> str:
+    """The ids of one owner's certifications, as `ALL_LISTED` has everybody's."""
+    return f"{PREFIX}:listed:{owner}"
+
+
 def job(certification_id: str) -> str:
     return f"{PREFIX}:certification:{certification_id}:job"
 
@@ -40,6 +51,11 @@ def progress(certification_id: str) -> str:
     return f"{PREFIX}:certification:{certification_id}:progress"
 
 
+def cost(certification_id: str) -> str:
+    """The model of a job and the most samples it can take, as `queue_load` reads them."""
+    return f"{PREFIX}:certification:{certification_id}:cost"
+
+
 def checkpoint(certification_id: str) -> str:
     return f"{PREFIX}:certification:{certification_id}:checkpoint"
 
@@ -47,6 +63,11 @@ def checkpoint(certification_id: str) -> str:
 def run(certification_id: str) -> str:
     """The token of the latest run: see `fence`."""
     return f"{PREFIX}:certification:{certification_id}:run"
+
+
+def cancel(certification_id: str) -> str:
+    """Says that nobody counts for a certification any more; outlives its result."""
+    return f"{PREFIX}:certification:{certification_id}:cancel"
 
 
 def batch(batch_id: str) -> str:
@@ -57,6 +78,11 @@ def image(sha256: str) -> str:
     return f"{PREFIX}:image:{sha256}"
 
 
+def image_holders(sha256: str) -> str:
+    """The jobs whose image this is, a set of their own keys; see `purging`."""
+    return f"{PREFIX}:holders:image:{sha256}"
+
+
 def certificate(request_sha256: str) -> str:
     """The finished result of a canonical request under one key secret."""
     return f"{PREFIX}:certificate:{request_sha256}"
@@ -65,6 +91,11 @@ def certificate(request_sha256: str) -> str:
 def votes(request_sha256: str, stream: str) -> str:
     """The single votes of one phase, noise level and target of a canonical request."""
     return f"{PREFIX}:votes:{request_sha256}:{stream}"
+
+
+def votes_holders(request_sha256: str) -> str:
+    """The jobs whose votes these are, a set of their own keys; see `purging`."""
+    return f"{PREFIX}:holders:votes:{request_sha256}"
 
 
 def attempts(image_sha256: str) -> str:
@@ -98,6 +129,11 @@ def tuned(request_sha256: str) -> str:
 def adapted_prompt(prompt_id: str) -> str:
     """The card of a prompt that was adapted to one image."""
     return f"{PREFIX}:adapted-prompt:{prompt_id}"
+
+
+def adapted_owners(prompt_id: str) -> str:
+    """Who may see a prompt that was adapted to one image, a set."""
+    return f"{PREFIX}:adapted-prompt:{prompt_id}:owners"
 
 
 def learning_job(learning_id: str) -> str:

@@ -16,18 +16,24 @@ from worker.encoded_prompt import EncodedPrompt
 from worker.learning_contract import FinishedLearning
 
 _FINISH = f"""
-if redis.call('EXISTS', KEYS[4]) == 1 then return {{false, false}} end
+if redis.call('EXISTS', KEYS[5]) == 1 then return {{false, false}} end
 local function put()
 {prompts_store.PUT_SCRIPT}
 end
 local done = put()
-if done[2] then redis.call('SET', KEYS[4], ARGV[5], 'EX', ARGV[6]) end
+if done[2] then redis.call('SET', KEYS[5], ARGV[6], 'EX', ARGV[7]) end
 return done
 """
 
 
 def finish_learning(
-    redis: Redis, learning_id: str, card: PromptCard, prompt: Prompt, *, ttl_s: int
+    redis: Redis,
+    learning_id: str,
+    card: PromptCard,
+    prompt: Prompt,
+    *,
+    ttl_s: int,
+    owner: str | None = None,
 ) -> bool:
     """Stores a learned prompt and that the learning has finished, unless that has a result.
 
@@ -40,12 +46,9 @@ def finish_learning(
     check_prompt(card, prompt)
     prompts_store.check_id(card.id)
     result = FinishedLearning(prompt_sha256=card.sha256)
-    keys = (
-        *(keyspace.PROMPT_IDS, keyspace.PROMPTS, keyspace.prompt(card.sha256)),
-        keyspace.learning_result(learning_id),
-    )
+    keys = (*prompts_store.put_keys(card), keyspace.learning_result(learning_id))
     values = EncodedPrompt.of(prompt).model_dump_json()
-    stored = (card.id, card.sha256, card.model_dump_json(), values)
+    stored = (card.id, card.sha256, card.model_dump_json(), values, owner or "")
     named, stands = redis.eval(_FINISH, len(keys), *keys, *stored, result.model_dump_json(), ttl_s)
     if named is not None and stands is None:
         taken = named.decode() if isinstance(named, bytes) else named

@@ -42,6 +42,10 @@ log = logging.getLogger(__name__)
 
 _LEARNER = (sys.executable, "-m", "worker.learner")
 _LOOK_S = 0.5
+_ID_TAKEN = Failure(
+    code="prompt_id_taken",
+    detail="Another prompt took the id while this one was learned. Choose another id.",
+)
 
 
 class LearnerDied(RuntimeError):
@@ -161,9 +165,9 @@ def _keep_prompt(
     """Stores the prompt for every worker, unless somebody wished the learning to end."""
     card, prompt, ttl_s = report.card, report.prompt.decode(), settings.certificate_ttl_s
     try:
-        finish_learning(redis, job.id, card, prompt, ttl_s=ttl_s)
-    except prompts_store.PromptRefused as error:
-        return FailedLearning(failure=Failure(code="prompt_id_taken", detail=str(error)))
+        finish_learning(redis, job.id, card, prompt, ttl_s=ttl_s, owner=job.prompt_owner)
+    except prompts_store.PromptRefused:
+        return FailedLearning(failure=_ID_TAKEN)  # nothing of the other prompt: it may be hidden
     stands = learning_store.find_result(redis, job.id)
     assert stands is not None, "it was just stored, or stood there"
     return stands

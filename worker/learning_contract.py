@@ -8,7 +8,7 @@ from pydantic import Field
 from models.cards import ClassNames, Sha256
 from models.learning_settings import LearningSettings
 from models.prompt_cards import PromptId
-from worker.contract import MAX_CLASS_NAMES, Contract, Failure, ModelRef
+from worker.contract import ANONYMOUS, MAX_CLASS_NAMES, Contract, Failure, ModelRef, Owner
 
 MAX_LEARNING_IMAGES = 4096
 MAX_EPOCHS = 500
@@ -33,12 +33,22 @@ class LearningRequest(Contract):
 
 
 class LearningJob(Contract):
-    """A prompt to learn, in the queue."""
+    """A prompt to learn, in the queue.
+
+    `owner` is who may see it and, unless it is `shared` with everyone, its prompt.
+    """
 
     schema_version: Literal[1] = 1
     id: str = Field(pattern=r"^[0-9a-f]{32}$")
+    owner: Owner = ANONYMOUS
+    shared: bool = True
     request: LearningRequest
     submitted_at: datetime
+
+    @property
+    def prompt_owner(self) -> str | None:
+        """Who may see the prompt; None: everyone."""
+        return None if self.shared else self.owner
 
 
 class LearnedEpoch(Contract):

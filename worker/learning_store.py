@@ -11,13 +11,17 @@ from redis.client import Pipeline
 from worker import accepted, keyspace
 from worker.contract import LEARNING_QUEUE_NAME
 from worker.learning_contract import LearnedEpoch, LearningJob, LearningResult
+from worker.results import hold
 
 _RESULT: TypeAdapter[LearningResult] = TypeAdapter(LearningResult)
 
 
 def put_job(redis: "Redis | Pipeline", job: LearningJob, *, ttl_s: int) -> None:
-    """Stores a job."""
-    redis.set(keyspace.learning_job(job.id), job.model_dump_json(), ex=ttl_s)
+    """Stores a job, and has it hold its images."""
+    key = keyspace.learning_job(job.id)
+    redis.set(key, job.model_dump_json(), ex=ttl_s)
+    for image in job.request.images:
+        hold(redis, keyspace.image_holders(image.sha256), key, ttl_s=ttl_s)
 
 
 def find_job(redis: Redis, learning_id: str) -> LearningJob | None:

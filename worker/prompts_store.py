@@ -17,6 +17,7 @@ from models.prompt import Prompt
 from models.prompt_cards import PromptCard
 from models.prompt_files import check_prompt
 from worker import keyspace
+from worker.contract import ANONYMOUS
 from worker.encoded_prompt import EncodedPrompt
 
 _ADAPTED = "zero-shot-"
@@ -54,6 +55,13 @@ class PromptDamaged(ValueError):
 PUT_SCRIPT = """
 local taken = redis.call('HGET', KEYS[1], ARGV[1])
 if taken and taken ~= ARGV[2] then return {taken, false} end
+local owner = redis.call('HGET', KEYS[4], ARGV[1])
+if owner and ARGV[5] ~= '' and owner ~= ARGV[5] then return {taken, false} end
+if ARGV[5] == '' then
+  redis.call('HDEL', KEYS[4], ARGV[1])
+elseif redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then
+  redis.call('HSET', KEYS[4], ARGV[1], ARGV[5])
+end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[3])
 redis.call('SET', KEYS[3], ARGV[4])
@@ -61,30 +69,47 @@ return {ARGV[2], redis.call('HGET', KEYS[2], ARGV[1])}
 """
 
 
-def put_prompt(redis: Redis, card: PromptCard, prompt: Prompt) -> PromptCard:
+def put_prompt(
+    redis: Redis, card: PromptCard, prompt: Prompt, *, owner: str | None = None
+) -> PromptCard:
     """Stores a learned or imported prompt for good, and returns the card that stands.
 
     The same prompt under the same id again changes nothing: the first card stands. Vectors that
     were tuned on an image here, at any time, keep that method under whatever id and suffix: what
     they depended on decides what a certificate covers.
 
+    Args:
+        owner: who may see it; None: everyone, also what was an owner's before.
+
     Raises:
         models.prompt_files.PromptMismatch: the card is about other vectors.
-        PromptIdTaken: the id names another prompt.
+        PromptIdTaken: the id names another prompt, or the same one of another owner.
         PromptIdReserved: ids of this form are the service's own.
     """
     check_prompt(card, prompt)
     check_id(card.id)
     if redis.sismember(keyspace.TUNED_VECTORS, prompt.ctx_sha256):
         card = card.model_copy(update={"method": "zero-shot"})
-    keys = (keyspace.PROMPT_IDS, keyspace.PROMPTS, keyspace.prompt(card.sha256))
     values = EncodedPrompt.of(prompt).model_dump_json()
-    arguments = (card.id, card.sha256, card.model_dump_json(), values)
+    keys = put_keys(card)
+    arguments = (card.id, card.sha256, card.model_dump_json(), values, owner or "")
     named, stands = redis.eval(PUT_SCRIPT, len(keys), *keys, *arguments)
     if stands is None:
         taken = named.decode() if isinstance(named, bytes) else named
         raise PromptIdTaken(card.id, expected=taken, found=card.sha256)
     return PromptCard.model_validate_json(stands)
+
+
+def put_keys(card: PromptCard) -> tuple[str, ...]:
+    """The keys of `PUT_SCRIPT`."""
+    named = keyspace.PROMPT_IDS, keyspace.PROMPTS
+    return (*named, keyspace.prompt(card.sha256), keyspace.PROMPT_OWNERS)
+
+
+def find_owner(redis: Redis, prompt_id: str) -> str | None:
+    """Who may see the learned or imported prompt of an id; None: everyone."""
+    owner = redis.hget(keyspace.PROMPT_OWNERS, prompt_id)
+    return None if owner is None else _text(owner)
 
 
 def check_id(prompt_id: str) -> None:
@@ -106,11 +131,19 @@ for i = 1, 2 do
   end
 end
 redis.call('SADD', KEYS[3], ARGV[4])
+redis.call('SADD', KEYS[4], ARGV[5])
+if redis.call('TTL', KEYS[4]) < tonumber(ARGV[3]) then
+  redis.call('EXPIRE', KEYS[4], ARGV[3])
+end
 """
 
 
-def put_adapted(redis: Redis, card: PromptCard, prompt: Prompt, *, ttl_s: int) -> None:
+def put_adapted(
+    redis: Redis, card: PromptCard, prompt: Prompt, *, ttl_s: int, owner: str = ANONYMOUS
+) -> None:
     """Stores a prompt that was adapted to an image; again renews its time to live.
+
+    Every owner whose certificates name it may see it.
 
     Raises:
         ValueError: the card is about other vectors, or its id is not `create_adapted_id`'s.
@@ -121,9 +154,10 @@ def put_adapted(redis: Redis, card: PromptCard, prompt: Prompt, *, ttl_s: int) -
             f"An adapted prompt has the id {create_adapted_id(prompt.sha256)}; {card.id} came."
         )
     adapted = keyspace.adapted_prompt(card.id)
-    keys = (keyspace.prompt(card.sha256), adapted, keyspace.TUNED_VECTORS)
+    owners = keyspace.adapted_owners(card.id)
+    keys = (keyspace.prompt(card.sha256), adapted, keyspace.TUNED_VECTORS, owners)
     values = EncodedPrompt.of(prompt).model_dump_json()
-    arguments = (values, card.model_dump_json(), ttl_s, prompt.ctx_sha256)
+    arguments = (values, card.model_dump_json(), ttl_s, prompt.ctx_sha256, owner)
     redis.eval(_PUT_ADAPTED, len(keys), *keys, *arguments)
 
 
@@ -137,27 +171,52 @@ def is_adapted_id(prompt_id: str) -> bool:
     return prompt_id.startswith(_ADAPTED)
 
 
-def find_card(redis: Redis, name: str) -> PromptCard | None:
+def find_card(redis: Redis, name: str, *, view: str | None = None) -> PromptCard | None:
     """The card of a prompt by its id or its digest, adapted ones too; None when there is none.
 
     Where the same values were adapted to an image, it is the adapted prompt's card, whatever name
     they were stored under since: what they depended on decides what a certificate covers.
+
+    Args:
+        view: the owner who looks and finds nothing of other owners; None: all is seen.
     """
+    if is_adapted_id(name):
+        return _show_adapted(redis, _find_adapted(redis, name), view)
     if _DIGEST.fullmatch(name):
-        known = next((card for card in list_cards(redis) if card.sha256 == name), None)
-        return _find_adapted(redis, create_adapted_id(name), name) or known
+        known = next((card for card in list_cards(redis, view=view) if card.sha256 == name), None)
+        return _find_first(redis, name, known, view)
     data = redis.hget(keyspace.PROMPTS, name)
-    if data is None:
-        return _find_adapted(redis, name, None)
+    if data is None or not _is_shown(find_owner(redis, name), view):
+        return None
     card = PromptCard.model_validate_json(data)
-    return _find_adapted(redis, create_adapted_id(card.sha256), card.sha256) or card
+    return _find_first(redis, card.sha256, card, view)
 
 
-def _find_adapted(redis: Redis, prompt_id: str, sha256: str | None) -> PromptCard | None:
-    """The card of an adapted prompt, if it has this digest."""
+def _find_first(
+    redis: Redis, sha256: str, known: PromptCard | None, view: str | None
+) -> PromptCard | None:
+    """The adapted prompt's card, or the known one; of a hidden adapted prompt only its method."""
+    adapted = _find_adapted(redis, create_adapted_id(sha256))
+    if adapted is None or adapted.sha256 != sha256:
+        return known
+    if (shown := _show_adapted(redis, adapted, view)) is not None:
+        return shown
+    return None if known is None else known.model_copy(update={"method": adapted.method})
+
+
+def _find_adapted(redis: Redis, prompt_id: str) -> PromptCard | None:
     data = redis.get(keyspace.adapted_prompt(prompt_id))
-    card = None if data is None else PromptCard.model_validate_json(data)
-    return card if card is not None and sha256 in (None, card.sha256) else None
+    return None if data is None else PromptCard.model_validate_json(data)
+
+
+def _show_adapted(redis: Redis, card: PromptCard | None, view: str | None) -> PromptCard | None:
+    if card is None or view is None:
+        return card
+    return card if redis.sismember(keyspace.adapted_owners(card.id), view) else None
+
+
+def _is_shown(owner: str | None, view: str | None) -> bool:
+    return view is None or owner in (None, view)
 
 
 def find_prompt(redis: Redis, sha256: str) -> Prompt | None:
@@ -178,13 +237,27 @@ def find_prompt(redis: Redis, sha256: str) -> Prompt | None:
     return prompt
 
 
-def list_cards(redis: Redis) -> tuple[PromptCard, ...]:
+def list_cards(redis: Redis, *, view: str | None = None) -> tuple[PromptCard, ...]:
     """The cards of learned and imported prompts, in order of their ids.
 
     Prompts adapted to one image are left out: their certificates name them.
+
+    Args:
+        view: the owner who looks and finds nothing of other owners; None: all is seen.
     """
+    owners = {} if view is None else _get_owners(redis)
     cards = map(PromptCard.model_validate_json, redis.hvals(keyspace.PROMPTS))
-    return tuple(sorted(cards, key=lambda card: card.id))
+    shown = (card for card in cards if _is_shown(owners.get(card.id), view))
+    return tuple(sorted(shown, key=lambda card: card.id))
+
+
+def _get_owners(redis: Redis) -> dict[str, str]:
+    stored = redis.hgetall(keyspace.PROMPT_OWNERS)
+    return {_text(name): _text(owner) for name, owner in stored.items()}
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 _REMOVE = """

@@ -5,11 +5,12 @@ time limit given: RQ's defaults are 180 s for a job and 500 s for its result.
 """
 
 import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from redis import Redis
 from redis.backoff import ExponentialBackoff
@@ -19,6 +20,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry as RedisRetry
 from rq import Queue, Retry, Worker
+from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job, JobStatus
 
@@ -35,7 +37,7 @@ from worker.counters import count_event
 from worker.document import FailedResult
 from worker.images_store import Image
 
-State = Literal["queued", "running", "finished", "failed"]
+State = Literal["queued", "running", "finished", "failed", "cancelled"]
 T = TypeVar("T", bound=str)
 
 RETRIES = 3
@@ -271,14 +273,59 @@ def ask_for_help(redis: Redis, job: CertificationJob, run: str, *, at_most: int)
     return number
 
 
+def end_job(redis: Redis, job_id: str) -> None:
+    """Takes a job that has a result from the queue, or stops the work-horse that runs it.
+
+    One that a worker has taken and not started yet ends by itself when it sees the result.
+    """
+    if create_queue(redis).remove(job_id):
+        with suppress(NoSuchJobError):
+            fetch_job(redis, job_id).delete(remove_from_queue=False)
+    else:
+        with suppress(NoSuchJobError, InvalidJobOperation):
+            send_stop_job_command(redis, job_id, serializer="json")
+
+
+def fetch_job(redis: Redis, job_id: str) -> Job:
+    """RQ's own record of a job. NoSuchJobError where it has none."""
+    return CertificationRqJob.fetch(job_id, connection=redis, serializer="json")
+
+
 def get_state(redis: Redis, certification_id: str) -> State:
     """What a stored job is doing, true at every moment: see `look_up_state`."""
 
-    def find_status() -> Literal["finished", "failed"] | None:
+    def find_status() -> Literal["finished", "failed", "cancelled"] | None:
         result = results.find_result(redis, certification_id)
         return None if result is None else result.status
 
     return look_up_state(redis, QUEUE_NAME, certification_id, find_status)
+
+
+_STATUS = re.compile(rb'^{"status":"(finished|failed|cancelled)"')
+
+
+def get_states(redis: Redis, certification_ids: Sequence[str]) -> list[State]:
+    """What several stored jobs are doing, in one question to Redis and without their results."""
+    with redis.pipeline(transaction=False) as pipeline:
+        for each in certification_ids:
+            pipeline.getrange(keyspace.result(each), 0, 31)
+            pipeline.hget(CertificationRqJob.key_for(each), "status")
+        answers = pipeline.execute()
+    pairs = zip(certification_ids, answers[::2], answers[1::2], strict=True)
+    return [_read_state(redis, each, start, rq_status) for each, start, rq_status in pairs]
+
+
+def _read_state(redis: Redis, job_id: str, start: bytes, rq_status: bytes | None) -> State:
+    if found := _STATUS.match(start):
+        return cast(State, found[1].decode())
+    waits = (JobStatus.QUEUED, JobStatus.DEFERRED, JobStatus.SCHEDULED)
+    match None if rq_status is None else rq_status.decode():
+        case status if status in waits:
+            return "queued"
+        case JobStatus.STARTED:
+            return "running"
+        case _:
+            return get_state(redis, job_id)
 
 
 def look_up_state(
@@ -305,7 +352,7 @@ def look_up_state(
 
 def _find_rq_status(redis: Redis, job_id: str) -> JobStatus | None:
     try:
-        job = CertificationRqJob.fetch(job_id, connection=redis, serializer="json")
+        job = fetch_job(redis, job_id)
         status: JobStatus | None = job.get_status(refresh=False)
     except (NoSuchJobError, InvalidJobOperation):
         return None

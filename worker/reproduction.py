@@ -7,10 +7,10 @@ from typing import Any
 
 from models.prompt import Prompt
 from worker.ballots import create_bank_text
-from worker.board import PHASES
 from worker.certification import Finding, Phase, Tally
 from worker.certification.merkle import VoteTree, path_leads_to
 from worker.certifying import Counter, FindPrompt
+from worker.contests import PHASES
 from worker.contract import PromptRef
 from worker.document import BallotName, FinishedResult, LookCounts
 from worker.encoded_prompt import EncodedPrompt

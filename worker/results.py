@@ -1,14 +1,14 @@
 """Jobs, progress, vote counts and results in Redis, each with a time to live."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
 from redis import Redis
 from redis.client import Pipeline
 
-from worker import keyspace
+from worker import keyspace, listing
 from worker.canonical import canonical_bytes
 from worker.certification import Tally
 from worker.contract import (
@@ -17,6 +17,7 @@ from worker.contract import (
     CertifyRequest,
     Contract,
     Identity,
+    LiveVotes,
     Progress,
 )
 from worker.counters import count_result
@@ -62,17 +63,35 @@ class Checkpoint(Contract):
 
 
 def put_job(redis: "Redis | Pipeline", job: CertificationJob, *, ttl_s: int) -> None:
-    """Stores a job and lists it in its batch."""
+    """Stores a job, lists it, and has it hold its image."""
     redis.set(keyspace.job(job.id), job.model_dump_json(), ex=ttl_s)
+    cost = f"{job.request.samples_total} {job.request.model.id}"
+    redis.set(keyspace.cost(job.id), cost, ex=ttl_s)
+    listing.put(redis, job, ttl_s=ttl_s)
+    hold(redis, keyspace.image_holders(job.request.input.sha256), keyspace.job(job.id), ttl_s=ttl_s)
     if job.batch_id is not None:
         redis.rpush(keyspace.batch(job.batch_id), job.id)
         redis.expire(keyspace.batch(job.batch_id), ttl_s)
+
+
+def hold(redis: "Redis | Pipeline", holders: str, job_key: str, *, ttl_s: int) -> None:
+    """Says that a job needs what these are the holders of: purging another one leaves it."""
+    redis.sadd(holders, job_key)
+    redis.expire(holders, ttl_s)
 
 
 def find_job(redis: Redis, certification_id: str) -> CertificationJob | None:
     """The job of a certification, or None."""
     data = redis.get(keyspace.job(certification_id))
     return None if data is None else CertificationJob.model_validate_json(data)
+
+
+def find_jobs(redis: Redis, certification_ids: Sequence[str]) -> list[CertificationJob | None]:
+    """The jobs of several certifications, None for each that there is not."""
+    if not certification_ids:
+        return []
+    stored = redis.mget([keyspace.job(each) for each in certification_ids])
+    return [None if d is None else CertificationJob.model_validate_json(d) for d in stored]
 
 
 def find_batch(redis: Redis, batch_id: str) -> tuple[str, ...]:
@@ -87,6 +106,7 @@ def find_result(redis: Redis, certification_id: str) -> CertificationResult | No
 
 
 _PUT_RESULT = """
+if redis.call('EXISTS', KEYS[6]) == 1 then return 'cancelled' end
 if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'superseded' end
 local stored = redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3], 'NX')
 redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
@@ -105,10 +125,13 @@ def put_result(
 ) -> bool:
     """Stores a result once, and ends the job with it; whether this one stands.
 
+    What stands there is never overwritten, and nothing is stored for a certification that was
+    cancelled or purged (`cancelling`) by whoever still counted for it.
+
     Args:
         redis: where.
         certification_id: whose.
-        result: what stands there is never overwritten.
+        result: how it ended.
         ttl_s: seconds it is kept.
         fence: of the run that made it; None for who ends a job from outside.
 
@@ -121,6 +144,7 @@ def put_result(
         keyspace.checkpoint(certification_id),
         keyspace.progress(certification_id),
         keyspace.accepted(QUEUE_NAME),
+        keyspace.cancel(certification_id),
     )
     token = "" if fence is None else fence.token
     text = result.model_dump_json()
@@ -132,9 +156,17 @@ def put_result(
     return done == "stored"
 
 
-def put_progress(redis: "Redis | Pipeline", certification_id: str, done: int, total: int) -> None:
+def put_progress(
+    redis: "Redis | Pipeline",
+    certification_id: str,
+    done: int,
+    total: int,
+    live: tuple[LiveVotes, ...] = (),
+) -> None:
     """Says how far a running certification is."""
-    progress = Progress(samples_done=done, samples_total=total, updated_at=datetime.now(UTC))
+    progress = Progress(
+        samples_done=done, samples_total=total, updated_at=datetime.now(UTC), live=live
+    )
     redis.set(keyspace.progress(certification_id), progress.model_dump_json(), ex=_PROGRESS_TTL_S)
 
 

@@ -1,8 +1,10 @@
 """Settings of the compute side, read from the environment once and then frozen."""
 
 from pathlib import Path
+from typing import Literal
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -21,6 +23,11 @@ class SharedSettings(BaseSettings):
         populate_by_name=True,  # else redis_url=... would be ignored without a word
     )
 
+    redis_password_file: Path | None = Field(
+        default=None,
+        description="File with the password of the user that `REDIS_URL` names, so that it stands "
+        "in no environment.",
+    )
     redis_url: SecretStr = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"),
         validation_alias="REDIS_URL",
@@ -46,6 +53,29 @@ class SharedSettings(BaseSettings):
     certificate_ttl_s: int = Field(
         default=90 * 24 * 3600, ge=60, description="Seconds a certification is kept."
     )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _add_password(cls, url: SecretStr, info: ValidationInfo) -> SecretStr:
+        file: Path | None = info.data.get("redis_password_file")
+        return url if file is None else SecretStr(_with_password(url.get_secret_value(), file))
+
+
+def _with_password(url: str, file: Path) -> str:
+    """`url` with the password in `file`.
+
+    Raises:
+        ValueError: the file cannot be read, or the URL has a password of its own.
+    """
+    parts = urlsplit(url)
+    if parts.password is not None:
+        raise ValueError("expected a REDIS_URL without a password beside a REDIS_PASSWORD_FILE")
+    try:
+        password = file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read ({error.strerror})") from error
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
 
 
 class WorkerSettings(SharedSettings):
@@ -78,6 +108,12 @@ class WorkerSettings(SharedSettings):
     )
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|cuda)$", description="auto, cpu or cuda."
+    )
+    noise: Literal["auto", "host", "device"] = Field(
+        default="auto",
+        description="Where certification noise is made; it is the same noise, bit for bit. auto: "
+        "on the GPU where Triton can compile its kernel (it needs a C compiler), else on the CPU, "
+        "which the engine logs. device: on the GPU, or the engine does not start.",
     )
     threads: int = Field(
         default=0, ge=0, le=256, description="CPU threads of the engine; 0: one per core."

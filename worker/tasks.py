@@ -17,22 +17,24 @@ from rq import get_current_job
 
 from worker import fleet, images_store, keyspace, prompts_store, results
 from worker.ballots import PromptMissing
-from worker.board import PHASES, Board
+from worker.board import Board
+from worker.cancelling import Cancelled, require_wanted
 from worker.certifying import certify
-from worker.contests import create_contests, create_places
-from worker.contract import CertificationJob, CertifyRequest, Failure, Identity
-from worker.document import FailedResult, FinishedResult
+from worker.contract import CertificationJob, Failure, Identity
+from worker.document import CancelledResult, CertificationResult, FailedResult, FinishedResult
 from worker.engine.client import EngineAway, EngineClient, EngineRefused
 from worker.fence import Fence, begin_run
-from worker.handing_back import HandedBack, interruptible, require_wanted
+from worker.handing_back import HandedBack, heed, interruptible
 from worker.helping import help_certification, share
+from worker.live import create_live
 from worker.queueing import RETRIES, ROOM_S
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
 from worker.sharing import name_host
 from worker.signing import sign
 from worker.tuned_store import TunedStore
-from worker.votes_store import put_votes, renew_votes, votes_stream
+from worker.votes_store import put_votes, renew_votes
+from worker.votes_streams import list_streams
 
 log = logging.getLogger(__name__)
 
@@ -96,13 +98,15 @@ def run_certification(
     run = _Run(redis, settings, job, allowance_s=allowance_s)
     try:
         with _turn(settings, alone=alone):
-            result: FinishedResult | FailedResult = _find_or_certify(run)
+            result: CertificationResult = _find_or_certify(run)
     except EngineRefused as error:
         result = FailedResult(failure=error.failure)
     except (images_store.ImageExpired, images_store.ImageDamaged) as error:
         result = FailedResult(failure=Failure(code="image_expired", detail=str(error)))
     except (PromptMissing, prompts_store.PromptDamaged) as error:
         result = FailedResult(failure=Failure(code="prompt_missing", detail=str(error)))
+    except Cancelled:
+        result = CancelledResult()
     results.put_result(redis, job.id, result, ttl_s=settings.certificate_ttl_s, fence=run.fence)
     fields = {
         "certification_id": job.id,
@@ -157,28 +161,23 @@ def _find_or_certify(run: _Run) -> FinishedResult:
     fleet.require_commitment(redis, commitment(secret))
     sha256 = results.request_sha256(job.request, commitment(secret))
     ttl_s = settings.certificate_ttl_s
+    results.hold(redis, keyspace.votes_holders(sha256), keyspace.job(job.id), ttl_s=ttl_s)
     result = results.find_certificate(redis, sha256)
     if result is None:
         made = _certify(run, secret, sha256)
         run.fence.require(redis)
         result = results.keep_certificate(redis, sha256, made, ttl_s=ttl_s)
     else:
-        _renew(redis, job.request, sha256, ttl_s=ttl_s)
+        _renew(redis, job, sha256, ttl_s=ttl_s)
     return sign(result.model_copy(update={"input": job.request.input}), secret)
 
 
-def _renew(redis: Redis, request: CertifyRequest, sha256: str, *, ttl_s: int) -> None:
+def _renew(redis: Redis, job: CertificationJob, sha256: str, *, ttl_s: int) -> None:
     """A certificate that is answered again keeps all that it names as long as the answer."""
+    request = job.request
     redis.expire(keyspace.certificate(sha256), ttl_s)
-    TunedStore(redis, request, sha256, ttl_s).renew()
-    ballots = create_places(create_contests(request))[-1].stop
-    streams = [
-        votes_stream(sigma, phase, place)
-        for sigma in request.sigmas
-        for phase in PHASES
-        for place in range(ballots)
-    ]
-    renew_votes(redis, sha256, streams, ttl_s=ttl_s)
+    TunedStore(redis, request, sha256, ttl_s, owner=job.owner).renew()
+    renew_votes(redis, sha256, list_streams(request), ttl_s=ttl_s)
 
 
 def _certify(run: _Run, secret: bytes, sha256: str) -> FinishedResult:
@@ -199,7 +198,9 @@ def _certify(run: _Run, secret: bytes, sha256: str) -> FinishedResult:
             secret=secret,
             count_attempt=lambda: results.count_attempt(redis, job.request, sha256),
             find_prompt=lambda wanted: prompts_store.find_prompt(redis, wanted),
-            keep_tuned=TunedStore(redis, job.request, sha256, settings.certificate_ttl_s),
+            keep_tuned=TunedStore(
+                redis, job.request, sha256, settings.certificate_ttl_s, owner=job.owner
+            ),
             checkpoints=results.get_checkpoints(redis, job.id),
             on_votes=recorder,
         )
@@ -207,7 +208,10 @@ def _certify(run: _Run, secret: bytes, sha256: str) -> FinishedResult:
 
 class _Recorder:
     """Stores votes, their counts and progress: at most once an interval, at the end, and when the
-    job is handed back."""
+    job is handed back.
+
+    Looks after every range whether the certification is still wanted; `Cancelled` when it is not.
+    """
 
     def __init__(self, run: _Run, sha256: str) -> None:
         self._run, self._sha256 = run, sha256
@@ -224,7 +228,8 @@ class _Recorder:
     def __call__(self, board: Board, identity: Identity) -> None:
         """What `certify` calls after every counted range."""
         self._fresh = board, identity
-        require_wanted()
+        require_wanted(self._run.redis, self._run.job.id)
+        heed()
         self._run.require_time()
         if board.complete or time.monotonic() >= self._due:
             self._due = time.monotonic() + self._run.settings.checkpoint_interval_s
@@ -236,7 +241,13 @@ class _Recorder:
         fresh = tuple(board.drain_votes())
 
         def fill(pipeline: Pipeline) -> None:
-            results.put_progress(pipeline, job.id, board.samples_done, job.request.samples_total)
+            results.put_progress(
+                pipeline,
+                job.id,
+                board.samples_done,
+                job.request.samples_total,
+                create_live(job.request, board),
+            )
             for votes in fresh:
                 put_votes(pipeline, self._sha256, votes, ttl_s=run.settings.certificate_ttl_s)
             results.put_checkpoints(

@@ -13,15 +13,23 @@ from redis import Redis
 from models.prompt_cards import Adaptation, PromptCard
 from worker import keyspace, prompts_store
 from worker.conclusion import create_tuned_ref
-from worker.contract import CertifyRequest, TunedTarget, ZeroShotTarget
+from worker.contract import ANONYMOUS, CertifyRequest, TunedTarget, ZeroShotTarget
 from worker.engine.protocol import PromptsTuned, TunedPrompt
 
 
 class TunedStore:
     """The tuned prompts of one canonical request in Redis; a `KeepTuned`."""
 
-    def __init__(self, redis: Redis, request: CertifyRequest, sha256: str, ttl_s: int) -> None:
-        self._redis, self._request, self._ttl_s = redis, request, ttl_s
+    def __init__(
+        self,
+        redis: Redis,
+        request: CertifyRequest,
+        sha256: str,
+        ttl_s: int,
+        *,
+        owner: str = ANONYMOUS,
+    ) -> None:
+        self._redis, self._request, self._ttl_s, self._owner = redis, request, ttl_s, owner
         self._key = keyspace.tuned(sha256)
 
     def __call__(self, create: Callable[[], PromptsTuned]) -> PromptsTuned:
@@ -42,7 +50,9 @@ class TunedStore:
 
     def _put(self, tuned: PromptsTuned) -> None:
         for card, one in create_tuned_cards(self._request, tuned):
-            prompts_store.put_adapted(self._redis, card, one.prompt.decode(), ttl_s=self._ttl_s)
+            prompts_store.put_adapted(
+                self._redis, card, one.prompt.decode(), ttl_s=self._ttl_s, owner=self._owner
+            )
 
     def _find(self) -> PromptsTuned | None:
         data = self._redis.get(self._key)

@@ -8,13 +8,14 @@ from app import errors
 from app.auditing import MAX_DOCUMENT_BYTES, audit_document, parse_json
 from app.deps import RedisDep
 from app.schemas import AuditReport, SigningKey
+from app.security import Reader
 from worker import keyspace
 
 router = APIRouter(tags=["audit"])
 
 
 @router.get("/keys/signing", responses=errors.describe(errors.QueueUnavailable, errors.NotReady))
-def get_signing_key(redis: RedisDep) -> SigningKey:
+def get_signing_key(redis: RedisDep, _: Reader) -> SigningKey:
     """The public key of this service's certificates."""
     if (key := _find_signing_key(redis)) is None:
         raise errors.NotReady("No worker has published a signing key yet.", missing=("worker",))
@@ -39,7 +40,7 @@ def _find_signing_key(redis: Redis) -> str | None:
         }
     },
 )
-async def audit(request: Request, redis: RedisDep) -> AuditReport:
+async def audit(request: Request, redis: RedisDep, _: Reader) -> AuditReport:
     """Recomputes certificates from their counts and checks the signature; nothing is stored."""
     return await to_thread.run_sync(_audit, await request.body(), redis)
 

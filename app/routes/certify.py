@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from anyio import to_thread
 from fastapi import APIRouter, Response
 from starlette.responses import JSONResponse
 
@@ -13,8 +14,9 @@ from app.deps import (
     Services,
     ServicesDep,
 )
-from app.lookup import create_batch, find_batch, find_certification, is_done, queued
+from app.lookup import accepted, create_batch, is_done, show, show_batch
 from app.schemas import Batch, Certification
+from app.security import Submitter
 from app.submission import submit
 from app.waiting import parse_wait, wait_until
 from worker.contract import CertificationJob
@@ -48,13 +50,14 @@ _PROBLEMS = errors.describe(
     },
 )
 async def certify(
-    form: CertifyFormDep, services: ServicesDep, prefer: PreferHeader = None
+    form: CertifyFormDep, services: ServicesDep, caller: Submitter, prefer: PreferHeader = None
 ) -> Response:
     """Certifies the prediction for one or more images at one or more noise levels."""
-    jobs = await submit(services, form)
+    jobs = await submit(services, form, caller)
     wait_s = parse_wait(prefer or [], cap_s=services.settings.wait_cap_s)
     done = None if wait_s is None else await _wait(services, jobs, wait_s)
-    shown = done or _accepted(jobs)
+    if (shown := done) is None:
+        shown = await to_thread.run_sync(_accepted, services, jobs)
     headers = {"Location": shown.links.self}
     if wait_s is not None:
         headers["Preference-Applied"] = f"wait={wait_s}"
@@ -65,17 +68,17 @@ async def certify(
     )
 
 
-def _accepted(jobs: list[CertificationJob]) -> Certification | Batch:
-    shown = tuple(map(queued, jobs))
+def _accepted(services: Services, jobs: list[CertificationJob]) -> Certification | Batch:
+    shown = tuple(accepted(services.redis, job) for job in jobs)
     batch_id = jobs[0].batch_id
-    return shown[0] if batch_id is None else create_batch(batch_id, shown)
+    return shown[0] if batch_id is None else create_batch(shown)
 
 
 async def _wait(
     services: Services, jobs: list[CertificationJob], wait_s: int
 ) -> Certification | Batch | None:
-    if (batch_id := jobs[0].batch_id) is not None:
-        look_at_batch = partial(find_batch, services.redis, batch_id)
+    if jobs[0].batch_id is not None:
+        look_at_batch = partial(show_batch, services.redis, jobs)
         return await wait_until(look_at_batch, lambda batch: batch.done == batch.total, wait_s)
-    look = partial(find_certification, services.redis, jobs[0].id)
+    look = partial(show, services.redis, jobs[0])
     return await wait_until(look, is_done, wait_s)

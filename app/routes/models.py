@@ -6,6 +6,7 @@ from app import errors
 from app.deps import CatalogueDep, ServicesDep
 from app.model_hosts import list_hosts, list_ready
 from app.schemas import KnownModel, ModelList, ModelView, model_view
+from app.security import Reader
 from models.cards import ModelCard, ModelDescription
 from models.catalogue import UnknownModel
 from worker import fleet
@@ -15,7 +16,7 @@ router = APIRouter(prefix="/models", tags=["models"])
 
 
 @router.get("", responses=errors.describe(errors.QueueUnavailable))
-def list_models(services: ServicesDep) -> ModelList:
+def list_models(services: ServicesDep, _: Reader) -> ModelList:
     """All models of this installation, and what each worker host says of them."""
     reports, default = fleet.list_workers(services.redis), services.settings.default_model
     return ModelList(
@@ -25,7 +26,9 @@ def list_models(services: ServicesDep) -> ModelList:
 
 
 @router.get("/{model_id}", responses=errors.describe(errors.ModelNotFound, errors.QueueUnavailable))
-def get_model(model_id: str, services: ServicesDep, catalogue: CatalogueDep) -> ModelView:
+def get_model(
+    model_id: str, services: ServicesDep, catalogue: CatalogueDep, _: Reader
+) -> ModelView:
     """One model: its card's facts, and what each worker host says of it."""
     try:
         card = catalogue.get(model_id)

@@ -12,6 +12,7 @@ from app.deps import RedisDep, ServicesDep, SettingsDep, take_only
 from app.learning_forms import REPEATABLE, RULES, LearnForm
 from app.learning_intake import submit
 from app.learning_schemas import PromptJob, prompt_job
+from app.security import Caller, Reader, Submitter
 from worker import learning_store
 from worker.contract import Failure
 from worker.learning_contract import (
@@ -19,6 +20,7 @@ from worker.learning_contract import (
     CancelledLearning,
     FailedLearning,
     FinishedLearning,
+    LearningJob,
 )
 from worker.learning_queue import get_status
 
@@ -73,39 +75,47 @@ JobId = Annotated[str, Depends(_check_id)]
     },
 )
 async def learn(
-    form: Annotated[LearnForm, Form(media_type="multipart/form-data")], services: ServicesDep
+    form: Annotated[LearnForm, Form(media_type="multipart/form-data")],
+    services: ServicesDep,
+    caller: Submitter,
 ) -> Response:
     """Learns a prompt from a few labelled images of each class.
 
     The images are reduced to the model's 8-bit input and kept for a day; files and their names
     are not kept. The prompt, when it is learned, is there for every worker at once.
     """
-    shown = prompt_job(await submit(services, form), status="queued", curve=())
+    shown = prompt_job(await submit(services, form, caller), status="queued", curve=())
     headers = {"Location": shown.links.self, "Retry-After": str(_POLL_AFTER_S)}
     return JSONResponse(shown.model_dump(mode="json"), status_code=202, headers=headers)
 
 
 @router.get("/prompt-jobs/{job_id}", responses=_FOUND)
-def get_prompt_job(job_id: JobId, redis: RedisDep) -> PromptJob:
+def get_prompt_job(job_id: JobId, redis: RedisDep, caller: Reader) -> PromptJob:
     """Where a learning stands: its status and its curve, epoch by epoch."""
-    return _find(redis, job_id)
+    return _find(redis, job_id, caller)
 
 
 @router.delete("/prompt-jobs/{job_id}", responses=_FOUND)
-def cancel_prompt_job(job_id: JobId, redis: RedisDep, settings: SettingsDep) -> PromptJob:
+def cancel_prompt_job(
+    job_id: JobId, redis: RedisDep, settings: SettingsDep, caller: Submitter
+) -> PromptJob:
     """Ends a learning that is queued or running; one that has ended stays as it is."""
-    if learning_store.find_job(redis, job_id) is None:
-        raise errors.PromptJobUnknown
+    _find_job(redis, job_id, caller)
     if get_status(redis, job_id) in ("queued", "running"):
         ttl_s = settings.certificate_ttl_s
         learning_store.put_result(redis, job_id, CancelledLearning(), ttl_s=ttl_s)
-    return _find(redis, job_id)
+    return _find(redis, job_id, caller)
 
 
-def _find(redis: Redis, job_id: str) -> PromptJob:
+def _find_job(redis: Redis, job_id: str, caller: Caller) -> LearningJob:
     job = learning_store.find_job(redis, job_id)
-    if job is None:
+    if job is None or not caller.may_see(job.owner):
         raise errors.PromptJobUnknown
+    return job
+
+
+def _find(redis: Redis, job_id: str, caller: Caller) -> PromptJob:
+    job = _find_job(redis, job_id, caller)
     status = get_status(redis, job_id)
     ended: dict[str, Any] = {}
     match learning_store.find_result(redis, job_id):

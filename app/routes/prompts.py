@@ -11,6 +11,7 @@ from app.deps import CatalogueDep, RedisDep, SettingsDep, take_only
 from app.prompt_forms import REPEATABLE, RULES, ImportForm
 from app.prompt_intake import create_prompt
 from app.prompt_schemas import PromptList, PromptView, prompt_path, prompt_view
+from app.security import Caller, Reader, Submitter
 from models.ctx_file import write_ctx
 from models.prompt import Prompt
 from models.prompt_cards import PromptCard
@@ -27,25 +28,25 @@ ModelFilter = Annotated[str | None, Query(description="Only prompts for the mode
 
 
 @router.get("", responses=errors.describe(errors.QueueUnavailable))
-def list_prompts(redis: RedisDep, model: ModelFilter = None) -> PromptList:
+def list_prompts(redis: RedisDep, caller: Reader, model: ModelFilter = None) -> PromptList:
     """The learned and imported prompts that every worker can use now.
 
     A prompt that was adapted to one image is not listed; its certificate names it.
     """
-    cards = prompts_store.list_cards(redis)
+    cards = prompts_store.list_cards(redis, view=caller.view)
     return PromptList(prompts=tuple(prompt_view(c) for c in cards if model in (None, c.model)))
 
 
 @router.get("/{prompt_id}", responses=_FOUND)
-def get_prompt(prompt_id: str, redis: RedisDep) -> PromptView:
+def get_prompt(prompt_id: str, redis: RedisDep, caller: Reader) -> PromptView:
     """One prompt, by its id or its digest: what it was made for, and what made it."""
-    return prompt_view(_find_card(redis, prompt_id))
+    return prompt_view(_find_card(redis, prompt_id, caller))
 
 
 @router.get("/{prompt_id}/ctx", responses=_FOUND)
-def get_ctx(prompt_id: str, redis: RedisDep) -> EncodedPrompt:
+def get_ctx(prompt_id: str, redis: RedisDep, caller: Reader) -> EncodedPrompt:
     """The values of a prompt: float32, least significant byte first, in base64."""
-    return EncodedPrompt.of(_find_prompt(redis, prompt_id))
+    return EncodedPrompt.of(_find_prompt(redis, prompt_id, caller))
 
 
 @router.get(
@@ -56,9 +57,9 @@ def get_ctx(prompt_id: str, redis: RedisDep) -> EncodedPrompt:
         200: {"content": {_SAFETENSORS: {}}, "description": "One tensor, ctx, (n_ctx, width)"},
     },
 )
-def get_safetensors(prompt_id: str, redis: RedisDep) -> Response:
+def get_safetensors(prompt_id: str, redis: RedisDep, caller: Reader) -> Response:
     """The values of a prompt as a safetensors file, the words after the class name as metadata."""
-    prompt = _find_prompt(redis, prompt_id)
+    prompt = _find_prompt(redis, prompt_id, caller)
     return Response(write_ctx(prompt.ctx, prompt.suffix), media_type=_SAFETENSORS)
 
 
@@ -89,10 +90,14 @@ def import_prompt(
     form: Annotated[ImportForm, Form(media_type="multipart/form-data")],
     redis: RedisDep,
     catalogue: CatalogueDep,
+    caller: Submitter,
 ) -> Response:
-    """Imports context vectors that were learned elsewhere; every worker can use them at once."""
+    """Imports context vectors that were learned elsewhere; every worker can use them at once.
+
+    Your key alone sees them; what a key with the scope admin brings is everyone's.
+    """
     card, prompt = create_prompt(form, catalogue)
-    stands = store_prompt(redis, card, prompt)
+    stands = store_prompt(redis, card, prompt, owner=caller.view)
     return JSONResponse(
         prompt_view(stands).model_dump(mode="json"),
         status_code=201 if stands.created_at == card.created_at else 200,
@@ -108,7 +113,9 @@ def import_prompt(
         errors.PromptNotFound, errors.PromptShips, errors.PromptKept, errors.QueueUnavailable
     ),
 )
-def remove_prompt(prompt_id: str, redis: RedisDep, settings: SettingsDep) -> None:
+def remove_prompt(
+    prompt_id: str, redis: RedisDep, settings: SettingsDep, caller: Submitter
+) -> None:
     """Removes a prompt, by its id.
 
     Certificates made with it stay valid: they name its digest. Its id names no other prompt from
@@ -119,11 +126,18 @@ def remove_prompt(prompt_id: str, redis: RedisDep, settings: SettingsDep) -> Non
         raise errors.PromptShips
     if prompts_store.is_adapted_id(prompt_id):
         raise errors.PromptKept
+    _find_card(redis, prompt_id, caller)
+    if caller.view is not None and prompts_store.find_owner(redis, prompt_id) is None:
+        raise errors.ScopeMissing(
+            "This prompt is everyone's; a key with the scope admin removes it."
+        )
     if not prompts_store.remove(redis, prompt_id, ttl_s=settings.image_ttl_s):
         raise errors.PromptNotFound
 
 
-def store_prompt(redis: Redis, card: PromptCard, prompt: Prompt) -> PromptCard:
+def store_prompt(
+    redis: Redis, card: PromptCard, prompt: Prompt, *, owner: str | None
+) -> PromptCard:
     """Stores a prompt, on disk too before this returns; the card that stands.
 
     Raises:
@@ -131,7 +145,7 @@ def store_prompt(redis: Redis, card: PromptCard, prompt: Prompt) -> PromptCard:
     """
     try:
         with one_connection(redis) as connection:
-            stands = prompts_store.put_prompt(connection, card, prompt)
+            stands = prompts_store.put_prompt(connection, card, prompt, owner=owner)
             wait_durable(connection)
     except prompts_store.PromptIdReserved:
         expected = "an id that neither begins with zero-shot- nor is 64 hexadecimal digits"
@@ -141,15 +155,15 @@ def store_prompt(redis: Redis, card: PromptCard, prompt: Prompt) -> PromptCard:
     return stands
 
 
-def _find_card(redis: Redis, name: str) -> PromptCard:
-    card = prompts_store.find_card(redis, name)
+def _find_card(redis: Redis, name: str, caller: Caller) -> PromptCard:
+    card = prompts_store.find_card(redis, name, view=caller.view)
     if card is None:
         raise errors.PromptNotFound
     return card
 
 
-def _find_prompt(redis: Redis, name: str) -> Prompt:
-    prompt = prompts_store.find_prompt(redis, _find_card(redis, name).sha256)
+def _find_prompt(redis: Redis, name: str, caller: Caller) -> Prompt:
+    prompt = prompts_store.find_prompt(redis, _find_card(redis, name, caller).sha256)
     if prompt is None:
         raise errors.PromptNotFound
     return prompt

@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app import errors
-from app.deps import CertificationId, RedisDep
-from app.lookup import find_certification
+from app.deps import JobDep, RedisDep
+from app.lookup import show
 from app.schemas import FinishedCertification, ShownVote, VoteList
 from worker import results
 from worker.certification import Phase
@@ -48,7 +48,7 @@ BallotQuery = Annotated[
     ),
 )
 def list_votes(
-    certification_id: CertificationId,
+    job: JobDep,
     redis: RedisDep,
     sample: Samples,
     certificate: Place = 0,
@@ -59,7 +59,7 @@ def list_votes(
 
     Evaluate the same samples with the model (promptsmooth check-votes) and compare.
     """
-    shown = find_certification(redis, certification_id)
+    shown = show(redis, job)
     if not isinstance(shown, FinishedCertification) or certificate >= len(shown.certificates):
         raise errors.VotesUnknown
     entry = shown.certificates[certificate]
@@ -67,8 +67,6 @@ def list_votes(
     n = _count(evidence, phase)
     if evidence is None or max(sample) >= n:
         raise errors.VotesUnknown
-    job = results.find_job(redis, certification_id)
-    assert job is not None, "it was just found"
     sha256 = results.request_sha256(job.request, shown.provenance.key_commitment)
     stream = votes_stream(entry.sigma, phase, _place(job.request, certificate, entry, ballot))
     votes = get_votes(redis, sha256, stream, n)

@@ -6,9 +6,10 @@ from typing import Any
 
 from models._open_clip import get_open_clip
 from models.cards import ModelDescription, Preprocessing
+from models.forms.canonical import complete_model_cfg, require_parts
 from models.weights import ConfigMismatch
 
-_TOP = {"quick_gelu": False, "custom_text": False}
+_SILENT = "The configuration says nothing of preprocessing; it is the card's."
 
 
 def agree_on_model_cfg(
@@ -23,8 +24,9 @@ def agree_on_model_cfg(
     pinned = dict(description.published.model_cfg) if description.published else {}
     if not pinned:
         return dict(found), ()
+    require_parts(found)
     merged = _merge(pinned, found)
-    wanted, have = _flatten(_complete(pinned)), _flatten(_complete(merged))
+    wanted, have = _flatten(complete_model_cfg(pinned)), _flatten(complete_model_cfg(merged))
     for key in sorted(wanted.keys() | have.keys()):
         if wanted.get(key) != have.get(key):
             raise ConfigMismatch(key, expected=str(wanted.get(key)), found=str(have.get(key)))
@@ -33,23 +35,46 @@ def agree_on_model_cfg(
     return merged, tuple(filled)
 
 
-def agree_on_preprocessing(found: Mapping[str, Any], preprocessing: Preprocessing) -> None:
-    """Passes when open_clip's `preprocess_cfg`, as far as it goes, is the card's preprocessing.
+def agree_on_preprocessing(
+    found: Mapping[str, Any], preprocessing: Preprocessing
+) -> tuple[str, ...]:
+    """Passes when open_clip's `preprocess_cfg` is the card's preprocessing.
+
+    What it leaves out is open_clip's default, as it is to open_clip. One that says nothing at all
+    leaves everything to the card, and the sentence returned says so.
 
     Raises:
         ConfigMismatch: a key differs.
     """
+    said = {key: value for key, value in found.items() if value is not None}
+    if not said:
+        return (_SILENT,)
+    whole = {**asdict(get_open_clip().transform.PreprocessCfg(size=preprocessing.size)), **said}
     card = {
-        "mean": list(preprocessing.mean),
-        "std": list(preprocessing.std),
+        "size": preprocessing.size,
+        "mode": "RGB",
+        "mean": preprocessing.mean,
+        "std": preprocessing.std,
         "interpolation": preprocessing.interpolation,
         "resize_mode": preprocessing.resize,
+        "fill_color": 0,
     }
     for key, expected in card.items():
-        if found.get(key) is not None and found[key] != expected:
+        if _plain(whole[key]) != _plain(expected):
             raise ConfigMismatch(
-                f"preprocess_cfg.{key}", expected=str(expected), found=str(found[key])
+                f"preprocess_cfg.{key}",
+                expected=str(_plain(expected)),
+                found=str(_plain(whole[key]))[:80],
             )
+    return ()
+
+
+def _plain(value: object) -> object:
+    """Lists and tuples alike; a size of both sides as that of one where they are equal."""
+    if not isinstance(value, list | tuple):
+        return value
+    pair = len(value) == 2 and value[0] == value[1]  # height and width
+    return value[0] if pair else list(value)
 
 
 def _merge(pinned: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,22 +82,6 @@ def _merge(pinned: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any
     for part in ("vision_cfg", "text_cfg"):
         merged[part] = {**pinned.get(part, {}), **found.get(part, {})}
     return merged
-
-
-def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with open_clip's defaults written out."""
-    model = get_open_clip().model
-    try:
-        return {
-            **_TOP,
-            **config,
-            "vision_cfg": asdict(model.CLIPVisionCfg(**config.get("vision_cfg", {}))),
-            "text_cfg": asdict(model.CLIPTextCfg(**config.get("text_cfg", {}))),
-        }
-    except TypeError as error:
-        raise ConfigMismatch(
-            "model_cfg", expected="keys open_clip knows", found=str(error)
-        ) from error
 
 
 def _flatten(config: Mapping[str, Any]) -> dict[str, Any]:

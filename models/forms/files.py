@@ -1,7 +1,7 @@
 """Finding and reading published files, none of which is trusted."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ def find_first(folder: Path, names: Sequence[str]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def load_json(path: Path) -> dict[str, Any]:
+def load_json(path: Path, max_bytes: int = _MAX_CONFIG_BYTES) -> dict[str, Any]:
     """A small JSON object.
 
     Raises:
@@ -30,12 +30,27 @@ def load_json(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as stream:
-            value = json.loads(stream.read(_MAX_CONFIG_BYTES + 1))
+            value = json.loads(stream.read(max_bytes + 1))
     except ValueError as error:
         raise UnreadableWeights(path.name, f"no JSON: {error}") from error
     if not isinstance(value, dict):
         raise UnreadableWeights(path.name, "a JSON object is expected")
     return value
+
+
+def get_part(config: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
+    """An object within a JSON object; an empty one where the key is not there.
+
+    Args:
+        name: of the file, for the sentence.
+
+    Raises:
+        UnreadableWeights: something else has this key.
+    """
+    part = config.get(key, {})
+    if not isinstance(part, dict):
+        raise UnreadableWeights(name, f"{key} is to be an object, and is {part!r:.40}")
+    return part
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

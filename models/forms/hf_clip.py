@@ -1,18 +1,17 @@
 """The form of PLIP and PubMedCLIP: a folder that transformers' CLIPModel saved, or its weights."""
 
 from pathlib import Path
-from typing import Any
 
-from models.cards import Preprocessing
 from models.convert import convert_clip
 from models.forms.agreement import agree_on_model_cfg
 from models.forms.files import WEIGHTS, load_json, load_tensors, require_weights
 from models.forms.form import Converted, Form, FormRefused, Source
+from models.forms.hf_processor import PROCESSOR, agree_on_processor
+from models.forms.hf_tokenizer import TOKENIZER_FILES, agree_on_tokenizer
 from models.forms.open_clip_files import write_open_clip
 from models.hf_clip_config import convert_config
-from models.weights import ConfigMismatch
 
-_CONFIG, _PROCESSOR = "config.json", "preprocessor_config.json"
+_CONFIG = "config.json"
 _NAMES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -34,15 +33,19 @@ def convert(source: Source, folder: Path) -> Converted:
         raise FormRefused(f"{weights} says nothing of its architecture: name its config.json too.")
     processor = _find_processor(source)
     if processor is not None:
-        _check_processor(load_json(processor), source.description.preprocessing)
+        agree_on_processor(load_json(processor), source.description.preprocessing)
+    tokenizer = agree_on_tokenizer(source.path) if source.path.is_dir() else ()
     tensors = convert_clip(load_tensors(weights), model_cfg)
     write_open_clip(folder, model_cfg, source.description.preprocessing, tensors)
     read = tuple(path for path in (weights, config, processor) if path is not None)
-    notes = () if config is not None else (_WITHOUT_CONFIG,)
-    return Converted(read=read, notes=notes)
+    said = {_WITHOUT_CONFIG: config, _WITHOUT_PROCESSOR: processor, _WITHOUT_TOKENIZER: tokenizer}
+    notes = tuple(sentence for sentence, found in said.items() if not found)
+    return Converted(read=read + tokenizer, notes=notes)
 
 
 _WITHOUT_CONFIG = "No configuration came with the weights; the architecture is the card's."
+_WITHOUT_PROCESSOR = f"No {PROCESSOR} came with the weights; the preprocessing is the card's."
+_WITHOUT_TOKENIZER = "No tokenizer came with the weights; texts are read by CLIP's own."
 
 
 def _find_config(source: Source) -> Path | None:
@@ -53,16 +56,8 @@ def _find_config(source: Source) -> Path | None:
 
 
 def _find_processor(source: Source) -> Path | None:
-    path = source.path / _PROCESSOR
+    path = source.path / PROCESSOR
     return path if path.is_file() else None
-
-
-def _check_processor(found: dict[str, Any], preprocessing: Preprocessing) -> None:
-    for key, expected in (("image_mean", preprocessing.mean), ("image_std", preprocessing.std)):
-        if found.get(key) is not None and tuple(found[key]) != expected:
-            raise ConfigMismatch(
-                f"{_PROCESSOR}: {key}", expected=str(expected), found=str(tuple(found[key]))
-            )
 
 
 FORM = Form(
@@ -71,6 +66,6 @@ FORM = Form(
     architectures=("open_clip",),
     recognises=recognises,
     convert=convert,
-    hub_files=(_CONFIG, _PROCESSOR),
+    hub_files=(_CONFIG, PROCESSOR, *TOKENIZER_FILES),
     hub_weights=_NAMES,
 )

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.forms.archive import read_members
-from models.forms.bert_files import TOKENIZER_DEFAULT, drop_derived
+from models.forms.bert_files import TOKENIZER_DEFAULT, drop_derived, spell_tokenizer
 from models.forms.form import Converted, Form, FormRefused, Source
 from models.medclip import MedClip
 from models.medclip_config import CONFIG, MedClipConfig
@@ -59,7 +59,7 @@ def convert_medclip(source: Source, folder: Path, config: MedClipConfig) -> Conv
     _drop_positions(tensors, config)
     with torch.device("meta"):
         check_state_dict(MedClip(config).get_published_state(), tensors)
-    for name, content in {CONFIG: config.dump(), **contents}.items():
+    for name, content in {CONFIG: config.dump(), **spell_tokenizer(contents)}.items():
         (folder / name).write_bytes(content)
     own = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
     save_file(own, folder / "medclip.safetensors")

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from models.forms.agreement import agree_on_model_cfg, agree_on_preprocessing
-from models.forms.files import WEIGHTS, load_json, load_tensors, require_weights
+from models.forms.files import WEIGHTS, get_part, load_json, load_tensors, require_weights
 from models.forms.form import Converted, Form, FormRefused, Source
 from models.forms.open_clip_files import write_open_clip
 from models.loading import CONFIG, create_clip
@@ -24,8 +24,8 @@ def recognises(source: Source) -> bool:
     """A folder with open_clip's configuration, or a bare file that card or --config say is such."""
     config = _find_config(source)
     if config is not None:
-        found = load_json(config).get("model_cfg", {})
-        return not any(key.startswith("hf_") for key in found.get("text_cfg", {}))
+        found = get_part(load_json(config), "model_cfg", CONFIG)
+        return not any(key.startswith("hf_") for key in get_part(found, "text_cfg", CONFIG))
     return source.path.suffix in WEIGHTS and source.published == "open-clip"
 
 
@@ -34,17 +34,21 @@ def convert(source: Source, folder: Path) -> Converted:
     path = _find_config(source)
     weights = require_weights(source.path, _NAMES) if source.path.is_dir() else source.path
     config: dict[str, Any] = load_json(path) if path is not None else {}
-    model_cfg, filled = agree_on_model_cfg(config.get("model_cfg", {}), source.description)
+    found = get_part(config, "model_cfg", CONFIG)
+    model_cfg, filled = agree_on_model_cfg(found, source.description)
     if not model_cfg:
         raise FormRefused(f"{weights} says nothing of its architecture: name its {CONFIG} too.")
     preprocessing = source.description.preprocessing
-    agree_on_preprocessing(config.get("preprocess_cfg", {}), preprocessing)
+    notes = tuple(_explain(key, source) for key in filled)
+    if path is not None:
+        said = get_part(config, "preprocess_cfg", CONFIG)
+        notes += agree_on_preprocessing(said, preprocessing)
     tensors = load_tensors(weights)
     with torch.device("meta"):
         check_state_dict(create_clip(model_cfg).state_dict(), tensors)
     write_open_clip(folder, model_cfg, preprocessing, tensors)
     read = tuple(file for file in (weights, path) if file is not None)
-    return Converted(read=read, notes=tuple(_explain(key, source) for key in filled))
+    return Converted(read=read, notes=notes)
 
 
 def _explain(key: str, source: Source) -> str:

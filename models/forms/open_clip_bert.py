@@ -4,7 +4,6 @@ The folder names that BERT without bringing its configuration. For PubMedBERT, w
 names, the configuration is known here; for another it is `config.json` in the folder.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,13 @@ import torch
 from models.bert_config import BERT_CONFIG, parse_bert_config
 from models.cards import ModelDescription
 from models.forms.agreement import agree_on_model_cfg, agree_on_preprocessing
-from models.forms.bert_files import TOKENIZER_DEFAULT, drop_derived
-from models.forms.files import find_first, load_json, load_tensors, require_weights
+from models.forms.bert_files import (
+    TOKENIZER_DEFAULT,
+    drop_derived,
+    spell_bert_config,
+    spell_tokenizer,
+)
+from models.forms.files import find_first, get_part, load_json, load_tensors, require_weights
 from models.forms.form import Converted, Form, FormRefused, Source
 from models.forms.open_clip_files import write_open_clip
 from models.loading import CONFIG, create_clip
@@ -29,19 +33,6 @@ _PUBMEDBERT = (
     "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract",
     "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract",
 )
-_PUBMEDBERT_CONFIG = {
-    "model_type": "bert",
-    "vocab_size": 30522,
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "hidden_act": "gelu",
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "layer_norm_eps": 1e-12,
-    "pad_token_id": 0,
-}
 
 
 def recognises(source: Source) -> bool:
@@ -49,19 +40,21 @@ def recognises(source: Source) -> bool:
     path = source.path / CONFIG
     if not path.is_file():
         return False
-    text_cfg = load_json(path).get("model_cfg", {}).get("text_cfg", {})
-    return "hf_model_name" in text_cfg
+    model_cfg = get_part(load_json(path), "model_cfg", CONFIG)
+    return "hf_model_name" in get_part(model_cfg, "text_cfg", CONFIG)
 
 
 def convert(source: Source, folder: Path) -> Converted:
     """See `Form.convert`."""
     path, description = source.path, source.description
     config = load_json(path / CONFIG)
-    model_cfg = _agree(config["model_cfg"], description)
-    agree_on_preprocessing(config.get("preprocess_cfg", {}), description.preprocessing)
+    model_cfg = _agree(get_part(config, "model_cfg", CONFIG), description)
+    said = get_part(config, "preprocess_cfg", CONFIG)
+    notes = agree_on_preprocessing(said, description.preprocessing)
     tokenizer = _read_tokenizer(path)
     bert_file = find_first(path, (BERT_CONFIG, "config.json"))
     bert_config = bert_file.read_bytes() if bert_file else _find_known(path, model_cfg["text_cfg"])
+    bert_config = spell_bert_config(bert_config)
     bert = parse_bert_config(bert_config)
     create_tokenizer(
         tokenizer, vocab_size=bert["vocab_size"], context_length=description.context_length
@@ -73,16 +66,17 @@ def convert(source: Source, folder: Path) -> Converted:
         clip = create_clip(model_cfg, bert_config=bert_config)
     check_state_dict(clip.state_dict(), tensors)
     write_open_clip(folder, model_cfg, description.preprocessing, tensors)
-    for name, content in {BERT_CONFIG: bert_config, **tokenizer}.items():
+    for name, content in {BERT_CONFIG: bert_config, **spell_tokenizer(tokenizer)}.items():
         (folder / name).write_bytes(content)
     small = (path / VOCAB, path / TOKENIZER_CONFIG)
     read = (weights, path / CONFIG, *(file for file in small if file.is_file()))
-    return Converted(read=read + ((bert_file,) if bert_file else ()))
+    return Converted(read=read + ((bert_file,) if bert_file else ()), notes=notes)
 
 
 def _agree(found: dict[str, Any], description: ModelDescription) -> dict[str, Any]:
     """The architecture. The names of a BERT and a tokenizer on the hub decide nothing here."""
     text_cfg = dict(found["text_cfg"])
+    found = {key: value for key, value in found.items() if key != "custom_text"}  # a BERT is one
     names = {key: text_cfg.pop(key) for key in _NAMES_ON_THE_HUB if key in text_cfg}
     model_cfg, _ = agree_on_model_cfg({**found, "text_cfg": text_cfg}, description)
     return {**model_cfg, "text_cfg": {**model_cfg["text_cfg"], **names}}
@@ -100,7 +94,7 @@ def _find_known(path: Path, text_cfg: dict[str, Any]) -> bytes:
     name = text_cfg["hf_model_name"]
     if name not in _PUBMEDBERT:
         raise FormRefused(f"config.json of {name} was expected in {path}: it is a BERT's shape.")
-    return (json.dumps(_PUBMEDBERT_CONFIG, indent=1) + "\n").encode()
+    return b'{"model_type": "bert"}'  # its sizes are those of BERT-base
 
 
 FORM = Form(

@@ -1,6 +1,5 @@
 """The two files that a model of open_clip's architecture has in an installation."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.cards import Preprocessing
+from models.forms.canonical import dump_canonical, spell_model_cfg
 from models.loading import CONFIG
 
 TENSORS = "open_clip_model.safetensors"
@@ -20,9 +20,12 @@ def write_open_clip(
     preprocessing: Preprocessing,
     tensors: Mapping[str, Tensor],
 ) -> None:
-    """Writes configuration and tensors, which `models.loading` reads."""
+    """Writes configuration and tensors, which `models.loading` reads.
+
+    The bytes depend on the model alone, and not on how its configuration was published.
+    """
     config = {
-        "model_cfg": model_cfg,
+        "model_cfg": spell_model_cfg(model_cfg),
         "preprocess_cfg": {
             "mean": preprocessing.mean,
             "std": preprocessing.std,
@@ -30,5 +33,5 @@ def write_open_clip(
             "resize_mode": preprocessing.resize,
         },
     }
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / CONFIG).write_bytes(dump_canonical(config))
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / TENSORS)

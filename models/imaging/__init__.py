@@ -22,6 +22,7 @@ from models.imaging.errors import (
 )
 from models.imaging.limits import ImageLimits
 from models.imaging.parse import parse_image
+from models.imaging.prepare import PreparedImage, prepare
 from models.imaging.preprocess import preprocess
 from models.imaging.window import RequestedWindow
 
@@ -39,6 +40,7 @@ __all__ = [
     "ImageTooSmall",
     "PixelsMissing",
     "PixelsUnsupported",
+    "PreparedImage",
     "RequestedWindow",
     "Source",
     "TransferSyntaxUnsupported",
@@ -46,5 +48,6 @@ __all__ = [
     "WindowInvalid",
     "WindowOrigin",
     "parse_image",
+    "prepare",
     "preprocess",
 ]

@@ -1,124 +1,19 @@
 #!/usr/bin/env bash
-# The running deployment certifies a real DICOM image; so it does after kill -9 of each part, and
-# what was accepted before is neither lost nor another. Run it as root beside `docker compose up`:
-#
-#   bash tests/deployment/certify_and_kill.sh
-#
-# COMPOSE  how docker compose is called here      URL  where the service answers
-set -Eeuo pipefail
+# The running deployment certifies a real DICOM image through TLS; so it does after kill -9 of each
+# part, and what was accepted before is neither lost nor another.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-COMPOSE=${COMPOSE:-docker compose}
-URL=${URL:-http://127.0.0.1:${PROMPTSMOOTH_PORT:-8000}}
-FOLDER=$(mktemp -d)
-trap 'rm -rf "$FOLDER"' EXIT
-trap 'echo "FAILED: line $LINENO: $BASH_COMMAND" >&2' ERR
-IMAGE=$FOLDER/CT_small.dcm
-LAST=$FOLDER/answer.json
-
-fail() { echo "FAILED: $*" >&2; exit 1; }
-http() { curl -sS --noproxy '*' --max-time 60 "$@"; }
-inside() { $COMPOSE exec -T "$@" </dev/null; }
-seconds_since() { python3 -c 'import sys, time; print(f"{time.time() - float(sys.argv[1]):.1f} s")' "$1"; }
-field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$@"; }
-
-wait_until() {  # wait_until SECONDS WHAT COMMAND...
-  local limit=$1 what=$2 began=$SECONDS; shift 2
-  until "$@"; do
-    ((SECONDS - began < limit)) || fail "$what: not within $limit s"
-    sleep 0.5
-  done
-}
-
-is_ready() { [ "$(http -o "$FOLDER/readyz" -w '%{http_code}' "$URL/readyz" 2>/dev/null)" = 200 ]; }
-
-post() {  # post ATTEMPT N [HEADER]: the answer's status; its body is in $LAST
-  http -o "$LAST" -w '%{http_code}' ${3:+-H "$3"} -F "image=@$IMAGE" -F sigma=0.1 -F sigma=0.25 \
-    -F procedure=cohen -F "n=$2" -F "attempt=$1" "$URL/certify"
-}
-
-check_certificates() {  # one per noise level in FILE, each a certificate or an abstention
-  python3 - "$1" <<'P'
-import json, sys
-found = json.load(open(sys.argv[1]))
-assert found["status"] == "finished", found
-assert [str(entry["sigma"]) for entry in found["certificates"]] == ["0.1", "0.25"], found
-for entry in found["certificates"]:
-    assert entry["outcome"] in ("certified", "abstained"), entry
-    assert (entry["outcome"] == "certified") == (float(entry.get("radius", 0)) > 0), entry
-    said = f"{entry['prediction']}, radius {entry['radius']}" if "radius" in entry else ""
-    print(f"  sigma {entry['sigma']}: {entry['outcome']} {said}")
-P
-}
-
-certify() {  # certify ATTEMPT: another attempt asks for other noise, so nothing is answered from store
-  local began status; began=$(date +%s.%N)
-  status=$(post "$1" 500 "Prefer: wait=30")
-  [ "$status" = 200 ] || fail "attempt $1: status $status: $(cat "$LAST")"
-  check_certificates "$LAST"
-  echo "  certified in $(seconds_since "$began")"
-}
-
-container() { $COMPOSE ps -q "$1" | head -1; }
-state() { docker inspect -f '{{.RestartCount}} {{.State.Status}} {{.State.Health.Status}}' "$1"; }
-is_in_state() { [ "$(state "$1")" = "$2" ]; }
-
-kill_main() {  # kill -9 of a service's main process; the restart policy brings it back
-  local began id restarts; began=$(date +%s.%N)
-  id=$(container "$1")
-  restarts=$(docker inspect -f '{{.RestartCount}}' "$id")
-  kill -9 "$(docker inspect -f '{{.State.Pid}}' "$id")"
-  wait_until 120 "$1 healthy again" is_in_state "$id" "$((restarts + 1)) running healthy"
-  echo "  $1: healthy again after $(seconds_since "$began")"
-  wait_until 120 "ready after kill -9 of $1" is_ready
-}
-
-has_progress() {  # has_progress LOCATION: it runs, and votes are counted
-  http -o "$FOLDER/progress.json" "$URL$1"
-  python3 - "$FOLDER/progress.json" <<'P'
-import json, sys
-found = json.load(open(sys.argv[1]))
-sys.exit(not (found["status"] == "running" and found.get("progress", {}).get("samples_done", 0) > 0))
-P
-}
-
-is_finished() {
-  http -o "$FOLDER/under_way.json" "$URL$1"
-  case $(field "$FOLDER/under_way.json" status) in
-    finished) ;;
-    failed) fail "the job under way: $(cat "$FOLDER/under_way.json")" ;;
-    *) return 1 ;;
-  esac
-}
-
+trust_and_authenticate
 echo "ready"
 wait_until 180 "ready" is_ready
-
-echo "inside the containers"
-for service in app worker; do
-  inside $service python -c '
-import os
-assert os.getuid() == 10001, os.getuid()
-status = dict(line.split(":\t") for line in open("/proc/self/status").read().splitlines() if ":\t" in line)
-assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0, "capabilities"
-assert status["NoNewPrivs"] == "1", "new privileges"
-assert os.statvfs("/").f_flag & os.ST_RDONLY, "a root that can be written"
-'
-done
-inside app python -c '
-from importlib.util import find_spec
-heavy = [name for name in ("torch", "open_clip", "numba", "mpmath") if find_spec(name)]
-assert not heavy, heavy
-'
-inside app python -c '
-import sys; from pydicom.data import get_testdata_file
-sys.stdout.buffer.write(open(get_testdata_file("CT_small.dcm"), "rb").read())
-' >"$IMAGE"
-echo "  no privileges, read-only root, no torch in the app"
 
 echo "certify"
 certify 0
 first="/certifications/$(field "$LAST" id)"
 http -o "$FOLDER/first.json" "$URL$first"
+$COMPOSE exec -T worker promptsmooth audit /dev/stdin <"$FOLDER/first.json" >"$FOLDER/audit" ||
+  fail "the audit inside the container: $(cat "$FOLDER/audit")"
+echo "  the audit inside the container passes"
 
 echo "kill -9 of the worker while a job is under way"
 [ "$(post 1 6000)" = 202 ] || fail "not accepted: $(cat "$LAST")"
@@ -132,12 +27,13 @@ check_certificates "$FOLDER/under_way.json"
 echo "  the job that was under way finished $(seconds_since "$killed") after the kill"
 
 attempt=3
-for service in app redis; do
+for service in app redis proxy; do
   echo "kill -9 of $service"
   kill_main $service
   certify $attempt
   http -o "$FOLDER/again.json" "$URL$first"
-  cmp "$FOLDER/first.json" "$FOLDER/again.json" || fail "the first certification is another one now"
+  cmp "$FOLDER/first.json" "$FOLDER/again.json" ||
+    fail "the first certification is another one now: $(cat "$FOLDER/again.json")"
   attempt=$((attempt + 1))
 done
 echo "DEPLOYMENT OK"

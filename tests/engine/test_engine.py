@@ -11,11 +11,11 @@ from worker.canonical import canonical_bytes
 from worker.certification import Phase
 from worker.certification.merkle import NO_VOTE
 from worker.contract import TemplateTarget
+from worker.engine.batch import Batch
 from worker.engine.engine import Engine
 from worker.engine.protocol import CountRange, OpenSession, RangeCounted
 from worker.engine.refusal import SessionNotServed
-from worker.engine.session import Batch
-from worker.engine.voting import cast_votes, choose_clear
+from worker.engine.voting import choose_clear
 from worker.sampling.keys import derive_key
 
 SECRET = b"s" * 32
@@ -155,15 +155,31 @@ def test_unsafe_votes_are_no_votes():
     assert choose_clear(logits, 0.2).tolist() == [1, NO_VOTE, NO_VOTE, NO_VOTE, NO_VOTE, NO_VOTE]
 
 
+class Third:
+    num_options = 3
+
+    def __init__(self, key: str = "third") -> None:
+        self.key, self.asked = (key,), 0
+
+    def vote(self, image_features):
+        self.asked += 1
+        return torch.full((len(image_features),), 2)
+
+
 def test_a_sample_with_undecided_noise_votes_for_nobody():
-    class Third:
-        num_options = 3
+    batch = Batch(torch.zeros(3, 4), torch.tensor([False, True, False]))
+    place = batch.cast(Third())
+    batch.send()
+    batch.wait()
+    assert batch.votes(place).tolist() == [2, NO_VOTE, 2]
 
-        def vote(self, image_features):
-            return torch.full((len(image_features),), 2)
 
-    batch = Batch(image_features=torch.zeros(3, 4), undecided=np.array([False, True, False]))
-    assert cast_votes(Third(), batch).tolist() == [2, NO_VOTE, 2]
+def test_voters_that_are_alike_are_asked_once_a_batch():
+    batch = Batch(torch.zeros(3, 4), torch.zeros(3, dtype=torch.bool))
+    first, alike, other = Third(), Third(), Third("other")
+    places = [batch.cast(voter) for voter in (first, alike, other, alike)]
+    assert places == [0, 0, 1, 0]
+    assert (first.asked, alike.asked, other.asked) == (1, 0, 1)
 
 
 def test_identity_names_everything_that_moves_logits(engine):

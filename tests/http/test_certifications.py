@@ -44,9 +44,13 @@ def test_running_certification_shows_its_samples(
     _set_status(redis, job, JobStatus.STARTED)
     shown = _show(client, job)
     assert shown["status"] == "running"
-    assert shown["progress"] == {"samples_done": 0, "samples_total": 2200}
+    assert shown["progress"] == {"samples_done": 0, "samples_total": 2200, "live": []}
     results.put_progress(redis, job.id, 640, 2200)
-    assert _show(client, job)["progress"] == {"samples_done": 640, "samples_total": 2200}
+    assert _show(client, job)["progress"] == {
+        "samples_done": 640,
+        "samples_total": 2200,
+        "live": [],
+    }
 
 
 @pytest.mark.parametrize("certain", [True, False])

@@ -215,5 +215,5 @@ def test_fault_of_our_own_shows_no_stack(
     assert set(document) == {"type", "title", "status", "code", "detail", "request_id"}
     (record,) = [each for each in caplog.records if each.getMessage() == "internal_error"]
     assert record.fields["request_id"] == document["request_id"]
-    assert any("find_certification" in line for line in record.fields["stack"])
+    assert any("find_job" in line for line in record.fields["stack"])
     assert SECRET not in f"{caplog.text} {record.fields}"

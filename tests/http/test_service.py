@@ -14,6 +14,7 @@ from redis import Redis
 
 from app.errors import MEDIA_TYPE, list_codes
 from app.lookup import LOST
+from app.main import create_app
 from app.routes.pages import WEB
 from app.settings import AppSettings
 from models.catalogue import load_catalogue
@@ -178,3 +179,14 @@ def test_app_never_imports_the_heavy_side() -> None:
     heavy = {"torch", "torchvision", "open_clip", "transformers", "numba", "mpmath", "safetensors"}
     assert not heavy & set(run.stdout.split())
     assert not {"worker.engine", "worker.tasks", "worker.sampling"} & set(run.stdout.split())
+
+
+@pytest.mark.parametrize("behind_proxy", [True, False])
+def test_a_request_id_is_taken_from_a_proxy_alone(
+    settings: AppSettings, behind_proxy: bool
+) -> None:
+    own = settings.model_copy(update={"behind_proxy": behind_proxy})
+    with TestClient(create_app(own)) as client:
+        for given, is_one in (("0f" * 16, True), ("0f" * 16 + "\x20x", False), ("name", False)):
+            said = client.get("/healthz", headers={"X-Request-ID": given}).headers["x-request-id"]
+            assert (said == given) == (behind_proxy and is_one)

@@ -326,6 +326,28 @@ def test_shipped_card_is_the_published_architecture(published, tmp_path):
         open_clip_bert.convert(source, tmp_path)
 
 
+def test_the_same_model_has_one_digest_however_its_small_files_are_written(published, tmp_path):
+    """Names on the hub, key order, defaults written out and line ends are no part of a model."""
+    first = published.convert(tmp_path / "a")
+    text_cfg = published.config["text_cfg"]
+    published.config["text_cfg"] = {
+        **dict(reversed(text_cfg.items())),
+        "hf_model_name": "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract",
+        "hf_tokenizer_name": "somewhere/else",
+    }
+    published.config["custom_text"] = True
+    published.bert = {**dict(reversed(published.bert.items())), "pad_token_id": 0, "dropout": 0.1}
+    path = published.write()
+    words = (path / "vocab.txt").read_bytes()
+    (path / "vocab.txt").write_bytes(words.rstrip(b"\n").replace(b"\n", b"\r\n"))
+    (path / "tokenizer_config.json").write_text('{"strip_accents": null, "do_lower_case": true}')
+    (tmp_path / "b").mkdir()
+    open_clip_bert.convert(Source(path=path, description=published.describe()), tmp_path / "b")
+    again = tuple(describe_file(path) for path in sorted((tmp_path / "b").iterdir()))
+    assert again == first.files
+    assert load_vlm(first, tmp_path / "b", CPU).encode_texts(["a cell"]).shape == (1, 16)
+
+
 def test_bert_that_is_not_known_brings_its_configuration(published, tmp_path):
     source = Source(path=published.write(), description=published.describe())
     (published.path / "config.json").unlink()

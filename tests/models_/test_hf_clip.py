@@ -208,28 +208,18 @@ def test_published_file_that_is_cut_short_is_refused(hf_clip, tmp_path, weights)
         add_model(hf_clip.description, published, tmp_path / "models")
 
 
-def test_preprocessing_that_differs_from_the_published_one_is_refused(hf_clip, tmp_path):
-    published = hf_clip.write(tmp_path / "published")
-    (published / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5]}')
-    with pytest.raises(ConfigMismatch, match=r"image_mean: expected \(0\.48.* found \(0\.5, 0\.5"):
-        add_model(hf_clip.description, published, tmp_path / "models")
-
-
 def test_bare_file_takes_the_architecture_of_card_or_configuration(hf_clip, tmp_path):
     published = hf_clip.write(tmp_path / "published", weights="pytorch_model.bin")
     whole = add_model(hf_clip.description, published, tmp_path / "a").card
     bare = tmp_path / "pytorch_model.bin"
     shutil.copy(published / "pytorch_model.bin", bare)
     by_card = add_model(hf_clip.description, bare, tmp_path / "b")
-    assert by_card.notes == (
-        "No configuration came with the weights; the architecture is the card's.",
+    assert by_card.notes[0] == (
+        "No configuration came with the weights; the architecture is the card's."
     )
     unknown = hf_clip.description.model_copy(update={"published": None, "activation": None})
     named = add_model(unknown, bare, tmp_path / "c", config=published / "config.json").card
-    assert {file.sha256 for file in by_card.card.files if "model.s" in file.name} <= {
-        file.sha256 for file in whole.files
-    }
-    assert named.files == whole.files
+    assert by_card.card.files == named.files == whole.files  # one model, one digest
     assert named.activation == "quick_gelu"
     with pytest.raises(FormRefused, match=r"come as a folder with CLIPModel's config.json .* none"):
         add_model(unknown, bare, tmp_path / "d")

@@ -339,6 +339,17 @@ def test_tensors_of_another_model_are_refused(published, tmp_path, change, said)
         published.convert(tmp_path / "model")
 
 
+def test_the_same_model_has_one_digest_with_and_without_its_tokenizers_defaults(
+    published, tmp_path
+):
+    first = published.convert(tmp_path / "a")
+    config = {"do_lower_case": True, "model_max_length": 512, "tokenize_chinese_chars": True}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    assert published.convert_written(tmp_path / "b").sha256 == first.sha256
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | {"do_lower_case": False}))
+    assert published.convert_written(tmp_path / "c").sha256 != first.sha256
+
+
 def test_renamed_tensors_of_a_later_release_are_refused(published, tmp_path):
     old = "vision_model.model.encoder.layers.0.blocks.0.attention.self.query.weight"
     published.tensors[old.replace("self.query", "q_proj")] = published.tensors.pop(old)

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from models.adding import add_model
-from models.cards import ModelDescription, Published
+from models.cards import ModelDescription, Published, load_card
 from models.forms.form import FormRefused
 from models.loading import load_vlm
 from models.own_folder import ModelTaken
-from models.weights import ConfigMismatch, StateDictMismatch
+from models.weights import ConfigMismatch, StateDictMismatch, UnreadableWeights
 
 CPU = torch.device("cpu")
 
@@ -44,9 +44,26 @@ def change_config(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps(config))
 
 
+def prepared(**changes: object) -> dict:
+    """A configuration's preprocessing as the card has it, but for these."""
+    card = {
+        "size": 32,
+        "mode": "RGB",
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.2, 0.25, 0.3],
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+        "fill_color": 0,
+    }
+    return {"preprocess_cfg": card | changes}
+
+
 def test_card_fills_the_activation_that_a_configuration_leaves_out(described, published, tmp_path):
     added = add_model(described, published, tmp_path / "models")
-    assert added.notes == ("The configuration leaves out quick_gelu; the card of tiny fills it.",)
+    assert added.notes == (
+        "The configuration leaves out quick_gelu; the card of tiny fills it.",
+        "The configuration says nothing of preprocessing; it is the card's.",
+    )
     config = json.loads((added.folder / "open_clip_config.json").read_text())
     assert config["model_cfg"]["quick_gelu"] is True
     names = {
@@ -72,7 +89,20 @@ def test_folder_keeps_every_number(described, published, tmp_path, tiny_clip):
             {"preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}},
             r"preprocess_cfg.mean: expected \[0.5, 0.4, 0.3\], found \[0.5, 0.5, 0.5\]",
         ),
-        ({"preprocess_cfg": {"resize_mode": "squash"}}, "resize_mode: expected shortest, found sq"),
+        (
+            {"preprocess_cfg": {"interpolation": "bicubic"}},
+            r"preprocess_cfg.mean: .* found \[0.481",
+        ),
+        (prepared(resize_mode="squash"), "resize_mode: expected shortest, found squash"),
+        (prepared(resize_mode="longest"), "resize_mode: expected shortest, found longest"),
+        (prepared(interpolation="bilinear"), "interpolation: expected bicubic, found bilinear"),
+        (prepared(size=[32, 48]), r"preprocess_cfg.size: expected 32, found \[32, 48\]"),
+        (prepared(mode="L"), "preprocess_cfg.mode: expected RGB, found L"),
+        (prepared(fill_color=255), "preprocess_cfg.fill_color: expected 0, found 255"),
+        ({"preprocess_cfg": ["mean"]}, r"preprocess_cfg is to be an object, and is \['mean'\]"),
+        ({"model_cfg": []}, r"model_cfg is to be an object, and is \[\]"),
+        ({"model_cfg__text_cfg": "CLIP"}, "text_cfg is to be an object, and is 'CLIP'"),
+        ({"model_cfg__vision_cfg": 7}, "vision_cfg: expected an object, found 7"),
         ({"model_cfg__colour": 1}, "colour: expected None, found 1"),
     ],
 )
@@ -80,9 +110,48 @@ def test_configuration_that_contradicts_the_card_is_refused(
     described, published, tmp_path, changes, sentence
 ):
     change_config(published, **changes)
-    with pytest.raises(ConfigMismatch, match=sentence):
+    with pytest.raises((ConfigMismatch, UnreadableWeights), match=sentence):
         add_model(described, published, tmp_path / "models")
-    assert list((tmp_path / "models").iterdir()) == []
+    assert not list(tmp_path.glob("models/*"))
+
+
+def test_preprocessing_that_a_configuration_leaves_out_is_open_clips_default(
+    described, published, tmp_path
+):
+    """Both spell the same transform: one in full, one by leaving out what is open_clip's."""
+    change_config(published, **prepared())
+    whole = add_model(described, published, tmp_path / "a")
+    assert not any("preprocessing" in note for note in whole.notes)
+    change_config(published, preprocess_cfg={"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3]})
+    assert add_model(described, published, tmp_path / "b").card == whole.card.model_copy(
+        update={"origin": load_card(tmp_path / "b" / "tiny" / "card.toml").origin}
+    )
+
+
+def test_the_same_model_has_one_digest_however_its_configuration_is_written(
+    described, published, tmp_path, tiny_clip
+):
+    """Key order, defaults written out, whole numbers for floats, sizes as pairs: one model."""
+    first = add_model(described, published, tmp_path / "a").card
+    config = tiny_clip.config
+    vision = {"timm_drop": 0, "mlp_ratio": 4, **reversed_keys(config["vision_cfg"])}
+    text = {"no_causal_mask": False, **reversed_keys(config["text_cfg"]), "vocab_size": 49408}
+    model_cfg = {"text_cfg": text, "vision_cfg": vision, "embed_dim": 24, "quick_gelu": True}
+    (published / "open_clip_config.json").write_text(
+        json.dumps({"preprocess_cfg": prepared(size=[32, 32])["preprocess_cfg"]})[:-1]
+        + f', "model_cfg": {json.dumps(model_cfg)}}}'
+    )
+    second = add_model(described, published, tmp_path / "b").card
+    torch.save(tiny_clip.tensors, tmp_path / "bare.pt")
+    third = add_model(described, tmp_path / "bare.pt", tmp_path / "c").card
+    unpinned = described.model_copy(update={"published": None})
+    fourth = add_model(unpinned, published, tmp_path / "d").card
+    assert {first.sha256, second.sha256, third.sha256, fourth.sha256} == {first.sha256}
+    assert first.weights_sha256 == fourth.weights_sha256
+
+
+def reversed_keys(part: dict) -> dict:
+    return dict(reversed(part.items()))
 
 
 def test_text_key_that_open_clip_would_obey_silently_is_refused(described, published, tmp_path):

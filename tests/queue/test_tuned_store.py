@@ -101,5 +101,5 @@ def test_an_answer_given_again_keeps_its_prompts_as_long(redis, store):
     for key in keys:
         redis.expire(key, 5)
     store.renew()
-    assert len(keys) == 5  # the record, two values, two cards
+    assert len(keys) == 7  # the record, two values, two cards, two lists of owners
     assert all(redis.ttl(key) > 500 for key in keys)

@@ -34,6 +34,7 @@ def create_engine(settings: WorkerSettings) -> Engine:
         choose_device(settings.device),
         budget_bytes=settings.model_memory_mb * 1_000_000,
         preferred=settings.serve_models,
+        noise=settings.noise,
     )
     shelf.load_preferred()
     return Engine(shelf)

@@ -12,11 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
 from worker.contract import EngineFigures
+from worker.engine.batch import Batch
 from worker.engine.loaded_model import LoadedModel
 from worker.engine.memory import measure_device_memory
 from worker.engine.protocol import (
@@ -31,40 +28,26 @@ from worker.engine.protocol import (
     require_fitting,
 )
 from worker.engine.refusal import SessionNotServed
-from worker.engine.selftest import spot_check
-from worker.engine.session import Batch, Samples, Session, Taker
+from worker.engine.session import Finish, Samples, Session, Slice, Taker
 from worker.engine.shelf import Shelf
 from worker.engine.texts import SessionTexts
 from worker.engine.tuning import TuningTaker
 from worker.engine.voting import VoteTaker
 from worker.images_store import Image
-from worker.sampling.kernel import sample_noisy_images
 from worker.sampling.keys import KeyPurpose
-from worker.sampling.table import NoiseTable, create_noise_table
+from worker.sampling.table import create_noise_table
 from worker.sampling.words import NoiseKey
 
 OnWait = Callable[[], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Slice:
-    """Consecutive rows of a batch that belong to one session."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _UnderWay:
+    """A batch that the device computes, and what is left to do for each of its slices."""
 
-    session: Session
-    samples: Samples
-    offset: int
-
-    @property
-    def rows(self) -> slice:
-        return slice(self.offset, self.offset + self.samples.count)
-
-    @property
-    def key(self) -> NoiseKey:
-        return self.session.keys[self.samples.purpose]
-
-    @property
-    def table(self) -> NoiseTable:
-        return self.session.tables[self.samples.sigma_index]
+    batch: Batch
+    model: LoadedModel
+    finishes: tuple[tuple[Session, Finish], ...]
 
 
 class Engine:
@@ -77,6 +60,7 @@ class Engine:
         self._shelf = shelf
         self._sessions: deque[Session] = deque()
         self._changed = threading.Condition()
+        self._under_way: deque[_UnderWay] = deque()
         self._batches = 0
         self._figures = EngineFigures()
         self._step_began: float | None = None
@@ -186,6 +170,7 @@ class Engine:
             if session not in self._sessions:
                 return
             self._sessions.remove(session)
+            session.closed = True
         self._shelf.give_back(session.model)
 
     def request(self, session: Session, wanted: CountRange) -> None:
@@ -212,9 +197,10 @@ class Engine:
         """
         self._shelf.require_sound()
         with self._changed:
-            return self._changed.wait_for(
-                lambda: any(session.pending for session in self._sessions), timeout_s
-            )
+            return self._changed.wait_for(self._has_work, timeout_s)
+
+    def _has_work(self) -> bool:
+        return bool(self._under_way) or any(session.pending for session in self._sessions)
 
     @property
     def step_s(self) -> float:
@@ -223,36 +209,66 @@ class Engine:
         return 0.0 if began is None else time.monotonic() - began
 
     def step(self) -> bool:
-        """Runs one batch and hands out its rows; False when there was nothing to do."""
+        """Starts one batch and hands out the oldest; False when there was nothing to do.
+
+        A CPU has computed a batch when it is started, and its rows are handed out at once. A GPU
+        computes on meanwhile: so the host decides looks, and packs, while it works.
+        """
+        self._step_began = began = time.monotonic()
+        started = self._start()
+        ahead = 0 if started is None else started.model.batches_ahead
+        finished = len(self._under_way) > ahead
+        if finished:
+            self._finish(self._under_way.popleft())
+        self._step_began = None
+        self._add_seconds(time.monotonic() - began)
+        return started is not None or finished
+
+    def _add_seconds(self, seconds: float) -> None:
+        batch_s = self._figures.batch_s + seconds
+        self._figures = self._figures.model_copy(update={"batch_s": batch_s})
+
+    def _add_batch(self, slices: Sequence[Slice]) -> None:
+        """What the operator sees of the batches so far."""
+        so_far, room = self._figures, slices[0].session.model.identity.batch_size
+        self._figures = EngineFigures(
+            batches=so_far.batches + 1,
+            rows=so_far.rows + room,
+            samples=so_far.samples + sum(part.samples.count for part in slices),
+            batch_s=so_far.batch_s,
+        )
+
+    def _start(self) -> _UnderWay | None:
         with self._changed:
             slices = list(self._pack())
             if not slices:
-                return False
+                return None
             model = slices[0].session.model
             self._shelf.take_again(model)  # sessions may close meanwhile
         try:
-            self._vote(slices)
-        finally:
+            self._batches += 1
+            self._add_batch(slices)
+            batch = model.runner.run(slices, turn=self._batches)
+            finishes = [
+                (part.session, part.session.taker.take(part.samples, part.rows, batch))
+                for part in slices
+            ]
+            batch.send()
+        except BaseException:
             self._shelf.give_back(model)
-        return True
+            raise
+        under_way = _UnderWay(batch=batch, model=model, finishes=tuple(finishes))
+        self._under_way.append(under_way)
+        return under_way
 
-    def _vote(self, slices: Sequence[Slice]) -> None:
-        self._step_began = began = time.monotonic()
-        batch = self._run(slices)
-        for part in slices:
-            part.session.taker.take(part.samples, part.rows, batch)
-        self._step_began = None
-        self._count(slices, time.monotonic() - began)
-
-    def _count(self, slices: Sequence[Slice], seconds: float) -> None:
-        """What the operator sees of the batches so far."""
-        so_far = self._figures
-        self._figures = EngineFigures(
-            batches=so_far.batches + 1,
-            rows=so_far.rows + slices[0].session.model.identity.batch_size,
-            samples=so_far.samples + sum(part.samples.count for part in slices),
-            batch_s=so_far.batch_s + seconds,
-        )
+    def _finish(self, under_way: _UnderWay) -> None:
+        try:
+            under_way.batch.wait()
+            for session, finish in under_way.finishes:
+                if not session.closed:
+                    finish()
+        finally:
+            self._shelf.give_back(under_way.model)
 
     def _pack(self) -> Iterator[Slice]:
         """Rows of one model's sessions in turn, a fair share each, until the batch is full.
@@ -278,28 +294,3 @@ class Engine:
             mine.append(session)
             self._sessions.remove(session)
             self._sessions.append(session)
-
-    def _run(self, slices: Sequence[Slice]) -> Batch:
-        """Noise for every slice, in one batch of the model's shape, through the image tower."""
-        vlm, rows = slices[0].session.model.vlm, slices[0].session.model.identity.batch_size
-        size = vlm.card.preprocessing.size
-        noisy = np.zeros((rows, 3 * size * size), dtype=np.int16)
-        undecided = np.zeros(rows, dtype=np.bool_)
-        for part in slices:
-            undecided[part.rows] = _sample_rows(part, out=noisy[part.rows])
-        self._batches += 1
-        _spot_check(slices[self._batches % len(slices)], noisy, turn=self._batches)
-        pixels = torch.from_numpy(noisy).reshape(-1, 3, size, size).to(vlm.device)  # (B, 3, H, W)
-        with torch.inference_mode():
-            return Batch(image_features=vlm.encode_images(pixels), undecided=undecided)
-
-
-def _sample_rows(part: Slice, *, out: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
-    image, start = part.session.image, part.samples.start
-    return sample_noisy_images(image, part.key, part.table, start=start, out=out)
-
-
-def _spot_check(part: Slice, batch: npt.NDArray[np.int16], *, turn: int) -> None:
-    """Recomputes a few words of one slice by their definition; NoiseMismatch ends the engine."""
-    image, start, out = part.session.image, part.samples.start, batch[part.rows]
-    spot_check(image, part.key, part.table, start=start, out=out, turn=turn)

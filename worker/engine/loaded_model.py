@@ -14,23 +14,29 @@ from worker.contract import Identity
 from worker.engine.classifiers import Classifiers
 from worker.engine.identity import create_identity
 from worker.engine.memory import measure_memory
+from worker.engine.runner import NoisePlace, Runner, create_runner
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoadedModel:
     """A model that can vote, and all that is kept for it; when it goes, everything goes.
 
-    `samples_per_s` is its speed at warm-up, None where it was not warmed up.
+    `samples_per_s` is its speed at warm-up, None where it was not warmed up. `batches_ahead` is how
+    many batches the device computes while the host looks at an older one.
     """
 
     vlm: VLM
     identity: Identity
     classifiers: Classifiers
+    runner: Runner
     memory_bytes: int
+    batches_ahead: int = 0
     samples_per_s: float | None = None
 
 
-def load_model(card: ModelCard, folder: Path, device: torch.device) -> LoadedModel:
+def load_model(
+    card: ModelCard, folder: Path, device: torch.device, noise: NoisePlace = "auto"
+) -> LoadedModel:
     """Loads a model, runs it at its batch shape, and looks at what it computes.
 
     No user's request is the first: kernels are chosen and compiled here.
@@ -38,18 +44,24 @@ def load_model(card: ModelCard, folder: Path, device: torch.device) -> LoadedMod
     Raises:
         WeightsError: a file is missing or another one, or it does not fit the architecture.
         FeaturesUnusable: features are not finite or not of unit length.
+        DeviceNoiseMissing, NoiseMismatch: as `create_runner`.
     """
     vlm = load_vlm(card, folder, device)
-    return hold_model(vlm, samples_per_s=warm_up(vlm))
+    return hold_model(vlm, samples_per_s=warm_up(vlm), noise=noise)
 
 
-def hold_model(vlm: VLM, *, samples_per_s: float | None = None) -> LoadedModel:
-    """A model that is on its device already."""
+def hold_model(
+    vlm: VLM, *, samples_per_s: float | None = None, noise: NoisePlace = "auto"
+) -> LoadedModel:
+    """A model that is on its device already. Errors as `create_runner`."""
+    identity = create_identity(vlm)
     return LoadedModel(
         vlm=vlm,
-        identity=create_identity(vlm),
+        identity=identity,
+        runner=create_runner(vlm, identity.batch_size, noise),
         classifiers=Classifiers(vlm),
         memory_bytes=measure_memory(vlm),
+        batches_ahead=1 if vlm.device.type == "cuda" else 0,
         samples_per_s=samples_per_s,
     )
 

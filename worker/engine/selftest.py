@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -107,17 +108,65 @@ def spot_check(
     Raises:
         NoiseMismatch: an integer is wrong; nothing that was counted from this batch may be used.
     """
-    flat, rows = image.reshape(-1), out.reshape(len(out), -1)
-    for row, block in _spots(turn, len(out), -(-flat.size // 4)):
+    rows = out.reshape(len(out), -1)
+    for spot in find_spots(image, key, table, start=start, rows=len(out), turn=turn):
+        spot.examine(np.array(rows[spot.row, spot.places].tolist()))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Spot:
+    """A Philox block of one row, recomputed by its definition.
+
+    Attributes:
+        row: counted from the first row of the samples.
+        places: channel-pixels, of each of the others.
+        integers: X + J; means nothing where a word decides nothing.
+        decided: which words decide something.
+        what: names sample and sigma.
+    """
+
+    row: int
+    places: list[int]
+    integers: npt.NDArray[np.int64]
+    decided: npt.NDArray[np.bool_]
+    what: str
+
+    def examine(self, came: npt.NDArray[np.generic], expected: npt.ArrayLike | None = None) -> None:
+        """Passes when what came is `expected`, by default the integers.
+
+        Raises:
+            NoiseMismatch: it is not; nothing that was counted from this batch may be used.
+        """
+        wanted = self.integers if expected is None else np.asarray(expected)
+        if (self.decided & (came != wanted)).any():
+            raise NoiseMismatch(
+                f"{self.what} does not have the noise defined; "
+                "this machine computes wrongly and cannot certify"
+            )
+
+
+def find_spots(
+    image: npt.NDArray[np.uint8],
+    key: NoiseKey,
+    table: NoiseTable,
+    *,
+    start: int,
+    rows: int,
+    turn: int,
+) -> Iterator[Spot]:
+    """A few blocks of `rows` samples from `start` on; arguments as in `spot_check`."""
+    flat = image.reshape(-1)
+    for row, block in _spots(turn, rows, -(-flat.size // 4)):
         places = list(range(4 * block, min(4 * block + 4, flat.size)))
         words = _block_words(key, start + row, block)[: len(places)]
         decided, j = _find_j(table, words)
-        came = np.array(rows[row, places].tolist())
-        if (decided & (came != flat[places] + j)).any():
-            raise NoiseMismatch(
-                f"sample {start + row} at sigma {table.sigma} does not have the noise defined; "
-                "this machine computes wrongly and cannot certify"
-            )
+        yield Spot(
+            row=row,
+            places=places,
+            integers=flat[places] + j,
+            decided=decided,
+            what=f"sample {start + row} at sigma {table.sigma}",
+        )
 
 
 def _find_j(

@@ -1,20 +1,19 @@
 """One image in the engine: the samples still to be drawn, and who takes what f says of them."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-import numpy.typing as npt
-from torch import Tensor
-
-from worker.engine.loaded_model import LoadedModel
+from worker.engine.batch import Batch
 from worker.engine.protocol import SessionOpened
 from worker.images_store import Image
 from worker.sampling.keys import KeyPurpose
 from worker.sampling.table import NoiseTable
 from worker.sampling.words import NoiseKey
+
+if TYPE_CHECKING:
+    from worker.engine.loaded_model import LoadedModel  # which holds what runs slices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,22 +30,15 @@ class Samples:
         return self.stop - self.start
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Batch:
-    """One run of the image tower: features of all rows, and the rows whose noise is undecided.
-
-    `image_features` is (B, D), on the model's device; `undecided` is (B,).
-    """
-
-    image_features: Tensor
-    undecided: npt.NDArray[np.bool_]
+Finish = Callable[[], None]
+"""What is left to do when the device has computed a batch."""
 
 
 class Taker(Protocol):
-    """What is done with the samples of a session."""
+    """What is done with the samples of a session. Called from the thread that steps."""
 
-    def take(self, samples: Samples, rows: slice, batch: Batch) -> None:
-        """Takes the rows of a batch that are these samples. Called from the thread that steps."""
+    def take(self, samples: Samples, rows: slice, batch: Batch) -> Finish:
+        """Takes the rows of a batch that are these samples, without waiting for the device."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -54,12 +46,13 @@ class Session:
     """One image under one model: its noise, and the samples still to be drawn."""
 
     image: Image
-    model: LoadedModel
+    model: "LoadedModel"
     tables: tuple[NoiseTable, ...]
     keys: Mapping[KeyPurpose, NoiseKey]
     opened: SessionOpened
     taker: Taker
     pending: deque[Samples] = field(default_factory=deque)
+    closed: bool = False
 
     def draw(self, limit: int) -> Samples | None:
         """The next samples of this session, at most `limit` of them."""
@@ -70,3 +63,24 @@ class Session:
         if stop < first.stop:
             self.pending.appendleft(replace(first, start=stop))
         return replace(first, stop=stop)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Slice:
+    """Consecutive rows of a batch that belong to one session."""
+
+    session: Session
+    samples: Samples
+    offset: int
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.offset, self.offset + self.samples.count)
+
+    @property
+    def key(self) -> NoiseKey:
+        return self.session.keys[self.samples.purpose]
+
+    @property
+    def table(self) -> NoiseTable:
+        return self.session.tables[self.samples.sigma_index]

@@ -32,6 +32,7 @@ from worker.engine.load_failure import (
 from worker.engine.loaded_model import LoadedModel, hold_model, load_model
 from worker.engine.memory import expect_memory
 from worker.engine.refusal import SessionNotServed
+from worker.engine.runner import NoisePlace
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class Shelf:
         device: where they are loaded.
         budget_bytes: for parameters and buffers of all models together; 0: no bound.
         preferred: models that go only when no other one makes room.
+        noise: where it is made, see `create_runner`.
     """
 
     def __init__(
@@ -95,8 +97,9 @@ class Shelf:
         *,
         budget_bytes: int = 0,
         preferred: Iterable[str] = (),
+        noise: NoisePlace = "auto",
     ) -> None:
-        self._catalogue, self.device = catalogue, device
+        self._catalogue, self.device, self._noise = catalogue, device, noise
         self._budget, self._preferred = budget_bytes, frozenset(preferred)
         self._places: dict[str, _Place] = {}
         self._line = _Line()
@@ -123,7 +126,8 @@ class Shelf:
         """
         for model_id in sorted(self._preferred):
             card = self._catalogue.get(model_id)
-            self._put(load_model(card, self._catalogue.folder(model_id), self.device))
+            folder = self._catalogue.folder(model_id)
+            self._put(load_model(card, folder, self.device, self._noise))
             if self._budget and self._room < 0:
                 raise BudgetExceeded(
                     f"the models of PROMPTSMOOTH_SERVE_MODELS up to {model_id!r} take "
@@ -297,7 +301,7 @@ class Shelf:
         fingerprint = take_fingerprint(turn.card, folder)
         log.info("model_loading", extra={"fields": {"model": turn.card.id}})
         try:
-            loaded: LoadedModel | Failure = load_model(turn.card, folder, self.device)
+            loaded: LoadedModel | Failure = load_model(turn.card, folder, self.device, self._noise)
         except torch.AcceleratorError as error:
             self._broken = error  # a device in this state computes nothing any more
             return

@@ -8,6 +8,7 @@ from models.selector import Selector
 from models.template_prompt import create_template_prompt
 from models.zero_shot import TuningStep
 from worker.encoded_prompt import EncodedPrompt
+from worker.engine.batch import Voter
 from worker.engine.loaded_model import LoadedModel
 from worker.engine.protocol import (
     Ballot,
@@ -20,7 +21,7 @@ from worker.engine.protocol import (
 )
 from worker.engine.refusal import SessionNotServed
 from worker.engine.tuning import Start
-from worker.engine.voting import ClassVoter, PromptVoter, Voter
+from worker.engine.voting import ClassVoter, PromptVoter
 
 
 class SessionTexts:

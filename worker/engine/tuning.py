@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import torch
@@ -12,8 +13,9 @@ from models.vlm import VLM
 from models.zero_shot import TuningStep, tune_prompt
 from worker.contract import Failure
 from worker.encoded_prompt import EncodedPrompt
+from worker.engine.batch import Batch
 from worker.engine.protocol import PromptsTuned, SessionRefused, TunedPrompt
-from worker.engine.session import Batch, Samples
+from worker.engine.session import Finish, Samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +50,14 @@ class TuningTaker:
         self._features = torch.zeros(shape, device=vlm.device)
         self._missing = levels * copies
 
-    def take(self, samples: Samples, rows: slice, batch: Batch) -> None:
+    def take(self, samples: Samples, rows: slice, batch: Batch) -> Finish:
         """See `Taker`."""
         place = slice(samples.start, samples.stop)
         self._features[samples.sigma_index, place] = batch.image_features[rows]
-        self._missing -= samples.count
+        return partial(self._took, samples.count)
+
+    def _took(self, copies: int) -> None:
+        self._missing -= copies
         if self._missing == 0:
             self._deliver(self._answer())
 

@@ -1,31 +1,18 @@
 """Ballots in the engine: image features in, votes and counts out."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, final
+from typing import final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from models.base_classifier import BaseClassifier
 from models.selector import Selector
 from worker.certification.merkle import NO_VOTE
+from worker.engine.batch import Batch, Voter, Votes
 from worker.engine.protocol import RangeCounted, encode_votes
-from worker.engine.session import Batch, Samples
-
-Votes = npt.NDArray[np.int64]
-
-
-class Voter(Protocol):
-    """Turns image features into votes."""
-
-    @property
-    def num_options(self) -> int:
-        """How many different votes there are."""
-
-    def vote(self, image_features: Tensor) -> Tensor:
-        """(B, D) to int64 (B,): an option's index, or NO_VOTE where it is not safe."""
+from worker.engine.session import Finish, Samples
 
 
 @final
@@ -38,6 +25,7 @@ class ClassVoter:
     def __init__(self, classifier: BaseClassifier, tau: float) -> None:
         self._classifier, self._tau = classifier, tau
         self.num_options = classifier.num_classes
+        self.key = ("classes", id(classifier))  # the classifier lives as long as its voter
 
     def vote(self, image_features: Tensor) -> Tensor:
         """See `Voter`."""
@@ -55,6 +43,7 @@ class PromptVoter:
     def __init__(self, selector: Selector, tau: float) -> None:
         self._selector, self._tolerance = selector, selector.tolerance(tau)
         self.num_options = len(selector.classifiers)
+        self.key = ("selector", *map(id, selector.classifiers))
 
     def vote(self, image_features: Tensor) -> Tensor:
         """See `Voter`."""
@@ -81,18 +70,16 @@ class VoteTaker:
     ) -> None:
         self._voters, self._deliver = voters, deliver
 
-    def take(self, samples: Samples, rows: slice, batch: Batch) -> None:
-        """See `Taker`. The whole batch votes, so that a row's place cannot matter."""
+    def take(self, samples: Samples, rows: slice, batch: Batch) -> Finish:
+        """See `Taker`."""
         voters = self._voters[samples.sigma_index]
-        with torch.inference_mode():
-            votes = [cast_votes(voter, batch)[rows] for voter in voters]
-        self._deliver(_count(samples, votes, [voter.num_options for voter in voters]))
+        places = [batch.cast(voter) for voter in voters]
 
+        def count() -> None:
+            votes = [batch.votes(place)[rows] for place in places]
+            self._deliver(_count(samples, votes, [voter.num_options for voter in voters]))
 
-def cast_votes(voter: Voter, batch: Batch) -> Votes:
-    """The vote of each row; one whose noise is undecided votes for nobody."""
-    votes: Votes = voter.vote(batch.image_features).cpu().numpy()
-    return np.where(batch.undecided, NO_VOTE, votes)
+        return count
 
 
 def _count(samples: Samples, votes: Sequence[Votes], options: Sequence[int]) -> RangeCounted:

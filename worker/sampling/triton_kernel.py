@@ -107,7 +107,14 @@ def _sample_kernel(
 
 
 def sample_noisy_integers(
-    image: Tensor, key: NoiseKey, table: NoiseTable, *, start: int, out: Tensor
+    image: Tensor,
+    key: NoiseKey,
+    table: NoiseTable,
+    *,
+    start: int,
+    out: Tensor,
+    stream: Tensor | None = None,
+    undecided: Tensor | None = None,
 ) -> Tensor:
     """Writes X + J of samples start .. start + len(out) - 1 into `out`, on the image's device.
 
@@ -120,6 +127,8 @@ def sample_noisy_integers(
         table: thresholds for sigma; kept on the device once they have been there.
         start: index of the first sample, 0 .. 2**64 - len(out).
         out: int16 (samples, 3, H, W), contiguous, on the image's device; not clipped.
+        stream: a row of `as_streams` for key and start, there already; else it is sent.
+        undecided: int32 (samples,), zeros, on the device: written instead of a new tensor.
 
     Returns:
         Which samples hold a word that decides nothing and are therefore ambiguous; bool
@@ -129,7 +138,7 @@ def sample_noisy_integers(
         ValueError: a tensor of another dtype, shape or device, or a sample index out of range.
     """
     _require_fitting(image, start, out, (torch.int16,))
-    return _launch(image, key, table, start, integers=out)
+    return _launch(image, key, table, start, integers=out, stream=stream, undecided=undecided)
 
 
 def sample_noisy_batch(
@@ -142,15 +151,16 @@ def sample_noisy_batch(
     mean: Sequence[float],
     std: Sequence[float],
     integers: Tensor | None = None,
+    stream: Tensor | None = None,
+    undecided: Tensor | None = None,
 ) -> Tensor:
     """Writes the normalised pixels ((X + J) / 255 - mean) / std into `out`, in one kernel.
 
     The integers below them are exact, as in `sample_noisy_integers`. They become float32 once, and
     each of the three operations that follow rounds once to the nearest (no reciprocal, no fused
     multiply-add), as `PixelNormalisation` does on a CPU: there float32 is bit-equal to it, and
-    bfloat16 is that value rounded once more. On CUDA, torch divides by a constant through its
-    reciprocal, so `PixelNormalisation` on that device can differ in the last bit. Floats are part
-    of f: whichever makes them belongs to f's identity.
+    bfloat16 is that value rounded once more. So it is the same f whichever of the two makes its
+    floats; an engine compares them on its device before it serves.
 
     Args:
         image, key, table, start: as in `sample_noisy_integers`.
@@ -158,6 +168,7 @@ def sample_noisy_batch(
         mean: of each channel, pixels in [0, 1].
         std: of each channel, likewise.
         integers: int16, shaped as `out`; where given, X + J is written there too.
+        stream, undecided: as in `sample_noisy_integers`.
 
     Returns:
         Which samples are ambiguous, as in `sample_noisy_integers`.
@@ -174,7 +185,26 @@ def sample_noisy_batch(
     if len(mean) != 3 or len(std) != 3:
         raise ValueError("mean and std have a value for each of three channels")
     normalisation = (tuple(mean), tuple(std))
-    return _launch(image, key, table, start, integers, pixels=out, normalisation=normalisation)
+    return _launch(
+        image,
+        key,
+        table,
+        start,
+        integers,
+        pixels=out,
+        normalisation=normalisation,
+        stream=stream,
+        undecided=undecided,
+    )
+
+
+def as_streams(streams: Sequence[tuple[NoiseKey, int]], device: torch.device) -> Tensor:
+    """Keys and first samples of several launches, int64 (n, 3), sent to the device at once."""
+    rows = _as_words([word for key, start in streams for word in (key.low, key.high, start)])
+    words = rows.reshape(-1, 3)
+    if device.type != "cuda":
+        return words.to(device)
+    return words.pin_memory().to(device, non_blocking=True)
 
 
 def _require_fitting(image: Tensor, start: int, out: Tensor, dtypes: Sequence[torch.dtype]) -> None:
@@ -201,17 +231,20 @@ def _launch(
     pixels: Tensor | None = None,
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
     blocks: int = BLOCKS,
+    stream: Tensor | None = None,
+    undecided: Tensor | None = None,
 ) -> Tensor:
     device, plane = image.device, image.shape[1] * image.shape[2]
     out = integers if integers is not None else pixels
     assert out is not None  # a launch writes at least one of them
-    undecided = torch.zeros(len(out), dtype=torch.int32, device=device)
+    if undecided is None:
+        undecided = torch.zeros(len(out), dtype=torch.int32, device=device)
     thresholds, guide = _table_on(table, device)
     mean, std = _channels_on(normalisation, device)
     grid = (len(out), triton.cdiv(3 * plane, 4 * blocks))
     _sample_kernel[grid](
         image,
-        _as_words([key.low, key.high, start]).to(device),
+        as_streams([(key, start)], device) if stream is None else stream,
         thresholds,
         guide,
         len(table.thresholds),

@@ -1,0 +1,124 @@
+"""promptsmooth certify by way of a service."""
+
+import csv
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+from app.auditing import parse_json
+from app.certify_request import Asked
+from app.client import Certification, Client, FolderItem, find_images
+from worker.document import FinishedResult, parse_document
+
+_KEY_VARIABLE = "PROMPTSMOOTH_API_KEY"
+_COLUMNS = (
+    "file",
+    "certification",
+    "status",
+    "sigma",
+    "prompting",
+    "outcome",
+    "prediction",
+    "radius",
+    "why_not",
+)
+
+
+def find_api_key(file: Path | None) -> str | None:
+    """The key in a file, else in the environment, else None; never an argument that `ps` shows."""
+    text = os.environ.get(_KEY_VARIABLE, "") if file is None else file.read_text()
+    return text.strip() or None
+
+
+@contextmanager
+def open_client(server: str, *, api_key_file: Path | None, ca: Path | None) -> Iterator[Client]:
+    """A client of the service that the options name."""
+    trust = True if ca is None else str(ca)
+    with Client(server, api_key=find_api_key(api_key_file), verify=trust) as client:
+        yield client
+
+
+def certify_one(client: Client, image: Path, asked: Asked, *, quiet: bool) -> Certification:
+    """Certifies one image file and shows its progress; ctrl-C cancels the job."""
+    job = client.submit(image.read_bytes(), **asked.fields)
+    try:
+        with _bar(quiet=quiet) as progress:
+            task = progress.add_task("certifying", total=None)
+
+            def show(now: Certification) -> None:
+                total = now.samples_total or None
+                progress.update(task, total=total, completed=now.samples_done)
+
+            ended = client.wait(job.id, on_progress=show)
+    except KeyboardInterrupt:
+        client.cancel(job.id)
+        raise
+    if ended.status != "finished":
+        raise ValueError(f"certification {ended.id} {ended.status}. {ended.failure}".strip())
+    return ended
+
+
+def read_result(certification: Certification) -> FinishedResult:
+    """A finished certification as this release reads it."""
+    return parse_document(parse_json(certification.content))
+
+
+def certify_folder(
+    client: Client, folder: Path, asked: Asked, output: Path, *, quiet: bool
+) -> tuple[int, int]:
+    """Certifies the images of a folder; writes a document each and certificates.csv.
+
+    Returns:
+        how many images there are, and how many have certificates.
+    """
+    paths = find_images(folder)
+    output.mkdir(parents=True, exist_ok=True)
+    finished = 0
+    with (output / "certificates.csv").open("w", newline="") as file, _bar(quiet=quiet) as bar:
+        write = csv.DictWriter(file, _COLUMNS)
+        write.writeheader()
+        for item in bar.track(
+            client.certify_folder(paths, **asked.fields), total=len(paths), description="images"
+        ):
+            name = item.path.relative_to(folder)
+            finished += _keep(item, output / f"{name}.json")
+            write.writerows({"file": str(name), **row} for row in _rows(item))
+            file.flush()
+    return len(paths), finished
+
+
+def _keep(item: FolderItem, path: Path) -> bool:
+    if item.certification is None or item.certification.status != "finished":
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(item.certification.content)
+    return True
+
+
+def _rows(item: FolderItem) -> Iterator[dict[str, str]]:
+    """One row a certificate; one row for an image without."""
+    job = item.certification
+    if job is None:
+        yield {"status": "refused", "why_not": str(item.error)}
+        return
+    common = {"certification": job.id, "status": job.status}
+    if not job.certificates:
+        yield {**common, "why_not": job.failure}
+    for one in job.certificates:
+        yield {
+            **common,
+            "sigma": f"{one.sigma:f}",
+            "prompting": one.prompting,
+            "outcome": one.outcome,
+            "prediction": one.prediction or "",
+            "radius": "" if one.radius is None else str(one.radius),
+        }
+
+
+def _bar(*, quiet: bool) -> Progress:
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=quiet)

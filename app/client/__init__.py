@@ -1,0 +1,40 @@
+"""A client of the service, for programs: submit, wait with progress, a folder at a time, verify.
+
+    from app.client import Client
+
+    with Client("https://certify.hospital.example", api_key=key, verify="lab-ca.pem") as client:
+        job = client.certify(Path("scan.dcm").read_bytes(), sigma=["0.25", "0.5"])
+        for certificate in job.certificates:
+            print(certificate.sigma, certificate.outcome, certificate.radius)
+
+`AsyncClient` has the same methods to await. Both are safe to use again after an error: every
+submission carries an Idempotency-Key, so a repeated one is the same job and no second one.
+"""
+
+from app.client.answers import Certificate, Certification
+from app.client.concurrent import AsyncClient
+from app.client.errors import (
+    ClientError,
+    NotFinished,
+    ServiceRefused,
+    ServiceUnreachable,
+    UnsafeAddress,
+)
+from app.client.folder import FolderItem, find_images
+from app.client.sync import Client
+from app.client.verifying import verify
+
+__all__ = [
+    "AsyncClient",
+    "Certificate",
+    "Certification",
+    "Client",
+    "ClientError",
+    "FolderItem",
+    "NotFinished",
+    "ServiceRefused",
+    "ServiceUnreachable",
+    "UnsafeAddress",
+    "find_images",
+    "verify",
+]

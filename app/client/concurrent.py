@@ -1,0 +1,160 @@
+"""The client to await."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx2
+
+from app.client import flows
+from app.client.answers import Certification
+from app.client.calls import Call, Flow, Pause
+from app.client.connection import create_connection
+from app.client.errors import ClientError, ServiceUnreachable
+from app.client.flows import OnProgress
+from app.client.folder import FolderItem, find_images
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """As `Client`, method for method; an asynchronous context manager."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        verify: str | bool = True,
+        timeout_s: float = 60.0,
+        patience_s: float = 60.0,
+        allow_plain_http: bool = False,
+    ) -> None:
+        self._patience_s = patience_s
+        connection = create_connection(
+            url,
+            api_key=api_key,
+            verify=verify,
+            timeout_s=timeout_s,
+            allow_plain_http=allow_plain_http,
+        )
+        self._http = httpx2.AsyncClient(**connection)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the connections."""
+        await self._http.aclose()
+
+    async def submit(self, image: bytes, **fields: Any) -> Certification:
+        """As `Client.submit`."""
+        return await self._run(flows.submit(image, fields, patience_s=self._patience_s))
+
+    async def get(self, certification_id: str) -> Certification:
+        """As `Client.get`."""
+        return await self._run(flows.find(certification_id, patience_s=self._patience_s))
+
+    async def wait(
+        self,
+        certification_id: str,
+        *,
+        timeout_s: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Certification:
+        """As `Client.wait`."""
+        flow = flows.wait(
+            certification_id,
+            timeout_s=timeout_s,
+            on_progress=on_progress,
+            clock=time.monotonic,
+            patience_s=self._patience_s,
+        )
+        return await self._run(flow)
+
+    async def certify(
+        self,
+        image: bytes,
+        *,
+        timeout_s: float | None = None,
+        on_progress: OnProgress | None = None,
+        **fields: Any,
+    ) -> Certification:
+        """As `Client.certify`."""
+        job = await self.submit(image, **fields)
+        return await self.wait(job.id, timeout_s=timeout_s, on_progress=on_progress)
+
+    async def certify_folder(
+        self, folder: Path | Sequence[Path], *, at_a_time: int = 8, **fields: Any
+    ) -> AsyncIterator[FolderItem]:
+        """As `Client.certify_folder`."""
+        paths = find_images(folder) if isinstance(folder, Path) else tuple(folder)
+        gate = asyncio.Semaphore(at_a_time)
+        tasks = [asyncio.create_task(self._certify_file(gate, fields, path)) for path in paths]
+        try:
+            for ended in asyncio.as_completed(tasks):
+                yield await ended
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _certify_file(
+        self, gate: asyncio.Semaphore, fields: dict[str, Any], path: Path
+    ) -> FolderItem:
+        async with gate:
+            try:
+                image = await asyncio.to_thread(path.read_bytes)
+                return FolderItem(path=path, certification=await self.certify(image, **fields))
+            except ClientError as error:
+                return FolderItem(path=path, error=error)
+
+    async def cancel(self, certification_id: str) -> None:
+        """As `Client.cancel`."""
+        await self._run(flows.cancel(certification_id, patience_s=self._patience_s))
+
+    async def models(self) -> dict[str, Any]:
+        """As `Client.models`."""
+        return await self._run(flows.get_json("/models", patience_s=self._patience_s))
+
+    async def signing_key(self) -> str:
+        """As `Client.signing_key`."""
+        found = await self._run(flows.get_json("/keys/signing", patience_s=self._patience_s))
+        return str(found["public_key"])
+
+    async def audit(self, certification: Certification) -> dict[str, Any]:
+        """As `Client.audit`."""
+        return await self._run(flows.audit(certification.content, patience_s=self._patience_s))
+
+    async def _run(self, flow: Flow[T]) -> T:
+        answer: httpx2.Response | ServiceUnreachable | None = None
+        try:
+            while True:
+                step = (
+                    flow.throw(answer)
+                    if isinstance(answer, ServiceUnreachable)
+                    else flow.send(answer)
+                )
+                answer = await self._take(step)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    async def _take(self, step: Call | Pause) -> httpx2.Response | ServiceUnreachable | None:
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+            return None
+        try:
+            return await self._http.request(step.method, step.path, **step.arguments)
+        except httpx2.TransportError as error:
+            return ServiceUnreachable(f"no answer from {self._http.base_url}: {error}")

@@ -1,0 +1,64 @@
+"""Where the service is, and that no key travels there unencrypted."""
+
+import ipaddress
+import ssl
+from typing import Any
+
+from httpx2 import URL, InvalidURL
+
+from app.client.errors import UnsafeAddress
+
+
+def create_connection(
+    url: str,
+    *,
+    api_key: str | None,
+    verify: str | bool,
+    timeout_s: float,
+    allow_plain_http: bool,
+) -> dict[str, Any]:
+    """What both of httpx's clients are made with.
+
+    Raises:
+        UnsafeAddress: it is no http(s) address, carries a key or a query of its own, or a key would
+            travel to another machine unencrypted.
+    """
+    address = _parse(url)
+    plain = address.scheme == "http" and not _is_loopback(address.host)
+    if api_key is not None and plain and not allow_plain_http:
+        raise UnsafeAddress(
+            f"the key would travel to {address.host} unencrypted; use https, or allow_plain_http "
+            "where something else encrypts the way"
+        )
+    return {
+        "base_url": address,
+        "headers": {} if api_key is None else {"Authorization": f"Bearer {api_key}"},
+        "verify": ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify,
+        "timeout": timeout_s,
+        "trust_env": not _is_loopback(address.host),  # never by way of a proxy to this machine
+    }
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = URL(url)
+    except InvalidURL:
+        raise UnsafeAddress(_expected(url)) from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise UnsafeAddress(_expected(url))
+    if parsed.userinfo or parsed.query or parsed.fragment:
+        raise UnsafeAddress("the address takes no user, query or fragment; give the key apart")
+    return parsed
+
+
+def _expected(url: str) -> str:
+    return f"expected the service's address like https://host, got {url!r}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,187 @@
+"""The client that waits in the calling thread."""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx2
+
+from app.client import flows
+from app.client.answers import Certification
+from app.client.calls import Call, Flow, Pause
+from app.client.connection import create_connection
+from app.client.errors import ClientError, ServiceUnreachable
+from app.client.flows import OnProgress
+from app.client.folder import FolderItem, find_images
+
+T = TypeVar("T")
+
+
+class Client:
+    """The service at one address, to be closed after use; a context manager.
+
+    Args:
+        url: the service's address.
+        api_key: a key of `promptsmooth keys add`, sent in a header and never in an address.
+        verify: a file with the certificates of the authorities to trust; False checks none.
+        timeout_s: the longest silence within one call.
+        patience_s: how long a service that is busy or away is asked again.
+        allow_plain_http: send the key to another machine over http.
+
+    Raises:
+        UnsafeAddress: the address cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        verify: str | bool = True,
+        timeout_s: float = 60.0,
+        patience_s: float = 60.0,
+        allow_plain_http: bool = False,
+    ) -> None:
+        self._patience_s = patience_s
+        connection = create_connection(
+            url,
+            api_key=api_key,
+            verify=verify,
+            timeout_s=timeout_s,
+            allow_plain_http=allow_plain_http,
+        )
+        self._http = httpx2.Client(**connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self._http.close()
+
+    def submit(self, image: bytes, **fields: Any) -> Certification:
+        """Sends one image file; the fields are those of POST /certify (sigma, model, ...).
+
+        Returns:
+            the job, which the service will not lose from here on.
+
+        Raises:
+            ServiceRefused: nothing was queued; the sentence says why.
+            ServiceUnreachable: there was no answer.
+        """
+        return self._run(flows.submit(image, fields, patience_s=self._patience_s))
+
+    def get(self, certification_id: str) -> Certification:
+        """A job as it stands now."""
+        return self._run(flows.find(certification_id, patience_s=self._patience_s))
+
+    def wait(
+        self,
+        certification_id: str,
+        *,
+        timeout_s: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Certification:
+        """A job when it has ended; look at its `status`.
+
+        Raises:
+            NotFinished: not within `timeout_s`; the job goes on.
+        """
+        flow = flows.wait(
+            certification_id,
+            timeout_s=timeout_s,
+            on_progress=on_progress,
+            clock=time.monotonic,
+            patience_s=self._patience_s,
+        )
+        return self._run(flow)
+
+    def certify(
+        self,
+        image: bytes,
+        *,
+        timeout_s: float | None = None,
+        on_progress: OnProgress | None = None,
+        **fields: Any,
+    ) -> Certification:
+        """`submit`, then `wait`."""
+        job = self.submit(image, **fields)
+        return self.wait(job.id, timeout_s=timeout_s, on_progress=on_progress)
+
+    def certify_folder(
+        self, folder: Path | Sequence[Path], *, at_a_time: int = 8, **fields: Any
+    ) -> Iterator[FolderItem]:
+        """Certifies every image of a folder, each a job; yields each file as its job ends.
+
+        A file that is refused does not end the others: its item has the error.
+
+        Raises:
+            ValueError: the folder has no image.
+        """
+        paths = find_images(folder) if isinstance(folder, Path) else tuple(folder)
+        work = partial(self._certify_file, fields)
+        with ThreadPoolExecutor(at_a_time) as pool:
+            futures = [pool.submit(work, path) for path in paths]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _certify_file(self, fields: dict[str, Any], path: Path) -> FolderItem:
+        try:
+            return FolderItem(path=path, certification=self.certify(path.read_bytes(), **fields))
+        except ClientError as error:
+            return FolderItem(path=path, error=error)
+
+    def cancel(self, certification_id: str) -> None:
+        """Ends a job that is queued or runs; removes one that has ended."""
+        self._run(flows.cancel(certification_id, patience_s=self._patience_s))
+
+    def models(self) -> dict[str, Any]:
+        """GET /models."""
+        return self._run(flows.get_json("/models", patience_s=self._patience_s))
+
+    def signing_key(self) -> str:
+        """The public key of the service's signatures, in base64: compare it, then keep it."""
+        found = self._run(flows.get_json("/keys/signing", patience_s=self._patience_s))
+        return str(found["public_key"])
+
+    def audit(self, certification: Certification) -> dict[str, Any]:
+        """The service's own audit of a certificate; `verify` is the one that trusts nobody."""
+        return self._run(flows.audit(certification.content, patience_s=self._patience_s))
+
+    def _run(self, flow: Flow[T]) -> T:
+        answer: httpx2.Response | ServiceUnreachable | None = None
+        try:
+            while True:
+                step = (
+                    flow.throw(answer)
+                    if isinstance(answer, ServiceUnreachable)
+                    else flow.send(answer)
+                )
+                answer = self._take(step)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    def _take(self, step: Call | Pause) -> httpx2.Response | ServiceUnreachable | None:
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            return None
+        try:
+            return self._http.request(step.method, step.path, **step.arguments)
+        except httpx2.TransportError as error:
+            return ServiceUnreachable(f"no answer from {self._http.base_url}: {error}")

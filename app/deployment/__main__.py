@@ -1,0 +1,63 @@
+"""python -m app.deployment: makes what is missing, and says so; runs before every start.
+
+Exit status 0, or 1 and what to do.
+"""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from app.deployment.private_files import write_whole
+from app.deployment.proxy import write_proxy_settings
+from app.deployment.queue_access import make_queue_access
+from app.deployment.settings import DeploymentSettings
+from app.deployment.tls import CERTIFICATE_NAME, TlsUnusable, make_tls
+from app.settings import AppSettings
+
+
+def prepare(root: Path, *, own_tls: Path, renew: bool, now: datetime) -> str:
+    """Makes passwords, certificates and the proxy's settings below `root`; one line about it.
+
+    Raises:
+        TlsUnusable, ValidationError: a setting or a file is not usable; nothing that ran is broken.
+    """
+    deployment, app = DeploymentSettings(), AppSettings()
+    queue_names = [*deployment.server_names, "redis"]
+    make_queue_access(root / "queue", root / "redis")
+    make_tls(root / "redis", own=None, names=queue_names, now=now, renew=renew, key_mode=0o444)
+    chain = (root / "redis" / CERTIFICATE_NAME).read_bytes()
+    write_whole(root / "queue" / "redis.crt", chain, mode=0o444)
+    pair = make_tls(
+        root / "proxy", own=own_tls, names=deployment.server_names, now=now, renew=renew
+    )
+    write_proxy_settings(root / "proxy", deployment, app, trusted=not pair.is_ours)
+    kind = "self-signed certificate" if pair.is_ours else "certificate of your own"
+    return f"{kind}, valid until {pair.leaf.not_valid_after_utc:%Y-%m-%d}"
+
+
+def main() -> int:
+    """Prepares a deployment."""
+    parser = argparse.ArgumentParser(prog="python -m app.deployment", description=__doc__)
+    parser.add_argument("--root", type=Path, default=Path("/setup"), help="where the volumes are")
+    parser.add_argument("--own-tls", type=Path, default=Path("/own-tls"), help="your own files")
+    parser.add_argument("--renew", action="store_true", help="make a new self-signed certificate")
+    arguments = parser.parse_args()
+    try:
+        said = prepare(
+            arguments.root,
+            own_tls=arguments.own_tls,
+            renew=arguments.renew,
+            now=datetime.now(UTC),
+        )
+    except (TlsUnusable, ValidationError, OSError) as error:
+        sys.stderr.write(f"deployment: {error}\n")
+        return 1
+    sys.stdout.write(f"deployment: ready; {said}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

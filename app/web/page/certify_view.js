@@ -1,0 +1,126 @@
+// Images in, question asked, request sent.
+
+import { announce, h, show } from "./dom.js";
+import { dropZone } from "./drop_zone.js";
+import { getJson, postForm, Problem } from "./http.js";
+import { remember } from "./memory.js";
+import { previewPanel } from "./preview_panel.js";
+import { questionForm } from "./question_form.js";
+import { plural } from "./words.js";
+
+const ACCEPT = ".png,.jpg,.jpeg,.tif,.tiff,.dcm,.dicom,image/png,image/jpeg,image/tiff,application/dicom";
+
+/** @param {HTMLElement} main @param {string} _ @param {AbortSignal} signal */
+export async function open(main, _, signal) {
+  const [{ models }, { prompts }] = await Promise.all([
+    getJson("models", signal),
+    getJson("prompts", signal),
+  ]);
+  if (!models.length) throw new Problem({ detail: "This service has no model. promptsmooth models add brings one." });
+  /** @type {File[]} */
+  let files = [];
+  const question = questionForm(models, prompts, () => refresh());
+  const preview = previewPanel(() => question.model.id, signal);
+  const list = h("ul", { class: "files" });
+  const problem = h("p", { class: "problem", role: "alert" });
+  const button = h("button", { type: "submit", class: "primary" });
+  const refresh = () => {
+    button.textContent = `Certify ${files.length > 1 ? plural(files.length, "image") : "the image"} at ${plural(question.sigmas.length, "noise level")}`;
+    preview.modelChanged();
+  };
+  const setFiles = (/** @type {File[]} */ chosen) => {
+    files = chosen;
+    problem.textContent = "";
+    fileList(list, files, preview.show, (i) => setFiles(files.filter((_, at) => at !== i)));
+    preview.show(files[0] ?? null);
+    refresh();
+  };
+  const form = h(
+    "form",
+    { class: "certify", novalidate: true },
+    h(
+      "div",
+      { class: "certify-images" },
+      dropZone({
+        label: "Drop images here, or choose them",
+        hint: "DICOM, PNG, JPEG or TIFF. Several at once become a batch. The files are not kept: only the picture the model sees is.",
+        accept: ACCEPT,
+        multiple: true,
+        onFiles: (added) => {
+          setFiles([...files, ...added]);
+          announce(`${plural(files.length, "image")} chosen`);
+        },
+      }),
+      list,
+      preview.element,
+    ),
+    h("div", { class: "certify-question card" }, question.element, problem, h("div", { class: "actions" }, button)),
+  );
+  form.addEventListener("submit", async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    const lacking = files.length ? question.lacking() : "Drop or choose an image first.";
+    problem.textContent = lacking;
+    if (lacking) return;
+    button.disabled = true;
+    try {
+      location.hash = await send(files, question, preview);
+    } catch (error) {
+      problem.textContent = /** @type {Error} */ (error).message;
+      const index = /** @type {any} */ (error).imageIndex;
+      if (index !== undefined) list.children[index]?.classList.add("refused");
+    } finally {
+      button.disabled = false;
+    }
+  });
+  show(main, intro(), form);
+  refresh();
+}
+
+function intro() {
+  return h(
+    "div",
+    { class: "page-head" },
+    h("h1", {}, "How much tampering does the answer withstand?"),
+    h("p", { class: "lead" }, "Drop an image. The service proves up to which change of it the model’s answer cannot change, or says that it cannot prove anything."),
+  );
+}
+
+/**
+ * @param {HTMLElement} list @param {File[]} files
+ * @param {(file: File) => void} select @param {(index: number) => void} remove
+ */
+function fileList(list, files, select, remove) {
+  const rows = files.map((file, index) =>
+    h(
+      "li",
+      {},
+      h("button", { type: "button", class: "link", click: () => select(file) }, file.name),
+      h("span", { class: "hint" }, size(file.size)),
+      h("button", { type: "button", class: "quiet", "aria-label": `Remove ${file.name}`, click: () => remove(index) }, "Remove"),
+    ),
+  );
+  show(list, ...rows);
+}
+
+/** @param {number} bytes */
+function size(bytes) {
+  return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+/** @param {File[]} files @param {any} question @param {any} preview @returns {Promise<string>} where to go */
+async function send(files, question, preview) {
+  const form = new FormData();
+  for (const file of files) form.append("image", file, "image");
+  for (const [name, value] of [...question.fields(), ...preview.fields()]) form.append(name, value);
+  const found = await postForm("certify", form);
+  const all = found.certifications ?? [found];
+  all.forEach((/** @type {any} */ one, /** @type {number} */ index) =>
+    remember(one.id, {
+      name: files[index].name,
+      sigmas: question.sigmas,
+      classNames: question.classNames,
+      submittedAt: one.submitted_at,
+    }),
+  );
+  return found.certifications ? `#/batches/${found.id}` : `#/certifications/${found.id}`;
+}

@@ -1,0 +1,92 @@
+// The page: which view an address after # shows, whether the service is ready, who is signed in.
+
+import { announce, find, h, show } from "./dom.js";
+import { getJson, Problem } from "./http.js";
+import { watchKey } from "./sign_in.js";
+
+/** @typedef {(main: HTMLElement, id: string, signal: AbortSignal) => Promise<void> | void} View */
+
+/** @type {[RegExp, string, string, string][]} address, section, title, module */
+const VIEWS = [
+  [/^\/?$/, "#/", "Certify", "./certify_view.js"],
+  [/^\/certifications\/(\w+)$/, "#/jobs", "Certification", "./certification_view.js"],
+  [/^\/batches\/(\w+)$/, "#/jobs", "Batch", "./batch_view.js"],
+  [/^\/jobs$/, "#/jobs", "Jobs", "./jobs_view.js"],
+  [/^\/audit$/, "#/audit", "Audit", "./audit_view.js"],
+  [/^\/prompts(?:\/jobs\/(\w+))?$/, "#/prompts", "Prompts", "./prompts_view.js"],
+  [/^\/models$/, "#/models", "Models", "./models_view.js"],
+];
+const READY_EVERY_MS = 10_000;
+
+let current = new AbortController();
+
+async function open() {
+  current.abort();
+  current = new AbortController();
+  const { signal } = current;
+  const address = location.hash.slice(1);
+  const found = VIEWS.find(([pattern]) => pattern.test(address));
+  const main = find("#content");
+  if (!found) return show(main, h("h1", {}, "There is nothing here"));
+  const [pattern, section, title, path] = found;
+  document.title = `${title} · promptsmooth`;
+  for (const link of document.querySelectorAll("nav a"))
+    link.toggleAttribute("aria-current", link.getAttribute("href") === section);
+  const module = await import(path);
+  if (signal.aborted) return;
+  try {
+    await module.open(main, pattern.exec(address)?.[1] ?? "", signal);
+  } catch (error) {
+    if (!signal.aborted) show(main, ...explain(error));
+  }
+}
+
+/** @param {unknown} error */
+function explain(error) {
+  const known = error instanceof Problem;
+  if (!known) console.error(error);
+  const text = known ? error.message : "This page met something that it does not understand.";
+  return [
+    h("h1", {}, known && error.status === 404 ? "Not here" : "That did not work"),
+    h("p", { class: "problem", role: "alert" }, text),
+    h("p", {}, h("a", { href: "#/" }, "Certify an image")),
+  ];
+}
+
+async function watchReadiness() {
+  const state = find("#state");
+  try {
+    await getJson("readyz");
+    say(state, "ready", "Ready");
+  } catch (error) {
+    const away = !(error instanceof Problem) || error.status === 0;
+    say(state, "away", away ? "Not reachable" : "Not ready", String(/** @type {any} */ (error).message));
+  }
+  setTimeout(watchReadiness, READY_EVERY_MS);
+}
+
+/** @param {HTMLElement} state @param {string} kind @param {string} text @param {string} [why] */
+function say(state, kind, text, why = "") {
+  if (state.dataset.kind === kind && state.textContent === text) return;
+  state.dataset.kind = kind;
+  state.title = why;
+  show(state, text);
+}
+
+async function start() {
+  window.addEventListener("hashchange", async () => {
+    await open();
+    window.scrollTo(0, 0);
+    const heading = find("#content h1");
+    heading?.setAttribute("tabindex", "-1");
+    heading?.focus({ preventScroll: true });
+    announce(document.title.split(" · ")[0]);
+  });
+  watchKey(open);
+  watchReadiness();
+  await open();
+  const version = await getJson("version").catch(() => null);
+  if (version) find("#version").textContent = `· ${version.service} ${version.version}`;
+}
+
+start();

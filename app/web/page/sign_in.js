@@ -1,0 +1,63 @@
+// The dialog that takes an API key, opened by its button or by an answer that asks for one.
+
+import { find } from "./dom.js";
+import { getJson } from "./http.js";
+import { hasKey, setKey } from "./key.js";
+
+/** @param {() => void} reopen shows the current view again, now with or without a key */
+export function watchKey(reopen) {
+  const dialog = find("#key-dialog");
+  const button = find("#sign-in");
+  button.addEventListener("click", () => (hasKey() ? signOut(reopen) : openDialog(dialog, "")));
+  document.addEventListener("key-needed", () => {
+    if (dialog.open) return;
+    if (hasKey()) setKey(null);
+    openDialog(dialog, "This service asks for an API key that it knows.");
+  });
+  document.addEventListener("key-changed", () => {
+    button.textContent = hasKey() ? "Sign out" : "Sign in";
+  });
+  find("#key-form").addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
+    const chosen = /** @type {HTMLButtonElement} */ (event.submitter);
+    if (chosen?.value === "cancel") return;
+    event.preventDefault();
+    if (await tryKey()) {
+      dialog.close();
+      reopen();
+    }
+  });
+}
+
+/** @param {HTMLDialogElement} dialog @param {string} why */
+function openDialog(dialog, why) {
+  find("#key-problem").textContent = why;
+  find("#key-input").value = "";
+  dialog.showModal();
+  find("#key-input").focus();
+}
+
+/** Whether the service takes the key that was typed. */
+async function tryKey() {
+  const value = find("#key-input").value.trim();
+  const problem = find("#key-problem");
+  if (!/^[\x21-\x7e]+$/.test(value)) {
+    problem.textContent = "A key is one word of letters, digits and signs.";
+    return false;
+  }
+  setKey(value);
+  try {
+    await getJson("models");
+  } catch (error) {
+    setKey(null);
+    problem.textContent = /** @type {Error} */ (error).message;
+    return false;
+  }
+  find("#key-input").value = "";
+  return true;
+}
+
+/** @param {() => void} reopen */
+function signOut(reopen) {
+  setKey(null);
+  reopen();
+}

@@ -1,0 +1,57 @@
+"""The guide as a site that needs no network: `make docs` writes build/site/.
+
+Pages and the documents they link to are laid out under one root first, for the generator knows
+nothing outside its folder. Its search takes one script from a public server; here it is ours.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+PAGES, SITE = REPOSITORY / "build" / "guide", REPOSITORY / "build" / "site"
+BESIDE = ("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/results/*.md")
+SHIM_ADDRESS, SHIM = "https://unpkg.com/iframe-worker/shim", "assets/iframe-worker.js"
+
+
+def lay_out() -> None:
+    """Copies the pages to the root and what they link to beside them."""
+    shutil.rmtree(PAGES, ignore_errors=True)
+    shutil.copytree(REPOSITORY / "docs", PAGES, ignore=shutil.ignore_patterns("*.py", "vendor"))
+    for page in PAGES.rglob("*.md"):
+        page.write_text(page.read_text().replace("](../", "]("))
+    for pattern in BESIDE:
+        for document in REPOSITORY.glob(pattern):
+            target = PAGES / document.relative_to(REPOSITORY)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(document.read_text().replace("](docs/", "]("))
+
+
+def generate() -> None:
+    """Builds the site; a link that leads nowhere ends it."""
+    shutil.rmtree(SITE, ignore_errors=True)
+    command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict"]
+    subprocess.run(command, cwd=REPOSITORY, check=True)  # noqa: S603  our own arguments
+
+
+def cut_off() -> None:
+    """Replaces the one script that the search would fetch.
+
+    Raises:
+        ValueError: a page still loads something from elsewhere.
+    """
+    shutil.copy(REPOSITORY / "docs" / "vendor" / "iframe-worker" / "index.js", SITE / SHIM)
+    for page in SITE.rglob("*.html"):
+        up = "../" * (len(page.relative_to(SITE).parts) - 1)
+        text = page.read_text().replace(SHIM_ADDRESS, up + SHIM)
+        page.write_text(text)
+        if found := re.search(r'(?:src|<link[^>]* href)="?https?://[^">]+', text):
+            raise ValueError(f"{page.name} loads {found[0]}")
+
+
+if __name__ == "__main__":
+    lay_out()
+    generate()
+    cut_off()

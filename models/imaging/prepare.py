@@ -1,0 +1,75 @@
+"""From untrusted bytes to what a model sees, and to a small picture of what was sent."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.cards import Preprocessing
+from models.imaging.decoded import Source, Window, WindowOrigin
+from models.imaging.limits import ImageLimits
+from models.imaging.parse import parse_image
+from models.imaging.preprocess import preprocess
+from models.imaging.window import RequestedWindow
+
+_DEFAULT_LIMITS = ImageLimits()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedImage:
+    """One frame as the model's input, and how it came about.
+
+    Attributes:
+        input: uint8, (3, size, size): the image that a certificate speaks of.
+        picture: uint8, (h, w, 3): the frame made small enough to look at; None unless asked for.
+        height, width: The frame's size in its file.
+        source, window, window_origin, frame, frames, notes: As `DecodedImage` has them.
+    """
+
+    input: NDArray[np.uint8]
+    picture: NDArray[np.uint8] | None
+    height: int
+    width: int
+    source: Source
+    window: Window | None
+    window_origin: WindowOrigin
+    frame: int
+    frames: int
+    notes: tuple[str, ...]
+
+
+def prepare(
+    data: bytes,
+    preprocessing: Preprocessing,
+    *,
+    frame: int | None = None,
+    window: RequestedWindow = None,
+    picture_side: int | None = None,
+    limits: ImageLimits = _DEFAULT_LIMITS,
+) -> PreparedImage:
+    """Decodes, resizes and crops one frame; `picture_side` asks for a picture of that longest side.
+
+    Raises:
+        ImageError: see `parse_image`.
+    """
+    decoded = parse_image(data, frame=frame, window=window, limits=limits)
+    return PreparedImage(
+        input=preprocess(decoded.pixels, preprocessing),
+        picture=None if picture_side is None else _shrink(decoded.pixels, picture_side),
+        height=decoded.pixels.shape[0],
+        width=decoded.pixels.shape[1],
+        source=decoded.source,
+        window=decoded.window,
+        window_origin=decoded.window_origin,
+        frame=decoded.frame,
+        frames=decoded.frames,
+        notes=decoded.notes,
+    )
+
+
+def _shrink(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The picture with no side longer than `side`; a smaller one as it is."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((side, side), Image.Resampling.BICUBIC)
+    return np.asarray(image)  # (h, w, 3)

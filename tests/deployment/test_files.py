@@ -1,0 +1,120 @@
+"""The files of a deployment say the same: compose files, settings, lock files, images."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.deployment.settings import DeploymentSettings
+from app.publish import COMPOSED
+from app.settings import AppSettings
+from worker.settings import WorkerSettings
+
+REPOSITORY = Path(__file__).parents[2]
+COMPOSE_FILES = sorted(path.name for path in REPOSITORY.glob("*compose*.yml"))
+LOCKS = sorted(path.name for path in (REPOSITORY / "docker").glob("*.lock"))
+HEAVY = {"torch", "torchvision", "open-clip-torch", "transformers", "numba", "mpmath", "matplotlib"}
+
+
+def read(name: str) -> str:
+    return (REPOSITORY / name).read_text()
+
+
+def load_services() -> dict[str, dict[str, Any]]:
+    services: dict[str, dict[str, Any]] = yaml.safe_load(read("docker-compose.yml"))["services"]
+    return services
+
+
+def locked(name: str) -> dict[str, str]:
+    """Versions by normalised name."""
+    return dict(re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", read(f"docker/{name}"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", COMPOSE_FILES)
+def test_variables_of_a_compose_file_are_settings_with_the_same_default(name: str) -> None:
+    fields = {
+        str(f.validation_alias or f"PROMPTSMOOTH_{n.upper()}"): str(f.default)
+        for n, f in DeploymentSettings.model_fields.items()
+    }
+    for variable, default in re.findall(r"\$\{(\w+):-([^}]*)\}", read(name)):
+        assert fields[variable] == default, variable
+    for service in yaml.safe_load(read(name))["services"].values():
+        args = service.get("build", {}).get("args", [])
+        assert {a for a in args if a.startswith("PROMPTSMOOTH_")} <= {"PROMPTSMOOTH_REVISION"}
+
+
+def test_what_compose_says_itself_is_not_offered_as_a_setting() -> None:
+    services = load_services()
+    said = {n for s in ("app", "worker") for n in services[s]["environment"]}
+    known = {
+        str(f.validation_alias or f"PROMPTSMOOTH_{n.upper()}")
+        for settings in (AppSettings, WorkerSettings)
+        for n, f in settings.model_fields.items()
+    }
+    assert said & known == COMPOSED & known
+    assert not COMPOSED & set(re.findall(r"^#(\w+)=", read(".env.example"), re.MULTILINE))
+
+
+def test_every_service_is_hardened() -> None:
+    for name, service in load_services().items():
+        assert service["read_only"], name
+        assert service["init"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert "cap_add" not in service, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["pids_limit"] > 0, name
+        assert service["mem_limit"], name
+        assert service["logging"]["options"]["max-size"], name
+        assert service["tmpfs"], name
+        assert service["restart"] == ("no" if name == "prepare" else "unless-stopped")
+        assert name == "prepare" or "healthcheck" in service, name
+        if "ports" in service:
+            assert name == "proxy"
+
+
+def test_lock_files_hold_the_tested_versions() -> None:
+    tested = {
+        re.sub(r"[-_.]+", "-", name).lower(): version
+        for name, version in re.findall(r"^(\S+)==(\S+)$", read("constraints.txt"), re.MULTILINE)
+    }
+    for name in set(LOCKS) - {"sbom.lock"}:
+        differing = {
+            package: version
+            for package, version in locked(name).items()
+            if tested.get(package, version) != version
+        }
+        assert not differing, name
+
+
+def test_lock_files_hold_what_the_project_asks_for() -> None:
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+
+    def names(requirements: list[str]) -> set[str]:
+        return {re.split(r"[<>=\[ ]", r)[0].lower().replace("_", "-") for r in requirements}
+
+    core, worker = project["dependencies"], project["optional-dependencies"]["worker"]
+    assert names(core) <= set(locked("app.lock"))
+    cpu = set(re.findall(r"^(\w+)==", read("docker/torch-cpu.txt"), re.MULTILINE))
+    assert cpu == {"torch", "torchvision"}
+    assert names(core + worker) <= set(locked("worker.lock")) | cpu
+    assert names(core + worker) <= set(locked("worker.lock")) | set(locked("torch-cuda.lock"))
+
+
+def test_the_app_is_locked_to_nothing_heavy() -> None:
+    assert not set(locked("app.lock")) & HEAVY
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_everything_locked_has_hashes(name: str) -> None:
+    blocks = re.split(r"^(?=[a-z])", read(f"docker/{name}"), flags=re.MULTILINE)[1:]
+    assert blocks
+    assert all("--hash=sha256:" in block for block in blocks)
+
+
+@pytest.mark.parametrize("name", ["app", "worker"])
+def test_an_image_is_labelled_with_the_version_of_the_project(name: str) -> None:
+    version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
+    assert f'image.version="{version}"' in read(f"docker/{name}.Dockerfile")

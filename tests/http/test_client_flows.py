@@ -1,0 +1,132 @@
+"""What the client asks and when again, without a network: flows are driven by hand."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from httpx2 import Response
+
+from app.client import ClientError, NotFinished, ServiceRefused, ServiceUnreachable, UnsafeAddress
+from app.client.calls import Call, Flow, Pause, submission
+from app.client.connection import create_connection
+from app.client.flows import ask, wait
+
+JOB = {"id": "0" * 32, "status": "running", "progress": {"samples_done": 3, "samples_total": 9}}
+ENDED = {"id": "0" * 32, "status": "finished", "certificates": []}
+SUBMISSION = submission(b"image", {"sigma": ["0.25"]})
+
+
+def drive(flow: Flow, answers: list[Response | Exception]) -> Iterator[Call | Pause]:
+    """Every step of a flow, which is given one answer for each call."""
+    step = flow.send(None)
+    while True:
+        yield step
+        given = None if isinstance(step, Pause) else answers.pop(0)
+        try:
+            step = flow.throw(given) if isinstance(given, Exception) else flow.send(given)
+        except StopIteration:
+            return
+
+
+def busy(status: int, **headers: str) -> Response:
+    problem = {"status": status, "code": "queue_full", "detail": "Later.", "request_id": "r"}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(status, json=problem, headers=named)
+
+
+@pytest.mark.parametrize("status", [409, 429, 503])
+def test_what_the_service_puts_off_is_sent_again_as_the_same_submission(status):
+    steps = list(
+        drive(ask(SUBMISSION, patience_s=9), [busy(status, retry_after="2"), Response(202)])
+    )
+    assert steps == [SUBMISSION, Pause(2.0), SUBMISSION]
+    assert SUBMISSION.headers["Idempotency-Key"]
+
+
+def test_two_submissions_are_two_jobs_even_of_one_image():
+    other = submission(b"image", {"sigma": ["0.25"]})
+    assert other.headers["Idempotency-Key"] != SUBMISSION.headers["Idempotency-Key"]
+
+
+@pytest.mark.parametrize("answer", [busy(503), busy(422, retry_after="1"), busy(404)])
+def test_a_refusal_without_a_time_is_final(answer):
+    with pytest.raises(ServiceRefused) as refused:
+        list(drive(ask(SUBMISSION, patience_s=9), [answer]))
+    assert (refused.value.code, refused.value.request_id) == ("queue_full", "r")
+    assert refused.value.status == answer.status_code
+
+
+def test_patience_ends_before_a_pause_that_would_exceed_it():
+    answers = [busy(503, retry_after="4")] * 3
+    steps = []
+    with pytest.raises(ServiceRefused):
+        steps.extend(drive(ask(SUBMISSION, patience_s=9), answers))
+    assert len(answers) == 0
+
+
+def test_a_service_that_is_away_is_asked_until_patience_ends():
+    away: list[Response | Exception] = [ServiceUnreachable("away")] * 40
+    flow = drive(ask(SUBMISSION, patience_s=9), away)
+    pauses = []
+    with pytest.raises(ServiceUnreachable):
+        pauses.extend(one.seconds for one in flow if isinstance(one, Pause))
+    assert away, "it gave up before the answers ran out"
+
+
+def test_what_is_no_problem_document_is_refused_in_a_sentence():
+    with pytest.raises(ServiceRefused, match="answered 502: no problem document"):
+        list(drive(ask(SUBMISSION, patience_s=0), [Response(502, content=b"<html>bad gateway")]))
+
+
+def test_wait_tells_progress_until_the_job_has_ended():
+    seen = []
+    flow = wait(
+        JOB["id"],
+        timeout_s=None,
+        on_progress=lambda now: seen.append((now.samples_done, now.samples_total)),
+        clock=lambda: 0.0,
+        patience_s=0,
+    )
+    answers = [Response(200, json=JOB), Response(200, json=JOB), Response(200, json=ENDED)]
+    pauses = [one.seconds for one in drive(flow, answers) if isinstance(one, Pause)]
+    assert seen == [(3, 9), (3, 9)]
+    assert pauses == sorted(pauses)
+
+
+def test_wait_leaves_a_job_that_takes_too_long_and_says_how_to_find_it():
+    flow = wait(JOB["id"], timeout_s=0, on_progress=None, clock=lambda: 0.0, patience_s=0)
+    with pytest.raises(NotFinished, match=JOB["id"]):
+        list(drive(flow, [Response(200, json=JOB)]))
+
+
+CONNECT: Callable[..., dict] = create_connection
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("http://10.0.0.7:8000", "unencrypted"),
+        ("http://certify.hospital.example", "unencrypted"),
+        ("https://key@certify.hospital.example", "give the key apart"),
+        ("https://certify.hospital.example?key=1", "give the key apart"),
+        ("certify.hospital.example", "like https://host"),
+        ("ftp://certify.hospital.example", "like https://host"),
+        ("", "like https://host"),
+    ],
+)
+def test_a_key_never_travels_in_the_clear_or_in_an_address(url, sentence):
+    with pytest.raises(UnsafeAddress, match=sentence):
+        CONNECT(url, api_key="k", verify=True, timeout_s=1, allow_plain_http=False)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://[::1]:8000", "http://localhost"])
+def test_this_machine_is_reached_in_the_clear_and_never_by_way_of_a_proxy(url):
+    made = CONNECT(url, api_key="k", verify=True, timeout_s=1, allow_plain_http=False)
+    assert made["headers"] == {"Authorization": "Bearer k"}
+    assert made["trust_env"] is False
+
+
+def test_every_error_of_the_client_is_a_sentence_of_one_kind():
+    for error in (NotFinished("id", 3.0), ServiceRefused(404, "not_found", "Nothing.", "r")):
+        assert isinstance(error, ClientError)
+        assert str(error)
+        assert "\n" not in str(error)

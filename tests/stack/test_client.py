@@ -1,0 +1,142 @@
+"""`app.client` and `promptsmooth certify --server` against the running service."""
+
+import asyncio
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.data import get_testdata_file
+
+from app.client import AsyncClient, Client, ServiceRefused, verify
+
+pytestmark = pytest.mark.stack
+PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
+CT = Path(get_testdata_file("CT_small.dcm"))
+ASKED = {"sigma": ["0.1", "0.5"], "n_max": "300", "model": "bundled"}
+
+
+@pytest.fixture
+def client(stack):
+    with Client(str(stack.http.base_url)) as client:
+        yield client
+
+
+@pytest.fixture
+def folder(tmp_path, to_png) -> Path:
+    """Three files: a DICOM image, a PNG one level down, and one that is broken."""
+    scans = tmp_path / "scans"
+    (scans / "more").mkdir(parents=True)
+    (scans / "ct.dcm").write_bytes(CT.read_bytes())
+    noise = np.random.default_rng(3).integers(0, 256, (3, 40, 40), dtype=np.uint8)
+    (scans / "more" / "grey.png").write_bytes(to_png(noise))
+    (scans / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    (scans / "notes.txt").write_text("no image")
+    return scans
+
+
+def test_a_certificate_comes_back_as_it_was_signed_and_holds_here(client):
+    ended = client.certify(CT.read_bytes(), **ASKED)
+    assert ended.status == "finished"
+    assert [str(one.sigma) for one in ended.certificates] == ["0.1", "0.5"]
+    for one in ended.certificates:
+        assert (one.radius is None) == (one.outcome == "abstained") == (one.prediction is None)
+    assert verify(ended, [client.signing_key()]).holds
+    assert client.audit(ended)["holds"]
+    counts = b'"n_used"'
+    forged = ended.content.replace(counts, b'"n_used" ', 1).replace(
+        b'"certified"', b'"abstained"', 1
+    )
+    assert not verify(forged).holds
+
+
+def test_waiting_tells_how_far_a_job_is(client):
+    seen = []
+    ended = client.certify(
+        CT.read_bytes(), procedure="cohen", n="3000", sigma="0.25", on_progress=seen.append
+    )
+    assert ended.status == "finished"
+    assert seen, "progress was told"
+    assert all(not one.ended for one in seen)
+    done = [one.samples_done for one in seen]
+    assert done == sorted(done)
+
+
+def test_a_refusal_names_its_code_and_its_field(client):
+    with pytest.raises(ServiceRefused, match="sigma") as refused:
+        client.submit(CT.read_bytes(), sigma="-1")
+    assert (refused.value.status, refused.value.code) == (422, "request_invalid")
+
+
+def test_a_folder_loses_no_image_to_a_broken_neighbour(client, folder):
+    items = {item.path.name: item for item in client.certify_folder(folder, **ASKED)}
+    assert set(items) == {"ct.dcm", "grey.png", "broken.png"}
+    assert isinstance(items["broken.png"].error, ServiceRefused)
+    for name in ("ct.dcm", "grey.png"):
+        assert items[name].certification.status == "finished"
+
+
+def test_the_client_to_await_answers_as_the_other_does(stack, client, folder):
+    async def certify_all() -> dict:
+        async with AsyncClient(str(stack.http.base_url)) as waiting:
+            one = await waiting.certify(CT.read_bytes(), **ASKED)
+            assert await waiting.signing_key() == client.signing_key()
+            assert (await waiting.audit(one))["holds"]
+            return {item.path.name: item async for item in waiting.certify_folder(folder, **ASKED)}
+
+    found = asyncio.run(certify_all())
+    again = client.certify(CT.read_bytes(), **ASKED)
+    same = found["ct.dcm"].certification
+    assert [one.document for one in same.certificates] == [
+        one.document for one in again.certificates
+    ]
+    assert isinstance(found["broken.png"].error, ServiceRefused)
+
+
+def run(stack, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [PROMPTSMOOTH, "certify", *map(str, arguments), "--server", str(stack.http.base_url)]
+    return subprocess.run(
+        command,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_command_certifies_by_way_of_the_service(stack, tmp_path):
+    done = run(stack, CT, "--sigma", "0.1", "--n-max", 200, "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "l2 radius" in done.stdout
+    kept = (tmp_path / "out" / "CT_small.dcm.json").read_bytes()
+    assert verify(kept).holds
+
+
+def test_the_command_certifies_a_folder_and_says_which_image_it_could_not(stack, folder, tmp_path):
+    done = run(stack, folder, "--sigma", "0.1", "--n-max", 200, "--output", tmp_path / "out")
+    assert done.returncode == 1, done.stderr
+    assert "2 of 3 images have certificates" in done.stdout
+    with (tmp_path / "out" / "certificates.csv").open() as file:
+        rows = {row["file"]: row for row in csv.DictReader(file)}
+    assert rows["broken.png"]["status"] == "refused"
+    assert rows["broken.png"]["why_not"]
+    assert rows["ct.dcm"]["outcome"] in ("certified", "abstained")
+    document = json.loads((tmp_path / "out" / "more" / "grey.png.json").read_text())
+    assert document["id"] == rows[str(Path("more", "grey.png"))]["certification"]
+
+
+def test_the_command_says_what_is_missing(stack, folder, tmp_path):
+    assert "--output" in run(stack, folder, "--sigma", "0.1").stderr
+    alone = subprocess.run(
+        [PROMPTSMOOTH, "certify", folder, "--data-dir", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (alone.returncode, "--server" in alone.stderr) == (2, True)

@@ -1,0 +1,71 @@
+"""From the samples of a batch to image features: noise, image tower, and who makes the noise."""
+
+import logging
+from collections.abc import Sequence
+from subprocess import SubprocessError
+from typing import Literal, Protocol
+
+import torch
+
+from models.vlm import VLM
+from worker.engine.batch import Batch
+from worker.engine.host_runner import HostRunner
+from worker.engine.selftest import check_device_noise
+from worker.engine.session import Slice
+
+log = logging.getLogger(__name__)
+
+NoisePlace = Literal["auto", "host", "device"]
+
+
+class DeviceNoiseMissing(ValueError):
+    """Noise was to be made on the device, and cannot be."""
+
+
+class Runner(Protocol):
+    """Runs batches of one model at its one shape."""
+
+    def run(self, slices: Sequence[Slice], *, turn: int) -> Batch:
+        """Noise for every slice, all in one batch, through the image tower.
+
+        Does not wait for the device where there is another than this CPU. Rows that belong to no
+        slice hold anything. `turn` decides which words are recomputed by their definition.
+        """
+
+
+def create_runner(vlm: VLM, rows: int, noise: NoisePlace = "auto") -> Runner:
+    """What runs a model's batches. Wherever noise is made it is the same, so certificates are too.
+
+    Args:
+        vlm: the model, on its device.
+        rows: of every batch.
+        noise: `auto` makes it on a CUDA device where Triton can compile its kernel there; where it
+            cannot, that is logged with the reason, and noise is made on the CPU.
+
+    Raises:
+        DeviceNoiseMissing: `device` was asked for, and the kernel cannot run there.
+        NoiseMismatch: it runs and makes other noise; nothing falls back from that.
+    """
+    cuda = vlm.device.type == "cuda"
+    if noise == "host" or (noise == "auto" and not cuda):
+        return HostRunner(vlm, rows, threads=torch.get_num_threads())
+    try:
+        return _create_device_runner(vlm, rows)
+    except torch.AcceleratorError:
+        raise  # a device in this state computes nothing any more
+    except (ImportError, RuntimeError, OSError, SubprocessError) as error:
+        reason = f"{type(error).__name__}: {error}"[:400]
+        if noise == "device":
+            raise DeviceNoiseMissing(
+                f"PROMPTSMOOTH_NOISE is device, and the noise kernel cannot run on {vlm.device} "
+                f"({reason}); Triton needs a C compiler at run time"
+            ) from error
+        log.warning("device_noise_missing", extra={"fields": {"reason": reason}})
+        return HostRunner(vlm, rows, threads=torch.get_num_threads())
+
+
+def _create_device_runner(vlm: VLM, rows: int) -> Runner:
+    from worker.engine.device_runner import DeviceRunner  # imports triton
+
+    check_device_noise(vlm.device)
+    return DeviceRunner(vlm, rows)

@@ -1,0 +1,80 @@
+"""Purging a certification that has ended: what is about one image goes before its time.
+
+Removed: the job, its result, its checkpoint and its place in lists; the prepared image and the
+single votes too, unless a job that is still there has the same ones.
+
+Not removed, because asking again must be no free roll: the attempts of the image, the digests of
+prompts tuned on it, those prompts, and the outcome of the canonical request. That outcome holds
+counts and digests, no pixels, expires with certificates, and is answered to nobody but who sends
+the same image with the same request.
+"""
+
+from redis import Redis
+from redis.client import Pipeline
+
+from worker import keyspace, listing, results
+from worker.contract import CertificationJob
+from worker.queueing import one_connection, wait_durable
+from worker.votes_streams import list_streams
+
+_RELEASE = """
+redis.call('SREM', KEYS[1], ARGV[1])
+for _, holder in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  if redis.call('EXISTS', holder) == 1 then return end
+end
+redis.call('DEL', unpack(KEYS))
+"""
+
+
+def purge(redis: Redis, job: CertificationJob, *, ttl_s: int) -> None:
+    """Removes a certification that has a result, or was lost; on disk before this returns.
+
+    Whoever still counts for it stores nothing any more, for `ttl_s`.
+    """
+    with one_connection(redis) as connection:
+        request_sha256 = _find_request_sha256(connection, job)
+        with connection.pipeline() as pipeline:
+            _release_image(pipeline, job)
+            if request_sha256 is not None:
+                _release_votes(pipeline, job, request_sha256)
+            _remove_job(pipeline, job, ttl_s=ttl_s)
+            pipeline.execute()
+        wait_durable(connection)
+
+
+def _find_request_sha256(redis: Redis, job: CertificationJob) -> str | None:
+    """What votes are stored under; None while no worker host ever started."""
+    found = redis.get(keyspace.KEY_COMMITMENT)
+    if found is None:
+        return None
+    commitment = found.decode() if isinstance(found, bytes) else found
+    return results.request_sha256(job.request, commitment)
+
+
+def _release_image(pipeline: Pipeline, job: CertificationJob) -> None:
+    sha256 = job.request.input.sha256
+    keys = (keyspace.image_holders(sha256), keyspace.image(sha256))
+    pipeline.eval(_RELEASE, len(keys), *keys, keyspace.job(job.id))
+
+
+def _release_votes(pipeline: Pipeline, job: CertificationJob, request_sha256: str) -> None:
+    streams = list_streams(job.request)
+    keys = (
+        keyspace.votes_holders(request_sha256),
+        *(keyspace.votes(request_sha256, stream) for stream in streams),
+    )
+    pipeline.eval(_RELEASE, len(keys), *keys, keyspace.job(job.id))
+
+
+def _remove_job(pipeline: Pipeline, job: CertificationJob, *, ttl_s: int) -> None:
+    pipeline.set(keyspace.cancel(job.id), "1", ex=ttl_s)
+    pipeline.delete(
+        keyspace.job(job.id),
+        keyspace.result(job.id),
+        keyspace.checkpoint(job.id),
+        keyspace.progress(job.id),
+        keyspace.cost(job.id),
+    )
+    listing.remove(pipeline, job)
+    if job.batch_id is not None:
+        pipeline.lrem(keyspace.batch(job.batch_id), 0, job.id)

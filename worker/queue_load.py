@@ -1,0 +1,79 @@
+"""How much work waits, and how long that takes at the speed that hosts have measured.
+
+What a job costs is the most samples it can take: procedures stop earlier as a rule, so times are
+upper bounds for work in the queue, and no promise.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from redis import Redis
+
+from worker import fleet, keyspace
+from worker.queueing import create_queue
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueLoad:
+    """Jobs that wait and the samples they can take, by model."""
+
+    jobs: int
+    samples: Mapping[str, int]
+
+    def seconds(self, speeds: Mapping[str, float], *, default: float | None = None) -> float | None:
+        """Seconds of all hosts together; None where a speed is not known and there is no default.
+
+        Args:
+            speeds: samples a second by model.
+            default: of a model that no host has measured.
+        """
+        total = 0.0
+        for model, samples in self.samples.items():
+            if (speed := speeds.get(model) or default) is None:
+                return None
+            total += samples / speed
+        return total
+
+
+def count_running(redis: Redis) -> int:
+    """Jobs that workers are at."""
+    return int(create_queue(redis).started_job_registry.get_job_count(cleanup=False))
+
+
+def get_load(redis: Redis) -> QueueLoad:
+    """What waits in the queue now; what already runs is left out."""
+    ids = [_text(entry) for entry in redis.lrange(create_queue(redis).key, 0, -1)]
+    return _load(redis, ids)
+
+
+def find_ahead(redis: Redis, certification_id: str) -> QueueLoad | None:
+    """What waits up to a job, itself included; None when it does not wait."""
+    queue = create_queue(redis)
+    place = redis.lpos(queue.key, certification_id)
+    if not isinstance(place, int):
+        return None
+    return _load(redis, [_text(entry) for entry in redis.lrange(queue.key, 0, place)])
+
+
+def get_speeds(redis: Redis) -> dict[str, float]:
+    """Samples a second of all hosts together, by model, where a host has measured it."""
+    speeds: dict[str, float] = {}
+    for report in fleet.list_workers(redis):
+        for model, speed in report.samples_per_s.items() if report.ready else ():
+            speeds[model] = speeds.get(model, 0.0) + speed
+    return speeds
+
+
+def _load(redis: Redis, ids: Sequence[str]) -> QueueLoad:
+    samples: Counter[str] = Counter()
+    costs = redis.mget([keyspace.cost(each) for each in ids]) if ids else []
+    for cost in costs:
+        if cost is not None:  # helpers of other certifications wait in the same queue
+            n, _, model = _text(cost).partition(" ")
+            samples[model] += int(n)
+    return QueueLoad(jobs=len(ids), samples=samples)
+
+
+def _text(entry: bytes | str) -> str:
+    return entry.decode() if isinstance(entry, bytes) else entry
