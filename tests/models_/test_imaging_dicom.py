@@ -339,6 +339,12 @@ def test_unsupported_transfer_syntax_is_named() -> None:
     assert caught.value.uid == "1.2.840.10008.1.2.7"
 
 
+def test_multi_component_jpeg_2000_is_refused_not_half_decoded() -> None:
+    data = dicom(RAMP, syntax=uid.JPEG2000MC, pixel_data=encapsulate([b"\xff\x4f"]))
+    with pytest.raises(TransferSyntaxUnsupported, match=r"4\.93"):
+        parse_image(data)
+
+
 def test_hostile_transfer_syntax_is_not_echoed() -> None:
     data = dicom(RAMP).replace(b"1.2.840.10008.1.2.1\0", b"<script>alert(1)</>\0")
     with pytest.raises(TransferSyntaxUnsupported) as caught:
