@@ -34,6 +34,7 @@ from models.imaging.window import (
 
 _DEEP_GREY = {"I;16", "I;16L", "I;16B", "I", "F"}
 _COLOUR = {"P", "PA", "LA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
+_STRIP = 256  # rows
 _ALPHA = {"LA", "PA", "RGBA", "RGBa"}
 # EXIF 2.3, tag Orientation: what turns the stored picture upright.
 _UPRIGHT = {
@@ -215,10 +216,19 @@ def _colour(image: Image.Image) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
             "Convert the image to RGB."
         )
     if image.mode in _ALPHA or "transparency" in image.info:
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        flat = Image.alpha_composite(black, image.convert("RGBA")).convert("RGB")
-        return np.asarray(flat), ("Alpha composited on black.",)
+        return _on_black(image), ("Alpha composited on black.",)
     notes: tuple[str, ...] = ()
     if image.mode == "CMYK":
         notes = ("CMYK converted to RGB without a colour profile.",)
     return np.asarray(image.convert("RGB")), notes
+
+
+def _on_black(image: Image.Image) -> NDArray[np.uint8]:
+    """The picture over black, (H, W, 3); in strips, for it would take five times its memory."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _STRIP):
+        bottom = min(top + _STRIP, image.height)
+        strip = image.crop((0, top, image.width, bottom)).convert("RGBA")
+        black = Image.new("RGBA", strip.size, (0, 0, 0, 255))
+        pixels[top:bottom] = np.asarray(Image.alpha_composite(black, strip).convert("RGB"))
+    return pixels
