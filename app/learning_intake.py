@@ -190,7 +190,7 @@ async def _prepare(
     """The model's 8-bit inputs; one file's bytes in memory at a time."""
 
     def prepare(file: SentFile) -> Image:
-        return prepare_image(file.read(), card)[0]
+        return prepare_image(file.read(), card, decoder=services.decoder)[0]
 
     images = []
     for file in files:

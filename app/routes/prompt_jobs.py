@@ -69,6 +69,7 @@ JobId = Annotated[str, Depends(_check_id)]
             errors.ModelUnknown,
             errors.TrainingImagesInvalid,
             errors.ImageRefused,
+            errors.DecodingUnavailable,
             errors.ModelUnavailable,
             errors.QueueUnavailable,
         ),
