@@ -14,6 +14,7 @@ from app.errors import ImageRefused, PromptIdTaken, TrainingImagesInvalid, inval
 from app.labelled_files import SentFile, check_count, open_zip, read_limited
 from app.learning_forms import LearnForm
 from app.model_hosts import require_host
+from app.quotas import reserve
 from app.security import Caller
 from app.submission import find_card
 from models.cards import ModelCard, check_class_names
@@ -49,7 +50,7 @@ async def submit(services: Services, form: LearnForm, caller: Caller) -> Learnin
     images = await _prepare(services, card, [file for file, _ in shots], count=len(files))
     indices = [index for _, index in shots]
     job = _create_job(caller, form.id, card, class_names, settings, images, indices)
-    await to_thread.run_sync(_enqueue, services, job, images)
+    await to_thread.run_sync(_enqueue, services, caller, job, images)
     return job
 
 
@@ -176,11 +177,13 @@ async def _prepare(
     return images
 
 
-def _enqueue(services: Services, job: LearningJob, images: Sequence[Image]) -> None:
-    submit_learning(
-        services.redis,
-        job,
-        images,
-        image_ttl_s=services.settings.image_ttl_s,
-        job_ttl_s=services.settings.certificate_ttl_s,
-    )
+def _enqueue(services: Services, caller: Caller, job: LearningJob, images: Sequence[Image]) -> None:
+    samples = job.request.settings.epochs * len(images)
+    with reserve(services.redis, caller, learn=[job.id], samples=samples):
+        submit_learning(
+            services.redis,
+            job,
+            images,
+            image_ttl_s=services.settings.image_ttl_s,
+            job_ttl_s=services.settings.certificate_ttl_s,
+        )

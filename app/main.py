@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TypedDict
 
@@ -17,6 +18,7 @@ from app.keyring import Keyring
 from app.middleware import BodyLimit, RequestContext
 from app.openapi import Service
 from app.perimeter import Perimeter, is_loopback
+from app.rate_limit import RateLimit
 from app.routes import (
     audit,
     certifications,
@@ -31,6 +33,7 @@ from app.routes import (
     prompts,
     votes,
 )
+from app.security import EVERYONE
 from app.settings import AppSettings
 from app.stopping import noticing_signals
 from models.catalogue import load_catalogue
@@ -97,7 +100,13 @@ def _add_middleware(app: FastAPI, settings: AppSettings) -> None:
     app.add_middleware(
         BodyTimeout, idle_s=settings.body_idle_timeout_s, total_s=settings.body_timeout_s
     )
-    app.add_middleware(Authentication, keyring=keyring, access=list_access(app.routes))
+    app.add_middleware(RateLimit)
+    app.add_middleware(
+        Authentication,
+        keyring=keyring,
+        access=list_access(app.routes),
+        anonymous=replace(EVERYONE, quotas=settings.anonymous_quotas),
+    )
     app.add_middleware(
         Perimeter,
         keyring=keyring,

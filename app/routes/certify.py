@@ -37,6 +37,7 @@ _PROBLEMS = errors.describe(
     errors.ImageRefused,
     errors.QueueFull,
     errors.ModelUnavailable,
+    errors.QuotaExceeded,
     errors.QueueUnavailable,
 )
 

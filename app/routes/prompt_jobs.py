@@ -69,6 +69,7 @@ JobId = Annotated[str, Depends(_check_id)]
             errors.TrainingImagesInvalid,
             errors.ImageRefused,
             errors.ModelUnavailable,
+            errors.QuotaExceeded,
             errors.QueueUnavailable,
         ),
         202: {"description": "Accepted; Location says where the progress will be"},
