@@ -16,7 +16,7 @@ from app.deps import Services
 from app.errors import add_handlers
 from app.keyring import Keyring
 from app.middleware import BodyLimit, RequestContext
-from app.openapi import Service
+from app.openapi import Service, on_wrong_method
 from app.perimeter import Perimeter, is_loopback
 from app.rate_limit import RateLimit
 from app.routes import (
@@ -31,12 +31,15 @@ from app.routes import (
     preview,
     prompt_jobs,
     prompts,
+    report,
     votes,
 )
 from app.security import EVERYONE
 from app.settings import AppSettings
 from app.stopping import noticing_signals
 from models.catalogue import load_catalogue
+from models.imaging import Decoder
+from worker.intake import create_decoder
 from worker.logs import warn_of_cards
 from worker.queueing import create_app_redis
 
@@ -56,8 +59,13 @@ class State(TypedDict):
     services: Services
 
 
-def create_app(settings: AppSettings | None = None) -> FastAPI:
-    """The app. Connects to nothing yet: Redis is asked when a request needs it."""
+def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None = None) -> FastAPI:
+    """The app. Connects to nothing yet: Redis is asked when a request needs it.
+
+    Args:
+        settings: Default: those of the environment.
+        decoder: One that is shared and stays open. Default: the app's own.
+    """
     settings = settings or AppSettings()
     app = Service(
         title="promptsmooth-service",
@@ -65,7 +73,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        lifespan=lambda _: _run(settings),
+        lifespan=lambda _: _run(settings, decoder),
         form_limits={
             "max_files": settings.max_images,
             "max_fields": _MAX_FIELDS,
@@ -73,12 +81,14 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         },
     )
     add_handlers(app)
+    app.add_exception_handler(405, on_wrong_method)
     for module in (
         certify,
         preview,
         certifications,
         pictures,
         events,
+        report,
         audit,
         votes,
         models,
@@ -117,7 +127,10 @@ def _add_middleware(app: FastAPI, settings: AppSettings) -> None:
 
 
 @asynccontextmanager
-async def _run(settings: AppSettings) -> AsyncIterator[State]:
+async def _run(settings: AppSettings, decoder: Decoder | None) -> AsyncIterator[State]:
+    own = create_decoder(settings, processes=settings.decode_concurrency)
+    if decoder is None:
+        own.start()
     redis = create_app_redis(settings.redis_url.get_secret_value())
     catalogue = load_catalogue(settings.models)
     warn_of_cards(catalogue)
@@ -126,6 +139,7 @@ async def _run(settings: AppSettings) -> AsyncIterator[State]:
         catalogue=catalogue,
         redis=redis,
         decoding=CapacityLimiter(settings.decode_concurrency),
+        decoder=decoder or own,
         watching=CapacityLimiter(_WATCHING_THREADS),
         stopping=Event(),
     )
@@ -133,4 +147,5 @@ async def _run(settings: AppSettings) -> AsyncIterator[State]:
         with noticing_signals(services.stopping):
             yield {"services": services}
     finally:
+        own.close()
         redis.close()

@@ -125,8 +125,14 @@ def access_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def openapi_document() -> str:
+    """The description of the interface, as GET /openapi.json answers it."""
+    return json.dumps(create_app(AppSettings()).openapi(), indent=1, ensure_ascii=False) + "\n"
+
+
 FILES: dict[str, Callable[[], str]] = {
     "certificate.schema.json": certificate_schema,
+    "openapi.json": openapi_document,
     "settings.md": settings_table,
     "access.md": access_table,
     "../.env.example": env_example,

@@ -6,8 +6,17 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.cards import Evaluation, ModelCard, Preprocessing, TrainingSet
-from worker.contract import CertificationJob, Failure, InputImage, LiveVotes, ModelRef
-from worker.document import CertificateDocument, Provenance, Signature
+from worker.contract import (
+    CertificationJob,
+    CertifyRequest,
+    Failure,
+    FewShotTarget,
+    FewShotZeroShotTarget,
+    InputImage,
+    LiveVotes,
+    ModelRef,
+)
+from worker.document import CertificateDocument, Prompting, Provenance, Signature
 
 
 class Schema(BaseModel):
@@ -84,10 +93,29 @@ class _Certification(Schema):
     links: CertificationLinks
 
 
+class AskedTarget(Schema):
+    """One label set and what it is compared with."""
+
+    prompting: Prompting
+    prompt: str | None = Field(description="The id of a stored prompt; null: none, or a bank.")
+    class_names: tuple[str, ...] = Field(description="What `counts` of votes are in the order of.")
+
+
+class Asked(Schema):
+    """What a certification that has not ended was asked: one certificate for each level and target.
+
+    `targets` are in the order that `target_index` of live votes counts in.
+    """
+
+    sigmas: tuple[float, ...]
+    targets: tuple[AskedTarget, ...]
+
+
 class QueuedCertification(_Certification):
     """Accepted; a worker will take it."""
 
     status: Literal["queued"] = "queued"
+    asked: Asked
     queue_position: int | None = Field(default=None, description="1: next; null: not known.")
     estimated_s: float | None = Field(default=None, description=_ESTIMATE)
 
@@ -96,6 +124,7 @@ class RunningCertification(_Certification):
     """A worker is at it."""
 
     status: Literal["running"] = "running"
+    asked: Asked
     progress: SampleProgress
     estimated_s: float | None = Field(default=None, description=_ESTIMATE)
 
@@ -276,6 +305,21 @@ def certification_path(certification_id: str) -> str:
 def batch_path(batch_id: str) -> str:
     """Where a batch is."""
     return f"/batches/{batch_id}"
+
+
+def asked(request: CertifyRequest) -> Asked:
+    """What was asked, as it is shown until it is answered."""
+    targets = tuple(
+        AskedTarget(
+            prompting=target.prompting,
+            prompt=target.prompt.id
+            if isinstance(target, FewShotTarget | FewShotZeroShotTarget)
+            else None,
+            class_names=target.class_names,
+        )
+        for target in request.targets
+    )
+    return Asked(sigmas=tuple(map(float, request.sigmas)), targets=targets)
 
 
 def certification_links(job: CertificationJob) -> CertificationLinks:

@@ -127,7 +127,7 @@ async def _prepare(
     services: Services, asked: Asked, card: ModelCard, index: int
 ) -> Prepared | ImageRefused:
     data = await asked.images[index]()
-    decode = partial(_decode, data, asked.fields, card)
+    decode = partial(_decode, services, data, asked.fields, card)
     try:
         image, described = await to_thread.run_sync(decode, limiter=services.decoding)
     except ImageError as error:
@@ -135,8 +135,12 @@ async def _prepare(
     return index, image, described
 
 
-def _decode(data: bytes, form: CertifyFields, card: ModelCard) -> tuple[Image, InputImage]:
-    return prepare_image(data, card, frame=form.frame, window=form.requested_window)
+def _decode(
+    services: Services, data: bytes, form: CertifyFields, card: ModelCard
+) -> tuple[Image, InputImage]:
+    return prepare_image(
+        data, card, frame=form.frame, window=form.requested_window, decoder=services.decoder
+    )
 
 
 def _create_job(

@@ -147,6 +147,11 @@ def learning_job(learning_id: str) -> str:
     return f"{PREFIX}:learning:{learning_id}:job"
 
 
+def learning_request(sha256: str) -> str:
+    """Which learning a request began, by the digest of all that it asks and who asks."""
+    return f"{PREFIX}:learning-request:{sha256}"
+
+
 def learning_result(learning_id: str) -> str:
     return f"{PREFIX}:learning:{learning_id}:result"
 
