@@ -3,21 +3,25 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import TypedDict
 
 from anyio import CapacityLimiter, Event
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 
 from app.access import list_access
 from app.authentication import Authentication
 from app.body_timeout import BodyTimeout
 from app.deps import Services
 from app.errors import add_handlers
+from app.http_metrics import HttpMetrics, create_http_histogram
 from app.keyring import Keyring
 from app.middleware import BodyLimit, RequestContext
 from app.openapi import Service, on_wrong_method
 from app.perimeter import Perimeter, is_loopback
+from app.queue_metrics import QueueCollector
 from app.rate_limit import RateLimit
 from app.routes import (
     audit,
@@ -25,6 +29,7 @@ from app.routes import (
     certify,
     events,
     health,
+    metrics,
     models,
     pages,
     pictures,
@@ -73,13 +78,14 @@ def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None =
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        lifespan=lambda _: _run(settings, decoder),
+        lifespan=partial(_run, settings, decoder),
         form_limits={
             "max_files": settings.max_images,
             "max_fields": _MAX_FIELDS,
             "max_part_size": _MAX_FIELD_BYTES,
         },
     )
+    app.state.metrics = CollectorRegistry()
     add_handlers(app)
     app.add_exception_handler(405, on_wrong_method)
     for module in (
@@ -95,6 +101,7 @@ def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None =
         prompts,
         prompt_jobs,
         health,
+        metrics,
         pages,
     ):
         app.include_router(module.router)
@@ -124,14 +131,20 @@ def _add_middleware(app: FastAPI, settings: AppSettings) -> None:
         open_to_all=settings.open or is_loopback(settings.published_on),
     )
     app.add_middleware(RequestContext, behind_proxy=settings.behind_proxy)
+    app.add_middleware(HttpMetrics, histogram=create_http_histogram(app.state.metrics))
 
 
 @asynccontextmanager
-async def _run(settings: AppSettings, decoder: Decoder | None) -> AsyncIterator[State]:
+async def _run(
+    settings: AppSettings, decoder: Decoder | None, app: FastAPI
+) -> AsyncIterator[State]:
     own = create_decoder(settings, processes=settings.decode_concurrency)
     if decoder is None:
         own.start()
-    redis = create_app_redis(settings.redis_url.get_secret_value())
+    redis = create_app_redis(settings.redis_url.get_secret_value(), ca_file=settings.redis_ca)
+    figures = QueueCollector(redis)
+    registry: CollectorRegistry = app.state.metrics
+    registry.register(figures)
     catalogue = load_catalogue(settings.models)
     warn_of_cards(catalogue)
     services = Services(
@@ -147,5 +160,6 @@ async def _run(settings: AppSettings, decoder: Decoder | None) -> AsyncIterator[
         with noticing_signals(services.stopping):
             yield {"services": services}
     finally:
+        registry.unregister(figures)
         own.close()
         redis.close()

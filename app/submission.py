@@ -13,6 +13,7 @@ from app.deps import Services
 from app.errors import ImageRefused, ModelUnknown, invalid
 from app.forms import PARAMETERS, CertifyFields
 from app.idempotency import Claim
+from app.middleware import find_request_id
 from app.model_hosts import require_host
 from app.quotas import reserve
 from app.room import require_room
@@ -165,6 +166,7 @@ def _create_job(
         owner=caller.key_id,
         image_index=image_index,
         submitted_at=now,
+        request_id=find_request_id(),
         request=CertifyRequest(
             input=image,
             model=ModelRef(id=card.id, sha256=card.sha256),

@@ -8,7 +8,8 @@ from pydantic import TypeAdapter
 from redis import Redis
 from redis.client import Pipeline
 
-from worker import keyspace
+from worker import accepted, keyspace
+from worker.contract import LEARNING_QUEUE_NAME
 from worker.learning_contract import LearnedEpoch, LearningJob, LearningResult
 from worker.results import hold
 
@@ -71,6 +72,7 @@ def put_result(redis: Redis, learning_id: str, result: LearningResult, *, ttl_s:
     key = keyspace.learning_result(learning_id)
     stands = redis.set(key, result.model_dump_json(), ex=ttl_s, nx=True)
     redis.delete(keyspace.learning_checkpoint(learning_id))
+    accepted.settle(redis, LEARNING_QUEUE_NAME, learning_id)
     return bool(stands)
 
 

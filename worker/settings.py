@@ -31,7 +31,13 @@ class SharedSettings(BaseSettings):
     redis_url: SecretStr = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"),
         validation_alias="REDIS_URL",
-        description="Redis or Valkey that holds queue, images, counts and certificates.",
+        description="Redis or Valkey that holds queue, images, counts and certificates; "
+        "`rediss://user:password@host:6380/0` with TLS. See docs/operations.md.",
+    )
+    redis_ca: Path | None = Field(
+        default=None,
+        description="File with the authority (PEM) that signed the certificate of a `rediss://` "
+        "server. Default: the authorities of the system.",
     )
     models: Path | None = Field(
         default=None, description="Folder with the lab's own model cards and weights."

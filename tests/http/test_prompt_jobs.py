@@ -165,6 +165,9 @@ def test_a_failed_learning_says_why(learn: Learn, client: TestClient, redis: Red
     learning_store.put_result(redis, first["id"], FailedLearning(failure=failure), ttl_s=60)
     assert client.get(first["links"]["self"]).json()["failure"] == failure.model_dump()
     redis.delete(f"rq:job:{second['id']}")
+    assert client.get(second["links"]["self"]).json()["status"] == "queued"  # it is found again
+    redis.hset(f"rq:job:{second['id']}", "status", "failed")
+    redis.zrem(keyspace.accepted("learn"), second["id"])
     found = client.get(second["links"]["self"]).json()
     assert (found["status"], found["failure"]["code"]) == ("failed", LOST.code)
 

@@ -61,13 +61,26 @@ def test_readiness_names_what_is_missing(client: TestClient, redis: Redis) -> No
 
     assert "no worker host has announced itself" in missing()
     fleet.announce(redis, _report("starting", ready=False))
-    assert "the model bundled" in missing()
+    assert "of the worker hosts, 1 starting" in missing()
+    for state in ("draining", "drained", "broken"):
+        report = _report("starting", ready=False)
+        fleet.announce(redis, report.model_copy(update={"state": state, "detail": "why"}))
+        assert f"of the worker hosts, 1 {state}" in missing()
+        shown = client.get("/readyz").json()["hosts"]
+        assert shown == [{"name": "starting", "state": state, "detail": "why"}]
     fleet.announce(redis, _report("other", model_id="other"))
     assert "the model bundled" in missing()
     fleet.announce(redis, _report("good"))
     answer = client.get("/readyz")
     assert answer.status_code == 200
-    assert answer.json() == {"status": "ready", "default_model": "bundled", "workers": ["good"]}
+    shown = answer.json()
+    assert (shown["status"], shown["default_model"]) == ("ready", "bundled")
+    assert shown["workers"] == ["good"]
+    assert {host["name"]: host["state"] for host in shown["hosts"]} == {
+        "good": "ready",
+        "other": "ready",
+        "starting": "broken",
+    }
 
 
 def test_models_show_their_card_and_who_is_ready(client: TestClient, redis: Redis) -> None:
