@@ -10,9 +10,11 @@ from starlette.responses import Response
 
 from app.certify_openapi import create_schemas
 from app.errors import (
+    MEDIA_TYPE,
     KeyInvalid,
     KeyMissing,
     MethodNotAllowed,
+    RateLimited,
     ScopeMissing,
     create_response,
     describe,
@@ -39,14 +41,17 @@ def _describe_problems(document: dict[str, Any]) -> None:
         schemas.pop(name, None)
     for operation in (o for path in document["paths"].values() for o in path.values()):
         if "security" in operation:
-            _add_responses(operation, describe(KeyMissing, KeyInvalid, ScopeMissing))
+            _add_responses(operation, describe(KeyMissing, KeyInvalid, ScopeMissing, RateLimited))
         if "application/json" in operation["responses"].get("422", {}).get("content", {}):
             del operation["responses"]["422"]  # FastAPI's guess: no id here is ever unprocessable
 
 
 def _add_responses(operation: dict[str, Any], responses: dict[int | str, dict[str, Any]]) -> None:
     for status, response in responses.items():
-        operation["responses"].setdefault(str(status), response)
+        there = operation["responses"].setdefault(str(status), response)
+        if there is not response:
+            examples = response["content"][MEDIA_TYPE]["examples"]
+            there["content"][MEDIA_TYPE]["examples"] |= examples
 
 
 def find_methods(document: dict[str, Any], path: str) -> list[str]:
