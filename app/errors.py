@@ -4,16 +4,18 @@ Every answer that is an error is an RFC 9457 document, `application/problem+json
 of a class is its default text. No text repeats what was sent: it can hold patient data.
 
 Problem
-├── 400 FormUnreadable · JsonUnreadable
+├── 400 FormUnreadable · JsonUnreadable · HttpInvalid
 ├── 401 KeyMissing · KeyInvalid
-├── 403 ScopeMissing
+├── 403 ScopeMissing · KeysRequired
 ├── 404 NotFound · CertificationUnknown · BatchUnknown · ModelNotFound · PromptNotFound
 │       · PromptJobUnknown
 ├── 405 MethodNotAllowed
+├── 408 BodyTooSlow · HeadersTooSlow
 ├── 409 PromptIdTaken · PromptShips · PromptKept
 ├── 410 InputImageExpired · CertificationGone
 ├── 413 BodyTooLarge                            and ImageRefused, by the image's code
 ├── 415 MediaTypeUnsupported · PromptFormatUnsupported   and ImageRefused, by the image's code
+├── 421 HostUnknown
 ├── 422 RequestInvalid · FieldUnknown · FieldRepeated · ModelUnknown · PromptInvalid
 │       · TrainingImagesInvalid                 and ImageRefused
 ├── 500 InternalError
@@ -85,6 +87,12 @@ class FormUnreadable(Problem):
     status, code = 400, "form_unreadable"
 
 
+class HttpInvalid(Problem):
+    """What came is no HTTP request, or its headers are longer than this service reads."""
+
+    status, code = 400, "http_invalid"
+
+
 class KeyMissing(Problem):
     """This service answers to keys: send one as Authorization: Bearer KEY or as X-API-Key."""
 
@@ -101,6 +109,13 @@ class ScopeMissing(Problem):
     """The key does not have the scope that this takes."""
 
     status, code = 403, "scope_missing"
+
+
+class KeysRequired(Problem):
+    """This service has no keys yet, so it answers on its own machine alone. Its operator makes keys
+    with promptsmooth keys add."""
+
+    status, code = 403, "keys_required"
 
 
 class JsonUnreadable(Problem):
@@ -157,6 +172,18 @@ class MethodNotAllowed(Problem):
     status, code = 405, "method_not_allowed"
 
 
+class BodyTooSlow(Problem):
+    """The request body took longer than this service waits for it."""
+
+    status, code = 408, "body_too_slow"
+
+
+class HeadersTooSlow(Problem):
+    """The headers of the request took longer than this service waits for them."""
+
+    status, code = 408, "headers_too_slow"
+
+
 class PromptIdTaken(Problem):
     """The id names another prompt, or named one before its removal; choose another id."""
 
@@ -210,6 +237,12 @@ class PromptFormatUnsupported(Problem):
     it. A checkpoint of torch is taken by the command promptsmooth prompts import alone."""
 
     status, code = 415, "prompt_format_unsupported"
+
+
+class HostUnknown(Problem):
+    """This service does not answer under the name in the Host header."""
+
+    status, code = 421, "host_unknown"
 
 
 class RequestInvalid(Problem):

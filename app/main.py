@@ -8,10 +8,15 @@ from typing import TypedDict
 from anyio import CapacityLimiter, Event
 from fastapi import FastAPI
 
+from app.access import list_access
+from app.authentication import Authentication
+from app.body_timeout import BodyTimeout
 from app.deps import Services
 from app.errors import add_handlers
+from app.keyring import Keyring
 from app.middleware import BodyLimit, RequestContext
 from app.openapi import Service, on_wrong_method
+from app.perimeter import Perimeter, is_loopback
 from app.routes import (
     audit,
     certifications,
@@ -66,8 +71,6 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
     )
     add_handlers(app)
     app.add_exception_handler(405, on_wrong_method)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(RequestContext, behind_proxy=settings.behind_proxy)
     for module in (
         certify,
         preview,
@@ -83,8 +86,26 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         pages,
     ):
         app.include_router(module.router)
+    _add_middleware(app, settings)
     app.mount("/static", pages.create_static(), name="static")
     return app
+
+
+def _add_middleware(app: FastAPI, settings: AppSettings) -> None:
+    """From the innermost to the outermost: who asks is known before a byte of a body is read."""
+    keyring = Keyring(settings.keys_file)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        BodyTimeout, idle_s=settings.body_idle_timeout_s, total_s=settings.body_timeout_s
+    )
+    app.add_middleware(Authentication, keyring=keyring, access=list_access(app.routes))
+    app.add_middleware(
+        Perimeter,
+        keyring=keyring,
+        trusted_hosts=settings.trusted_hosts,
+        open_to_all=settings.open or is_loopback(settings.published_on),
+    )
+    app.add_middleware(RequestContext, behind_proxy=settings.behind_proxy)
 
 
 @asynccontextmanager
