@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from app import hosts_cli
 from app.certify_cli import certify
 from app.evaluate_cli import evaluate
 from app.keys_cli import keys_cli
@@ -33,6 +34,9 @@ cli.add_typer(keys_cli)
 cli.command()(certify)
 cli.command()(learn)
 cli.command()(evaluate)
+cli.command()(hosts_cli.workers)
+cli.command()(hosts_cli.drain)
+cli.command()(hosts_cli.resume)
 
 
 @cli.callback()

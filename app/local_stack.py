@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from app.keyring import Keyring
 from app.keys_cli import KEYS_FILE_NAME
-from app.local_redis import find_redis_server, redis_command
+from app.local_redis import find_redis_server, forget_redis, redis_command, remember_redis
 from app.perimeter import require_loopback
 from app.settings import AppSettings
 from worker.child import Child, end_all
@@ -86,6 +86,7 @@ class LocalStack:
 
     def _run_in(self, runtime: Path, on_ready: Callable[[], None]) -> None:
         environment = self._environment(runtime)
+        remember_redis(self._data_dir, environment["REDIS_URL"])
         redis = [self._redis(runtime)] if self._own_redis else []
         worker, app = self._worker(environment), self._app(environment)
         try:
@@ -98,6 +99,7 @@ class LocalStack:
             end_all([app], grace_s=5)
             end_all([worker], grace_s=25)
             end_all(redis, grace_s=10)
+            forget_redis(self._data_dir)
 
     def _environment(self, runtime: Path) -> dict[str, str]:
         own = {"REDIS_URL": f"unix://{runtime / _REDIS_SOCKET}"} if self._own_redis else {}

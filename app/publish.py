@@ -106,11 +106,6 @@ def _default(field: FieldInfo) -> str:
     return f"`{json.dumps(value)}`" if isinstance(value, tuple) else f"`{value}`"
 
 
-def openapi_document() -> str:
-    """The description of the interface, as GET /openapi.json answers it."""
-    return json.dumps(create_app(AppSettings()).openapi(), indent=1, ensure_ascii=False) + "\n"
-
-
 def access_table() -> str:
     """Every route and the scope that a key needs for it."""
     lines = [
@@ -128,6 +123,11 @@ def access_table() -> str:
         for each in sorted(access, key=lambda each: (each.path, each.method))
     ]
     return "\n".join(lines) + "\n"
+
+
+def openapi_document() -> str:
+    """The description of the interface, as GET /openapi.json answers it."""
+    return json.dumps(create_app(AppSettings()).openapi(), indent=1, ensure_ascii=False) + "\n"
 
 
 FILES: dict[str, Callable[[], str]] = {

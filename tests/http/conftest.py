@@ -14,6 +14,7 @@ from redis import Redis
 from app.api_keys import ApiKey, Scope, change_keys, create_key, now_utc
 from app.main import create_app
 from app.settings import AppSettings
+from models.imaging import Decoder
 from models.testing import create_linear_model, write_linear_model
 from worker.certification import Phase, Tally
 from worker.conclusion import Counted, create_certificate
@@ -61,8 +62,9 @@ def settings(valkey_url: str, models_folder: Path) -> AppSettings:
 
 
 @pytest.fixture
-def client(settings: AppSettings, redis: Redis) -> Iterator[TestClient]:
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+def client(settings: AppSettings, redis: Redis, decoder: Decoder) -> Iterator[TestClient]:
+    app = create_app(settings, decoder=decoder)
+    with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
 
