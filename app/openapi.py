@@ -10,9 +10,11 @@ from starlette.responses import Response
 
 from app.certify_openapi import create_schemas
 from app.errors import (
-    MEDIA_TYPE,
+    BodyTooSlow,
+    HostUnknown,
     KeyInvalid,
     KeyMissing,
+    KeysRequired,
     MethodNotAllowed,
     RateLimited,
     ScopeMissing,
@@ -41,7 +43,12 @@ def _describe_problems(document: dict[str, Any]) -> None:
         schemas.pop(name, None)
     for operation in (o for path in document["paths"].values() for o in path.values()):
         if "security" in operation:
-            _add_responses(operation, describe(KeyMissing, KeyInvalid, ScopeMissing, RateLimited))
+            _add_responses(
+                operation, describe(KeyMissing, KeyInvalid, ScopeMissing, KeysRequired, RateLimited)
+            )
+        if "requestBody" in operation:
+            _add_responses(operation, describe(BodyTooSlow))
+        _add_responses(operation, describe(HostUnknown))
         if "application/json" in operation["responses"].get("422", {}).get("content", {}):
             del operation["responses"]["422"]  # FastAPI's guess: no id here is ever unprocessable
 
@@ -49,9 +56,9 @@ def _describe_problems(document: dict[str, Any]) -> None:
 def _add_responses(operation: dict[str, Any], responses: dict[int | str, dict[str, Any]]) -> None:
     for status, response in responses.items():
         there = operation["responses"].setdefault(str(status), response)
-        if there is not response:
-            examples = response["content"][MEDIA_TYPE]["examples"]
-            there["content"][MEDIA_TYPE]["examples"] |= examples
+        for media_type, content in response["content"].items():
+            if media_type in there.get("content", {}):
+                there["content"][media_type]["examples"].update(content["examples"])
 
 
 def find_methods(document: dict[str, Any], path: str) -> list[str]:
