@@ -18,6 +18,7 @@ Problem
 ├── 421 HostUnknown
 ├── 422 RequestInvalid · FieldUnknown · FieldRepeated · ModelUnknown · PromptInvalid
 │       · TrainingImagesInvalid                 and ImageRefused
+├── 429 RateLimited · QuotaExceeded
 ├── 500 InternalError
 └── 503 QueueUnavailable · ModelUnavailable · DecodingUnavailable · NotReady
 """
@@ -310,6 +311,18 @@ class ImageRefused(Problem):
         self.of_image = RefusedImage(
             image_index=index, status=self.status, code=error.code, detail=str(error), **members
         )
+
+
+class RateLimited(Problem):
+    """This key has sent more requests than it may in a minute."""
+
+    status, code, retry_after_s = 429, "rate_limited", 1
+
+
+class QuotaExceeded(Problem):
+    """This key has more jobs, or has asked for more samples today, than it may."""
+
+    status, code, retry_after_s = 429, "quota_exceeded", 30
 
 
 class InternalError(Problem):

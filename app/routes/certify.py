@@ -38,6 +38,7 @@ _PROBLEMS = errors.describe(
     errors.DecodingUnavailable,
     errors.QueueFull,
     errors.ModelUnavailable,
+    errors.QuotaExceeded,
     errors.QueueUnavailable,
 )
 
