@@ -20,6 +20,7 @@ from app.schemas import (
     RefusedProblem,
     RunningCertification,
     SampleProgress,
+    asked,
     batch_path,
     certification_links,
 )
@@ -65,12 +66,14 @@ def show(redis: Redis, job: CertificationJob) -> Certification:
     match queueing.get_state(redis, job.id):
         case "queued":
             outlook = find_outlook(redis, job.id)
-            return QueuedCertification(**_common(job), **asdict(outlook))
+            return QueuedCertification(**_common(job), asked=asked(job.request), **asdict(outlook))
         case "running":
             progress = find_progress(redis, job)
             left = progress.samples_total - progress.samples_done
             estimated_s = estimate_running_s(redis, job.request.model.id, left)
-            return RunningCertification(**_common(job), progress=progress, estimated_s=estimated_s)
+            return RunningCertification(
+                **_common(job), asked=asked(job.request), progress=progress, estimated_s=estimated_s
+            )
         case "finished" | "failed" | "cancelled":
             return _ended(redis, job)
 

@@ -6,8 +6,19 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.cards import Evaluation, ModelCard, Preprocessing, TrainingSet
-from worker.contract import CertificationJob, Failure, InputImage, LiveVotes, ModelRef
-from worker.document import CertificateDocument, Provenance, Signature
+from worker.contract import (
+    CertificationJob,
+    CertifyRequest,
+    Failure,
+    FewShotTarget,
+    FewShotZeroShotTarget,
+    HostState,
+    InputImage,
+    LiveVotes,
+    ModelRef,
+    WorkerReport,
+)
+from worker.document import CertificateDocument, Prompting, Provenance, Signature
 
 
 class Schema(BaseModel):
@@ -21,6 +32,19 @@ class FieldError(Schema):
 
     field: str
     detail: str
+
+
+class HostShown(Schema):
+    """What a worker host does now: starting, ready, draining, drained or broken."""
+
+    name: str
+    state: HostState
+    detail: str = ""
+
+
+def show_host(report: WorkerReport) -> HostShown:
+    """A worker host as it announced itself."""
+    return HostShown(name=report.name, state=report.shown_state, detail=report.detail)
 
 
 class ProblemDocument(Schema):
@@ -37,6 +61,7 @@ class ProblemDocument(Schema):
     missing: tuple[str, ...] = Field(default=(), description="What certifying lacks.")
     image_index: int | None = Field(default=None, description="Which image, from 0.")
     frames: int | None = Field(default=None, description="How many frames that image holds.")
+    hosts: tuple[HostShown, ...] = Field(default=(), description="What each worker host does.")
 
 
 class CertificationLinks(Schema):
@@ -84,10 +109,29 @@ class _Certification(Schema):
     links: CertificationLinks
 
 
+class AskedTarget(Schema):
+    """One label set and what it is compared with."""
+
+    prompting: Prompting
+    prompt: str | None = Field(description="The id of a stored prompt; null: none, or a bank.")
+    class_names: tuple[str, ...] = Field(description="What `counts` of votes are in the order of.")
+
+
+class Asked(Schema):
+    """What a certification that has not ended was asked: one certificate for each level and target.
+
+    `targets` are in the order that `target_index` of live votes counts in.
+    """
+
+    sigmas: tuple[float, ...]
+    targets: tuple[AskedTarget, ...]
+
+
 class QueuedCertification(_Certification):
     """Accepted; a worker will take it."""
 
     status: Literal["queued"] = "queued"
+    asked: Asked
     queue_position: int | None = Field(default=None, description="1: next; null: not known.")
     estimated_s: float | None = Field(default=None, description=_ESTIMATE)
 
@@ -96,6 +140,7 @@ class RunningCertification(_Certification):
     """A worker is at it."""
 
     status: Literal["running"] = "running"
+    asked: Asked
     progress: SampleProgress
     estimated_s: float | None = Field(default=None, description=_ESTIMATE)
 
@@ -258,6 +303,7 @@ class Ready(Schema):
     status: Literal["ready"] = "ready"
     default_model: str
     workers: tuple[str, ...]
+    hosts: tuple[HostShown, ...] = ()
 
 
 class Version(Schema):
@@ -276,6 +322,21 @@ def certification_path(certification_id: str) -> str:
 def batch_path(batch_id: str) -> str:
     """Where a batch is."""
     return f"/batches/{batch_id}"
+
+
+def asked(request: CertifyRequest) -> Asked:
+    """What was asked, as it is shown until it is answered."""
+    targets = tuple(
+        AskedTarget(
+            prompting=target.prompting,
+            prompt=target.prompt.id
+            if isinstance(target, FewShotTarget | FewShotZeroShotTarget)
+            else None,
+            class_names=target.class_names,
+        )
+        for target in request.targets
+    )
+    return Asked(sigmas=tuple(map(float, request.sigmas)), targets=targets)
 
 
 def certification_links(job: CertificationJob) -> CertificationLinks:

@@ -13,6 +13,7 @@ from app.deps import Services
 from app.errors import ImageRefused, ModelUnknown, invalid
 from app.forms import PARAMETERS, CertifyFields
 from app.idempotency import Claim
+from app.middleware import find_request_id
 from app.model_hosts import require_host
 from app.room import require_room
 from app.security import Caller
@@ -126,7 +127,7 @@ async def _prepare(
     services: Services, asked: Asked, card: ModelCard, index: int
 ) -> Prepared | ImageRefused:
     data = await asked.images[index]()
-    decode = partial(_decode, data, asked.fields, card)
+    decode = partial(_decode, services, data, asked.fields, card)
     try:
         image, described = await to_thread.run_sync(decode, limiter=services.decoding)
     except ImageError as error:
@@ -134,8 +135,12 @@ async def _prepare(
     return index, image, described
 
 
-def _decode(data: bytes, form: CertifyFields, card: ModelCard) -> tuple[Image, InputImage]:
-    return prepare_image(data, card, frame=form.frame, window=form.requested_window)
+def _decode(
+    services: Services, data: bytes, form: CertifyFields, card: ModelCard
+) -> tuple[Image, InputImage]:
+    return prepare_image(
+        data, card, frame=form.frame, window=form.requested_window, decoder=services.decoder
+    )
 
 
 def _create_job(
@@ -160,6 +165,7 @@ def _create_job(
         owner=caller.key_id,
         image_index=image_index,
         submitted_at=now,
+        request_id=find_request_id(),
         request=CertifyRequest(
             input=image,
             model=ModelRef(id=card.id, sha256=card.sha256),

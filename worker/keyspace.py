@@ -14,6 +14,21 @@ PROMPT_OWNERS = f"{PREFIX}:prompt-owners"
 TUNED_VECTORS = f"{PREFIX}:tuned-vectors"
 """The digests of all vectors ever tuned on an image, a set; kept for ever: see `prompts_store`."""
 
+DRAIN = f"{PREFIX}:drain"
+"""The hosts that are to take no jobs, a hash: see `draining`."""
+COUNTERS = f"{PREFIX}:counters"
+"""How often things happened since this Redis began, a hash: see `counters`."""
+
+
+def accepted(queue_name: str) -> str:
+    """The jobs of a queue that were accepted and have no result, by time, a sorted set."""
+    return f"{PREFIX}:accepted:{queue_name}"
+
+
+def suspects(queue_name: str) -> str:
+    """Accepted jobs that were found nowhere, and since when, a sorted set."""
+    return f"{PREFIX}:suspects:{queue_name}"
+
 
 ALL_LISTED = f"{PREFIX}:listed"
 """The ids of all certifications, a sorted set by the time of submission; see `listing`."""
@@ -43,6 +58,11 @@ def cost(certification_id: str) -> str:
 
 def checkpoint(certification_id: str) -> str:
     return f"{PREFIX}:certification:{certification_id}:checkpoint"
+
+
+def run(certification_id: str) -> str:
+    """The token of the latest run: see `fence`."""
+    return f"{PREFIX}:certification:{certification_id}:run"
 
 
 def cancel(certification_id: str) -> str:
@@ -128,6 +148,11 @@ def adapted_owners(prompt_id: str) -> str:
 
 def learning_job(learning_id: str) -> str:
     return f"{PREFIX}:learning:{learning_id}:job"
+
+
+def learning_request(sha256: str) -> str:
+    """Which learning a request began, by the digest of all that it asks and who asks."""
+    return f"{PREFIX}:learning-request:{sha256}"
 
 
 def learning_result(learning_id: str) -> str:

@@ -35,6 +35,7 @@ _PROBLEMS = errors.describe(
     errors.IdempotencyKeyReused,
     errors.ModelUnknown,
     errors.ImageRefused,
+    errors.DecodingUnavailable,
     errors.QueueFull,
     errors.ModelUnavailable,
     errors.QueueUnavailable,

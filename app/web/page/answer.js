@@ -70,10 +70,11 @@ function statement(certificates, targets) {
 
 /** @param {any[]} certificates */
 function together(certificates) {
-  const { joint, certificates_in_request: m, alpha } = certificates[0];
+  const { joint, certificates_in_request: all, alpha } = certificates[0];
+  const m = certificates.length;
+  if (joint) return `All ${all} certificates of the request hold together with the confidence that is said.`;
   if (m === 1) return "";
-  if (joint) return `All ${m} certificates of the request hold together with the confidence that is said.`;
-  return `Each of the request's ${m} certificates holds on its own. Whoever picks the best of them afterwards errs with probability up to ${Number((m * alpha).toPrecision(6))}, not ${alpha}.`;
+  return `Each of these ${m} certificates holds on its own. Whoever picks the best of them afterwards is wrong with probability up to ${Number((m * alpha).toPrecision(6))}, not ${alpha}.`;
 }
 
 /** @param {string} title @param {string} text @param {HTMLElement} content */

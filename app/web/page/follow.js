@@ -67,6 +67,7 @@ async function fromStream(id, place, watcher, signal) {
     watcher.onLost(false);
     const body = JSON.parse(event.data);
     if (event.event === "done") return body;
+    if (event.event === "gone") throw new Problem({ status: 404, ...body });
     if (event.event === "progress") watcher.onProgress(body);
   }
   return null;

@@ -24,7 +24,7 @@ function oneAnswer(best) {
   return [
     h("p", { class: "prediction" }, best.prediction),
     h("p", { class: "claim" }, "The answer stays the same under every change smaller than l2 ", h("strong", {}, length(best.radius)), `, at noise level σ ${best.sigma}.`),
-    h("dl", { class: "means" }, ...fact("Every pixel may change by", greyLevels(levels.every_pixel)), ...fact("or a single pixel by", greyLevels(levels.one_pixel))),
+    h("dl", { class: "means" }, ...fact("Every pixel may change by less than", greyLevels(levels.every_pixel)), ...fact("or a single pixel by less than", greyLevels(levels.one_pixel))),
   ];
 }
 
@@ -77,7 +77,7 @@ function fact(term, value) {
 /** Fewer than this many, cut and not rounded. @param {number} levels */
 function greyLevels(levels) {
   const cut = Math.floor(levels * 100) / 100;
-  if (cut < 1) return `less than one of 255 grey levels (${cut.toFixed(2)})`;
+  if (cut < 1) return `${cut.toFixed(2)} of 255 grey levels, so not all by a whole one`;
   return `${cut >= 10 ? Math.floor(cut) : cut.toFixed(2)} of 255 grey levels`;
 }
 

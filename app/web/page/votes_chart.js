@@ -47,7 +47,8 @@ function chooseRows({ classNames, counts, ambiguous }) {
 function voteRow(row, total, votes) {
   const top = row.index === votes.topIndex;
   const bound = top ? votes.pALower : votes.pBUpper;
-  const known = row.index >= 0 && votes.counts.some((/** @type {number} */ n) => n > 0);
+  const voted = votes.counts.some((/** @type {number} */ n) => n > 0);
+  const known = row.index >= 0 && voted;
   const words = top ? `at least ${percent(floor(bound))}` : `at most ${percent(ceil(bound))}`;
   const kind = !top ? "other" : votes.claimed ? "winner" : "leading";
   return h(
@@ -58,7 +59,7 @@ function voteRow(row, total, votes) {
     h(
       "td",
       { class: "figures" },
-      h("span", { title: `${count(row.n)} of ${count(total)}` }, votes.counts.length ? percent(row.n / total) : "–"),
+      h("span", { title: `${count(row.n)} of ${count(total)}` }, voted ? percent(row.n / total) : "–"),
       h("span", { class: "bound" }, known ? words : ""),
     ),
   );
