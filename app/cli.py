@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from app import hosts_cli
 from app.certify_cli import certify
 from app.evaluate_cli import evaluate
+from app.keys_cli import keys_cli
 from app.learn_cli import learn
 from app.models_cli import models_cli
 from app.options import DataDir, get_data_dir
@@ -28,9 +30,13 @@ cli = typer.Typer(
 )
 cli.add_typer(models_cli)
 cli.add_typer(prompts_cli)
+cli.add_typer(keys_cli)
 cli.command()(certify)
 cli.command()(learn)
 cli.command()(evaluate)
+cli.command()(hosts_cli.workers)
+cli.command()(hosts_cli.drain)
+cli.command()(hosts_cli.resume)
 
 
 @cli.callback()

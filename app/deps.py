@@ -19,6 +19,7 @@ from app.lookup import find_batch_jobs, find_job
 from app.security import Reader, Submitter
 from app.settings import AppSettings
 from models.catalogue import Catalogue
+from models.imaging import Decoder
 from worker.contract import CertificationJob as Job
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -32,6 +33,7 @@ class Services:
     catalogue: Catalogue
     redis: Redis
     decoding: CapacityLimiter
+    decoder: Decoder
     watching: CapacityLimiter
     stopping: Event
 

@@ -4,20 +4,23 @@ Every answer that is an error is an RFC 9457 document, `application/problem+json
 of a class is its default text. No text repeats what was sent: it can hold patient data.
 
 Problem
-├── 400 FormUnreadable · JsonUnreadable
+├── 400 FormUnreadable · JsonUnreadable · HttpInvalid
 ├── 401 KeyMissing · KeyInvalid
-├── 403 ScopeMissing
+├── 403 ScopeMissing · KeysRequired
 ├── 404 NotFound · CertificationUnknown · BatchUnknown · ModelNotFound · PromptNotFound
 │       · PromptJobUnknown
 ├── 405 MethodNotAllowed
+├── 408 BodyTooSlow · HeadersTooSlow
 ├── 409 NotFinished · PromptIdTaken · PromptShips · PromptKept
 ├── 410 InputImageExpired · CertificationGone
 ├── 413 BodyTooLarge                            and ImageRefused, by the image's code
 ├── 415 MediaTypeUnsupported · PromptFormatUnsupported   and ImageRefused, by the image's code
+├── 421 HostUnknown
 ├── 422 RequestInvalid · FieldUnknown · FieldRepeated · ModelUnknown · PromptInvalid
 │       · TrainingImagesInvalid                 and ImageRefused
+├── 429 RateLimited · QuotaExceeded
 ├── 500 InternalError
-└── 503 QueueUnavailable · ModelUnavailable · NotReady
+└── 503 QueueUnavailable · ModelUnavailable · DecodingUnavailable · NotReady
 """
 
 import inspect
@@ -38,7 +41,9 @@ from starlette.responses import JSONResponse, Response
 from app import learning_forms, list_query, preview_forms, prompt_forms
 from app.forms import RULES
 from app.schemas import FieldError, ProblemDocument
+from models import imaging
 from models.imaging import ImageError
+from models.imaging.errors import list_errors as list_image_errors
 from worker.contract import RefusedImage
 
 # unreachable, too slow, or it says no: out of memory, disk full, read-only
@@ -85,6 +90,12 @@ class FormUnreadable(Problem):
     status, code = 400, "form_unreadable"
 
 
+class HttpInvalid(Problem):
+    """What came is no HTTP request, or its headers are longer than this service reads."""
+
+    status, code = 400, "http_invalid"
+
+
 class KeyMissing(Problem):
     """This service answers to keys: send one as Authorization: Bearer KEY or as X-API-Key."""
 
@@ -101,6 +112,13 @@ class ScopeMissing(Problem):
     """The key does not have the scope that this takes."""
 
     status, code = 403, "scope_missing"
+
+
+class KeysRequired(Problem):
+    """This service has no keys yet, so it answers on its own machine alone. Its operator makes keys
+    with promptsmooth keys add."""
+
+    status, code = 403, "keys_required"
 
 
 class JsonUnreadable(Problem):
@@ -155,6 +173,18 @@ class MethodNotAllowed(Problem):
     """This address does not answer this method; the Allow header lists those it does."""
 
     status, code = 405, "method_not_allowed"
+
+
+class BodyTooSlow(Problem):
+    """The request body took longer than this service waits for it."""
+
+    status, code = 408, "body_too_slow"
+
+
+class HeadersTooSlow(Problem):
+    """The headers of the request took longer than this service waits for them."""
+
+    status, code = 408, "headers_too_slow"
 
 
 class NotFinished(Problem):
@@ -218,6 +248,12 @@ class PromptFormatUnsupported(Problem):
     status, code = 415, "prompt_format_unsupported"
 
 
+class HostUnknown(Problem):
+    """This service does not answer under the name in the Host header."""
+
+    status, code = 421, "host_unknown"
+
+
 class RequestInvalid(Problem):
     """A field is missing or outside its range; `errors` says which and what is expected."""
 
@@ -277,6 +313,18 @@ class ImageRefused(Problem):
         )
 
 
+class RateLimited(Problem):
+    """This key has sent more requests than it may in a minute."""
+
+    status, code, retry_after_s = 429, "rate_limited", 1
+
+
+class QuotaExceeded(Problem):
+    """This key has more jobs, or has asked for more samples today, than it may."""
+
+    status, code, retry_after_s = 429, "quota_exceeded", 30
+
+
 class InternalError(Problem):
     """Something went wrong inside the service; quote the request_id to its operator."""
 
@@ -294,6 +342,12 @@ class ModelUnavailable(Problem):
     nothing was queued. GET /models says what each host lacks."""
 
     status, code, retry_after_s = 503, "model_unavailable", 30
+
+
+class DecodingUnavailable(Problem):
+    """Images cannot be decoded at the moment; nothing was queued, and the image may be sound."""
+
+    status, code, retry_after_s = 503, "decoding_unavailable", 5
 
 
 class QueueFull(Problem):
@@ -348,13 +402,7 @@ def list_codes() -> Iterator[tuple[str, int]]:
     for problem in Problem.__subclasses__():
         if problem is not ImageRefused:
             yield problem.code, problem.status
-    yield from ((error.code, image_status(error.code)) for error in _image_errors())
-
-
-def _image_errors(cls: type[ImageError] = ImageError) -> Iterator[type[ImageError]]:
-    yield cls
-    for child in cls.__subclasses__():
-        yield from _image_errors(child)
+    yield from ((error.code, image_status(error.code)) for error in list_image_errors())
 
 
 def describe(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
@@ -384,7 +432,7 @@ def _examples(problem: type[Problem], status: int) -> dict[str, Any]:
                 "value": problem().document("0" * 32).model_dump(mode="json", exclude_unset=True)
             }
         }
-    found = [e for e in _image_errors() if image_status(e.code) == status]
+    found = [e for e in list_image_errors() if image_status(e.code) == status]
     return {error.code: {"summary": inspect.getdoc(error)} for error in found}
 
 
@@ -432,8 +480,15 @@ async def _on_redis(request: Request, error: Exception) -> Response:
     return create_response(request, QueueUnavailable())
 
 
+async def _on_decoding(request: Request, _error: Exception) -> Response:
+    fields = {"request_id": request.scope["state"]["request_id"]}
+    _log.warning("decoding_unavailable", extra={"fields": fields})
+    return create_response(request, DecodingUnavailable())
+
+
 def add_handlers(app: FastAPI) -> None:
     """Every error of the app becomes a problem document."""
+    app.add_exception_handler(imaging.DecodingUnavailable, _on_decoding)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     for redis_error in QUEUE_AWAY:

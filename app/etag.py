@@ -16,7 +16,7 @@ NOT_KEPT = "no-store"
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 IfNoneMatch = Annotated[
     str | None,
-    Header(max_length=4096, description="Tags that the client has: 304 if the answer is one."),
+    Header(description="Tags that the client has: 304 if the answer is one of them."),
 ]
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
     304: {"description": "It is what one of the tags in If-None-Match names"}

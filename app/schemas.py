@@ -12,9 +12,11 @@ from worker.contract import (
     Failure,
     FewShotTarget,
     FewShotZeroShotTarget,
+    HostState,
     InputImage,
     LiveVotes,
     ModelRef,
+    WorkerReport,
 )
 from worker.document import CertificateDocument, Prompting, Provenance, Signature
 
@@ -32,6 +34,19 @@ class FieldError(Schema):
     detail: str
 
 
+class HostShown(Schema):
+    """What a worker host does now: starting, ready, draining, drained or broken."""
+
+    name: str
+    state: HostState
+    detail: str = ""
+
+
+def show_host(report: WorkerReport) -> HostShown:
+    """A worker host as it announced itself."""
+    return HostShown(name=report.name, state=report.shown_state, detail=report.detail)
+
+
 class ProblemDocument(Schema):
     """An RFC 9457 problem. `code` is stable: programs branch on it, people read `detail`."""
 
@@ -46,6 +61,7 @@ class ProblemDocument(Schema):
     missing: tuple[str, ...] = Field(default=(), description="What certifying lacks.")
     image_index: int | None = Field(default=None, description="Which image, from 0.")
     frames: int | None = Field(default=None, description="How many frames that image holds.")
+    hosts: tuple[HostShown, ...] = Field(default=(), description="What each worker host does.")
 
 
 class CertificationLinks(Schema):
@@ -287,6 +303,7 @@ class Ready(Schema):
     status: Literal["ready"] = "ready"
     default_model: str
     workers: tuple[str, ...]
+    hosts: tuple[HostShown, ...] = ()
 
 
 class Version(Schema):

@@ -8,6 +8,7 @@ had begun counts, and the same request asked for again has the same noise and th
 from redis import Redis
 
 from worker import keyspace
+from worker.contract import QUEUE_NAME
 from worker.document import CancelledResult
 from worker.queueing import end_job, one_connection, wait_durable
 
@@ -16,6 +17,8 @@ if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('EXISTS', KEYS[2]) == 1 then
 redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2])
 redis.call('SET', KEYS[3], '1', 'EX', ARGV[2])
 redis.call('DEL', KEYS[4], KEYS[5])
+redis.call('ZREM', KEYS[6], ARGV[3])
+redis.call('HINCRBY', KEYS[7], 'ended:cancelled', 1)
 return 1
 """
 
@@ -36,10 +39,12 @@ def cancel(redis: Redis, certification_id: str, *, ttl_s: int) -> bool:
         keyspace.cancel(certification_id),
         keyspace.checkpoint(certification_id),
         keyspace.progress(certification_id),
+        keyspace.accepted(QUEUE_NAME),
+        keyspace.COUNTERS,
     )
     with one_connection(redis) as connection:
         result = CancelledResult().model_dump_json()
-        if not connection.eval(_CANCEL, len(keys), *keys, result, ttl_s):
+        if not connection.eval(_CANCEL, len(keys), *keys, result, ttl_s, certification_id):
             return False
         wait_durable(connection)
         end_job(connection, certification_id)

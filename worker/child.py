@@ -45,6 +45,18 @@ class Child:
         elif (code := self.process.poll()) is not None:
             self._note_death(code, now)
 
+    def end(self, number: signal.Signals) -> None:
+        """Asks the process to end for good: it is not started again until `keep_running`."""
+        self.quick_deaths, self.start_at = 0, 0.0
+        self.signal(number)
+
+    def reap(self) -> bool:
+        """Whether the process has ended, which is then no death."""
+        if self.has_ended():
+            self.process = None
+            return True
+        return False
+
     def _start(self, now: float) -> None:
         self.process = subprocess.Popen(self.command, env=self.environment, start_new_session=True)  # noqa: S603
         self.started, self.restarts = now, self.restarts + 1

@@ -238,6 +238,9 @@ class CertificationJob(Contract):
     image_index: int = Field(default=0, ge=0)
     request: CertifyRequest
     submitted_at: datetime
+    request_id: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{32}$", description="Of the HTTP request, for the log."
+    )
 
 
 class RefusedImage(Contract):
@@ -319,11 +322,26 @@ class ModelState(Contract):
         return self.state in ("ready", "loading", "present")
 
 
+HostState = Literal["starting", "ready", "draining", "drained", "broken"]
+"""`starting`: the engine loads. `ready`: it takes jobs. `draining`: it takes no more and hands back
+what runs. `drained`: nothing runs there. `broken`: the engine keeps ending; `detail` says more."""
+
+
+class EngineFigures(Contract):
+    """What an engine has done since it started, and the memory of its device."""
+
+    batches: int = Field(default=0, ge=0)
+    rows: int = Field(default=0, ge=0, description="Rows that batches had room for.")
+    samples: int = Field(default=0, ge=0, description="Rows that were somebody's samples.")
+    batch_s: float = Field(default=0.0, ge=0, description="Seconds spent in batches.")
+    device_memory_bytes: int = Field(default=0, ge=0)
+
+
 class WorkerReport(Contract):
     """A worker host as it announces itself, every few seconds.
 
-    `models` are those that vote at once; `states` has all that the host knows, and is None where
-    the host does not say.
+    `ready`: it takes jobs. `models` are those that vote at once; `states` has all that the host
+    knows, and is None where the host does not say.
     """
 
     name: str
@@ -333,3 +351,13 @@ class WorkerReport(Contract):
     models: tuple[Identity, ...] = ()
     samples_per_s: dict[str, float] = Field(default_factory=dict)
     states: tuple[ModelState, ...] | None = None
+    state: HostState | None = None
+    detail: str = ""
+    rq_workers: int = Field(default=8, ge=1, description="Jobs that share the engine at a time.")
+    restarts: dict[str, int] = Field(default={}, description="Of each child process, so far.")
+    figures: EngineFigures | None = None
+
+    @property
+    def shown_state(self) -> HostState:
+        """The state, of a host of an earlier release too."""
+        return self.state or ("ready" if self.ready else "starting")

@@ -6,6 +6,8 @@ from worker import keyspace
 from worker.contract import WorkerReport
 
 REPORT_TTL_S = 15
+BROKEN_TTL_S = 120
+"""How long a host that gave up is remembered with its reason."""
 
 
 class OtherSecret(Exception):
@@ -38,11 +40,11 @@ def require_commitment(redis: Redis, key_commitment: str) -> None:
         )
 
 
-def announce(redis: Redis, report: WorkerReport) -> None:
-    """Says that a host is alive; silence for 15 s means that it is not."""
+def announce(redis: Redis, report: WorkerReport, *, ttl_s: int = REPORT_TTL_S) -> None:
+    """Says what a host does; silence for 15 s means that it is not alive."""
     with redis.pipeline() as pipeline:
         pipeline.sadd(keyspace.WORKERS, report.name)
-        pipeline.set(keyspace.worker(report.name), report.model_dump_json(), ex=REPORT_TTL_S)
+        pipeline.set(keyspace.worker(report.name), report.model_dump_json(), ex=ttl_s)
         pipeline.execute()
 
 

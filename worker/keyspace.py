@@ -1,5 +1,7 @@
 """The names of our keys in Redis, in one place."""
 
+from datetime import date
+
 PREFIX = "promptsmooth"
 
 KEY_COMMITMENT = f"{PREFIX}:key-commitment"
@@ -13,6 +15,21 @@ PROMPT_OWNERS = f"{PREFIX}:prompt-owners"
 """Who may see the prompt of an id, a hash; no entry: everyone. Kept for ever, as the ids are."""
 TUNED_VECTORS = f"{PREFIX}:tuned-vectors"
 """The digests of all vectors ever tuned on an image, a set; kept for ever: see `prompts_store`."""
+
+DRAIN = f"{PREFIX}:drain"
+"""The hosts that are to take no jobs, a hash: see `draining`."""
+COUNTERS = f"{PREFIX}:counters"
+"""How often things happened since this Redis began, a hash: see `counters`."""
+
+
+def accepted(queue_name: str) -> str:
+    """The jobs of a queue that were accepted and have no result, by time, a sorted set."""
+    return f"{PREFIX}:accepted:{queue_name}"
+
+
+def suspects(queue_name: str) -> str:
+    """Accepted jobs that were found nowhere, and since when, a sorted set."""
+    return f"{PREFIX}:suspects:{queue_name}"
 
 
 ALL_LISTED = f"{PREFIX}:listed"
@@ -43,6 +60,11 @@ def cost(certification_id: str) -> str:
 
 def checkpoint(certification_id: str) -> str:
     return f"{PREFIX}:certification:{certification_id}:checkpoint"
+
+
+def run(certification_id: str) -> str:
+    """The token of the latest run: see `fence`."""
+    return f"{PREFIX}:certification:{certification_id}:run"
 
 
 def cancel(certification_id: str) -> str:
@@ -126,8 +148,28 @@ def adapted_owners(prompt_id: str) -> str:
     return f"{PREFIX}:adapted-prompt:{prompt_id}:owners"
 
 
+def requests_limit(owner: str) -> str:
+    """When a caller's minute would be full again, in microseconds."""
+    return f"{PREFIX}:limit:requests:{owner}"
+
+
+def open_jobs(owner: str) -> str:
+    """A caller's jobs that were queued or running when somebody last looked, a sorted set."""
+    return f"{PREFIX}:limit:jobs:{owner}"
+
+
+def samples_asked(owner: str, day: date) -> str:
+    """The samples that a caller asked for in a day."""
+    return f"{PREFIX}:limit:samples:{owner}:{day.isoformat()}"
+
+
 def learning_job(learning_id: str) -> str:
     return f"{PREFIX}:learning:{learning_id}:job"
+
+
+def learning_request(sha256: str) -> str:
+    """Which learning a request began, by the digest of all that it asks and who asks."""
+    return f"{PREFIX}:learning-request:{sha256}"
 
 
 def learning_result(learning_id: str) -> str:

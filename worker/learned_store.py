@@ -10,7 +10,8 @@ from redis import Redis
 from models.prompt import Prompt
 from models.prompt_cards import PromptCard
 from models.prompt_files import check_prompt
-from worker import keyspace, prompts_store
+from worker import accepted, keyspace, prompts_store
+from worker.contract import LEARNING_QUEUE_NAME
 from worker.encoded_prompt import EncodedPrompt
 from worker.learning_contract import FinishedLearning
 
@@ -52,4 +53,5 @@ def finish_learning(
     if named is not None and stands is None:
         taken = named.decode() if isinstance(named, bytes) else named
         raise prompts_store.PromptIdTaken(card.id, expected=taken, found=card.sha256)
+    accepted.settle(redis, LEARNING_QUEUE_NAME, learning_id)
     return stands is not None

@@ -6,10 +6,18 @@ from typing import Literal
 from redis import Redis
 
 from worker import images_store, learning_store
-from worker.contract import LEARNING_QUEUE_NAME, TASK_LEARN
+from worker.contract import LEARNING_QUEUE_NAME, TASK_LEARN, Failure
+from worker.counters import count_event
 from worker.images_store import Image
-from worker.learning_contract import LearningJob
-from worker.queueing import add_job, create_queue, look_up_state, one_connection, wait_durable
+from worker.learning_contract import FailedLearning, LearningJob
+from worker.queueing import (
+    add_job,
+    create_queue,
+    describe_attempts,
+    look_up_state,
+    one_connection,
+    wait_durable,
+)
 
 LearningStatus = Literal["queued", "running", "finished", "failed", "cancelled"]
 
@@ -40,6 +48,27 @@ def submit_learning(
         wait_durable(connection)
 
 
+def enqueue_again(redis: Redis, learning_id: str, *, ttl_s: int) -> bool:
+    """Enqueues an accepted learning that RQ has no trace of; False when its record has expired."""
+    job = learning_store.find_job(redis, learning_id)
+    if job is None:
+        return False
+    with redis.pipeline() as pipeline:
+        pipeline.multi()
+        learning_store.put_job(pipeline, job, ttl_s=ttl_s)
+        queue = create_queue(redis, LEARNING_QUEUE_NAME)
+        add_job(queue, pipeline, TASK_LEARN, job_id=job.id, timeout_s=timeout_s(job))
+        pipeline.execute()
+    return True
+
+
+def give_up(redis: Redis, learning_id: str, reason: str, *, ttl_s: int) -> None:
+    """Ends a learning whose every attempt was cut off, with the reason of the last one."""
+    failure = Failure(code="learning_lost", detail=describe_attempts(reason))
+    if learning_store.put_result(redis, learning_id, FailedLearning(failure=failure), ttl_s=ttl_s):
+        count_event(redis, "parked")
+
+
 def timeout_s(job: LearningJob) -> int:
     """A bound on a learning's run, three times what a slow host needs."""
     passes = job.request.settings.epochs * len(job.request.images)
@@ -47,10 +76,10 @@ def timeout_s(job: LearningJob) -> int:
 
 
 def get_status(redis: Redis, learning_id: str) -> LearningStatus:
-    """What a stored learning is doing. One without any trace in RQ has failed."""
+    """What a stored learning is doing."""
 
     def find_status() -> Literal["finished", "failed", "cancelled"] | None:
         result = learning_store.find_result(redis, learning_id)
         return None if result is None else result.status
 
-    return look_up_state(redis, learning_id, find_status)
+    return look_up_state(redis, LEARNING_QUEUE_NAME, learning_id, find_status)

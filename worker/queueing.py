@@ -4,9 +4,12 @@ JSON instead of pickle, a job class that runs only our own tasks, ids only in ar
 time limit given: RQ's defaults are 180 s for a job and 500 s for its result.
 """
 
+import math
 import re
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from redis import Redis
@@ -21,8 +24,17 @@ from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job, JobStatus
 
-from worker import images_store, keyspace, results
-from worker.contract import QUEUE_NAME, TASK_CERTIFY, TASK_COUNT_RANGES, TASKS, CertificationJob
+from worker import accepted, fleet, images_store, keyspace, results
+from worker.contract import (
+    QUEUE_NAME,
+    TASK_CERTIFY,
+    TASK_COUNT_RANGES,
+    TASKS,
+    CertificationJob,
+    Failure,
+)
+from worker.counters import count_event
+from worker.document import FailedResult
 from worker.images_store import Image
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
@@ -34,7 +46,9 @@ _RQ_FAILURE_TTL_S = 24 * 3600
 _MIN_TIMEOUT_S = 900
 _DURABLE_TRIES, _DURABLE_TRY_MS = 4, 400  # below the half second an answer may take
 _HELP_TTL_S = 60
-_SLOWEST_SAMPLES_PER_S = 5  # of one job among others on a slow CPU host, with a large model
+_SLOWEST_SAMPLES_PER_S = 5.0  # of one job among others on a slow CPU host, with a large model
+ROOM_S = 3600
+"""What RQ's own time limit adds to a job's: waiting for the engine is not the job's time."""
 
 
 class NotDurable(RedisError):
@@ -68,22 +82,36 @@ class CertificationRqJob(Job):
         return None
 
 
-def create_app_redis(url: str) -> Redis:
-    """The app's connection: half a second, no retry; who asks is told at once."""
+def create_app_redis(url: str, *, ca_file: Path | None = None) -> Redis:
+    """The app's connection: half a second, no retry; who asks is told at once.
+
+    Args:
+        url: redis://, unix:// or rediss:// (TLS), with user and password where the server wants
+            them.
+        ca_file: the authority that signed the server's certificate; None: the system's own.
+    """
     return Redis.from_url(
         url,
+        **_trust(url, ca_file),
         socket_timeout=0.5,
         socket_connect_timeout=0.5,
         retry=RedisRetry(ExponentialBackoff(), 0),
     )
 
 
-def create_worker_redis(url: str) -> Redis:
+def create_worker_redis(url: str, *, ca_file: Path | None = None) -> Redis:
     """A worker's connection: it outlives a Redis that is away for a minute or so."""
-    retry = RedisRetry(ExponentialBackoff(cap=2, base=0.1), 60)
     return Redis.from_url(
-        url, retry=retry, retry_on_error=[RedisConnectionError, RedisTimeoutError]
+        url,
+        **_trust(url, ca_file),
+        retry=RedisRetry(ExponentialBackoff(cap=2, base=0.1), 60),
+        retry_on_error=[RedisConnectionError, RedisTimeoutError],
     )
+
+
+def _trust(url: str, ca_file: Path | None) -> dict[str, str]:
+    """The option that names our own authority; redis-py takes it with TLS alone."""
+    return {"ssl_ca_certs": str(ca_file)} if ca_file and url.startswith("rediss://") else {}
 
 
 def create_queue(redis: Redis, name: str = QUEUE_NAME) -> Queue:
@@ -93,6 +121,7 @@ def create_queue(redis: Redis, name: str = QUEUE_NAME) -> Queue:
 
 def add_job(queue: Queue, pipeline: Pipeline, task: str, *, job_id: str, timeout_s: int) -> None:
     """Puts a stored job into a queue, within a transaction that has begun."""
+    accepted.note(pipeline, queue.name, job_id, time.time())
     queue.enqueue_call(
         task,
         args=(job_id,),
@@ -106,9 +135,26 @@ def add_job(queue: Queue, pipeline: Pipeline, task: str, *, job_id: str, timeout
     )
 
 
-def job_timeout_s(job: CertificationJob) -> int:
-    """A bound on a job's run, three times what a slow host needs."""
-    return max(_MIN_TIMEOUT_S, 3 * job.request.samples_total // _SLOWEST_SAMPLES_PER_S)
+def job_timeout_s(job: CertificationJob, samples_per_s: float | None = None) -> int:
+    """RQ's bound on a job's run: three times what it needs, and `ROOM_S` to wait for the engine.
+
+    Args:
+        job: how many samples it may take.
+        samples_per_s: what the slowest host counts for one job among others; None: unknown, and a
+            very slow one is assumed.
+    """
+    needs_s = job.request.samples_total / (samples_per_s or _SLOWEST_SAMPLES_PER_S)
+    return max(_MIN_TIMEOUT_S, math.ceil(3 * needs_s)) + ROOM_S
+
+
+def _find_speeds(redis: Redis) -> dict[str, float]:
+    """For each model the least speed that a host announces, shared by its jobs at a time."""
+    speeds: dict[str, float] = {}
+    for report in fleet.list_workers(redis):
+        for model_id, speed in report.samples_per_s.items():
+            shared = speed / report.rq_workers
+            speeds[model_id] = min(shared, speeds.get(model_id, shared))
+    return speeds
 
 
 def submit(
@@ -153,14 +199,15 @@ def _enqueue(
     watch: Callable[[Pipeline], None],
     alongside: Callable[[Pipeline], None],
 ) -> None:
-    queue = create_queue(redis)
+    queue, speeds = create_queue(redis), _find_speeds(redis)
     with redis.pipeline() as pipeline:
         watch(pipeline)
         pipeline.multi()  # RQ would begin the transaction itself, and refuses after other commands
         for job, image in jobs:
             images_store.put_image(pipeline, image, ttl_s=image_ttl_s)
             results.put_job(pipeline, job, ttl_s=job_ttl_s)
-            add_job(queue, pipeline, TASK_CERTIFY, job_id=job.id, timeout_s=job_timeout_s(job))
+            timeout_s = job_timeout_s(job, speeds.get(job.request.model.id))
+            add_job(queue, pipeline, TASK_CERTIFY, job_id=job.id, timeout_s=timeout_s)
         alongside(pipeline)
         pipeline.execute()
 
@@ -180,6 +227,40 @@ def wait_durable(redis: Redis) -> None:
             if local:
                 return
         raise NotDurable("Redis did not confirm that the write is on disk")
+
+
+def enqueue_again(redis: Redis, certification_id: str, *, ttl_s: int) -> bool:
+    """Enqueues an accepted job that RQ has no trace of; False when its own record has expired."""
+    job = results.find_job(redis, certification_id)
+    if job is None:
+        return False
+    with redis.pipeline() as pipeline:
+        pipeline.multi()
+        pipeline.expire(keyspace.job(job.id), ttl_s)
+        add_job(
+            create_queue(redis),
+            pipeline,
+            TASK_CERTIFY,
+            job_id=job.id,
+            timeout_s=job_timeout_s(job),
+        )
+        pipeline.execute()
+    return True
+
+
+def give_up(redis: Redis, certification_id: str, reason: str, *, ttl_s: int) -> None:
+    """Ends a job whose every attempt was cut off, with the reason of the last one."""
+    failure = Failure(code="certification_lost", detail=describe_attempts(reason))
+    if results.put_result(redis, certification_id, FailedResult(failure=failure), ttl_s=ttl_s):
+        count_event(redis, "parked")
+
+
+def describe_attempts(reason: str) -> str:
+    """What is said of a job that was given up."""
+    return (
+        f"All {1 + RETRIES} attempts were cut off; the last one because {reason}. Send it again; "
+        "if that happens twice, the operator finds more in the worker's log."
+    )
 
 
 def ask_for_help(redis: Redis, job: CertificationJob, run: str, *, at_most: int) -> int:
@@ -224,13 +305,13 @@ def fetch_job(redis: Redis, job_id: str) -> Job:
 
 
 def get_state(redis: Redis, certification_id: str) -> State:
-    """What a stored job is doing. A job without any trace in RQ has failed."""
+    """What a stored job is doing, true at every moment: see `look_up_state`."""
 
     def find_status() -> Literal["finished", "failed", "cancelled"] | None:
         result = results.find_result(redis, certification_id)
         return None if result is None else result.status
 
-    return look_up_state(redis, certification_id, find_status)
+    return look_up_state(redis, QUEUE_NAME, certification_id, find_status)
 
 
 _STATUS = re.compile(rb'^{"status":"(finished|failed|cancelled)"')
@@ -261,9 +342,12 @@ def _read_state(redis: Redis, job_id: str, start: bytes, rq_status: bytes | None
 
 
 def look_up_state(
-    redis: Redis, job_id: str, find_status: Callable[[], T | None]
+    redis: Redis, queue_name: str, job_id: str, find_status: Callable[[], T | None]
 ) -> T | Literal["queued", "running", "failed"]:
-    """The status of a job's stored result, or what RQ is doing with it; no trace: it has failed."""
+    """The status of a job's stored result, or what RQ is doing with it.
+
+    Where RQ has lost a job that was accepted, it is queued: the janitor enqueues it again.
+    """
     if (status := find_status()) is not None:
         return status
     match _find_rq_status(redis, job_id):
@@ -271,12 +355,12 @@ def look_up_state(
             return "queued"
         case JobStatus.STARTED:
             return "running"
-        case JobStatus.FINISHED:
-            # the result was written before RQ said so; read between the two looks, it is there now
-            again = find_status()
-            return "failed" if again is None else again
+        case JobStatus.FAILED:
+            return find_status() or "failed"
         case _:
-            return "failed"
+            # the result was written before RQ said so; read between the two looks, it is there now
+            is_open = accepted.is_open(redis, queue_name, job_id)
+            return find_status() or ("queued" if is_open else "failed")
 
 
 def _find_rq_status(redis: Redis, job_id: str) -> JobStatus | None:

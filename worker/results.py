@@ -12,6 +12,7 @@ from worker import keyspace, listing
 from worker.canonical import canonical_bytes
 from worker.certification import Tally
 from worker.contract import (
+    QUEUE_NAME,
     CertificationJob,
     CertifyRequest,
     Contract,
@@ -20,7 +21,9 @@ from worker.contract import (
     Progress,
     RefusedImage,
 )
+from worker.counters import count_result
 from worker.document import CertificationResult, FinishedResult
+from worker.fence import Fence, Superseded
 
 _RESULT: TypeAdapter[CertificationResult] = TypeAdapter(CertificationResult)
 _REFUSED: TypeAdapter[tuple[RefusedImage, ...]] = TypeAdapter(tuple[RefusedImage, ...])
@@ -119,31 +122,62 @@ def find_result(redis: Redis, certification_id: str) -> CertificationResult | No
 
 
 _PUT_RESULT = """
-if redis.call('EXISTS', KEYS[4]) == 1 then return end
-redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2], 'NX')
-redis.call('DEL', KEYS[2], KEYS[3])
+if redis.call('EXISTS', KEYS[6]) == 1 then return 'cancelled' end
+if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'superseded' end
+local stored = redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3], 'NX')
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+redis.call('ZREM', KEYS[5], ARGV[4])
+return stored and 'stored' or 'stands'
 """
 
 
 def put_result(
-    redis: Redis, certification_id: str, result: CertificationResult, *, ttl_s: int
-) -> None:
-    """Stores a result once: what stands there is never overwritten.
+    redis: Redis,
+    certification_id: str,
+    result: CertificationResult,
+    *,
+    ttl_s: int,
+    fence: Fence | None = None,
+) -> bool:
+    """Stores a result once, and ends the job with it; whether this one stands.
 
-    Nor is anything stored for a certification that was cancelled or purged (`cancelling`), by
-    whoever still counted for it.
+    What stands there is never overwritten, and nothing is stored for a certification that was
+    cancelled or purged (`cancelling`) by whoever still counted for it.
+
+    Args:
+        redis: where.
+        certification_id: whose.
+        result: how it ended.
+        ttl_s: seconds it is kept.
+        fence: of the run that made it; None for who ends a job from outside.
+
+    Raises:
+        Superseded: another run has begun since; nothing is stored.
     """
     keys = (
         keyspace.result(certification_id),
+        keyspace.run(certification_id),
         keyspace.checkpoint(certification_id),
         keyspace.progress(certification_id),
+        keyspace.accepted(QUEUE_NAME),
         keyspace.cancel(certification_id),
     )
-    redis.eval(_PUT_RESULT, len(keys), *keys, result.model_dump_json(), ttl_s)
+    token = "" if fence is None else fence.token
+    text = result.model_dump_json()
+    done = _text(redis.eval(_PUT_RESULT, len(keys), *keys, token, text, ttl_s, certification_id))
+    if done == "superseded":
+        raise Superseded(f"another run of {certification_id} has begun")
+    if done == "stored":
+        count_result(redis, result)
+    return done == "stored"
 
 
 def put_progress(
-    redis: Redis, certification_id: str, done: int, total: int, live: tuple[LiveVotes, ...] = ()
+    redis: "Redis | Pipeline",
+    certification_id: str,
+    done: int,
+    total: int,
+    live: tuple[LiveVotes, ...] = (),
 ) -> None:
     """Says how far a running certification is."""
     progress = Progress(

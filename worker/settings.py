@@ -31,7 +31,13 @@ class SharedSettings(BaseSettings):
     redis_url: SecretStr = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"),
         validation_alias="REDIS_URL",
-        description="Redis or Valkey that holds queue, images, counts and certificates.",
+        description="Redis or Valkey that holds queue, images, counts and certificates; "
+        "`rediss://user:password@host:6380/0` with TLS. See docs/operations.md.",
+    )
+    redis_ca: Path | None = Field(
+        default=None,
+        description="File with the authority (PEM) that signed the certificate of a `rediss://` "
+        "server. Default: the authorities of the system.",
     )
     models: Path | None = Field(
         default=None, description="Folder with the lab's own model cards and weights."
@@ -46,6 +52,23 @@ class SharedSettings(BaseSettings):
     )
     certificate_ttl_s: int = Field(
         default=90 * 24 * 3600, ge=60, description="Seconds a certification is kept."
+    )
+    decode_timeout_s: float = Field(
+        default=5.0,
+        gt=0,
+        le=600,
+        description="Seconds after which the decoding of one image is ended (app, command line).",
+    )
+    decode_memory_mb: int = Field(
+        default=1000,
+        ge=300,
+        description="Megabytes (millions of bytes) of address space for the process that decodes "
+        "one image, its decoders' own 170 among them (app, command line).",
+    )
+    burned_in_text: Literal["note", "refuse"] = Field(
+        default="note",
+        description="A DICOM file that says that text is burned into its picture: note (taken, and "
+        "said in the result) or refuse (app, command line).",
     )
 
     @field_validator("redis_url")

@@ -1,7 +1,9 @@
 """One worker host: an engine, K RQ workers, and the announcement that they are there.
 
 A child that ends is started again, after a pause that doubles with each quick death. The engine
-is given up when it says that starting again will not help, or when it keeps dying.
+is given up when it says that starting again will not help, or when it keeps dying. RQ workers start
+when the engine is ready for the first time, so that no job waits here for what another host has;
+they end when somebody wishes that this host drains, and start again when nobody does.
 """
 
 import logging
@@ -18,11 +20,12 @@ from datetime import UTC, datetime
 from redis import Redis
 from redis.exceptions import RedisError
 
-from worker import fleet
+from worker import draining, fleet
 from worker.child import CANNOT_START, Child, GivenUp, end_all
-from worker.contract import LEARNING_QUEUE_NAME, WorkerReport
+from worker.contract import LEARNING_QUEUE_NAME, HostState, WorkerReport
 from worker.engine.client import EngineClient, EngineLost
 from worker.engine.protocol import EngineStatus
+from worker.handing_back import HAND_BACK
 from worker.process import wait_passively
 from worker.publishing import publish_prompts
 from worker.queueing import create_app_redis
@@ -36,6 +39,8 @@ _TICK_S = 0.5
 _ANNOUNCE_S = 4.0
 _STOP_GRACE_S = 10.0
 _SILENT_ENGINE_S = 60.0
+_WISH_EVERY_S = 1.0
+_BROKEN_DEATHS = 3  # of an engine, in a row
 
 
 class Supervisor:
@@ -48,7 +53,12 @@ class Supervisor:
         self._stopping = threading.Event()
         self._was_ready = False
         self._answered = (-1.0, 0.0)  # of which start of the engine, and when
-        self._redis: Redis = create_app_redis(settings.redis_url.get_secret_value())
+        self._may_take = False  # the engine has been ready
+        self._wish: draining.How | None = None
+        self._wish_at = 0.0
+        self._redis: Redis = create_app_redis(
+            settings.redis_url.get_secret_value(), ca_file=settings.redis_ca
+        )
         create_secret(settings.secret_path)
         secret = load_secret(settings.secret_path)
         self._commitment = commitment(secret)
@@ -65,8 +75,19 @@ class Supervisor:
         ]
 
     @property
-    def _children(self) -> list[Child]:
-        return [self.engine, *self.rq_workers, *self.learning_workers]
+    def _takers(self) -> list[Child]:
+        """The children that take jobs."""
+        return [*self.rq_workers, *self.learning_workers]
+
+    @property
+    def state(self) -> HostState:
+        """What this host does now."""
+        if self._wish is not None:
+            ended = all(child.has_ended() for child in self._takers)
+            return "drained" if ended else "draining"
+        if self._was_ready:
+            return "ready"
+        return "broken" if self.engine.quick_deaths >= _BROKEN_DEATHS else "starting"
 
     def stop(self) -> None:
         """Ends `run`. Safe in a signal handler."""
@@ -82,18 +103,69 @@ class Supervisor:
         try:
             self._publish_keys()
             announced = 0.0
+            announced_state: HostState | None = None
             while not self._stopping.is_set():
                 now = time.monotonic()
-                for child in self._children:
-                    child.keep_running(now)
-                if now - announced >= _ANNOUNCE_S or announced == 0.0 or not self._was_ready:
+                self._tend(now)
+                if (
+                    now - announced >= _ANNOUNCE_S
+                    or announced == 0.0
+                    or self.state != announced_state
+                    or not self._was_ready
+                ):
                     self._announce()
-                    announced = now
+                    announced, announced_state = now, self.state
                 self._stopping.wait(_TICK_S)
-        finally:
+        except GivenUp as why:
+            self._withdraw(f"{why}")
+            raise
+        else:
+            self._wish = self._wish or "hand back"
+            self._announce()
             self._end_children()
-            with suppress(RedisError):
+            self._withdraw()
+        finally:
+            end_all([*self._takers, self.engine], grace_s=0)
+
+    def _withdraw(self, why_broken: str | None = None) -> None:
+        """Says that this host has stopped or, for a while, why it cannot serve."""
+        with suppress(RedisError):
+            if why_broken is None:
                 fleet.withdraw(self._redis, self._name)
+            else:
+                report = self._report(None).model_copy(
+                    update={"state": "broken", "detail": why_broken, "ready": False}
+                )
+                fleet.announce(self._redis, report, ttl_s=fleet.BROKEN_TTL_S)
+
+    def _tend(self, now: float) -> None:
+        """Keeps the children running that are to run."""
+        self._heed_wish(now)
+        self.engine.keep_running(now)
+        for child in self._takers:
+            if self._wish is not None:
+                child.reap()
+            elif self._may_take:
+                child.keep_running(now)
+
+    def _heed_wish(self, now: float) -> None:
+        """Looks whether somebody wishes that this host drains, and has its workers end."""
+        if now - self._wish_at < _WISH_EVERY_S:
+            return
+        self._wish_at = now
+        try:
+            wish = draining.find_wish(self._redis, self._name)
+        except RedisError:
+            return  # as before
+        if wish is not None and self._wish is None:
+            self._end_takers(wish)
+        if wish != self._wish:
+            log.info("drain", extra={"fields": {"how": wish or "resumed"}})
+        self._wish = wish
+
+    def _end_takers(self, how: draining.How) -> None:
+        for child in self._takers:
+            child.end(HAND_BACK if how == "hand back" else signal.SIGTERM)
 
     def _publish_keys(self) -> None:
         """Waits for Redis and binds it to the key secret; OtherSecret when it is bound already."""
@@ -109,18 +181,37 @@ class Supervisor:
     def _announce(self) -> None:
         status = self._ask_engine()
         self._was_ready = status is not None
+        self._may_take = self._may_take or self._was_ready
         self._kill_hung_engine(answers=self._was_ready)
-        report = WorkerReport(
+        with suppress(RedisError):
+            fleet.announce(self._redis, self._report(status))
+
+    def _report(self, status: EngineStatus | None) -> WorkerReport:
+        state = self.state
+        return WorkerReport(
             name=self._name,
             started_at=self._started_at,
-            ready=status is not None,
+            ready=state == "ready",
+            state=state,
+            detail=self._detail(state),
             key_commitment=self._commitment,
             models=status.models if status else (),
             samples_per_s=status.samples_per_s if status else {},
             states=status.states if status else None,
+            figures=status.figures if status else None,
+            rq_workers=len(self.rq_workers),
+            restarts={
+                "engine": max(0, self.engine.restarts),
+                "rq worker": sum(max(0, child.restarts) for child in self.rq_workers),
+                "learning worker": sum(max(0, child.restarts) for child in self.learning_workers),
+            },
         )
-        with suppress(RedisError):
-            fleet.announce(self._redis, report)
+
+    def _detail(self, state: HostState) -> str:
+        if state == "broken":
+            deaths = self.engine.quick_deaths
+            return f"the engine ended {deaths} times in a row soon after start; its log says why"
+        return ""
 
     def _kill_hung_engine(self, *, answers: bool) -> None:
         """An engine that was ready and is silent for a minute is killed; its jobs go on anew."""
@@ -142,8 +233,12 @@ class Supervisor:
             return None
 
     def _end_children(self) -> None:
-        """RQ workers first, with time for the job under way; then the engine."""
-        end_all([*self.rq_workers, *self.learning_workers], grace_s=_STOP_GRACE_S)
+        """RQ workers first, which hand back the jobs under way; then the engine."""
+        self._end_takers("hand back")
+        deadline = time.monotonic() + _STOP_GRACE_S
+        while time.monotonic() < deadline and not all(c.has_ended() for c in self._takers):
+            time.sleep(0.05)
+        end_all(self._takers, grace_s=0)
         end_all([self.engine], grace_s=_STOP_GRACE_S)
 
 

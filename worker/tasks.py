@@ -4,11 +4,15 @@ A failure that would come again is stored as a result. Anything else is raised, 
 again; the next try goes on from the stored vote counts.
 """
 
+import fcntl
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from redis import Redis
+from redis.client import Pipeline
 from rq import get_current_job
 
 from worker import fleet, images_store, keyspace, prompts_store, results
@@ -18,9 +22,12 @@ from worker.cancelling import Cancelled, require_wanted
 from worker.certifying import certify
 from worker.contract import CertificationJob, Failure, Identity
 from worker.document import CancelledResult, CertificationResult, FailedResult, FinishedResult
-from worker.engine.client import EngineClient, EngineRefused
+from worker.engine.client import EngineAway, EngineClient, EngineRefused
+from worker.fence import Fence, begin_run
+from worker.handing_back import HandedBack, heed, interruptible
 from worker.helping import help_certification, share
 from worker.live import create_live
+from worker.queueing import RETRIES, ROOM_S
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
 from worker.sharing import name_host
@@ -36,7 +43,17 @@ def certify_image(certification_id: str) -> None:
     """Certifies the image of a stored job and stores the result, once."""
     rq_job = get_current_job()
     assert rq_job is not None, "RQ runs this"
-    run_certification(rq_job.connection, WorkerSettings(), certification_id)
+    assert rq_job.timeout is not None, "enqueued with it"
+    try:
+        run_certification(
+            rq_job.connection,
+            WorkerSettings(),
+            certification_id,
+            allowance_s=rq_job.timeout - ROOM_S,
+            alone=(rq_job.retries_left or 0) < RETRIES,
+        )
+    except EngineAway as away:
+        raise HandedBack from away  # not this job's failure, and no attempt of it
 
 
 def count_ranges(certification_id: str, run: str) -> None:
@@ -48,14 +65,40 @@ def count_ranges(certification_id: str, run: str) -> None:
     help_certification(rq_job.connection, settings, certification_id, run, host=host)
 
 
-def run_certification(redis: Redis, settings: WorkerSettings, certification_id: str) -> None:
-    """`certify_image` with its surroundings as arguments."""
+class JobTooSlow(TimeoutError):
+    """It counted three times as long as its samples should take. The next try goes on from here."""
+
+
+def run_certification(
+    redis: Redis,
+    settings: WorkerSettings,
+    certification_id: str,
+    *,
+    allowance_s: float = float("inf"),
+    alone: bool = False,
+) -> None:
+    """`certify_image` with its surroundings as arguments.
+
+    Args:
+        redis, settings: the surroundings.
+        certification_id: names the stored job.
+        allowance_s: seconds it may count; waiting for the engine is not counting.
+        alone: an attempt failed before, so one such job at a time uses this host's engine: one
+            that ends engines takes no other with it again and again.
+
+    Raises:
+        worker.fence.Superseded: another run of this job has begun.
+        HandedBack: the host is draining.
+        JobTooSlow: the allowance is spent.
+    """
     job = results.find_job(redis, certification_id)
     if job is None or results.find_result(redis, certification_id) is not None:
         return  # expired or purged meanwhile, or a second delivery of a finished job
     started = time.monotonic()
+    run = _Run(redis, settings, job, allowance_s=allowance_s)
     try:
-        result: CertificationResult = _find_or_certify(redis, settings, job)
+        with _turn(settings, alone=alone):
+            result: CertificationResult = _find_or_certify(run)
     except EngineRefused as error:
         result = FailedResult(failure=error.failure)
     except (images_store.ImageExpired, images_store.ImageDamaged) as error:
@@ -64,9 +107,10 @@ def run_certification(redis: Redis, settings: WorkerSettings, certification_id: 
         result = FailedResult(failure=Failure(code="prompt_missing", detail=str(error)))
     except Cancelled:
         result = CancelledResult()
-    results.put_result(redis, job.id, result, ttl_s=settings.certificate_ttl_s)
+    results.put_result(redis, job.id, result, ttl_s=settings.certificate_ttl_s, fence=run.fence)
     fields = {
         "certification_id": job.id,
+        "request_id": job.request_id,
         "status": result.status,
         "seconds": round(time.monotonic() - started, 3),
         "since_submission_s": round((datetime.now(UTC) - job.submitted_at).total_seconds(), 3),
@@ -74,15 +118,45 @@ def run_certification(redis: Redis, settings: WorkerSettings, certification_id: 
     log.info("certification_ended", extra={"fields": fields})
 
 
-def _find_or_certify(
-    redis: Redis, settings: WorkerSettings, job: CertificationJob
-) -> FinishedResult:
+@contextmanager
+def _turn(settings: WorkerSettings, *, alone: bool) -> Iterator[None]:
+    """The turn of a job that has failed before; others do not wait for one."""
+    if not alone:
+        yield
+        return
+    with settings.socket_path.with_suffix(".turn").open("w") as file:
+        with interruptible():
+            fcntl.flock(file, fcntl.LOCK_EX)  # ends with the process, however that ends
+        yield
+
+
+class _Run:
+    """One run of a job: its right to write, its time, and the votes it has stored."""
+
+    def __init__(
+        self, redis: Redis, settings: WorkerSettings, job: CertificationJob, *, allowance_s: float
+    ) -> None:
+        self.redis, self.settings, self.job = redis, settings, job
+        self.fence: Fence = begin_run(redis, job.id, ttl_s=settings.certificate_ttl_s)
+        self._allowance_s = allowance_s
+        self._counting_since: float | None = None
+
+    def require_time(self) -> None:
+        """JobTooSlow when the allowance is spent, from the first counted range on."""
+        now = time.monotonic()
+        self._counting_since = self._counting_since or now
+        if now - self._counting_since > self._allowance_s:
+            raise JobTooSlow(f"the job counted for more than {self._allowance_s:g} s")
+
+
+def _find_or_certify(run: _Run) -> FinishedResult:
     """The stored result of the same canonical request, else a new one, which is then stored.
 
     Raises:
         worker.sampling.keys.SecretUnusable, worker.fleet.OtherSecret: certificates would be bound
             to another secret than the one published.
     """
+    redis, settings, job = run.redis, run.settings, run.job
     secret = load_secret(settings.secret_path)
     fleet.require_commitment(redis, commitment(secret))
     sha256 = results.request_sha256(job.request, commitment(secret))
@@ -90,7 +164,8 @@ def _find_or_certify(
     results.hold(redis, keyspace.votes_holders(sha256), keyspace.job(job.id), ttl_s=ttl_s)
     result = results.find_certificate(redis, sha256)
     if result is None:
-        made = _certify(redis, settings, job, secret, sha256)
+        made = _certify(run, secret, sha256)
+        run.fence.require(redis)
         result = results.keep_certificate(redis, sha256, made, ttl_s=ttl_s)
     else:
         _renew(redis, job, sha256, ttl_s=ttl_s)
@@ -105,9 +180,8 @@ def _renew(redis: Redis, job: CertificationJob, sha256: str, *, ttl_s: int) -> N
     renew_votes(redis, sha256, list_streams(request), ttl_s=ttl_s)
 
 
-def _certify(
-    redis: Redis, settings: WorkerSettings, job: CertificationJob, secret: bytes, sha256: str
-) -> FinishedResult:
+def _certify(run: _Run, secret: bytes, sha256: str) -> FinishedResult:
+    redis, settings, job = run.redis, run.settings, run.job
     described = job.request.input
     image = images_store.get_image(
         redis, described.sha256, height=described.height, width=described.width
@@ -115,6 +189,7 @@ def _certify(
     with (
         EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as engine,
         share(engine, redis, settings, job, sha256) as counter,
+        _Recorder(run, sha256) as recorder,
     ):
         return certify(
             job.request,
@@ -127,43 +202,57 @@ def _certify(
                 redis, job.request, sha256, settings.certificate_ttl_s, owner=job.owner
             ),
             checkpoints=results.get_checkpoints(redis, job.id),
-            on_votes=_Recorder(redis, settings, job, sha256),
+            on_votes=recorder,
         )
 
 
 class _Recorder:
-    """Stores votes, their counts and progress: at most once an interval, and at the end.
+    """Stores votes, their counts and progress: at most once an interval, at the end, and when the
+    job is handed back.
 
     Looks after every range whether the certification is still wanted; `Cancelled` when it is not.
     """
 
-    def __init__(
-        self, redis: Redis, settings: WorkerSettings, job: CertificationJob, sha256: str
-    ) -> None:
-        self._redis, self._settings, self._job, self._sha256 = redis, settings, job, sha256
+    def __init__(self, run: _Run, sha256: str) -> None:
+        self._run, self._sha256 = run, sha256
         self._due = time.monotonic()
+        self._fresh: tuple[Board, Identity] | None = None
+
+    def __enter__(self) -> "_Recorder":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is HandedBack and self._fresh is not None:
+            self._store(*self._fresh)
 
     def __call__(self, board: Board, identity: Identity) -> None:
-        require_wanted(self._redis, self._job.id)
-        if not board.complete and time.monotonic() < self._due:
-            return
-        self._due = time.monotonic() + self._settings.checkpoint_interval_s
-        request = self._job.request
-        results.put_progress(
-            self._redis,
-            self._job.id,
-            board.samples_done,
-            request.samples_total,
-            create_live(request, board),
-        )
-        with self._redis.pipeline() as pipeline:  # one transaction: counts never without votes
-            ttl_s = self._settings.certificate_ttl_s
-            for votes in board.drain_votes():
-                put_votes(pipeline, self._sha256, votes, ttl_s=ttl_s)
-            results.put_checkpoints(
+        """What `certify` calls after every counted range."""
+        self._fresh = board, identity
+        require_wanted(self._run.redis, self._run.job.id)
+        heed()
+        self._run.require_time()
+        if board.complete or time.monotonic() >= self._due:
+            self._due = time.monotonic() + self._run.settings.checkpoint_interval_s
+            self._store(board, identity)
+
+    def _store(self, board: Board, identity: Identity) -> None:
+        """In one transaction: counts never without votes, and neither by a zombie."""
+        run, job = self._run, self._run.job
+        fresh = tuple(board.drain_votes())
+
+        def fill(pipeline: Pipeline) -> None:
+            results.put_progress(
                 pipeline,
-                self._job.id,
-                board.checkpoints(identity),
-                ttl_s=self._settings.image_ttl_s,
+                job.id,
+                board.samples_done,
+                job.request.samples_total,
+                create_live(job.request, board),
             )
-            pipeline.execute()
+            for votes in fresh:
+                put_votes(pipeline, self._sha256, votes, ttl_s=run.settings.certificate_ttl_s)
+            results.put_checkpoints(
+                pipeline, job.id, board.checkpoints(identity), ttl_s=run.settings.image_ttl_s
+            )
+
+        run.fence.write(run.redis, fill)
+        self._fresh = None

@@ -35,8 +35,10 @@ _PROBLEMS = errors.describe(
     errors.IdempotencyKeyReused,
     errors.ModelUnknown,
     errors.ImageRefused,
+    errors.DecodingUnavailable,
     errors.QueueFull,
     errors.ModelUnavailable,
+    errors.QuotaExceeded,
     errors.QueueUnavailable,
 )
 

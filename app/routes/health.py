@@ -1,5 +1,7 @@
 """Whether the process lives, and whether a request would be certified now."""
 
+from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from fastapi import APIRouter
@@ -7,7 +9,7 @@ from fastapi import APIRouter
 from app import errors
 from app.deps import Services, ServicesDep
 from app.model_hosts import can_serve
-from app.schemas import Alive, Ready, Version
+from app.schemas import Alive, HostShown, Ready, Version, show_host
 from models.catalogue import UnknownModel
 from worker import fleet
 from worker.contract import SCHEMA_VERSION, WorkerReport
@@ -34,10 +36,10 @@ def get_readiness(services: ServicesDep) -> Ready:
     if not reports:
         raise _not_ready("a worker: no worker host has announced itself")
     ready = tuple(report.name for report in reports if _serves_default(services, report))
+    hosts = tuple(map(show_host, reports))
     if not ready:
-        default = services.settings.default_model
-        raise _not_ready(f"the model {default}: no worker host can certify with it")
-    return Ready(default_model=services.settings.default_model, workers=ready)
+        raise _not_ready(_explain(services.settings.default_model, reports), hosts)
+    return Ready(default_model=services.settings.default_model, workers=ready, hosts=hosts)
 
 
 @router.get("/version", responses=errors.describe())
@@ -46,8 +48,17 @@ async def get_version() -> Version:
     return Version(version=version("promptsmooth-service"), schema_version=SCHEMA_VERSION)
 
 
-def _not_ready(missing: str) -> errors.NotReady:
-    return errors.NotReady(f"Missing: {missing}.", missing=(missing,))
+def _not_ready(missing: str, hosts: tuple[HostShown, ...] = ()) -> errors.NotReady:
+    return errors.NotReady(f"Missing: {missing}.", missing=(missing,), hosts=hosts)
+
+
+def _explain(default: str, reports: Sequence[WorkerReport]) -> str:
+    """What is missing, apart for each thing that an operator would do about it."""
+    if any(report.shown_state == "ready" for report in reports):
+        return f"the model {default}: no worker host can certify with it"
+    found = Counter(report.shown_state for report in reports)
+    states = ", ".join(f"{number} {state}" for state, number in found.items())
+    return f"a worker that takes jobs: of the worker hosts, {states}"
 
 
 def _serves_default(services: Services, report: WorkerReport) -> bool:

@@ -1,6 +1,5 @@
 """Pictures of a certification: the certified input, and what noise looks like on it."""
 
-from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -12,7 +11,7 @@ from app.etag import NOT_KEPT, NOT_MODIFIED, IfNoneMatch, tagged
 from app.illustration import sample_illustration
 from app.picture import encode_png
 from worker import images_store
-from worker.contract import CertificationJob, Sigma
+from worker.contract import CertificationJob
 from worker.images_store import Image
 
 router = APIRouter(prefix="/certifications/{certification_id}", tags=["certifications"])
@@ -25,8 +24,13 @@ _FOUND: dict[int | str, dict[str, Any]] = {
 }
 _PNG: dict[str, Any] = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
 ShownSigma = Annotated[
-    Sigma,
-    Query(description="Standard deviation of the noise on pixels in [0, 1], from 0.001 to 10."),
+    float,
+    Query(
+        ge=0.001,
+        le=10,
+        allow_inf_nan=False,
+        description="Standard deviation of the noise on pixels in [0, 1], from 0.001 to 10.",
+    ),
 ]
 
 
@@ -62,11 +66,7 @@ def get_noisy_image(
     It is not one of the samples that were counted: those come from a secret key, and are not cut to
     the range of a picture.
     """
-    return _answer(_sample(_find_image(redis, job), sigma), if_none_match)
-
-
-def _sample(image: Image, sigma: Decimal) -> Image:
-    return sample_illustration(image, float(sigma))
+    return _answer(sample_illustration(_find_image(redis, job), sigma), if_none_match)
 
 
 def _answer(image: Image, if_none_match: str | None) -> Response:

@@ -2,13 +2,16 @@
 
 ImageError
 ├── ImageEmpty                 nothing was sent
-├── ImageFormatUnsupported     the bytes are no PNG, JPEG, TIFF or DICOM file
+├── ImageFormatUnsupported     the bytes are no PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM file
 ├── ImageTooLarge              more bytes or pixels than the limits allow
 ├── ImageTooSmall              a side is shorter than the limits allow
 ├── ImageBroken                the decoder gave up
+├── DecodingTimedOut           decoding took longer than it may
+├── DecoderCrashed             the decoder's process ended without an answer
 ├── ImageNotFinite             a value is NaN or infinite
 ├── PixelsMissing              a DICOM object without pixel data
 ├── PixelsUnsupported          pixels of a kind that is not decoded faithfully here
+├── BurnedInText               the file says that text is burned in, and the policy refuses it
 ├── TransferSyntaxUnsupported  a DICOM encoding without a decoder here
 ├── FrameRequired              several frames, and none was chosen
 ├── FrameOutOfRange            the chosen frame is not there
@@ -16,7 +19,8 @@ ImageError
 """
 
 import re
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 
 class ImageError(ValueError):
@@ -26,6 +30,20 @@ class ImageError(ValueError):
     """
 
     code: ClassVar[str] = "image_invalid"
+
+    @staticmethod
+    def restore(code: str, text: str, members: Mapping[str, Any]) -> "ImageError":
+        """The error of this code, as another process described it.
+
+        Raises:
+            ValueError: there is no such error.
+        """
+        found = next((cls for cls in list_errors() if cls.code == code), None)
+        if found is None:
+            raise ValueError("an error has a known code")
+        error = found.__new__(found, text)
+        vars(error).update(members)
+        return error
 
 
 class ImageEmpty(ImageError):
@@ -63,6 +81,30 @@ class ImageBroken(ImageError):
     code = "image_broken"
 
 
+class DecodingTimedOut(ImageError):
+    """Decoding took longer than the service allows."""
+
+    code = "decoding_timed_out"
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(
+            f"Expected an image that is decoded within {timeout_s:g} s, got one that takes longer. "
+            "Send a single frame, a smaller picture or a simpler format, PNG perhaps."
+        )
+
+
+class DecoderCrashed(ImageError):
+    """The decoder of this format ended on the file; nothing else was touched."""
+
+    code = "decoder_crashed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Expected a sound image, got one that its decoder crashed on. Export it again, or "
+            "convert it to PNG or to uncompressed DICOM."
+        )
+
+
 class ImageNotFinite(ImageError):
     """A value of the image is NaN or infinite."""
 
@@ -91,6 +133,18 @@ class PixelsUnsupported(ImageError):
     """Decoding these pixels here would change what they show."""
 
     code = "pixels_unsupported"
+
+
+class BurnedInText(ImageError):
+    """The DICOM file says that text is burned into the picture, and none such is taken here."""
+
+    code = "burned_in_text"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Expected a picture without text in it, got a file that says that text is burned in "
+            "(BurnedInAnnotation is YES). Send a picture without it."
+        )
 
 
 class TransferSyntaxUnsupported(ImageError):
@@ -137,3 +191,10 @@ class WindowInvalid(ImageError):
     """The requested window cannot be applied."""
 
     code = "window_invalid"
+
+
+def list_errors(cls: type[ImageError] = ImageError) -> Iterator[type[ImageError]]:
+    """`ImageError` and every kind of it."""
+    yield cls
+    for child in cls.__subclasses__():
+        yield from list_errors(child)

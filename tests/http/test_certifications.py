@@ -8,8 +8,8 @@ from httpx2 import Response
 from redis import Redis
 from rq.job import JobStatus
 
-from worker import keyspace, results
-from worker.contract import CertificationJob, Failure
+from worker import accepted, keyspace, results
+from worker.contract import QUEUE_NAME, CertificationJob, Failure
 from worker.document import FailedResult, FinishedResult
 from worker.queueing import CertificationRqJob, create_queue
 
@@ -79,12 +79,17 @@ def test_failed_certification_shows_why(
     assert (shown["status"], shown["failure"]) == ("failed", failure.model_dump())
 
 
-def test_certification_without_a_trace_has_failed(
+def test_certification_that_rq_lost_is_queued_and_one_that_it_gave_up_has_failed(
     client: TestClient, redis: Redis, job: CertificationJob
 ) -> None:
-    CertificationRqJob.fetch(job.id, connection=redis, serializer="json").delete()
-    shown = _show(client, job)
-    assert shown["failure"]["code"] == "certification_lost"
+    """What was accepted is found again; what is open nowhere will not be."""
+    stored = CertificationRqJob.fetch(job.id, connection=redis, serializer="json")
+    stored.set_status(JobStatus.FAILED)
+    assert _show(client, job)["failure"]["code"] == "certification_lost"
+    stored.delete()
+    assert _show(client, job)["status"] == "queued"
+    accepted.settle(redis, QUEUE_NAME, job.id)
+    assert _show(client, job)["failure"]["code"] == "certification_lost"
 
 
 @pytest.mark.parametrize("path", ["certifications", "batches"])

@@ -204,6 +204,13 @@ def test_unknown_address_and_wrong_method_are_problems(client: TestClient) -> No
     answer = client.get("/certify")
     _require_problem(answer, 405, "method_not_allowed")
     assert answer.headers["allow"] == "POST"
+    for path, methods in (
+        ("/prompts", "GET, POST"),
+        (f"/certifications/{'0' * 32}", "DELETE, GET"),
+    ):
+        answer = client.put(path)
+        _require_problem(answer, 405, "method_not_allowed")
+        assert answer.headers["allow"] == methods
 
 
 def test_fault_of_our_own_shows_no_stack(

@@ -20,6 +20,7 @@ from worker.engine.protocol import (
     SessionWaits,
     TunePrompts,
 )
+from worker.handing_back import interruptible
 from worker.images_store import Image
 
 STALLED_S = 300.0
@@ -27,6 +28,10 @@ STALLED_S = 300.0
 
 class EngineLost(ConnectionError):
     """The engine is not there, ended under way, or stopped answering. Trying again may help."""
+
+
+class EngineAway(EngineLost):
+    """No engine listens: it starts, or starts again. The job that asked has no part in that."""
 
 
 class EngineRefused(Exception):
@@ -48,7 +53,7 @@ class EngineClient:
         """Connects, waiting for an engine that is still starting.
 
         Raises:
-            EngineLost: none listens after `wait_s`.
+            EngineAway: none listens after `wait_s`.
         """
         deadline = time.monotonic() + wait_s
         while True:
@@ -56,8 +61,9 @@ class EngineClient:
                 return cls(Client(str(path), family="AF_UNIX"))
             except OSError as error:
                 if time.monotonic() >= deadline:
-                    raise EngineLost(f"no engine listens at {path} after {wait_s:g} s") from error
-                time.sleep(0.1)
+                    raise EngineAway(f"no engine listens at {path} after {wait_s:g} s") from error
+                with interruptible():
+                    time.sleep(0.1)
 
     def __enter__(self) -> "EngineClient":
         return self
@@ -119,7 +125,8 @@ class EngineClient:
 
     def _receive(self, timeout_s: float) -> Answer:
         try:
-            answers = self._connection.poll(timeout_s)
+            with interruptible():
+                answers = self._connection.poll(timeout_s)
             frame = self._connection.recv_bytes(MAX_FRAME_BYTES) if answers else None
         except (OSError, EOFError) as error:
             raise EngineLost("the engine ended under way") from error

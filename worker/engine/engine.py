@@ -8,12 +8,14 @@ count (CERTIFICATE 4 and 6).
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from worker.contract import EngineFigures
 from worker.engine.batch import Batch
 from worker.engine.loaded_model import LoadedModel
+from worker.engine.memory import measure_device_memory
 from worker.engine.protocol import (
     CountRange,
     EngineStatus,
@@ -67,6 +69,7 @@ class Engine:
         self._changed = threading.Condition()
         self._under_way: deque[_UnderWay] = deque()
         self._batches = 0
+        self._figures = EngineFigures()
         self._step_began: float | None = None
 
     def status(self) -> EngineStatus:
@@ -80,6 +83,9 @@ class Engine:
                 if model.samples_per_s is not None
             },
             states=self._shelf.list_states(),
+            figures=self._figures.model_copy(
+                update={"device_memory_bytes": measure_device_memory(self._shelf.device)}
+            ),
         )
 
     def open(
@@ -216,14 +222,29 @@ class Engine:
         A CPU has computed a batch when it is started, and its rows are handed out at once. A GPU
         computes on meanwhile: so the host decides looks, and packs, while it works.
         """
-        self._step_began = time.monotonic()
+        self._step_began = began = time.monotonic()
         started = self._start()
         ahead = 0 if started is None else started
         finished = len(self._under_way) > ahead
         if finished:
             self._finish()
         self._step_began = None
+        self._add_seconds(time.monotonic() - began)
         return started is not None or finished
+
+    def _add_seconds(self, seconds: float) -> None:
+        batch_s = self._figures.batch_s + seconds
+        self._figures = self._figures.model_copy(update={"batch_s": batch_s})
+
+    def _add_batch(self, slices: Sequence[Slice]) -> None:
+        """What the operator sees of the batches so far."""
+        so_far, room = self._figures, slices[0].session.model.identity.batch_size
+        self._figures = EngineFigures(
+            batches=so_far.batches + 1,
+            rows=so_far.rows + room,
+            samples=so_far.samples + sum(part.samples.count for part in slices),
+            batch_s=so_far.batch_s,
+        )
 
     def _start(self) -> int | None:
         """Starts a batch, and says how many may be under way; None when there was none to start."""
@@ -236,6 +257,7 @@ class Engine:
             self._shelf.take_again(model_id)  # sessions may close meanwhile
         try:
             self._batches += 1
+            self._add_batch(slices)
             batch = model.runner.run(slices, turn=self._batches)
             finishes = [
                 (part.session, part.session.taker.take(part.samples, part.rows, batch))

@@ -1,6 +1,7 @@
 """How many bytes of a device a model takes: measured once it is loaded, expected before."""
 
 import math
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,17 @@ def measure_memory(vlm: VLM) -> int:
         for storage in (tensor.untyped_storage() for tensor in _list_held(vlm))
     }
     return sum(storages.values())
+
+
+def measure_device_memory(device: torch.device) -> int:
+    """Bytes that this process holds of a GPU; of a CPU host's memory, what is resident."""
+    if device.type == "cuda":
+        return int(torch.cuda.memory_reserved(device))
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:  # not Linux
+        return 0
+    return pages * resource.getpagesize()
 
 
 def _list_held(vlm: VLM) -> Iterator[Tensor]:

@@ -12,6 +12,7 @@ from worker.certification import Phase
 from worker.contract import (
     MAX_BANK,
     Contract,
+    EngineFigures,
     Failure,
     Identity,
     Labels,
@@ -236,6 +237,7 @@ class EngineStatus(Contract):
     models: tuple[Identity, ...]
     samples_per_s: dict[str, float]
     states: tuple[ModelState, ...]
+    figures: EngineFigures = EngineFigures()
 
 
 Question = Annotated[

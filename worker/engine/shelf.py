@@ -106,7 +106,7 @@ class Shelf:
         preferred: Iterable[str] = (),
         noise: NoisePlace = "auto",
     ) -> None:
-        self._catalogue, self._device, self._noise = catalogue, device, noise
+        self._catalogue, self.device, self._noise = catalogue, device, noise
         self._budget, self._preferred = budget_bytes, frozenset(preferred)
         self._places: dict[str, _Place] = {}
         self._line = _Line()
@@ -134,7 +134,7 @@ class Shelf:
         for model_id in sorted(self._preferred):
             card = self._catalogue.get(model_id)
             folder = self._catalogue.folder(model_id)
-            self._put(load_model(card, folder, self._device, self._noise))
+            self._put(load_model(card, folder, self.device, self._noise))
             if self._budget and self._room < 0:
                 raise BudgetExceeded(
                     f"the models of PROMPTSMOOTH_SERVE_MODELS up to {model_id!r} take "
@@ -246,7 +246,7 @@ class Shelf:
 
     def _expect(self, card: ModelCard) -> int:
         if card.id not in self._sizes:
-            device_class: DeviceClass = "cuda" if self._device.type == "cuda" else "cpu"
+            device_class: DeviceClass = "cuda" if self.device.type == "cuda" else "cpu"
             folder = self._catalogue.folder(card.id)
             return expect_memory(card, folder, device_class)
         return self._sizes[card.id]
@@ -315,7 +315,7 @@ class Shelf:
         fingerprint = take_fingerprint(turn.card, folder)
         log.info("model_loading", extra={"fields": {"model": turn.card.id}})
         try:
-            loaded: LoadedModel | Failure = load_model(turn.card, folder, self._device, self._noise)
+            loaded: LoadedModel | Failure = load_model(turn.card, folder, self.device, self._noise)
         except torch.AcceleratorError as error:
             self._break(error)
             return

@@ -1,0 +1,395 @@
+"""Exactly one result: no zombie writes, nothing accepted is lost, poison has its reason."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from redis import Redis
+from rq import Queue
+from rq.job import Job, JobStatus
+
+from worker import accepted, fleet, handing_back, keyspace, queueing, results
+from worker.contract import QUEUE_NAME, TASK_CERTIFY, Failure, WorkerReport
+from worker.counters import get_counters
+from worker.document import FailedResult, FinishedResult
+from worker.engine.client import EngineClient
+from worker.fence import Superseded, begin_run
+from worker.handing_back import HandedBack
+from worker.janitor import SUSPECT_S, Janitor
+from worker.queueing import RETRIES, ROOM_S, create_queue, job_timeout_s
+from worker.rq_worker import create_janitor, create_worker
+from worker.settings import WorkerSettings
+from worker.tasks import JobTooSlow, run_certification
+
+
+@contextmanager
+def rq_worker(settings: WorkerSettings) -> Iterator[subprocess.Popen[bytes]]:
+    """The stock worker with our overrides, as a supervisor starts it."""
+    environment = {
+        **os.environ,
+        "REDIS_URL": settings.redis_url.get_secret_value(),
+        "PROMPTSMOOTH_DATA_DIR": str(settings.data_dir),
+        "PROMPTSMOOTH_ENGINE_SOCKET": str(settings.socket_path),
+        "PROMPTSMOOTH_ENGINE_WAIT_S": str(settings.engine_wait_s),
+    }
+    process = subprocess.Popen([sys.executable, "-m", "worker.rq_worker"], env=environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for(look: Callable[[], object], within_s: float = 40.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not look():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.02)
+
+
+def done(redis: Redis, job_id: str) -> int:
+    progress = results.find_progress(redis, job_id)
+    return 0 if progress is None else progress.samples_done
+
+
+@pytest.fixture
+def janitor(redis: Redis, settings: WorkerSettings) -> Janitor:
+    return create_janitor(settings, redis, QUEUE_NAME, "janitor")
+
+
+@pytest.fixture
+def sweep_twice(janitor: Janitor, redis: Redis) -> Callable[[], None]:
+    """Two looks, between which suspects have been suspects for long enough."""
+
+    def sweep() -> None:
+        for key in redis.scan_iter(keyspace.accepted("*")):
+            for one, _ in redis.zrange(key, 0, -1, withscores=True):
+                redis.zincrby(key, -SUSPECT_S, one)
+        janitor.find_lost()
+        for key in redis.scan_iter(keyspace.suspects("*")):
+            for one, _ in redis.zrange(key, 0, -1, withscores=True):
+                redis.zincrby(key, -SUSPECT_S, one)
+        janitor.find_lost()
+
+    return sweep
+
+
+# --- Compare-and-set on the run ---
+
+
+def test_a_zombie_writes_no_checkpoint_and_no_result(redis, settings, submit, monkeypatch):
+    """Another run begins while this one counts; what this one counted is not stored."""
+    job = submit(n=3000)
+    eager = settings.model_copy(update={"checkpoint_interval_s": 1e-9})
+    put, written = results.put_checkpoints, []
+
+    def overtake(connection, certification_id, checkpoints, **options):
+        put(connection, certification_id, checkpoints, **options)
+        written.append(checkpoints)
+        if len(written) == 2:
+            begin_run(redis, job.id, ttl_s=60)
+
+    monkeypatch.setattr(results, "put_checkpoints", overtake)
+    with pytest.raises(Superseded):
+        run_certification(redis, eager, job.id)
+    stored = results.get_checkpoints(redis, job.id)
+    kept = written[0]
+    assert {name: one.prefixes for name, one in stored.items()} == {
+        name: one.prefixes for name, one in kept.items()
+    }
+    assert results.find_result(redis, job.id) is None
+    zombie = begin_run(redis, job.id, ttl_s=60)
+    begin_run(redis, job.id, ttl_s=60)
+    failure = FailedResult(failure=Failure(code="x", detail="y"))
+    with pytest.raises(Superseded):
+        results.put_result(redis, job.id, failure, ttl_s=60, fence=zombie)
+    monkeypatch.undo()
+    run_certification(redis, settings, job.id)
+    assert isinstance(results.find_result(redis, job.id), FinishedResult)
+
+
+def test_a_job_that_has_ended_admits_no_run_that_began_before(redis, settings, submit):
+    job = submit()
+    late = begin_run(redis, job.id, ttl_s=60)
+    run_certification(redis, settings, job.id)
+    with pytest.raises(Superseded):
+        late.write(redis, lambda pipeline: results.put_progress(pipeline, job.id, 1, 2))
+    assert results.find_progress(redis, job.id) is None
+
+
+# --- Nothing accepted is lost ---
+
+
+@pytest.mark.parametrize("loss", ["hash", "place", "everything"])
+def test_a_job_that_rq_lost_is_queued_and_runs(redis, settings, submit, sweep_twice, loss):
+    job = submit()
+    if loss in ("hash", "everything"):
+        redis.delete(Job.key_for(job.id))
+    if loss in ("place", "everything"):
+        redis.lrem(create_queue(redis).key, 0, job.id)
+    assert queueing.get_state(redis, job.id) == "queued"
+    sweep_twice()
+    if loss == "hash":  # RQ drops an id without a record when it meets it
+        redis.lrem(create_queue(redis).key, 0, job.id)
+        sweep_twice()
+    assert create_queue(redis).job_ids == [job.id]
+    assert Job.fetch(job.id, connection=redis, serializer="json").retries_left == RETRIES
+
+
+def test_a_job_whose_worker_died_before_starting_it_is_put_back_once(redis, submit, sweep_twice):
+    """BLMOVE has taken it, and nobody has begun: RQ alone waits a minute and takes an attempt."""
+    job, other = submit(), submit(seed=1)
+    queue = create_queue(redis)
+    assert redis.lmove(queue.key, queue.intermediate_queue_key).decode() == job.id
+    sweep_twice()
+    assert queue.job_ids == [job.id, other.id]
+    assert redis.lrange(queue.intermediate_queue_key, 0, -1) == []
+    sweep_twice()
+    assert queue.job_ids == [job.id, other.id]
+
+
+def test_a_job_that_is_somewhere_is_left_alone(redis, submit, sweep_twice):
+    waiting = [submit(seed=seed) for seed in range(3)]
+    started = submit(seed=4)
+    queue = create_queue(redis)
+    redis.lrem(queue.key, 0, started.id)
+    redis.zadd(queue.started_job_registry.key, {f"{started.id}:execution": time.time() + 60})
+    sweep_twice()
+    assert queue.job_ids == [job.id for job in waiting]
+    assert "event:recovered" not in get_counters(redis)
+
+
+def test_a_job_stops_waiting_when_it_has_its_result(redis, settings, submit):
+    job = submit()
+    assert accepted.is_open(redis, QUEUE_NAME, job.id)
+    run_certification(redis, settings, job.id)
+    assert not accepted.is_open(redis, QUEUE_NAME, job.id)
+    assert get_counters(redis)["ended:finished"] == 1
+
+
+def test_one_janitor_at_a_time_and_its_lock_is_nobody_else_s(redis, settings, janitor):
+    other = create_janitor(settings, redis, QUEUE_NAME, "other")
+    redis.set(f"{keyspace.PREFIX}:maintenance:{QUEUE_NAME}", "other", ex=30)
+    assert not janitor.sweep()
+    redis.delete(f"{keyspace.PREFIX}:maintenance:{QUEUE_NAME}")
+    assert other.sweep()
+    assert janitor.sweep()
+
+
+def test_a_hundred_abandoned_jobs_are_enqueued_once_each(redis, settings, submit):
+    """Several janitors at a time: RQ's own clean-up enqueued 188 of 200 twice."""
+    jobs = [submit(seed=seed) for seed in range(100)]
+    queue = create_queue(redis)
+    for job in jobs:
+        Job.fetch(job.id, connection=redis, serializer="json").set_status(JobStatus.STARTED)
+        redis.zadd(queue.started_job_registry.key, {f"{job.id}:gone": time.time() - 1})
+    redis.delete(queue.key)
+    janitors = [create_janitor(settings, redis, QUEUE_NAME, str(i)) for i in range(8)]
+    threads = [threading.Thread(target=one.sweep) for one in janitors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(queue.job_ids) == sorted(job.id for job in jobs)
+
+
+# --- Poison ---
+
+
+def test_a_job_that_fails_each_time_ends_with_its_reason_and_its_neighbours_do_not(
+    redis, settings, submit
+):
+    """Its own record cannot be read; the tasks of its neighbours can."""
+    good = [submit(seed=seed) for seed in range(2)]
+    poison = submit(seed=9)
+    redis.set(keyspace.image(poison.request.input.sha256), b"x", ex=60)
+    broken = submit(seed=10)
+    redis.delete(keyspace.KEY_COMMITMENT)  # every job fails ...
+    with rq_worker(settings):
+        wait_for(lambda: get_counters(redis).get("event:retried", 0) >= 1)
+        fleet.publish_keys(redis, _commitment(settings), "")  # ... until it is there again
+        redis.set(keyspace.job(broken.id), b"{}", ex=600)  # but this one for ever
+        jobs = (*good, poison, broken)
+        wait_for(lambda: all(results.find_result(redis, job.id) for job in jobs))
+    assert [results.find_result(redis, job.id).status for job in good] == ["finished"] * 2
+    assert results.find_result(redis, poison.id).failure.code == "image_expired"
+    ended = results.find_result(redis, broken.id).failure
+    assert (ended.code, "ValidationError" in ended.detail) == ("certification_lost", True)
+    assert get_counters(redis)["event:parked"] == 1
+    (kept,) = find_rq_job(redis, broken.id).results()
+    assert kept.exc_string == "of ValidationError"  # RQ keeps no text that repeats the record
+
+
+def find_rq_job(redis: Redis, job_id: str) -> Job:
+    return Job.fetch(job_id, connection=redis, serializer="json")
+
+
+def _commitment(settings: WorkerSettings) -> str:
+    from worker.sampling.keys import commitment, load_secret
+
+    return commitment(load_secret(settings.secret_path))
+
+
+# --- Handing back ---
+
+
+def test_a_running_job_is_handed_back_with_its_votes_and_all_attempts(redis, settings, submit):
+    job = submit(n=200_000)
+    with rq_worker(settings) as process:
+        wait_for(lambda: done(redis, job.id) > 0)
+        asked = time.monotonic()
+        process.send_signal(handing_back.HAND_BACK)
+        assert process.wait(timeout=10) == 0
+    assert time.monotonic() - asked < 5
+    assert create_queue(redis).job_ids == [job.id]
+    assert queueing.get_state(redis, job.id) == "queued"
+    assert Job.fetch(job.id, connection=redis, serializer="json").retries_left == RETRIES
+    assert sum(c.prefixes[0].counts[0] for c in results.get_checkpoints(redis, job.id).values())
+    assert create_queue(redis).started_job_registry.get_job_count(cleanup=False) == 0
+    assert get_counters(redis)["event:handed_back"] == 1
+
+
+def test_a_job_that_waits_for_an_engine_is_handed_back_at_once(redis, settings, submit, tmp_path):
+    away = settings.model_copy(update={"engine_socket": tmp_path / "none", "engine_wait_s": 60.0})
+    job = submit()
+    with rq_worker(away) as process:
+        wait_for(lambda: queueing.get_state(redis, job.id) == "running")
+        time.sleep(0.3)
+        process.send_signal(handing_back.HAND_BACK)
+        assert process.wait(timeout=5) == 0
+    assert create_queue(redis).job_ids == [job.id]
+
+
+def test_an_engine_that_is_not_there_takes_no_attempt(redis, settings, submit, tmp_path):
+    away = settings.model_copy(update={"engine_socket": tmp_path / "none", "engine_wait_s": 0.05})
+    job = submit()
+    with rq_worker(away):
+        wait_for(lambda: get_counters(redis).get("event:handed_back", 0) > RETRIES + 2)
+    assert results.find_result(redis, job.id) is None
+    assert "event:retried" not in get_counters(redis)
+
+
+def test_an_idle_worker_that_is_to_stop_ends_within_two_seconds(redis, settings):
+    for number in (signal.SIGTERM, handing_back.HAND_BACK):
+        with rq_worker(settings) as process:
+            wait_for(lambda: redis.smembers("rq:workers"))
+            time.sleep(0.2)
+            process.send_signal(number)
+            assert process.wait(timeout=4) == 0
+            redis.delete("rq:workers")
+
+
+def test_a_wait_that_is_not_for_a_job_is_left_by_the_signal():
+    before = signal.getsignal(handing_back.HAND_BACK)
+    handing_back.listen()
+    try:
+        threading.Timer(0.1, os.kill, (os.getpid(), handing_back.HAND_BACK)).start()
+        with pytest.raises(HandedBack), handing_back.interruptible():
+            time.sleep(10)
+    finally:
+        handing_back._Request.asked = False
+        signal.signal(handing_back.HAND_BACK, before)
+
+
+# --- Time ---
+
+
+def test_a_time_limit_is_three_times_what_the_slowest_host_needs(redis, create_job):
+    job, image = create_job(n=100_000)
+    assert job.request.samples_total == 200_040
+    assert job_timeout_s(job, 100.0) == 3 * 2000.4 // 1 + 1 + ROOM_S
+    for name, speed in (("a-1", 800.0), ("b-1", 8000.0)):
+        report = WorkerReport(
+            name=name,
+            started_at=job.submitted_at,
+            ready=True,
+            key_commitment="0" * 64,
+            samples_per_s={"linear": speed},
+            rq_workers=8,
+        )
+        fleet.announce(redis, report)
+    queueing.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    stored = Job.fetch(job.id, connection=redis, serializer="json")
+    assert stored.timeout == job_timeout_s(job, 100.0)
+
+
+def test_waiting_for_the_engine_is_not_the_job_s_time(redis, settings, submit, monkeypatch):
+    job = submit()
+    connect = EngineClient.connect.__func__
+
+    def wait_and_connect(cls, path, *, wait_s):
+        time.sleep(0.5)
+        return connect(cls, path, wait_s=wait_s)
+
+    monkeypatch.setattr(EngineClient, "connect", classmethod(wait_and_connect))
+    run_certification(redis, settings, job.id, allowance_s=0.4)
+    assert isinstance(results.find_result(redis, job.id), FinishedResult)
+
+
+def test_a_job_beyond_its_time_goes_on_from_its_votes(redis, settings, submit):
+    job = submit(n=50_000)
+    eager = settings.model_copy(update={"checkpoint_interval_s": 1e-9})
+    with pytest.raises(JobTooSlow):
+        run_certification(redis, eager, job.id, allowance_s=0.05)
+    counted = done(redis, job.id)
+    assert 0 < counted < job.request.samples_total
+    run_certification(redis, settings, job.id)
+    assert isinstance(results.find_result(redis, job.id), FinishedResult)
+
+
+# --- RQ's traps ---
+
+
+def test_a_worker_takes_from_one_queue_and_by_moving(redis, settings):
+    """With several RQ pops, and a worker killed then loses the job for ever."""
+    worker = create_worker(settings, QUEUE_NAME)
+    assert worker.queue_names() == [QUEUE_NAME]
+    assert worker.get_heartbeat_ttl(None) <= 20
+    assert (worker.job_monitoring_interval, worker.maintenance_interval) == (5, 5)
+
+
+def test_every_limit_of_a_job_is_said(redis, submit):
+    stored = redis.hgetall(Job.key_for(submit().id))
+    assert int(stored[b"timeout"]) >= ROOM_S
+    assert int(stored[b"result_ttl"]) == 3600
+    assert int(stored[b"failure_ttl"]) == 24 * 3600
+    assert (stored[b"retries_left"], b"retry_intervals" in stored) == (b"3", True)
+
+
+def test_a_horse_ends_with_its_worker(redis, settings, submit):
+    """SIGKILL of the parent: else the job would run on and again."""
+    import psutil
+
+    job = submit(n=200_000)
+    with rq_worker(settings) as process:
+        wait_for(lambda: done(redis, job.id) > 0)
+        (horse,) = psutil.Process(process.pid).children()
+        process.kill()
+        process.wait()
+        psutil.wait_procs([horse], timeout=5)
+        assert not horse.is_running()
+
+
+def test_rq_speaks_json_on_our_handler_alone(redis, settings):
+    code = (
+        "import logging; from worker.logs import configure_logging; configure_logging();"
+        "import rq.worker; logging.getLogger('rq.worker').warning('x')"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stderr.count("\n") == 1
+    assert '"event": "x"' in run.stderr
+
+
+def test_a_task_by_name_cannot_be_enqueued_from_elsewhere(redis, settings):
+    """A forged entry of the queue fails, and the worker goes on."""
+    queue = Queue(QUEUE_NAME, connection=redis, serializer="json")
+    forged = queue.enqueue_call("os.system", args=("touch /tmp/forged",))
+    with rq_worker(settings):
+        wait_for(lambda: forged.get_status(refresh=True) == JobStatus.FAILED)
+    assert TASK_CERTIFY != "os.system"

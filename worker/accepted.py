@@ -1,0 +1,44 @@
+"""What was accepted and has no result yet: the record that nothing accepted is ever lost by.
+
+RQ's own records live in several keys that are not written together; this index is written in the
+transaction that accepts a job, and left when the job has its result.
+"""
+
+from typing import Any
+
+from redis import Redis
+from redis.client import Pipeline
+
+from worker import keyspace
+
+
+def note(pipeline: Pipeline, queue_name: str, job_id: str, at: float) -> None:
+    """Says that a job is accepted, within the transaction that accepts it."""
+    pipeline.zadd(keyspace.accepted(queue_name), {job_id: at})
+
+
+def settle(redis: "Redis | Pipeline", queue_name: str, job_id: str) -> None:
+    """Says that a job has its result."""
+    redis.zrem(keyspace.accepted(queue_name), job_id)
+
+
+def is_open(redis: Redis, queue_name: str, job_id: str) -> bool:
+    """Whether a job was accepted and has no result."""
+    return redis.zscore(keyspace.accepted(queue_name), job_id) is not None
+
+
+def list_open(redis: Redis, queue_name: str, *, before: float) -> tuple[str, ...]:
+    """The jobs accepted before a time that have no result, the longest waiting first."""
+    found: list[Any] = redis.zrangebyscore(keyspace.accepted(queue_name), "-inf", before)
+    return tuple(e.decode() if isinstance(e, bytes) else e for e in found)
+
+
+def find_oldest(redis: Redis, queue_name: str) -> float | None:
+    """When the job that waits longest was accepted, in seconds since the epoch."""
+    found: list[Any] = redis.zrange(keyspace.accepted(queue_name), 0, 0, withscores=True)
+    return float(found[0][1]) if found else None
+
+
+def count_open(redis: Redis, queue_name: str) -> int:
+    """How many jobs were accepted and have no result."""
+    return int(redis.zcard(keyspace.accepted(queue_name)))

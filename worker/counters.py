@@ -1,0 +1,34 @@
+"""How often things happened, counted in Redis by whoever sees them: what a work-horse knows."""
+
+from typing import Literal
+
+from redis import Redis
+from redis.client import Pipeline
+
+from worker import keyspace
+from worker.document import CertificationResult, FinishedResult
+
+Event = Literal["retried", "handed_back", "superseded", "recovered", "parked"]
+EVENTS: tuple[Event, ...] = ("retried", "handed_back", "superseded", "recovered", "parked")
+
+
+def count_event(redis: "Redis | Pipeline", event: Event, by: int = 1) -> None:
+    """Counts what happened to a job on its way."""
+    redis.hincrby(keyspace.COUNTERS, f"event:{event}", by)
+
+
+def count_result(redis: "Redis | Pipeline", result: CertificationResult) -> None:
+    """Counts how a certification ended, and its certificates by outcome."""
+    redis.hincrby(keyspace.COUNTERS, f"ended:{result.status}", 1)
+    if isinstance(result, FinishedResult):
+        for one in result.certificates:
+            redis.hincrby(keyspace.COUNTERS, f"certificates:{one.outcome}", 1)
+
+
+def get_counters(redis: Redis) -> dict[str, int]:
+    """All counts, by `event:`, `ended:` or `certificates:` and what was counted."""
+    stored = redis.hgetall(keyspace.COUNTERS)
+    return {
+        name.decode() if isinstance(name, bytes) else name: int(number)
+        for name, number in stored.items()
+    }

@@ -1,0 +1,156 @@
+"""Puts right what a killed process left behind; one janitor a queue at a time.
+
+RQ's clean-up of abandoned jobs is not atomic: two at a time enqueue a job twice. So it runs here
+alone, under a lock. What it does not see is done here too: a job that a worker took and had not
+started, one whose record RQ lost, one that was given up without a result.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from redis import Redis
+from rq import Queue
+from rq.job import Job, JobStatus
+from rq.registry import clean_registries
+
+from worker import accepted, keyspace
+from worker.counters import count_event
+
+log = logging.getLogger(__name__)
+
+LOCK_S = 30
+SUSPECT_S = 20.0  # found nowhere for this long: longer than any step between two places takes
+_LOST_EVERY_S = 10.0
+_LOCK = f"{keyspace.PREFIX}:maintenance"
+
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
+_PUT_BACK = """
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+redis.call('LPUSH', KEYS[2], ARGV[1])
+return 1
+"""
+
+
+class Janitor:
+    """Sweeps one queue.
+
+    Args:
+        queue: which.
+        name: of this janitor, in its lock.
+        enqueue_again: enqueues an accepted job anew; False when there is nothing to enqueue.
+        has_ended: whether a job has a result.
+        give_up: stores the result of a job that RQ has given up, unless it has one.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        name: str,
+        *,
+        enqueue_again: Callable[[str], bool],
+        has_ended: Callable[[str], bool],
+        give_up: Callable[[str, str], None],
+    ) -> None:
+        self._queue, self._name = queue, name
+        self._redis: Redis = queue.connection
+        self._enqueue_again, self._has_ended, self._give_up = enqueue_again, has_ended, give_up
+        self._looked = 0.0
+
+    def sweep(self) -> bool:
+        """Puts right what is wrong, unless another janitor is at it; whether it was this one."""
+        lock = f"{_LOCK}:{self._queue.name}"
+        if not self._redis.set(lock, self._name, nx=True, ex=LOCK_S):
+            return False
+        try:
+            clean_registries(self._queue, [self._note_abandoned])
+            if time.monotonic() - self._looked > _LOST_EVERY_S / 2:
+                self._looked = time.monotonic()
+                self.find_lost()
+        finally:
+            self._redis.eval(_RELEASE, 1, lock, self._name)  # ours alone: it may have run out
+        return True
+
+    def _note_abandoned(self, job: Job, *_: object) -> None:
+        """RQ calls this for a job whose worker fell silent, before it tries again or gives up."""
+        if job.retries_left:
+            count_event(self._redis, "retried")
+        else:
+            self._give_up(job.id, "its worker fell silent")
+
+    def find_lost(self) -> None:
+        """Enqueues accepted jobs that are found nowhere, and have been for `SUSPECT_S`."""
+        now = time.time()
+        waiting = accepted.list_open(self._redis, self._queue.name, before=now - SUSPECT_S / 2)
+        present, taken = self._list_present()
+        missing = [one for one in waiting if one not in present]
+        suspects = self._keep_suspects({*missing, *taken}, now)
+        for job_id in suspects:
+            if job_id in taken:
+                self._put_back(job_id)
+            else:
+                self._recover(job_id)
+
+    def _list_present(self) -> tuple[frozenset[str], frozenset[str]]:
+        """The jobs that RQ has anywhere, and those that a worker took and nobody has started."""
+        with self._redis.pipeline() as pipeline:  # one moment of all three
+            pipeline.lrange(self._queue.key, 0, -1)
+            pipeline.lrange(self._queue.intermediate_queue_key, 0, -1)
+            pipeline.zrange(self._queue.started_job_registry.key, 0, -1)
+            queued, taken, executions = (tuple(map(_text, found)) for found in pipeline.execute())
+        started = {one.partition(":")[0] for one in executions}
+        return frozenset({*queued, *taken, *started}), frozenset(taken) - started
+
+    def _keep_suspects(self, found: Iterable[str], now: float) -> tuple[str, ...]:
+        """Notes since when jobs are suspects, forgets those that are none; returns the due ones."""
+        key = keyspace.suspects(self._queue.name)
+        found = frozenset(found)
+        stored: list[Any] = self._redis.zrange(key, 0, -1, withscores=True)
+        known: dict[str, float] = {_text(one): at for one, at in stored}
+        with self._redis.pipeline() as pipeline:
+            if cleared := [one for one in known if one not in found]:
+                pipeline.zrem(key, *cleared)
+            if new := {one: now for one in found if one not in known}:
+                pipeline.zadd(key, new)
+            pipeline.expire(key, 3600)
+            pipeline.execute()
+        return tuple(one for one, at in known.items() if one in found and now - at >= SUSPECT_S)
+
+    def _put_back(self, job_id: str) -> None:
+        """Its worker was killed before it could start: to the front of the queue, once."""
+        keys = (self._queue.intermediate_queue_key, self._queue.key)
+        if self._redis.eval(_PUT_BACK, 2, *keys, job_id):
+            self._say_recovered(job_id)
+
+    def _recover(self, job_id: str) -> None:
+        if self._has_ended(job_id):
+            accepted.settle(self._redis, self._queue.name, job_id)
+        elif self._find_status(job_id) == JobStatus.FAILED:
+            self._give_up(job_id, "it failed each time")
+        else:
+            self._enqueue(job_id)
+
+    def _enqueue(self, job_id: str) -> None:
+        try:
+            enqueued = self._enqueue_again(job_id)
+        except ValueError:
+            self._give_up(job_id, "its record cannot be read")
+            return
+        if enqueued:
+            self._say_recovered(job_id)
+        else:
+            accepted.settle(self._redis, self._queue.name, job_id)  # its time to live has passed
+
+    def _find_status(self, job_id: str) -> JobStatus | None:
+        status = self._redis.hget(Job.key_for(job_id), "status")
+        return None if status is None else JobStatus(_text(status))
+
+    def _say_recovered(self, job_id: str) -> None:
+        count_event(self._redis, "recovered")
+        fields = {"job_id": job_id, "queue": self._queue.name}
+        log.warning("job_recovered", extra={"fields": fields})
+
+
+def _text(entry: bytes | str) -> str:
+    return entry.decode() if isinstance(entry, bytes) else entry
