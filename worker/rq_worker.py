@@ -28,6 +28,7 @@ from worker.janitor import Janitor
 from worker.logs import configure_logging
 from worker.process import die_with_parent
 from worker.queueing import CertificationRqJob, create_queue, create_worker_redis
+from worker.retention import sweep_hourly
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -177,6 +178,7 @@ class CertificationWorker(Worker):
         if self.janitor.sweep():
             for queue in self.queues:
                 worker_registration.clean_worker_registry(queue)
+            sweep_hourly(self.connection)
         self.last_cleaned_at = now()  # type: ignore[assignment]  # RQ declares it None
 
 
