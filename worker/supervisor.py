@@ -132,7 +132,7 @@ class Supervisor:
             end_all([*self._takers, self.engine], grace_s=0)
 
     def _free_jobs(self, pid: int) -> None:
-        """An RQ worker of ours is dead, and its work-horse with it: its job need not fall silent."""
+        """An RQ worker of ours is dead, and its work-horse with it: its job is free at once."""
         with suppress(RedisError):
             free_jobs_of(self._redis, socket.gethostname(), pid)
 
