@@ -70,6 +70,8 @@ class CertificationWorker(Worker):
         moment has been taken and is not started.
         """
         look = super().dequeue_job_and_maintain_ttl
+        if timeout is None:  # burst: an empty queue ends the work
+            return look(timeout, max_idle_time)
         while not self._stop_requested:
             found = when_there_is_room(partial(look, timeout, max_idle_time or _POLL_S))
             if found is not None or max_idle_time is not None:

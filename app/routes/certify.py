@@ -35,6 +35,7 @@ _PROBLEMS = errors.describe(
     errors.ImageRefused,
     errors.ModelUnavailable,
     errors.QueueUnavailable,
+    errors.StorageFull,
 )
 
 

@@ -180,7 +180,7 @@ def test_the_doctor_says_what_a_redis_lacks(settings, tmp_path, free_port):
     with ValkeyServer(port=free_port, data_dir=tmp_path / "v", config=config) as server:
         found = look(Redis.from_url(server.connection_url), settings)
     assert found["persistence"].verdict == found["memory"].verdict == "fails"
-    away = look(Redis.from_url(server.connection_url), settings)
+    away = look(Redis.from_url(f"redis://127.0.0.1:{free_port}/0"), settings)
     assert away["Redis"].verdict == "fails"
     assert "persistence" not in away
 
