@@ -1,7 +1,7 @@
 # make demo    install everything, then certify two real DICOM images over HTTP
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve docs test test-docs test-coverage test-models test-fuzz
+.PHONY: help setup demo serve docs test test-docs test-coverage test-models test-fuzz test-chaos
 .PHONY: test-browser test-deployment airgap lock check
 .PHONY: check-docker clean
 
@@ -54,6 +54,10 @@ docs: setup  ## the guide as a site to read offline: build/site/index.html
 
 test-browser: setup  ## the page in Chromium before the running service; minutes
 	@$(BIN)/python -m pytest -q -rs -m browser tests/browser
+
+test-chaos: setup  ## kill every part of the service at random moments; ten minutes; writes build/recovery.md
+	@mkdir -p build
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/chaos/chaos.py --write build/recovery.md
 
 # A program that builds the compose file's images, brings it up and runs --script beside it.
 VERIFY_COMPOSE ?= ../shared/tools/verify-compose.sh

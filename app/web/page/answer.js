@@ -62,7 +62,7 @@ function statement(certificates, targets) {
   return h(
     "section",
     { class: "statement" },
-    h("h2", {}, `What may be quoted, at σ ${shown.sigma}`),
+    h("h2", {}, `What may be quoted, at σ ${shown.sigma}`),
     h("blockquote", {}, shown.statement),
     h("p", { class: "hint" }, together(certificates)),
   );

@@ -58,7 +58,7 @@ function jobRow(one, signal) {
 
 /** @param {any} one */
 function levelsOf(one) {
-  return one.sigmas ? `σ ${one.sigmas.join(", ")}` : "–";
+  return one.sigmas ? `σ ${one.sigmas.join(", ")}` : "–";
 }
 
 /** The list names no answers, so each is asked for. @param {HTMLElement} cell @param {string} id @param {AbortSignal} signal */
@@ -72,7 +72,7 @@ function answers(certificates) {
   return h(
     "ul",
     { class: "plain" },
-    ...certificates.slice(0, 4).map((c) => h("li", {}, mark(c.outcome), c.outcome === "certified" ? ` ${c.prediction}, ${length(c.radius)} at σ ${c.sigma}` : ` abstained at σ ${c.sigma}`)),
+    ...certificates.slice(0, 4).map((c) => h("li", {}, mark(c.outcome), c.outcome === "certified" ? ` ${c.prediction}, ${length(c.radius)} at σ ${c.sigma}` : ` abstained at σ ${c.sigma}`)),
     certificates.length > 4 && h("li", { class: "hint" }, `and ${certificates.length - 4} more`),
   );
 }

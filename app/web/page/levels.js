@@ -22,7 +22,7 @@ function level(found, targets, sigma, signal) {
       "figure",
       { class: "noisy" },
       picture(`certifications/${found.id}/noisy.png?sigma=${sigma}`, `A noisy copy at noise level ${sigma}`, signal, "No noisy copy can be shown."),
-      h("figcaption", {}, h("strong", {}, `σ ${sigma}`), " a noisy copy, drawn to look at"),
+      h("figcaption", {}, h("strong", {}, `σ ${sigma}`), " a noisy copy, drawn to look at"),
     ),
     h("div", { class: "level-targets" }, ...certificates.map((c) => outcome(c, targets.length > 1))),
   );

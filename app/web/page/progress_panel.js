@@ -118,7 +118,7 @@ function liveVotes(votes, found) {
     topIndex: votes.counts.indexOf(Math.max(...votes.counts, 1)),
     pALower: votes.p_a_lower,
     pBUpper: votes.p_b_upper,
-    caption: `Noise σ ${votes.sigma}${several} · ${count(votes.n)} votes so far`,
+    caption: `Noise σ ${votes.sigma}${several} · ${count(votes.n)} votes so far`,
     claimed: false,
   });
 }

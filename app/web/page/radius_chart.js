@@ -59,7 +59,7 @@ function draw(series, width) {
     ...steps.map((step) => gridLine(step, y(step), width)),
     svg("rect", { class: "lane", x: SIDE.left, y: floor + 8, width: inner, height: 26, rx: 4 }),
     svg("text", { class: "lane-name", x: SIDE.left + 8, y: floor + 25 }, "abstained"),
-    ...sigmas.filter((_, i) => i % every === 0).map((sigma) => svg("text", { class: "tick", x: x(sigma), y: floor + 54, "text-anchor": "middle" }, `σ ${sigma}`)),
+    ...sigmas.filter((_, i) => i % every === 0).map((sigma) => svg("text", { class: "tick", x: x(sigma), y: floor + 54, "text-anchor": "middle" }, `σ ${sigma}`)),
     svg("text", { class: "axis", x: SIDE.left + inner / 2, y: HEIGHT - 8, "text-anchor": "middle" }, "noise level"),
     svg("text", { class: "axis", transform: `translate(14 ${(floor + SIDE.top) / 2}) rotate(-90)`, "text-anchor": "middle" }, "certified l2 radius"),
     ...series.map((one, index) => drawSeries(one, index, series.length, x, y, floor, every === 1)),

@@ -46,7 +46,7 @@ async function readPixels(blob) {
 /** @param {HTMLElement} body @param {Pixels} image @param {any[]} certified @param {boolean} several */
 function explore(body, image, certified, several) {
   const best = certified.indexOf(largest(certified));
-  const options = certified.map((c, i) => /** @type {[string, string]} */ ([String(i), `${length(c.radius)} at σ ${c.sigma}${several ? `, ${targetName(c)}` : ""}`]));
+  const options = certified.map((c, i) => /** @type {[string, string]} */ ([String(i), `${length(c.radius)} at σ ${c.sigma}${several ? `, ${targetName(c)}` : ""}`]));
   const which = select(options);
   which.value = String(best);
   const size = h("input", { type: "range", min: 1, step: 1 });

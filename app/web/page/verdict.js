@@ -23,7 +23,7 @@ function oneAnswer(best) {
   const levels = best.grey_levels;
   return [
     h("p", { class: "prediction" }, best.prediction),
-    h("p", { class: "claim" }, "The answer stays the same under every change smaller than l2 ", h("strong", {}, length(best.radius)), `, at noise level σ ${best.sigma}.`),
+    h("p", { class: "claim" }, "The answer stays the same under every change smaller than l2 ", h("strong", {}, length(best.radius)), `, at noise level σ ${best.sigma}.`),
     h("dl", { class: "means" }, ...fact("Every pixel may change by less than", greyLevels(levels.every_pixel)), ...fact("or a single pixel by less than", greyLevels(levels.one_pixel))),
   ];
 }
@@ -32,7 +32,7 @@ function oneAnswer(best) {
  * @param {any[]} certificates */
 function severalAnswers(certificates) {
   const row = (/** @type {any} */ c) =>
-    h("tr", {}, h("th", { scope: "row" }, `σ ${c.sigma}`), h("td", {}, c.outcome === "certified" ? c.prediction : "abstained"), h("td", {}, c.outcome === "certified" ? `within ${length(c.radius)}` : ""));
+    h("tr", {}, h("th", { scope: "row" }, `σ ${c.sigma}`), h("td", {}, c.outcome === "certified" ? c.prediction : "abstained"), h("td", {}, c.outcome === "certified" ? `within ${length(c.radius)}` : ""));
   return [
     h("p", { class: "prediction long" }, "It depends on the noise level"),
     h("p", { class: "claim" }, "Each noise level has an answer that is proved, but they are not the same. The model is not of one mind about this image."),
