@@ -19,7 +19,7 @@ def test_key_is_asked_for_and_kept_in_the_memory_of_the_tab_alone(
 ) -> None:
     asked: list[Any] = []
     page = tabs.open()
-    page.on("request", asked.append)
+    page.on("request", lambda request: asked.append(request))
     page.get_by_role("dialog").wait_for()
     check(page, "sign-in")
     page.get_by_label("API key").fill("not-a-key")

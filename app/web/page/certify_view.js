@@ -8,7 +8,7 @@ import { previewPanel } from "./preview_panel.js";
 import { questionForm } from "./question_form.js";
 import { plural } from "./words.js";
 
-const ACCEPT = ".png,.jpg,.jpeg,.tif,.tiff,.dcm,.dicom,image/png,image/jpeg,image/tiff,application/dicom";
+const ACCEPT = ".png,.jpg,.jpeg,.tif,.tiff,.jp2,.j2k,.webp,.dcm,.dicom,image/*,application/dicom";
 
 /** @param {HTMLElement} main @param {string} _ @param {AbortSignal} signal */
 export async function open(main, _, signal) {
@@ -43,7 +43,7 @@ export async function open(main, _, signal) {
       { class: "certify-images" },
       dropZone({
         label: "Drop images here, or choose them",
-        hint: "DICOM, PNG, JPEG or TIFF. Several at once become a batch. The files are not kept: only the picture the model sees is.",
+        hint: "DICOM, PNG, JPEG, JPEG 2000, TIFF or WebP. Several at once become a batch. The files are not kept: only the picture the model sees is.",
         accept: ACCEPT,
         multiple: true,
         onFiles: (added) => {
