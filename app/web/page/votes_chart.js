@@ -6,8 +6,8 @@ import { count, percent } from "./words.js";
 const SHOWN = 8;
 
 /**
- * A table whose bars are drawn: the same rows, in the same order, at every number of votes, so that
- * nothing moves while votes come in. With many classes, those with the most votes and the rest.
+ * A table whose bars are drawn: as many rows at every number of votes, so that nothing moves while
+ * votes come in. With many classes, those with the most votes and the rest together.
  * @param {{classNames: string[], counts: number[], ambiguous: number, topIndex: number,
  *   pALower: number, pBUpper: number, caption: string, claimed: boolean}} votes
  */
@@ -28,16 +28,15 @@ export function votesChart(votes) {
   );
 }
 
-/** @param {any} votes @returns {{name: string, n: number, index: number}[]} */
-function chooseRows({ classNames, counts, ambiguous }) {
-  const all = classNames.map((/** @type {string} */ name, /** @type {number} */ index) => ({
-    name,
-    n: counts[index] ?? 0,
-    index,
-  }));
+/**
+ * @param {{classNames: string[], counts: number[], ambiguous: number, topIndex: number}} votes
+ * @returns {{name: string, n: number, index: number}[]}
+ */
+function chooseRows({ classNames, counts, ambiguous, topIndex }) {
+  const all = classNames.map((name, index) => ({ name, n: counts[index] ?? 0, index }));
   const extra = ambiguous ? [{ name: "undecided", n: ambiguous, index: -1 }] : [];
   if (all.length <= SHOWN) return [...all, ...extra];
-  const most = [...all].sort((a, b) => b.n - a.n).slice(0, SHOWN - 1);
+  const most = [...all].sort((a, b) => Number(b.index === topIndex) - Number(a.index === topIndex) || b.n - a.n).slice(0, SHOWN - 1);
   const rest = all.filter((row) => !most.includes(row));
   const others = rest.reduce((sum, row) => sum + row.n, 0);
   return [...most, { name: `${rest.length} other classes`, n: others, index: -2 }, ...extra];
