@@ -20,7 +20,7 @@ Problem
 │       · TrainingImagesInvalid                 and ImageRefused
 ├── 429 RateLimited · QuotaExceeded
 ├── 500 InternalError
-└── 503 QueueUnavailable · ModelUnavailable · DecodingUnavailable · NotReady
+└── 503 AuditLogUnavailable · QueueUnavailable · ModelUnavailable · DecodingUnavailable · NotReady
 """
 
 import inspect
@@ -331,6 +331,12 @@ class InternalError(Problem):
     status, code = 500, "internal_error"
 
 
+class AuditLogUnavailable(Problem):
+    """The audit log cannot be written, and nothing is done here that is not in it."""
+
+    status, code, retry_after_s = 503, "audit_log_unavailable", 30
+
+
 class QueueUnavailable(Problem):
     """The queue cannot be reached or takes nothing at the moment; try again shortly."""
 
@@ -439,6 +445,7 @@ def _examples(problem: type[Problem], status: int) -> dict[str, Any]:
 def create_response(request: Request, problem: Problem) -> Response:
     """The answer that a problem is."""
     document = problem.document(request.scope["state"]["request_id"])
+    request.scope["state"]["problem"] = problem.code  # for the audit log
     return JSONResponse(
         document.model_dump(mode="json", exclude_unset=True),
         status_code=problem.status,

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from app.certify_openapi import create_schemas
 from app.errors import (
     MEDIA_TYPE,
+    AuditLogUnavailable,
     KeyInvalid,
     KeyMissing,
     MethodNotAllowed,
@@ -39,8 +40,10 @@ def _describe_problems(document: dict[str, Any]) -> None:
     schemas.update(problem.pop("$defs"), ProblemDocument=problem)
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for operation in (o for path in document["paths"].values() for o in path.values()):
+    for method, operation in (item for path in document["paths"].values() for item in path.items()):
         if "security" in operation:
+            if method != "get":
+                _add_responses(operation, describe(AuditLogUnavailable))
             _add_responses(operation, describe(KeyMissing, KeyInvalid, ScopeMissing, RateLimited))
         if "application/json" in operation["responses"].get("422", {}).get("content", {}):
             del operation["responses"]["422"]  # FastAPI's guess: no id here is ever unprocessable
