@@ -10,10 +10,12 @@ from starlette.responses import Response
 
 from app.certify_openapi import create_schemas
 from app.errors import (
-    MEDIA_TYPE,
     AuditLogUnavailable,
+    BodyTooSlow,
+    HostUnknown,
     KeyInvalid,
     KeyMissing,
+    KeysRequired,
     MethodNotAllowed,
     RateLimited,
     ScopeMissing,
@@ -44,7 +46,12 @@ def _describe_problems(document: dict[str, Any]) -> None:
         if "security" in operation:
             if method != "get":
                 _add_responses(operation, describe(AuditLogUnavailable))
-            _add_responses(operation, describe(KeyMissing, KeyInvalid, ScopeMissing, RateLimited))
+            _add_responses(
+                operation, describe(KeyMissing, KeyInvalid, ScopeMissing, KeysRequired, RateLimited)
+            )
+        if "requestBody" in operation:
+            _add_responses(operation, describe(BodyTooSlow))
+        _add_responses(operation, describe(HostUnknown))
         if "application/json" in operation["responses"].get("422", {}).get("content", {}):
             del operation["responses"]["422"]  # FastAPI's guess: no id here is ever unprocessable
 
@@ -52,9 +59,9 @@ def _describe_problems(document: dict[str, Any]) -> None:
 def _add_responses(operation: dict[str, Any], responses: dict[int | str, dict[str, Any]]) -> None:
     for status, response in responses.items():
         there = operation["responses"].setdefault(str(status), response)
-        if there is not response:
-            examples = response["content"][MEDIA_TYPE]["examples"]
-            there["content"][MEDIA_TYPE]["examples"] |= examples
+        for media_type, content in response["content"].items():
+            if media_type in there.get("content", {}):
+                there["content"][media_type]["examples"].update(content["examples"])
 
 
 def find_methods(document: dict[str, Any], path: str) -> list[str]:
