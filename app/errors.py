@@ -6,7 +6,7 @@ of a class is its default text. No text repeats what was sent: it can hold patie
 Problem
 ├── 400 FormUnreadable · JsonUnreadable · HttpInvalid
 ├── 401 KeyMissing · KeyInvalid
-├── 403 ScopeMissing · KeysRequired
+├── 403 ScopeMissing · KeysRequired · OriginRefused
 ├── 404 NotFound · CertificationUnknown · BatchUnknown · ModelNotFound · PromptNotFound
 │       · PromptJobUnknown
 ├── 405 MethodNotAllowed
@@ -21,7 +21,7 @@ Problem
 ├── 429 RateLimited · QuotaExceeded
 ├── 500 InternalError
 └── 503 QueueFull · QueueUnavailable · StorageFull · ModelUnavailable · DecodingUnavailable
-        · NotReady · AuditLogUnavailable
+        · NotReady · AuditLogUnavailable · TooBusy
 """
 
 import inspect
@@ -126,6 +126,12 @@ class JsonUnreadable(Problem):
     """The body is no JSON object, or has a name twice in one object, or NaN."""
 
     status, code = 400, "json_unreadable"
+
+
+class OriginRefused(Problem):
+    """A page of another origin, or this use of the interface by one, is not allowed here."""
+
+    status, code = 403, "origin_refused"
 
 
 class NotFound(Problem):
@@ -330,6 +336,12 @@ class InternalError(Problem):
     """Something went wrong inside the service; quote the request_id to its operator."""
 
     status, code = 500, "internal_error"
+
+
+class TooBusy(Problem):
+    """As many requests as this service answers at a time are under way; try again shortly."""
+
+    status, code, retry_after_s = 503, "too_busy", 1
 
 
 class AuditLogUnavailable(Problem):

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from app.access import list_access
+from app.admission import Admission
 from app.audit_trail import (
     Audited,
     AuditTrail,
@@ -21,6 +22,7 @@ from app.audit_trail import (
 )
 from app.authentication import Authentication
 from app.body_timeout import BodyTimeout
+from app.cross_origin import ANSWER_HEADERS, METHODS, REQUEST_HEADERS, CrossOrigin
 from app.deps import Services
 from app.errors import add_handlers
 from app.http_metrics import HttpMetrics, create_http_histogram
@@ -141,6 +143,15 @@ def _add_middleware(app: FastAPI, settings: AppSettings, trail: AuditTrail) -> N
         trusted_hosts=settings.trusted_hosts,
         open_to_all=settings.open or is_loopback(settings.published_on),
     )
+    if settings.allowed_origins:
+        app.add_middleware(
+            CrossOrigin,
+            allow_origins=settings.allowed_origins,
+            allow_methods=METHODS,
+            allow_headers=REQUEST_HEADERS,
+            expose_headers=ANSWER_HEADERS,
+        )
+    app.add_middleware(Admission, limit=settings.max_concurrent_requests)
     app.add_middleware(RequestContext, behind_proxy=settings.behind_proxy)
     app.add_middleware(HttpMetrics, histogram=create_http_histogram(app.state.metrics))
 

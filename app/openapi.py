@@ -19,6 +19,7 @@ from app.errors import (
     MethodNotAllowed,
     RateLimited,
     ScopeMissing,
+    TooBusy,
     create_response,
     describe,
 )
@@ -51,7 +52,7 @@ def _describe_problems(document: dict[str, Any]) -> None:
             )
         if "requestBody" in operation:
             _add_responses(operation, describe(BodyTooSlow))
-        _add_responses(operation, describe(HostUnknown))
+        _add_responses(operation, describe(HostUnknown, TooBusy))
         if "application/json" in operation["responses"].get("422", {}).get("content", {}):
             del operation["responses"]["422"]  # FastAPI's guess: no id here is ever unprocessable
 

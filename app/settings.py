@@ -129,6 +129,12 @@ class AppSettings(SharedSettings):
     audit_log_max_mb: int = Field(
         default=64, ge=1, le=10_000, description="Megabytes of one file of it; the next goes on."
     )
+    max_concurrent_requests: int = Field(
+        default=512,
+        ge=1,
+        le=100_000,
+        description="Requests answered at a time, those that wait or stream among them.",
+    )
     header_timeout_s: float = Field(
         default=10, gt=0, le=600, description="Seconds a client may take for a request's headers."
     )
