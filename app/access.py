@@ -21,6 +21,7 @@ class Access:
     path: str
     pattern: re.Pattern[str]
     scope: Scope | None
+    name: str = ""
 
     @property
     def is_public(self) -> bool:
@@ -33,16 +34,20 @@ def list_access(routes: Sequence[BaseRoute]) -> tuple[Access, ...]:
     return tuple(_list(routes))
 
 
+def find_route(access: Sequence[Access], method: str, path: str) -> Access | None:
+    """The route that answers a request, or None."""
+    asked = "GET" if method == "HEAD" else method
+    fitting = (e for e in access if e.method == asked and e.pattern.fullmatch(path))
+    return next(fitting, None)
+
+
 def find_scope(access: Sequence[Access], method: str, path: str) -> Scope | None:
     """The scope that a request needs; None where no route answers it.
 
     A route that says nothing needs `admin`: what was forgotten is shut, not open.
     """
-    asked = "GET" if method == "HEAD" else method
-    for entry in access:
-        if entry.method == asked and entry.pattern.fullmatch(path):
-            return entry.scope or "admin"
-    return None
+    route = find_route(access, method, path)
+    return None if route is None else route.scope or "admin"
 
 
 def _list(routes: Sequence[BaseRoute]) -> Iterator[Access]:
@@ -52,7 +57,8 @@ def _list(routes: Sequence[BaseRoute]) -> Iterator[Access]:
         pattern, *_ = compile_path(context.path)
         scope = _find_declared(getattr(context, "dependant", None))
         for method in sorted(context.methods - {"HEAD"}):
-            yield Access(method=method, path=context.path, pattern=pattern, scope=scope)
+            name = str(context.name)
+            yield Access(method=method, path=context.path, pattern=pattern, scope=scope, name=name)
 
 
 def _find_declared(dependant: Dependant | None) -> Scope | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from app import hosts_cli, operations_cli
+from app.audit_log_cli import audit_log_cli
 from app.certify_cli import certify
 from app.evaluate_cli import evaluate
 from app.keys_cli import keys_cli
@@ -31,6 +32,7 @@ cli = typer.Typer(
 cli.add_typer(models_cli)
 cli.add_typer(prompts_cli)
 cli.add_typer(keys_cli)
+cli.add_typer(audit_log_cli)
 cli.command()(certify)
 cli.command()(learn)
 cli.command()(evaluate)

@@ -9,6 +9,7 @@ from anyio import CapacityLimiter, Event
 from fastapi import Depends, Header, Path, Request
 from redis import Redis
 
+from app.audit_trail import AuditTrail
 from app.errors import (
     BatchUnknown,
     CertificationUnknown,
@@ -33,6 +34,7 @@ class Services:
     catalogue: Catalogue
     redis: Redis
     decoding: CapacityLimiter
+    audit: AuditTrail
     decoder: Decoder
     watching: CapacityLimiter
     stopping: Event

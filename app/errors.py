@@ -6,7 +6,7 @@ of a class is its default text. No text repeats what was sent: it can hold patie
 Problem
 ├── 400 FormUnreadable · JsonUnreadable · HttpInvalid
 ├── 401 KeyMissing · KeyInvalid
-├── 403 ScopeMissing · KeysRequired
+├── 403 ScopeMissing · KeysRequired · OriginRefused
 ├── 404 NotFound · CertificationUnknown · BatchUnknown · ModelNotFound · PromptNotFound
 │       · PromptJobUnknown
 ├── 405 MethodNotAllowed
@@ -21,7 +21,7 @@ Problem
 ├── 429 RateLimited · QuotaExceeded
 ├── 500 InternalError
 └── 503 QueueFull · QueueUnavailable · StorageFull · ModelUnavailable · DecodingUnavailable
-        · NotReady
+        · NotReady · AuditLogUnavailable · TooBusy
 """
 
 import inspect
@@ -126,6 +126,12 @@ class JsonUnreadable(Problem):
     """The body is no JSON object, or has a name twice in one object, or NaN."""
 
     status, code = 400, "json_unreadable"
+
+
+class OriginRefused(Problem):
+    """A page of another origin, or this use of the interface by one, is not allowed here."""
+
+    status, code = 403, "origin_refused"
 
 
 class NotFound(Problem):
@@ -332,6 +338,18 @@ class InternalError(Problem):
     status, code = 500, "internal_error"
 
 
+class TooBusy(Problem):
+    """As many requests as this service answers at a time are under way; try again shortly."""
+
+    status, code, retry_after_s = 503, "too_busy", 1
+
+
+class AuditLogUnavailable(Problem):
+    """The audit log cannot be written, and nothing is done here that is not in it."""
+
+    status, code, retry_after_s = 503, "audit_log_unavailable", 30
+
+
 class QueueUnavailable(Problem):
     """The queue cannot be reached or takes nothing at the moment; try again shortly."""
 
@@ -446,6 +464,7 @@ def _examples(problem: type[Problem], status: int) -> dict[str, Any]:
 def create_response(request: Request, problem: Problem) -> Response:
     """The answer that a problem is."""
     document = problem.document(request.scope["state"]["request_id"])
+    request.scope["state"]["problem"] = problem.code  # for the audit log
     return JSONResponse(
         document.model_dump(mode="json", exclude_unset=True),
         status_code=problem.status,

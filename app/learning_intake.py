@@ -9,6 +9,7 @@ from uuid import uuid4
 import numpy as np
 from anyio import to_thread
 
+from app.audited_jobs import describe_learning
 from app.deps import Services
 from app.errors import ImageRefused, PromptIdTaken, TrainingImagesInvalid, invalid
 from app.labelled_files import SentFile, check_count, open_zip, read_limited
@@ -205,6 +206,7 @@ async def _prepare(
 def _enqueue(services: Services, caller: Caller, job: LearningJob, images: Sequence[Image]) -> None:
     samples = job.request.settings.epochs * len(images)
     with reserve(services.redis, caller, learn=[job.id], samples=samples):
+        services.audit.record("learn.accepted", **describe_learning(job))
         submit_learning(
             services.redis,
             job,

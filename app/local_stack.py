@@ -14,6 +14,7 @@ from pathlib import Path
 
 from redis.exceptions import RedisError
 
+from app.audit_log import AUDIT_LOG_NAME
 from app.keyring import Keyring
 from app.keys_cli import KEYS_FILE_NAME
 from app.local_redis import find_redis_server, forget_redis, redis_command, remember_redis
@@ -109,6 +110,9 @@ class LocalStack:
             "PROMPTSMOOTH_DATA_DIR": str(self._data_dir),
             "PROMPTSMOOTH_ENGINE_SOCKET": str(runtime / _ENGINE_SOCKET),
             "PROMPTSMOOTH_KEYS_FILE": str(self._keys_file),
+            "PROMPTSMOOTH_AUDIT_LOG": os.environ.get(
+                "PROMPTSMOOTH_AUDIT_LOG", str(self._data_dir / AUDIT_LOG_NAME)
+            ),
         }
 
     def _require_keys(self) -> None:

@@ -12,8 +12,17 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from app.access import list_access
+from app.admission import Admission
+from app.audit_trail import (
+    Audited,
+    AuditTrail,
+    DeletesAudited,
+    create_trail,
+    noting_heads,
+)
 from app.authentication import Authentication
 from app.body_timeout import BodyTimeout
+from app.cross_origin import ANSWER_HEADERS, METHODS, REQUEST_HEADERS, CrossOrigin
 from app.deps import Services
 from app.errors import add_handlers
 from app.http_metrics import HttpMetrics, create_http_histogram
@@ -105,14 +114,17 @@ def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None =
         pages,
     ):
         app.include_router(module.router)
-    _add_middleware(app, settings)
+    trail = create_trail(settings)
+    app.state.audit = trail
+    _add_middleware(app, settings, trail)
     app.mount("/static", pages.create_static(), name="static")
     return app
 
 
-def _add_middleware(app: FastAPI, settings: AppSettings) -> None:
+def _add_middleware(app: FastAPI, settings: AppSettings, trail: AuditTrail) -> None:
     """From the innermost to the outermost: who asks is known before a byte of a body is read."""
-    keyring = Keyring(settings.keys_file)
+    keyring, access = Keyring(settings.keys_file), list_access(app.routes)
+    app.add_middleware(DeletesAudited, trail=trail, access=access)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(
         BodyTimeout, idle_s=settings.body_idle_timeout_s, total_s=settings.body_timeout_s
@@ -121,15 +133,25 @@ def _add_middleware(app: FastAPI, settings: AppSettings) -> None:
     app.add_middleware(
         Authentication,
         keyring=keyring,
-        access=list_access(app.routes),
+        access=access,
         anonymous=replace(EVERYONE, quotas=settings.anonymous_quotas),
     )
+    app.add_middleware(Audited, trail=trail, access=access, reads=settings.audit_log_reads)
     app.add_middleware(
         Perimeter,
         keyring=keyring,
         trusted_hosts=settings.trusted_hosts,
         open_to_all=settings.open or is_loopback(settings.published_on),
     )
+    if settings.allowed_origins:
+        app.add_middleware(
+            CrossOrigin,
+            allow_origins=settings.allowed_origins,
+            allow_methods=METHODS,
+            allow_headers=REQUEST_HEADERS,
+            expose_headers=ANSWER_HEADERS,
+        )
+    app.add_middleware(Admission, limit=settings.max_concurrent_requests)
     app.add_middleware(RequestContext, behind_proxy=settings.behind_proxy)
     app.add_middleware(HttpMetrics, histogram=create_http_histogram(app.state.metrics))
 
@@ -155,9 +177,10 @@ async def _run(
         decoder=decoder or own,
         watching=CapacityLimiter(_WATCHING_THREADS),
         stopping=Event(),
+        audit=app.state.audit,
     )
     try:
-        with noticing_signals(services.stopping):
+        with noticing_signals(services.stopping), noting_heads(services.audit, redis):
             yield {"services": services}
     finally:
         registry.unregister(figures)

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from app.certify_openapi import create_schemas
 from app.errors import (
+    AuditLogUnavailable,
     BodyTooSlow,
     HostUnknown,
     KeyInvalid,
@@ -18,6 +19,7 @@ from app.errors import (
     MethodNotAllowed,
     RateLimited,
     ScopeMissing,
+    TooBusy,
     create_response,
     describe,
 )
@@ -41,14 +43,16 @@ def _describe_problems(document: dict[str, Any]) -> None:
     schemas.update(problem.pop("$defs"), ProblemDocument=problem)
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for operation in (o for path in document["paths"].values() for o in path.values()):
+    for method, operation in (item for path in document["paths"].values() for item in path.items()):
         if "security" in operation:
+            if method != "get":
+                _add_responses(operation, describe(AuditLogUnavailable))
             _add_responses(
                 operation, describe(KeyMissing, KeyInvalid, ScopeMissing, KeysRequired, RateLimited)
             )
         if "requestBody" in operation:
             _add_responses(operation, describe(BodyTooSlow))
-        _add_responses(operation, describe(HostUnknown))
+        _add_responses(operation, describe(HostUnknown, TooBusy))
         if "application/json" in operation["responses"].get("422", {}).get("content", {}):
             del operation["responses"]["422"]  # FastAPI's guess: no id here is ever unprocessable
 

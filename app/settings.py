@@ -1,7 +1,7 @@
 """Settings of the HTTP side, read from the environment once and then frozen."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -112,6 +112,28 @@ class AppSettings(SharedSettings):
     )
     anonymous_samples_per_day: int = Field(
         default=0, ge=0, description="Most samples that they ask for in a day (UTC); 0: any."
+    )
+    audit_log: OptionalPath = Field(
+        default=None,
+        description="Folder for the audit log, of its own; `promptsmooth up` makes one in the data "
+        "folder. Empty: none is kept. See docs/security.md.",
+    )
+    audit_log_on_failure: Literal["refuse", "continue"] = Field(
+        default="refuse",
+        description="When the audit log cannot be written (a full disk): refuse with 503 before "
+        "anything is done, or continue and say so in the log.",
+    )
+    audit_log_reads: bool = Field(
+        default=False, description="true: every look at something is an entry too."
+    )
+    audit_log_max_mb: int = Field(
+        default=64, ge=1, le=10_000, description="Megabytes of one file of it; the next goes on."
+    )
+    max_concurrent_requests: int = Field(
+        default=512,
+        ge=1,
+        le=100_000,
+        description="Requests answered at a time, those that wait or stream among them.",
     )
     header_timeout_s: float = Field(
         default=10, gt=0, le=600, description="Seconds a client may take for a request's headers."

@@ -8,6 +8,7 @@ from uuid import uuid4
 from anyio import to_thread
 from redis.client import Pipeline
 
+from app.audited_jobs import describe_jobs
 from app.certify_body import Asked
 from app.deps import Services
 from app.errors import ImageRefused, ModelUnknown, invalid
@@ -200,6 +201,7 @@ def _enqueue(
 
     jobs, samples = [job.id for job, _ in pairs], sum(j.request.samples_total for j, _ in pairs)
     with reserve(services.redis, caller, certify=jobs, samples=samples):
+        services.audit.record("certify.accepted", **describe_jobs([job for job, _ in pairs]))
         queueing.submit(
             services.redis,
             pairs,

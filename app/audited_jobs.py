@@ -1,0 +1,55 @@
+"""What an entry of the audit log says of a job: ids, digests and numbers."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from models.prompt_cards import PromptCard
+from worker.canonical import canonical_bytes
+from worker.contract import CertificationJob, CertifyRequest
+from worker.learning_contract import LearningJob
+
+
+def describe_jobs(jobs: Sequence[CertificationJob]) -> dict[str, Any]:
+    """Certifications that were sent together, which differ in their images alone."""
+    request = jobs[0].request
+    return {
+        "batch_id": jobs[0].batch_id,
+        "model": request.model.model_dump(),
+        "promptings": [target.prompting for target in request.targets],
+        "sigmas": [str(sigma) for sigma in request.sigmas],
+        "alpha": str(request.alpha),
+        "procedure": request.procedure.model_dump(mode="json", exclude_none=True),
+        "joint": request.joint,
+        "attempt": request.attempt,
+        "jobs": [
+            {
+                "certification_id": job.id,
+                "image_sha256": job.request.input.sha256,
+                "request_sha256": _digest(job.request),
+            }
+            for job in jobs
+        ],
+    }
+
+
+def describe_learning(job: LearningJob) -> dict[str, Any]:
+    """A learning: which images, of which model, under which id."""
+    images = "".join(f"{image.sha256}:{image.class_index}\n" for image in job.request.images)
+    return {
+        "learning_id": job.id,
+        "prompt_id": job.request.prompt_id,
+        "model": job.request.model.model_dump(),
+        "images": len(job.request.images),
+        "images_sha256": hashlib.sha256(images.encode()).hexdigest(),
+    }
+
+
+def describe_prompt(card: PromptCard) -> dict[str, Any]:
+    """A prompt that is imported."""
+    return {"prompt_id": card.id, "prompt_sha256": card.sha256, "model": card.model}
+
+
+def _digest(request: CertifyRequest) -> str:
+    """The digest of all that can change a certificate, class names and templates too."""
+    return hashlib.sha256(canonical_bytes(request.identity())).hexdigest()

@@ -1,0 +1,87 @@
+"""What pages of other origins may do, methods that are none, and how much is done at a time."""
+
+import anyio
+import pytest
+from fastapi.testclient import TestClient
+from redis import Redis
+from starlette.types import Message, Receive, Scope, Send
+
+from app.admission import Admission
+from app.main import create_app
+from app.settings import AppSettings
+
+OURS, THEIRS = "https://pacs.hospital.example", "https://evil.example"
+
+
+def _preflight(client: TestClient, origin: str, **headers: str) -> object:
+    asked = {"Origin": origin, "Access-Control-Request-Method": "POST", **headers}
+    return client.options("/certify", headers=asked)
+
+
+def test_no_other_origin_is_let_in_by_default(client: TestClient) -> None:
+    assert _preflight(client, OURS).status_code == 405
+    answer = client.get("/models", headers={"Origin": OURS})
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_an_origin_that_is_named_may_use_it_and_no_other(
+    settings: AppSettings, redis: Redis
+) -> None:
+    open_to_ours = settings.model_copy(update={"allowed_origins": (OURS,)})
+    with TestClient(create_app(open_to_ours)) as client:
+        asked = _preflight(client, OURS, **{"Access-Control-Request-Headers": "authorization"})
+        assert asked.status_code == 200
+        assert asked.headers["access-control-allow-origin"] == OURS
+        assert "access-control-allow-credentials" not in asked.headers
+        answer = client.get("/models", headers={"Origin": OURS})
+        assert answer.headers["access-control-allow-origin"] == OURS
+        assert "Retry-After" in answer.headers["access-control-expose-headers"]
+        for refused in (
+            _preflight(client, THEIRS),
+            _preflight(client, OURS, **{"Access-Control-Request-Method": "PUT"}),
+            _preflight(client, OURS, **{"Access-Control-Request-Headers": "X-Other"}),
+        ):
+            assert (refused.status_code, refused.json()["code"]) == (403, "origin_refused")
+            assert refused.headers["content-type"] == "application/problem+json"
+        answer = client.get("/models", headers={"Origin": THEIRS})
+        assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("method", ["TRACE", "PUT", "PATCH", "OPTIONS", "HEAD", "PROPFIND"])
+def test_a_method_that_is_none_is_a_problem(client: TestClient, method: str) -> None:
+    answer = client.request(method, "/certify")
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "POST"
+    assert "authorization" not in answer.text.lower()
+
+
+def test_more_than_so_many_requests_are_refused_and_the_next_is_taken() -> None:
+    async def wait(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def run() -> list[int]:
+        admission, statuses = Admission(wait, limit=2), list[int]()
+        free = anyio.Event()
+
+        async def receive() -> Message:
+            await free.wait()
+            return {"type": "http.request"}
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        async def ask(path: str) -> None:
+            state = {"request_id": "0" * 32}
+            await admission({"type": "http", "path": path, "state": state}, receive, send)
+
+        async with anyio.create_task_group() as group:
+            for path in ("/certify", "/certify", "/healthz", "/certify"):
+                group.start_soon(ask, path)
+            await anyio.wait_all_tasks_blocked()
+            free.set()
+        await ask("/certify")
+        return statuses
+
+    assert anyio.run(run) == [503, 200, 200, 200, 200]
