@@ -1,7 +1,7 @@
 # make demo    install everything, then certify two real DICOM images over HTTP
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve docs test test-docs test-coverage test-models test-deployment lock check
+.PHONY: help setup demo serve docs test test-schema test-docs test-coverage test-models test-deployment lock check
 .PHONY: check-docker clean
 
 PYTHON ?= python3
@@ -36,6 +36,9 @@ test-coverage: setup  ## how often certificates are false, exactly and by simula
 
 test-models: setup  ## models of their published sizes, random weights, against their references; minutes
 	@$(BIN)/python -m pytest -q -s -m real_size
+
+test-schema: setup  ## thousands of requests made from the interface's description; minutes
+	@$(BIN)/python -m pytest -q -m schema tests/stack/test_schema.py
 
 test-docs: setup  ## every command of the guide, against a running service; minutes
 	@$(BIN)/python -m pytest -q -m guide tests/stack/test_guide.py
