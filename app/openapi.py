@@ -16,6 +16,7 @@ from app.errors import (
     KeyMissing,
     KeysRequired,
     MethodNotAllowed,
+    RateLimited,
     ScopeMissing,
     create_response,
     describe,
@@ -42,7 +43,9 @@ def _describe_problems(document: dict[str, Any]) -> None:
         schemas.pop(name, None)
     for operation in (o for path in document["paths"].values() for o in path.values()):
         if "security" in operation:
-            _add_responses(operation, describe(KeyMissing, KeyInvalid, ScopeMissing, KeysRequired))
+            _add_responses(
+                operation, describe(KeyMissing, KeyInvalid, ScopeMissing, KeysRequired, RateLimited)
+            )
         if "requestBody" in operation:
             _add_responses(operation, describe(BodyTooSlow))
         _add_responses(operation, describe(HostUnknown))
