@@ -1,8 +1,8 @@
 # make demo    install everything, then certify two real DICOM images over HTTP
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve docs test test-docs test-coverage test-models test-fuzz test-chaos
-.PHONY: test-browser test-deployment airgap lock check
+.PHONY: help setup demo serve docs test test-schema test-docs test-coverage test-models
+.PHONY: test-fuzz test-chaos test-browser test-deployment airgap lock check
 .PHONY: check-docker clean
 
 PYTHON ?= python3
@@ -44,6 +44,9 @@ test-fuzz: setup  ## 20,000 mutations of good image files through the decoder; a
 
 test-models: setup  ## models of their published sizes, random weights, against their references; minutes
 	@$(BIN)/python -m pytest -q -s -m real_size
+
+test-schema: setup  ## thousands of requests made from the interface's description; minutes
+	@$(BIN)/python -m pytest -q -m schema tests/stack/test_schema.py
 
 test-docs: setup  ## every command of the guide, against a running service; minutes
 	@$(BIN)/python -m pytest -q -m guide tests/stack/test_guide.py

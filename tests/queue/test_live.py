@@ -13,16 +13,16 @@ def test_live_votes_are_the_votes_so_far_and_end_as_the_certificate_s(
     eager = settings.model_copy(update={"checkpoint_interval_s": 1e-9})
     put, seen = results.put_progress, []
 
-    def keep(*arguments):
-        put(*arguments)
-        seen.append(results.find_progress(redis, job.id))
+    def keep(connection, certification_id, done, total, live):
+        put(connection, certification_id, done, total, live)
+        seen.append(live)
 
     monkeypatch.setattr(results, "put_progress", keep)
     run_certification(redis, eager, job.id)
     assert len(seen) > 4
-    for progress in seen:
-        assert [(one.sigma, one.target_index) for one in progress.live] == [(0.1, 0), (0.25, 0)]
-        for one in progress.live:
+    for live in seen:
+        assert [(one.sigma, one.target_index) for one in live] == [(0.1, 0), (0.25, 0)]
+        for one in live:
             assert sum(one.counts) + one.ambiguous == one.n
             if one.n:
                 runner_up, top = sorted(one.counts)[-2:]
@@ -31,7 +31,7 @@ def test_live_votes_are_the_votes_so_far_and_end_as_the_certificate_s(
                 exact = upper_confidence_bound(runner_up + one.ambiguous, one.n, 0.001)
                 assert exact <= one.p_b_upper <= exact + 2e-9
     entries = results.find_result(redis, job.id).certificates
-    assert [one.counts for one in seen[-1].live] == [entry.counts_estimation for entry in entries]
+    assert [one.counts for one in seen[-1]] == [entry.counts_estimation for entry in entries]
 
 
 def test_progress_of_a_worker_before_this_release_is_readable():
