@@ -47,6 +47,7 @@ class Count:
     commands: int
     received_bytes: int
     sent_bytes: int
+    cpu_s: float
     used_bytes: int
     file_bytes: int
 
@@ -64,6 +65,7 @@ def read(redis: Redis) -> Count:
         commands=sum(calls),
         received_bytes=stats["total_net_input_bytes"],
         sent_bytes=stats["total_net_output_bytes"],
+        cpu_s=stats["used_cpu_user"] + stats["used_cpu_sys"],
         used_bytes=stats["used_memory"],
         file_bytes=stats["aof_current_size"],
     )
@@ -147,7 +149,7 @@ def measure(http: httpx2.Client, redis: Redis, jobs: int) -> dict[str, Any]:
             **{
                 name: (value - rates[name] * taken.at) / jobs
                 for name, value in asdict(taken).items()
-                if name in ("commands", "received_bytes", "sent_bytes")
+                if name in ("commands", "received_bytes", "sent_bytes", "cpu_s")
             },
             "kept_bytes": taken.used_bytes / jobs,
             "file_bytes": taken.file_bytes / jobs,
@@ -168,13 +170,17 @@ def as_markdown(report: dict[str, Any]) -> str:
         f"second, {idle['received_bytes'] / 1e3:.1f} kB received, {idle['sent_bytes'] / 1e3:.1f} "
         "kB sent. That is taken off below.",
         "",
-        "| job | samples | commands | kB received | kB sent | kB kept in memory | kB in the file |",
-        "|---|---|---|---|---|---|---|",
+        "| job | samples | commands | ms of the server's CPU | kB received | kB sent "
+        "| kB kept in memory | kB in the file |",
+        "|---" * 8 + "|",
     ]
     for kind, one in report["kinds"].items():
         sizes = ("received_bytes", "sent_bytes", "kept_bytes", "file_bytes")
         cells = " | ".join(f"{one[name] / 1e3:.1f}" for name in sizes)
-        lines.append(f"| {kind} | {one['samples']:,.0f} | {one['commands']:.0f} | {cells} |")
+        lines.append(
+            f"| {kind} | {one['samples']:,.0f} | {one['commands']:.0f} "
+            f"| {1e3 * one['cpu_s']:.1f} | {cells} |"
+        )
     return "\n".join(lines) + "\n"
 
 
