@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app import models_files_cli
+from app.models_batch_cli import choose_batch
 from app.models_check_cli import Device as Device
 from app.models_check_cli import check
 from app.terminal import sentences
@@ -27,6 +28,7 @@ models_cli.command()(models_files_cli.pull)
 models_cli.command()(models_files_cli.bundle)
 models_cli.command()(models_files_cli.remove)
 models_cli.command()(check)
+models_cli.command(name="choose-batch")(choose_batch)
 
 
 class ShippedCard(ValueError):

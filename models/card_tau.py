@@ -1,46 +1,64 @@
-"""Writes a measured tau into a card's file and leaves the rest of its text as it is."""
+"""Writes what was measured about a model into its card's file: tau, or the batch shape.
+
+The rest of the card's text is left as it is.
+"""
 
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 from models.cards import DeviceClass, InvalidCard, ModelCard, load_card, parse_card
 from models.whole_file import replace_whole
 
-_INLINE = re.compile(r"^tau[ \t]*=[ \t]*\{[^{}]*\}", re.MULTILINE)
-_TABLE = re.compile(r"^\[tau\][^\n]*\n", re.MULTILINE)
+Measured = Literal["tau", "batch_size"]
+
 _NEIGHBOUR = re.compile(r"^(?:batch_size|precision)[ \t]*=[ \t]*\{[^{}]*\}[^\n]*\n", re.MULTILINE)
 
 
 def format_tau(tau: Mapping[DeviceClass, float]) -> str:
     """The line of a card that says tau of each device class it names."""
-    return f"tau = {{ {', '.join(f'{name} = {value!r}' for name, value in sorted(tau.items()))} }}"
+    return format_line("tau", tau)
+
+
+def format_line(name: Measured, values: Mapping[DeviceClass, float]) -> str:
+    """The line of a card that says something of each device class it names."""
+    pairs = ", ".join(f"{device} = {value!r}" for device, value in sorted(values.items()))
+    return f"{name} = {{ {pairs} }}"
 
 
 def replace_tau(text: str, device_class: DeviceClass, tau: float) -> str:
-    """A card's text with this tau for one device class; nothing else that it says is changed.
+    """`replace_measured` for tau."""
+    return replace_measured(text, "tau", device_class, float(tau))
+
+
+def replace_measured(text: str, name: Measured, device_class: DeviceClass, value: float) -> str:
+    """A card's text with this value for one device class; nothing else that it says is changed.
 
     Raises:
-        ValueError: tau is written in a way that cannot be edited, or is no threshold.
+        ValueError: the value is written in a way that cannot be edited, or is none for a card.
     """
     before = tomllib.loads(text)
-    wanted: dict[DeviceClass, float] = {**before.get("tau", {}), device_class: float(tau)}
-    for edited in _edits(text, device_class, wanted):
-        if _parses_to(edited, {**before, "tau": wanted}):
+    wanted: dict[DeviceClass, float] = {**before.get(name, {}), device_class: value}
+    for edited in _edits(text, name, device_class, wanted):
+        if _parses_to(edited, {**before, name: wanted}):
             parse_card(edited)
             return edited
-    raise ValueError(f"tau in the card is not written as a table; write: {format_tau(wanted)}")
+    line = format_line(name, wanted)
+    raise ValueError(f"{name} in the card is not written as a table; write: {line}")
 
 
 def _edits(
-    text: str, device_class: DeviceClass, wanted: Mapping[DeviceClass, float]
+    text: str, name: Measured, device_class: DeviceClass, wanted: Mapping[DeviceClass, float]
 ) -> Iterator[str]:
     """Where the line may belong, the tidiest place first; the caller checks what each says."""
-    line = format_tau(wanted)
-    if found := _INLINE.search(text):
+    line = format_line(name, wanted)
+    inline = re.compile(rf"^{name}[ \t]*=[ \t]*\{{[^{{}}]*\}}", re.MULTILINE)
+    table = re.compile(rf"^\[{name}\][^\n]*\n", re.MULTILINE)
+    if found := inline.search(text):
         yield text[: found.start()] + line + text[found.end() :]
-    if found := _TABLE.search(text):
+    if found := table.search(text):
         head, tail = text[: found.end()], text[found.end() :]
         entry = f"{device_class} = {wanted[device_class]!r}"
         yield head + re.sub(rf"(?m)^{device_class}[ \t]*=[ \t]*[^\s#]+", entry, tail, count=1)
@@ -58,14 +76,21 @@ def _parses_to(text: str, expected: dict[str, object]) -> bool:
 
 
 def write_tau(path: Path, device_class: DeviceClass, tau: float) -> ModelCard:
-    """Puts tau into a card's file, which is replaced as a whole or not at all; returns the card.
+    """`write_measured` for tau."""
+    return write_measured(path, "tau", device_class, float(tau))
+
+
+def write_measured(
+    path: Path, name: Measured, device_class: DeviceClass, value: float
+) -> ModelCard:
+    """Puts it into a card's file, which is replaced as a whole or not at all; returns the card.
 
     Raises:
-        InvalidCard: the file is no valid card, or its tau cannot be edited.
+        InvalidCard: the file is no valid card, or cannot be edited.
     """
     load_card(path)
     try:
-        text = replace_tau(path.read_bytes().decode(), device_class, tau)
+        text = replace_measured(path.read_bytes().decode(), name, device_class, value)
     except ValueError as error:
         raise InvalidCard(path, str(error)) from error
     with replace_whole(path) as begun:

@@ -24,9 +24,9 @@ def use_onednn(tower: nn.Module, device: torch.device) -> None:
         return
     for name, child in list(tower.named_children()):
         if type(child) is nn.Linear:
-            setattr(tower, name, _Linear(child))
+            setattr(tower, name, _Linear(child).train(child.training))
         elif type(child) is nn.MultiheadAttention and _is_plain(child):
-            setattr(tower, name, _SelfAttention(child))
+            setattr(tower, name, _SelfAttention(child).train(child.training))
         else:
             use_onednn(child, device)
 

@@ -34,6 +34,7 @@ from worker.engine.protocol import (
     SessionOpened,
     TunePrompts,
 )
+from worker.foresight import Foresight
 from worker.images_store import Image
 from worker.results import Checkpoint, request_sha256
 from worker.sampling.keys import KeyPurpose, commitment, derive_key
@@ -57,6 +58,9 @@ class Counter(Protocol):
 
     def count(self, wanted: CountRange) -> None:
         """Asks for a range of samples."""
+
+    def foresee(self, likely: CountRange) -> None:
+        """Names a range that may be asked for next; its votes may come early, or only then."""
 
     def receive(self) -> RangeCounted:
         """The next counted range; those of one noise level and phase come in order."""
@@ -112,10 +116,13 @@ def certify(
     roll = request_sha256(request, commitment(secret))
     board = Board(request, create_contests(request), f"{roll}+{doubts}" if doubts else roll)
     board.resume(checkpoints or {}, opened.identity)
+    votes = Foresight(counter)
     while not board.complete:
         for wanted in board.wanted():
-            counter.count(wanted)
-        board.add(counter.receive())
+            votes.count(wanted)
+        for likely in board.foreseen(opened.identity.batch_size):
+            votes.foresee(likely)
+        board.add(votes.receive())
         on_votes(board, opened.identity)
     return _conclude(request, board, opened, tuned, secret, attempts)
 

@@ -1,10 +1,14 @@
 """Processes that end with whoever started them, and that wait without spinning."""
 
+import ctypes
 import os
+import sys
 
 from models.process import die_with_parent
 
-__all__ = ["die_with_parent", "wait_passively"]
+__all__ = ["die_with_parent", "share_arenas", "wait_passively"]
+
+_M_ARENA_MAX, _ARENAS = -8, 2
 
 
 def wait_passively() -> None:
@@ -14,3 +18,15 @@ def wait_passively() -> None:
     from about 500 images a second down to 33.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def share_arenas() -> None:
+    """Keeps glibc from giving each thread its own arena of memory. Call it before there are any.
+
+    Each connection of an engine has threads of its own, and what they leave behind in their arenas
+    let its memory grow by 2.4 % over 2,000 jobs; with two arenas it was 0.6 %.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # another libc may have none
+        if mallopt is not None:
+            mallopt(_M_ARENA_MAX, _ARENAS)

@@ -149,6 +149,9 @@ class SharingCounter:
             self._shared |= {_place(one): one for one in ranges}
             self._board.put_up(self._posting, ranges)
 
+    def foresee(self, likely: CountRange) -> None:
+        """See `Counter`. Other hosts are asked for what is wanted, and nothing is counted early."""
+
     def receive(self) -> RangeCounted:
         """See `Counter`.
 

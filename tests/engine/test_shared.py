@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from worker.certifying import certify
-from worker.contract import CohenParameters, ZeroShotTarget
+from worker.contract import CohenParameters, TemplateTarget, ZeroShotTarget
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.shared import EngineEnded, SharedEngine
@@ -21,6 +21,29 @@ def test_certificates_do_not_depend_on_who_shares_the_engine(engine, create_requ
     asked = [create_request(seed=seed, sigmas=["0.1", "0.25"], n=700) for seed in range(6)]
     alone = [run(LocalCounter(engine), *one) for one in asked]
     with SharedEngine(engine) as shared, ThreadPoolExecutor(4) as pool:
+
+        def run_shared(one):
+            with shared.create_counter() as counter:
+                return run(counter, *one)
+
+        assert list(pool.map(run_shared, asked)) == alone
+
+
+def test_eight_mixed_jobs_have_the_counts_of_each_alone(engine, create_request, cards):
+    """n from 6 to 600 and three label sets, over one engine of fixed batches."""
+    names = cards["bundled"].class_names
+    labels = (names, names[:2], names[1:4])
+    asked = [
+        create_request(
+            "bundled",
+            seed=place,
+            targets=(TemplateTarget(template="A {} image.", class_names=labels[place % 3]),),
+            procedure=CohenParameters(n0=3, n=n),
+        )
+        for place, n in enumerate((600, 300, 150, 80, 40, 20, 10, 6))
+    ]
+    alone = [run(LocalCounter(engine), *one) for one in asked]
+    with SharedEngine(engine) as shared, ThreadPoolExecutor(8) as pool:
 
         def run_shared(one):
             with shared.create_counter() as counter:

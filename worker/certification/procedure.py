@@ -41,6 +41,10 @@ class Procedure(Protocol):
     def samples_max(self) -> int:
         """The most samples this procedure can ask for, over all phases."""
 
+    @property
+    def planned(self) -> Mapping[Phase, tuple[int, ...]]:
+        """The sizes of all looks that could be made, by phase, ascending."""
+
     def find_goals(self, looks: Looks, *, sigma: float) -> tuple[Goal, ...]:
         """The looks to make next, at most one a phase; none when the outcome is due."""
 
@@ -65,6 +69,11 @@ class Cohen:
     def samples_max(self) -> int:
         """See `Procedure`."""
         return self.n0 + self.n
+
+    @property
+    def planned(self) -> Mapping[Phase, tuple[int, ...]]:
+        """See `Procedure`."""
+        return {"selection": (self.n0,), "estimation": (self.n,)}
 
     @property
     def _goals(self) -> tuple[Goal, ...]:
@@ -105,6 +114,12 @@ class Staged:
     def samples_max(self) -> int:
         """See `Procedure`."""
         return self.n_max
+
+    @property
+    def planned(self) -> Mapping[Phase, tuple[int, ...]]:
+        """See `Procedure`."""
+        looks = plan_looks(self.alpha, self.n_max)
+        return {"selection": (), "estimation": tuple(look.n for look in looks)}
 
     def find_goals(self, looks: Looks, *, sigma: float) -> tuple[Goal, ...]:
         """See `Procedure`."""

@@ -96,6 +96,10 @@ class EngineClient:
         """Asks for a range; its votes arrive by `receive`."""
         self._send(wanted.model_dump_json().encode())
 
+    def foresee(self, likely: CountRange) -> None:
+        """Names a range that may be asked for next; its votes may arrive early."""
+        self.count(likely)
+
     def receive(self) -> RangeCounted:
         """The next counted range. EngineLost when none comes any more."""
         answer = self._receive_served()

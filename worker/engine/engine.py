@@ -191,11 +191,14 @@ class Engine:
             start=wanted.start,
             stop=wanted.stop,
         )
-        self._request(session, samples)
+        self._request(session, samples, ahead=wanted.ahead)
 
-    def _request(self, session: Session, samples: Samples) -> None:
+    def _request(self, session: Session, samples: Samples, *, ahead: bool = False) -> None:
         with self._changed:
-            session.pending.append(samples)
+            if ahead:
+                session.foresee(samples)
+            else:
+                session.want(samples)
             self._changed.notify()
 
     def wait_for_work(self, timeout_s: float) -> bool:
@@ -208,7 +211,7 @@ class Engine:
             return self._changed.wait_for(self._has_work, timeout_s)
 
     def _has_work(self) -> bool:
-        return bool(self._under_way) or any(session.pending for session in self._sessions)
+        return bool(self._under_way) or any(map(_waits, self._sessions))
 
     @property
     def step_s(self) -> float:
@@ -285,23 +288,40 @@ class Engine:
         """Rows of one model's sessions in turn, a fair share each, until the batch is full.
 
         Whoever was served goes to the end of the line, and the first in the line says which model
-        is next. So models take turns, however many sessions each has.
+        is next. So models take turns, however many sessions each has. Rows that nobody needs go to
+        samples that somebody may need next.
         """
-        waiting = [session for session in self._sessions if session.pending]
+        waiting = [session for session in self._sessions if _waits(session)]
         if not waiting:
             return
-        model = waiting[0].model
-        mine = [session for session in waiting if session.model is model]
-        room = model.identity.batch_size
-        share = max(1, room // len(mine))
+        first = next((session for session in waiting if session.pending), waiting[0])
         offset = 0
+        for ahead in (False, True):
+            for part in self._share(first.model, offset, ahead=ahead):
+                yield part
+                offset += part.samples.count
+
+    def _share(self, model: LoadedModel, offset: int, *, ahead: bool) -> Iterator[Slice]:
+        mine = [one for one in self._sessions if one.model is model and one.queue(ahead)]
+        room = model.identity.batch_size
+        share = max(1, (room - offset) // max(1, len(mine)))
         while offset < room and mine:
             session = mine.pop(0)
-            drawn = session.draw(min(share, room - offset))
+            drawn = session.draw(min(share, room - offset), ahead=ahead)
             if drawn is None:
                 continue
             yield Slice(session=session, samples=drawn, offset=offset)
             offset += drawn.count
             mine.append(session)
-            self._sessions.remove(session)
-            self._sessions.append(session)
+            if not ahead:
+                self._sessions.remove(session)
+                self._sessions.append(session)
+
+
+def _waits(session: Session) -> bool:
+    """Whether a session has samples for which a batch is run.
+
+    Samples that it may need next are reason enough only on a device that computes while the host
+    decides. A CPU would be kept from the next job by them.
+    """
+    return bool(session.pending) or (session.model.batches_ahead > 0 and bool(session.ahead))

@@ -55,6 +55,10 @@ class LocalCounter:
         assert self._session is not None, "open a session first"
         self._engine.request(self._session, wanted)
 
+    def foresee(self, likely: CountRange) -> None:
+        """Names a range that may be asked for next."""
+        self.count(likely)
+
     def receive(self) -> RangeCounted:
         """The next counted range. LookupError when nothing was asked for."""
         while not self._counted:

@@ -147,13 +147,18 @@ class TunePrompts(_AboutImage):
 
 
 class CountRange(Contract):
-    """Asks for the votes of samples start .. stop - 1 at one noise level."""
+    """Asks for the votes of samples start .. stop - 1 at one noise level.
+
+    One that is `ahead` may be asked for later: it is counted where a batch would have empty rows,
+    or a device nothing to do, and otherwise when it is asked for.
+    """
 
     kind: Literal["count"] = "count"
     sigma_index: int = Field(ge=0)
     phase: Phase
     start: int = Field(ge=0)
     stop: int = Field(ge=1)
+    ahead: bool = False
 
 
 class AskStatus(Contract):

@@ -29,6 +29,10 @@ class Samples:
     def count(self) -> int:
         return self.stop - self.start
 
+    @property
+    def stream(self) -> tuple[int, KeyPurpose]:
+        return self.sigma_index, self.purpose
+
 
 Finish = Callable[[], None]
 """What is left to do when the device has computed a batch."""
@@ -52,22 +56,47 @@ class Session:
     opened: SessionOpened
     taker: Taker
     pending: deque[Samples] = field(default_factory=deque)
+    ahead: deque[Samples] = field(default_factory=deque)
     closed: bool = False
+    _foreseen: dict[tuple[int, KeyPurpose], int] = field(default_factory=dict)
 
     @property
     def model_id(self) -> str:
         """The model's id."""
         return self.opened.identity.model.id
 
-    def draw(self, limit: int) -> Samples | None:
+    def want(self, samples: Samples) -> None:
+        """Queues samples that are needed; those of them that were foreseen are not drawn twice."""
+        promoted = [one for one in self.ahead if _is_within(one, samples)]
+        self.ahead = deque(one for one in self.ahead if one not in promoted)
+        self.pending.extend(promoted)
+        start = max(samples.start, self._foreseen.get(samples.stream, 0))
+        if start < samples.stop:
+            self.pending.append(replace(samples, start=start))
+
+    def foresee(self, samples: Samples) -> None:
+        """Queues samples that may be needed, which continue what was queued of their stream."""
+        self._foreseen[samples.stream] = samples.stop
+        self.ahead.append(samples)
+
+    def queue(self, ahead: bool) -> deque[Samples]:
+        """The samples that may be needed, or those that are."""
+        return self.ahead if ahead else self.pending
+
+    def draw(self, limit: int, *, ahead: bool = False) -> Samples | None:
         """The next samples of this session, at most `limit` of them."""
-        if not self.pending:
+        queue = self.queue(ahead)
+        if not queue:
             return None
-        first = self.pending.popleft()
+        first = queue.popleft()
         stop = min(first.stop, first.start + limit)
         if stop < first.stop:
-            self.pending.appendleft(replace(first, start=stop))
+            queue.appendleft(replace(first, start=stop))
         return replace(first, stop=stop)
+
+
+def _is_within(one: Samples, samples: Samples) -> bool:
+    return one.stream == samples.stream and one.stop <= samples.stop
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

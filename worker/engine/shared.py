@@ -132,6 +132,10 @@ class SharedCounter:
         assert self._session is not None, "open a session first"
         self._engine.request(self._session, wanted)
 
+    def foresee(self, likely: CountRange) -> None:
+        """Names a range that may be asked for next."""
+        self.count(likely)
+
     def receive(self) -> RangeCounted:
         """The next counted range. EngineEnded when the engine stops before it is counted."""
         return self._shared.wait_for(self._counted)

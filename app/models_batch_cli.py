@@ -1,0 +1,111 @@
+"""promptsmooth models choose-batch: which batch shape a model shall have here."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.models_check_cli import Device
+from app.terminal import sentences
+
+if TYPE_CHECKING:
+    from worker.engine.batch_choice import BatchChoice
+
+
+class NoShapeKeepsRowsApart(ValueError):
+    """At every shape tried a row's features depend on its place or on its neighbours."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no batch shape tried keeps rows apart bit for bit, so none is chosen: measure-eta "
+            "says by how much logits move, and what tau that takes"
+        )
+
+
+def choose_batch(
+    model: Annotated[str, typer.Argument(metavar="ID", help="Model id.")],
+    device: Annotated[
+        Device | None, typer.Option(help="Where to run it.  (default: PROMPTSMOOTH_DEVICE)")
+    ] = None,
+    rows: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="A shape to try; repeatable. Default: some for the device."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Times that each shape is measured.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.0, help="Of each shape in each round.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Put the shape into the model's own card.")
+    ] = False,
+) -> None:
+    """Measure the image tower at several batch shapes, and choose one for this device class.
+
+    The smallest within 3 % of the fastest, of those at which a row's features depend neither on its
+    place nor on its neighbours. The shape is part of the classifier: with another one it is another
+    model to certificates, and its tau has to be measured again.
+    """
+    from worker.process import wait_passively
+
+    wait_passively()
+    from models.catalogue import load_catalogue
+    from models.loading import load_vlm
+    from worker.engine.batch_choice import SHAPES, BatchChoice, choose_rows, measure_shapes
+    from worker.engine.identity import create_identity
+    from worker.engine.machine import choose_device, set_threads
+    from worker.settings import WorkerSettings
+
+    with sentences():
+        settings = WorkerSettings()
+        set_threads(settings.threads)
+        catalogue = load_catalogue(settings.models)
+        card, folder = catalogue.get(model), catalogue.folder(model)
+        chosen = choose_device(device.value if device else settings.device)
+        vlm = load_vlm(card, folder, chosen)
+        shapes = rows or SHAPES[chosen.type]
+        tried = measure_shapes(vlm, sorted(set(shapes)), rounds=rounds, seconds=seconds)
+        identity = create_identity(vlm)
+        report = BatchChoice(
+            model=card.id,
+            device=identity.device,
+            precision=identity.precision,
+            threads=identity.threads,
+            tried=tried,
+            rows=choose_rows(tried),
+        )
+        if as_json:
+            typer.echo(report.model_dump_json(indent=2))
+        else:
+            _print(report, identity.batch_size)
+        if report.rows is None:
+            raise NoShapeKeepsRowsApart
+        if write:
+            _write(model, identity.device_class, report.rows)
+
+
+def _print(report: "BatchChoice", now: int) -> None:
+    typer.echo(f"model {report.model}, {report.device}, {report.precision}, card: {now} rows")
+    for one in report.tried:
+        note = "" if one.rows_apart else ", rows are not kept apart"
+        typer.echo(f"  {one.rows:5} rows  {one.samples_per_s:10.1f} samples/s{note}")
+    if report.rows is not None:
+        typer.echo(f"chosen: {report.rows} rows")
+
+
+def _write(model: str, device_class: str, rows: int) -> None:
+    from app.models_cli import ShippedCard
+    from models.card_tau import format_line, write_measured
+    from models.cards import DeviceClass
+    from models.catalogue import load_catalogue
+    from worker.settings import WorkerSettings
+
+    catalogue = load_catalogue(WorkerSettings().models)
+    card, path = catalogue.get(model), catalogue.find_own_card(model)
+    where: DeviceClass = "cuda" if device_class == "cuda" else "cpu"
+    if path is None:
+        line = format_line("batch_size", {**card.batch_size, where: rows})
+        raise ShippedCard(card, line)
+    write_measured(path, "batch_size", where, rows)
+    typer.echo(
+        f"written to {path}; engines that run must be restarted, and tau measured again "
+        f"(promptsmooth models measure-eta {model})",
+        err=True,
+    )
