@@ -6,7 +6,6 @@ A card is a TOML file. Reading one needs no torch.
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,6 +19,8 @@ from pydantic import (
     JsonValue,
     ValidationError,
 )
+
+from models.untrusted_text import parse_toml
 
 DeviceClass = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "bf16"]
@@ -274,7 +275,7 @@ def parse_card(text: str) -> ModelCard:
     Raises:
         ValueError: not TOML, a field unknown, missing or out of range.
     """
-    return ModelCard.model_validate(tomllib.loads(text))
+    return ModelCard.model_validate(parse_toml(text))
 
 
 def parse_description(text: str) -> ModelDescription:
@@ -283,7 +284,7 @@ def parse_description(text: str) -> ModelDescription:
     Raises:
         ValueError: not TOML, a field unknown, missing or out of range.
     """
-    fields = tomllib.loads(text)
+    fields = parse_toml(text)
     kind = ModelCard if "files" in fields else ModelDescription
     return kind.model_validate(fields)
 

@@ -5,12 +5,12 @@ A card that ships without digests describes a model whose weights never come wit
 with digests, which then stands in its place.
 """
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.cards import InvalidCard, ModelCard, ModelDescription, load_card, load_description
+from models.untrusted_text import parse_toml
 
 _CARD = "card.toml"
 _PACKAGE = Path(__file__).parent
@@ -195,7 +195,7 @@ def _find_id(path: Path) -> str:
     """The id that a card has, or else the one that its place gives it."""
     place = path.parent.name if path.name == _CARD else path.stem
     try:
-        named = tomllib.loads(path.read_text(encoding="utf-8")).get("id")
+        named = parse_toml(path.read_text(encoding="utf-8")).get("id")
     except (OSError, ValueError):
         return place
     return named if isinstance(named, str) else place

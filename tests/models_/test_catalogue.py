@@ -81,7 +81,7 @@ def test_own_card_of_known_weights_names_their_activation(tmp_path):
         load_catalogue(tmp_path).get("plip")
 
 
-@pytest.mark.parametrize("text", ["id = ", 'id = "spoilt"\nname = 3', "\x00"])
+@pytest.mark.parametrize("text", ["id = ", 'id = "spoilt"\nname = 3', "\x00", "id = " + "[" * 9999])
 def test_a_bad_card_makes_its_own_model_unusable_and_no_other(tmp_path, text):
     write_linear_model(tmp_path, create_linear_model(), model_id="good")
     write_linear_model(tmp_path, create_linear_model(), model_id="spoilt")
