@@ -284,11 +284,19 @@ class KnownModel(Schema):
     source: str
 
 
+class ModelNotUsable(Schema):
+    """A model that is not served, because its card on this host is not valid."""
+
+    id: str
+    detail: str
+
+
 class ModelList(Schema):
-    """The models of this installation, by id, and those that only wait for their weights."""
+    """The models of this installation, by id, those that wait for their weights, and bad cards."""
 
     models: tuple[ModelView, ...]
     not_added: tuple[KnownModel, ...]
+    not_valid: tuple[ModelNotUsable, ...] = ()
 
 
 class Alive(Schema):

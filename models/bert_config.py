@@ -1,8 +1,8 @@
 """The configuration of the BERT inside an open_clip model, `bert_config.json`. No torch."""
 
-import json
 from typing import Any
 
+from models.untrusted_text import parse_json
 from models.weights import ConfigMismatch, UnreadableWeights
 
 BERT_CONFIG = "bert_config.json"
@@ -29,7 +29,7 @@ def parse_bert_config(content: bytes) -> dict[str, Any]:
             none.
     """
     try:
-        config = json.loads(content)
+        config = parse_json(content)
     except ValueError as error:
         raise UnreadableWeights(BERT_CONFIG, str(error)) from error
     if not isinstance(config, dict):

@@ -6,7 +6,6 @@ A card is a TOML file. Reading one needs no torch.
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -21,6 +20,8 @@ from pydantic import (
     ValidationError,
 )
 
+from models.untrusted_text import parse_toml
+
 DeviceClass = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "bf16"]
 Architecture = Literal["open_clip", "medclip", "linear"]
@@ -29,6 +30,7 @@ SourceForm = Literal["hf-clip", "open-clip", "open-clip-bert", "medclip"]
 
 SLOT = "{}"
 _ID = "[a-z0-9][a-z0-9._-]{0,63}"
+_MAX_CARD_BYTES = 2**20
 _FIXED = {
     "architecture",
     "files",
@@ -274,7 +276,7 @@ def parse_card(text: str) -> ModelCard:
     Raises:
         ValueError: not TOML, a field unknown, missing or out of range.
     """
-    return ModelCard.model_validate(tomllib.loads(text))
+    return ModelCard.model_validate(parse_toml(text))
 
 
 def parse_description(text: str) -> ModelDescription:
@@ -283,7 +285,7 @@ def parse_description(text: str) -> ModelDescription:
     Raises:
         ValueError: not TOML, a field unknown, missing or out of range.
     """
-    fields = tomllib.loads(text)
+    fields = parse_toml(text)
     kind = ModelCard if "files" in fields else ModelDescription
     return kind.model_validate(fields)
 
@@ -306,8 +308,23 @@ def load_description(path: Path) -> ModelDescription:
     return _load(path, parse_description)
 
 
+def read_card(path: Path) -> str:
+    """The text of a card's file, which is no pipe and no more than a card needs.
+
+    Raises:
+        OSError, ValueError: it cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no file")
+    with path.open("rb") as stream:
+        content = stream.read(_MAX_CARD_BYTES + 1)
+    if len(content) > _MAX_CARD_BYTES:
+        raise ValueError(f"a card has at most {_MAX_CARD_BYTES} bytes")
+    return content.decode()
+
+
 def _load(path: Path, parse: Callable[[str], _Kind]) -> _Kind:
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        return parse(read_card(path))
     except (OSError, ValidationError, ValueError) as error:
         raise InvalidCard(path, re.sub(r"\s+", " ", str(error))) from error

@@ -5,12 +5,19 @@ A card that ships without digests describes a model whose weights never come wit
 with digests, which then stands in its place.
 """
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.cards import InvalidCard, ModelCard, ModelDescription, load_card, load_description
+from models.cards import (
+    InvalidCard,
+    ModelCard,
+    ModelDescription,
+    load_card,
+    load_description,
+    read_card,
+)
+from models.untrusted_text import parse_toml
 
 _CARD = "card.toml"
 _PACKAGE = Path(__file__).parent
@@ -181,8 +188,19 @@ def _find_own(folder: Path) -> Iterator[Path]:
             f"The folder of models {folder} (PROMPTSMOOTH_MODELS) is not there, or is no folder; "
             "promptsmooth models add makes it."
         )
-    yield from sorted(folder.glob("[!.]*/card.toml"))
+    yield from filter(_is_there, (place / _CARD for place in sorted(folder.glob("[!.]*"))))
     yield from sorted(folder.glob("[!.]*.toml"))
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a card is there or may be: one that cannot be looked at is said, not passed over."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _load_own(path: Path) -> Entry:
@@ -195,7 +213,7 @@ def _find_id(path: Path) -> str:
     """The id that a card has, or else the one that its place gives it."""
     place = path.parent.name if path.name == _CARD else path.stem
     try:
-        named = tomllib.loads(path.read_text(encoding="utf-8")).get("id")
+        named = parse_toml(read_card(path)).get("id")
     except (OSError, ValueError):
         return place
     return named if isinstance(named, str) else place

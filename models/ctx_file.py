@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.prompt import MAX_N_CTX, MAX_WIDTH
+from models.untrusted_text import parse_json
 
 _DTYPES = {"F32": "<f4", "F16": "<f2"}
 _MAX_HEADER = 1 << 16
@@ -83,7 +84,7 @@ def _load_header(content: bytes) -> dict[str, Any]:
     if len(content) < 8 or end > min(len(content), 8 + _MAX_HEADER):
         raise UnreadableCtx("it is no safetensors file, or it is cut short")
     try:
-        header = json.loads(content[8:end])
+        header = parse_json(content[8:end])
     except (ValueError, RecursionError):
         raise UnreadableCtx("its header is no JSON, so it is no safetensors file") from None
     if not isinstance(header, dict):

@@ -1,7 +1,6 @@
 """From a card and its files to a model: strict, checked, without the network."""
 
 import copy
-import json
 import math
 import re
 import tempfile
@@ -20,6 +19,7 @@ from models.linear_vlm import LinearVLM
 from models.medclip_loading import load_medclip
 from models.open_clip_vlm import OpenClipVLM
 from models.tensor_file import load_into
+from models.untrusted_text import parse_json
 from models.vlm import VLM
 from models.weights import ConfigMismatch, UnreadableWeights, check_size, load_file
 
@@ -158,7 +158,7 @@ def _load_config(card: ModelCard, folder: Path) -> dict[str, Any]:
     if not files:
         raise UnreadableWeights(CONFIG, "the card does not name it")
     try:
-        config: dict[str, Any] = json.loads(load_file(files[0], folder))["model_cfg"]
+        config: dict[str, Any] = parse_json(load_file(files[0], folder))["model_cfg"]
         vision, text = config["vision_cfg"], config["text_cfg"]
         image_size, context_length = vision["image_size"], text["context_length"]
     except (KeyError, TypeError, ValueError) as error:

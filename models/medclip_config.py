@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from models.untrusted_text import parse_json
 from models.weights import UnreadableWeights
 
 CONFIG = "medclip_config.json"
@@ -68,7 +69,7 @@ def parse_medclip_config(content: bytes) -> MedClipConfig:
         UnreadableWeights: no JSON, or a field that is unknown or out of range.
     """
     try:
-        fields: Any = json.loads(content)
+        fields: Any = parse_json(content)
         return MedClipConfig.model_validate(fields)
     except (ValueError, ValidationError) as error:
         raise UnreadableWeights(CONFIG, " ".join(str(error).split())) from error

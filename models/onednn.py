@@ -48,6 +48,7 @@ class _Linear(nn.Module):
         super().__init__()
         self.weight, self.bias = linear.weight, linear.bias
         self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.train(linear.training)
 
     def forward(self, x: Tensor) -> Tensor:
         return _multiply(x, self.weight, self.bias)
@@ -72,6 +73,7 @@ class _SelfAttention(nn.Module):
         self.in_proj_weight, self.in_proj_bias = attention.in_proj_weight, attention.in_proj_bias
         self.out_proj = _Linear(attention.out_proj)
         self.num_heads, self.head_dim = attention.num_heads, attention.head_dim
+        self.train(attention.training)
 
     def forward(
         self,

@@ -22,7 +22,7 @@ class ModelTaken(ValueError):
     def __init__(self, model_id: str, path: Path) -> None:
         super().__init__(
             f"There is something at {path} already; first run: promptsmooth models remove "
-            f"{model_id}"
+            f"{model_id}; or move it away, where that knows no such model."
         )
 
 
@@ -75,14 +75,15 @@ def begin_folder(models: Path, model_id: str) -> Iterator[Path]:
 def remove_folder(models: Path, card: ModelCard, path: Path) -> None:
     """Removes a model's card and the files it names; the folder too, if nothing else is in it.
 
-    `path` is the card's file. Files of the folder that no card names stay.
+    `path` is the card's file. Files of the folder that no card names stay; of a folder that is a
+    link, the link goes all the same.
     """
     folder = path.parent if path.name == CARD else models / card.id
     path.unlink()
     for file in card.files:
         (folder / file.name).unlink(missing_ok=True)
     with suppress(OSError):
-        folder.rmdir()
+        folder.unlink() if folder.is_symlink() else folder.rmdir()
 
 
 def require_free(models: Path, model_id: str) -> None:
@@ -92,7 +93,7 @@ def require_free(models: Path, model_id: str) -> None:
         ModelTaken: something has.
     """
     for path in (models / model_id, models / f"{model_id}.toml"):
-        if path.exists():
+        if os.path.lexists(path):  # a link to nowhere too
             raise ModelTaken(model_id, path)
 
 

@@ -4,7 +4,6 @@ Reading a card needs neither torch nor the vectors.
 """
 
 import re
-import tomllib
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from models.cards import ClassNames, Sha256, TrainingSet
 from models.prompt import MAX_N_CTX, MAX_SUFFIX, MAX_WIDTH, Prompt
+from models.untrusted_text import parse_toml
 
 Method = Literal["few-shot", "zero-shot", "few-shot+zero-shot", "imported"]
 PROMPT_ID = r"^[a-z0-9][a-z0-9._-]{0,63}$"
@@ -114,7 +114,7 @@ class PromptCard(_Card):
 
 def parse_prompt_card(text: str) -> PromptCard:
     """The card that a TOML text holds. ValueError: no TOML, or a field is wrong."""
-    return PromptCard.model_validate(tomllib.loads(text))
+    return PromptCard.model_validate(parse_toml(text))
 
 
 def load_prompt_card(path: Path) -> PromptCard:

@@ -8,7 +8,6 @@ and no more than one tensor is held twice.
 
 import hashlib
 import io
-import json
 import math
 import pickle
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from models.cards import WeightFile
 from models.state_dict import check_state_dict
+from models.untrusted_text import parse_json
 from models.weights import (
     StateDictMismatch,
     UnreadableWeights,
@@ -118,7 +118,7 @@ def _stream_into(targets: Mapping[str, Tensor], file: WeightFile, folder: Path) 
         try:
             leaves = _read_header(stream, digest, file.size_bytes)
             check_state_dict(targets, {leaf.name: leaf.describe() for leaf in leaves})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             _give_up(file, folder, UnreadableWeights(file.name, str(error)))
         except StateDictMismatch as error:
             _give_up(file, folder, error)
@@ -142,19 +142,25 @@ def _read_header(stream: BinaryIO, digest: _Hash, size_bytes: int) -> list[_Leaf
     text = stream.read(length)
     digest.update(first)
     digest.update(text)
-    fields = {name: f for name, f in json.loads(text).items() if name != "__metadata__"}
+    fields = {name: f for name, f in parse_json(text).items() if name != "__metadata__"}
     leaves = sorted((_parse_leaf(name, f) for name, f in fields.items()), key=lambda leaf: leaf.end)
     _check_contiguous(leaves, size_bytes - 8 - length)
     return leaves
 
 
 def _parse_leaf(name: str, fields: Mapping[str, Any]) -> _Leaf:
-    begin, end = fields["data_offsets"]
-    shape = tuple(int(length) for length in fields["shape"])
+    begin, end = map(_require_length, fields["data_offsets"])
+    shape = tuple(map(_require_length, fields["shape"]))
     dtype = _DTYPES[fields["dtype"]]
-    if math.prod(shape) * dtype.itemsize != end - begin or any(length < 0 for length in shape):
+    if math.prod(shape) * dtype.itemsize != end - begin:
         raise ValueError(f"the tensor {name} has {end - begin} bytes, which is not its shape")
     return _Leaf(name=name, dtype=dtype, shape=shape, begin=begin, end=end)
+
+
+def _require_length(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{value!r:.40} is no length")
+    return value
 
 
 def _check_contiguous(leaves: list[_Leaf], size_bytes: int) -> None:

@@ -1,12 +1,12 @@
 """How wide the context vectors of a model are, read without loading it. No torch."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from models.bert_config import BERT_CONFIG
 from models.cards import ModelCard
 from models.medclip_config import CONFIG as MEDCLIP_CONFIG
+from models.untrusted_text import parse_json
 from models.weights import WeightsError, load_file
 
 _PLACES = {  # of the number, in the first of these files that the card names
@@ -29,7 +29,7 @@ def find_text_width(card: ModelCard, folder: Path) -> int | None:
     if name is None:
         return None
     try:
-        width: Any = json.loads(load_file(files[name], folder))
+        width: Any = parse_json(load_file(files[name], folder))
         for key in _PLACES[name]:
             width = width[key]
     except (KeyError, TypeError, ValueError, WeightsError, OSError):

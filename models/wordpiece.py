@@ -1,7 +1,6 @@
 """BERT's tokenizer, made from the bytes of `vocab.txt` and of `tokenizer_config.json`."""
 
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -14,6 +13,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from torch import Tensor
 
 from models.quoting import quote
+from models.untrusted_text import parse_json
 from models.weights import ConfigMismatch, UnreadableWeights
 
 VOCAB, TOKENIZER_CONFIG = "vocab.txt", "tokenizer_config.json"
@@ -120,7 +120,7 @@ def parse_tokenizer_config(content: bytes) -> dict[str, Any]:
         UnreadableWeights: no JSON, or no object.
     """
     try:
-        config = json.loads(content)
+        config = parse_json(content)
     except ValueError as error:
         raise UnreadableWeights(TOKENIZER_CONFIG, str(error)) from error
     if not isinstance(config, dict):

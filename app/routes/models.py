@@ -6,7 +6,7 @@ from app import errors
 from app.deps import CatalogueDep, ServicesDep
 from app.etag import NOT_MODIFIED, IfNoneMatch, answer_json
 from app.model_hosts import list_hosts, list_ready
-from app.schemas import KnownModel, ModelList, ModelView, model_view
+from app.schemas import KnownModel, ModelList, ModelNotUsable, ModelView, model_view
 from app.security import Reader
 from models.cards import ModelCard, ModelDescription
 from models.catalogue import UnknownModel
@@ -27,6 +27,7 @@ def list_models(services: ServicesDep, _: Reader, if_none_match: IfNoneMatch = N
     shown = ModelList(
         models=tuple(_view(card, reports, default) for card in services.catalogue.list()),
         not_added=tuple(map(_known, services.catalogue.list_not_added())),
+        not_valid=tuple(map(_not_valid, sorted(services.catalogue.invalid))),
     )
     return answer_json(shown, if_none_match)
 
@@ -67,3 +68,9 @@ def _view(card: ModelCard, reports: tuple[WorkerReport, ...], default: str) -> M
 def _known(description: ModelDescription) -> KnownModel:
     facts = {name: getattr(description, name) for name in KnownModel.model_fields}
     return KnownModel(**facts)
+
+
+def _not_valid(model_id: str) -> ModelNotUsable:
+    """Without the reason, which names places on this host: logs and `models list` have it."""
+    detail = "Its card on this host is not valid; promptsmooth models list says why."
+    return ModelNotUsable(id=model_id, detail=detail)

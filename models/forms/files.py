@@ -1,6 +1,5 @@
 """Finding and reading published files, none of which is trusted."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from models.forms.form import FormRefused
 from models.tensor_file import parse_pickle
+from models.untrusted_text import parse_json
 from models.weights import UnreadableWeights
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
@@ -30,7 +30,7 @@ def load_json(path: Path, max_bytes: int = _MAX_CONFIG_BYTES) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as stream:
-            value = json.loads(stream.read(max_bytes + 1))
+            value = parse_json(stream.read(max_bytes + 1))
     except ValueError as error:
         raise UnreadableWeights(path.name, f"no JSON: {error}") from error
     if not isinstance(value, dict):

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from redis import Redis
 
 from app.errors import ModelUnknown
+from app.main import create_app
 from app.submission import find_card
 from models.catalogue import load_catalogue
 from worker import fleet
@@ -127,3 +128,14 @@ def test_a_model_with_a_bad_card_is_refused_by_a_sentence_without_its_place(tmp_
     with pytest.raises(ModelUnknown, match=r"'spoilt' is not served: its card .* not valid") as no:
         find_card(load_catalogue(tmp_path), "spoilt")
     assert str(tmp_path) not in str(no.value)
+
+
+def test_a_model_with_a_bad_card_is_shown_without_its_place(settings, redis, decoder, tmp_path):
+    (tmp_path / "spoilt.toml").write_text("id = ")
+    app = create_app(settings.model_copy(update={"models": tmp_path}), decoder=decoder)
+    with TestClient(app) as client:
+        answer = client.get("/models")
+    assert [model["id"] for model in answer.json()["models"]] == ["bundled"]
+    (shown,) = answer.json()["not_valid"]
+    assert (shown["id"], "models list says why" in shown["detail"]) == ("spoilt", True)
+    assert str(tmp_path) not in answer.text

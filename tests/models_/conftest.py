@@ -202,14 +202,21 @@ def sample_pixels() -> Callable[[int, int], torch.Tensor]:
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No socket can be made, and nobody was told to be offline."""
+    """No socket but one between processes here can be made, and nobody was told to be offline."""
+
+    class Local(socket.socket):
+        def __init__(self, family: int = -1, *rest: Any, **named: Any) -> None:
+            if family != socket.AF_UNIX:
+                raise AssertionError("a socket was asked for")
+            super().__init__(family, *rest, **named)
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a socket was asked for")
 
     for name in OFFLINE:
         monkeypatch.delenv(name, raising=False)
-    for name in ("socket", "create_connection", "getaddrinfo"):
+    monkeypatch.setattr(socket, "socket", Local)
+    for name in ("create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, refuse)
 
 

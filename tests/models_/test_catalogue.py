@@ -1,5 +1,7 @@
 """Known, added, overriding: what the catalogue says of models whose weights do not ship."""
 
+import os
+
 import pytest
 import tomli_w
 
@@ -81,7 +83,7 @@ def test_own_card_of_known_weights_names_their_activation(tmp_path):
         load_catalogue(tmp_path).get("plip")
 
 
-@pytest.mark.parametrize("text", ["id = ", 'id = "spoilt"\nname = 3', "\x00"])
+@pytest.mark.parametrize("text", ["id = ", 'id = "spoilt"\nname = 3', "\x00", "id = " + "[" * 9999])
 def test_a_bad_card_makes_its_own_model_unusable_and_no_other(tmp_path, text):
     write_linear_model(tmp_path, create_linear_model(), model_id="good")
     write_linear_model(tmp_path, create_linear_model(), model_id="spoilt")
@@ -148,3 +150,42 @@ def test_description_becomes_a_card_where_files_are_named(tmp_path):
     described = parse_description(text[: text.index("[[files]]")])
     assert not isinstance(described, ModelCard)
     assert described.id == "linear"
+
+
+def _pipe(folder):
+    os.mkfifo(folder / "card.toml")
+
+
+def _dead_link(folder):
+    (folder / "card.toml").symlink_to(folder / "nowhere")
+
+
+def _long(folder):
+    (folder / "card.toml").write_bytes(b"#" * (2**20 + 1))
+
+
+def _closed(folder):
+    (folder / "card.toml").write_text("")
+    folder.chmod(0)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_pipe, "it is no file"),
+        (_dead_link, "No such file"),
+        (_long, "at most 1048576 bytes"),
+        pytest.param(
+            _closed,
+            "Permission denied",
+            marks=pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything"),
+        ),
+    ],
+)
+def test_a_card_that_cannot_be_read_is_said_and_holds_nobody_up(tmp_path, spoil, said):
+    (tmp_path / "spoilt").mkdir()
+    spoil(tmp_path / "spoilt")
+    catalogue = load_catalogue(tmp_path)
+    assert said in str(catalogue.invalid["spoilt"])
+    assert [card.id for card in catalogue.list()] == ["bundled"]
+    (tmp_path / "spoilt").chmod(0o755)

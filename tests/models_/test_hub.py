@@ -1,6 +1,9 @@
 """Fetching from the Hub: from one that answers on this machine, and where there is none."""
 
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,6 +14,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
+GUIDE = REPOSITORY / "docs" / "models.md"
 COMMIT = "5" * 40
 
 PROGRAM = """
@@ -129,3 +133,45 @@ def test_pull_fetches_what_the_form_reads_of_one_commit(tmp_path, hub, hf_clip):
     assert fetched == (handler.folder / "model.safetensors").read_bytes()
     assert pull(tmp_path, endpoint).returncode == 2
     assert handler.asked.count(f"GET /vinid/plip/resolve/{COMMIT}/model.safetensors") == 1
+
+
+def run_guide(marked: str, work: Path, models: Path, **environment: str) -> str:
+    """Runs the lines of the guide's blocks that have these words, where its folder is `work`."""
+    blocks = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(), flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if re.search(marked, line)]
+    assert lines, marked
+    ended = subprocess.run(
+        ["bash", "-euc", "\n".join(lines).replace("/media/usb/plip", str(work / "hub"))],
+        cwd=work,
+        env={
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}/usr/bin{os.pathsep}/bin",
+            "HOME": str(work),
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+            "COLUMNS": "100",
+            "PROMPTSMOOTH_MODELS": str(models),
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.real_size
+def test_every_way_of_the_guide_brings_the_same_plip(tmp_path, hub, real_hf_clip):
+    """From files, from an archive and from the Hub: its commands, as they stand."""
+    endpoint, handler = hub
+    real_hf_clip.write(handler.folder, weights="pytorch_model.bin")
+    added = run_guide(r"add plip /media", tmp_path, tmp_path / "added")
+    sys.stdout.write(run_guide(r"check plip", tmp_path, tmp_path / "added"))
+    run_guide(r"bundle plip", tmp_path, tmp_path / "added")
+    shutil.rmtree(tmp_path / "added")  # so that the disk holds fewer copies
+    carried = run_guide(r"add plip plip\.tar", tmp_path, tmp_path / "carried")
+    pulled = run_guide(r"pull plip", tmp_path, tmp_path / "pulled", HF_ENDPOINT=endpoint)
+    digests = {re.search(r"digest ([0-9a-f]{64})", shown)[1] for shown in (added, carried, pulled)}
+    assert len(digests) == 1
+    card = (tmp_path / "pulled" / "plip" / "card.toml").read_text()
+    assert f'revision = "{COMMIT}"' in card
+    assert not (tmp_path / "pulled" / ".fetched-plip").exists()

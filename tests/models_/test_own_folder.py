@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from models.own_folder import ModelTaken, begin_folder
+from models.own_folder import ModelTaken, begin_folder, remove_folder
+from models.testing import create_linear_model, write_linear_model
 
 REPOSITORY = Path(__file__).parents[2]
 ADDING = """
@@ -99,3 +100,21 @@ def test_of_two_who_add_the_same_model_one_is_told_that_it_is_taken(tmp_path):
         add(tmp_path, "one")
     assert (tmp_path / "one" / "weights").read_bytes() == b"whole"
     assert list_names(tmp_path) == ["one"]
+
+
+def test_a_link_to_nowhere_takes_the_id_before_anything_is_converted(tmp_path):
+    (tmp_path / "one").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ModelTaken, match="models remove one; or move it away"):
+        add(tmp_path, "one")
+    assert list_names(tmp_path) == ["one"]
+
+
+def test_a_model_that_lies_elsewhere_is_removed_with_its_link(tmp_path):
+    models, elsewhere = tmp_path / "models", tmp_path / "elsewhere"
+    models.mkdir()
+    card = write_linear_model(elsewhere, create_linear_model())
+    (models / "linear").symlink_to(elsewhere / "linear")
+    remove_folder(models, card, models / "linear" / "card.toml")
+    assert list_names(models) == []
+    assert list_names(elsewhere / "linear") == []
+    add(models, "linear")

@@ -80,7 +80,15 @@ LEAF = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
         (with_header([1], b""), "no attribute"),
         (with_header({"a": {**LEAF, "dtype": "F33"}}, b"1234"), "F33"),
         (with_header({"a": {**LEAF, "shape": [2]}}, b"1234"), "tensor a has 4 bytes, which is no"),
-        (with_header({"a": {**LEAF, "shape": [-1, -1]}}, b"1234"), "tensor a has 4 bytes"),
+        (with_header({"a": {**LEAF, "shape": [-1, -1]}}, b"1234"), "-1 is no length"),
+        (with_header({"a": {**LEAF, "shape": [float("inf")]}}, b"1234"), "inf is no length"),
+        (with_header({"a": {**LEAF, "data_offsets": [0.0, 4.0]}}, b"1234"), "0.0 is no length"),
+        (with_header({"a": {**LEAF, "shape": [True]}}, b"1234"), "True is no length"),
+        (
+            with_header({"a": {**LEAF, "shape": [0, 2**62, 2**62], "data_offsets": [0, 0]}}, b""),
+            "overflow",
+        ),
+        ((200_000).to_bytes(8, "little") + b"[" * 200_000, "nested too deeply"),
         (with_header({"a": LEAF}, b"12345678"), "have 4 bytes and the file holds 8"),
         (with_header({"a": LEAF, "b": LEAF}, b"1234"), "tensor b does not follow the one before"),
         (

@@ -12,6 +12,7 @@ export async function open(main, _, signal) {
     h("div", { class: "page-head" }, h("h1", {}, "Models"), h("p", { class: "lead" }, "Vision-language models of this installation. The service brings a small one to try; others wait for weights that you bring.")),
     ...found.models.map(modelCard),
     found.not_added.length > 0 && notAdded(found.not_added),
+    found.not_valid.length > 0 && notValid(found.not_valid),
   );
 }
 
@@ -83,5 +84,15 @@ function notAdded(list) {
     h("h2", {}, "Waiting for their weights"),
     h("p", { class: "hint" }, "Known here by their cards. promptsmooth models add brings the weights in, without the internet."),
     h("ul", { class: "plain" }, ...list.map((m) => h("li", {}, h("strong", {}, m.name), " ", h("code", {}, m.id), h("p", { class: "hint" }, `${m.description} Licence: ${m.licence}.`)))),
+  );
+}
+
+/** @param {any[]} list */
+function notValid(list) {
+  return h(
+    "section",
+    { class: "card" },
+    h("h2", {}, "Not served"),
+    h("ul", { class: "plain" }, ...list.map((m) => h("li", {}, h("code", {}, m.id), h("p", { class: "hint" }, m.detail)))),
   );
 }
