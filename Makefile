@@ -1,7 +1,8 @@
 # make demo    install everything, then certify two real DICOM images over HTTP
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve docs test test-docs test-coverage test-models test-fuzz test-deployment lock check
+.PHONY: help setup demo serve docs test test-docs test-coverage test-models test-fuzz test-chaos
+.PHONY: test-deployment airgap lock check
 .PHONY: check-docker clean
 
 PYTHON ?= python3
@@ -51,18 +52,27 @@ test-docs: setup  ## every command of the guide, against a running service; minu
 docs: setup  ## the guide as a site to read offline: build/site/index.html
 	@$(BIN)/python docs/build.py
 
+test-chaos: setup  ## kill every part of the service at random moments; ten minutes; writes build/recovery.md
+	@mkdir -p build
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/chaos/chaos.py --write build/recovery.md
+
 # A program that builds the compose file's images, brings it up and runs --script beside it.
 VERIFY_COMPOSE ?= ../shared/tools/verify-compose.sh
+DEPLOYMENT_SCRIPTS ?= certify_and_kill hardening proxy several_hosts operations airgap
 
-test-deployment:  ## build and start docker-compose.yml, certify, kill -9 each part; needs root
+test-deployment:  ## build and start docker-compose.yml, certify, kill, restore, air gap; needs root
 	@if [ ! -x '$(VERIFY_COMPOSE)' ]; then \
 	  echo "test-deployment: skipped: no program at VERIFY_COMPOSE=$(VERIFY_COMPOSE)"; \
 	elif [ "$$(id -u)" != 0 ]; then \
 	  echo "test-deployment: skipped: only root can start an engine and kill containers"; \
 	else \
-	  '$(VERIFY_COMPOSE)' --script tests/deployment/certify_and_kill.sh \
+	  '$(VERIFY_COMPOSE)' $(DEPLOYMENT_SCRIPTS:%=--script tests/deployment/%.sh) \
 	    . "https://127.0.0.1:$${PROMPTSMOOTH_PORT:-8443}/healthz"; \
 	fi
+
+airgap:  ## one folder, build/airgap, with all that a machine without network needs; needs docker
+	@docker compose build
+	@docker/operate/airgap.sh build/airgap
 
 # Tools that make and check the images: no part of the service, so in an environment of their own.
 build/tools/installed: Makefile

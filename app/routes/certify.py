@@ -40,6 +40,7 @@ _PROBLEMS = errors.describe(
     errors.ModelUnavailable,
     errors.QuotaExceeded,
     errors.QueueUnavailable,
+    errors.StorageFull,
 )
 
 
