@@ -58,8 +58,12 @@ def decode_with_gdcm(
     """Values of a JPEG frame, (H, W) or (H, W, 3).
 
     Raises:
-        ImageBroken: GDCM gave another number of bytes.
+        ImageBroken: the samples are too wide for the stream's kind, or GDCM gave another number of
+            bytes.
     """
+    # PS3.5 8.2.1. GDCM ends its process where it is asked for another size.
+    if bits_allocated not in (8, 16) or not max(bits_stored, header.precision) <= bits_allocated:
+        raise _broken("JPEG")
     shape: tuple[int, ...] = (header.height, header.width)
     if header.components > 1:
         shape += (header.components,)

@@ -35,6 +35,7 @@ class PixelModule:
 
     Raises:
         PixelsUnsupported: pixels that are a mask, or of a kind that is not decoded faithfully.
+        ImageBroken: bits that no pixel has.
     """
 
     keyword: str
@@ -53,6 +54,13 @@ class PixelModule:
             raise PixelsUnsupported(
                 "Expected a picture, got a mask of 1 bit per pixel (a segmentation, perhaps). "
                 "Send the image that it was drawn on."
+            )
+        if self.bits_allocated not in (8, 16, 32, 64) or (  # PS3.5 8.1.1
+            not 1 <= self.bits_stored <= self.bits_allocated
+        ):
+            raise ImageBroken(
+                "Expected BitsAllocated of 8, 16, 32 or 64 and BitsStored of no more, got others. "
+                "Export the image again."
             )
         if self.samples != (1 if self.photometric in _GREY else 3) or (
             self.photometric not in _GREY | _YBR | {"RGB"}

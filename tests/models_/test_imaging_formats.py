@@ -329,6 +329,20 @@ def test_dicom_colour_of_each_lossless_syntax_is_that_stored(tmp_path: Path, syn
     assert (image.source, image.window) == ("dicom", None)
 
 
+@pytest.mark.parametrize("bits", [0, 7, 15, 17, 32, 127, 4096, 32767])
+def test_bits_that_no_jpeg_has_end_in_a_refusal_and_not_the_process(
+    tmp_path: Path, bits: int
+) -> None:
+    """Found by mutations: GDCM ends its process where it is asked for such samples."""
+    for values in (RAMP.astype(np.uint8), COLOURS):
+        data = compressed(native(values.copy(), bits=8), uid.JPEGLosslessSV1, tmp_path)
+        allocated = b"\x28\0\0\x01US\x02\0"
+        assert data.count(allocated + b"\x08\0") == 1
+        broken = data.replace(allocated + b"\x08\0", allocated + bits.to_bytes(2, "little"))
+        with pytest.raises(ImageBroken):
+            parse_image(broken)
+
+
 def test_dicom_of_high_throughput_jpeg_2000_is_exact() -> None:
     for syntax in (uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K):
         dataset = native((16 * RAMP).astype(np.uint16), bits=16)
