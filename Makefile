@@ -69,11 +69,11 @@ build/tools/installed: Makefile
 	@touch $@
 
 lock: build/tools/installed  ## write docker/*.lock, what the images install, from constraints.txt
-	@UV=build/tools/bin/uv bash docker/lock.sh
+	@UV=build/tools/bin/uv docker/lock.sh
 
 check-docker: build/tools/installed  ## lint the Dockerfiles and the shell scripts of the deployment
 	@build/tools/bin/hadolint --ignore DL3008 docker/*.Dockerfile
-	@build/tools/bin/shellcheck --external-sources --source-path=SCRIPTDIR docker/*.sh tests/deployment/*.sh
+	@build/tools/bin/shellcheck --external-sources --exclude=SC2016 --source-path=SCRIPTDIR docker/*.sh docker/operate/*.sh tests/deployment/*.sh
 
 check: setup check-docker  ## lint, format, types, the arrow app -> worker -> models
 	@$(BIN)/ruff check .

@@ -12,6 +12,7 @@ import typer
 from app import hosts_cli, operations_cli
 from app.certify_cli import certify
 from app.evaluate_cli import evaluate
+from app.keys_cli import keys_cli
 from app.learn_cli import learn
 from app.models_cli import models_cli
 from app.options import DataDir, get_data_dir
@@ -29,6 +30,7 @@ cli = typer.Typer(
 )
 cli.add_typer(models_cli)
 cli.add_typer(prompts_cli)
+cli.add_typer(keys_cli)
 cli.command()(certify)
 cli.command()(learn)
 cli.command()(evaluate)

@@ -6,26 +6,23 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, Event
-from fastapi import Depends, Form, Header, Path, Request
+from fastapi import Depends, Header, Path, Request
 from redis import Redis
 
 from app.errors import (
     BatchUnknown,
     CertificationUnknown,
-    FieldRepeated,
-    FieldUnknown,
     MediaTypeUnsupported,
-    invalid,
 )
-from app.forms import REPEATABLE, RULES, CertifyForm
+from app.form_items import check_items, media_type, require_no_query
 from app.lookup import find_batch_jobs, find_job
 from app.security import Reader, Submitter
 from app.settings import AppSettings
 from models.catalogue import Catalogue
+from models.imaging import Decoder
 from worker.contract import CertificationJob as Job
 
 _ID = re.compile(r"[0-9a-f]{32}")
-_SHOWN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +33,7 @@ class Services:
     catalogue: Catalogue
     redis: Redis
     decoding: CapacityLimiter
+    decoder: Decoder
     watching: CapacityLimiter
     stopping: Event
 
@@ -81,32 +79,12 @@ def take_only(rules: Mapping[str, str], repeatable: Collection[str]) -> Any:
     """
 
     async def check(request: Request) -> None:
-        await _check_form_fields(request, rules, repeatable)
+        if media_type(request) != "multipart/form-data":
+            raise MediaTypeUnsupported("Expected a body of type multipart/form-data.")
+        require_no_query(request)
+        check_items((await request.form()).multi_items(), rules, repeatable)
 
     return Depends(check)
-
-
-async def _check_form_fields(
-    request: Request, rules: Mapping[str, str], repeatable: Collection[str]
-) -> None:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "multipart/form-data":
-        raise MediaTypeUnsupported
-    if request.url.query:
-        raise FieldUnknown("Nothing is taken from the query of the address; use the form's fields.")
-    items = (await request.form()).multi_items()
-    names = [name for name, _ in items]
-    if unknown := [name for name in names if name not in rules]:
-        raise FieldUnknown(_unknown_text(unknown[0], rules))
-    if empty := sorted({name for name, value in items if value == ""}):
-        raise invalid(empty[0], f"no empty value, but {rules[empty[0]]}")
-    if repeated := sorted({n for n in names if n not in repeatable and names.count(n) > 1}):
-        raise FieldRepeated(f"The field {repeated[0]} is taken once; nothing was queued.")
-
-
-def _unknown_text(name: str, rules: Mapping[str, str]) -> str:
-    which = f"the field {name!r}" if _SHOWN_NAME.fullmatch(name) else "a field"
-    return f"The form has {which}, which this service does not know. Known: {', '.join(rules)}."
 
 
 RedisDep = Annotated[Redis, Depends(_get_redis)]
@@ -140,7 +118,6 @@ OwnJobDep = Annotated[Job, Depends(_find_own_job)]
 """The certification of the path, to be ended: it takes the scope that sent it."""
 BatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_jobs)]
 OwnBatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_own_jobs)]
-CertifyFormDep = Annotated[CertifyForm, Form(media_type="multipart/form-data")]
 PreferHeader = Annotated[
     list[str] | None,
     Header(
@@ -148,4 +125,12 @@ PreferHeader = Annotated[
         "(RFC 7240), else with 202 as usual."
     ),
 ]
-OnlyKnownFields = take_only(RULES, REPEATABLE)
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="A name of the client's choice for this request, 1 to 255 visible characters. "
+        "The same name with the same request leads to the same certification, however often it is "
+        "sent (draft-ietf-httpapi-idempotency-key-header).",
+    ),
+]

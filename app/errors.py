@@ -4,20 +4,23 @@ Every answer that is an error is an RFC 9457 document, `application/problem+json
 of a class is its default text. No text repeats what was sent: it can hold patient data.
 
 Problem
-├── 400 FormUnreadable
+├── 400 FormUnreadable · JsonUnreadable · HttpInvalid
 ├── 401 KeyMissing · KeyInvalid
-├── 403 ScopeMissing
+├── 403 ScopeMissing · KeysRequired
 ├── 404 NotFound · CertificationUnknown · BatchUnknown · ModelNotFound · PromptNotFound
 │       · PromptJobUnknown
 ├── 405 MethodNotAllowed
-├── 409 PromptIdTaken · PromptShips · PromptKept
-├── 410 InputImageExpired
+├── 408 BodyTooSlow · HeadersTooSlow
+├── 409 NotFinished · PromptIdTaken · PromptShips · PromptKept
+├── 410 InputImageExpired · CertificationGone
 ├── 413 BodyTooLarge                            and ImageRefused, by the image's code
 ├── 415 MediaTypeUnsupported · PromptFormatUnsupported   and ImageRefused, by the image's code
+├── 421 HostUnknown
 ├── 422 RequestInvalid · FieldUnknown · FieldRepeated · ModelUnknown · PromptInvalid
 │       · TrainingImagesInvalid                 and ImageRefused
+├── 429 RateLimited · QuotaExceeded
 ├── 500 InternalError
-└── 503 QueueUnavailable · StorageFull · ModelUnavailable · NotReady
+└── 503 QueueUnavailable · StorageFull · ModelUnavailable · DecodingUnavailable · NotReady
 """
 
 import inspect
@@ -38,7 +41,10 @@ from starlette.responses import JSONResponse, Response
 from app import learning_forms, list_query, preview_forms, prompt_forms
 from app.forms import RULES
 from app.schemas import FieldError, ProblemDocument
+from models import imaging
 from models.imaging import ImageError
+from models.imaging.errors import list_errors as list_image_errors
+from worker.contract import RefusedImage
 
 # unreachable, too slow, or it says no: out of memory, disk full, read-only
 QUEUE_AWAY = (RedisConnectionError, RedisTimeoutError, ResponseError)
@@ -84,6 +90,12 @@ class FormUnreadable(Problem):
     status, code = 400, "form_unreadable"
 
 
+class HttpInvalid(Problem):
+    """What came is no HTTP request, or its headers are longer than this service reads."""
+
+    status, code = 400, "http_invalid"
+
+
 class KeyMissing(Problem):
     """This service answers to keys: send one as Authorization: Bearer KEY or as X-API-Key."""
 
@@ -100,6 +112,19 @@ class ScopeMissing(Problem):
     """The key does not have the scope that this takes."""
 
     status, code = 403, "scope_missing"
+
+
+class KeysRequired(Problem):
+    """This service has no keys yet, so it answers on its own machine alone. Its operator makes keys
+    with promptsmooth keys add."""
+
+    status, code = 403, "keys_required"
+
+
+class JsonUnreadable(Problem):
+    """The body is no JSON object, or has a name twice in one object, or NaN."""
+
+    status, code = 400, "json_unreadable"
 
 
 class NotFound(Problem):
@@ -150,6 +175,24 @@ class MethodNotAllowed(Problem):
     status, code = 405, "method_not_allowed"
 
 
+class BodyTooSlow(Problem):
+    """The request body took longer than this service waits for it."""
+
+    status, code = 408, "body_too_slow"
+
+
+class HeadersTooSlow(Problem):
+    """The headers of the request took longer than this service waits for them."""
+
+    status, code = 408, "headers_too_slow"
+
+
+class NotFinished(Problem):
+    """There is no report before a certification has finished, nor where it ended without one."""
+
+    status, code = 409, "not_finished"
+
+
 class PromptIdTaken(Problem):
     """The id names another prompt, or named one before its removal; choose another id."""
 
@@ -168,10 +211,22 @@ class PromptKept(Problem):
     status, code = 409, "prompt_kept"
 
 
+class IdempotencyInProgress(Problem):
+    """A request with this idempotency key is being answered at this moment; ask again shortly."""
+
+    status, code, retry_after_s = 409, "idempotency_in_progress", 1
+
+
 class InputImageExpired(Problem):
     """The certified image is no longer stored; send the picture again to see it."""
 
     status, code = 410, "input_image_expired"
+
+
+class CertificationGone(Problem):
+    """The certification that this idempotency key was first used for has been purged."""
+
+    status, code = 410, "certification_gone"
 
 
 class BodyTooLarge(Problem):
@@ -181,7 +236,7 @@ class BodyTooLarge(Problem):
 
 
 class MediaTypeUnsupported(Problem):
-    """Expected a body of type multipart/form-data with its boundary."""
+    """The body is of a type that is not taken at this address."""
 
     status, code = 415, "media_type_unsupported"
 
@@ -191,6 +246,12 @@ class PromptFormatUnsupported(Problem):
     it. A checkpoint of torch is taken by the command promptsmooth prompts import alone."""
 
     status, code = 415, "prompt_format_unsupported"
+
+
+class HostUnknown(Problem):
+    """This service does not answer under the name in the Host header."""
+
+    status, code = 421, "host_unknown"
 
 
 class RequestInvalid(Problem):
@@ -209,6 +270,12 @@ class FieldRepeated(Problem):
     """The form has a field twice that is taken once; nothing was queued."""
 
     status, code = 422, "field_repeated"
+
+
+class IdempotencyKeyReused(Problem):
+    """This idempotency key was used for another request; nothing was queued. Choose a new one."""
+
+    status, code = 422, "idempotency_key_reused"
 
 
 class ModelUnknown(Problem):
@@ -241,6 +308,21 @@ class ImageRefused(Problem):
         frames = getattr(error, "frames", None)
         members = {} if frames is None else {"frames": frames}
         super().__init__(f"{place}{error}", image_index=index, **members)
+        self.of_image = RefusedImage(
+            image_index=index, status=self.status, code=error.code, detail=str(error), **members
+        )
+
+
+class RateLimited(Problem):
+    """This key has sent more requests than it may in a minute."""
+
+    status, code, retry_after_s = 429, "rate_limited", 1
+
+
+class QuotaExceeded(Problem):
+    """This key has more jobs, or has asked for more samples today, than it may."""
+
+    status, code, retry_after_s = 429, "quota_exceeded", 30
 
 
 class InternalError(Problem):
@@ -266,6 +348,19 @@ class ModelUnavailable(Problem):
     nothing was queued. GET /models says what each host lacks."""
 
     status, code, retry_after_s = 503, "model_unavailable", 30
+
+
+class DecodingUnavailable(Problem):
+    """Images cannot be decoded at the moment; nothing was queued, and the image may be sound."""
+
+    status, code, retry_after_s = 503, "decoding_unavailable", 5
+
+
+class QueueFull(Problem):
+    """As much work waits as this service accepts; nothing was queued. Try again after the seconds
+    in Retry-After, which come from the speed that worker hosts measured."""
+
+    status, code, retry_after_s = 503, "queue_full", 60
 
 
 class NotReady(Problem):
@@ -313,13 +408,7 @@ def list_codes() -> Iterator[tuple[str, int]]:
     for problem in Problem.__subclasses__():
         if problem is not ImageRefused:
             yield problem.code, problem.status
-    yield from ((error.code, image_status(error.code)) for error in _image_errors())
-
-
-def _image_errors(cls: type[ImageError] = ImageError) -> Iterator[type[ImageError]]:
-    yield cls
-    for child in cls.__subclasses__():
-        yield from _image_errors(child)
+    yield from ((error.code, image_status(error.code)) for error in list_image_errors())
 
 
 def describe(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
@@ -349,7 +438,7 @@ def _examples(problem: type[Problem], status: int) -> dict[str, Any]:
                 "value": problem().document("0" * 32).model_dump(mode="json", exclude_unset=True)
             }
         }
-    found = [e for e in _image_errors() if image_status(e.code) == status]
+    found = [e for e in list_image_errors() if image_status(e.code) == status]
     return {error.code: {"summary": inspect.getdoc(error)} for error in found}
 
 
@@ -377,7 +466,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 async def _on_invalid(request: Request, error: Exception) -> Response:
     """What came is left out; only the field's name and its rule are said."""
     problems = cast(RequestValidationError, error).errors()
-    if any(problem["type"] == "extra_forbidden" for problem in problems):
+    if any(p["type"] == "extra_forbidden" and p["loc"][0] == "query" for p in problems):
         return create_response(request, FieldUnknown())
     found = {e.field: e for e in map(_field_error, problems)}
     detail = " ".join(f"{e.field}: {e.detail}" for e in found.values())
@@ -398,8 +487,15 @@ async def _on_redis(request: Request, error: Exception) -> Response:
     return create_response(request, StorageFull() if full else QueueUnavailable())
 
 
+async def _on_decoding(request: Request, _error: Exception) -> Response:
+    fields = {"request_id": request.scope["state"]["request_id"]}
+    _log.warning("decoding_unavailable", extra={"fields": fields})
+    return create_response(request, DecodingUnavailable())
+
+
 def add_handlers(app: FastAPI) -> None:
     """Every error of the app becomes a problem document."""
+    app.add_exception_handler(imaging.DecodingUnavailable, _on_decoding)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     for redis_error in QUEUE_AWAY:

@@ -1,4 +1,4 @@
-"""The multipart form of POST /certify. A field's description begins with its rule."""
+"""What POST /certify is asked, and its multipart form. A description begins with its rule."""
 
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -70,16 +70,11 @@ def _check_targets(text: str) -> str:
     return text
 
 
-class CertifyForm(BaseModel):
-    """What is asked of a certification. Fields that are not listed here are refused."""
+class CertifyFields(BaseModel):
+    """What is asked of a certification, apart from the image itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image: list[_File] = Field(
-        min_length=1,
-        description="one or more image files: PNG, JPEG, TIFF or DICOM. The content decides, not "
-        "the name. Several images become a batch; all are accepted or none.",
-    )
     sigma: _Sigmas = Field(
         description="one or more decimal numbers from 0.001 to 10, each named once. Standard "
         "deviation of the noise on pixels in [0, 1]; one certificate each.",
@@ -240,8 +235,22 @@ class CertifyForm(BaseModel):
         return read_window(self.window)
 
 
+class CertifyForm(CertifyFields):
+    """What is asked of a certification. Fields that are not listed here are refused."""
+
+    image: list[_File] = Field(
+        min_length=1,
+        description="one or more image files: PNG, JPEG, TIFF or DICOM. The content decides, not "
+        "the name. Several images become a batch; one that cannot be used does not keep the others "
+        "out.",
+    )
+
+
 RULES = {
     name: (field.description or "").split(". ")[0].removesuffix(".")
     for name, field in CertifyForm.model_fields.items()
 }
 REPEATABLE = frozenset({"image", "sigma", "class_name", "prompting", "prompt"})
+NUMBERS = frozenset(
+    {"sigma", "alpha", "attempt", "frame"} | {n for names in PARAMETERS.values() for n in names}
+)

@@ -20,6 +20,8 @@ from models.prompt_cards import PROMPT_ID
 from models.prompt_files import save_prompt
 from models.training_images import TrainingImages, choose_shots
 from models.whole_file import write_whole
+from worker.intake import get_bounds
+from worker.settings import WorkerSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,7 @@ def prepare_lesson(wish: Wish, card: ModelCard) -> Lesson:
     settings = replace(create_learning_settings(wish.preset, template), **wish.changes)  # type: ignore[arg-type]  # pydantic checks
     chosen = choose_shots(folder.classes, settings.shots, settings.seed)
     try:
-        pixels = folder.load(chosen, card.preprocessing)
+        pixels = folder.load(chosen, card.preprocessing, get_bounds(WorkerSettings()))
     except UnusableImage as error:
         raise ValueError(f"{error} It is {error.path}.") from error  # the user's own terminal
     return Lesson(

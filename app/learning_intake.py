@@ -14,6 +14,7 @@ from app.errors import ImageRefused, PromptIdTaken, TrainingImagesInvalid, inval
 from app.labelled_files import SentFile, check_count, open_zip, read_limited
 from app.learning_forms import LearnForm
 from app.model_hosts import require_host
+from app.quotas import reserve
 from app.security import Caller
 from app.submission import find_card
 from models.cards import ModelCard, check_class_names
@@ -22,16 +23,18 @@ from models.imaging import ImageError
 from models.learning_settings import LearningSettings, create_learning_settings
 from models.text_width import find_text_width
 from models.training_images import choose_shots
-from worker import prompts_store
+from worker import learning_store, prompts_store
 from worker.contract import MAX_CLASS_NAMES, ModelRef
 from worker.images_store import Image, image_sha256
 from worker.intake import prepare_image
-from worker.learning_contract import LabelledImage, LearningJob, LearningRequest
-from worker.learning_queue import submit_learning
+from worker.learning_contract import FinishedLearning, LabelledImage, LearningJob, LearningRequest
+from worker.learning_queue import get_status, submit_learning
 
 
 async def submit(services: Services, form: LearnForm, caller: Caller) -> LearningJob:
     """Queues a learning: the images that the seed chooses, decoded and prepared.
+
+    The very same request is the same learning, as long as that can still give its prompt.
 
     Raises:
         Problem: the form asks for something that cannot be learned; nothing is queued.
@@ -41,7 +44,7 @@ async def submit(services: Services, form: LearnForm, caller: Caller) -> Learnin
     if find_text_width(card, services.catalogue.folder(card.id)) == 0:
         raise invalid("model", "a model that takes context vectors")
     await to_thread.run_sync(require_host, services.redis, card)
-    await to_thread.run_sync(_check_id, services, form.id)
+    await to_thread.run_sync(_check_form_of_id, form.id)
     files = await to_thread.run_sync(_open, form, services.settings.max_learning_images)
     names = order_classes(file.class_name for file in files)
     class_names, settings = _check_names(form, names), create_settings(form, card)
@@ -49,8 +52,28 @@ async def submit(services: Services, form: LearnForm, caller: Caller) -> Learnin
     images = await _prepare(services, card, [file for file, _ in shots], count=len(files))
     indices = [index for _, index in shots]
     job = _create_job(caller, form.id, card, class_names, settings, images, indices)
-    await to_thread.run_sync(_enqueue, services, job, images)
+    if (earlier := await to_thread.run_sync(_find_earlier, services, job)) is not None:
+        return earlier
+    await to_thread.run_sync(_check_id, services, form.id)
+    await to_thread.run_sync(_enqueue, services, caller, job, images)
     return job
+
+
+def _find_earlier(services: Services, job: LearningJob) -> LearningJob | None:
+    """The learning that this request began before: under way, or ended with its prompt there."""
+    redis = services.redis
+    earlier = learning_store.find_equal(redis, job)
+    if earlier is None:
+        return None
+    match get_status(redis, earlier.id):
+        case "queued" | "running":
+            return earlier
+        case "finished":
+            result = learning_store.find_result(redis, earlier.id)
+            card = prompts_store.find_card(redis, job.request.prompt_id, view=job.prompt_owner)
+            digest = result.prompt_sha256 if isinstance(result, FinishedLearning) else None
+            return earlier if card is not None and card.sha256 == digest else None
+    return None
 
 
 def choose(
@@ -110,16 +133,19 @@ def create_settings(form: LearnForm, card: ModelCard) -> LearningSettings:
     return settings
 
 
-def _check_id(services: Services, prompt_id: str) -> None:
+def _check_form_of_id(prompt_id: str) -> None:
     try:
         prompts_store.check_id(prompt_id)
     except prompts_store.PromptIdReserved:
         expected = "an id that neither begins with zero-shot- nor is 64 hexadecimal digits"
         raise invalid("id", expected) from None
+
+
+def _check_id(services: Services, prompt_id: str) -> None:
     if prompts_store.is_taken(services.redis, prompt_id):
         raise PromptIdTaken(
-            "The id is taken: it names a prompt, perhaps the one that this very request learned "
-            "before, or it named one that was removed. Use that prompt, or choose another id."
+            "The id is taken: it names a prompt, or it named one that was removed. Use that "
+            "prompt, or choose another id."
         )
 
 
@@ -165,7 +191,7 @@ async def _prepare(
     """The model's 8-bit inputs; one file's bytes in memory at a time."""
 
     def prepare(file: SentFile) -> Image:
-        return prepare_image(file.read(), card)[0]
+        return prepare_image(file.read(), card, decoder=services.decoder)[0]
 
     images = []
     for file in files:
@@ -176,11 +202,13 @@ async def _prepare(
     return images
 
 
-def _enqueue(services: Services, job: LearningJob, images: Sequence[Image]) -> None:
-    submit_learning(
-        services.redis,
-        job,
-        images,
-        image_ttl_s=services.settings.image_ttl_s,
-        job_ttl_s=services.settings.certificate_ttl_s,
-    )
+def _enqueue(services: Services, caller: Caller, job: LearningJob, images: Sequence[Image]) -> None:
+    samples = job.request.settings.epochs * len(images)
+    with reserve(services.redis, caller, learn=[job.id], samples=samples):
+        submit_learning(
+            services.redis,
+            job,
+            images,
+            image_ttl_s=services.settings.image_ttl_s,
+            job_ttl_s=services.settings.certificate_ttl_s,
+        )

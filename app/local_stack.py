@@ -14,7 +14,11 @@ from pathlib import Path
 
 from redis.exceptions import RedisError
 
+from app.keyring import Keyring
+from app.keys_cli import KEYS_FILE_NAME
 from app.local_redis import find_redis_server, forget_redis, redis_command, remember_redis
+from app.perimeter import require_loopback
+from app.settings import AppSettings
 from worker.child import Child, end_all
 from worker.health import find_fault
 from worker.queueing import create_app_redis
@@ -38,6 +42,7 @@ class LocalStack:
         self._host, self._port = host, port
         self._data_dir = data_dir
         self._stopping = threading.Event()
+        self._keys_file = AppSettings().keys_file or data_dir / KEYS_FILE_NAME
         self._own_redis = not os.environ.get("REDIS_URL")
 
     @property
@@ -55,8 +60,10 @@ class LocalStack:
 
         Raises:
             CannotStart: the port is taken, or Redis does not start.
+            app.perimeter.NotLoopback: others could reach it, and it has no keys.
             worker.child.GivenUp: a part keeps ending.
         """
+        self._require_keys()
         self._require_free_port()
         with (
             self._lock_data_dir(),
@@ -101,7 +108,13 @@ class LocalStack:
             **own,
             "PROMPTSMOOTH_DATA_DIR": str(self._data_dir),
             "PROMPTSMOOTH_ENGINE_SOCKET": str(runtime / _ENGINE_SOCKET),
+            "PROMPTSMOOTH_KEYS_FILE": str(self._keys_file),
         }
+
+    def _require_keys(self) -> None:
+        settings = AppSettings()
+        if not settings.open and not Keyring(self._keys_file).required:
+            require_loopback(self._host)
 
     def _require_free_port(self) -> None:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
@@ -128,8 +141,8 @@ class LocalStack:
         return Child(name="worker", command=command, environment=environment)
 
     def _app(self, environment: Mapping[str, str]) -> Child:
-        options = ["--factory", "--host", self._host, "--port", str(self._port), "--no-access-log"]
-        command = [sys.executable, "-m", "uvicorn", "app.main:create_app", *options]
+        options = ["--host", self._host, "--port", str(self._port)]
+        command = [sys.executable, "-m", "app", *options]
         return Child(name="app", command=[*_WITH_PARENT, *command], environment=environment)
 
     def _wait_for_redis(self, url: str) -> None:

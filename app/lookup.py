@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from http import HTTPStatus
 from typing import Any
 
 from redis import Redis
 
-from app.errors import QUEUE_AWAY, BatchUnknown, CertificationUnknown
+from app.errors import BatchUnknown, CertificationUnknown
 from app.outlook import estimate_running_s, find_outlook
 from app.schemas import (
     Batch,
@@ -16,14 +17,16 @@ from app.schemas import (
     FailedCertification,
     FinishedCertification,
     QueuedCertification,
+    RefusedProblem,
     RunningCertification,
     SampleProgress,
+    asked,
     batch_path,
     certification_links,
 )
 from app.security import Caller
 from worker import queueing, results
-from worker.contract import CertificationJob, Failure
+from worker.contract import CertificationJob, Failure, RefusedImage
 from worker.document import CancelledResult, FailedResult, FinishedResult
 
 LOST = Failure(
@@ -63,38 +66,39 @@ def show(redis: Redis, job: CertificationJob) -> Certification:
     match queueing.get_state(redis, job.id):
         case "queued":
             outlook = find_outlook(redis, job.id)
-            return QueuedCertification(**_common(job), **asdict(outlook))
+            return QueuedCertification(**_common(job), asked=asked(job.request), **asdict(outlook))
         case "running":
             progress = find_progress(redis, job)
             left = progress.samples_total - progress.samples_done
             estimated_s = estimate_running_s(redis, job.request.model.id, left)
-            return RunningCertification(**_common(job), progress=progress, estimated_s=estimated_s)
+            return RunningCertification(
+                **_common(job), asked=asked(job.request), progress=progress, estimated_s=estimated_s
+            )
         case "finished" | "failed" | "cancelled":
             return _ended(redis, job)
 
 
 def show_batch(redis: Redis, jobs: Sequence[CertificationJob]) -> Batch:
     """The batch of these jobs as it stands now."""
-    return create_batch(tuple(show(redis, job) for job in jobs))
+    return create_batch(redis, tuple(show(redis, job) for job in jobs))
 
 
-def accepted(redis: Redis, job: CertificationJob) -> Certification:
-    """A certification that was just accepted, which stands even if the queue is away now."""
-    try:
-        return show(redis, job)
-    except QUEUE_AWAY:
-        return QueuedCertification(**_common(job))
+def show_all(redis: Redis, jobs: Sequence[CertificationJob]) -> Certification | Batch:
+    """What was sent together: one certification, or a batch."""
+    return show(redis, jobs[0]) if jobs[0].batch_id is None else show_batch(redis, jobs)
 
 
-def create_batch(certifications: tuple[Certification, ...]) -> Batch:
-    """The batch that these certifications are."""
+def create_batch(redis: Redis, certifications: tuple[Certification, ...]) -> Batch:
+    """The batch that these certifications are, with the images that could not be used."""
     batch_id = certifications[0].batch_id
     assert batch_id is not None, "they were sent together"
+    refused = tuple(map(_refused, results.find_refused(redis, batch_id)))
     return Batch(
         id=batch_id,
-        done=sum(map(is_done, certifications)),
-        total=len(certifications),
+        done=len(refused) + sum(map(is_done, certifications)),
+        total=len(refused) + len(certifications),
         certifications=certifications,
+        refused=refused,
         links=BatchLinks(self=batch_path(batch_id)),
     )
 
@@ -104,10 +108,16 @@ def is_done(certification: Certification) -> bool:
     return certification.status not in ("queued", "running")
 
 
+def _refused(image: RefusedImage) -> RefusedProblem:
+    title = HTTPStatus(image.status).phrase
+    return RefusedProblem(title=title, **image.model_dump())
+
+
 def _common(job: CertificationJob) -> dict[str, Any]:
     return {
         "id": job.id,
         "batch_id": job.batch_id,
+        "image_index": job.image_index,
         "submitted_at": job.submitted_at,
         "model": job.request.model,
         "input": job.request.input,

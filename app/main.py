@@ -2,19 +2,27 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from anyio import CapacityLimiter, Event
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from app.access import list_access
+from app.authentication import Authentication
+from app.body_timeout import BodyTimeout
 from app.deps import Services
-from app.errors import KeyInvalid, KeyMissing, ScopeMissing, add_handlers, describe
+from app.errors import add_handlers
 from app.http_metrics import HttpMetrics, create_http_histogram
+from app.keyring import Keyring
 from app.middleware import BodyLimit, RequestContext
+from app.openapi import Service, on_wrong_method
+from app.perimeter import Perimeter, is_loopback
 from app.queue_metrics import QueueCollector
+from app.rate_limit import RateLimit
 from app.routes import (
     audit,
     certifications,
@@ -24,15 +32,20 @@ from app.routes import (
     metrics,
     models,
     pages,
+    pictures,
     preview,
     prompt_jobs,
     prompts,
+    report,
     votes,
 )
-from app.schemas import ProblemDocument
+from app.security import EVERYONE
 from app.settings import AppSettings
 from app.stopping import noticing_signals
 from models.catalogue import load_catalogue
+from models.imaging import Decoder
+from worker.intake import create_decoder
+from worker.logs import warn_of_cards
 from worker.queueing import create_app_redis
 
 _MAX_FIELDS = 512
@@ -51,35 +64,13 @@ class State(TypedDict):
     services: Services
 
 
-class Service(FastAPI):
-    """FastAPI, whose OpenAPI names the problem document and not FastAPI's own errors."""
+def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None = None) -> FastAPI:
+    """The app. Connects to nothing yet: Redis is asked when a request needs it.
 
-    def openapi(self) -> dict[str, Any]:
-        if self.openapi_schema is None:
-            _describe_problems(super().openapi())
-        return super().openapi()
-
-
-def _describe_problems(document: dict[str, Any]) -> None:
-    schemas = document["components"]["schemas"]
-    problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas.update(problem.pop("$defs"), ProblemDocument=problem)
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-    for operation in (o for path in document["paths"].values() for o in path.values()):
-        if "security" in operation:
-            _add_responses(operation, describe(KeyMissing, KeyInvalid, ScopeMissing))
-        if "application/json" in operation["responses"].get("422", {}).get("content", {}):
-            del operation["responses"]["422"]  # FastAPI's guess: no id here is ever unprocessable
-
-
-def _add_responses(operation: dict[str, Any], responses: dict[int | str, dict[str, Any]]) -> None:
-    for status, response in responses.items():
-        operation["responses"].setdefault(str(status), response)
-
-
-def create_app(settings: AppSettings | None = None) -> FastAPI:
-    """The app. Connects to nothing yet: Redis is asked when a request needs it."""
+    Args:
+        settings: Default: those of the environment.
+        decoder: One that is shared and stays open. Default: the app's own.
+    """
     settings = settings or AppSettings()
     app = Service(
         title="promptsmooth-service",
@@ -87,7 +78,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        lifespan=partial(_run, settings),
+        lifespan=partial(_run, settings, decoder),
         form_limits={
             "max_files": settings.max_images,
             "max_fields": _MAX_FIELDS,
@@ -96,14 +87,14 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
     )
     app.state.metrics = CollectorRegistry()
     add_handlers(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(RequestContext, behind_proxy=settings.behind_proxy)
-    app.add_middleware(HttpMetrics, histogram=create_http_histogram(app.state.metrics))
+    app.add_exception_handler(405, on_wrong_method)
     for module in (
         certify,
         preview,
         certifications,
+        pictures,
         events,
+        report,
         audit,
         votes,
         models,
@@ -114,21 +105,54 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         pages,
     ):
         app.include_router(module.router)
+    _add_middleware(app, settings)
     app.mount("/static", pages.create_static(), name="static")
     return app
 
 
+def _add_middleware(app: FastAPI, settings: AppSettings) -> None:
+    """From the innermost to the outermost: who asks is known before a byte of a body is read."""
+    keyring = Keyring(settings.keys_file)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        BodyTimeout, idle_s=settings.body_idle_timeout_s, total_s=settings.body_timeout_s
+    )
+    app.add_middleware(RateLimit)
+    app.add_middleware(
+        Authentication,
+        keyring=keyring,
+        access=list_access(app.routes),
+        anonymous=replace(EVERYONE, quotas=settings.anonymous_quotas),
+    )
+    app.add_middleware(
+        Perimeter,
+        keyring=keyring,
+        trusted_hosts=settings.trusted_hosts,
+        open_to_all=settings.open or is_loopback(settings.published_on),
+    )
+    app.add_middleware(RequestContext, behind_proxy=settings.behind_proxy)
+    app.add_middleware(HttpMetrics, histogram=create_http_histogram(app.state.metrics))
+
+
 @asynccontextmanager
-async def _run(settings: AppSettings, app: FastAPI) -> AsyncIterator[State]:
+async def _run(
+    settings: AppSettings, decoder: Decoder | None, app: FastAPI
+) -> AsyncIterator[State]:
+    own = create_decoder(settings, processes=settings.decode_concurrency)
+    if decoder is None:
+        own.start()
     redis = create_app_redis(settings.redis_url.get_secret_value(), ca_file=settings.redis_ca)
     figures = QueueCollector(redis)
     registry: CollectorRegistry = app.state.metrics
     registry.register(figures)
+    catalogue = load_catalogue(settings.models)
+    warn_of_cards(catalogue)
     services = Services(
         settings=settings,
-        catalogue=load_catalogue(settings.models),
+        catalogue=catalogue,
         redis=redis,
         decoding=CapacityLimiter(settings.decode_concurrency),
+        decoder=decoder or own,
         watching=CapacityLimiter(_WATCHING_THREADS),
         stopping=Event(),
     )
@@ -137,4 +161,5 @@ async def _run(settings: AppSettings, app: FastAPI) -> AsyncIterator[State]:
             yield {"services": services}
     finally:
         registry.unregister(figures)
+        own.close()
         redis.close()

@@ -51,7 +51,9 @@ def list_models() -> None:
     from worker.settings import SharedSettings
 
     with sentences():
-        catalogue = load_catalogue(SharedSettings().models)
+        folder = SharedSettings().models
+        absent = folder is not None and not folder.exists()
+        catalogue = load_catalogue(None if absent else folder)
     table = Table()
     for column in ("id", "name", "files", "licence"):
         table.add_column(column, overflow="fold")
@@ -60,6 +62,11 @@ def list_models() -> None:
         presence = judge_presence(catalogue, card.id)
         table.add_row(card.id, card.name, presence.word, card.licence)
         reasons += [f"{card.id}: {presence.reason}"] if presence.reason else []
+    for model_id, error in sorted(catalogue.invalid.items()):
+        table.add_row(model_id, "", "not valid", "")
+        reasons.append(f"{model_id}: {error}")
+    if absent:
+        reasons.append(f"{folder} is not there yet; promptsmooth models add makes it.")
     Console().print(table)
     for reason in reasons:
         typer.echo(reason)

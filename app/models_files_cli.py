@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.terminal import sentences
-from models.cards import ModelDescription, load_description
+from app.terminal import ending_tidily, sentences
+from models.cards import ModelDescription, check_model_id, load_description
 from models.catalogue import Catalogue, load_catalogue
 
 if TYPE_CHECKING:
@@ -32,6 +32,16 @@ class ShippedModel(ValueError):
         super().__init__(f"the model {model_id!r} ships with the service and stays.")
 
 
+class BundleIsWhole(ValueError):
+    """An archive of `models bundle` came with an option that it leaves no room for."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} is an archive of models bundle, which has its card and its configuration in "
+            "it: leave out --card and --config."
+        )
+
+
 class OtherId(ValueError):
     """The card that was named is that of another model."""
 
@@ -45,8 +55,10 @@ def add(
         str,
         typer.Argument(
             metavar="PATH",
-            help="Published weights: a Hugging Face CLIP folder or its pytorch_model.bin, an "
-            "open_clip folder (or local-dir:FOLDER) or checkpoint; or an archive of models bundle.",
+            help="Published weights: a Hugging Face CLIP folder or its pytorch_model.bin (PLIP, "
+            "PubMedCLIP); an open_clip folder (or local-dir:FOLDER) or checkpoint (QuiltNet); "
+            "BiomedCLIP's open_clip folder, with its BERT's files; MedCLIP's zip, with vocab.txt "
+            "inside or beside it; or an archive of models bundle.",
         ),
     ],
     card: Annotated[
@@ -70,11 +82,14 @@ def add(
     from models.adding import add_model
     from models.bundle import add_bundle, is_bundle
 
-    with sentences():
+    with ending_tidily(), sentences():
+        check_model_id(model)
         folder, source = _require_folder(), Path(path.removeprefix(_LOCAL_DIR))
         if not source.exists():
             raise FileNotFoundError(f"{source} is not there")
         if is_bundle(source):
+            if card is not None or config is not None:
+                raise BundleIsWhole(source)
             _tell(add_bundle(model, source, folder))
         else:
             _tell(add_model(_describe(model, card, folder), source, folder, config=config))
@@ -89,7 +104,8 @@ def pull(model: ModelId) -> None:
     from models.hub import fetch
     from models.own_folder import require_free
 
-    with sentences():
+    with ending_tidily(), sentences():
+        check_model_id(model)
         folder = _require_folder()
         description = _describe(model, None, folder)
         require_free(folder, model)
@@ -112,7 +128,7 @@ def bundle(
     """Write a model into one archive, for a machine without a network: models add ID FILE."""
     from models.bundle import write_bundle
 
-    with sentences():
+    with ending_tidily(), sentences():
         catalogue = _load(_require_folder())
         write_bundle(catalogue.get(model), catalogue.folder(model), out)
         typer.echo(f"written to {out}")

@@ -14,7 +14,9 @@ from pydantic import SecretStr, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from app.access import list_access
 from app.deployment.settings import DeploymentSettings
+from app.main import create_app
 from app.settings import AppSettings
 from worker.document import FinishedResult
 from worker.settings import SharedSettings, WorkerSettings
@@ -45,6 +47,7 @@ COMPOSED = frozenset(
         "PROMPTSMOOTH_PROMPTS",
         "PROMPTSMOOTH_DATA_DIR",
         "PROMPTSMOOTH_KEYS_FILE",
+        "PROMPTSMOOTH_PUBLISHED_ON",
         "PROMPTSMOOTH_BEHIND_PROXY",
         "PROMPTSMOOTH_ENGINE_SOCKET",
     }
@@ -103,9 +106,35 @@ def _default(field: FieldInfo) -> str:
     return f"`{json.dumps(value)}`" if isinstance(value, tuple) else f"`{value}`"
 
 
+def access_table() -> str:
+    """Every route and the scope that a key needs for it."""
+    lines = [
+        "# What a key needs for what",
+        "",
+        "Read from the routes. What scopes are: [security.md](security.md). This page is written",
+        "by `python -m app.publish`.",
+        "",
+        "| method | address | scope |",
+        "|---|---|---|",
+    ]
+    access = list_access(create_app(AppSettings()).routes)
+    lines += [
+        f"| {each.method} | `{each.path}` | {each.scope or ('none' if each.is_public else '')} |"
+        for each in sorted(access, key=lambda each: (each.path, each.method))
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def openapi_document() -> str:
+    """The description of the interface, as GET /openapi.json answers it."""
+    return json.dumps(create_app(AppSettings()).openapi(), indent=1, ensure_ascii=False) + "\n"
+
+
 FILES: dict[str, Callable[[], str]] = {
     "certificate.schema.json": certificate_schema,
+    "openapi.json": openapi_document,
     "settings.md": settings_table,
+    "access.md": access_table,
     "../.env.example": env_example,
 }
 

@@ -8,14 +8,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.cards import Evaluation, ModelCard, Preprocessing, TrainingSet
 from worker.contract import (
     CertificationJob,
+    CertifyRequest,
     Failure,
+    FewShotTarget,
+    FewShotZeroShotTarget,
     HostState,
     InputImage,
     LiveVotes,
     ModelRef,
     WorkerReport,
 )
-from worker.document import CertificateDocument, Provenance, Signature
+from worker.document import CertificateDocument, Prompting, Provenance, Signature
 
 
 class Schema(BaseModel):
@@ -99,16 +102,36 @@ class _Certification(Schema):
     id: str
     status: Literal["queued", "running", "finished", "failed", "cancelled"]
     batch_id: str | None
+    image_index: int = Field(description="Which of the images sent together, from 0.")
     submitted_at: datetime
     model: ModelRef
     input: InputImage
     links: CertificationLinks
 
 
+class AskedTarget(Schema):
+    """One label set and what it is compared with."""
+
+    prompting: Prompting
+    prompt: str | None = Field(description="The id of a stored prompt; null: none, or a bank.")
+    class_names: tuple[str, ...] = Field(description="What `counts` of votes are in the order of.")
+
+
+class Asked(Schema):
+    """What a certification that has not ended was asked: one certificate for each level and target.
+
+    `targets` are in the order that `target_index` of live votes counts in.
+    """
+
+    sigmas: tuple[float, ...]
+    targets: tuple[AskedTarget, ...]
+
+
 class QueuedCertification(_Certification):
     """Accepted; a worker will take it."""
 
     status: Literal["queued"] = "queued"
+    asked: Asked
     queue_position: int | None = Field(default=None, description="1: next; null: not known.")
     estimated_s: float | None = Field(default=None, description=_ESTIMATE)
 
@@ -117,6 +140,7 @@ class RunningCertification(_Certification):
     """A worker is at it."""
 
     status: Literal["running"] = "running"
+    asked: Asked
     progress: SampleProgress
     estimated_s: float | None = Field(default=None, description=_ESTIMATE)
 
@@ -186,13 +210,30 @@ class BatchLinks(Schema):
     self: str
 
 
+class RefusedProblem(Schema):
+    """Why an image of a batch is not certified: an RFC 9457 problem of that image alone."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    image_index: int = Field(description="Which of the images sent together, from 0.")
+    frames: int | None = Field(default=None, description="How many the file has, if that is it.")
+
+
 class Batch(Schema):
-    """Several images sent together, in the order they were sent."""
+    """Several images sent together, in the order they were sent.
+
+    Each image is a certification, or a problem that says why it is none. Those that were purged
+    are not shown any more.
+    """
 
     id: str
-    done: int = Field(description="Certifications that are finished, failed or cancelled.")
-    total: int
+    done: int = Field(description="Images of which nothing more will be said.")
+    total: int = Field(description="Images that are shown here.")
     certifications: tuple[Certification, ...]
+    refused: tuple[RefusedProblem, ...] = ()
     links: BatchLinks
 
 
@@ -281,6 +322,21 @@ def certification_path(certification_id: str) -> str:
 def batch_path(batch_id: str) -> str:
     """Where a batch is."""
     return f"/batches/{batch_id}"
+
+
+def asked(request: CertifyRequest) -> Asked:
+    """What was asked, as it is shown until it is answered."""
+    targets = tuple(
+        AskedTarget(
+            prompting=target.prompting,
+            prompt=target.prompt.id
+            if isinstance(target, FewShotTarget | FewShotZeroShotTarget)
+            else None,
+            class_names=target.class_names,
+        )
+        for target in request.targets
+    )
+    return Asked(sigmas=tuple(map(float, request.sigmas)), targets=targets)
 
 
 def certification_links(job: CertificationJob) -> CertificationLinks:

@@ -8,18 +8,16 @@ A route says which scope it needs by whom it lets in: `caller: Reader`, `Submitt
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
+from app.api_keys import NO_BOUNDS, SCOPES, Quotas, Scope
 from app.errors import ScopeMissing
 from worker.contract import ANONYMOUS
 
-Scope = Literal["submit", "read", "admin"]
-SCOPES: tuple[Scope, ...] = get_args(Scope)
-
-# They only describe the two ways in OpenAPI: keys are checked before a body is read.
+# They only describe the two ways in OpenAPI: `authentication` checks keys before a body is read.
 _BEARER = HTTPBearer(
     scheme_name="bearer", description="`Authorization: Bearer KEY`.", auto_error=False
 )
@@ -34,6 +32,7 @@ class Caller:
 
     key_id: str
     scopes: frozenset[str]
+    quotas: Quotas = NO_BOUNDS
 
     def may_see(self, owner: str) -> bool:
         """Whether what belongs to `owner` exists for this caller."""
@@ -55,6 +54,13 @@ async def get_caller(request: Request) -> Caller:
     return caller
 
 
+def require_scope(caller: Caller, scope: Scope) -> Caller:
+    """The caller, if their key has the scope."""
+    if scope not in caller.scopes:
+        raise ScopeMissing(f"This takes a key with the scope {scope}.")
+    return caller
+
+
 CallerDep = Annotated[Caller, Depends(get_caller)]
 
 
@@ -70,9 +76,7 @@ class Requires:
         _bearer: Annotated[Any, Security(_BEARER)],
         _header: Annotated[Any, Security(_HEADER)],
     ) -> Caller:
-        if self.scope not in caller.scopes:
-            raise ScopeMissing(f"This takes a key with the scope {self.scope}.")
-        return caller
+        return require_scope(caller, self.scope)
 
 
 Reader = Annotated[Caller, Depends(Requires("read"))]

@@ -1,10 +1,22 @@
 """Settings of the HTTP side, read from the environment once and then frozen."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import Annotated
 
+from pydantic import BeforeValidator, Field
+
+from app.api_keys import Quotas
 from worker.contract import MAX_SAMPLES, MAX_SIGMAS
 from worker.learning_contract import MAX_LEARNING_IMAGES
 from worker.settings import SharedSettings
+
+
+def _unset_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+OptionalPath = Annotated[Path | None, BeforeValidator(_unset_if_empty)]
+"""A path that an environment can also unset, by an empty value."""
 
 
 class AppSettings(SharedSettings):
@@ -38,14 +50,92 @@ class AppSettings(SharedSettings):
         le=MAX_SAMPLES,
         description="Most samples that choose the class (n0).",
     )
+    max_queued_jobs: int = Field(
+        default=1000,
+        ge=1,
+        description="Certifications that may wait; while as many do, POST /certify is 503.",
+    )
+    max_queued_device_s: int = Field(
+        default=12 * 3600,
+        ge=1,
+        description="Seconds of work that may wait, at the speed that worker hosts measured and as "
+        "if every job took all its samples. Keep it below the time that prepared images are kept.",
+    )
+    assumed_samples_per_s: float = Field(
+        default=50.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="For that bound, speed of all hosts together with a model that none measured.",
+    )
+    idempotency_ttl_s: int = Field(
+        default=24 * 3600,
+        ge=60,
+        le=90 * 24 * 3600,
+        description="Seconds for which an Idempotency-Key leads to what it was first used for.",
+    )
     wait_cap_s: int = Field(
         default=30, ge=0, le=300, description="Longest wait that `Prefer: wait=N` is granted."
     )
     decode_concurrency: int = Field(
         default=2, ge=1, le=64, description="Images decoded and resized at a time."
     )
+    keys_file: OptionalPath = Field(
+        default=None,
+        description="File of API keys, written by `promptsmooth keys`; read again when it changes. "
+        "Without one everyone may do everything, on this machine alone. See docs/security.md.",
+    )
+    open: bool = Field(
+        default=False,
+        description="true: answer without keys on every address. Say it only where something else "
+        "decides who reaches the service.",
+    )
+    published_on: str | None = Field(
+        default=None,
+        description="Address at which something before the app takes its requests, such as a proxy "
+        "or a container's published port: it decides whether others can reach the service.",
+    )
+    trusted_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Names that the service answers under (Host header), a JSON list; `*.example` "
+        "is all below one. Empty: any name; without keys: this machine's.",
+    )
+    allowed_origins: tuple[str, ...] = Field(
+        default=(),
+        description="Origins of pages elsewhere that may use this interface from a browser (CORS), "
+        "a JSON list. Empty: none.",
+    )
+    anonymous_requests_per_minute: int = Field(
+        default=0, ge=0, description="Most requests a minute of all callers without keys; 0: any."
+    )
+    anonymous_jobs: int = Field(
+        default=0, ge=0, description="Most jobs of theirs that wait or run at a time; 0: any."
+    )
+    anonymous_samples_per_day: int = Field(
+        default=0, ge=0, description="Most samples that they ask for in a day (UTC); 0: any."
+    )
+    header_timeout_s: float = Field(
+        default=10, gt=0, le=600, description="Seconds a client may take for a request's headers."
+    )
+    body_idle_timeout_s: float = Field(
+        default=15, gt=0, le=600, description="Longest pause within a request's body, in seconds."
+    )
+    body_timeout_s: float = Field(
+        default=300, gt=0, le=3600, description="Seconds a client may take for a request's body."
+    )
+    keep_alive_s: int = Field(
+        default=5, ge=1, le=600, description="Seconds an unused connection is kept open."
+    )
     behind_proxy: bool = Field(
         default=False,
         description="A proxy that writes `X-Request-ID` stands before the app, and nobody reaches "
         "the app past it: its ids are taken.",
     )
+
+    @property
+    def anonymous_quotas(self) -> Quotas:
+        """What callers without keys may use, all together."""
+        return Quotas(
+            requests_per_minute=self.anonymous_requests_per_minute or None,
+            jobs=self.anonymous_jobs or None,
+            samples_per_day=self.anonymous_samples_per_day or None,
+        )

@@ -4,14 +4,27 @@ import json
 from typing import Any, NoReturn
 
 
-def parse_strict(text: str | bytes) -> Any:
-    """The value of a JSON text.
+class WrittenNumber(str):
+    """A number of a JSON text, as it was written there."""
+
+    __slots__ = ()
+
+
+def parse_strict(text: str | bytes, *, as_written: bool = False) -> Any:
+    """The value of a JSON text; with `as_written` every number is a `WrittenNumber`.
 
     Raises:
         ValueError: no JSON, a name twice in one object, NaN or Infinity, or nested too deeply.
     """
+    number = WrittenNumber if as_written else None
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
+        return json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_refuse,
+            parse_float=number,
+            parse_int=number,
+        )
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

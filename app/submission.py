@@ -6,19 +6,24 @@ from functools import partial
 from uuid import uuid4
 
 from anyio import to_thread
+from redis.client import Pipeline
 
+from app.certify_body import Asked
 from app.deps import Services
 from app.errors import ImageRefused, ModelUnknown, invalid
-from app.forms import PARAMETERS, CertifyForm
+from app.forms import PARAMETERS, CertifyFields
+from app.idempotency import Claim
 from app.middleware import find_request_id
 from app.model_hosts import require_host
+from app.quotas import reserve
+from app.room import require_room
 from app.security import Caller
 from app.settings import AppSettings
 from app.targets import TargetInvalid, create_targets
 from models.cards import ModelCard
-from models.catalogue import Catalogue, ModelNotAdded, UnknownModel
+from models.catalogue import Catalogue, ModelNotAdded, ModelNotValid, UnknownModel
 from models.imaging import ImageError
-from worker import prompts_store, queueing
+from worker import prompts_store, queueing, results
 from worker.contract import (
     CertificationJob,
     CertifyRequest,
@@ -29,26 +34,39 @@ from worker.contract import (
 from worker.images_store import Image
 from worker.intake import prepare_image
 
-Prepared = tuple[Image, InputImage]
+Prepared = tuple[int, Image, InputImage]
 
 
-async def submit(services: Services, form: CertifyForm, caller: Caller) -> list[CertificationJob]:
-    """Queues one job per image: all of them, or none.
+async def submit(
+    services: Services, asked: Asked, caller: Caller, claim: Claim | None = None
+) -> list[CertificationJob]:
+    """Queues one job per image that can be used, all in one step, if there is any.
+
+    Args:
+        services: of the app.
+        asked: what is asked of which images.
+        caller: who asks, and owns what is queued.
+        claim: the idempotency key that leads to these jobs from the same step on.
 
     Raises:
-        Problem: the form asks for something that this service does not do.
+        Problem: the request asks for something that this service does not do, no image can be
+            used, or too much waits.
         redis.exceptions.RedisError: the queue is away.
     """
+    form, count = asked.fields, len(asked.images)
     card = find_card(services.catalogue, form.model or services.settings.default_model)
-    check_limits(form, services.settings)
-    await to_thread.run_sync(require_host, services.redis, card)
+    check_limits(form, count, services.settings)
     targets = await to_thread.run_sync(_find_targets, services, form, card, caller)
-    prepared = [await _prepare(services, form, card, index) for index in range(len(form.image))]
-    images = [described for _, described in prepared]
-    jobs = create_jobs(form, card, targets, images, owner=caller.key_id)
-    pairs = [(job, image) for job, (image, _) in zip(jobs, prepared, strict=True)]
-    await to_thread.run_sync(_enqueue, services, pairs)
-    return jobs
+    prepared = [await _prepare(services, asked, card, index) for index in range(count)]
+    usable = [one for one in prepared if not isinstance(one, ImageRefused)]
+    refused = [one for one in prepared if isinstance(one, ImageRefused)]
+    if not usable:
+        raise refused[0]
+    batch_id = uuid4().hex if count > 1 else None
+    common = partial(_create_job, form, card, targets, count, caller, batch_id, datetime.now(UTC))
+    pairs = [(common(described, index), image) for index, image, described in usable]
+    await to_thread.run_sync(_enqueue, services, caller, pairs, refused, claim)
+    return [job for job, _ in pairs]
 
 
 def find_card(catalogue: Catalogue, model_id: str) -> ModelCard:
@@ -60,13 +78,15 @@ def find_card(catalogue: Catalogue, model_id: str) -> ModelCard:
         text = f"There is no such model; those known here: {', '.join(known) or 'none'}."
         if isinstance(unknown, ModelNotAdded):
             text = str(unknown)
+        if isinstance(unknown, ModelNotValid):
+            text = f"The model {model_id!r} is not served: its card on this host is not valid."
         raise ModelUnknown(text, known=known) from None
 
 
-def check_limits(form: CertifyForm, settings: AppSettings) -> None:
+def check_limits(form: CertifyFields, images: int, settings: AppSettings) -> None:
     """Refuses what is well formed but more than the operator allows."""
     checks = (
-        ("image", len(form.image), settings.max_images, "at most {} images"),
+        ("image", images, settings.max_images, "at most {} images"),
         ("sigma", len(form.sigma), settings.max_sigmas, "at most {} noise levels"),
         ("n_max", form.n_max or 1, settings.max_n, "an integer from 1 to {}"),
         ("n", form.n or 1, settings.max_n, "an integer from 1 to {}"),
@@ -85,9 +105,11 @@ def check_limits(form: CertifyForm, settings: AppSettings) -> None:
 
 
 def _find_targets(
-    services: Services, form: CertifyForm, card: ModelCard, caller: Caller
+    services: Services, form: CertifyFields, card: ModelCard, caller: Caller
 ) -> tuple[Target, ...]:
-    """What the image is compared with, prompts by their digests."""
+    """What the image is compared with, prompts by digests; before, whether it can be done now."""
+    require_host(services.redis, card)
+    require_room(services.redis, services.settings)
     try:
         targets = create_targets(
             form.requested_targets,
@@ -102,62 +124,87 @@ def _find_targets(
     return targets
 
 
-async def _prepare(services: Services, form: CertifyForm, card: ModelCard, index: int) -> Prepared:
-    data = await form.image[index].read()
+async def _prepare(
+    services: Services, asked: Asked, card: ModelCard, index: int
+) -> Prepared | ImageRefused:
+    data = await asked.images[index]()
+    decode = partial(_decode, services, data, asked.fields, card)
     try:
-        return await to_thread.run_sync(_decode, data, form, card, limiter=services.decoding)
+        image, described = await to_thread.run_sync(decode, limiter=services.decoding)
     except ImageError as error:
-        raise ImageRefused(error, index=index, count=len(form.image)) from None
+        return ImageRefused(error, index=index, count=len(asked.images))
+    return index, image, described
 
 
-def _decode(data: bytes, form: CertifyForm, card: ModelCard) -> Prepared:
-    return prepare_image(data, card, frame=form.frame, window=form.requested_window)
+def _decode(
+    services: Services, data: bytes, form: CertifyFields, card: ModelCard
+) -> tuple[Image, InputImage]:
+    return prepare_image(
+        data, card, frame=form.frame, window=form.requested_window, decoder=services.decoder
+    )
 
 
-def create_jobs(
-    form: CertifyForm,
+def _create_job(
+    form: CertifyFields,
     card: ModelCard,
     targets: tuple[Target, ...],
-    images: Sequence[InputImage],
-    *,
-    owner: str,
-) -> list[CertificationJob]:
-    """One job per image; several share a batch."""
-    batch_id = uuid4().hex if len(images) > 1 else None
-    now = datetime.now(UTC)
-    return [
-        CertificationJob(
-            id=uuid4().hex,
-            batch_id=batch_id,
-            owner=owner,
-            request=_create_request(form, card, targets, image),
-            submitted_at=now,
-            request_id=find_request_id(),
+    images: int,
+    caller: Caller,
+    batch_id: str | None,
+    now: datetime,
+    image: InputImage,
+    image_index: int,
+) -> CertificationJob:
+    """The job of one image.
+
+    Where alpha is divided among the images it is divided among all that were sent: of those that
+    can be used, the claims then hold together all the more.
+    """
+    return CertificationJob(
+        id=uuid4().hex,
+        batch_id=batch_id,
+        owner=caller.key_id,
+        image_index=image_index,
+        submitted_at=now,
+        request_id=find_request_id(),
+        request=CertifyRequest(
+            input=image,
+            model=ModelRef(id=card.id, sha256=card.sha256),
+            targets=targets,
+            sigmas=tuple(form.sigma),
+            procedure=form.requested_procedure,
+            alpha=form.alpha,
+            joint=form.joint,
+            images=images,
+            attempt=form.attempt,
+        ),
+    )
+
+
+def _enqueue(
+    services: Services,
+    caller: Caller,
+    pairs: Sequence[tuple[CertificationJob, Image]],
+    refused: Sequence[ImageRefused],
+    claim: Claim | None,
+) -> None:
+    settings, batch_id = services.settings, pairs[0][0].batch_id
+
+    def alongside(pipeline: Pipeline) -> None:
+        if refused:
+            assert batch_id is not None, "one image that is refused is no job"
+            ttl_s = settings.certificate_ttl_s
+            results.put_refused(pipeline, batch_id, [one.of_image for one in refused], ttl_s=ttl_s)
+        if claim is not None:
+            claim.keep(pipeline, [job.id for job, _ in pairs], ttl_s=settings.idempotency_ttl_s)
+
+    jobs, samples = [job.id for job, _ in pairs], sum(j.request.samples_total for j, _ in pairs)
+    with reserve(services.redis, caller, certify=jobs, samples=samples):
+        queueing.submit(
+            services.redis,
+            pairs,
+            image_ttl_s=settings.image_ttl_s,
+            job_ttl_s=settings.certificate_ttl_s,
+            watch=(lambda _: None) if claim is None else claim.watch,
+            alongside=alongside,
         )
-        for image in images
-    ]
-
-
-def _create_request(
-    form: CertifyForm, card: ModelCard, targets: tuple[Target, ...], image: InputImage
-) -> CertifyRequest:
-    return CertifyRequest(
-        input=image,
-        model=ModelRef(id=card.id, sha256=card.sha256),
-        targets=targets,
-        sigmas=tuple(form.sigma),
-        procedure=form.requested_procedure,
-        alpha=form.alpha,
-        joint=form.joint,
-        images=len(form.image),
-        attempt=form.attempt,
-    )
-
-
-def _enqueue(services: Services, pairs: Sequence[tuple[CertificationJob, Image]]) -> None:
-    queueing.submit(
-        services.redis,
-        pairs,
-        image_ttl_s=services.settings.image_ttl_s,
-        job_ttl_s=services.settings.certificate_ttl_s,
-    )

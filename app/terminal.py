@@ -1,9 +1,30 @@
 """What the command line says when something expected goes wrong."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def ending_tidily() -> Iterator[None]:
+    """SIGTERM and a lost terminal end the block as ctrl-C does: what it began is removed.
+
+    For the main thread, which is the one that handles signals.
+    """
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)  # as a shell says it
+
+    before = {number: signal.signal(number, end) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

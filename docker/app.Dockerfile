@@ -50,5 +50,6 @@ EXPOSE 8000
 # No proxy of the environment: a hospital's would be asked for 127.0.0.1.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open('http://127.0.0.1:8000/healthz', timeout=3)"]
-CMD ["uvicorn", "--factory", "app.main:create_app", "--host", "0.0.0.0", "--port", "8000", \
-     "--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "30"]
+# Without keys (PROMPTSMOOTH_KEYS_FILE) it refuses to start, unless PROMPTSMOOTH_PUBLISHED_ON is a
+# loopback address or PROMPTSMOOTH_OPEN is true.
+CMD ["python", "-m", "app", "--host", "0.0.0.0", "--port", "8000"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from models.cards import DeviceClass, InvalidCard, ModelCard, load_card, parse_card
+from models.whole_file import replace_whole
 
 _INLINE = re.compile(r"^tau[ \t]*=[ \t]*\{[^{}]*\}", re.MULTILINE)
 _TABLE = re.compile(r"^\[tau\][^\n]*\n", re.MULTILINE)
@@ -67,8 +68,7 @@ def write_tau(path: Path, device_class: DeviceClass, tau: float) -> ModelCard:
         text = replace_tau(path.read_bytes().decode(), device_class, tau)
     except ValueError as error:
         raise InvalidCard(path, str(error)) from error
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_bytes(text.encode())
-    fresh.chmod(path.stat().st_mode & 0o777)
-    fresh.replace(path)
+    with replace_whole(path) as begun:
+        begun.write_bytes(text.encode())
+        begun.chmod(path.stat().st_mode & 0o777)
     return load_card(path)

@@ -28,6 +28,7 @@ Activation = Literal["gelu", "quick_gelu"]
 SourceForm = Literal["hf-clip", "open-clip", "open-clip-bert", "medclip"]
 
 SLOT = "{}"
+_ID = "[a-z0-9][a-z0-9._-]{0,63}"
 _FIXED = {
     "architecture",
     "files",
@@ -80,6 +81,20 @@ def check_class_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
     return class_names
 
 
+def check_model_id(model_id: str) -> str:
+    """Returns the id of a model, which is also the name of its folder.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not re.fullmatch(_ID, model_id):
+        raise ValueError(
+            "A model's id has 1 to 64 small letters, digits, dots, dashes and underscores, and "
+            f"begins with a letter or a digit; {model_id!r:.80} came."
+        )
+    return model_id
+
+
 def create_text(template: str, class_name: str) -> str:
     """The sentence that stands for a class: the template with the class name in its place."""
     return check_template(template).replace(SLOT, class_name)
@@ -127,6 +142,11 @@ class WeightFile(_Card):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     sha256: Sha256
     size_bytes: int = Field(ge=1)
+
+    @property
+    def holds_tensors(self) -> bool:
+        """Whether it is no configuration and no vocabulary."""
+        return not self.name.endswith((".json", ".txt"))
 
 
 class TrainingSet(_Card):
@@ -186,7 +206,7 @@ class ModelDescription(_Card):
     tell GELU from quick GELU, so weights loaded into the wrong one would load without a word.
     """
 
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    id: str = Field(pattern=f"^{_ID}$")
     name: str
     description: str
     intended_use: str

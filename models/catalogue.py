@@ -5,12 +5,14 @@ A card that ships without digests describes a model whose weights never come wit
 with digests, which then stands in its place.
 """
 
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.cards import InvalidCard, ModelCard, ModelDescription, load_card, load_description
 
+_CARD = "card.toml"
 _PACKAGE = Path(__file__).parent
 _SHIPPED_CARDS = _PACKAGE / "cards"
 _SHIPPED_FILES = {"bundled": _PACKAGE / "bundled" / "vlm"}
@@ -37,6 +39,14 @@ class ModelNotAdded(UnknownModel):
         )
 
 
+class ModelNotValid(UnknownModel):
+    """The card of a model cannot be used, so the model is not served."""
+
+    def __init__(self, model_id: str, reason: InvalidCard, known: tuple[str, ...]) -> None:
+        super().__init__(model_id, known)
+        self.args = (f"The model {model_id!r} is not served: {reason}",)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """A card, its file, and the folder its weight files lie in (or are expected in)."""
@@ -53,16 +63,19 @@ class Catalogue:
     Attributes:
         entries: those with digests; whether the files are there, `models.presence` says.
         descriptions: those that ship as a description, whether or not they were added since.
+        invalid: what is wrong with own cards that cannot be used, by the id that each would have.
     """
 
     entries: Mapping[str, Entry]
     descriptions: Mapping[str, ModelDescription] = field(default_factory=dict)
+    invalid: Mapping[str, InvalidCard] = field(default_factory=dict)
 
     def get(self, model_id: str) -> ModelCard:
         """The card of a model.
 
         Raises:
-            UnknownModel: no card has this id; ModelNotAdded where only a description has it.
+            UnknownModel: no card has this id; ModelNotAdded where only a description has it,
+                ModelNotValid where a card has it that cannot be used.
         """
         return self._entry(model_id).card
 
@@ -70,7 +83,8 @@ class Catalogue:
         """The folder of a model's weight files; whether they are there, `models.weights` checks.
 
         Raises:
-            UnknownModel: no card has this id; ModelNotAdded where only a description has it.
+            UnknownModel: no card has this id; ModelNotAdded where only a description has it,
+                ModelNotValid where a card has it that cannot be used.
         """
         return self._entry(model_id).folder
 
@@ -87,7 +101,8 @@ class Catalogue:
         """The card's file where the installation may change it; None for a card that ships.
 
         Raises:
-            UnknownModel: no card has this id; ModelNotAdded where only a description has it.
+            UnknownModel: no card has this id; ModelNotAdded where only a description has it,
+                ModelNotValid where a card has it that cannot be used.
         """
         path = self._entry(model_id).path
         return None if path.parent == _SHIPPED_CARDS else path
@@ -98,7 +113,7 @@ class Catalogue:
         Raises:
             InvalidCard: its id belongs to another card, or its activation is not the known one.
         """
-        if card.id in self.entries:
+        if card.id in self.entries or card.id in self.invalid:
             raise InvalidCard(path, f"the id {card.id!r} belongs to another card already.")
         _check_activation(card, path, self.descriptions.get(card.id))
 
@@ -108,7 +123,7 @@ class Catalogue:
 
     def list_not_added(self) -> tuple[ModelDescription, ...]:
         """The models that are known and were never added, in order of their ids."""
-        absent = sorted(self.descriptions.keys() - self.entries.keys())
+        absent = sorted(self.descriptions.keys() - self.entries.keys() - self.invalid.keys())
         return tuple(self.descriptions[model_id] for model_id in absent)
 
     def _entry(self, model_id: str) -> Entry:
@@ -116,6 +131,8 @@ class Catalogue:
             return self.entries[model_id]
         except KeyError:
             usable = tuple(sorted(self.entries))
+            if model_id in self.invalid:
+                raise ModelNotValid(model_id, self.invalid[model_id], usable) from None
             if model_id in self.descriptions:
                 raise ModelNotAdded(self.descriptions[model_id], usable) from None
             raise UnknownModel(model_id, usable) from None
@@ -129,34 +146,59 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
     dot are left alone: they are not finished. An own card may have the id of a description that
     ships, and stands in its place.
 
+    An own card that cannot be used (it is not valid, has another activation than the description it
+    stands for, or an id that another card has too) makes its id unusable and no other: of two cards
+    nobody can say which was meant.
+
     Raises:
-        InvalidCard: a card is not valid, two cards have the same id, or an own card has another
-            activation than the description it stands for.
         NotADirectoryError: `folder` is given and is no folder.
     """
     entries: dict[str, Entry] = {}
     descriptions: dict[str, ModelDescription] = {}
+    invalid: dict[str, InvalidCard] = {}
     for path in sorted(_SHIPPED_CARDS.glob("*.toml")):
         shipped = load_description(path)
         if isinstance(shipped, ModelCard):
             entries[shipped.id] = Entry(card=shipped, path=path, folder=_SHIPPED_FILES[shipped.id])
         else:
             descriptions[shipped.id] = shipped
-    catalogue = Catalogue(entries=entries, descriptions=descriptions)
-    for entry in _find_own(folder) if folder is not None else ():
-        catalogue.check_addition(entry.card, entry.path)
-        entries[entry.card.id] = entry
+    catalogue = Catalogue(entries=entries, descriptions=descriptions, invalid=invalid)
+    for path in _find_own(folder) if folder is not None else ():
+        try:
+            entry = _load_own(path)
+            catalogue.check_addition(entry.card, path)
+            entries[entry.card.id] = entry
+        except InvalidCard as error:
+            model_id = _find_id(path)
+            entries.pop(model_id, None)
+            invalid.setdefault(model_id, error)
     return catalogue
 
 
-def _find_own(folder: Path) -> Iterator[Entry]:
+def _find_own(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
-        raise NotADirectoryError(f"The folder of models {folder} is not there, or is no folder.")
-    for path in sorted(folder.glob("[!.]*/card.toml")):
-        yield Entry(card=load_card(path), path=path, folder=path.parent)
-    for path in sorted(folder.glob("[!.]*.toml")):
-        card = load_card(path)
-        yield Entry(card=card, path=path, folder=folder / card.id)
+        raise NotADirectoryError(
+            f"The folder of models {folder} (PROMPTSMOOTH_MODELS) is not there, or is no folder; "
+            "promptsmooth models add makes it."
+        )
+    yield from sorted(folder.glob("[!.]*/card.toml"))
+    yield from sorted(folder.glob("[!.]*.toml"))
+
+
+def _load_own(path: Path) -> Entry:
+    card = load_card(path)
+    beside = path.name == _CARD
+    return Entry(card=card, path=path, folder=path.parent if beside else path.parent / card.id)
+
+
+def _find_id(path: Path) -> str:
+    """The id that a card has, or else the one that its place gives it."""
+    place = path.parent.name if path.name == _CARD else path.stem
+    try:
+        named = tomllib.loads(path.read_text(encoding="utf-8")).get("id")
+    except (OSError, ValueError):
+        return place
+    return named if isinstance(named, str) else place
 
 
 def _check_activation(card: ModelCard, path: Path, described: ModelDescription | None) -> None:

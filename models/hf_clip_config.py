@@ -38,6 +38,15 @@ def convert_config(config: Mapping[str, Any]) -> dict[str, Any]:
         ConfigMismatch: no CLIPModel, or one that open_clip does not compute: it names the key.
     """
     _require(config, "model_type", "clip")
+    try:
+        return _convert(config)
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        raise ConfigMismatch(
+            "config.json", expected="a CLIPModel's sizes", found=str(error)[:80]
+        ) from error
+
+
+def _convert(config: Mapping[str, Any]) -> dict[str, Any]:
     text, vision = (
         _read_part(config, "text_config", _TEXT),
         _read_part(config, "vision_config", _VISION),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.cards import Preprocessing, Template, TrainingSet
-from models.imaging import ImageError, parse_image, preprocess
+from models.imaging import Decoder, DecodingBounds, ImageError
 
 CARD = "card.json"
 Split = Literal["train", "test"]
@@ -93,18 +93,26 @@ class ImageFolder:
         number = at - int(np.flatnonzero(self.classes == index)[0]) + 1
         return f"File {number} of class folder {self.class_folders[index]!r}"
 
-    def load(self, chosen: Iterable[int], preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    def load(
+        self,
+        chosen: Iterable[int],
+        preprocessing: Preprocessing,
+        bounds: DecodingBounds | None = None,
+    ) -> npt.NDArray[np.uint8]:
         """The chosen images prepared for a model, uint8 (N, 3, size, size).
 
         Raises:
             UnusableImage: a file is no image of an accepted kind.
         """
-        return np.stack([self._load_one(int(at), preprocessing) for at in chosen])
+        with Decoder(bounds=bounds) as decoder:
+            return np.stack([self._load_one(int(at), preprocessing, decoder) for at in chosen])
 
-    def _load_one(self, at: int, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    def _load_one(
+        self, at: int, preprocessing: Preprocessing, decoder: Decoder
+    ) -> npt.NDArray[np.uint8]:
         path = self.files[at]
         try:
-            return preprocess(parse_image(path.read_bytes()).pixels, preprocessing)
+            return decoder.prepare(path.read_bytes(), preprocessing).input
         except ImageError as error:
             raise UnusableImage(path, place=self.get_place(at), reason=str(error)) from error
 

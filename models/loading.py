@@ -25,7 +25,6 @@ from models.weights import ConfigMismatch, UnreadableWeights, check_size, load_f
 
 CONFIG = "open_clip_config.json"
 _VOCABULARY = 49408
-_NO_TENSORS = (".json", ".txt")  # configurations, vocabularies
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -194,12 +193,12 @@ def _get_image_dtype(card: ModelCard, device: torch.device) -> torch.dtype:
 
 def _load_small(card: ModelCard, folder: Path) -> dict[str, bytes]:
     """The contents of all files but that of tensors."""
-    small = [file for file in card.files if file.name.endswith(_NO_TENSORS)]
+    small = [file for file in card.files if not file.holds_tensors]
     return {file.name: load_file(file, folder) for file in small}
 
 
 def _find_tensors(card: ModelCard) -> WeightFile:
-    names = [file for file in card.files if not file.name.endswith(_NO_TENSORS)]
+    names = [file for file in card.files if file.holds_tensors]
     if len(names) != 1:
         listed = ", ".join(file.name for file in names)
         raise UnreadableWeights(listed, "exactly one file of tensors is expected")

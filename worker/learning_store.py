@@ -17,9 +17,10 @@ _RESULT: TypeAdapter[LearningResult] = TypeAdapter(LearningResult)
 
 
 def put_job(redis: "Redis | Pipeline", job: LearningJob, *, ttl_s: int) -> None:
-    """Stores a job, and has it hold its images."""
+    """Stores a job as the one of its request, and has it hold its images."""
     key = keyspace.learning_job(job.id)
     redis.set(key, job.model_dump_json(), ex=ttl_s)
+    redis.set(keyspace.learning_request(job.request_sha256), job.id, ex=ttl_s)
     for image in job.request.images:
         hold(redis, keyspace.image_holders(image.sha256), key, ttl_s=ttl_s)
 
@@ -28,6 +29,12 @@ def find_job(redis: Redis, learning_id: str) -> LearningJob | None:
     """The job of a learning, or None."""
     data = redis.get(keyspace.learning_job(learning_id))
     return None if data is None else LearningJob.model_validate_json(data)
+
+
+def find_equal(redis: Redis, job: LearningJob) -> LearningJob | None:
+    """The job that was last stored for the very same request of the same caller, or None."""
+    found = redis.get(keyspace.learning_request(job.request_sha256))
+    return find_job(redis, found.decode()) if isinstance(found, bytes) else None
 
 
 def put_epoch(

@@ -163,16 +163,26 @@ def submit(
     *,
     image_ttl_s: int,
     job_ttl_s: int,
+    watch: Callable[[Pipeline], None] = lambda _: None,
+    alongside: Callable[[Pipeline], None] = lambda _: None,
 ) -> None:
     """Accepts jobs: all of them or none, and on disk before this returns where Redis can say so.
 
+    Args:
+        redis: where they go.
+        jobs: with their prepared images.
+        image_ttl_s, job_ttl_s: how long both are kept.
+        watch: called before the transaction begins, to watch keys and look at them.
+        alongside: adds commands to the transaction.
+
     Raises:
+        redis.exceptions.WatchError: a watched key changed; nothing is stored.
         redis.exceptions.RedisError: nothing is promised. Redis may still hold the jobs, if it went
             away while it answered; sending them again is harmless, for equal requests have equal
             certificates.
     """
     with one_connection(redis) as connection:  # WAITAOF waits for the writes of its own connection
-        _enqueue(connection, jobs, image_ttl_s=image_ttl_s, job_ttl_s=job_ttl_s)
+        _enqueue(connection, jobs, image_ttl_s, job_ttl_s, watch, alongside)
         wait_durable(connection)
 
 
@@ -184,18 +194,21 @@ def one_connection(redis: Redis) -> Redis:
 def _enqueue(
     redis: Redis,
     jobs: Sequence[tuple[CertificationJob, Image]],
-    *,
     image_ttl_s: int,
     job_ttl_s: int,
+    watch: Callable[[Pipeline], None],
+    alongside: Callable[[Pipeline], None],
 ) -> None:
     queue, speeds = create_queue(redis), _find_speeds(redis)
     with redis.pipeline() as pipeline:
+        watch(pipeline)
         pipeline.multi()  # RQ would begin the transaction itself, and refuses after other commands
         for job, image in jobs:
             images_store.put_image(pipeline, image, ttl_s=image_ttl_s)
             results.put_job(pipeline, job, ttl_s=job_ttl_s)
             timeout_s = job_timeout_s(job, speeds.get(job.request.model.id))
             add_job(queue, pipeline, TASK_CERTIFY, job_id=job.id, timeout_s=timeout_s)
+        alongside(pipeline)
         pipeline.execute()
 
 

@@ -19,12 +19,14 @@ from worker.contract import (
     Identity,
     LiveVotes,
     Progress,
+    RefusedImage,
 )
 from worker.counters import count_result
 from worker.document import CertificationResult, FinishedResult
 from worker.fence import Fence, Superseded
 
 _RESULT: TypeAdapter[CertificationResult] = TypeAdapter(CertificationResult)
+_REFUSED: TypeAdapter[tuple[RefusedImage, ...]] = TypeAdapter(tuple[RefusedImage, ...])
 _PROGRESS_TTL_S = 24 * 3600
 
 
@@ -97,6 +99,20 @@ def find_jobs(redis: Redis, certification_ids: Sequence[str]) -> list[Certificat
 def find_batch(redis: Redis, batch_id: str) -> tuple[str, ...]:
     """The certification ids of a batch in the order of its images; empty when there is none."""
     return tuple(_text(entry) for entry in redis.lrange(keyspace.batch(batch_id), 0, -1))
+
+
+def put_refused(
+    redis: "Redis | Pipeline", batch_id: str, refused: Sequence[RefusedImage], *, ttl_s: int
+) -> None:
+    """Stores which images of a batch could not be used."""
+    data = _REFUSED.dump_json(tuple(refused))
+    redis.set(keyspace.batch_refused(batch_id), data, ex=ttl_s)
+
+
+def find_refused(redis: Redis, batch_id: str) -> tuple[RefusedImage, ...]:
+    """Which images of a batch could not be used."""
+    data = redis.get(keyspace.batch_refused(batch_id))
+    return () if data is None else _REFUSED.validate_json(data)
 
 
 def find_result(redis: Redis, certification_id: str) -> CertificationResult | None:

@@ -53,6 +53,18 @@ class SharedSettings(BaseSettings):
     certificate_ttl_s: int = Field(
         default=90 * 24 * 3600, ge=60, description="Seconds a certification is kept."
     )
+    decode_timeout_s: float = Field(
+        default=5.0,
+        gt=0,
+        le=600,
+        description="Seconds after which the decoding of one image is ended (app, command line).",
+    )
+    decode_memory_mb: int = Field(
+        default=1000,
+        ge=300,
+        description="Megabytes (millions of bytes) of address space for the process that decodes "
+        "one image, its decoders' own 170 among them (app, command line).",
+    )
 
     @field_validator("redis_url")
     @classmethod

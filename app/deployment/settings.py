@@ -89,6 +89,28 @@ class DeploymentSettings(BaseSettings):
         pattern=r"^[A-Za-z0-9-]+$",
         description="The worker's GPU, its index or its UUID (compose.gpu.yml).",
     )
+    gpu_worker_memory: str = Field(
+        default="16g",
+        pattern=_MEMORY,
+        description="Memory of one container worker on a GPU, /tmp included (compose.gpu.yml).",
+    )
+    queue_bind: str = Field(
+        default="127.0.0.1",
+        description="Address that Redis listens on for worker hosts, with TLS "
+        "(compose.queue-host.yml).",
+    )
+    queue_port: Port = Field(
+        default=6380, description="Port of Redis with TLS (compose.queue-host.yml)."
+    )
+    queue_host: str | None = Field(
+        default=None,
+        description="The host with Redis, as its certificate names it: one of its "
+        "`PROMPTSMOOTH_SERVER_NAMES` (compose.worker-host.yml).",
+    )
+    worker_host_dir: str = Field(
+        default="./worker-host",
+        description="Folder that docker/operate/worker-host.sh made (compose.worker-host.yml).",
+    )
     python_image: str = Field(
         default="python:3.11-slim-bookworm",
         validation_alias="PYTHON_IMAGE",

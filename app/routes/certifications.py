@@ -8,13 +8,12 @@ from starlette.responses import JSONResponse
 from app import errors
 from app.deps import BatchJobsDep, JobDep, OwnBatchJobsDep, OwnJobDep, RedisDep, SettingsDep
 from app.ending import end
+from app.etag import NOT_MODIFIED, IfNoneMatch, answer_json
 from app.list_query import ListQuery
 from app.listing import find_page
-from app.lookup import show, show_batch
-from app.picture import encode_png
-from app.schemas import Batch, CancelledCertification, Certification, CertificationPage
+from app.lookup import is_done, show, show_batch
+from app.schemas import Batch, Certification, CertificationPage
 from app.security import Reader
-from worker import images_store
 
 router = APIRouter(tags=["certifications"])
 
@@ -48,16 +47,26 @@ def list_certifications(
 
 @router.get(
     "/certifications/{certification_id}",
-    responses=errors.describe(errors.CertificationUnknown, errors.QueueUnavailable),
+    response_model=Certification,
+    responses={
+        **NOT_MODIFIED,
+        **errors.describe(errors.CertificationUnknown, errors.QueueUnavailable),
+    },
 )
-def get_certification(job: JobDep, redis: RedisDep) -> Certification:
-    """Where a certification stands and, when it is finished, its certificates."""
-    return show(redis, job)
+def get_certification(job: JobDep, redis: RedisDep, if_none_match: IfNoneMatch = None) -> Response:
+    """Where a certification stands and, when it is finished, its certificates.
+
+    One that has ended has an `ETag` and is not sent again to who has it.
+    """
+    shown = show(redis, job)
+    if is_done(shown):
+        return answer_json(shown, if_none_match)
+    return JSONResponse(shown.model_dump(mode="json"))
 
 
 @router.delete(
     "/certifications/{certification_id}",
-    response_model=CancelledCertification,
+    response_model=Certification,
     responses={
         **errors.describe(errors.CertificationUnknown, errors.QueueUnavailable),
         200: {"description": "It was queued or running, and is cancelled now"},
@@ -77,28 +86,6 @@ def delete_certification(job: OwnJobDep, redis: RedisDep, settings: SettingsDep)
     if end(redis, (job,), settings):
         return JSONResponse(show(redis, job).model_dump(mode="json"))
     return Response(status_code=204)
-
-
-@router.get(
-    "/certifications/{certification_id}/input.png",
-    response_class=Response,
-    responses={
-        **errors.describe(
-            errors.CertificationUnknown, errors.InputImageExpired, errors.QueueUnavailable
-        ),
-        200: {"content": {"image/png": {}}, "description": "The certified 8-bit image"},
-    },
-)
-def get_input_image(job: JobDep, redis: RedisDep) -> Response:
-    """The image that the certificates speak of: 8 bit, at the model's resolution."""
-    described = job.request.input
-    try:
-        image = images_store.get_image(
-            redis, described.sha256, height=described.height, width=described.width
-        )
-    except (images_store.ImageExpired, images_store.ImageDamaged):
-        raise errors.InputImageExpired from None
-    return Response(encode_png(image.transpose(1, 2, 0)), media_type="image/png")  # (H, W, 3)
 
 
 @router.get(

@@ -4,19 +4,17 @@ from functools import partial
 
 from anyio import to_thread
 from fastapi import APIRouter, Response
+from redis.exceptions import WatchError
 from starlette.responses import JSONResponse
 
 from app import errors
-from app.deps import (
-    CertifyFormDep,
-    OnlyKnownFields,
-    PreferHeader,
-    Services,
-    ServicesDep,
-)
-from app.lookup import accepted, create_batch, is_done, show, show_batch
+from app.certify_body import Asked, AskedDep
+from app.certify_openapi import REQUEST
+from app.deps import IdempotencyKey, PreferHeader, Services, ServicesDep
+from app.idempotency import claim, parse_key
+from app.lookup import is_done, show_all
 from app.schemas import Batch, Certification
-from app.security import Submitter
+from app.security import Caller, Submitter
 from app.submission import submit
 from app.waiting import parse_wait, wait_until
 from worker.contract import CertificationJob
@@ -26,14 +24,21 @@ router = APIRouter(tags=["certify"])
 _POLL_AFTER_S = 1
 _PROBLEMS = errors.describe(
     errors.FormUnreadable,
+    errors.JsonUnreadable,
+    errors.IdempotencyInProgress,
+    errors.CertificationGone,
     errors.BodyTooLarge,
     errors.MediaTypeUnsupported,
     errors.RequestInvalid,
     errors.FieldUnknown,
     errors.FieldRepeated,
+    errors.IdempotencyKeyReused,
     errors.ModelUnknown,
     errors.ImageRefused,
+    errors.DecodingUnavailable,
+    errors.QueueFull,
     errors.ModelUnavailable,
+    errors.QuotaExceeded,
     errors.QueueUnavailable,
     errors.StorageFull,
 )
@@ -43,7 +48,7 @@ _PROBLEMS = errors.describe(
     "/certify",
     status_code=202,
     response_model=Certification | Batch,
-    dependencies=[OnlyKnownFields],
+    openapi_extra=REQUEST,
     responses={
         **_PROBLEMS,
         200: {"model": Certification | Batch, "description": "Done within the preferred wait"},
@@ -51,14 +56,23 @@ _PROBLEMS = errors.describe(
     },
 )
 async def certify(
-    form: CertifyFormDep, services: ServicesDep, caller: Submitter, prefer: PreferHeader = None
+    asked: AskedDep,
+    services: ServicesDep,
+    caller: Submitter,
+    prefer: PreferHeader = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Certifies the prediction for one or more images at one or more noise levels."""
-    jobs = await submit(services, form, caller)
+    """Certifies the prediction for one or more images at one or more noise levels.
+
+    Of several images, those that can be used are accepted and the others are in `refused` of the
+    batch, each as a problem of its own; where none can be used the answer is the first one's
+    problem. What is wrong with the request itself refuses it whole.
+    """
+    jobs = await _accept(services, asked, caller, idempotency_key)
     wait_s = parse_wait(prefer or [], cap_s=services.settings.wait_cap_s)
     done = None if wait_s is None else await _wait(services, jobs, wait_s)
     if (shown := done) is None:
-        shown = await to_thread.run_sync(_accepted, services, jobs)
+        shown = await to_thread.run_sync(show_all, services.redis, jobs)
     headers = {"Location": shown.links.self}
     if wait_s is not None:
         headers["Preference-Applied"] = f"wait={wait_s}"
@@ -69,17 +83,29 @@ async def certify(
     )
 
 
-def _accepted(services: Services, jobs: list[CertificationJob]) -> Certification | Batch:
-    shown = tuple(accepted(services.redis, job) for job in jobs)
-    batch_id = jobs[0].batch_id
-    return shown[0] if batch_id is None else create_batch(shown)
+async def _accept(
+    services: Services, asked: Asked, caller: Caller, idempotency_key: str | None
+) -> list[CertificationJob]:
+    """The jobs of this request, queued now or when its idempotency key was first used."""
+    if idempotency_key is None:
+        return await submit(services, asked, caller)
+    key, fingerprint = parse_key(idempotency_key), await asked.fingerprint()
+    found = await to_thread.run_sync(claim, services.redis, caller, key, fingerprint)
+    if isinstance(found, list):
+        return found
+    try:
+        return await submit(services, asked, caller, found)
+    except WatchError:
+        raise errors.IdempotencyInProgress from None
+    except errors.Problem:
+        await to_thread.run_sync(found.release, services.redis)
+        raise
 
 
 async def _wait(
     services: Services, jobs: list[CertificationJob], wait_s: int
 ) -> Certification | Batch | None:
-    if jobs[0].batch_id is not None:
-        look_at_batch = partial(show_batch, services.redis, jobs)
-        return await wait_until(look_at_batch, lambda batch: batch.done == batch.total, wait_s)
-    look = partial(show, services.redis, jobs[0])
-    return await wait_until(look, is_done, wait_s)
+    def is_over(shown: Certification | Batch) -> bool:
+        return shown.done == shown.total if isinstance(shown, Batch) else is_done(shown)
+
+    return await wait_until(partial(show_all, services.redis, jobs), is_over, wait_s)

@@ -1,9 +1,10 @@
 """Which models there are."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from app import errors
 from app.deps import CatalogueDep, ServicesDep
+from app.etag import NOT_MODIFIED, IfNoneMatch, answer_json
 from app.model_hosts import list_hosts, list_ready
 from app.schemas import KnownModel, ModelList, ModelView, model_view
 from app.security import Reader
@@ -15,26 +16,43 @@ from worker.contract import WorkerReport
 router = APIRouter(prefix="/models", tags=["models"])
 
 
-@router.get("", responses=errors.describe(errors.QueueUnavailable))
-def list_models(services: ServicesDep, _: Reader) -> ModelList:
+@router.get(
+    "",
+    response_model=ModelList,
+    responses={**NOT_MODIFIED, **errors.describe(errors.QueueUnavailable)},
+)
+def list_models(services: ServicesDep, _: Reader, if_none_match: IfNoneMatch = None) -> Response:
     """All models of this installation, and what each worker host says of them."""
     reports, default = fleet.list_workers(services.redis), services.settings.default_model
-    return ModelList(
+    shown = ModelList(
         models=tuple(_view(card, reports, default) for card in services.catalogue.list()),
         not_added=tuple(map(_known, services.catalogue.list_not_added())),
     )
+    return answer_json(shown, if_none_match)
 
 
-@router.get("/{model_id}", responses=errors.describe(errors.ModelNotFound, errors.QueueUnavailable))
+@router.get(
+    "/{model_id}",
+    response_model=ModelView,
+    responses={
+        **NOT_MODIFIED,
+        **errors.describe(errors.ModelNotFound, errors.QueueUnavailable),
+    },
+)
 def get_model(
-    model_id: str, services: ServicesDep, catalogue: CatalogueDep, _: Reader
-) -> ModelView:
+    model_id: str,
+    services: ServicesDep,
+    catalogue: CatalogueDep,
+    _: Reader,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
     """One model: its card's facts, and what each worker host says of it."""
     try:
         card = catalogue.get(model_id)
     except UnknownModel:
         raise errors.ModelNotFound from None
-    return _view(card, fleet.list_workers(services.redis), services.settings.default_model)
+    reports = fleet.list_workers(services.redis)
+    return answer_json(_view(card, reports, services.settings.default_model), if_none_match)
 
 
 def _view(card: ModelCard, reports: tuple[WorkerReport, ...], default: str) -> ModelView:

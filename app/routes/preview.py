@@ -1,5 +1,6 @@
 """POST /preview."""
 
+from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
@@ -12,9 +13,7 @@ from app.preview_schemas import Preview, preview_view
 from app.security import Submitter
 from app.submission import find_card
 from app.window_field import read_window
-from models.cards import ModelCard
 from models.imaging import ImageError
-from worker.intake import preview_image
 
 router = APIRouter(tags=["certify"])
 
@@ -28,6 +27,7 @@ _PROBLEMS = errors.describe(
     errors.FieldRepeated,
     errors.ModelUnknown,
     errors.ImageRefused,
+    errors.DecodingUnavailable,
 )
 
 
@@ -40,14 +40,16 @@ async def preview(
     """Shows an image as it would be certified; nothing is queued and nothing is kept."""
     card = find_card(services.catalogue, form.model or services.settings.default_model)
     data = await form.image.read()
+    look = partial(
+        services.decoder.prepare,
+        data,
+        card.preprocessing,
+        frame=form.frame,
+        window=read_window(form.window),
+        picture_side=PICTURE_SIDE,
+    )
     try:
-        return await to_thread.run_sync(_look, data, card, form, limiter=services.decoding)
+        prepared = await to_thread.run_sync(look, limiter=services.decoding)
     except ImageError as error:
         raise errors.ImageRefused(error, index=0, count=1) from None
-
-
-def _look(data: bytes, card: ModelCard, form: PreviewForm) -> Preview:
-    prepared = preview_image(
-        data, card, side=PICTURE_SIDE, frame=form.frame, window=read_window(form.window)
-    )
-    return preview_view(prepared)
+    return await to_thread.run_sync(preview_view, prepared)

@@ -3,6 +3,7 @@
 import re
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Form, Path, Response
 from redis import Redis
 from starlette.responses import JSONResponse
@@ -68,7 +69,9 @@ JobId = Annotated[str, Depends(_check_id)]
             errors.ModelUnknown,
             errors.TrainingImagesInvalid,
             errors.ImageRefused,
+            errors.DecodingUnavailable,
             errors.ModelUnavailable,
+            errors.QuotaExceeded,
             errors.QueueUnavailable,
         ),
         202: {"description": "Accepted; Location says where the progress will be"},
@@ -82,9 +85,11 @@ async def learn(
     """Learns a prompt from a few labelled images of each class.
 
     The images are reduced to the model's 8-bit input and kept for a day; files and their names
-    are not kept. The prompt, when it is learned, is there for every worker at once.
+    are not kept. The prompt, when it is learned, is there for every worker at once. Sent again, the
+    very same request is the same job.
     """
-    shown = prompt_job(await submit(services, form, caller), status="queued", curve=())
+    job = await submit(services, form, caller)
+    shown = await to_thread.run_sync(_show, services.redis, job)
     headers = {"Location": shown.links.self, "Retry-After": str(_POLL_AFTER_S)}
     return JSONResponse(shown.model_dump(mode="json"), status_code=202, headers=headers)
 
@@ -115,14 +120,17 @@ def _find_job(redis: Redis, job_id: str, caller: Caller) -> LearningJob:
 
 
 def _find(redis: Redis, job_id: str, caller: Caller) -> PromptJob:
-    job = _find_job(redis, job_id, caller)
-    status = get_status(redis, job_id)
+    return _show(redis, _find_job(redis, job_id, caller))
+
+
+def _show(redis: Redis, job: LearningJob) -> PromptJob:
+    status = get_status(redis, job.id)
     ended: dict[str, Any] = {}
-    match learning_store.find_result(redis, job_id):
+    match learning_store.find_result(redis, job.id):
         case FinishedLearning(prompt_sha256=sha256):
             ended = {"prompt_sha256": sha256}
         case FailedLearning(failure=failure):
             ended = {"failure": failure}
         case None if status == "failed":
             ended = {"failure": LOST}
-    return prompt_job(job, status=status, curve=learning_store.find_curve(redis, job_id), **ended)
+    return prompt_job(job, status=status, curve=learning_store.find_curve(redis, job.id), **ended)

@@ -1,6 +1,6 @@
 """Learned prompts: which there are, their vectors, import and removal."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Response
 from redis import Redis
@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse
 
 from app import errors
 from app.deps import CatalogueDep, RedisDep, SettingsDep, take_only
+from app.etag import NOT_MODIFIED, REVALIDATED, IfNoneMatch, answer_json, tagged
 from app.prompt_forms import REPEATABLE, RULES, ImportForm
 from app.prompt_intake import create_prompt
 from app.prompt_schemas import PromptList, PromptView, prompt_path, prompt_view
@@ -22,31 +23,48 @@ from worker.queueing import one_connection, wait_durable
 
 router = APIRouter(prefix="/prompts", tags=["prompts"])
 
-_FOUND = errors.describe(errors.PromptNotFound, errors.QueueUnavailable)
+_FOUND: dict[int | str, dict[str, Any]] = {
+    **NOT_MODIFIED,
+    **errors.describe(errors.PromptNotFound, errors.QueueUnavailable),
+}
 _SAFETENSORS = "application/octet-stream"
 ModelFilter = Annotated[str | None, Query(description="Only prompts for the model of this id.")]
 
 
-@router.get("", responses=errors.describe(errors.QueueUnavailable))
-def list_prompts(redis: RedisDep, caller: Reader, model: ModelFilter = None) -> PromptList:
+@router.get(
+    "",
+    response_model=PromptList,
+    responses={**NOT_MODIFIED, **errors.describe(errors.QueueUnavailable)},
+)
+def list_prompts(
+    redis: RedisDep,
+    caller: Reader,
+    model: ModelFilter = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
     """The learned and imported prompts that every worker can use now.
 
     A prompt that was adapted to one image is not listed; its certificate names it.
     """
     cards = prompts_store.list_cards(redis, view=caller.view)
-    return PromptList(prompts=tuple(prompt_view(c) for c in cards if model in (None, c.model)))
+    shown = PromptList(prompts=tuple(prompt_view(c) for c in cards if model in (None, c.model)))
+    return answer_json(shown, if_none_match)
 
 
-@router.get("/{prompt_id}", responses=_FOUND)
-def get_prompt(prompt_id: str, redis: RedisDep, caller: Reader) -> PromptView:
+@router.get("/{prompt_id}", response_model=PromptView, responses=_FOUND)
+def get_prompt(
+    prompt_id: str, redis: RedisDep, caller: Reader, if_none_match: IfNoneMatch = None
+) -> Response:
     """One prompt, by its id or its digest: what it was made for, and what made it."""
-    return prompt_view(_find_card(redis, prompt_id, caller))
+    return answer_json(prompt_view(_find_card(redis, prompt_id, caller)), if_none_match)
 
 
-@router.get("/{prompt_id}/ctx", responses=_FOUND)
-def get_ctx(prompt_id: str, redis: RedisDep, caller: Reader) -> EncodedPrompt:
+@router.get("/{prompt_id}/ctx", response_model=EncodedPrompt, responses=_FOUND)
+def get_ctx(
+    prompt_id: str, redis: RedisDep, caller: Reader, if_none_match: IfNoneMatch = None
+) -> Response:
     """The values of a prompt: float32, least significant byte first, in base64."""
-    return EncodedPrompt.of(_find_prompt(redis, prompt_id, caller))
+    return answer_json(EncodedPrompt.of(_find_prompt(redis, prompt_id, caller)), if_none_match)
 
 
 @router.get(
@@ -57,10 +75,13 @@ def get_ctx(prompt_id: str, redis: RedisDep, caller: Reader) -> EncodedPrompt:
         200: {"content": {_SAFETENSORS: {}}, "description": "One tensor, ctx, (n_ctx, width)"},
     },
 )
-def get_safetensors(prompt_id: str, redis: RedisDep, caller: Reader) -> Response:
+def get_safetensors(
+    prompt_id: str, redis: RedisDep, caller: Reader, if_none_match: IfNoneMatch = None
+) -> Response:
     """The values of a prompt as a safetensors file, the words after the class name as metadata."""
     prompt = _find_prompt(redis, prompt_id, caller)
-    return Response(write_ctx(prompt.ctx, prompt.suffix), media_type=_SAFETENSORS)
+    file = Response(write_ctx(prompt.ctx, prompt.suffix), media_type=_SAFETENSORS)
+    return tagged(file, if_none_match, cache=REVALIDATED)
 
 
 @router.post(

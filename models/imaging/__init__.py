@@ -1,11 +1,16 @@
 """Untrusted image files to the model's 8-bit input; no torch.
 
-`parse_image` decodes, `preprocess` resizes and crops. What an image was refused for is an
-`ImageError` with a stable `code`.
+A `Decoder` is the door: it runs `prepare`, that is `parse_image` and `preprocess`, in a process of
+its own that is bounded in time and memory. What an image was refused for is an `ImageError` with a
+stable `code`.
 """
 
+from models.imaging._decoder_process import DecodingUnavailable
 from models.imaging.decoded import DecodedImage, Source, Window, WindowOrigin
+from models.imaging.decoder import Decoder
 from models.imaging.errors import (
+    DecoderCrashed,
+    DecodingTimedOut,
     FrameOutOfRange,
     FrameRequired,
     ImageBroken,
@@ -20,7 +25,7 @@ from models.imaging.errors import (
     TransferSyntaxUnsupported,
     WindowInvalid,
 )
-from models.imaging.limits import ImageLimits
+from models.imaging.limits import DecodingBounds, ImageLimits
 from models.imaging.parse import parse_image
 from models.imaging.prepare import PreparedImage, prepare
 from models.imaging.preprocess import preprocess
@@ -28,6 +33,11 @@ from models.imaging.window import RequestedWindow
 
 __all__ = [
     "DecodedImage",
+    "Decoder",
+    "DecoderCrashed",
+    "DecodingBounds",
+    "DecodingTimedOut",
+    "DecodingUnavailable",
     "FrameOutOfRange",
     "FrameRequired",
     "ImageBroken",

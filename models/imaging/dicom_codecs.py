@@ -1,12 +1,9 @@
 """Compressed DICOM frames for which a decoder is called directly.
 
 pydicom's own plugins for JPEG 2000 and RLE need a further package; its GDCM plugin takes no JPEG
-Extended of 12 bits, and runs GDCM where a damaged stream would end the whole service.
+Extended of 12 bits.
 """
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +11,9 @@ from numpy.typing import NDArray
 from openjpeg.utils import decode as decode_openjpeg
 from rle.utils import decode_pixel_data as decode_rle_planes
 
+from models.imaging import gdcm_codec
 from models.imaging.codestream import StreamHeader
 from models.imaging.errors import ImageBroken
-
-GDCM_TIMEOUT_S = 60
 
 
 def decode_jpeg_2000(stream: bytes, header: StreamHeader, *, signed: bool) -> NDArray[Any]:
@@ -59,28 +55,24 @@ def decode_with_gdcm(
     bits_stored: int,
     signed: bool,
 ) -> NDArray[Any]:
-    """Values of a JPEG frame, (H, W) or (H, W, 3), decoded in a process of its own.
+    """Values of a JPEG frame, (H, W) or (H, W, 3).
 
     Raises:
-        ImageBroken: GDCM gave up, took longer than a minute, or gave another number of bytes.
+        ImageBroken: GDCM gave another number of bytes.
     """
     shape: tuple[int, ...] = (header.height, header.width)
     if header.components > 1:
         shape += (header.components,)
-    numbers = (header.width, header.height, header.components, bits_allocated, bits_stored)
-    child = Path(__file__).with_name("_gdcm_child.py")
-    command = [sys.executable, "-I", str(child), syntax, photometric]
-    try:
-        finished = subprocess.run(  # noqa: S603 (our own program; a UID, a keyword and numbers)
-            [*command, *map(str, numbers), str(int(signed))],
-            input=stream,
-            capture_output=True,
-            timeout=GDCM_TIMEOUT_S,
-            check=True,
-        )
-    except subprocess.SubprocessError:
-        raise _broken("JPEG") from None
-    values = np.frombuffer(finished.stdout, _type(bits_allocated // 8, signed=signed))
+    samples = gdcm_codec.decode_jpeg(
+        stream,
+        header,
+        syntax=syntax,
+        photometric=photometric,
+        bits_allocated=bits_allocated,
+        bits_stored=bits_stored,
+        signed=signed,
+    )
+    values = np.frombuffer(samples, _type(bits_allocated // 8, signed=signed))
     if values.size != np.prod(shape):
         raise _broken("JPEG")
     return values.reshape(shape)

@@ -6,6 +6,8 @@ ImageError
 ├── ImageTooLarge              more bytes or pixels than the limits allow
 ├── ImageTooSmall              a side is shorter than the limits allow
 ├── ImageBroken                the decoder gave up
+├── DecodingTimedOut           decoding took longer than it may
+├── DecoderCrashed             the decoder's process ended without an answer
 ├── ImageNotFinite             a value is NaN or infinite
 ├── PixelsMissing              a DICOM object without pixel data
 ├── PixelsUnsupported          pixels of a kind that is not decoded faithfully here
@@ -16,7 +18,8 @@ ImageError
 """
 
 import re
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 
 class ImageError(ValueError):
@@ -26,6 +29,20 @@ class ImageError(ValueError):
     """
 
     code: ClassVar[str] = "image_invalid"
+
+    @staticmethod
+    def restore(code: str, text: str, members: Mapping[str, Any]) -> "ImageError":
+        """The error of this code, as another process described it.
+
+        Raises:
+            ValueError: there is no such error.
+        """
+        found = next((cls for cls in list_errors() if cls.code == code), None)
+        if found is None:
+            raise ValueError("an error has a known code")
+        error = found.__new__(found, text)
+        vars(error).update(members)
+        return error
 
 
 class ImageEmpty(ImageError):
@@ -61,6 +78,30 @@ class ImageBroken(ImageError):
     """The file cannot be decoded."""
 
     code = "image_broken"
+
+
+class DecodingTimedOut(ImageError):
+    """Decoding took longer than the service allows."""
+
+    code = "decoding_timed_out"
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(
+            f"Expected an image that is decoded within {timeout_s:g} s, got one that takes longer. "
+            "Send a single frame, a smaller picture or a simpler format, PNG perhaps."
+        )
+
+
+class DecoderCrashed(ImageError):
+    """The decoder of this format ended on the file; nothing else was touched."""
+
+    code = "decoder_crashed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Expected a sound image, got one that its decoder crashed on. Export it again, or "
+            "convert it to PNG or to uncompressed DICOM."
+        )
 
 
 class ImageNotFinite(ImageError):
@@ -137,3 +178,10 @@ class WindowInvalid(ImageError):
     """The requested window cannot be applied."""
 
     code = "window_invalid"
+
+
+def list_errors(cls: type[ImageError] = ImageError) -> Iterator[type[ImageError]]:
+    """`ImageError` and every kind of it."""
+    yield cls
+    for child in cls.__subclasses__():
+        yield from list_errors(child)

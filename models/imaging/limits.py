@@ -1,5 +1,6 @@
 """How much of an untrusted image is decoded."""
 
+import math
 from dataclasses import dataclass
 
 from models.imaging.errors import ImageTooLarge, ImageTooSmall
@@ -63,3 +64,22 @@ class ImageLimits:
                 f"Expected at most {self.max_decoded_bytes} bytes after decoding, got more. "
                 "Scale the image down or send a region of it."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingBounds:
+    """What the process may take that decodes one image; the kernel ends it beyond.
+
+    Attributes:
+        timeout_s: Seconds from its start to its answer.
+        memory_bytes: Its address space, about 170 MB of decoders among it.
+    """
+
+    timeout_s: float = 5.0
+    memory_bytes: int = 10**9
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.timeout_s) and self.timeout_s > 0):
+            raise ValueError(f"Expected a finite timeout_s above 0, got {self.timeout_s}.")
+        if self.memory_bytes < 2**28:
+            raise ValueError(f"Expected memory_bytes of at least 2**28, got {self.memory_bytes}.")

@@ -1,4 +1,4 @@
-"""The door for untrusted image files."""
+"""Which decoder takes a file."""
 
 from dataclasses import replace
 
@@ -31,8 +31,9 @@ def parse_image(
     """Decodes one frame of a PNG, JPEG, TIFF or DICOM file to 8-bit RGB, or says why not.
 
     The format is told by the content. Whatever the bytes, nothing but `ImageError` is raised, no
-    warning and no log line leaves, and nothing of the file but its pixels is kept. Decoding is not
-    bounded in time; calls from several threads take turns.
+    warning and no log line leaves, and nothing of the file but its pixels is kept. But a file that
+    is not trusted goes to a `Decoder`: neither time nor memory is bounded here, and a decoder that
+    crashes ends this process. Calls from several threads take turns.
 
     Args:
         data: The whole file.

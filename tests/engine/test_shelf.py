@@ -20,23 +20,42 @@ import torch
 from safetensors.torch import load_file, save
 
 import models
+import worker.engine.shelf
 from models.catalogue import load_catalogue
 from models.loading import load_vlm
 from models.testing import create_linear_model, write_linear_model
 from models.weights import WeightsMissing
 from worker.ballots import NOTHING_TUNED, create_session
 from worker.certifying import derive_keys
-from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
-from worker.engine.client import EngineClient, EngineRefused
+from worker.contract import (
+    CertifyRequest,
+    CohenParameters,
+    InputImage,
+    ModelRef,
+    TemplateTarget,
+    Tuning,
+)
+from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.engine.engine import Engine
 from worker.engine.load_failure import explain
 from worker.engine.loaded_model import hold_model
+from worker.engine.local import LocalCounter
 from worker.engine.memory import expect_memory, measure_memory
-from worker.engine.protocol import ClassBallot, CountRange, OpenSession, PromptText, RangeCounted
+from worker.engine.protocol import (
+    ClassBallot,
+    CountRange,
+    OpenSession,
+    PromptText,
+    RangeCounted,
+    TemplateText,
+    TunePrompts,
+    TuningStart,
+)
 from worker.engine.refusal import SessionNotServed
 from worker.engine.server import EngineServer
 from worker.engine.session import Session
-from worker.engine.shelf import _PASSING, BudgetExceeded, Shelf
+from worker.engine.shared import SharedCounter, SharedEngine
+from worker.engine.shelf import _PASSING, BudgetExceeded, DeviceLost, Shelf
 from worker.images_store import Image, image_sha256
 
 CPU = torch.device("cpu")
@@ -256,6 +275,99 @@ def test_nothing_is_left_of_an_evicted_model(folder):
     assert [ref() for ref in left] == [None] * 3
 
 
+class Witness(Shelf):
+    """A shelf that says what is left of a model in the moment that another begins to load."""
+
+    watched: "weakref.ref[object] | None" = None
+    left: object = "nothing was loaded"
+
+    def _start(self, turn):
+        gc.collect()
+        self.left = self.watched() if self.watched is not None else None
+        super()._start(turn)
+
+
+def test_an_evicted_model_is_gone_before_the_next_is_read(folder):
+    """The session closes while its batch runs, so the step is the last that uses the model."""
+    shelf = Witness(load_catalogue(folder), CPU, budget_bytes=SMALL)
+    engine = Engine(shelf)
+    beats = threading.Semaphore(0)
+    spec, image = create_spec(folder, "one")
+    sessions: list[Session] = []
+    sessions.append(engine.open(spec, image, lambda _: engine.close(sessions.pop())))
+    shelf.watched = weakref.ref(shelf.list_loaded()[0].vlm)
+    other, its_image = create_spec(folder, "two")
+    waiting = in_thread(lambda: engine.open(other, its_image, lambda _: None, beats.release))
+    assert beats.acquire(timeout=60)
+    ask(engine, sessions[0], 1)
+    assert engine.step()
+    engine.close(waiting.result(60))
+    assert shelf.left is None
+
+
+@pytest.mark.parametrize("kind", ["alone", "shared"])
+def test_tuning_closes_the_session_before_and_does_not_wait_for_itself(folder, kind):
+    """There is room for one model: the session's, or that of the prompt to tune."""
+    card = get_card(folder, "bundled")
+    bundled = measure_memory(load_vlm(card, load_catalogue(folder).folder("bundled"), CPU))
+    write_linear_model(folder, create_linear_model(size=4 * SIZE), model_id="wide")
+    shelf = Shelf(load_catalogue(folder), CPU, budget_bytes=bundled + SMALL)
+    engine = Engine(shelf)
+    text = TemplateText(template=card.template, class_names=card.class_names)
+    spec, image = create_spec(folder, "bundled")
+    wanted = TunePrompts(
+        **spec.model_dump(include={"model", "height", "width", "sigmas", "prompts"}),
+        starts=(TuningStart(text=text, tuning=Tuning(copies=2)),),
+        low=1,
+        high=2,
+    )
+
+    def open_and_tune(counter: LocalCounter | SharedCounter) -> int:
+        counter.open(*create_spec(folder, "wide"))
+        return len(counter.tune(wanted, image).tuned)
+
+    if kind == "alone":
+        assert in_thread(lambda: open_and_tune(LocalCounter(engine))).result(60) == 1
+    else:
+        with SharedEngine(engine) as shared, shared.create_counter() as counter:
+            assert in_thread(lambda: open_and_tune(counter)).result(60) == 1
+    assert loaded(shelf) == {"bundled"}
+
+
+def test_a_load_that_breaks_the_device_wakes_all_who_wait(folder, tmp_path, monkeypatch):
+    """And a client over the socket is told by the engine's end, not sooner: it would come back."""
+    breaking = threading.Event()
+
+    def break_device(*_: object) -> None:
+        assert breaking.wait(60)
+        raise torch.AcceleratorError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(worker.engine.shelf, "load_model", break_device)
+    shelf = create_shelf(folder)
+    engine = Engine(shelf)
+    specs = [create_spec(folder, name) for name in ("one", "one", "two")]
+    waiting = [in_thread(lambda s=s: engine.open(*s, lambda _: None)) for s in specs]
+    while states(shelf)["two"] != "loading":
+        pass
+    server = EngineServer(engine, tmp_path / "engine.sock")
+    serving_it = in_thread(server.serve)
+    with connect(tmp_path / "engine.sock") as client:
+        opening = in_thread(lambda: client.open(*specs[0]))
+        breaking.set()
+        for future in waiting:
+            with pytest.raises(DeviceLost) as caught:
+                future.result(60)
+            assert isinstance(caught.value.__cause__, torch.AcceleratorError)
+        with pytest.raises(DeviceLost):
+            serving_it.result(60)
+        assert not opening.done()
+        server.stop()
+        with pytest.raises(EngineLost):
+            opening.result(60)
+    with pytest.raises(DeviceLost):
+        engine.open(*specs[2], lambda _: None)
+
+
 def test_a_session_that_cannot_be_opened_holds_no_model(folder):
     engine = Engine(create_shelf(folder, room_for=1))
     spec, image = create_spec(folder, "one")
@@ -334,12 +446,18 @@ def slow(folder: Path) -> str:
     return "slow"
 
 
-def test_while_one_model_loads_others_vote_and_the_status_says_so(folder, slow, tmp_path, caplog):
+def test_while_one_model_loads_others_vote_and_the_status_says_so(
+    folder, slow, tmp_path, caplog, monkeypatch
+):
     small, image = create_spec(folder, "one")
     large, its_image = create_spec(folder, slow)
     caplog.set_level(logging.INFO)
     shelf = create_shelf(folder, preferred=["one"])
     shelf.load_preferred()
+    go_on, load = threading.Event(), worker.engine.shelf.load_model
+    monkeypatch.setattr(
+        worker.engine.shelf, "load_model", lambda *given: load(*given) if go_on.wait(60) else None
+    )
     path = tmp_path / "engine.sock"
     with serving(shelf, path), connect(path) as busy, connect(path) as asking:
         busy.open(small, image)
@@ -350,6 +468,8 @@ def test_while_one_model_loads_others_vote_and_the_status_says_so(folder, slow, 
             votes = busy.receive().stop
             status = {s.model.id: s.state for s in asking.status(timeout_s=10).states}
             seen.append((status[slow], votes))
+            if [state for state, _ in seen].count("loading") >= 2:
+                go_on.set()
         assert all(future.result() for future in opening)
         status = asking.status(timeout_s=10)
     (state,) = [s for s in status.states if s.model.id == slow]
@@ -439,6 +559,16 @@ def test_a_model_that_was_never_added_is_missing_and_not_unheard_of(folder):
     with pytest.raises(SessionNotServed, match="never added") as caught:
         Engine(create_shelf(folder)).open(never, image, lambda _: None)
     assert caught.value.failure.code == "model_missing"
+
+
+def test_a_bad_card_ends_one_models_service_and_not_the_start(folder):
+    spec, image = create_spec(folder, "one")
+    (folder / "one" / "card.toml").write_text("id = ")
+    engine = Engine(create_shelf(folder, preferred=["two"]))
+    with pytest.raises(SessionNotServed, match="card of the model 'one' on this host") as caught:
+        engine.open(spec, image, lambda _: None)
+    assert caught.value.failure.code == "model_unusable"
+    assert sum(count(engine, *create_spec(folder, "two"))) == 128
 
 
 def test_a_start_with_missing_weights_says_which(folder):

@@ -11,8 +11,10 @@ from httpx2 import Response
 from PIL import Image
 from redis import Redis
 
+from app.api_keys import ApiKey, Scope, change_keys, create_key, now_utc
 from app.main import create_app
 from app.settings import AppSettings
+from models.imaging import Decoder
 from models.testing import create_linear_model, write_linear_model
 from worker.certification import Phase, Tally
 from worker.conclusion import Counted, create_certificate
@@ -24,6 +26,7 @@ from worker.queueing import create_queue
 Post = Callable[..., Response]
 Encode = Callable[..., bytes]
 Finish = Callable[..., FinishedResult]
+MakeKey = Callable[..., tuple[ApiKey, dict[str, str]]]
 
 
 def _encode(pixels: np.ndarray, file_format: str = "PNG") -> bytes:
@@ -59,8 +62,39 @@ def settings(valkey_url: str, models_folder: Path) -> AppSettings:
 
 
 @pytest.fixture
-def client(settings: AppSettings, redis: Redis) -> Iterator[TestClient]:
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+def client(settings: AppSettings, redis: Redis, decoder: Decoder) -> Iterator[TestClient]:
+    app = create_app(settings, decoder=decoder)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def keys_file(tmp_path: Path) -> Path:
+    """Where `make_key` puts keys."""
+    return tmp_path / "keys.toml"
+
+
+@pytest.fixture
+def make_key(keys_file: Path) -> MakeKey:
+    """Makes a key; the key as it is stored, and the headers that carry it."""
+
+    def make(*scopes: Scope, **fields: object) -> tuple[ApiKey, dict[str, str]]:
+        with change_keys(keys_file) as keys:
+            key, token = create_key("a test's", scopes, now=now_utc(), **fields)
+            keys.append(key)
+        return key, {"Authorization": f"Bearer {token}"}
+
+    return make
+
+
+@pytest.fixture
+def guarded(
+    settings: AppSettings, keys_file: Path, redis: Redis, make_key: MakeKey
+) -> Iterator[TestClient]:
+    """The app with a file of keys."""
+    make_key("read")
+    guarded = settings.model_copy(update={"keys_file": keys_file})
+    with TestClient(create_app(guarded), raise_server_exceptions=False) as client:
         yield client
 
 

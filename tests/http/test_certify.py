@@ -107,12 +107,39 @@ def test_several_images_are_a_batch_in_their_order(
     assert client.get(answer.headers["location"]).json() == batch
 
 
-def test_one_bad_image_keeps_all_out_of_the_queue(post: Post, png: bytes, redis: Redis) -> None:
-    answer = post(png, png[: len(png) // 2], png)
+def test_an_image_that_cannot_be_used_does_not_lose_the_others(
+    post: Post, client: TestClient, png: bytes, queued_ids: Ids
+) -> None:
+    answer = post(png, png[: len(png) // 2], b"no image", joint="true")
+    assert answer.status_code == 202
+    batch = answer.json()
+    (accepted,) = batch["certifications"]
+    assert accepted["image_index"] == 0
+    assert queued_ids() == [accepted["id"]]
+    first, second = batch["refused"]
+    assert (first["image_index"], first["status"], first["code"]) == (1, 422, "image_broken")
+    assert (second["image_index"], second["status"]) == (2, 415)
+    assert (batch["done"], batch["total"]) == (2, 3)
+    assert client.get(answer.headers["location"]).json() == batch
+
+
+def test_alpha_is_divided_among_all_images_that_were_sent(
+    post: Post, redis: Redis, png: bytes
+) -> None:
+    shown = post(png, b"no image", joint="true").json()["certifications"][0]
+    job = results.find_job(redis, shown["id"])
+    assert job is not None
+    assert job.request.certificates_asked == 2
+
+
+def test_images_of_which_none_can_be_used_are_one_problem(
+    post: Post, png: bytes, redis: Redis
+) -> None:
+    answer = post(png[: len(png) // 2], b"no image")
     assert answer.status_code == 422
     assert answer.json()["code"] == "image_broken"
-    assert answer.json()["image_index"] == 1
-    assert answer.json()["detail"].startswith("Image 2 of 3: ")
+    assert answer.json()["image_index"] == 0
+    assert answer.json()["detail"].startswith("Image 1 of 2: ")
     assert redis.dbsize() == 0
 
 

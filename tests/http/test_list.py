@@ -121,6 +121,7 @@ def test_what_has_expired_is_not_listed(client: TestClient, post: Post, redis: R
         ("?cursor=MTIz", "request_invalid"),
         ("?cursor=%C3%A9", "request_invalid"),
         ("?since=2026-01-01T00:00:00", "request_invalid"),
+        ("?until=0.5", "request_invalid"),
         ("?batch=1", "request_invalid"),
         ("?state=queued", "field_unknown"),
     ],

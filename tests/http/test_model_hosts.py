@@ -8,6 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
+from app.errors import ModelUnknown
+from app.submission import find_card
 from models.catalogue import load_catalogue
 from worker import fleet
 from worker.contract import ModelRef, ModelState, WorkerReport
@@ -118,3 +120,10 @@ def test_a_model_whose_weights_were_never_added_is_shown_and_refused_with_what_t
     assert (refused.status_code, refused.json()["code"]) == (422, "model_unknown")
     assert "promptsmooth models add plip" in refused.json()["detail"]
     assert refused.json()["known"] == ["bundled", "linear"]
+
+
+def test_a_model_with_a_bad_card_is_refused_by_a_sentence_without_its_place(tmp_path):
+    (tmp_path / "spoilt.toml").write_text("id = ")
+    with pytest.raises(ModelUnknown, match=r"'spoilt' is not served: its card .* not valid") as no:
+        find_card(load_catalogue(tmp_path), "spoilt")
+    assert str(tmp_path) not in str(no.value)

@@ -16,7 +16,8 @@ from app.main import create_app
 from app.routes.prompt_jobs import LOST
 from app.settings import AppSettings
 from models.catalogue import load_catalogue
-from worker import images_store, keyspace, learning_store
+from models.prompt_catalogue import load_prompt_catalogue
+from worker import images_store, keyspace, learning_store, prompts_store
 from worker.contract import LEARNING_QUEUE_NAME, TASK_LEARN, Failure
 from worker.intake import prepare_image
 from worker.learning_contract import FailedLearning, FinishedLearning, LearnedEpoch
@@ -159,7 +160,7 @@ def test_a_learning_shows_its_curve_and_its_end(
 
 
 def test_a_failed_learning_says_why(learn: Learn, client: TestClient, redis: Redis) -> None:
-    first, second = learn().json(), learn().json()
+    first, second = learn().json(), learn(id="others").json()
     failure = Failure(code="learning_impossible", detail="Because.")
     learning_store.put_result(redis, first["id"], FailedLearning(failure=failure), ttl_s=60)
     assert client.get(first["links"]["self"]).json()["failure"] == failure.model_dump()
@@ -323,6 +324,36 @@ def test_parts_and_classes_belong_together(client: TestClient, files: Files) -> 
         assert document["errors"][0]["field"] == field
     answer = client.post("/prompts/learn", files=[("other", ("x", b"x"))], data=data)
     _require_problem(answer, 422, "field_unknown")
+
+
+def test_the_same_request_is_the_same_learning_as_long_as_it_can_give_its_prompt(
+    learn: Learn, client: TestClient, redis: Redis
+) -> None:
+    first = learn().json()
+    assert learn().json() == first
+    assert create_queue(redis, LEARNING_QUEUE_NAME).job_ids == [first["id"]]
+    others = {learn(seed="9").json()["id"], learn(id="other").json()["id"]}
+    assert len(others | {first["id"]}) == 3
+    client.delete(first["links"]["self"])
+    second = learn().json()
+    assert (second["status"], second["id"] != first["id"]) == ("queued", True)
+    assert learn().json() == second
+
+
+def test_a_learning_that_gave_its_prompt_is_answered_with_it_until_it_is_removed(
+    learn: Learn, client: TestClient, redis: Redis
+) -> None:
+    first = learn().json()
+    shipped, prompt = load_prompt_catalogue().get("bundled-kermany-cxr").load()
+    card = shipped.model_copy(update={"id": "lungs"})
+    prompts_store.put_prompt(redis, card, prompt)
+    result = FinishedLearning(prompt_sha256=card.sha256)
+    learning_store.put_result(redis, first["id"], result, ttl_s=60)
+    again = learn()
+    assert (again.status_code, again.json()["id"]) == (202, first["id"])
+    assert (again.json()["status"], again.json()["prompt_sha256"]) == ("finished", card.sha256)
+    assert client.delete("/prompts/lungs").status_code == 204
+    _require_problem(learn(), 409, "prompt_id_taken")
 
 
 def test_an_id_that_was_ever_given_is_not_learned_anew(learn: Learn, redis: Redis) -> None:

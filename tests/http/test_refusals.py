@@ -166,7 +166,7 @@ def test_too_many_images_are_refused(post: Post, png: bytes, redis: Redis) -> No
     assert redis.dbsize() == 0
 
 
-@pytest.mark.parametrize("media_type", ["application/json", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded"])
 def test_other_media_types_are_refused(client: TestClient, media_type: str) -> None:
     answer = client.post("/certify", content=b"{}", headers={"content-type": media_type})
     _require_problem(answer, 415, "media_type_unsupported")
@@ -204,6 +204,13 @@ def test_unknown_address_and_wrong_method_are_problems(client: TestClient) -> No
     answer = client.get("/certify")
     _require_problem(answer, 405, "method_not_allowed")
     assert answer.headers["allow"] == "POST"
+    for path, methods in (
+        ("/prompts", "GET, POST"),
+        (f"/certifications/{'0' * 32}", "DELETE, GET"),
+    ):
+        answer = client.put(path)
+        _require_problem(answer, 405, "method_not_allowed")
+        assert answer.headers["allow"] == methods
 
 
 def test_fault_of_our_own_shows_no_stack(

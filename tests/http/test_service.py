@@ -22,7 +22,12 @@ from worker import fleet
 from worker.contract import Identity, ModelRef, WorkerReport
 
 REPOSITORY = Path(__file__).parents[2]
-VENDORED = WEB / "vendor" / "swagger-ui"
+VENDORED = (
+    WEB / "vendor" / "swagger-ui",
+    WEB / "vendor" / "redoc",
+    WEB.parent / "vendor" / "dejavu-fonts",
+    REPOSITORY / "tests" / "browser" / "vendor" / "axe-core",
+)
 
 
 def _report(name: str, *, model_id: str = "bundled", ready: bool = True) -> WorkerReport:
@@ -97,7 +102,7 @@ def test_version_is_the_distribution(client: TestClient) -> None:
     assert client.get("/version").json()["version"] == version("promptsmooth-service")
 
 
-@pytest.mark.parametrize("page", ["/", "/docs"])
+@pytest.mark.parametrize("page", ["/", "/docs", "/redoc"])
 def test_pages_load_nothing_from_elsewhere_and_hold_no_script(
     client: TestClient, page: str
 ) -> None:
@@ -109,21 +114,42 @@ def test_pages_load_nothing_from_elsewhere_and_hold_no_script(
             assert client.get(f"/{path}").status_code in (200, 503)
 
 
+def test_the_page_allows_nothing_inline_and_no_markup_from_text(client: TestClient) -> None:
+    policy = client.get("/").headers["content-security-policy"]
+    allowed = dict(part.split(" ", 1) for part in policy.split("; "))
+    assert allowed["default-src"] == "'none'"
+    assert allowed["script-src"] == allowed["style-src"] == allowed["connect-src"] == "'self'"
+    assert allowed["require-trusted-types-for"] == "'script'"
+    assert allowed["trusted-types"] == "'none'"
+    assert not {"'unsafe-inline'", "'unsafe-eval'", "*", "data:"} & set(policy.split())
+
+
+def test_files_of_the_page_are_kept_by_browsers_and_asked_for_anew(client: TestClient) -> None:
+    first = client.get("/static/page/main.js")
+    assert first.headers["cache-control"] == "no-cache"
+    again = client.get("/static/page/main.js", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["cache-control"] == "no-cache"
+
+
 def test_only_our_own_sources_are_allowed(client: TestClient) -> None:
-    for path in ("/", "/docs", "/healthz", "/nowhere", "/static/docs.js"):
+    for path in ("/", "/docs", "/redoc", "/healthz", "/nowhere", "/static/docs.js"):
         headers = client.get(path).headers
-        assert headers["content-security-policy"].startswith("default-src 'self'; ")
-        assert "script-src" not in headers["content-security-policy"]
+        policy = dict(rule.split(" ", 1) for rule in headers["content-security-policy"].split("; "))
+        assert policy["default-src"] in ("'self'", "'none'")
+        assert policy.get("script-src", "'self'") == policy.get("connect-src", "'self'") == "'self'"
+        assert "//" not in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["x-frame-options"] == "DENY"
         assert headers["referrer-policy"] == "no-referrer"
 
 
-def test_vendored_files_are_the_release_they_are_said_to_be() -> None:
-    digests = re.findall(r"`([^`]+)` \| `([0-9a-f]{64})`", (VENDORED / "README.md").read_text())
-    assert {name for name, _ in digests} | {"README.md"} == {p.name for p in VENDORED.iterdir()}
+@pytest.mark.parametrize("folder", VENDORED, ids=lambda folder: folder.name)
+def test_vendored_files_are_the_release_they_are_said_to_be(folder: Path) -> None:
+    digests = re.findall(r"`([^`]+)` \| `([0-9a-f]{64})`", (folder / "README.md").read_text())
+    assert {name for name, _ in digests} | {"README.md"} == {p.name for p in folder.iterdir()}
     for name, digest in digests:
-        assert hashlib.sha256((VENDORED / name).read_bytes()).hexdigest() == digest
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
 
 def test_every_code_is_in_the_documentation() -> None:
@@ -144,7 +170,8 @@ def test_openapi_describes_every_refusal_as_a_problem(client: TestClient) -> Non
                     assert media_type == MEDIA_TYPE
                     found = response["content"][media_type]["examples"]
                     examples |= {(code, int(status)) for code in found}
-    anywhere = {"not_found", "method_not_allowed"}  # answers of no one operation
+    # answers of no one operation
+    anywhere = {"not_found", "method_not_allowed", "http_invalid", "headers_too_slow"}
     assert examples == {(code, status) for code, status in list_codes() if code not in anywhere}
 
 

@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import os
+import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +20,9 @@ from models._open_clip import get_open_clip
 from models.cards import ModelCard, ModelDescription, Preprocessing, WeightFile
 from models.catalogue import load_catalogue
 from models.loading import create_clip
+
+REPOSITORY = Path(__file__).parents[2]
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +207,31 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a socket was asked for")
 
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
+    for name in OFFLINE:
         monkeypatch.delenv(name, raising=False)
     for name in ("socket", "create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, refuse)
+
+
+@pytest.fixture
+def run_check() -> Callable[[Path, str], str]:
+    """`promptsmooth models check` in a process of its own, as an operator runs it.
+
+    Shows and returns its table. Memory was at most 1.2 times the weights.
+    """
+
+    def run(models: Path, model_id: str) -> str:
+        environment = {name: value for name, value in os.environ.items() if name not in OFFLINE}
+        environment |= {"PROMPTSMOOTH_MODELS": str(models), "COLUMNS": "100"}
+        command = [sys.executable, "-m", "app.cli", "models", "check", model_id]
+        ended = subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=environment
+        )
+        assert ended.returncode == 0, ended.stderr
+        sys.stdout.write(f"\n{ended.stdout}")
+        found = re.search(r"([0-9.]+) times", " ".join(ended.stdout.split()))
+        assert found is not None
+        assert float(found[1]) <= 1.2
+        return ended.stdout
+
+    return run

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from app.model_check import check_model
 from models._open_clip import get_open_clip
 from models._transformers import get_transformers
 from models.base_classifier import create_base_classifier
@@ -346,6 +347,14 @@ def test_the_same_model_has_one_digest_however_its_small_files_are_written(publi
     again = tuple(describe_file(path) for path in sorted((tmp_path / "b").iterdir()))
     assert again == first.files
     assert load_vlm(first, tmp_path / "b", CPU).encode_texts(["a cell"]).shape == (1, 16)
+
+
+def test_a_check_certifies_with_it_offline(published, tmp_path):
+    card = published.convert(tmp_path / "model")
+    report = check_model(card, tmp_path / "model", device="cpu", threads=1)
+    assert report.certification.samples == 64
+    kept = set(published.tensors) - {POSITIONS, "logit_scale"}  # which becomes a number
+    assert report.tensors == len(kept)
 
 
 def test_bert_that_is_not_known_brings_its_configuration(published, tmp_path):

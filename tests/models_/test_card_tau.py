@@ -90,3 +90,12 @@ def test_what_is_no_threshold_is_not_written(path, tau):
     with pytest.raises(InvalidCard):
         write_tau(path, "cpu", tau)
     assert path.read_bytes() == before
+
+
+def test_what_another_writer_has_begun_is_left_alone(path):
+    path.chmod(0o640)
+    (path.parent / f".{path.name}.new").mkdir()
+    assert write_tau(path, "cpu", 0.75).tau["cpu"] == 0.75
+    assert path.stat().st_mode & 0o777 == 0o640
+    names = {file.name for file in path.parent.iterdir() if file.name.startswith(".")}
+    assert names == {f".{path.name}.new"}

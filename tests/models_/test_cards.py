@@ -147,12 +147,6 @@ def test_catalogue_names_the_models_it_knows_when_asked_for_another(tmp_path):
         load_catalogue(tmp_path).get("none")
 
 
-def test_catalogue_refuses_two_cards_of_one_id(tmp_path):
-    write_linear_model(tmp_path, create_linear_model(), model_id="bundled")
-    with pytest.raises(InvalidCard, match="'bundled' belongs to another card"):
-        load_catalogue(tmp_path)
-
-
 def test_catalogue_refuses_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(NotADirectoryError, match="nowhere"):
         load_catalogue(tmp_path / "nowhere")

@@ -3,10 +3,11 @@
 import pytest
 import tomli_w
 
-from models.cards import InvalidCard, ModelCard, parse_description
-from models.catalogue import ModelNotAdded, load_catalogue
+from models.cards import InvalidCard, ModelCard, parse_card, parse_description
+from models.catalogue import ModelNotAdded, ModelNotValid, UnknownModel, load_catalogue
 from models.presence import Missing, Present, Wrong, judge_presence
 from models.testing import create_linear_model, write_linear_model
+from worker.logs import warn_of_cards
 
 CLIPS = ["plip", "pubmedclip", "quiltnet-b16", "quiltnet-b32"]
 
@@ -76,8 +77,47 @@ def test_own_card_stands_in_the_place_of_the_description(tmp_path):
 
 def test_own_card_of_known_weights_names_their_activation(tmp_path):
     add_own(tmp_path, "plip", activation="gelu")
-    with pytest.raises(InvalidCard, match=r"with the activation quick_gelu, .* it names gelu"):
-        load_catalogue(tmp_path)
+    with pytest.raises(ModelNotValid, match=r"with the activation quick_gelu, .* it names gelu"):
+        load_catalogue(tmp_path).get("plip")
+
+
+@pytest.mark.parametrize("text", ["id = ", 'id = "spoilt"\nname = 3', "\x00"])
+def test_a_bad_card_makes_its_own_model_unusable_and_no_other(tmp_path, text):
+    write_linear_model(tmp_path, create_linear_model(), model_id="good")
+    write_linear_model(tmp_path, create_linear_model(), model_id="spoilt")
+    path = tmp_path / "spoilt" / "card.toml"
+    path.write_text(text)
+    catalogue = load_catalogue(tmp_path)
+    assert [card.id for card in catalogue.list()] == ["bundled", "good"]
+    for ask in (catalogue.get, catalogue.folder, catalogue.find_own_card, catalogue.describe):
+        with pytest.raises(ModelNotValid, match=rf"'spoilt' is not served: .*{path} is not valid"):
+            ask("spoilt")
+    with pytest.raises(UnknownModel, match="models known here: bundled, good"):
+        catalogue.get("other")
+
+
+def test_a_bad_card_is_one_warning_when_a_process_starts(tmp_path, caplog):
+    write_linear_model(tmp_path, create_linear_model(), model_id="good")
+    (tmp_path / "spoilt.toml").write_text("id = ")
+    warn_of_cards(load_catalogue(tmp_path))
+    (record,) = caplog.records
+    assert (record.message, record.fields["model"]) == ("model_card_invalid", "spoilt")
+    assert str(tmp_path / "spoilt.toml") in record.fields["reason"]
+
+
+def test_two_cards_of_one_id_are_both_refused_for_nobody_can_say_which_was_meant(tmp_path):
+    for name in ("one", "two", "three", "bundled"):
+        write_linear_model(tmp_path, create_linear_model(), model_id=name)
+    text = (tmp_path / "one" / "card.toml").read_text()
+    for name in ("two", "three"):
+        (tmp_path / name / "card.toml").write_text(text)
+    catalogue = load_catalogue(tmp_path)
+    assert catalogue.list() == ()
+    for model_id in ("one", "bundled"):
+        with pytest.raises(ModelNotValid, match=f"'{model_id}' belongs to another card already"):
+            catalogue.get(model_id)
+    with pytest.raises(InvalidCard, match="'one' belongs to another card already"):
+        catalogue.check_addition(parse_card(text), tmp_path / "new.toml")
 
 
 def test_presence_says_what_is_missing_and_what_is_wrong(tmp_path):

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from models.activation import swapped_activation
 from models.adding import add_model
+from models.catalogue import load_catalogue
 from models.convert import DROPPED, convert_clip, list_leaves
 from models.forms.form import FormRefused
 from models.hf_clip_config import convert_config
@@ -190,6 +191,15 @@ def test_configuration_of_another_model_is_refused(hf_clip, tmp_path, part, key,
         add_model(hf_clip.description, published, tmp_path / "models")
 
 
+@pytest.mark.parametrize(
+    "text_config", [[1], "text", {"hidden_size": 0}, {"hidden_size": None}, {"hidden_size": "x"}]
+)
+def test_configuration_that_is_no_configuration_is_refused_by_a_sentence(text_config):
+    found = {"model_type": "clip", "text_config": text_config}
+    with pytest.raises(ConfigMismatch, match=r"config\.json: expected a CLIPModel's sizes"):
+        convert_config(found)
+
+
 def test_card_that_pins_plain_gelu_is_refused_when_loading(hf_clip, tmp_path):
     added = add_model(
         hf_clip.description, hf_clip.write(tmp_path / "published"), tmp_path / "models"
@@ -259,10 +269,15 @@ def test_float16_weights_stay_what_they_were(hf_clip, tmp_path):
 
 
 @pytest.mark.real_size
-def test_real_size_clip_has_the_features_of_its_reference(real_hf_clip, tmp_path, sample_pixels):
+def test_real_size_clip_has_the_features_of_its_reference(
+    real_hf_clip, tmp_path, sample_pixels, no_network, run_check
+):
     """PLIP's size: 302 tensors, features to 1e-5, and no second copy of the weights in memory."""
     published = real_hf_clip.write(tmp_path / "published", weights="pytorch_model.bin")
-    added = add_model(real_hf_clip.description, published, tmp_path / "models")
+    plip = load_catalogue().describe("plip")
+    assert real_hf_clip.description.published.model_cfg["vision_cfg"]["width"] == 768
+    added = add_model(plip, published, tmp_path / "models")
+    run_check(tmp_path / "models", "plip")
     vlm, grown = measure_growth(lambda: load_vlm(added.card, added.folder, CPU), CPU)
     assert len(vlm.clip.state_dict()) == 302
     check_features(real_hf_clip, vlm, sample_pixels(2, 224))

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from app.model_check import check_model
 from models.base_classifier import create_base_classifier
 from models.cards import ModelCard, Preprocessing
 from models.catalogue import load_catalogue
@@ -348,6 +349,16 @@ def test_the_same_model_has_one_digest_with_and_without_its_tokenizers_defaults(
     assert published.convert_written(tmp_path / "b").sha256 == first.sha256
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | {"do_lower_case": False}))
     assert published.convert_written(tmp_path / "c").sha256 != first.sha256
+
+
+def test_a_check_certifies_with_it_offline(published, tmp_path):
+    card = published.convert(tmp_path / "model")
+    report = check_model(card, tmp_path / "model", device="cpu", threads=1)
+    assert report.certification.samples == 64
+    assert report.activation is None  # one that no tensor tells of is not in it
+    derived = ("position_ids", "position_index")
+    kept = [name for name in published.tensors if not name.endswith(derived)]
+    assert report.tensors == len(kept) - 1  # logit_scale becomes a number
 
 
 def test_renamed_tensors_of_a_later_release_are_refused(published, tmp_path):

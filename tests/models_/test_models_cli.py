@@ -7,7 +7,9 @@ import tomli_w
 from typer.testing import CliRunner
 
 from app.cli import cli
+from models.bundle import write_bundle
 from models.catalogue import load_catalogue
+from models.own_folder import begin_folder
 from models.testing import create_linear_model, write_linear_model
 
 
@@ -27,7 +29,7 @@ def test_every_model_is_listed_with_the_state_of_its_files(tmp_path, monkeypatch
     assert any("bundled" in row and "CC-BY-SA-4.0" in row for row in rows)
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["measure-eta", "nothing"]])
+@pytest.mark.parametrize("arguments", [["check", "nothing"], ["measure-eta", "nothing"]])
 def test_what_is_not_there_is_one_sentence_and_exit_status_2(arguments, tmp_path, monkeypatch):
     monkeypatch.setenv("PROMPTSMOOTH_MODELS", str(tmp_path / "absent"))
     shown = CliRunner().invoke(cli, ["models", *arguments])
@@ -101,6 +103,58 @@ def test_what_cannot_be_added_is_one_sentence_and_leaves_nothing(folder, tmp_pat
     require_sentence(run("add", "other", published, "--card", card), "'small-plip'", "'other'")
     require_sentence(run("add", "plip", tmp_path), "come as a folder with CLIPModel's config.json")
     assert not folder.exists() or list(folder.iterdir()) == []
+
+
+def test_list_comes_before_the_folder_and_says_that_add_makes_it(folder):
+    shown = run("list")
+    assert shown.exit_code == 0
+    assert "bundled" in shown.stdout
+    assert f"{folder} is not there yet; promptsmooth models add makes it." in shown.stdout
+    folder.write_text("a file")
+    require_sentence(run("list"), "is no folder")
+
+
+def test_list_says_which_card_is_bad_and_shows_the_others(folder):
+    write_linear_model(folder, create_linear_model())
+    (folder / "spoilt.toml").write_text("id = ")
+    shown = run("list")
+    assert shown.exit_code == 0
+    assert any("linear" in line and "present" in line for line in shown.stdout.splitlines())
+    assert any("spoilt" in line and "not valid" in line for line in shown.stdout.splitlines())
+    assert f"{folder / 'spoilt.toml'} is not valid: " in shown.stdout
+    require_sentence(run("check", "spoilt"), "'spoilt' is not served", "spoilt.toml is not valid")
+
+
+@pytest.mark.parametrize("name", ["", "../x", "/tmp/x", ".hidden", "Big", "a" * 65, "a\n"])
+def test_what_is_no_id_is_said_before_anything_is_touched(folder, tmp_path, name):
+    write_linear_model(tmp_path / "from", create_linear_model())
+    archive = tmp_path / "linear.tar"
+    write_bundle(
+        load_catalogue(tmp_path / "from").get("linear"), tmp_path / "from" / "linear", archive
+    )
+    require_sentence(run("add", name, archive), "A model's id has 1 to 64 small letters", "came.")
+    with pytest.raises(ValueError, match="A model's id has"), begin_folder(folder, name):
+        pass
+    assert not folder.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"from", "linear.tar"}
+
+
+def test_an_archive_takes_no_card_and_no_configuration(folder, tmp_path, hf_clip):
+    write_linear_model(tmp_path / "from", create_linear_model())
+    archive, card = tmp_path / "linear.tar", tmp_path / "card.toml"
+    write_bundle(
+        load_catalogue(tmp_path / "from").get("linear"), tmp_path / "from" / "linear", archive
+    )
+    write_description(hf_clip, card)
+    for option in ("--card", "--config"):
+        require_sentence(run("add", "linear", archive, option, card), "leave out --card and --conf")
+    assert not folder.exists()
+
+
+def test_help_names_every_family():
+    shown = run("add", "--help").stdout
+    for name in ("PLIP", "PubMedCLIP", "QuiltNet", "BiomedCLIP", "MedCLIP's zip"):
+        assert name in shown
 
 
 def test_model_that_ships_stays_and_one_never_added_cannot_go(folder, monkeypatch):

@@ -8,11 +8,13 @@ import torch
 
 from models.adding import add_model
 from models.cards import ModelDescription, Published, load_card
+from models.catalogue import load_catalogue
 from models.forms.form import FormRefused
-from models.loading import load_vlm
+from models.loading import create_clip, load_vlm
 from models.own_folder import ModelTaken
 from models.weights import ConfigMismatch, StateDictMismatch, UnreadableWeights
 
+pytestmark = pytest.mark.usefixtures("no_network")
 CPU = torch.device("cpu")
 
 
@@ -192,3 +194,26 @@ def test_folder_of_nothing_that_is_known_is_refused(described, tmp_path):
     (tmp_path / "other" / "open_clip_config.json").write_text('{"model_cfg": {}}')
     with pytest.raises(FormRefused, match=r"holds no weights: one of open_clip_model"):
         add_model(described, tmp_path / "other", tmp_path / "models")
+
+
+@pytest.mark.real_size
+@pytest.mark.parametrize("model_id", ["quiltnet-b32", "quiltnet-b16"])
+def test_real_size_quiltnet_keeps_every_number(model_id, tmp_path, run_check):
+    """From the form it is published in: a configuration that leaves quick GELU out."""
+    described = load_catalogue().describe(model_id)
+    model_cfg = dict(described.published.model_cfg)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        tensors = create_clip(model_cfg).state_dict()
+    del model_cfg["quick_gelu"]
+    card = described.preprocessing
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published" / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": model_cfg, "preprocess_cfg": {"mean": card.mean, "std": card.std}})
+    )
+    torch.save(tensors, tmp_path / "published" / "open_clip_pytorch_model.bin")
+    added = add_model(described, tmp_path / "published", tmp_path / "models")
+    loaded = load_vlm(added.card, added.folder, CPU).clip.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in tensors.items())
+    if model_id == "quiltnet-b32":  # the check of a ViT-B/16 on a CPU takes minutes
+        run_check(tmp_path / "models", model_id)

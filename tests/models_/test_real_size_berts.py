@@ -4,8 +4,6 @@ import importlib
 import io
 import json
 import math
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -17,11 +15,9 @@ from models._transformers import get_transformers
 from models.adding import add_model
 from models.catalogue import load_catalogue
 from models.loading import load_vlm
-from models.memory_growth import Growth
 
 pytestmark = [pytest.mark.real_size, pytest.mark.usefixtures("no_network")]
 HERE = Path(__file__).parent
-REPOSITORY = HERE.parents[1]
 CPU = torch.device("cpu")
 _WORDS = "[PAD] [UNK] [CLS] [SEP] a the image of lung opacity normal chest . , x ray - heart"
 TEXTS = ["A chest X-ray of the heart.", "normal lung, opacity unknown"]
@@ -46,32 +42,6 @@ def fill(tensors: dict[str, torch.Tensor]) -> None:
 def pad(rows: list[list[int]], length: int) -> tuple[torch.Tensor, torch.Tensor]:
     ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
     return ids, (ids != 0).long()  # no word has the id of the padding
-
-
-_MEASURE = """
-import sys
-from pathlib import Path
-import torch
-from models._transformers import get_transformers
-from models.catalogue import load_catalogue
-from models.loading import load_vlm
-from models.memory_growth import measure_growth
-transformers = get_transformers()
-transformers.SwinModel, transformers.BertModel  # so that their import is not counted
-catalogue = load_catalogue(Path(sys.argv[1]))
-card, folder = catalogue.get(sys.argv[2]), catalogue.folder(sys.argv[2])
-_, grown = measure_growth(lambda: load_vlm(card, folder, torch.device("cpu")), torch.device("cpu"))
-print(grown.model_dump_json())
-"""
-
-
-def check_memory(models: Path, model_id: str) -> None:
-    """At most 1.2 times the weights, in a process that did nothing else."""
-    command = [sys.executable, "-c", _MEASURE, str(models), model_id]
-    result = subprocess.run(command, capture_output=True, check=True, text=True, cwd=REPOSITORY)
-    grown = Growth.model_validate_json(result.stdout)
-    sys.stdout.write(f"{model_id}: memory over weights {grown.ratio:.3f}\n")
-    assert grown.ratio <= 1.2
 
 
 def create_medclip_tensors() -> dict[str, torch.Tensor]:
@@ -104,7 +74,7 @@ def load_part(tensors: dict[str, torch.Tensor], prefix: str, folder: Path, kind:
 
 
 @torch.no_grad()
-def test_medclip_has_the_features_of_transformers_own_classes(tmp_path, sample_pixels):
+def test_medclip_has_the_features_of_transformers_own_classes(tmp_path, sample_pixels, run_check):
     tensors = create_medclip_tensors()
     file = io.BytesIO()
     torch.save(tensors, file)
@@ -114,7 +84,7 @@ def test_medclip_has_the_features_of_transformers_own_classes(tmp_path, sample_p
     (tmp_path / "vocab.txt").write_text(create_vocab(28996))
     described = load_catalogue().describe("medclip-vit")
     added = add_model(described, tmp_path / "medclip.zip", tmp_path / "models")
-    check_memory(tmp_path / "models", added.card.id)
+    run_check(tmp_path / "models", added.card.id)
     vlm = load_vlm(added.card, added.folder, CPU)
     swin = load_part(tensors, "vision_model.model.", tmp_path / "swin", "Swin")
     pixels = sample_pixels(2, 224)
@@ -142,7 +112,7 @@ def test_medclip_has_the_features_of_transformers_own_classes(tmp_path, sample_p
 
 
 @torch.no_grad()
-def test_biomedclip_has_the_features_of_timm_and_transformers(tmp_path, sample_pixels):
+def test_biomedclip_has_the_features_of_timm_and_transformers(tmp_path, sample_pixels, run_check):
     described = load_catalogue().describe("biomedclip")
     transformers = get_transformers()
     trunk = importlib.import_module("timm").create_model("vit_base_patch16_224", num_classes=0)
@@ -173,7 +143,7 @@ def test_biomedclip_has_the_features_of_timm_and_transformers(tmp_path, sample_p
     positions = {"text.transformer.embeddings.position_ids": torch.arange(512)[None]}
     torch.save(towers | heads | positions, published / "open_clip_pytorch_model.bin")
     added = add_model(described, published, tmp_path / "models")
-    check_memory(tmp_path / "models", added.card.id)
+    run_check(tmp_path / "models", added.card.id)
     vlm = load_vlm(added.card, added.folder, CPU)
     pixels = sample_pixels(2, 224)
     inputs = (pixels / 255 - vlm.normalise.mean) / vlm.normalise.std

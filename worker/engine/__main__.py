@@ -12,7 +12,7 @@ from worker.engine.machine import choose_device, set_threads
 from worker.engine.selftest import NoiseMismatch, check_noise
 from worker.engine.server import EngineServer
 from worker.engine.shelf import Shelf
-from worker.logs import configure_logging
+from worker.logs import configure_logging, warn_of_cards
 from worker.process import die_with_parent
 from worker.settings import WorkerSettings
 
@@ -24,13 +24,14 @@ def create_engine(settings: WorkerSettings) -> Engine:
 
     Raises:
         NoiseMismatch: the noise here is not the noise that certificates are about.
-        UnknownModel, InvalidCard, WeightsError, FeaturesUnusable, BudgetExceeded: a model cannot
-            be served.
+        UnknownModel, WeightsError, FeaturesUnusable, BudgetExceeded: a model cannot be served.
     """
     set_threads(settings.threads)
     check_noise()
+    catalogue = load_catalogue(settings.models)
+    warn_of_cards(catalogue)
     shelf = Shelf(
-        load_catalogue(settings.models),
+        catalogue,
         choose_device(settings.device),
         budget_bytes=settings.model_memory_mb * 1_000_000,
         preferred=settings.serve_models,

@@ -46,8 +46,15 @@ class _UnderWay:
     """A batch that the device computes, and what is left to do for each of its slices."""
 
     batch: Batch
-    model: LoadedModel
+    model_id: str
     finishes: tuple[tuple[Session, Finish], ...]
+
+    def hand_out(self) -> None:
+        """Waits for the device, and does what is left to do."""
+        self.batch.wait()
+        for session, finish in self.finishes:
+            if not session.closed:
+                finish()
 
 
 class Engine:
@@ -141,7 +148,8 @@ class Engine:
         try:
             yield model
         except BaseException:
-            self._shelf.give_back(model)
+            del model
+            self._shelf.give_back(card.id)
             raise
 
     def _add(
@@ -171,7 +179,7 @@ class Engine:
                 return
             self._sessions.remove(session)
             session.closed = True
-        self._shelf.give_back(session.model)
+        self._shelf.give_back(session.model_id)
 
     def request(self, session: Session, wanted: CountRange) -> None:
         """Queues a range of a session. ValueError when it names no noise level or no samples."""
@@ -216,10 +224,10 @@ class Engine:
         """
         self._step_began = began = time.monotonic()
         started = self._start()
-        ahead = 0 if started is None else started.model.batches_ahead
+        ahead = 0 if started is None else started
         finished = len(self._under_way) > ahead
         if finished:
-            self._finish(self._under_way.popleft())
+            self._finish()
         self._step_began = None
         self._add_seconds(time.monotonic() - began)
         return started is not None or finished
@@ -238,13 +246,15 @@ class Engine:
             batch_s=so_far.batch_s,
         )
 
-    def _start(self) -> _UnderWay | None:
+    def _start(self) -> int | None:
+        """Starts a batch, and says how many may be under way; None when there was none to start."""
         with self._changed:
             slices = list(self._pack())
             if not slices:
                 return None
             model = slices[0].session.model
-            self._shelf.take_again(model)  # sessions may close meanwhile
+            model_id = slices[0].session.model_id
+            self._shelf.take_again(model_id)  # sessions may close meanwhile
         try:
             self._batches += 1
             self._add_batch(slices)
@@ -255,20 +265,21 @@ class Engine:
             ]
             batch.send()
         except BaseException:
-            self._shelf.give_back(model)
+            self._shelf.give_back(model_id)
             raise
-        under_way = _UnderWay(batch=batch, model=model, finishes=tuple(finishes))
+        under_way = _UnderWay(batch=batch, model_id=model_id, finishes=tuple(finishes))
         self._under_way.append(under_way)
-        return under_way
+        return model.batches_ahead
 
-    def _finish(self, under_way: _UnderWay) -> None:
+    def _finish(self) -> None:
+        """Hands out the oldest batch, and lets go of its model, which may have to leave."""
+        under_way = self._under_way.popleft()
+        model_id = under_way.model_id
         try:
-            under_way.batch.wait()
-            for session, finish in under_way.finishes:
-                if not session.closed:
-                    finish()
+            under_way.hand_out()
         finally:
-            self._shelf.give_back(under_way.model)
+            del under_way
+            self._shelf.give_back(model_id)
 
     def _pack(self) -> Iterator[Slice]:
         """Rows of one model's sessions in turn, a fair share each, until the batch is full.

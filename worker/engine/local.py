@@ -27,15 +27,14 @@ class LocalCounter:
 
     def open(self, session: OpenSession, image: Image) -> SessionOpened:
         """Opens a session, closing the one before. SessionNotServed as `Engine.open`."""
-        if self._session is not None:
-            self._engine.close(self._session)
-            self._session = None
+        self._close()
         self._counted.clear()
         self._session = self._engine.open(session, image, self._counted.append)
         return self._session.opened
 
     def tune(self, wanted: TunePrompts, image: Image) -> PromptsTuned:
-        """Tunes prompts on an image. SessionNotServed as `Engine.tune`."""
+        """Tunes prompts on an image, closing the session before. Errors as `Engine.tune`."""
+        self._close()
         answers: list[PromptsTuned | SessionRefused] = []
         session = self._engine.tune(wanted, image, answers.append)
         while not answers:
@@ -44,6 +43,12 @@ class LocalCounter:
         if isinstance(answers[0], SessionRefused):
             raise SessionNotServed(answers[0].failure.code, answers[0].failure.detail)
         return answers[0]
+
+    def _close(self) -> None:
+        """Ends the session that is open: it holds a model, for which there may be no room now."""
+        if self._session is not None:
+            self._engine.close(self._session)
+            self._session = None
 
     def count(self, wanted: CountRange) -> None:
         """Asks for a range."""

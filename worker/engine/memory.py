@@ -12,7 +12,6 @@ from torch import Tensor
 from models.cards import DeviceClass, ModelCard
 from models.vlm import VLM
 
-_NO_TENSORS = (".json", ".txt")  # configurations, vocabularies
 _WHOLE = {"F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}
 _WHOLE |= {"I8": 1, "U8": 1, "BOOL": 1}
 
@@ -23,7 +22,7 @@ def measure_memory(vlm: VLM) -> int:
     """Bytes of a model's parameters and buffers, shared ones counted once."""
     storages = {
         storage.data_ptr(): storage.nbytes()
-        for storage in (tensor.untyped_storage() for tensor in _find_tensors(vlm))
+        for storage in (tensor.untyped_storage() for tensor in _list_held(vlm))
     }
     return sum(storages.values())
 
@@ -39,7 +38,7 @@ def measure_device_memory(device: torch.device) -> int:
     return pages * resource.getpagesize()
 
 
-def _find_tensors(vlm: VLM) -> Iterator[Tensor]:
+def _list_held(vlm: VLM) -> Iterator[Tensor]:
     for part in vars(vlm).values():
         if isinstance(part, torch.nn.Module):
             yield from part.parameters()
@@ -55,12 +54,16 @@ def expect_memory(card: ModelCard, folder: Path, device_class: DeviceClass) -> i
     such a table, or with a broken one, counts with its length; loading it says what is wrong.
     """
     lowered = card.precision[device_class] == "bf16"
-    return sum(_expect(folder / file.name, file.size_bytes, lowered) for file in card.files)
+    return sum(
+        _expect(folder / file.name, file.size_bytes, lowered)
+        for file in card.files
+        if file.holds_tensors
+    )
 
 
 def _expect(path: Path, size_bytes: int, lowered: bool) -> int:
     if path.suffix != ".safetensors":
-        return 0 if path.suffix in _NO_TENSORS else size_bytes
+        return size_bytes
     try:
         with safe_open(path, framework="pt") as file:
             tables = ((name, file.get_slice(name)) for name in file.keys())  # noqa: SIM118

@@ -24,6 +24,7 @@ from worker.engine.protocol import (
 )
 from worker.engine.refusal import SessionNotServed
 from worker.engine.session import Session
+from worker.engine.shelf import DeviceLost
 from worker.images_store import Image
 
 log = logging.getLogger(__name__)
@@ -83,9 +84,12 @@ class EngineServer:
             pass  # the client has finished, or is gone; either way nobody waits for more
         except ValueError:
             log.exception("engine_protocol_error")
+        except DeviceLost:
+            self._stopping.wait()  # the engine ends: a client that came back now would find it yet
         finally:
             if session is not None:
                 self._engine.close(session)
+            session = None  # holds a model, and the last answer may take its time
             outbox.close()
             connection.close()
 

@@ -54,6 +54,11 @@ class Session:
     pending: deque[Samples] = field(default_factory=deque)
     closed: bool = False
 
+    @property
+    def model_id(self) -> str:
+        """The model's id."""
+        return self.opened.identity.model.id
+
     def draw(self, limit: int) -> Samples | None:
         """The next samples of this session, at most `limit` of them."""
         if not self.pending:

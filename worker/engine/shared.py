@@ -98,20 +98,24 @@ class SharedCounter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._session is not None:
-            self._engine.close(self._session)
+        self._close()
 
-    def open(self, session: OpenSession, image: Image) -> SessionOpened:
-        """Opens a session, closing the one before. SessionNotServed as `Engine.open`."""
+    def _close(self) -> None:
+        """Ends the session that is open: it holds a model, for which there may be no room now."""
         if self._session is not None:
             self._engine.close(self._session)
             self._session = None
+
+    def open(self, session: OpenSession, image: Image) -> SessionOpened:
+        """Opens a session, closing the one before. SessionNotServed as `Engine.open`."""
+        self._close()
         self._counted = queue.SimpleQueue()
         self._session = self._engine.open(session, image, self._counted.put)
         return self._session.opened
 
     def tune(self, wanted: TunePrompts, image: Image) -> PromptsTuned:
-        """Tunes prompts on an image. SessionNotServed as `Engine.tune`."""
+        """Tunes prompts on an image, closing the session before. Errors as `Engine.tune`."""
+        self._close()
         answers: queue.SimpleQueue[PromptsTuned | SessionRefused] = queue.SimpleQueue()
         deliver: Callable[[PromptsTuned | SessionRefused], None] = answers.put
         session = self._engine.tune(wanted, image, deliver)

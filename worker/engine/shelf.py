@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 
 from models.cards import DeviceClass, ModelCard
-from models.catalogue import Catalogue, ModelNotAdded, UnknownModel
+from models.catalogue import Catalogue, ModelNotAdded, ModelNotValid, UnknownModel
 from models.vlm import VLM
 from worker.contract import Failure, ModelRef, ModelState
 from worker.engine.load_failure import (
@@ -41,6 +41,13 @@ _PASSING = (
     "model_out_of_memory",
     "model_load_failed",
 )  # what may go well next time though no file has changed
+
+
+class DeviceLost(RuntimeError):
+    """A load broke the device, which computes nothing any more: the engine has to end.
+
+    Whoever waited for a model is better served by the engine that starts next.
+    """
 
 
 class BudgetExceeded(ValueError):
@@ -151,6 +158,10 @@ class Shelf:
             raise SessionNotServed(
                 "model_missing", f"the weights of the model {model.id!r} were never added here"
             ) from None
+        except ModelNotValid:
+            raise SessionNotServed(
+                "model_unusable", f"the card of the model {model.id!r} on this host is not valid"
+            ) from None
         except UnknownModel:
             raise SessionNotServed(
                 "model_not_served", f"no worker of this host serves the model {model.id!r}"
@@ -172,6 +183,7 @@ class Shelf:
 
         Raises:
             SessionNotServed: it cannot be loaded.
+            DeviceLost: nothing can be loaded any more.
         """
         with self._changed:
             place = self._places.get(card.id)
@@ -183,6 +195,7 @@ class Shelf:
             try:
                 self._advance()
                 while turn.outcome is None:
+                    self.require_sound()
                     if not self._changed.wait(_BEAT_S):
                         on_wait()
             except BaseException:
@@ -192,23 +205,22 @@ class Shelf:
             raise SessionNotServed(turn.outcome.code, turn.outcome.detail)
         return turn.outcome
 
-    def take_again(self, model: LoadedModel) -> None:
+    def take_again(self, model_id: str) -> None:
         """Takes a model once more that the caller knows to be taken."""
         with self._changed:
-            self._use(self._places[model.vlm.card.id])
+            self._use(self._places[model_id])
 
-    def give_back(self, model: LoadedModel) -> None:
-        """The end of one `take`."""
+    def give_back(self, model_id: str) -> None:
+        """The end of one `take`. Whoever calls it has let go of the model: it may leave at once."""
         with self._changed:
-            place = self._places[model.vlm.card.id]
-            place.taken -= 1
-            if place.taken == 0:
+            self._places[model_id].taken -= 1
+            if not self._places[model_id].taken:
                 self._advance()
 
     def require_sound(self) -> None:
-        """Passes unless a load broke the device: then what it raised is raised here."""
+        """Passes unless a load broke the device. DeviceLost where one did."""
         if self._broken is not None:
-            raise self._broken
+            raise DeviceLost("loading a model broke the device") from self._broken
 
     # --- The line ---
 
@@ -242,7 +254,8 @@ class Shelf:
     def _leave(self, turn: _Turn) -> None:
         """Somebody does not wait any more; a turn nobody waits for is not taken."""
         if isinstance(turn.outcome, LoadedModel):
-            self.give_back(turn.outcome)
+            model_id, turn.outcome = turn.card.id, None
+            self.give_back(model_id)
             return
         turn.waiting -= 1
         if turn.waiting == 0 and turn in self._line.turns:
@@ -264,6 +277,7 @@ class Shelf:
                 return
             self._line.turns.popleft()
             self._make_room(leaving)
+            del leaving  # the models are gone before the next is read
             self._start(turn)
 
     def _choose_leaving(self, memory_bytes: int) -> list[_Place]:
@@ -303,7 +317,7 @@ class Shelf:
         try:
             loaded: LoadedModel | Failure = load_model(turn.card, folder, self.device, self._noise)
         except torch.AcceleratorError as error:
-            self._broken = error  # a device in this state computes nothing any more
+            self._break(error)
             return
         except Exception as error:
             loaded = explain(turn.card, error)
@@ -315,6 +329,13 @@ class Shelf:
                 self._arrive(turn, loaded, fingerprint)
             del loaded  # one that was larger than expected is gone before the next is loaded
             self._advance()
+            self._changed.notify_all()
+
+    def _break(self, error: Exception) -> None:
+        """The end: the load under way stays so, for no other may begin, and all are woken."""
+        log.error("device_lost", exc_info=error)
+        with self._changed:
+            self._broken = error
             self._changed.notify_all()
 
     def _arrive(self, turn: _Turn, model: LoadedModel, fingerprint: Fingerprint) -> None:

@@ -5,14 +5,15 @@ import { downloads } from "./downloads.js";
 import { levels } from "./levels.js";
 import { radiusChart } from "./radius_chart.js";
 import { tangible } from "./tangible.js";
-import { verdict } from "./verdict.js";
+import { limits, verdict } from "./verdict.js";
 
-/** @param {any} found a finished certification @param {AbortSignal} signal @returns {HTMLElement[]} */
+/** @param {any} found a finished certification @param {AbortSignal} signal @returns {import("./dom.js").Child[]} */
 export function answer(found, signal) {
   const targets = groupTargets(found.certificates);
   return [
     h("h2", { id: "answer-title", class: "sr", tabindex: "-1" }, summary(targets)),
     h("div", { class: "verdicts" }, ...targets.map((target) => verdict(target, targets.length > 1))),
+    targets.length > 1 && h("section", { class: "card" }, limits(found.certificates)),
     statement(found.certificates, targets),
     section("How far, at which noise", radiusText(targets), radiusChart(targets)),
     tangible(found, signal),
@@ -61,7 +62,7 @@ function statement(certificates, targets) {
   return h(
     "section",
     { class: "statement" },
-    h("h2", {}, "What may be quoted"),
+    h("h2", {}, `What may be quoted, at σ ${shown.sigma}`),
     h("blockquote", {}, shown.statement),
     h("p", { class: "hint" }, together(certificates)),
   );
@@ -69,10 +70,11 @@ function statement(certificates, targets) {
 
 /** @param {any[]} certificates */
 function together(certificates) {
-  const { joint, certificates_in_request: m, alpha } = certificates[0];
+  const { joint, certificates_in_request: all, alpha } = certificates[0];
+  const m = certificates.length;
+  if (joint) return `All ${all} certificates of the request hold together with the confidence that is said.`;
   if (m === 1) return "";
-  if (joint) return `All ${m} certificates of the request hold together with the confidence that is said.`;
-  return `Each of the request's ${m} certificates holds on its own. Whoever picks the best of them afterwards errs with probability up to ${Number((m * alpha).toPrecision(6))}, not ${alpha}.`;
+  return `Each of these ${m} certificates holds on its own. Whoever picks the best of them afterwards is wrong with probability up to ${Number((m * alpha).toPrecision(6))}, not ${alpha}.`;
 }
 
 /** @param {string} title @param {string} text @param {HTMLElement} content */

@@ -20,7 +20,7 @@ export async function open(main, _, signal) {
   /** @type {File[]} */
   let files = [];
   const question = questionForm(models, prompts, () => refresh());
-  const preview = previewPanel(() => question.model.id, signal);
+  const preview = previewPanel(() => question.model, signal);
   const list = h("ul", { class: "files" });
   const problem = h("p", { class: "problem", role: "alert" });
   const button = h("button", { type: "submit", class: "primary" });

@@ -67,6 +67,7 @@ async function fromStream(id, place, watcher, signal) {
     watcher.onLost(false);
     const body = JSON.parse(event.data);
     if (event.event === "done") return body;
+    if (event.event === "gone") throw new Problem({ status: 404, ...body });
     if (event.event === "progress") watcher.onProgress(body);
   }
   return null;
@@ -80,9 +81,9 @@ async function lookOnce(id, watcher, signal) {
     status: found.status,
     samples_done: found.progress?.samples_done ?? 0,
     samples_total: found.progress?.samples_total ?? 0,
-    queue_position: null,
-    estimated_s: null,
-    live: [],
+    queue_position: found.queue_position ?? null,
+    estimated_s: found.estimated_s ?? null,
+    live: found.progress?.live ?? [],
   });
   return null;
 }

@@ -15,12 +15,12 @@ export async function open(main, _, signal) {
   const headings = ["Sent", "Image", "Status", "Model", "Answer"];
   const table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Jobs" }, h("table", { class: "rows" }, h("caption", { class: "sr" }, "Certifications, newest first"), h("thead", {}, h("tr", {}, ...headings.map((t) => h("th", { scope: "col" }, t)))), body));
   show(main, h("div", { class: "page-head" }, h("h1", {}, "Jobs"), h("p", { class: "lead" }, "What was sent with your key. Names of files are known to this tab alone.")), h("section", { class: "card" }, table, empty, note, h("div", { class: "actions" }, more)));
-  let cursor = "";
+  let address = "certifications?limit=20";
   const next = async () => {
-    const page = await listPage(cursor, signal);
-    body.append(...page.certifications.map(jobRow));
-    cursor = page.next;
-    more.hidden = !cursor;
+    const page = await listPage(address, signal);
+    body.append(...page.certifications.map((/** @type {any} */ one) => jobRow(one, signal)));
+    address = page.next;
+    more.hidden = !address;
     note.textContent = page.note;
     empty.hidden = body.children.length > 0;
     table.hidden = !empty.hidden;
@@ -29,11 +29,11 @@ export async function open(main, _, signal) {
   await next();
 }
 
-/** @param {string} cursor @param {AbortSignal} signal */
-async function listPage(cursor, signal) {
+/** @param {string} path of a page of the list @param {AbortSignal} signal */
+async function listPage(path, signal) {
   try {
-    const found = await getJson(`certifications${cursor ? `?cursor=${encodeURIComponent(cursor)}` : ""}`, signal);
-    return { certifications: found.certifications, next: found.next_cursor ?? "", note: "" };
+    const found = await getJson(path, signal);
+    return { certifications: found.certifications, next: found.next ?? "", note: "" };
   } catch (error) {
     if (!(error instanceof Problem) || ![404, 405].includes(error.status)) throw error;
     const known = await Promise.all(rememberedIds().map((id) => getJson(`certifications/${id}`, signal).catch(() => null)));
@@ -41,8 +41,10 @@ async function listPage(cursor, signal) {
   }
 }
 
-/** @param {any} one */
-function jobRow(one) {
+/** @param {any} one @param {AbortSignal} signal */
+function jobRow(one, signal) {
+  const answer = h("td", {}, levelsOf(one));
+  if (one.status === "finished") fillAnswer(answer, one.id, signal);
   return h(
     "tr",
     {},
@@ -50,20 +52,27 @@ function jobRow(one) {
     h("td", {}, h("a", { href: `#/certifications/${one.id}` }, fileName(one.id) || one.id.slice(0, 8))),
     h("td", {}, h("span", { class: `tag ${one.status}` }, one.status)),
     h("td", {}, one.model.id),
-    h("td", {}, answerCell(one)),
+    answer,
   );
 }
 
 /** @param {any} one */
-function answerCell(one) {
-  const certificates = one.certificates;
-  if (!certificates) return one.failure?.code ?? "–";
+function levelsOf(one) {
+  return one.sigmas ? `σ ${one.sigmas.join(", ")}` : "–";
+}
+
+/** The list names no answers, so each is asked for. @param {HTMLElement} cell @param {string} id @param {AbortSignal} signal */
+async function fillAnswer(cell, id, signal) {
+  const found = await getJson(`certifications/${id}`, signal).catch(() => null);
+  if (found?.certificates) show(cell, answers(found.certificates));
+}
+
+/** @param {any[]} certificates */
+function answers(certificates) {
   return h(
     "ul",
     { class: "plain" },
-    ...certificates.slice(0, 4).map((/** @type {any} */ c) =>
-      h("li", {}, mark(c.outcome), c.outcome === "certified" ? ` ${c.prediction}, ${length(c.radius)} at σ ${c.sigma}` : ` abstained at σ ${c.sigma}`),
-    ),
+    ...certificates.slice(0, 4).map((c) => h("li", {}, mark(c.outcome), c.outcome === "certified" ? ` ${c.prediction}, ${length(c.radius)} at σ ${c.sigma}` : ` abstained at σ ${c.sigma}`)),
     certificates.length > 4 && h("li", { class: "hint" }, `and ${certificates.length - 4} more`),
   );
 }

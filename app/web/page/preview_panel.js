@@ -18,7 +18,7 @@ const PRESETS = /** @type {[string, string][]} */ ([
   ["own", "as set below"],
 ]);
 
-/** @param {() => string} getModel @param {AbortSignal} signal */
+/** @param {() => any} getModel @param {AbortSignal} signal */
 export function previewPanel(getModel, signal) {
   const state = { file: /** @type {File | null} */ (null), model: "", timer: 0, asking: new AbortController() };
   const pictures = h("div", { class: "pictures" });
@@ -35,11 +35,13 @@ export function previewPanel(getModel, signal) {
     const { file, asking } = state;
     if (!file) return;
     try {
-      const found = await askPreview(file, getModel(), controls.fields(), asking.signal);
+      const found = await askPreview(file, getModel().id, controls.fields(), asking.signal);
       if (asking.signal.aborted) return;
       controls.update(found);
-      show(pictures, shown(found.picture_png, "Picture", `${found.source.toUpperCase()}${found.frames > 1 ? `, frame ${found.frame + 1} of ${found.frames}` : ""}`, signal), shown(found.input_png, "What the model sees", `${found.width} × ${found.height} pixels`, signal));
-      note.textContent = "";
+      const { size } = getModel().preprocessing;
+      show(pictures, shown(found.picture_png, "Picture", `${found.source.toUpperCase()}, ${found.width} × ${found.height}`, signal), shown(found.input_png, "What the model sees", `${size} × ${size} pixels`, signal));
+      note.textContent = found.notes.join(" ");
+      note.classList.remove("problem");
     } catch (error) {
       if (asking.signal.aborted) return;
       refused(/** @type {any} */ (error), file);
@@ -66,8 +68,8 @@ export function previewPanel(getModel, signal) {
       draw();
     },
     modelChanged: () => {
-      if (state.model === getModel()) return;
-      state.model = getModel();
+      if (state.model === getModel().id) return;
+      state.model = getModel().id;
       draw();
     },
     fields: () => controls.fields(),

@@ -28,7 +28,7 @@ export function progressPanel(found, cancel) {
     parts.bar,
     h("p", { class: "progress-figures" }, parts.done, parts.left),
     parts.trouble,
-    h("p", { class: "hint" }, "Noisy copies of the image are shown to the model, and each votes for a class. Sampling ends as soon as the question is answered."),
+    h("p", { class: "hint" }, "Noisy copies of the image are shown to the model, and each votes for a class. Sampling ends as soon as the question is answered. The votes so far are there to be watched; they claim nothing yet."),
     parts.votes,
   );
   const rate = rateMeter();
@@ -56,7 +56,7 @@ function showFigures(parts, progress, left_s) {
     parts.done.textContent = `${count(done)} of at most ${count(total)} noisy copies`;
     parts.bar.value = total ? done / total : 0;
   }
-  parts.left.textContent = left_s === null ? " " : `at most ${duration(left_s)} left`;
+  parts.left.textContent = left_s === null ? " " : `${duration(left_s)} left at most`;
 }
 
 /** Seconds left from the pace since the first look, where the service does not say. */

@@ -12,7 +12,7 @@ const EFFORTS = /** @type {[string, string][]} */ ([
   ["100000", "thorough, up to 100,000 samples"],
 ]);
 const TUNED = /** @type {[string, string, string][]} */ ([
-  ["template", "The model’s sentence", "The classes in the sentence below, with nothing learned."],
+  ["template", "The model’s sentence", "The classes in the sentence above, with nothing learned."],
   ["zero-shot", "Sentence tuned on this image", "Its certificate covers the tuned prompt, not tuning it again."],
   ["few-shot+zero-shot", "Learned prompt tuned on this image", "Needs a learned prompt. The same limit."],
   ["routed", "Chosen from a bank of prompts", "The choice is certified too. Takes all learned prompts with these classes, and the sentence."],
@@ -45,9 +45,11 @@ export function questionForm(models, prompts, changed) {
     about.textContent = current().intended_use;
     template.value = current().template;
     showClasses();
-    changed();
   };
-  model.addEventListener("change", showModel);
+  model.addEventListener("change", () => {
+    showModel();
+    changed();
+  });
   wording.addEventListener("change", () => {
     showClasses();
     if (wording.value === OWN) classes.focus();
@@ -118,7 +120,7 @@ function noiseLevels(changed) {
   const add = (/** @type {number} */ level, /** @type {boolean} */ checked) =>
     chips.append(h("label", { class: "chip" }, h("input", { type: "checkbox", value: level, checked, change: changed }), String(level)));
   LEVELS.forEach((level) => add(level, CHOSEN.includes(level)));
-  const other = h("input", { type: "text", inputmode: "decimal", size: 6, "aria-label": "Another noise level" });
+  const other = h("input", { type: "text", inputmode: "decimal", size: 6, id: "another-level" });
   const trouble = h("p", { class: "problem", role: "alert" });
   const addOther = () => {
     const level = Number(other.value.replace(",", "."));
@@ -136,7 +138,7 @@ function noiseLevels(changed) {
   });
   const values = () => [...chips.querySelectorAll("input:checked")].map((i) => Number(/** @type {HTMLInputElement} */ (i).value)).sort((a, b) => a - b);
   return {
-    element: h("div", {}, chips, h("div", { class: "row add" }, other, h("button", { type: "button", click: addOther }, "Add")), trouble),
+    element: h("div", {}, chips, h("div", { class: "row add" }, h("label", { for: "another-level" }, "Another"), other, h("button", { type: "button", click: addOther }, "Add")), trouble),
     values,
     lacking: () => (values().length ? "" : "Choose at least one noise level."),
   };

@@ -4,11 +4,11 @@
 import { h, svg } from "./dom.js";
 import { length, targetName } from "./words.js";
 
-/** @typedef {{sigma: number, radius: number | null}} Point */
+/** @typedef {{sigma: number, radius: number | null, prediction: string}} Point */
 /** @typedef {{name: string, points: Point[]}} Series */
 
 const HEIGHT = 250;
-const SIDE = { left: 52, right: 16, top: 14, bottom: 84 };
+const SIDE = { left: 64, right: 16, top: 26, bottom: 84 };
 
 /**
  * @param {any[][]} targets certificates of each target, by noise level
@@ -20,6 +20,7 @@ export function radiusChart(targets) {
     points: certificates.map((c) => ({
       sigma: c.sigma,
       radius: c.outcome === "certified" ? c.radius : null,
+      prediction: c.prediction ?? "",
     })),
   }));
   const plot = h("div", { class: "radius-plot" });
@@ -34,7 +35,7 @@ export function radiusChart(targets) {
 /** @param {Series[]} series */
 function describe(series) {
   const parts = series.map(({ name, points }) => {
-    const said = points.map((p) => `sigma ${p.sigma}: ${p.radius === null ? "abstained" : `radius ${length(p.radius)}`}`);
+    const said = points.map((p) => `sigma ${p.sigma}: ${p.radius === null ? "abstained" : `${p.prediction}, radius ${length(p.radius)}`}`);
     return `${name}: ${said.join(", ")}`;
   });
   return `Radius against noise level. ${parts.join(". ")}.`;
@@ -49,6 +50,7 @@ function draw(series, width) {
   const floor = HEIGHT - SIDE.bottom;
   const inner = width - SIDE.left - SIDE.right;
   const band = inner / sigmas.length;
+  const every = Math.ceil(52 / band); // names that would overlap are left out
   const x = (/** @type {number} */ sigma) => SIDE.left + band * (sigmas.indexOf(sigma) + 0.5);
   const y = (/** @type {number} */ radius) => floor - (radius / top) * (floor - SIDE.top);
   return svg(
@@ -57,10 +59,10 @@ function draw(series, width) {
     ...steps.map((step) => gridLine(step, y(step), width)),
     svg("rect", { class: "lane", x: SIDE.left, y: floor + 8, width: inner, height: 26, rx: 4 }),
     svg("text", { class: "lane-name", x: SIDE.left + 8, y: floor + 25 }, "abstained"),
-    ...sigmas.map((sigma) => svg("text", { class: "tick", x: x(sigma), y: floor + 54, "text-anchor": "middle" }, `σ ${sigma}`)),
+    ...sigmas.filter((_, i) => i % every === 0).map((sigma) => svg("text", { class: "tick", x: x(sigma), y: floor + 54, "text-anchor": "middle" }, `σ ${sigma}`)),
     svg("text", { class: "axis", x: SIDE.left + inner / 2, y: HEIGHT - 8, "text-anchor": "middle" }, "noise level"),
-    svg("text", { class: "axis", transform: `translate(13 ${(floor + SIDE.top) / 2}) rotate(-90)`, "text-anchor": "middle" }, "certified l2 radius"),
-    ...series.map((one, index) => drawSeries(one, index, series.length, x, y, floor)),
+    svg("text", { class: "axis", transform: `translate(14 ${(floor + SIDE.top) / 2}) rotate(-90)`, "text-anchor": "middle" }, "certified l2 radius"),
+    ...series.map((one, index) => drawSeries(one, index, series.length, x, y, floor, every === 1)),
   );
 }
 
@@ -86,11 +88,13 @@ function gridLine(step, y, width) {
 /**
  * @param {Series} one @param {number} index @param {number} of
  * @param {(sigma: number) => number} x @param {(radius: number) => number} y @param {number} floor
+ * @param {boolean} roomy
  */
-function drawSeries(one, index, of, x, y, floor) {
-  const shift = (index - (of - 1) / 2) * 14;
-  const known = /** @type {{sigma: number, radius: number}[]} */ (one.points.filter((p) => p.radius !== null));
-  const path = known.map((p, i) => `${i ? "L" : "M"}${x(p.sigma) + shift} ${y(p.radius)}`).join("");
+function drawSeries(one, index, of, x, y, floor, roomy) {
+  const shift = (index - (of - 1) / 2) * Math.min(14, 60 / of);
+  const differ = new Set(one.points.filter((p) => p.radius !== null).map((p) => p.prediction)).size > 1;
+  const words = (/** @type {Point} */ p) => (of > 1 || !roomy ? "" : `${length(p.radius ?? 0)}${differ ? ` ${p.prediction}` : ""}`);
+  const path = one.points.map((p, i) => (p.radius === null ? "" : `${joins(one.points[i - 1], p) ? "L" : "M"}${x(p.sigma) + shift} ${y(p.radius)}`)).join("");
   return svg(
     "g",
     { class: `series series-${index % 6}` },
@@ -98,9 +102,14 @@ function drawSeries(one, index, of, x, y, floor) {
     ...one.points.map((p) =>
       p.radius === null
         ? abstention(x(p.sigma) + shift, floor + 21)
-        : point(x(p.sigma) + shift, y(p.radius), of === 1 ? length(p.radius) : "", index),
+        : point(x(p.sigma) + shift, y(p.radius), words(p), index),
     ),
   );
+}
+
+/** A line runs only between neighbours that claim the same. @param {Point | undefined} before @param {Point} here */
+function joins(before, here) {
+  return before !== undefined && before.radius !== null && before.prediction === here.prediction;
 }
 
 /** @param {number} x @param {number} y */
@@ -120,7 +129,7 @@ function point(x, y, words, index) {
     "g",
     { class: "point" },
     marks[index % marks.length](),
-    words && svg("text", { x: x + 10, y: y + 4 + (y < 24 ? 10 : -6) }, words),
+    words && svg("text", { x, y: y - 11, "text-anchor": "middle" }, words),
   );
 }
 

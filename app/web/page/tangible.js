@@ -1,7 +1,7 @@
 // The radius made visible: the image, and two changes of it that are as long as the radius allows.
 
 import { groupTargets, largest } from "./answer.js";
-import { freshId, h, show } from "./dom.js";
+import { freshId, h, show, svg } from "./dom.js";
 import { field, select } from "./fields.js";
 import { getBlob } from "./http.js";
 import { patch, shiftAll, strongSide, widestSide } from "./tampering.js";
@@ -71,8 +71,8 @@ function drawThree(into, image, radius, side) {
   show(
     into,
     panel(image, "Unchanged", "The certified image."),
-    panel(whole.pixels, "Every pixel a little", `${wholeWords(whole)} ${said(whole.l2, radius)}`),
-    panel(local.pixels, "One place strongly", `${side} × ${side} ${side === 1 ? "pixel" : "pixels"} at the centre by ${local.levels} of 255 grey levels. ${said(local.l2, radius)}`),
+    panel(whole.pixels, "Spread over the image", `${wholeWords(whole)} ${said(whole.l2, radius)}`),
+    panel(local.pixels, "One place strongly", `${side} × ${side} ${side === 1 ? "pixel" : "pixels"} inside the frame by ${local.levels} of 255 grey levels. ${said(local.l2, radius)}`, frame(image, side)),
   );
 }
 
@@ -88,11 +88,18 @@ function said(l2, radius) {
   return `l2 distance ${(Math.floor(l2 * 1e6) / 1e6).toFixed(6)}, within ${radius.toFixed(6)}.`;
 }
 
-/** @param {Pixels} image @param {string} title @param {string} text */
-function panel(image, title, text) {
+/** Where the patch is, drawn over the picture. @param {Pixels} image @param {number} side */
+function frame(image, side) {
+  const at = (/** @type {number} */ size) => Math.floor((size - side) / 2) - 1.5;
+  const box = svg("rect", { x: at(image.width), y: at(image.height), width: side + 3, height: side + 3 });
+  return svg("svg", { class: "where", viewBox: `0 0 ${image.width} ${image.height}`, "aria-hidden": "true" }, box);
+}
+
+/** @param {Pixels} image @param {string} title @param {string} text @param {SVGElement} [over] */
+function panel(image, title, text, over) {
   const id = freshId("panel");
   const canvas = h("canvas", { width: image.width, height: image.height, role: "img", "aria-labelledby": id });
   const pixels = new ImageData(/** @type {any} */ (image.data), image.width, image.height);
   canvas.getContext("2d").putImageData(pixels, 0, 0);
-  return h("figure", {}, h("div", { class: "picture" }, canvas), h("figcaption", { id }, h("strong", {}, title), ` ${text}`));
+  return h("figure", {}, h("div", { class: "picture" }, canvas, over), h("figcaption", { id }, h("strong", {}, title), ` ${text}`));
 }

@@ -13,30 +13,31 @@ export function verdict(certificates, several) {
 
 /** @param {any[]} certificates @param {any} best @param {any} name */
 function certified(certificates, best, name) {
-  const classes = [...new Set(certificates.filter((c) => c.outcome === "certified").map((c) => c.prediction))];
+  const classes = new Set(certificates.filter((c) => c.outcome === "certified").map((c) => c.prediction));
+  const said = classes.size === 1 ? oneAnswer(best) : severalAnswers(certificates);
+  return h("section", { class: "card verdict certified" }, name, h("p", { class: "badge" }, mark("certified"), "Certified"), ...said, !name && limits([best]));
+}
+
+/** @param {any} best */
+function oneAnswer(best) {
   const levels = best.grey_levels;
-  return h(
-    "section",
-    { class: "card verdict certified" },
-    name,
-    h("p", { class: "badge" }, mark("certified"), "Certified"),
-    h("p", { class: "prediction" }, classes.length === 1 ? best.prediction : "No single answer"),
-    classes.length > 1 && h("p", {}, `Noise levels differ: ${certificates.filter((c) => c.outcome === "certified").map((c) => `${c.prediction} at σ ${c.sigma}`).join(", ")}.`),
-    h(
-      "p",
-      { class: "claim" },
-      classes.length === 1
-        ? ["The answer stays the same under every change smaller than l2 ", h("strong", {}, length(best.radius)), ` at noise level σ ${best.sigma}.`]
-        : [`The largest radius is `, h("strong", {}, length(best.radius)), ` at σ ${best.sigma}, for ${best.prediction}.`],
-    ),
-    h(
-      "dl",
-      { class: "means" },
-      ...fact("Every pixel may change by", `${greyLevels(levels.every_pixel)} of 255 grey levels`),
-      ...fact("or a single pixel by", `${greyLevels(levels.one_pixel)} of 255 grey levels`),
-    ),
-    limits(best),
-  );
+  return [
+    h("p", { class: "prediction" }, best.prediction),
+    h("p", { class: "claim" }, "The answer stays the same under every change smaller than l2 ", h("strong", {}, length(best.radius)), `, at noise level σ ${best.sigma}.`),
+    h("dl", { class: "means" }, ...fact("Every pixel may change by less than", greyLevels(levels.every_pixel)), ...fact("or a single pixel by less than", greyLevels(levels.one_pixel))),
+  ];
+}
+
+/** Each noise level is a classifier of its own; where they differ, no one of them is the answer.
+ * @param {any[]} certificates */
+function severalAnswers(certificates) {
+  const row = (/** @type {any} */ c) =>
+    h("tr", {}, h("th", { scope: "row" }, `σ ${c.sigma}`), h("td", {}, c.outcome === "certified" ? c.prediction : "abstained"), h("td", {}, c.outcome === "certified" ? `within ${length(c.radius)}` : ""));
+  return [
+    h("p", { class: "prediction long" }, "It depends on the noise level"),
+    h("p", { class: "claim" }, "Each noise level has an answer that is proved, but they are not the same. The model is not of one mind about this image."),
+    h("table", { class: "by-level" }, h("tbody", {}, ...certificates.map(row))),
+  ];
 }
 
 /** @param {any[]} certificates @param {any} name */
@@ -57,20 +58,15 @@ function abstained(certificates, name) {
   );
 }
 
-/** @param {any} best */
-function limits(best) {
+/** What a certificate leaves open. @param {any[]} certificates */
+export function limits(certificates) {
+  const scopes = [...new Set(certificates.map((c) => c.guarantee_scope))];
   const not = [
     "that the answer is the right diagnosis;",
     "anything about larger changes, or about cropping, turning or windowing the image before it came here;",
   ];
-  if (best.guarantee_scope === "frozen_prompt") not.push("anything about tuning the prompt again on a changed image;");
-  return h(
-    "div",
-    { class: "limits" },
-    h("p", {}, h("strong", {}, "It does not say")),
-    h("ul", {}, ...not.map((text) => h("li", {}, text))),
-    h("p", { class: "hint" }, SCOPES[best.guarantee_scope]),
-  );
+  if (scopes.includes("frozen_prompt")) not.push("anything about tuning a prompt again on a changed image.");
+  return h("div", { class: "limits" }, h("p", {}, h("strong", {}, "It does not say")), h("ul", {}, ...not.map((text) => h("li", {}, text))), scopes.length === 1 && h("p", { class: "hint" }, SCOPES[scopes[0]]));
 }
 
 /** @param {string} term @param {string} value */
@@ -81,7 +77,8 @@ function fact(term, value) {
 /** Fewer than this many, cut and not rounded. @param {number} levels */
 function greyLevels(levels) {
   const cut = Math.floor(levels * 100) / 100;
-  return cut >= 10 ? String(Math.floor(cut)) : cut.toFixed(2);
+  if (cut < 1) return `${cut.toFixed(2)} of 255 grey levels, so not all by a whole one`;
+  return `${cut >= 10 ? Math.floor(cut) : cut.toFixed(2)} of 255 grey levels`;
 }
 
 /** A ring that is full, or one that is struck through. @param {string} kind */

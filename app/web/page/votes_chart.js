@@ -18,6 +18,7 @@ export function votesChart(votes) {
     "table",
     { class: "votes" },
     h("caption", {}, votes.caption),
+    h("colgroup", {}, h("col", { class: "names" }), h("col"), h("col", { class: "figures-column" })),
     h(
       "thead",
       { class: "sr" },
@@ -46,9 +47,10 @@ function chooseRows({ classNames, counts, ambiguous }) {
 function voteRow(row, total, votes) {
   const top = row.index === votes.topIndex;
   const bound = top ? votes.pALower : votes.pBUpper;
-  const known = row.index >= 0 && votes.counts.some((/** @type {number} */ n) => n > 0);
+  const voted = votes.counts.some((/** @type {number} */ n) => n > 0);
+  const known = row.index >= 0 && voted;
   const words = top ? `at least ${percent(floor(bound))}` : `at most ${percent(ceil(bound))}`;
-  const kind = !top ? "other" : votes.claimed ? "top" : "leading";
+  const kind = !top ? "other" : votes.claimed ? "winner" : "leading";
   return h(
     "tr",
     { class: kind },
@@ -57,7 +59,7 @@ function voteRow(row, total, votes) {
     h(
       "td",
       { class: "figures" },
-      h("span", { title: `${count(row.n)} of ${count(total)}` }, percent(row.n / total)),
+      h("span", { title: `${count(row.n)} of ${count(total)}` }, voted ? percent(row.n / total) : "–"),
       h("span", { class: "bound" }, known ? words : ""),
     ),
   );

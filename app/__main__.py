@@ -1,0 +1,63 @@
+"""The HTTP side as a process: python -m app [--host --port].
+
+Containers and `promptsmooth up` run it. What stands here and not in the app is what only a server
+can do: where it listens, how long a client may take for its headers, and that it refuses to listen
+to everyone without keys.
+"""
+
+import argparse
+import sys
+
+import uvicorn
+from pydantic import ValidationError
+
+from app.api_keys import KeysFileUnusable
+from app.http_protocol import create_protocol
+from app.keyring import Keyring
+from app.perimeter import NotLoopback, require_loopback
+from app.settings import AppSettings
+
+_REFUSED = 2
+
+
+def main() -> int:
+    """Serves until it is told to end; the exit status."""
+    asked = _parse()
+    try:
+        settings = AppSettings()
+        if not settings.open and not Keyring(settings.keys_file).required:
+            require_loopback(settings.published_on or asked.host)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        return _refuse(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+    except (NotLoopback, KeysFileUnusable) as error:
+        return _refuse(str(error))
+    uvicorn.run(
+        "app.main:create_app",
+        factory=True,
+        host=asked.host,
+        port=asked.port,
+        http=create_protocol(header_timeout_s=settings.header_timeout_s),
+        ws="none",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_s,
+        timeout_graceful_shutdown=settings.wait_cap_s,
+    )
+    return 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m app", description="The HTTP side.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", default=8000, type=int, help="port to listen on")
+    return parser.parse_args()
+
+
+def _refuse(sentence: str) -> int:
+    sys.stderr.write(f"promptsmooth: {sentence}\n")
+    return _REFUSED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The description of the interface, where FastAPI's own says too little or too much."""
+
+import re
+from typing import Any, cast
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.certify_openapi import create_schemas
+from app.errors import (
+    BodyTooSlow,
+    HostUnknown,
+    KeyInvalid,
+    KeyMissing,
+    KeysRequired,
+    MethodNotAllowed,
+    RateLimited,
+    ScopeMissing,
+    create_response,
+    describe,
+)
+from app.schemas import ProblemDocument
+
+
+class Service(FastAPI):
+    """FastAPI, whose OpenAPI names the problem document and not FastAPI's own errors."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            document = super().openapi()
+            document["components"]["schemas"].update(create_schemas())
+            _describe_problems(document)
+        return super().openapi()
+
+
+def _describe_problems(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(problem.pop("$defs"), ProblemDocument=problem)
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for operation in (o for path in document["paths"].values() for o in path.values()):
+        if "security" in operation:
+            _add_responses(
+                operation, describe(KeyMissing, KeyInvalid, ScopeMissing, KeysRequired, RateLimited)
+            )
+        if "requestBody" in operation:
+            _add_responses(operation, describe(BodyTooSlow))
+        _add_responses(operation, describe(HostUnknown))
+        if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+            del operation["responses"]["422"]  # FastAPI's guess: no id here is ever unprocessable
+
+
+def _add_responses(operation: dict[str, Any], responses: dict[int | str, dict[str, Any]]) -> None:
+    for status, response in responses.items():
+        there = operation["responses"].setdefault(str(status), response)
+        for media_type, content in response["content"].items():
+            if media_type in there.get("content", {}):
+                there["content"][media_type]["examples"].update(content["examples"])
+
+
+def find_methods(document: dict[str, Any], path: str) -> list[str]:
+    """The methods that an address answers: those of the path with the fewest parameters."""
+    fitting = [
+        template
+        for template in document["paths"]
+        if re.fullmatch(re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template)), path)
+    ]
+    if not fitting:
+        return []
+    most_exact = min(fitting, key=lambda template: template.count("{"))
+    return sorted(method.upper() for method in document["paths"][most_exact])
+
+
+async def on_wrong_method(request: Request, error: Exception) -> Response:
+    """405 with all methods of an address; the router names those of its first route alone."""
+    methods = find_methods(request.app.openapi(), request.url.path)
+    given = cast(HTTPException, error).headers
+    headers = {"Allow": ", ".join(methods)} if methods else given
+    return create_response(request, MethodNotAllowed(headers=headers))

@@ -1,0 +1,84 @@
+"""Pictures of a certification: the certified input, and what noise looks like on it."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from redis import Redis
+
+from app import errors
+from app.deps import JobDep, RedisDep
+from app.etag import NOT_KEPT, NOT_MODIFIED, IfNoneMatch, tagged
+from app.illustration import sample_illustration
+from app.picture import encode_png
+from worker import images_store
+from worker.contract import CertificationJob
+from worker.images_store import Image
+
+router = APIRouter(prefix="/certifications/{certification_id}", tags=["certifications"])
+
+_FOUND: dict[int | str, dict[str, Any]] = {
+    **NOT_MODIFIED,
+    **errors.describe(
+        errors.CertificationUnknown, errors.InputImageExpired, errors.QueueUnavailable
+    ),
+}
+_PNG: dict[str, Any] = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
+ShownSigma = Annotated[
+    float,
+    Query(
+        ge=0.001,
+        le=10,
+        allow_inf_nan=False,
+        description="Standard deviation of the noise on pixels in [0, 1], from 0.001 to 10.",
+    ),
+]
+
+
+@router.get(
+    "/input.png",
+    response_class=Response,
+    responses={**_FOUND, 200: {"content": _PNG, "description": "The certified 8-bit image"}},
+)
+def get_input_image(job: JobDep, redis: RedisDep, if_none_match: IfNoneMatch = None) -> Response:
+    """The image that the certificates speak of: 8 bit, at the model's resolution."""
+    return _answer(_find_image(redis, job), if_none_match)
+
+
+@router.get(
+    "/noisy.png",
+    response_class=Response,
+    responses={
+        **_FOUND,
+        **errors.describe(
+            errors.CertificationUnknown,
+            errors.InputImageExpired,
+            errors.RequestInvalid,
+            errors.QueueUnavailable,
+        ),
+        200: {"content": _PNG, "description": "An illustration, not a certified sample"},
+    },
+)
+def get_noisy_image(
+    job: JobDep, redis: RedisDep, sigma: ShownSigma, if_none_match: IfNoneMatch = None
+) -> Response:
+    """What noise of a level looks like on the certified image. An illustration and nothing else.
+
+    It is not one of the samples that were counted: those come from a secret key, and are not cut to
+    the range of a picture.
+    """
+    return _answer(sample_illustration(_find_image(redis, job), sigma), if_none_match)
+
+
+def _answer(image: Image, if_none_match: str | None) -> Response:
+    png = Response(encode_png(image.transpose(1, 2, 0)), media_type="image/png")  # (H, W, 3)
+    return tagged(png, if_none_match, cache=NOT_KEPT)
+
+
+def _find_image(redis: Redis, job: CertificationJob) -> Image:
+    described = job.request.input
+    try:
+        return images_store.get_image(
+            redis, described.sha256, height=described.height, width=described.width
+        )
+    except (images_store.ImageExpired, images_store.ImageDamaged):
+        raise errors.InputImageExpired from None

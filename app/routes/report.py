@@ -1,0 +1,48 @@
+"""A finished certification on paper."""
+
+from fastapi import APIRouter, Response
+from redis import Redis
+
+from app import errors
+from app.deps import JobDep, RedisDep
+from app.lookup import show
+from app.report import create_report
+from app.schemas import FinishedCertification
+from worker import images_store
+from worker.contract import InputImage
+from worker.images_store import Image
+
+router = APIRouter(tags=["certifications"])
+
+
+@router.get(
+    "/certifications/{certification_id}/report.pdf",
+    response_class=Response,
+    responses={
+        **errors.describe(errors.CertificationUnknown, errors.NotFinished, errors.QueueUnavailable),
+        200: {"content": {"application/pdf": {}}, "description": "One page in A4"},
+    },
+)
+def get_report(job: JobDep, redis: RedisDep) -> Response:
+    """One page to print: the certified image, figures, the statement with its scope, digests.
+
+    For the same certification the same bytes, as long as its image is stored.
+    """
+    found = show(redis, job)
+    if not isinstance(found, FinishedCertification):
+        raise errors.NotFinished
+    name = f'attachment; filename="certificate-{found.id[:8]}.pdf"'
+    return Response(
+        create_report(found, _find_image(redis, found.input)),
+        media_type="application/pdf",
+        headers={"Content-Disposition": name},
+    )
+
+
+def _find_image(redis: Redis, described: InputImage) -> Image | None:
+    try:
+        return images_store.get_image(
+            redis, described.sha256, height=described.height, width=described.width
+        )
+    except (images_store.ImageExpired, images_store.ImageDamaged):
+        return None

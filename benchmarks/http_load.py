@@ -1,0 +1,263 @@
+"""What a flood does to the service: python benchmarks/http_load.py
+
+Starts `promptsmooth up` on this machine and offers submissions of different images of about 0.6 MB
+at a fixed rate over at most 100 connections, whether earlier ones were answered or not:
+
+1. ordinary: 10 a second;
+2. hostile: the same, while clients send headers and bodies a byte a second;
+3. flood: far more than can be certified, with a short queue.
+
+Of each it says how long submissions took from when they were due, which statuses there were, and
+how long /healthz took beside them. Writes results/http-load.json and .md beside this file.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+
+import httpx2
+import numpy as np
+from PIL import Image
+
+RESULTS = Path(__file__).parent / "results"
+PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
+CONNECTIONS, SIDE_PX, IMAGES = 100, 448, 32
+SLOW_CLIENTS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """What was offered, and what came of it. Times are milliseconds."""
+
+    name: str
+    offered_per_s: float
+    seconds: float
+    statuses: dict[str, int]
+    submission_p50: float
+    submission_p95: float
+    submission_max: float
+    healthz_p95: float
+    healthz_max: float
+
+
+def create_images() -> list[bytes]:
+    """PNG files of noise, which no compression makes small."""
+    words = np.random.default_rng(5)
+    images = []
+    for _ in range(IMAGES):
+        file = BytesIO()
+        pixels = words.integers(0, 256, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(file, "PNG")
+        images.append(file.getvalue())
+    return images
+
+
+@contextmanager
+def run_service(folder: Path, port: int, **settings: str) -> Iterator[str]:
+    """A service of its own until the end; its address."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "REDIS_URL"},
+        **{f"PROMPTSMOOTH_{name.upper()}": value for name, value in settings.items()},
+    }
+    command = [str(PROMPTSMOOTH), "up", "--port", str(port), "--data-dir", str(folder)]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603  our own command
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_ready(url, process)
+        yield url
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+
+
+def wait_until_ready(url: str, process: subprocess.Popen[bytes], within_s: float = 90) -> None:
+    """Returns when a certification can be asked for."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise SystemExit("the service ended; see its log")
+        try:
+            if httpx2.get(f"{url}/readyz", trust_env=False).status_code == 200:
+                return
+        except httpx2.TransportError:
+            pass
+        time.sleep(0.2)
+    raise SystemExit(f"not ready within {within_s:g} s")
+
+
+async def offer(
+    http: httpx2.AsyncClient, images: list[bytes], *, rate: float, seconds: float, attempts: count
+) -> tuple[list[float], Counter[str]]:
+    """Offers submissions when they are due; each is another request, so each is certified."""
+    taken_ms: list[float] = []
+    statuses: Counter[str] = Counter()
+    started = time.monotonic()
+
+    async def submit(number: int, due: float) -> None:
+        fields = {"sigma": "0.25", "n_max": "64", "attempt": str(next(attempts) % 10_000)}
+        files = {"image": images[number % len(images)]}
+        try:
+            answer = await http.post("/certify", data=fields, files=files)
+            statuses[str(answer.status_code)] += 1
+        except httpx2.TransportError as error:
+            statuses[type(error).__name__] += 1
+        taken_ms.append((time.monotonic() - due) * 1000)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(round(rate * seconds)):
+            due = started + number / rate
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            group.create_task(submit(number, due))
+    return taken_ms, statuses
+
+
+async def watch(url: str, stop: asyncio.Event) -> list[float]:
+    """How long /healthz takes, five times a second, on a connection of its own."""
+    taken_ms = []
+    async with httpx2.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
+        while not stop.is_set():
+            started = time.monotonic()
+            (await http.get("/healthz")).raise_for_status()
+            taken_ms.append((time.monotonic() - started) * 1000)
+            await asyncio.sleep(0.2)
+    return taken_ms
+
+
+@asynccontextmanager
+async def slow_clients(port: int) -> AsyncIterator[None]:
+    """Clients that send a header, or a body, a byte a second, for ever."""
+
+    async def drip(first: bytes) -> None:
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(first)
+                while not writer.is_closing():
+                    writer.write(b"x")
+                    await writer.drain()
+                    await asyncio.sleep(1)
+            except OSError:
+                await asyncio.sleep(1)
+
+    header = b"POST /certify HTTP/1.1\r\nHost: a\r\nX-Slow: "
+    body = (
+        b"POST /certify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+    )
+    tasks = [asyncio.create_task(drip(first)) for first in [header, body] * (SLOW_CLIENTS // 2)]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def run_phase(
+    name: str, url: str, images: list[bytes], *, rate: float, seconds: float, attempts: count
+) -> Phase:
+    """One phase, watched."""
+    stop = asyncio.Event()
+    limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+    watching = asyncio.create_task(watch(url, stop))
+    async with httpx2.AsyncClient(base_url=url, limits=limits, timeout=60, trust_env=False) as http:
+        taken, statuses = await offer(http, images, rate=rate, seconds=seconds, attempts=attempts)
+    stop.set()
+    health = await watching
+    return Phase(
+        name=name,
+        offered_per_s=rate,
+        seconds=seconds,
+        statuses=dict(sorted(statuses.items())),
+        submission_p50=share(taken, 50),
+        submission_p95=share(taken, 95),
+        submission_max=share(taken, 100),
+        healthz_p95=share(health, 95),
+        healthz_max=share(health, 100),
+    )
+
+
+def share(values: list[float], percent: float) -> float:
+    """A percentile, to a tenth."""
+    return round(float(np.percentile(values, percent)), 1)
+
+
+async def measure(url: str, port: int, images: list[bytes], seconds: float) -> list[Phase]:
+    """All phases against one service."""
+    attempts = count()
+    await run_phase("warm-up", url, images, rate=5, seconds=3, attempts=attempts)
+    ordinary = await run_phase("ordinary", url, images, rate=10, seconds=seconds, attempts=attempts)
+    async with slow_clients(port):
+        hostile = await run_phase(
+            "hostile", url, images, rate=10, seconds=seconds / 3, attempts=attempts
+        )
+    flood = await run_phase("flood", url, images, rate=60, seconds=seconds / 3, attempts=attempts)
+    return [ordinary, hostile, flood]
+
+
+def write_results(phases: list[Phase], image_bytes: int) -> None:
+    """JSON, and a table for people."""
+    document = {
+        "machine": {"processor": platform.machine(), "cpus": os.cpu_count()},
+        "python": platform.python_version(),
+        "image_bytes": image_bytes,
+        "connections": CONNECTIONS,
+        "slow_clients": SLOW_CLIENTS,
+        "phases": [asdict(phase) for phase in phases],
+    }
+    (RESULTS / "http-load.json").write_text(json.dumps(document, indent=1) + "\n")
+    rows = [
+        f"| {p.name} | {p.offered_per_s:g} | {p.seconds:g} | "
+        f"{', '.join(f'{n} × {status}' for status, n in p.statuses.items())} | "
+        f"{p.submission_p50} | {p.submission_p95} | {p.submission_max} | {p.healthz_p95} | "
+        f"{p.healthz_max} |"
+        for p in phases
+    ]
+    text = (
+        "# The service under a flood\n\n"
+        f"`python benchmarks/http_load.py`: one app, one worker host, the bundled model, all on "
+        f"{os.cpu_count()} CPU cores, which the client uses too. Images of "
+        f"{image_bytes / 1e6:.2f} MB, {CONNECTIONS} connections; in the hostile phase beside "
+        f"{SLOW_CLIENTS} clients that send a byte a second. Milliseconds from when a submission "
+        "was due.\n\n"
+        "| phase | offered a second | seconds | answers | p50 | p95 | max | /healthz p95 | max |\n"
+        "|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+    (RESULTS / "http-load.md").write_text(text)
+    sys.stdout.write(text)
+
+
+def main() -> None:
+    """Measures and writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of the first phase")
+    asked = parser.parse_args()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    images = create_images()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        run_service(Path(folder), port, max_queued_jobs="200") as url,
+    ):
+        phases = asyncio.run(measure(url, port, images, asked.seconds))
+    write_results(phases, sum(map(len, images)) // len(images))
+
+
+if __name__ == "__main__":
+    main()

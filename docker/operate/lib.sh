@@ -1,0 +1,31 @@
+# shellcheck shell=bash
+# What the scripts beside this one share; source it. They run on the host, beside docker-compose.yml.
+#
+# COMPOSE  how docker compose is called here, with its -f options if there are any
+set -Eeuo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+COMPOSE=${COMPOSE:-docker compose}
+# What a backup holds, below /backup in the container that makes it. Models and prompts are yours.
+VOLUMES=(redis-data redis-config queue-secret proxy-config app-data worker-data audit-log)
+
+say() { printf '%s\n' "$*"; }
+fail() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
+
+project() { $COMPOSE config | sed -n 's/^name: //p'; }
+is_running() { [ -n "$($COMPOSE ps --quiet --status running "$1")" ]; }
+
+with_volumes() {  # with_volumes ro|rw OPTIONS... -- COMMAND...: root over the volumes, no network
+  local mode=$1 options=() name volume; shift
+  while [ "$1" != -- ]; do options+=("$1"); shift; done
+  shift
+  name=$(project)
+  for volume in "${VOLUMES[@]}"; do options+=(--volume "${name}_$volume:/backup/$volume:$mode"); done
+  # It reads and gives back files of several owners, and can do nothing else.
+  docker run --rm --interactive --pull never --network none --read-only --user 0:0 --cap-drop ALL \
+    --cap-add DAC_OVERRIDE --cap-add CHOWN --cap-add FOWNER --security-opt no-new-privileges:true \
+    --entrypoint "$1" "${options[@]}" promptsmooth-app "${@:2}"
+}
+
+drain() { $COMPOSE exec -T app promptsmooth drain --wait 60; }
+resume() { $COMPOSE exec -T app promptsmooth resume; }

@@ -1,0 +1,68 @@
+"""Messages between a process and its decoders: a head in JSON, and bytes. Nothing is unpickled."""
+
+import json
+import socket
+import struct
+from typing import Any
+
+_LENGTHS = struct.Struct(">IQ")  # of the head and of the body
+_MAX_HEAD = 2**20
+
+Head = dict[str, Any]
+
+
+def send(channel: socket.socket, head: Head, body: bytes = b"") -> None:
+    """Sends one message; the body is not copied."""
+    text = json.dumps(head).encode()
+    channel.sendall(_LENGTHS.pack(len(text), len(body)) + text)
+    channel.sendall(body)
+
+
+def receive(channel: socket.socket) -> tuple[Head, bytes] | None:
+    """The next message, None where the other side has ended.
+
+    Raises:
+        ValueError: what came is none.
+    """
+    lengths = _receive_exactly(channel, _LENGTHS.size)
+    if lengths is None:
+        return None
+    head_bytes, body_bytes = _LENGTHS.unpack(lengths)
+    if head_bytes > _MAX_HEAD:
+        raise ValueError("a head is short")
+    head = _receive_exactly(channel, head_bytes)
+    body = _receive_exactly(channel, body_bytes)
+    return None if head is None or body is None else (_parse_head(head), body)
+
+
+def parse(message: bytes) -> tuple[Head, bytes]:
+    """A whole message, as `receive` gives it, from bytes that somebody may have tampered with.
+
+    Raises:
+        ValueError: they are none.
+    """
+    if len(message) < _LENGTHS.size:
+        raise ValueError("a message has lengths")
+    head_bytes, body_bytes = _LENGTHS.unpack_from(message)
+    body_at = _LENGTHS.size + head_bytes
+    if len(message) != body_at + body_bytes:
+        raise ValueError("a message is as long as it says")
+    return _parse_head(message[_LENGTHS.size : body_at]), message[body_at:]
+
+
+def _parse_head(text: bytes) -> Head:
+    head = json.loads(text)
+    if not isinstance(head, dict):
+        raise ValueError("a head is an object")
+    return head
+
+
+def _receive_exactly(channel: socket.socket, size: int) -> bytes | None:
+    buffer = bytearray(size)
+    view = memoryview(buffer)
+    while view:
+        received = channel.recv_into(view)
+        if received == 0:
+            return None
+        view = view[received:]
+    return bytes(buffer)

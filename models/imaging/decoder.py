@@ -1,0 +1,104 @@
+"""The door for untrusted image files."""
+
+import weakref
+from collections.abc import Sequence
+from queue import LifoQueue
+from types import TracebackType
+from typing import Self
+
+from models.cards import Preprocessing
+from models.imaging._decoder_process import DecoderProcess
+from models.imaging._order import Order
+from models.imaging.errors import ImageEmpty
+from models.imaging.limits import DecodingBounds, ImageLimits
+from models.imaging.prepare import PreparedImage
+from models.imaging.window import RequestedWindow, check_window
+
+
+class Decoder:
+    """Prepares untrusted files, each in a process of its own that is bounded in time and memory.
+
+    Whatever the bytes are, the caller's process runs no decoder, and its answer is an image or an
+    `ImageError`. Safe to use from several threads; those that find all processes busy wait.
+
+    Args:
+        processes: How many images are decoded at a time.
+        bounds: What the process of one image may take.
+        limits: Checked on headers, before memory is taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        processes: int = 1,
+        bounds: DecodingBounds | None = None,
+        limits: ImageLimits | None = None,
+    ) -> None:
+        if processes < 1:
+            raise ValueError(f"Expected at least 1 process, got {processes}.")
+        self._bounds = bounds or DecodingBounds()
+        self._limits = limits or ImageLimits()
+        self._all = [DecoderProcess() for _ in range(processes)]
+        self._free: LifoQueue[DecoderProcess] = LifoQueue()
+        for process in self._all:
+            self._free.put(process)
+        self.close = weakref.finalize(self, _end_all, self._all)
+
+    def start(self) -> None:
+        """Starts one process in the background, so that the first image need not wait for it."""
+        process = self._free.get()
+        try:
+            process.start()
+        finally:
+            self._free.put(process)
+
+    def prepare(
+        self,
+        data: bytes,
+        preprocessing: Preprocessing,
+        *,
+        frame: int | None = None,
+        window: RequestedWindow = None,
+        picture_side: int | None = None,
+    ) -> PreparedImage:
+        """As `models.imaging.prepare`, bounded.
+
+        Raises:
+            ImageError: see `models.imaging.errors`.
+            DecodingUnavailable: nothing can be decoded here at the moment.
+        """
+        check_window(window)
+        if not data:
+            raise ImageEmpty
+        self._limits.check_file(len(data))
+        order = Order(
+            preprocessing=preprocessing,
+            frame=frame,
+            window=window,
+            picture_side=picture_side,
+            limits=self._limits,
+            bounds=self._bounds,
+        )
+        if not self.close.alive:
+            raise ValueError("Expected a decoder that is open, got one that was closed.")
+        process = self._free.get()
+        try:
+            return process.ask(order, data)[0]
+        finally:
+            self._free.put(process)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _end_all(processes: Sequence[DecoderProcess]) -> None:
+    for process in processes:
+        process.end()

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# The folder of make airgap loads and certifies on an engine of its own in a network namespace that
+# has nothing but its loopback, as root, beside an engine with the images:
+#
+#   bash tests/deployment/airgap.sh
+set -Eeuo pipefail
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+fail() { echo "FAILED: $*" >&2; exit 1; }
+
+load_and_certify() {  # in the namespace, with the folder and a folder for the engine
+  local air=$1 engine=$2
+  ip link set lo up
+  [ "$(ip -o link | wc -l)" = 1 ] && [ -z "$(ip route)" ] || fail "the namespace has a network"
+  export DOCKER_HOST=unix://$engine/docker.sock
+  cat >"$engine/daemon.json" <<J
+{"data-root": "$engine/data", "exec-root": "$engine/exec", "pidfile": "$engine/pid", "hosts": ["$DOCKER_HOST"], "log-level": "error"}
+J
+  dockerd --config-file "$engine/daemon.json" >"$engine/log" 2>&1 &
+  local dockerd=$!
+  # shellcheck disable=SC2064
+  trap "kill $dockerd; wait $dockerd || true" EXIT
+  for _ in $(seq 120); do docker info >/dev/null 2>&1 && break; sleep 0.5; done
+  [ -z "$(docker image ls --quiet)" ] || fail "the engine is not new"
+  (cd "$air" && bash load.sh)
+  [ "$(ip route get 192.0.2.1 2>&1 | grep -c unreachable)" = 1 ] || fail "there is a way out"
+  (cd "$air" && COMPOSE="docker compose" bash "$HERE/certify_once.sh")
+  (cd "$air" && docker compose down --volumes --timeout 10 >/dev/null 2>&1)
+}
+
+if [ "${1:-}" = --within ]; then
+  load_and_certify "$2" "$3"
+  exit
+fi
+WORK=$(mktemp -d /var/tmp/airgap.XXXXXX)
+trap 'rm -rf "$WORK"' EXIT
+"$HERE/../../docker/operate/airgap.sh" "$WORK/folder"
+mkdir "$WORK/engine"
+echo "without any network"
+unshare --net bash "${BASH_SOURCE[0]}" --within "$WORK/folder" "$WORK/engine" ||
+  { tail -5 "$WORK/engine/log" >&2; fail "the folder did not load and certify"; }
+
+printf 'x' >>"$WORK/folder/images.tar.gz"
+if (cd "$WORK/folder" && DOCKER_HOST=unix:///nowhere bash load.sh) >"$WORK/said" 2>&1; then fail "a damaged folder was loaded"; fi
+grep -q 'a file is damaged' "$WORK/said" || fail "$(cat "$WORK/said")"
+echo "  a damaged folder is refused"
+echo "AIRGAP OK"

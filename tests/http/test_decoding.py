@@ -1,0 +1,73 @@
+"""What a file does to its decoder does nothing to the app."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from redis import Redis
+
+from app.main import create_app
+from app.settings import AppSettings
+
+Ids = Callable[[], list[str]]
+
+
+@pytest.fixture
+def brief(settings: AppSettings, redis: Redis) -> Iterator[TestClient]:
+    """An app of its own decoder that has a second for each image."""
+    hurried = settings.model_copy(update={"decode_timeout_s": 1.0})
+    with TestClient(create_app(hurried), raise_server_exceptions=False) as client:
+        yield client
+
+
+def send(client: TestClient, image: bytes) -> Response:
+    return client.post("/certify", files={"image": image}, data={"sigma": "0.25"})
+
+
+def test_app_answers_others_while_a_decoder_runs_out_of_time(
+    brief: TestClient, slow_dicom: bytes, png: bytes, queued_ids: Ids
+) -> None:
+    answers: list[Response] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(send(brief, slow_dicom))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    answered = 0
+    while any(thread.is_alive() for thread in threads):
+        assert brief.get("/healthz").status_code == 200
+        answered += 1
+    assert answered >= 2  # many more on a machine that is not busy
+    for answer in answers:
+        assert (answer.status_code, answer.json()["code"]) == (422, "decoding_timed_out")
+        assert "within 1 s" in answer.json()["detail"]
+    assert queued_ids() == []
+    assert send(brief, png).status_code == 202
+
+
+def test_program_ended_at_work_is_503_and_the_next_image_is_taken(
+    brief: TestClient, slow_dicom: bytes, png: bytes, queued_ids: Ids
+) -> None:
+    assert send(brief, png).status_code == 202
+    mine = psutil.Process().children()
+    programs = [p for p in mine if "models.imaging._decoder_program" in p.cmdline()]
+    newest = max(programs, key=lambda program: program.create_time())
+
+    def kill() -> None:
+        deadline = time.monotonic() + 20
+        while not newest.children() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        newest.kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    answer = send(brief, slow_dicom)
+    thread.join()
+    assert (answer.status_code, answer.json()["code"]) == (503, "decoding_unavailable")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert send(brief, png).status_code == 202
+    assert len(queued_ids()) == 2

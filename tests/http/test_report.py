@@ -1,0 +1,107 @@
+"""GET /certifications/{id}/report.pdf: one page, read back as a reader of PDF reads it."""
+
+from collections.abc import Callable
+
+import pypdfium2
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from redis import Redis
+
+from worker import keyspace, results
+from worker.contract import CertificationJob
+from worker.document import FinishedResult
+
+Post = Callable[..., Response]
+Finish = Callable[..., FinishedResult]
+
+
+def _store(redis: Redis, posted: Response, finish: Finish, *, certain: bool) -> CertificationJob:
+    job = results.find_job(redis, posted.json()["id"])
+    assert job is not None
+    results.put_result(redis, job.id, finish(job, certain=certain), ttl_s=100)
+    return job
+
+
+def _read(client: TestClient, job: CertificationJob) -> tuple[int, str, bytes]:
+    """How many pages, their text on one line, and the bytes."""
+    answer = client.get(f"/certifications/{job.id}/report.pdf")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/pdf"
+    document = pypdfium2.PdfDocument(answer.content)
+    text = " ".join(page.get_textpage().get_text_range() for page in document)
+    return len(document), " ".join(text.split()), answer.content
+
+
+def _bottom(client: TestClient, job: CertificationJob, words: str) -> float:
+    """How high above the page's edge some words stand, in points."""
+    content = client.get(f"/certifications/{job.id}/report.pdf").content
+    page = pypdfium2.PdfDocument(content)[0].get_textpage()
+    place, _ = page.search(words).get_next()
+    return page.get_charbox(place)[1]
+
+
+@pytest.mark.parametrize("procedure", [{"n_max": "1000"}, {"procedure": "cohen", "n": "1000"}])
+def test_report_says_class_radius_limits_and_digests_on_one_page(
+    client: TestClient, redis: Redis, post: Post, finish: Finish, procedure: dict[str, str]
+) -> None:
+    job = _store(redis, post(sigma=["0.25", "0.5"], **procedure), finish, certain=True)
+    pages, text, _ = _read(client, job)
+    shown = client.get(f"/certifications/{job.id}").json()
+    largest = max(shown["certificates"], key=lambda c: c["radius"])
+    assert pages == 1
+    assert largest["prediction"] in text
+    assert f"{largest['radius']:.6f}" in text
+    assert largest["statement"] in text
+    assert "RESEARCH USE ONLY" in text
+    assert "It does not say that the class is the right diagnosis" in text
+    assert job.request.input.sha256 in text
+    assert job.request.model.sha256 in text
+    assert shown["provenance"]["key_commitment"] in text
+
+
+def test_report_of_abstentions_names_no_class_as_the_answer(
+    client: TestClient, redis: Redis, post: Post, finish: Finish
+) -> None:
+    job = _store(redis, post(sigma=["0.25", "0.5"]), finish, certain=False)
+    pages, text, _ = _read(client, job)
+    assert pages == 1
+    assert "Abstained At no noise level was the answer constant enough" in text
+    assert "0.25 template abstained – –" in text
+    assert "The smoothed answer is the same" not in text
+
+
+def test_report_is_the_same_bytes_every_time(
+    client: TestClient, redis: Redis, post: Post, finish: Finish
+) -> None:
+    job = _store(redis, post(), finish, certain=True)
+    assert _read(client, job)[2] == _read(client, job)[2]
+
+
+def test_report_is_one_page_of_plain_text_whatever_the_class_names_are(
+    client: TestClient, redis: Redis, post: Post, finish: Finish
+) -> None:
+    names = ["<b>Größe</b> & <img src='x'/>", "肺炎", *(f"{i} {'long ' * 60}" for i in range(30))]
+    sigmas = [f"0.{i}" for i in range(10, 26)]
+    job = _store(redis, post(sigma=sigmas, class_name=names), finish, certain=True)
+    pages, text, _ = _read(client, job)
+    assert pages == 1
+    assert "<b>Größe</b> & <img src='x'/>" in text  # what reads like markup is text
+    assert "[U+80BA][U+708E]" in text  # what the font lacks is spelled, not left out
+    assert "and 7 more in the JSON document" in text
+    assert (
+        _bottom(client, job, "signature (Ed25519)") > _bottom(client, job, "This page proves") + 10
+    )
+
+
+def test_report_outlives_the_image_and_says_so(
+    client: TestClient, redis: Redis, post: Post, finish: Finish
+) -> None:
+    job = _store(redis, post(), finish, certain=True)
+    redis.delete(keyspace.image(job.request.input.sha256))
+    assert "The certified image is no longer stored" in _read(client, job)[1]
+
+
+def test_report_of_an_unfinished_certification_is_refused(client: TestClient, post: Post) -> None:
+    answer = client.get(f"/certifications/{post().json()['id']}/report.pdf")
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_finished")

@@ -1,0 +1,244 @@
+"""The app as a process on a socket: where it listens, and how long it waits for slow clients."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from app.perimeter import NotLoopback, require_loopback
+
+Raw = tuple[int, Mapping[str, str], dict[str, object]]
+
+HEAD = b"POST /certify HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x"
+
+
+def _port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _serve(folder: Path, *command: str, **settings: str) -> Iterator[int]:
+    """A server of the app, its port."""
+    port = _port()
+    own = {f"PROMPTSMOOTH_{name.upper()}": value for name, value in settings.items()}
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("PROMPTSMOOTH_")}
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command, "--port", str(port)],
+            env={**clean, **own},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        _wait_for(port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+    assert "Traceback" not in (folder / "server.log").read_text()
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A server that waits half a second for headers, the same within a body, a second for all."""
+    settings = {"header_timeout_s": "0.5", "body_idle_timeout_s": "0.5", "body_timeout_s": "1"}
+    with _serve(tmp_path_factory.mktemp("server"), "app", **settings) as port:
+        yield port
+
+
+@contextmanager
+def _connect(port: int, host: str = "127.0.0.1") -> Iterator[socket.socket]:
+    with socket.create_connection((host, port), timeout=10) as connection:
+        yield connection
+
+
+def _read(connection: socket.socket) -> Raw:
+    """One answer, read until the server closes."""
+    data = b""
+    while received := connection.recv(65536):
+        data += received
+    head, _, body = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    return int(first.split()[1]), headers, json.loads(body)
+
+
+def _ask(port: int, host: str, *headers: str, path: str = "/version") -> Raw:
+    with _connect(port, host) as connection:
+        lines = [f"GET {path} HTTP/1.1", "Connection: close", *headers, "", ""]
+        connection.sendall("\r\n".join(lines).encode())
+        return _read(connection)
+
+
+def test_headers_that_never_end_are_answered_and_the_connection_closed(port: int) -> None:
+    with _connect(port) as connection:
+        begun = time.monotonic()
+        connection.sendall(b"GET /version HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+        status, headers, problem = _read(connection)
+    assert (status, problem["code"]) == (408, "headers_too_slow")
+    assert headers["content-type"] == "application/problem+json"
+    assert 0.4 < time.monotonic() - begun < 5
+
+
+def test_bytes_that_trickle_do_not_move_the_deadline(port: int) -> None:
+    with _connect(port) as connection:
+        connection.sendall(b"GET /version HTTP/1.1\r\nX-Slow: ")
+        for _ in range(4):
+            time.sleep(0.2)
+            connection.sendall(b"a") if _ < 2 else None
+        status, _headers, problem = _read(connection)
+    assert (status, problem["code"]) == (408, "headers_too_slow")
+
+
+def test_a_connection_without_a_byte_is_closed(port: int) -> None:
+    with _connect(port) as connection:
+        begun = time.monotonic()
+        assert connection.recv(10) == b""
+        assert time.monotonic() - begun < 5
+
+
+def test_a_connection_is_used_again_within_its_keep_alive(port: int) -> None:
+    connection = HTTPConnection("127.0.0.1", port)
+    connection.auto_open = 0  # one connection or none
+    connection.connect()
+    for _ in range(3):
+        connection.request("GET", "/version")
+        assert connection.getresponse().read().startswith(b"{")
+        time.sleep(0.7)  # longer than headers may take
+    connection.close()
+
+
+@pytest.mark.parametrize("pause_s", [0.2, 3])
+def test_a_body_that_takes_too_long_is_ended(port: int, pause_s: float) -> None:
+    """Between its bytes (0.5 s), or in all (1 s)."""
+    with _connect(port) as connection:
+        begun = time.monotonic()
+        connection.sendall(HEAD + b"\r\nContent-Length: 100000\r\n\r\n--x\r\n")
+        connection.settimeout(pause_s)
+        while time.monotonic() - begun < 3:
+            try:
+                answer = connection.recv(65536)
+                break
+            except TimeoutError:
+                connection.sendall(b"C")
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"body_too_slow" in answer
+    assert time.monotonic() - begun < 2.5
+
+
+def test_slow_clients_do_not_harm_the_others(port: int) -> None:
+    slow = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(60)]
+    try:
+        for i, connection in enumerate(slow):
+            connection.sendall(HEAD + (b"\r\nContent-Length: 9\r\n\r\n-" if i % 2 else b"\r\nX: "))
+        for _ in range(5):
+            begun = time.monotonic()
+            assert _ask(port, "127.0.0.1", "Host: localhost", path="/healthz")[0] == 200
+            assert time.monotonic() - begun < 1
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX: " + bytes(70_000) + b"\r\n\r\n"],
+)
+def test_what_is_no_http_is_a_problem(port: int, data: bytes) -> None:
+    with _connect(port) as connection:
+        connection.sendall(data)
+        status, headers, problem = _read(connection)
+    assert (status, problem["code"]) == (400, "http_invalid")
+    assert headers["content-type"] == "application/problem+json"
+    assert "server" not in headers
+
+
+def test_an_answer_says_nothing_of_the_server(port: int) -> None:
+    _, headers, _ = _ask(port, "127.0.0.1", "Host: localhost")
+    assert not headers.keys() & {"server", "x-powered-by"}
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "127.0.0.1:80", "LOCALHOST", "[::1]:9"])
+def test_names_of_this_machine_are_known(port: int, name: str) -> None:
+    assert _ask(port, "127.0.0.1", f"Host: {name}")[0] == 200
+
+
+@pytest.mark.parametrize("name", ["evil.example", "localhost.evil.example", "10.0.0.1", ""])
+def test_another_name_that_points_here_is_refused(port: int, name: str) -> None:
+    """A page elsewhere whose name was made to mean 127.0.0.1 in a browser of this machine."""
+    status, _, problem = _ask(port, "127.0.0.1", f"Host: {name}")
+    assert (status, problem["code"]) == (421, "host_unknown")
+    assert _ask(port, "127.0.0.1", f"Host: {name}", path="/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "no.such.host.invalid"])
+def test_addresses_of_others_are_not_this_machine_alone(host: str) -> None:
+    with pytest.raises(NotLoopback, match="promptsmooth keys add"):
+        require_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
+def test_loopback_addresses_are_this_machine_alone(host: str) -> None:
+    require_loopback(host)
+
+
+def test_without_keys_it_does_not_listen_to_others() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "app", "--host", "0.0.0.0", "--port", str(_port())],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert "promptsmooth keys add" in run.stderr
+    assert "PROMPTSMOOTH_OPEN" in run.stderr
+
+
+def test_a_server_that_listens_to_others_all_the_same_answers_none(
+    tmp_path: Path, make_key: Callable[..., object], keys_file: Path
+) -> None:
+    """Somebody else's command line: only the address of the connection tells."""
+    others = _own_address()
+    plain = "uvicorn", "--factory", "app.main:create_app", "--host", "0.0.0.0"
+    with _serve(tmp_path, *plain, keys_file=str(keys_file)) as port:
+        status, _, problem = _ask(port, others, f"Host: {others}")
+        assert (status, problem["code"]) == (403, "keys_required")
+        assert _ask(port, others, f"Host: {others}", path="/healthz")[0] == 200
+        assert _ask(port, "127.0.0.1", "Host: localhost")[0] == 200
+        make_key("read")
+        assert _ask(port, others, f"Host: {others}")[0] == 200
+        assert _ask(port, others, f"Host: {others}", path="/models")[0] == 401
+
+
+def _own_address() -> str:
+    """An address of this machine that others could use; nothing is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but the loopback")
+        address: str = probe.getsockname()[0]
+        return address
