@@ -7,7 +7,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from app import errors
 from app.security import Reader
-from app.security import Reader
 
 router = APIRouter(tags=["health"])
 
