@@ -1,7 +1,8 @@
 # make demo    install everything, then certify two real DICOM images over HTTP
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve docs test test-docs test-coverage test-models test-chaos test-deployment lock check
+.PHONY: help setup demo serve docs test test-docs test-coverage test-models test-fuzz test-chaos
+.PHONY: test-deployment airgap lock check
 .PHONY: check-docker clean
 
 PYTHON ?= python3
@@ -34,6 +35,13 @@ test: setup  ## the tests, as .ci/run calls them
 test-coverage: setup  ## how often certificates are false, exactly and by simulation; minutes
 	@PROMPTSMOOTH_COVERAGE=full $(BIN)/python -m pytest -q tests/certification/test_coverage.py
 
+FUZZ_INPUTS ?= 20000
+GOOD_IMAGES ?= ../shared/data/odd_formats/good
+
+test-fuzz: setup  ## 20,000 mutations of good image files through the decoder; about 10 minutes
+	@$(BIN)/python tests/fuzz/fuzz_images.py --inputs $(FUZZ_INPUTS) --folder $(GOOD_IMAGES) \
+	  --findings build/fuzz
+
 test-models: setup  ## models of their published sizes, random weights, against their references; minutes
 	@$(BIN)/python -m pytest -q -s -m real_size
 
@@ -50,16 +58,21 @@ test-chaos: setup  ## kill every part of the service at random moments; ten minu
 
 # A program that builds the compose file's images, brings it up and runs --script beside it.
 VERIFY_COMPOSE ?= ../shared/tools/verify-compose.sh
+DEPLOYMENT_SCRIPTS ?= certify_and_kill hardening proxy several_hosts operations airgap
 
-test-deployment:  ## build and start docker-compose.yml, certify, kill -9 each part; needs root
+test-deployment:  ## build and start docker-compose.yml, certify, kill, restore, air gap; needs root
 	@if [ ! -x '$(VERIFY_COMPOSE)' ]; then \
 	  echo "test-deployment: skipped: no program at VERIFY_COMPOSE=$(VERIFY_COMPOSE)"; \
 	elif [ "$$(id -u)" != 0 ]; then \
 	  echo "test-deployment: skipped: only root can start an engine and kill containers"; \
 	else \
-	  '$(VERIFY_COMPOSE)' --script tests/deployment/certify_and_kill.sh \
+	  '$(VERIFY_COMPOSE)' $(DEPLOYMENT_SCRIPTS:%=--script tests/deployment/%.sh) \
 	    . "https://127.0.0.1:$${PROMPTSMOOTH_PORT:-8443}/healthz"; \
 	fi
+
+airgap:  ## one folder, build/airgap, with all that a machine without network needs; needs docker
+	@docker compose build
+	@docker/operate/airgap.sh build/airgap
 
 # Tools that make and check the images: no part of the service, so in an environment of their own.
 build/tools/installed: Makefile

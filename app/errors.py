@@ -20,7 +20,8 @@ Problem
 │       · TrainingImagesInvalid                 and ImageRefused
 ├── 429 RateLimited · QuotaExceeded
 ├── 500 InternalError
-└── 503 QueueUnavailable · StorageFull · ModelUnavailable · DecodingUnavailable · NotReady
+└── 503 QueueFull · QueueUnavailable · StorageFull · ModelUnavailable · DecodingUnavailable
+        · NotReady
 """
 
 import inspect

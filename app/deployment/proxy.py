@@ -114,5 +114,5 @@ def _location(answer: Answer) -> str:
     lines += ["    add_header Strict-Transport-Security $hsts always;"]
     lines += [f"    return {answer.status} '{json.dumps(document)}';"]
     caught = " ".join(map(str, answer.caught))
-    pages = f"error_page {caught} @{answer.code};\n" if caught else ""
+    pages = f"error_page {caught} = @{answer.code};\n" if caught else ""
     return f"{pages}location @{answer.code} {{\n" + "\n".join(lines) + "\n}\n"

@@ -86,7 +86,7 @@ def check_limits(service):
     limit = 64 * 2**20
     problem(*service.ask("POST", "/certify", body=bytes(limit + 1)), 413, "body_too_large")
     answer, body = service.ask(
-        "POST", "/certify", body=bytes(limit), headers={"Content-Type": "image/png"}
+        "POST", "/certify", body=bytes(limit), headers={"Content-Type": "text/x-nothing"}
     )
     problem(answer, body, 415, "media_type_unsupported")  # the app was asked
     problem(*service.ask("GET", "/", headers={"X-Long": "x" * 40_000}), 400, "request_malformed")

@@ -23,8 +23,8 @@ def read(name: str) -> str:
     return (REPOSITORY / name).read_text()
 
 
-def load_services() -> dict[str, dict[str, Any]]:
-    services: dict[str, dict[str, Any]] = yaml.safe_load(read("docker-compose.yml"))["services"]
+def load_services(name: str = "docker-compose.yml") -> dict[str, dict[str, Any]]:
+    services: dict[str, dict[str, Any]] = yaml.safe_load(read(name))["services"]
     return services
 
 
@@ -58,8 +58,9 @@ def test_what_compose_says_itself_is_not_offered_as_a_setting() -> None:
     assert not COMPOSED & set(re.findall(r"^#(\w+)=", read(".env.example"), re.MULTILINE))
 
 
-def test_every_service_is_hardened() -> None:
-    for name, service in load_services().items():
+@pytest.mark.parametrize("file", ["docker-compose.yml", "compose.worker-host.yml"])
+def test_every_service_is_hardened(file: str) -> None:
+    for name, service in load_services(file).items():
         assert service["read_only"], name
         assert service["init"], name
         assert service["cap_drop"] == ["ALL"], name
