@@ -23,7 +23,7 @@ from worker.child import Child, end_all
 from worker.health import find_fault
 from worker.queueing import create_app_redis
 
-_TICK_S = 0.2
+_TICK_S = 0.1
 _REDIS_WITHIN_S = 10.0
 _READY_WITHIN_S = 120.0
 _REDIS_SOCKET, _ENGINE_SOCKET = "redis.sock", "engine.sock"

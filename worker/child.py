@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 CANNOT_START = 3  # a child's exit status: starting again helps only after somebody mends something
 _HEALTHY_AFTER_S = 60.0
-_MAX_PAUSE_S = 10.0
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.05, 10.0
 _MAX_QUICK_DEATHS = 8
 
 
@@ -75,7 +75,7 @@ class Child:
             raise GivenUp(
                 f"the {self.name} ended {self.quick_deaths} times in a row soon after start"
             )
-        self.start_at = now + min(_MAX_PAUSE_S, 0.25 * 2 ** (self.quick_deaths - 1))
+        self.start_at = now + min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2 ** (self.quick_deaths - 1))
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal; a process that is gone does not mind."""

@@ -35,7 +35,7 @@ from worker.signing import create_signing_key, encode_public_key
 
 log = logging.getLogger(__name__)
 
-_TICK_S = 0.5
+_TICK_S = 0.2
 _ANNOUNCE_S = 4.0
 _STOP_GRACE_S = 10.0
 _SILENT_ENGINE_S = 60.0

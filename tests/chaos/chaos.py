@@ -49,7 +49,7 @@ TARGETS_S = {
     "Redis killed": 10,
     "cancelled": 1,
 }
-_LONG_S, _SMALL_N = 3.0, 300
+_LONG_S, _SMALL_N = 1.5, 300
 
 
 class Table:
@@ -108,28 +108,14 @@ def harm(service: Service, asks: list[Ask], table: Table, random: Random) -> dic
     for place, event in enumerate(order):
         for ask in take(waiting, len(asks) * (place + 1) // len(order) - len(accepted)):
             accepted[service.submit(ask)] = ask
-        victims = wait_for_victims(service, accepted)
         time.sleep(random.uniform(0, 0.5))
-        table.note(event, HARM[event](service, victims, random))
+        table.note(event, HARM[event](service, random))
         wait_for(lambda: service.get("/readyz").status_code == 200, within_s=60, what="ready")
     return accepted
 
 
 def take(asks: Iterator[Ask], number: int) -> list[Ask]:
     return [ask for ask, _ in zip(asks, range(number), strict=False)]
-
-
-def wait_for_victims(service: Service, accepted: dict[str, Ask]) -> list[str]:
-    """Some jobs that count now; another long one is sent when none does."""
-    extra = 10**7 + len(accepted) * 100
-    for attempt in range(20):
-        deadline = time.monotonic() + 3
-        while time.monotonic() < deadline:
-            if victims := service.counting():
-                return victims
-            time.sleep(0.02)
-        service.submit(Ask(seed=extra + attempt, n=200_000))
-    raise AssertionError("no job counts")
 
 
 def poison(service: Service, random: Random) -> dict[str, Any]:
@@ -153,7 +139,7 @@ def find_new_run(service: Service, job: str, seen: set[bytes]) -> bytes | None:
     token = service.token(job)
     if token in seen or job not in service.horses():
         return None
-    return token if find_fault(_engine_socket(service)) is None else None
+    return token if find_fault(service.engine_socket) is None else None
 
 
 def main() -> int:
@@ -198,7 +184,7 @@ def run_harm(folder: Path, jobs: int, random: Random) -> dict[str, Any]:
         expected = certify_all(service, asks)
         secret = (folder / "quiet" / "data" / "key-secret").read_bytes()
     print("the undisturbed run has ended", flush=True)
-    with start(folder / "harmed", secret=secret) as service:
+    with start(folder / "harmed", secret=secret, long_n=asks[0].n) as service:
         load_s = measure_load(service)
         print(f"the engine needs {load_s:.1f} s to start again", flush=True)
         accepted = harm(service, asks, table, random)
@@ -226,27 +212,22 @@ def run_ends(folder: Path, random: Random) -> dict[str, Any]:
     table = Table()
     with start(folder / "ends") as service:
         for _ in range(2):
-            table.note("stopped between dequeue and start", stop_before_start(service, [], random))
+            table.note("stopped between dequeue and start", stop_before_start(service, random))
         for _ in range(5):
-            table.note("cancelled", cancel(service, [], random))
+            table.note("cancelled", cancel(service, random))
         failure = poison(service, random)
     return {"seconds": dict(table.seconds), "poison": failure["detail"]}
 
 
 def measure_load(service: Service) -> float:
     """Seconds from an engine's death until its successor answers, with nothing to do."""
-    socket_path = _engine_socket(service)
+    socket_path = service.engine_socket
     engine = service.processes("worker.engine")[0]
     began = time.monotonic()
     engine.kill()
     engine.wait(10)
     wait_for(lambda: find_fault(socket_path) is None, within_s=60, what="the engine")
     return time.monotonic() - began
-
-
-def _engine_socket(service: Service) -> Path:
-    (engine,) = service.processes("worker.engine")
-    return Path(engine.environ()["PROMPTSMOOTH_ENGINE_SOCKET"])
 
 
 def find_targets(found: dict[str, Any]) -> dict[str, float]:

@@ -13,18 +13,19 @@ from worker.queueing import create_queue
 OUTAGE_S = 30.0
 
 
-def kill_horse(service: Service, victims: list[str], random: Random) -> float:
+def kill_horse(service: Service, random: Random) -> float:
     """The process that runs one job."""
     job, horse = _choose(service, random)
     return _recover(service, [job], horse.kill)
 
 
-def kill_engine(service: Service, victims: list[str], random: Random) -> float:
+def kill_engine(service: Service, random: Random) -> float:
     """The process with the models: all jobs of the host wait for it."""
+    victims = service.find_victims(random)
     return _recover(service, victims, lambda: service.processes("worker.engine")[0].kill())
 
 
-def kill_worker(service: Service, victims: list[str], random: Random) -> float:
+def kill_worker(service: Service, random: Random) -> float:
     """An RQ worker: the job it ran falls silent."""
     job, horse = _choose(service, random)
     worker = horse.parent()
@@ -32,25 +33,25 @@ def kill_worker(service: Service, victims: list[str], random: Random) -> float:
     return _recover(service, [job], worker.kill)
 
 
-def kill_host(service: Service, victims: list[str], random: Random) -> float:
+def kill_host(service: Service, random: Random) -> float:
     """The supervisor, and with it every process of the worker host."""
 
     def kill() -> None:
         hosts = [p for p in service.processes("-m worker") if p.cmdline()[-1] == "worker"]
         hosts[0].kill()
 
-    return _recover(service, victims, kill)
+    return _recover(service, service.find_victims(random), kill)
 
 
-def kill_app(service: Service, victims: list[str], random: Random) -> float:
+def kill_app(service: Service, random: Random) -> float:
     """The HTTP side; recovered when it answers."""
     began = time.monotonic()
-    service.processes("uvicorn")[0].kill()
+    service.processes("-m app")[0].kill()
     wait_for(lambda: service.get("/healthz").status_code == 200, within_s=30, what="the app")
     return time.monotonic() - began
 
 
-def kill_redis(service: Service, victims: list[str], random: Random) -> float:
+def kill_redis(service: Service, random: Random) -> float:
     """The queue; recovered when a request is accepted, and nothing accepted before is gone."""
     began = time.monotonic()
     _redis_process(service).kill()
@@ -58,9 +59,9 @@ def kill_redis(service: Service, victims: list[str], random: Random) -> float:
     return time.monotonic() - began
 
 
-def stop_redis(service: Service, victims: list[str], random: Random) -> float:
+def stop_redis(service: Service, random: Random) -> float:
     """The queue is away for half a minute; recovered when every job counts again or has ended."""
-    redis = _redis_process(service)
+    victims, redis = service.find_victims(random), _redis_process(service)
     redis.suspend()
     try:
         deadline = time.monotonic() + OUTAGE_S
@@ -82,7 +83,7 @@ def stop_redis(service: Service, victims: list[str], random: Random) -> float:
     return time.monotonic() - began
 
 
-def stop_before_start(service: Service, victims: list[str], random: Random) -> float:
+def stop_before_start(service: Service, random: Random) -> float:
     """Workers are killed that Redis has given a job and that have not begun it.
 
     Stopped while they wait, one of them is given the next job; then they are killed.
@@ -106,7 +107,7 @@ def stop_before_start(service: Service, victims: list[str], random: Random) -> f
     return time.monotonic() - began
 
 
-def cancel(service: Service, victims: list[str], random: Random) -> float:
+def cancel(service: Service, random: Random) -> float:
     """Not harm but a wish: DELETE of a job that counts on the bundled model."""
     ask = Ask(seed=random.randrange(10**6, 10**7), n=50_000, model="bundled")
     job = service.submit(ask)
@@ -121,9 +122,10 @@ def cancel(service: Service, victims: list[str], random: Random) -> float:
 
 def _choose(service: Service, random: Random) -> tuple[str, psutil.Process]:
     """A job that runs now, and its work-horse."""
-    found = wait_for(lambda: service.horses(), within_s=60, what="a job runs")
-    job = random.choice(sorted(found))
-    return job, found[job]
+    while True:
+        job = random.choice(sorted(service.find_victims(random)))
+        if horse := service.horses().get(job):
+            return job, horse
 
 
 def _redis_process(service: Service) -> psutil.Process:

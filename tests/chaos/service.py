@@ -6,11 +6,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import httpx2
@@ -66,6 +67,13 @@ class Service:
     process: subprocess.Popen[bytes]
     url: str
     folder: Path
+    long_n: int
+
+    @property
+    def engine_socket(self) -> Path:
+        """Where the engine listens, or will."""
+        host = next(p for p in self.processes("-m worker") if p.cmdline()[-1] == "worker")
+        return Path(host.environ()["PROMPTSMOOTH_ENGINE_SOCKET"])
 
     @property
     def redis(self) -> Redis:
@@ -135,9 +143,21 @@ class Service:
         return found
 
     def counting(self) -> list[str]:
-        """The jobs that have counted votes and go on counting."""
-        redis = self.redis
-        return [one for one in self.horses() if results.find_progress(redis, one) is not None]
+        """The jobs that have counted votes and have more than half of them before them."""
+        redis, found = self.redis, []
+        for one in self.horses():
+            progress = results.find_progress(redis, one)
+            if progress is not None and progress.samples_done < progress.samples_total / 2:
+                found.append(one)
+        return found
+
+    def find_victims(self, random: Random) -> list[str]:
+        """Jobs that count now and will for a while; others are sent where there are none."""
+        while True:
+            try:
+                return list(wait_for(self.counting, within_s=1, what="a job counts"))
+            except AssertionError:
+                self.submit(Ask(seed=random.randrange(10**7, 10**8), n=self.long_n))
 
     def token(self, certification_id: str) -> bytes | None:
         found: bytes | None = self.redis.get(keyspace.run(certification_id))
@@ -165,7 +185,13 @@ def _free_port() -> int:
 
 
 @contextmanager
-def start(folder: Path, *, secret: bytes | None = None) -> Iterator[Service]:
+def start(
+    folder: Path,
+    *,
+    secret: bytes | None = None,
+    long_n: int = 0,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Service]:
     """A service in a folder of its own, ready; ends with the block."""
     models = folder / "models"
     models.mkdir(parents=True, exist_ok=True)
@@ -183,11 +209,12 @@ def start(folder: Path, *, secret: bytes | None = None) -> Iterator[Service]:
         "PROMPTSMOOTH_LEARNING_WORKERS": "0",
         "PROMPTSMOOTH_MAX_N": "1000000",
         "PROMPTSMOOTH_CHECKPOINT_INTERVAL_S": "0.2",
+        **{f"PROMPTSMOOTH_{name}": value for name, value in (settings or {}).items()},
     }
     command = [PROMPTSMOOTH, "up", "--port", str(port), "--data-dir", folder / "data"]
     with (folder / "service.log").open("ab") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    service = Service(process=process, url=f"http://127.0.0.1:{port}", folder=folder)
+    service = Service(process=process, url=f"http://127.0.0.1:{port}", folder=folder, long_n=long_n)
     try:
         wait_for(
             lambda: service.get("/readyz").status_code == 200, within_s=120, what="it is ready"
