@@ -21,8 +21,8 @@ def kill_horse(service: Service, random: Random) -> float:
 
 def kill_engine(service: Service, random: Random) -> float:
     """The process with the models: all jobs of the host wait for it."""
-    victims = service.find_victims(random)
-    return _recover(service, victims, lambda: service.processes("worker.engine")[0].kill())
+    (engine,) = service.processes("worker.engine")
+    return _recover(service, service.find_victims(random), engine.kill)
 
 
 def kill_worker(service: Service, random: Random) -> float:
@@ -36,25 +36,23 @@ def kill_worker(service: Service, random: Random) -> float:
 def kill_host(service: Service, random: Random) -> float:
     """The supervisor, and with it every process of the worker host."""
 
-    def kill() -> None:
-        hosts = [p for p in service.processes("-m worker") if p.cmdline()[-1] == "worker"]
-        hosts[0].kill()
-
-    return _recover(service, service.find_victims(random), kill)
+    host = next(p for p in service.processes("-m worker") if p.cmdline()[-1] == "worker")
+    return _recover(service, service.find_victims(random), host.kill)
 
 
 def kill_app(service: Service, random: Random) -> float:
     """The HTTP side; recovered when it answers."""
+    app = service.processes("-m app")[0]
     began = time.monotonic()
-    service.processes("-m app")[0].kill()
+    app.kill()
     wait_for(lambda: service.get("/healthz").status_code == 200, within_s=30, what="the app")
     return time.monotonic() - began
 
 
 def kill_redis(service: Service, random: Random) -> float:
     """The queue; recovered when a request is accepted, and nothing accepted before is gone."""
-    began = time.monotonic()
-    _redis_process(service).kill()
+    redis, began = _redis_process(service), time.monotonic()
+    redis.kill()
     service.submit(Ask(seed=random.randrange(10**6, 10**7), n=20))
     return time.monotonic() - began
 
