@@ -14,7 +14,9 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,7 +25,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from events import HARM, cancel, stop_before_start
+from events import HARM, Missed, cancel, stop_before_start
 from service import Ask, Service, start, wait_for
 
 from worker.counters import get_counters
@@ -49,7 +51,7 @@ TARGETS_S = {
     "Redis killed": 10,
     "cancelled": 1,
 }
-_LONG_S, _SMALL_N = 2.0, 300
+_LONG_S, _SMALL_N = 1.5, 300
 
 
 class Table:
@@ -111,13 +113,20 @@ def harm(service: Service, asks: list[Ask], table: Table, random: Random) -> dic
         for ask in take(waiting, len(asks) * (place + 1) // len(order) - len(accepted)):
             accepted[service.submit(ask)] = ask
         time.sleep(random.uniform(0, 0.5))
-        table.note(event, HARM[event](service, random))
+        table.note(event, do(event, service, random))
         wait_for(lambda: service.get("/readyz").status_code == 200, within_s=60, what="ready")
     return accepted
 
 
+def do(event: str, service: Service, random: Random) -> float:
+    """Does harm until it hits something; the seconds until that was as before."""
+    while True:
+        with suppress(Missed):
+            return HARM[event](service, random)
+
+
 def take(asks: Iterator[Ask], number: int) -> list[Ask]:
-    return [ask for ask, _ in zip(asks, range(number), strict=False)]
+    return list(islice(asks, max(0, number)))
 
 
 def poison(service: Service, random: Random) -> dict[str, Any]:

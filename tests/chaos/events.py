@@ -132,12 +132,19 @@ def _redis_process(service: Service) -> psutil.Process:
     return next(one for one in children if "valkey" in one.name() or "redis" in one.name())
 
 
-def _recover(service: Service, jobs: list[str], harm: Callable[[], None]) -> float:
-    """Does harm, and waits until each of these jobs counts again in a new run, or has ended."""
+class Missed(Exception):
+    """The jobs had ended before the harm was done."""
+
+
+def _recover(service: Service, jobs: list[str], harm: Callable[[], object]) -> float:
+    """Does harm, and waits until each of the jobs it hit counts again in a new run, or has ended."""
     tokens = {job: service.token(job) for job in jobs}
     began, at = time.monotonic(), time.time()
     harm()
-    for job in jobs:
+    hit = [job for job in jobs if tokens[job] and service.token(job)]
+    if not hit:
+        raise Missed
+    for job in hit:
         wait_for(lambda job=job: service.counts_again(job, tokens[job], at), within_s=120, what=job)
     return time.monotonic() - began
 
