@@ -137,7 +137,7 @@ class Missed(Exception):
 
 
 def _recover(service: Service, jobs: list[str], harm: Callable[[], object]) -> float:
-    """Does harm, and waits until each of the jobs it hit counts again in a new run, or has ended."""
+    """Does harm, and waits until each job that it hit counts again in a new run, or has ended."""
     tokens = {job: service.token(job) for job in jobs}
     began, at = time.monotonic(), time.time()
     harm()
