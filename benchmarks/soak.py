@@ -19,12 +19,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "chaos"))
 
-from service import Service, png, start, wait_for
+from service import Ask, Service, start, wait_for
 
 from worker import accepted, keyspace
 from worker.contract import QUEUE_NAME
@@ -73,15 +72,8 @@ def send(service: Service, jobs: range) -> None:
     """Sends these jobs and waits until all have a result."""
 
     def run(places: list[int]) -> None:
-        with httpx2.Client(base_url=service.url, timeout=30, trust_env=False) as http:
-            for place in places:
-                fields = {"model": "linear", "sigma": "0.2", "procedure": "cohen", "n": "40"}
-                files = {"image": png(10**6 + place, 16)}
-                answer = http.post("/certify", data=fields, files=files)
-                while answer.status_code == 503:
-                    time.sleep(0.5)
-                    answer = http.post("/certify", data=fields, files=files)
-                assert answer.status_code == 202, answer.text
+        for place in places:
+            service.submit(Ask(seed=10**6 + place, n=40))
 
     with ThreadPoolExecutor(_CLIENTS) as pool:
         list(pool.map(run, [list(jobs[first::_CLIENTS]) for first in range(_CLIENTS)]))

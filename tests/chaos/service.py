@@ -39,7 +39,7 @@ def wait_for(look: Callable[[], Any], *, within_s: float, what: str) -> Any:
                 return found
         except (RedisError, httpx2.TransportError, psutil.NoSuchProcess):
             pass
-        time.sleep(0.01)
+        time.sleep(0.02)
     raise AssertionError(f"{what}: not within {within_s:g} s")
 
 
@@ -65,7 +65,7 @@ class Service:
     """A running `promptsmooth up`."""
 
     process: subprocess.Popen[bytes]
-    url: str
+    http: httpx2.Client
     folder: Path
     long_n: int
 
@@ -86,8 +86,7 @@ class Service:
         size = SIZE if ask.model == "linear" else 64
         fields = {"model": ask.model, "sigma": "0.2", "procedure": "cohen", "n": str(ask.n)}
         files = {"image": png(ask.seed, size)}
-        with httpx2.Client(timeout=10, trust_env=False) as http:
-            return http.post(f"{self.url}/certify", data=fields, files=files)
+        return self.http.post("/certify", data=fields, files=files)
 
     def submit(self, ask: Ask) -> str:
         """Sends a request until it is accepted, as a client would; the certification's id."""
@@ -103,8 +102,7 @@ class Service:
         return str(wait_for(send, within_s=120, what="a request is accepted"))
 
     def get(self, path: str) -> httpx2.Response:
-        with httpx2.Client(timeout=5, trust_env=False) as http:
-            return http.get(f"{self.url}{path}")
+        return self.http.get(path)
 
     def follow(self, certification_id: str, *, within_s: float = 240) -> dict[str, Any]:
         """The certification when it has ended."""
@@ -214,12 +212,14 @@ def start(
     command = [PROMPTSMOOTH, "up", "--port", str(port), "--data-dir", folder / "data"]
     with (folder / "service.log").open("ab") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    service = Service(process=process, url=f"http://127.0.0.1:{port}", folder=folder, long_n=long_n)
+    http = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False)
+    service = Service(process=process, http=http, folder=folder, long_n=long_n)
     try:
         wait_for(
             lambda: service.get("/readyz").status_code == 200, within_s=120, what="it is ready"
         )
         yield service
     finally:
+        http.close()
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
