@@ -44,7 +44,6 @@ def create_engine(settings: WorkerSettings) -> Engine:
 def main() -> int:
     """Serves until SIGTERM. Exit status 3: it cannot start, and the log's last line says why."""
     die_with_parent()
-    let_others_go_first()
     configure_logging()
     settings = WorkerSettings()
     try:
@@ -52,6 +51,7 @@ def main() -> int:
     except (NoiseMismatch, UnknownModel, WeightsError, NotADirectoryError, ValueError) as error:
         log.error("engine_cannot_start", extra={"fields": {"reason": str(error)}})
         return CANNOT_START
+    let_others_go_first()  # not before: who waits for a model waits for the load
     server = EngineServer(engine, settings.socket_path)
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
     log.info("engine_ready", extra={"fields": engine.status().samples_per_s})
