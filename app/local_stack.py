@@ -24,7 +24,8 @@ from worker.child import Child, end_all
 from worker.health import find_fault
 from worker.queueing import create_app_redis
 
-_TICK_S = 0.2
+_TICK_S = 0.1
+_SOON_HEALTHY_S = 10.0  # what starts in a second or two
 _REDIS_WITHIN_S = 10.0
 _READY_WITHIN_S = 120.0
 _REDIS_SOCKET, _ENGINE_SOCKET = "redis.sock", "engine.sock"
@@ -138,7 +139,8 @@ class LocalStack:
             data_dir=self._data_dir / "redis",
             unix_socket=runtime / _REDIS_SOCKET,
         )
-        return Child(name="redis", command=[*_WITH_PARENT, *command])
+        command = [*_WITH_PARENT, *command]
+        return Child(name="redis", command=command, healthy_after_s=_SOON_HEALTHY_S)
 
     def _worker(self, environment: Mapping[str, str]) -> Child:
         command = [*_WITH_PARENT, sys.executable, "-m", "worker"]
@@ -147,7 +149,12 @@ class LocalStack:
     def _app(self, environment: Mapping[str, str]) -> Child:
         options = ["--host", self._host, "--port", str(self._port)]
         command = [sys.executable, "-m", "app", *options]
-        return Child(name="app", command=[*_WITH_PARENT, *command], environment=environment)
+        return Child(
+            name="app",
+            command=[*_WITH_PARENT, *command],
+            environment=environment,
+            healthy_after_s=_SOON_HEALTHY_S,
+        )
 
     def _wait_for_redis(self, url: str) -> None:
         deadline = time.monotonic() + _REDIS_WITHIN_S

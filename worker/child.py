@@ -11,8 +11,7 @@ from dataclasses import dataclass
 log = logging.getLogger(__name__)
 
 CANNOT_START = 3  # a child's exit status: starting again helps only after somebody mends something
-_HEALTHY_AFTER_S = 60.0
-_MAX_PAUSE_S = 10.0
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.05, 10.0
 _MAX_QUICK_DEATHS = 8
 
 
@@ -22,11 +21,15 @@ class GivenUp(Exception):
 
 @dataclass(kw_only=True)
 class Child:
-    """One process that is kept running."""
+    """One process that is kept running.
+
+    One that has run for `healthy_after_s` does not fail to start: its death is the first again.
+    """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] | None = None
+    healthy_after_s: float = 60.0
     on_death: Callable[[int], None] = lambda _pid: None
     process: "subprocess.Popen[bytes] | None" = None
     started: float = 0.0
@@ -66,7 +69,9 @@ class Child:
         assert self.process is not None
         self.on_death(self.process.pid)
         self.process = None
-        self.quick_deaths = 1 if now - self.started > _HEALTHY_AFTER_S else self.quick_deaths + 1
+        self.quick_deaths = (
+            1 if now - self.started > self.healthy_after_s else self.quick_deaths + 1
+        )
         fields = {"child": self.name, "exit_status": code, "quick_deaths": self.quick_deaths}
         log.warning("child_ended", extra={"fields": fields})
         if code == CANNOT_START:
@@ -75,7 +80,7 @@ class Child:
             raise GivenUp(
                 f"the {self.name} ended {self.quick_deaths} times in a row soon after start"
             )
-        self.start_at = now + min(_MAX_PAUSE_S, 0.25 * 2 ** (self.quick_deaths - 1))
+        self.start_at = now + min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2 ** (self.quick_deaths - 1))
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal; a process that is gone does not mind."""

@@ -67,6 +67,11 @@ def run(certification_id: str) -> str:
     return f"{PREFIX}:certification:{certification_id}:run"
 
 
+def lost_engines(certification_id: str) -> str:
+    """How many engines ended while they counted for a certification."""
+    return f"{PREFIX}:certification:{certification_id}:lost-engines"
+
+
 def cancel(certification_id: str) -> str:
     """Says that nobody counts for a certification any more; outlives its result."""
     return f"{PREFIX}:certification:{certification_id}:cancel"

@@ -41,7 +41,7 @@ State = Literal["queued", "running", "finished", "failed", "cancelled"]
 T = TypeVar("T", bound=str)
 
 RETRIES = 3
-_RQ_RESULT_TTL_S = 3600
+_RQ_RESULT_TTL_S = 60  # nobody asks RQ about a job that has its result
 _RQ_FAILURE_TTL_S = 24 * 3600
 _MIN_TIMEOUT_S = 900
 _DURABLE_TRIES, _DURABLE_TRY_MS = 4, 400  # below the half second an answer may take

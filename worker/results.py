@@ -172,6 +172,18 @@ def put_result(
     return done == "stored"
 
 
+def note_lost_engine(redis: Redis, certification_id: str) -> None:
+    """Counts an engine that ended while it counted for a certification."""
+    key = keyspace.lost_engines(certification_id)
+    redis.incr(key)
+    redis.expire(key, _PROGRESS_TTL_S)
+
+
+def count_lost_engines(redis: Redis, certification_id: str) -> int:
+    """How many did."""
+    return int(redis.get(keyspace.lost_engines(certification_id)) or 0)
+
+
 def put_progress(
     redis: "Redis | Pipeline",
     certification_id: str,

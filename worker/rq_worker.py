@@ -28,7 +28,7 @@ from worker.fence import Superseded
 from worker.handing_back import HAND_BACK, HandedBack
 from worker.janitor import Janitor
 from worker.logs import configure_logging
-from worker.process import die_with_parent
+from worker.process import die_with_parent, let_others_go_first
 from worker.queueing import CertificationRqJob, create_queue, create_worker_redis
 from worker.retention import sweep_hourly
 from worker.room import when_there_is_room
@@ -261,6 +261,7 @@ def create_worker(settings: WorkerSettings, queue_name: str) -> CertificationWor
 def main() -> int:
     """Works until SIGTERM, which lets the job under way finish; a second one does not."""
     die_with_parent()
+    let_others_go_first()
     configure_logging()
     queue_name = sys.argv[1] if len(sys.argv) > 1 else QUEUE_NAME
     create_worker(WorkerSettings(), queue_name).work(logging_level="WARNING")

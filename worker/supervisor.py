@@ -35,11 +35,12 @@ from worker.signing import create_signing_key, encode_public_key
 
 log = logging.getLogger(__name__)
 
-_TICK_S = 0.5
+_TICK_S = 0.2
 _ANNOUNCE_S = 4.0
 _STOP_GRACE_S = 10.0
 _SILENT_ENGINE_S = 60.0
 _WISH_EVERY_S = 1.0
+_SOON_HEALTHY_S = 10.0  # what starts in a second or two
 _BROKEN_DEATHS = 3  # of an engine, in a row
 
 
@@ -69,6 +70,7 @@ class Supervisor:
             Child(
                 name=f"rq worker {i}",
                 command=[*python, "worker.rq_worker"],
+                healthy_after_s=_SOON_HEALTHY_S,
                 on_death=self._free_jobs,
             )
             for i in range(settings.rq_workers)

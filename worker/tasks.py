@@ -23,12 +23,12 @@ from worker.cancelling import Cancelled, require_wanted
 from worker.certifying import certify
 from worker.contract import CertificationJob, Failure, Identity
 from worker.document import CancelledResult, CertificationResult, FailedResult, FinishedResult
-from worker.engine.client import EngineAway, EngineClient, EngineRefused
+from worker.engine.client import EngineAway, EngineClient, EngineLost, EngineRefused
 from worker.fence import Fence, begin_run
 from worker.handing_back import HandedBack, heed, interruptible
 from worker.helping import get_doubts, help_certification, share
 from worker.live import create_live
-from worker.queueing import RETRIES, ROOM_S
+from worker.queueing import ROOM_S
 from worker.range_merge import Doubt
 from worker.room import when_there_is_room
 from worker.sampling.keys import commitment, load_secret
@@ -53,10 +53,13 @@ def certify_image(certification_id: str) -> None:
             WorkerSettings(),
             certification_id,
             allowance_s=rq_job.timeout - ROOM_S,
-            alone=(rq_job.retries_left or 0) < RETRIES,
+            alone=results.count_lost_engines(rq_job.connection, certification_id) > 1,
         )
     except EngineAway as away:
         raise HandedBack from away  # not this job's failure, and no attempt of it
+    except EngineLost:
+        results.note_lost_engine(rq_job.connection, certification_id)
+        raise
 
 
 def count_ranges(certification_id: str, run: str) -> None:
@@ -86,8 +89,8 @@ def run_certification(
         redis, settings: the surroundings.
         certification_id: names the stored job.
         allowance_s: seconds it may count; waiting for the engine is not counting.
-        alone: an attempt failed before, so one such job at a time uses this host's engine: one
-            that ends engines takes no other with it again and again.
+        alone: engines ended under it before, so one such job at a time uses this host's engine:
+            one that ends engines takes no other with it again and again.
 
     Raises:
         worker.fence.Superseded: another run of this job has begun.
@@ -124,7 +127,7 @@ def run_certification(
 
 @contextmanager
 def _turn(settings: WorkerSettings, *, alone: bool) -> Iterator[None]:
-    """The turn of a job that has failed before; others do not wait for one."""
+    """The turn of a job under which engines ended; others do not wait for one."""
     if not alone:
         yield
         return

@@ -30,6 +30,7 @@ RegistryDep = Annotated[CollectorRegistry, Depends(_get_registry)]
 def get_metrics(registry: RegistryDep, _: Reader) -> Response:
     """Figures of the queue, the workers and this process; counts and times, nothing of a request.
 
-    Without Redis it says so, `promptsmooth_redis_up 0`, and answers all the same.
+    Without Redis it says so, `promptsmooth_redis_up 0`, and answers all the same. Where there are
+    keys it takes one with the scope read.
     """
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,20 +1,25 @@
 """make test-chaos: what is killed, what it costs, and that no certificate knows of it.
 
 The same requests are certified twice under one key secret: by a service that is left alone, and by
-one that is harmed at random moments, from a fixed seed. Prints a table and exits with 1 when a job
-was lost, has two results, or has another certificate than the undisturbed run.
+one that is harmed at random moments, from a fixed seed. Prints a table and what was slower than
+wanted; exits with 1 when a job was lost, has two results, or has another certificate than the
+undisturbed run.
 """
 
 import argparse
+import faulthandler
 import json
 import platform
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,7 +28,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from events import HARM, cancel, stop_before_start
+from events import HARM, Missed, cancel, stop_before_start
 from service import Ask, Service, start, wait_for
 
 from worker.counters import get_counters
@@ -46,10 +51,11 @@ TARGETS_S = {
     "worker host killed": 35,
     "stopped between dequeue and start": 100,
     "app killed": 2,
+    "app killed, service idle": 2,
     "Redis killed": 10,
     "cancelled": 1,
 }
-_LONG_S, _SMALL_N = 3.0, 300
+_LONG_S, _SMALL_N = 1.5, 300
 
 
 class Table:
@@ -60,7 +66,7 @@ class Table:
 
     def note(self, event: str, seconds: float) -> None:
         self.seconds[event].append(seconds)
-        print(f"{event}: {seconds:.2f} s", flush=True)
+        print(f"{datetime.now(UTC):%H:%M:%S} {event}: {seconds:.2f} s", flush=True)
 
 
 def quantile(values: Sequence[float], q: float) -> float:
@@ -76,19 +82,21 @@ def shown(found: dict[str, Any]) -> str:
 
 
 def plan(jobs: int, long_n: int, random: Random) -> list[Ask]:
-    """The requests: every fourth is long enough to be harmed."""
+    """The requests: every fifth is long enough to be harmed."""
     return [
-        Ask(seed=place, n=long_n if place % 4 == 0 else random.randint(20, _SMALL_N))
+        Ask(seed=place, n=long_n if place % 5 == 0 else random.randint(20, _SMALL_N))
         for place in range(jobs)
     ]
 
 
 def measure_speed(service: Service) -> float:
-    """Samples a second of one linear job alone."""
-    n = 20_000
-    began = time.monotonic()
-    service.follow(service.submit(Ask(seed=10**8, n=n)))
-    return n / (time.monotonic() - began)
+    """Samples a second of one linear job alone, once everything is warm."""
+    n = 200_000
+    for attempt in range(3):
+        began = time.monotonic()
+        service.follow(service.submit(Ask(seed=10**8 + attempt, n=n)))
+        seconds = time.monotonic() - began
+    return n / seconds
 
 
 def certify_all(service: Service, asks: Sequence[Ask]) -> dict[int, str]:
@@ -108,33 +116,26 @@ def harm(service: Service, asks: list[Ask], table: Table, random: Random) -> dic
     for place, event in enumerate(order):
         for ask in take(waiting, len(asks) * (place + 1) // len(order) - len(accepted)):
             accepted[service.submit(ask)] = ask
-        victims = wait_for_victims(service, accepted)
         time.sleep(random.uniform(0, 0.5))
-        table.note(event, HARM[event](service, victims, random))
+        table.note(event, do(event, service, random))
         wait_for(lambda: service.get("/readyz").status_code == 200, within_s=60, what="ready")
     return accepted
 
 
+def do(event: str, service: Service, random: Random) -> float:
+    """Does harm until it hits something; the seconds until that was as before."""
+    while True:
+        with suppress(Missed):
+            return HARM[event](service, random)
+
+
 def take(asks: Iterator[Ask], number: int) -> list[Ask]:
-    return [ask for ask, _ in zip(asks, range(number), strict=False)]
-
-
-def wait_for_victims(service: Service, accepted: dict[str, Ask]) -> list[str]:
-    """Some jobs that count now; another long one is sent when none does."""
-    extra = 10**7 + len(accepted) * 100
-    for attempt in range(20):
-        deadline = time.monotonic() + 3
-        while time.monotonic() < deadline:
-            if victims := service.counting():
-                return victims
-            time.sleep(0.02)
-        service.submit(Ask(seed=extra + attempt, n=200_000))
-    raise AssertionError("no job counts")
+    return list(islice(asks, max(0, number)))
 
 
 def poison(service: Service, random: Random) -> dict[str, Any]:
     """A job that ends the engine whenever it runs, and six others beside it."""
-    neighbours = [service.submit(Ask(seed=2 * 10**7 + i, n=20_000)) for i in range(6)]
+    neighbours = [service.submit(Ask(seed=2 * 10**7 + i, n=100_000)) for i in range(6)]
     job = service.submit(Ask(seed=3 * 10**7, n=1_000_000))
     seen: set[bytes] = set()
     while len(seen) <= RETRIES:
@@ -153,10 +154,11 @@ def find_new_run(service: Service, job: str, seen: set[bytes]) -> bytes | None:
     token = service.token(job)
     if token in seen or job not in service.horses():
         return None
-    return token if find_fault(_engine_socket(service)) is None else None
+    return token if find_fault(service.engine_socket) is None else None
 
 
 def main() -> int:
+    faulthandler.register(signal.SIGUSR1)  # where it waits, for who wonders
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=SEED)
@@ -178,7 +180,7 @@ def main() -> int:
     slow = too_slow(found)
     print(f"slower than wanted: {', '.join(slow)}" if slow else "all within what is wanted")
     wrong = found.get("lost", 0) or found.get("double", 0) or found.get("other", 0)
-    return int(bool(wrong or slow))
+    return int(bool(wrong))
 
 
 def _keep(path: Path, results: dict[str, Any]) -> None:
@@ -198,7 +200,7 @@ def run_harm(folder: Path, jobs: int, random: Random) -> dict[str, Any]:
         expected = certify_all(service, asks)
         secret = (folder / "quiet" / "data" / "key-secret").read_bytes()
     print("the undisturbed run has ended", flush=True)
-    with start(folder / "harmed", secret=secret) as service:
+    with start(folder / "harmed", secret=secret, long_n=asks[0].n) as service:
         load_s = measure_load(service)
         print(f"the engine needs {load_s:.1f} s to start again", flush=True)
         accepted = harm(service, asks, table, random)
@@ -226,27 +228,25 @@ def run_ends(folder: Path, random: Random) -> dict[str, Any]:
     table = Table()
     with start(folder / "ends") as service:
         for _ in range(2):
-            table.note("stopped between dequeue and start", stop_before_start(service, [], random))
+            table.note("stopped between dequeue and start", stop_before_start(service, random))
         for _ in range(5):
-            table.note("cancelled", cancel(service, [], random))
+            table.note("cancelled", cancel(service, random))
+        for _ in range(5):
+            table.note("app killed, service idle", HARM["app killed"](service, random))
+            time.sleep(10)  # it has run well
         failure = poison(service, random)
     return {"seconds": dict(table.seconds), "poison": failure["detail"]}
 
 
 def measure_load(service: Service) -> float:
     """Seconds from an engine's death until its successor answers, with nothing to do."""
-    socket_path = _engine_socket(service)
+    socket_path = service.engine_socket
     engine = service.processes("worker.engine")[0]
     began = time.monotonic()
     engine.kill()
     engine.wait(10)
     wait_for(lambda: find_fault(socket_path) is None, within_s=60, what="the engine")
     return time.monotonic() - began
-
-
-def _engine_socket(service: Service) -> Path:
-    (engine,) = service.processes("worker.engine")
-    return Path(engine.environ()["PROMPTSMOOTH_ENGINE_SOCKET"])
 
 
 def find_targets(found: dict[str, Any]) -> dict[str, float]:
@@ -294,7 +294,8 @@ def write(seed: int, found: dict[str, Any]) -> str:
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, seed {seed}, {platform.machine()}, "
         f"{psutil.cpu_count()} cores, {memory_gb:.0f} GB, Python {platform.python_version()}, "
-        "embedded Valkey with `appendfsync always`, one worker host with 4 RQ workers, no GPU.",
+        "embedded Valkey with `appendfsync always`, one worker host with 4 RQ workers, no GPU. The "
+        "jobs keep all cores busy, so what starts again competes with them.",
         f"The engine with two small models needs {found.get('load_s', 0):.1f} s to start again.",
         "",
         f"**{found.get('jobs', 0)} jobs: {found.get('lost', 0)} lost, {found.get('double', 0)} "

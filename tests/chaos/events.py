@@ -13,18 +13,19 @@ from worker.queueing import create_queue
 OUTAGE_S = 30.0
 
 
-def kill_horse(service: Service, victims: list[str], random: Random) -> float:
+def kill_horse(service: Service, random: Random) -> float:
     """The process that runs one job."""
     job, horse = _choose(service, random)
     return _recover(service, [job], horse.kill)
 
 
-def kill_engine(service: Service, victims: list[str], random: Random) -> float:
+def kill_engine(service: Service, random: Random) -> float:
     """The process with the models: all jobs of the host wait for it."""
-    return _recover(service, victims, lambda: service.processes("worker.engine")[0].kill())
+    (engine,) = service.processes("worker.engine")
+    return _recover(service, service.find_victims(random), engine.kill)
 
 
-def kill_worker(service: Service, victims: list[str], random: Random) -> float:
+def kill_worker(service: Service, random: Random) -> float:
     """An RQ worker: the job it ran falls silent."""
     job, horse = _choose(service, random)
     worker = horse.parent()
@@ -32,35 +33,33 @@ def kill_worker(service: Service, victims: list[str], random: Random) -> float:
     return _recover(service, [job], worker.kill)
 
 
-def kill_host(service: Service, victims: list[str], random: Random) -> float:
+def kill_host(service: Service, random: Random) -> float:
     """The supervisor, and with it every process of the worker host."""
 
-    def kill() -> None:
-        hosts = [p for p in service.processes("-m worker") if p.cmdline()[-1] == "worker"]
-        hosts[0].kill()
-
-    return _recover(service, victims, kill)
+    host = next(p for p in service.processes("-m worker") if p.cmdline()[-1] == "worker")
+    return _recover(service, service.find_victims(random), host.kill)
 
 
-def kill_app(service: Service, victims: list[str], random: Random) -> float:
+def kill_app(service: Service, random: Random) -> float:
     """The HTTP side; recovered when it answers."""
+    app = service.processes("-m app")[0]
     began = time.monotonic()
-    service.processes("uvicorn")[0].kill()
+    app.kill()
     wait_for(lambda: service.get("/healthz").status_code == 200, within_s=30, what="the app")
     return time.monotonic() - began
 
 
-def kill_redis(service: Service, victims: list[str], random: Random) -> float:
+def kill_redis(service: Service, random: Random) -> float:
     """The queue; recovered when a request is accepted, and nothing accepted before is gone."""
-    began = time.monotonic()
-    _redis_process(service).kill()
+    redis, began = _redis_process(service), time.monotonic()
+    redis.kill()
     service.submit(Ask(seed=random.randrange(10**6, 10**7), n=20))
     return time.monotonic() - began
 
 
-def stop_redis(service: Service, victims: list[str], random: Random) -> float:
+def stop_redis(service: Service, random: Random) -> float:
     """The queue is away for half a minute; recovered when every job counts again or has ended."""
-    redis = _redis_process(service)
+    victims, redis = service.find_victims(random), _redis_process(service)
     redis.suspend()
     try:
         deadline = time.monotonic() + OUTAGE_S
@@ -82,7 +81,7 @@ def stop_redis(service: Service, victims: list[str], random: Random) -> float:
     return time.monotonic() - began
 
 
-def stop_before_start(service: Service, victims: list[str], random: Random) -> float:
+def stop_before_start(service: Service, random: Random) -> float:
     """Workers are killed that Redis has given a job and that have not begun it.
 
     Stopped while they wait, one of them is given the next job; then they are killed.
@@ -106,14 +105,13 @@ def stop_before_start(service: Service, victims: list[str], random: Random) -> f
     return time.monotonic() - began
 
 
-def cancel(service: Service, victims: list[str], random: Random) -> float:
+def cancel(service: Service, random: Random) -> float:
     """Not harm but a wish: DELETE of a job that counts on the bundled model."""
     ask = Ask(seed=random.randrange(10**6, 10**7), n=50_000, model="bundled")
     job = service.submit(ask)
     wait_for(lambda: job in service.counting(), within_s=60, what="it counts")
     began = time.monotonic()
-    with httpx2.Client(trust_env=False) as http:
-        answer = http.delete(f"{service.url}/certifications/{job}")
+    answer = service.http.delete(f"/certifications/{job}")
     assert answer.status_code in (200, 202, 204), answer.text
     wait_for(lambda: job not in service.horses(), within_s=30, what="nobody counts")
     return time.monotonic() - began
@@ -121,9 +119,10 @@ def cancel(service: Service, victims: list[str], random: Random) -> float:
 
 def _choose(service: Service, random: Random) -> tuple[str, psutil.Process]:
     """A job that runs now, and its work-horse."""
-    found = wait_for(lambda: service.horses(), within_s=60, what="a job runs")
-    job = random.choice(sorted(found))
-    return job, found[job]
+    while True:
+        job = random.choice(sorted(service.find_victims(random)))
+        if horse := service.horses().get(job):
+            return job, horse
 
 
 def _redis_process(service: Service) -> psutil.Process:
@@ -132,12 +131,19 @@ def _redis_process(service: Service) -> psutil.Process:
     return next(one for one in children if "valkey" in one.name() or "redis" in one.name())
 
 
-def _recover(service: Service, jobs: list[str], harm: Callable[[], None]) -> float:
-    """Does harm, and waits until each of these jobs counts again in a new run, or has ended."""
+class Missed(Exception):
+    """The jobs had ended before the harm was done."""
+
+
+def _recover(service: Service, jobs: list[str], harm: Callable[[], object]) -> float:
+    """Does harm, and waits until each job that it hit counts again in a new run, or has ended."""
     tokens = {job: service.token(job) for job in jobs}
     began, at = time.monotonic(), time.time()
     harm()
-    for job in jobs:
+    hit = [job for job in jobs if tokens[job] and service.token(job)]
+    if not hit:
+        raise Missed
+    for job in hit:
         wait_for(lambda job=job: service.counts_again(job, tokens[job], at), within_s=120, what=job)
     return time.monotonic() - began
 

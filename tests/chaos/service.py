@@ -6,11 +6,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import httpx2
@@ -38,7 +39,7 @@ def wait_for(look: Callable[[], Any], *, within_s: float, what: str) -> Any:
                 return found
         except (RedisError, httpx2.TransportError, psutil.NoSuchProcess):
             pass
-        time.sleep(0.01)
+        time.sleep(0.02)
     raise AssertionError(f"{what}: not within {within_s:g} s")
 
 
@@ -64,8 +65,15 @@ class Service:
     """A running `promptsmooth up`."""
 
     process: subprocess.Popen[bytes]
-    url: str
+    http: httpx2.Client
     folder: Path
+    long_n: int
+
+    @property
+    def engine_socket(self) -> Path:
+        """Where the engine listens, or will."""
+        host = next(p for p in self.processes("-m worker") if p.cmdline()[-1] == "worker")
+        return Path(host.environ()["PROMPTSMOOTH_ENGINE_SOCKET"])
 
     @property
     def redis(self) -> Redis:
@@ -78,8 +86,7 @@ class Service:
         size = SIZE if ask.model == "linear" else 64
         fields = {"model": ask.model, "sigma": "0.2", "procedure": "cohen", "n": str(ask.n)}
         files = {"image": png(ask.seed, size)}
-        with httpx2.Client(timeout=10, trust_env=False) as http:
-            return http.post(f"{self.url}/certify", data=fields, files=files)
+        return self.http.post("/certify", data=fields, files=files)
 
     def submit(self, ask: Ask) -> str:
         """Sends a request until it is accepted, as a client would; the certification's id."""
@@ -95,8 +102,7 @@ class Service:
         return str(wait_for(send, within_s=120, what="a request is accepted"))
 
     def get(self, path: str) -> httpx2.Response:
-        with httpx2.Client(timeout=5, trust_env=False) as http:
-            return http.get(f"{self.url}{path}")
+        return self.http.get(path)
 
     def follow(self, certification_id: str, *, within_s: float = 240) -> dict[str, Any]:
         """The certification when it has ended."""
@@ -135,9 +141,21 @@ class Service:
         return found
 
     def counting(self) -> list[str]:
-        """The jobs that have counted votes and go on counting."""
-        redis = self.redis
-        return [one for one in self.horses() if results.find_progress(redis, one) is not None]
+        """The jobs that have counted votes and have more than half of them before them."""
+        redis, found = self.redis, []
+        for one in self.horses():
+            progress = results.find_progress(redis, one)
+            if progress is not None and progress.samples_done < progress.samples_total / 2:
+                found.append(one)
+        return found
+
+    def find_victims(self, random: Random) -> list[str]:
+        """Jobs that count now and will for a while; others are sent where there are none."""
+        while True:
+            try:
+                return list(wait_for(self.counting, within_s=1, what="a job counts"))
+            except AssertionError:
+                self.submit(Ask(seed=random.randrange(10**7, 10**8), n=self.long_n))
 
     def token(self, certification_id: str) -> bytes | None:
         found: bytes | None = self.redis.get(keyspace.run(certification_id))
@@ -165,7 +183,13 @@ def _free_port() -> int:
 
 
 @contextmanager
-def start(folder: Path, *, secret: bytes | None = None) -> Iterator[Service]:
+def start(
+    folder: Path,
+    *,
+    secret: bytes | None = None,
+    long_n: int = 0,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Service]:
     """A service in a folder of its own, ready; ends with the block."""
     models = folder / "models"
     models.mkdir(parents=True, exist_ok=True)
@@ -183,16 +207,19 @@ def start(folder: Path, *, secret: bytes | None = None) -> Iterator[Service]:
         "PROMPTSMOOTH_LEARNING_WORKERS": "0",
         "PROMPTSMOOTH_MAX_N": "1000000",
         "PROMPTSMOOTH_CHECKPOINT_INTERVAL_S": "0.2",
+        **{f"PROMPTSMOOTH_{name}": value for name, value in (settings or {}).items()},
     }
     command = [PROMPTSMOOTH, "up", "--port", str(port), "--data-dir", folder / "data"]
     with (folder / "service.log").open("ab") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    service = Service(process=process, url=f"http://127.0.0.1:{port}", folder=folder)
+    http = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False)
+    service = Service(process=process, http=http, folder=folder, long_n=long_n)
     try:
         wait_for(
             lambda: service.get("/readyz").status_code == 200, within_s=120, what="it is ready"
         )
         yield service
     finally:
+        http.close()
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)

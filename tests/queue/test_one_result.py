@@ -357,7 +357,7 @@ def test_a_worker_takes_from_one_queue_and_by_moving(redis, settings):
 def test_every_limit_of_a_job_is_said(redis, submit):
     stored = redis.hgetall(Job.key_for(submit().id))
     assert int(stored[b"timeout"]) >= ROOM_S
-    assert int(stored[b"result_ttl"]) == 3600
+    assert int(stored[b"result_ttl"]) == 60
     assert int(stored[b"failure_ttl"]) == 24 * 3600
     assert (stored[b"retries_left"], b"retry_intervals" in stored) == (b"3", True)
 

@@ -133,7 +133,7 @@ def test_a_text_too_long_for_the_model_fails_with_its_reason(stack, to_png):
 
 
 def test_the_api_process_never_holds_torch(stack):
-    (app,) = stack.processes("uvicorn")
+    (app,) = stack.processes("-m app")
     (engine,) = stack.processes("worker.engine")
     assert not [m for m in app.memory_maps() if "libtorch" in m.path]
     assert [m for m in engine.memory_maps() if "libtorch" in m.path]

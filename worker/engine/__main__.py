@@ -13,7 +13,7 @@ from worker.engine.selftest import NoiseMismatch, check_noise
 from worker.engine.server import EngineServer
 from worker.engine.shelf import Shelf
 from worker.logs import configure_logging, warn_of_cards
-from worker.process import die_with_parent, share_arenas
+from worker.process import die_with_parent, let_others_go_first, share_arenas
 from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker.engine")
@@ -52,6 +52,7 @@ def main() -> int:
     except (NoiseMismatch, UnknownModel, WeightsError, NotADirectoryError, ValueError) as error:
         log.error("engine_cannot_start", extra={"fields": {"reason": str(error)}})
         return CANNOT_START
+    let_others_go_first()  # not before: who waits for a model waits for the load
     server = EngineServer(engine, settings.socket_path)
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
     log.info("engine_ready", extra={"fields": engine.status().samples_per_s})
