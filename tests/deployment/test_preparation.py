@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
+from rq import SimpleWorker
 
 from app.deployment.__main__ import prepare
 from app.deployment.proxy import ANSWERS, PLAIN_HTTP
@@ -30,8 +31,7 @@ from app.deployment.queue_access import HEALTH_USER
 from app.deployment.tls import RENEW_DAYS, SELF_SIGNED_DAYS, TlsUnusable
 from app.local_redis import find_redis_server, redis_command
 from worker.contract import TASK_CERTIFY
-from worker.queueing import create_queue
-from worker.rq_worker import create_worker
+from worker.queueing import CertificationRqJob, create_queue
 from worker.settings import SharedSettings, WorkerSettings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -150,7 +150,10 @@ def test_the_queue_works_under_its_access_list_and_cannot_change_the_server(
     with Redis.from_url(settings.redis_url.get_secret_value()) as redis:
         queue = create_queue(redis, "empty")
         job = queue.enqueue_call(TASK_CERTIFY, args=("0" * 32,), result_ttl=60)
-        assert create_worker(settings, "empty").work(burst=True)
+        worker = SimpleWorker(
+            [queue], connection=redis, job_class=CertificationRqJob, serializer="json"
+        )
+        assert worker.work(burst=True)
         assert job.get_status(refresh=True) == "finished"  # there was nothing to certify
         assert redis.waitaof(1, 0, 1000)[0] == 1
         for change in (redis.flushall, redis.config_get, redis.shutdown, redis.acl_list):
@@ -270,7 +273,7 @@ def test_the_proxy_answers_with_problem_documents(start: Prepare, volumes: Volum
         problem = json.loads(document)
         assert problem["status"] == int(status)
         found[problem["code"]] = problem
-    assert set(found) == {"body_too_large", *(a.code for a in (*ANSWERS, PLAIN_HTTP))}
+    assert set(found) == {"body_too_large", "not_found", *(a.code for a in (*ANSWERS, PLAIN_HTTP))}
     documented = (REPOSITORY / "docs" / "errors.md").read_text()
     for answer in (*ANSWERS, PLAIN_HTTP):
         assert f"| {answer.status} | `{answer.code}` |" in documented
