@@ -1,7 +1,8 @@
 # make demo    install everything, then certify two real DICOM images over HTTP
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve docs test test-docs test-coverage test-models test-deployment airgap lock check
+.PHONY: help setup demo serve docs test test-docs test-coverage test-models test-fuzz test-chaos
+.PHONY: test-deployment airgap lock check
 .PHONY: check-docker clean
 
 PYTHON ?= python3
@@ -34,6 +35,13 @@ test: setup  ## the tests, as .ci/run calls them
 test-coverage: setup  ## how often certificates are false, exactly and by simulation; minutes
 	@PROMPTSMOOTH_COVERAGE=full $(BIN)/python -m pytest -q tests/certification/test_coverage.py
 
+FUZZ_INPUTS ?= 20000
+GOOD_IMAGES ?= ../shared/data/odd_formats/good
+
+test-fuzz: setup  ## 20,000 mutations of good image files through the decoder; about 10 minutes
+	@$(BIN)/python tests/fuzz/fuzz_images.py --inputs $(FUZZ_INPUTS) --folder $(GOOD_IMAGES) \
+	  --findings build/fuzz
+
 test-models: setup  ## models of their published sizes, random weights, against their references; minutes
 	@$(BIN)/python -m pytest -q -s -m real_size
 
@@ -43,6 +51,10 @@ test-docs: setup  ## every command of the guide, against a running service; minu
 
 docs: setup  ## the guide as a site to read offline: build/site/index.html
 	@$(BIN)/python docs/build.py
+
+test-chaos: setup  ## kill every part of the service at random moments; ten minutes; writes build/recovery.md
+	@mkdir -p build
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/chaos/chaos.py --write build/recovery.md
 
 # A program that builds the compose file's images, brings it up and runs --script beside it.
 VERIFY_COMPOSE ?= ../shared/tools/verify-compose.sh

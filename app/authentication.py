@@ -11,7 +11,7 @@ from app.access import Access, find_scope
 from app.errors import KeyInvalid, KeyMissing, Problem, create_response
 from app.keyring import Keyring
 from app.public import is_public
-from app.security import EVERYONE, Caller, require_scope
+from app.security import Caller, require_scope
 
 _REALM = 'Bearer realm="promptsmooth"'
 
@@ -26,6 +26,7 @@ class Authentication:
     app: ASGIApp
     keyring: Keyring
     access: Sequence[Access]
+    anonymous: Caller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not is_public(scope["path"]):
@@ -42,7 +43,7 @@ class Authentication:
     def _find_caller(self, headers: Headers) -> Caller:
         self.keyring.refresh()
         if not self.keyring.required:
-            return EVERYONE
+            return self.anonymous
         tokens = find_tokens(headers)
         if not tokens:
             raise KeyMissing(headers={"WWW-Authenticate": _REALM})

@@ -32,7 +32,8 @@ def certify(
     image: Annotated[
         Path,
         typer.Argument(
-            exists=True, help="PNG, JPEG, TIFF or DICOM; with --server a folder of them, too."
+            exists=True,
+            help="PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM; with --server a folder of them, too.",
         ),
     ],
     sigma: Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from app import hosts_cli
+from app import hosts_cli, operations_cli
 from app.certify_cli import certify
 from app.evaluate_cli import evaluate
 from app.keys_cli import keys_cli
@@ -37,6 +37,10 @@ cli.command()(evaluate)
 cli.command()(hosts_cli.workers)
 cli.command()(hosts_cli.drain)
 cli.command()(hosts_cli.resume)
+cli.command()(operations_cli.doctor)
+cli.command()(operations_cli.backup)
+cli.command()(operations_cli.restore)
+cli.command()(operations_cli.sweep)
 
 
 @cli.callback()

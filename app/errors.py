@@ -18,8 +18,10 @@ Problem
 ├── 421 HostUnknown
 ├── 422 RequestInvalid · FieldUnknown · FieldRepeated · ModelUnknown · PromptInvalid
 │       · TrainingImagesInvalid                 and ImageRefused
+├── 429 RateLimited · QuotaExceeded
 ├── 500 InternalError
-└── 503 QueueUnavailable · ModelUnavailable · DecodingUnavailable · NotReady
+└── 503 QueueFull · QueueUnavailable · StorageFull · ModelUnavailable · DecodingUnavailable
+        · NotReady
 """
 
 import inspect
@@ -31,7 +33,7 @@ from typing import Any, cast
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -312,6 +314,18 @@ class ImageRefused(Problem):
         )
 
 
+class RateLimited(Problem):
+    """This key has sent more requests than it may in a minute."""
+
+    status, code, retry_after_s = 429, "rate_limited", 1
+
+
+class QuotaExceeded(Problem):
+    """This key has more jobs, or has asked for more samples today, than it may."""
+
+    status, code, retry_after_s = 429, "quota_exceeded", 30
+
+
 class InternalError(Problem):
     """Something went wrong inside the service; quote the request_id to its operator."""
 
@@ -322,6 +336,12 @@ class QueueUnavailable(Problem):
     """The queue cannot be reached or takes nothing at the moment; try again shortly."""
 
     status, code, retry_after_s = 503, "queue_unavailable", 2
+
+
+class StorageFull(Problem):
+    """The memory of the queue is full; nothing was queued, and what was accepted before goes on."""
+
+    status, code, retry_after_s = 503, "storage_full", 30
 
 
 class ModelUnavailable(Problem):
@@ -463,8 +483,9 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
 
 async def _on_redis(request: Request, error: Exception) -> Response:
     fields = {"error": type(error).__name__, "request_id": request.scope["state"]["request_id"]}
-    _log.warning("queue_unavailable", extra={"fields": fields})
-    return create_response(request, QueueUnavailable())
+    full = isinstance(error, OutOfMemoryError)
+    _log.warning("storage_full" if full else "queue_unavailable", extra={"fields": fields})
+    return create_response(request, StorageFull() if full else QueueUnavailable())
 
 
 async def _on_decoding(request: Request, _error: Exception) -> Response:

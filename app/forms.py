@@ -240,9 +240,9 @@ class CertifyForm(CertifyFields):
 
     image: list[_File] = Field(
         min_length=1,
-        description="one or more image files: PNG, JPEG, TIFF or DICOM. The content decides, not "
-        "the name. Several images become a batch; one that cannot be used does not keep the others "
-        "out.",
+        description="one or more image files: PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM. The "
+        "content decides, not the name. Several images become a batch; one that cannot be used "
+        "does not keep the others out.",
     )
 
 

@@ -38,7 +38,8 @@ class LearnForm(BaseModel):
     image: list[File] | None = Field(
         default=None,
         min_length=2,
-        description="two or more image files, instead of zip. PNG, JPEG, TIFF or DICOM.",
+        description="two or more image files, instead of zip. PNG, JPEG, JPEG 2000, TIFF, WebP or "
+        "DICOM.",
     )
     image_class: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(
         default=None,

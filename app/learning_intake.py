@@ -14,6 +14,7 @@ from app.errors import ImageRefused, PromptIdTaken, TrainingImagesInvalid, inval
 from app.labelled_files import SentFile, check_count, open_zip, read_limited
 from app.learning_forms import LearnForm
 from app.model_hosts import require_host
+from app.quotas import reserve
 from app.security import Caller
 from app.submission import find_card
 from models.cards import ModelCard, check_class_names
@@ -54,7 +55,7 @@ async def submit(services: Services, form: LearnForm, caller: Caller) -> Learnin
     if (earlier := await to_thread.run_sync(_find_earlier, services, job)) is not None:
         return earlier
     await to_thread.run_sync(_check_id, services, form.id)
-    await to_thread.run_sync(_enqueue, services, job, images)
+    await to_thread.run_sync(_enqueue, services, caller, job, images)
     return job
 
 
@@ -201,11 +202,13 @@ async def _prepare(
     return images
 
 
-def _enqueue(services: Services, job: LearningJob, images: Sequence[Image]) -> None:
-    submit_learning(
-        services.redis,
-        job,
-        images,
-        image_ttl_s=services.settings.image_ttl_s,
-        job_ttl_s=services.settings.certificate_ttl_s,
-    )
+def _enqueue(services: Services, caller: Caller, job: LearningJob, images: Sequence[Image]) -> None:
+    samples = job.request.settings.epochs * len(images)
+    with reserve(services.redis, caller, learn=[job.id], samples=samples):
+        submit_learning(
+            services.redis,
+            job,
+            images,
+            image_ttl_s=services.settings.image_ttl_s,
+            job_ttl_s=services.settings.certificate_ttl_s,
+        )

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from typing import TypedDict
@@ -21,6 +22,7 @@ from app.middleware import BodyLimit, RequestContext
 from app.openapi import Service, on_wrong_method
 from app.perimeter import Perimeter, is_loopback
 from app.queue_metrics import QueueCollector
+from app.rate_limit import RateLimit
 from app.routes import (
     audit,
     certifications,
@@ -37,6 +39,7 @@ from app.routes import (
     report,
     votes,
 )
+from app.security import EVERYONE
 from app.settings import AppSettings
 from app.stopping import noticing_signals
 from models.catalogue import load_catalogue
@@ -114,7 +117,13 @@ def _add_middleware(app: FastAPI, settings: AppSettings) -> None:
     app.add_middleware(
         BodyTimeout, idle_s=settings.body_idle_timeout_s, total_s=settings.body_timeout_s
     )
-    app.add_middleware(Authentication, keyring=keyring, access=list_access(app.routes))
+    app.add_middleware(RateLimit)
+    app.add_middleware(
+        Authentication,
+        keyring=keyring,
+        access=list_access(app.routes),
+        anonymous=replace(EVERYONE, quotas=settings.anonymous_quotas),
+    )
     app.add_middleware(
         Perimeter,
         keyring=keyring,

@@ -10,9 +10,13 @@ from starlette.responses import Response
 
 from app.certify_openapi import create_schemas
 from app.errors import (
+    BodyTooSlow,
+    HostUnknown,
     KeyInvalid,
     KeyMissing,
+    KeysRequired,
     MethodNotAllowed,
+    RateLimited,
     ScopeMissing,
     create_response,
     describe,
@@ -39,14 +43,22 @@ def _describe_problems(document: dict[str, Any]) -> None:
         schemas.pop(name, None)
     for operation in (o for path in document["paths"].values() for o in path.values()):
         if "security" in operation:
-            _add_responses(operation, describe(KeyMissing, KeyInvalid, ScopeMissing))
+            _add_responses(
+                operation, describe(KeyMissing, KeyInvalid, ScopeMissing, KeysRequired, RateLimited)
+            )
+        if "requestBody" in operation:
+            _add_responses(operation, describe(BodyTooSlow))
+        _add_responses(operation, describe(HostUnknown))
         if "application/json" in operation["responses"].get("422", {}).get("content", {}):
             del operation["responses"]["422"]  # FastAPI's guess: no id here is ever unprocessable
 
 
 def _add_responses(operation: dict[str, Any], responses: dict[int | str, dict[str, Any]]) -> None:
     for status, response in responses.items():
-        operation["responses"].setdefault(str(status), response)
+        there = operation["responses"].setdefault(str(status), response)
+        for media_type, content in response["content"].items():
+            if media_type in there.get("content", {}):
+                there["content"][media_type]["examples"].update(content["examples"])
 
 
 def find_methods(document: dict[str, Any], path: str) -> list[str]:

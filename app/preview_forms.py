@@ -15,7 +15,8 @@ class PreviewForm(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     image: File = Field(
-        description="one image file: PNG, JPEG, TIFF or DICOM. The content decides, not the name."
+        description="one image file: PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM. The content "
+        "decides, not the name."
     )
     model: str | None = Field(
         default=None,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from app.api_keys import Quotas
 from worker.contract import MAX_SAMPLES, MAX_SIGMAS
 from worker.learning_contract import MAX_LEARNING_IMAGES
 from worker.settings import SharedSettings
@@ -103,6 +104,15 @@ class AppSettings(SharedSettings):
         description="Origins of pages elsewhere that may use this interface from a browser (CORS), "
         "a JSON list. Empty: none.",
     )
+    anonymous_requests_per_minute: int = Field(
+        default=0, ge=0, description="Most requests a minute of all callers without keys; 0: any."
+    )
+    anonymous_jobs: int = Field(
+        default=0, ge=0, description="Most jobs of theirs that wait or run at a time; 0: any."
+    )
+    anonymous_samples_per_day: int = Field(
+        default=0, ge=0, description="Most samples that they ask for in a day (UTC); 0: any."
+    )
     header_timeout_s: float = Field(
         default=10, gt=0, le=600, description="Seconds a client may take for a request's headers."
     )
@@ -120,3 +130,12 @@ class AppSettings(SharedSettings):
         description="A proxy that writes `X-Request-ID` stands before the app, and nobody reaches "
         "the app past it: its ids are taken.",
     )
+
+    @property
+    def anonymous_quotas(self) -> Quotas:
+        """What callers without keys may use, all together."""
+        return Quotas(
+            requests_per_minute=self.anonymous_requests_per_minute or None,
+            jobs=self.anonymous_jobs or None,
+            samples_per_day=self.anonymous_samples_per_day or None,
+        )

@@ -15,6 +15,7 @@ from app.forms import PARAMETERS, CertifyFields
 from app.idempotency import Claim
 from app.middleware import find_request_id
 from app.model_hosts import require_host
+from app.quotas import reserve
 from app.room import require_room
 from app.security import Caller
 from app.settings import AppSettings
@@ -64,7 +65,7 @@ async def submit(
     batch_id = uuid4().hex if count > 1 else None
     common = partial(_create_job, form, card, targets, count, caller, batch_id, datetime.now(UTC))
     pairs = [(common(described, index), image) for index, image, described in usable]
-    await to_thread.run_sync(_enqueue, services, pairs, refused, claim)
+    await to_thread.run_sync(_enqueue, services, caller, pairs, refused, claim)
     return [job for job, _ in pairs]
 
 
@@ -182,6 +183,7 @@ def _create_job(
 
 def _enqueue(
     services: Services,
+    caller: Caller,
     pairs: Sequence[tuple[CertificationJob, Image]],
     refused: Sequence[ImageRefused],
     claim: Claim | None,
@@ -196,11 +198,13 @@ def _enqueue(
         if claim is not None:
             claim.keep(pipeline, [job.id for job, _ in pairs], ttl_s=settings.idempotency_ttl_s)
 
-    queueing.submit(
-        services.redis,
-        pairs,
-        image_ttl_s=settings.image_ttl_s,
-        job_ttl_s=settings.certificate_ttl_s,
-        watch=(lambda _: None) if claim is None else claim.watch,
-        alongside=alongside,
-    )
+    jobs, samples = [job.id for job, _ in pairs], sum(j.request.samples_total for j, _ in pairs)
+    with reserve(services.redis, caller, certify=jobs, samples=samples):
+        queueing.submit(
+            services.redis,
+            pairs,
+            image_ttl_s=settings.image_ttl_s,
+            job_ttl_s=settings.certificate_ttl_s,
+            watch=(lambda _: None) if claim is None else claim.watch,
+            alongside=alongside,
+        )

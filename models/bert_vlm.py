@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from models.bert_text import BertTextTower
 from models.cards import ModelCard
+from models.onednn import find_kernels, use_onednn
 from models.quoting import quote
 from models.vlm import PixelNormalisation
 
@@ -35,6 +36,8 @@ class BertVLM:
         self.device = device
         self.image_dtype = image_dtype
         self.image_tower = image_tower.to(device, image_dtype).eval().requires_grad_(False)
+        use_onednn(self.image_tower, device)
+        self.kernels = find_kernels(self.image_tower)
         self.text_tower = text_tower.to(device, torch.float32).eval().requires_grad_(False)
         self.normalise = PixelNormalisation(card.preprocessing, device)
         self.logit_scale = logit_scale

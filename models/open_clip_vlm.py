@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from models.cards import ModelCard
 from models.clip_text import ClipTextTower
+from models.onednn import find_kernels, use_onednn
 from models.quoting import quote
 from models.vlm import PixelNormalisation
 
@@ -36,6 +37,8 @@ class OpenClipVLM:
         self.image_dtype = image_dtype
         self.tokenizer = tokenizer
         self.clip = clip.to(device).eval().requires_grad_(False)
+        use_onednn(self.clip.visual, device)
+        self.kernels = find_kernels(self.clip.visual)
         self.normalise = PixelNormalisation(card.preprocessing, device)
         self.logit_scale = math.exp(self.clip.logit_scale.item())
         self.embed_dim = int(self.encode_texts([""]).shape[1])

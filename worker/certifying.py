@@ -72,6 +72,7 @@ def certify(
     find_prompt: FindPrompt = lambda _: None,
     keep_tuned: KeepTuned = lambda create: create(),
     checkpoints: Mapping[str, Checkpoint] | None = None,
+    doubts: int = 0,
     on_votes: Callable[[Board, Identity], None] = lambda _board, _identity: None,
 ) -> FinishedResult:
     """The certificates of one image: one per noise level and target, all fixed in `request`.
@@ -90,6 +91,8 @@ def certify(
         keep_tuned: returns the tuned prompts of this roll that are kept, else makes and keeps them.
             That is before the first word of certification noise: what is certified is frozen.
         checkpoints: stored prefixes of an interrupted run.
+        doubts: how many samples `counter` takes for ambiguous because two hosts disagreed on them;
+            prefixes that were counted when there were fewer are counted again.
         on_votes: called after every counted range.
 
     Raises:
@@ -106,7 +109,8 @@ def certify(
     keys = derive_keys(request, secret)
     opened = counter.open(create_session(request, prompts, tuned, keys), image)
     attempts = count_attempt()
-    board = Board(request, create_contests(request), request_sha256(request, commitment(secret)))
+    roll = request_sha256(request, commitment(secret))
+    board = Board(request, create_contests(request), f"{roll}+{doubts}" if doubts else roll)
     board.resume(checkpoints or {}, opened.identity)
     while not board.complete:
         for wanted in board.wanted():

@@ -4,7 +4,7 @@ import logging
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,6 +27,7 @@ class Child:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] | None = None
+    on_death: Callable[[int], None] = lambda _pid: None
     process: "subprocess.Popen[bytes] | None" = None
     started: float = 0.0
     start_at: float = 0.0
@@ -62,6 +63,8 @@ class Child:
         self.started, self.restarts = now, self.restarts + 1
 
     def _note_death(self, code: int, now: float) -> None:
+        assert self.process is not None
+        self.on_death(self.process.pid)
         self.process = None
         self.quick_deaths = 1 if now - self.started > _HEALTHY_AFTER_S else self.quick_deaths + 1
         fields = {"child": self.name, "exit_status": code, "quick_deaths": self.quick_deaths}

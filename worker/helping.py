@@ -10,7 +10,7 @@ from redis import Redis
 from worker import fleet, images_store, keyspace, queueing, results
 from worker.certification import Phase
 from worker.certifying import Counter
-from worker.contract import CertificationJob, Identity
+from worker.contract import MAX_SAMPLES, CertificationJob, Identity
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.range_board import RangeBoard
 from worker.range_merge import Doubt, RangeMerge
@@ -24,8 +24,13 @@ _MAX_HELPERS = 16  # asked at a time; those on a host that counts already end at
 
 @contextmanager
 def share(
-    engine: Counter, redis: Redis, settings: WorkerSettings, job: CertificationJob, sha256: str
-) -> Iterator[Counter]:
+    engine: Counter,
+    redis: Redis,
+    settings: WorkerSettings,
+    job: CertificationJob,
+    sha256: str,
+    doubts: frozenset[Doubt],
+) -> Iterator[tuple[Counter, set[Doubt]]]:
     """An engine whose long ranges are shared with other hosts, where the settings say so.
 
     Args:
@@ -33,23 +38,30 @@ def share(
         redis, settings: the surroundings.
         job: the certification that is run here.
         sha256: names its canonical request.
+        doubts: samples of it that two hosts counted differently before; they are ambiguous here,
+            shared or not.
     """
-    if settings.shard_samples == 0:
-        yield engine
+    if settings.shard_samples == 0 and not doubts:
+        yield engine, set()
         return
-    run = uuid.uuid4().hex
+    run, known = uuid.uuid4().hex, set(doubts)
+
+    def note_doubts(found: frozenset[Doubt]) -> None:
+        keep_doubts(redis, job, sha256, found, settings)
+        known.update(found)
+
     board = RangeBoard(redis, job.id, run, host=name_host(settings.socket_path))
     counter = SharingCounter(
         engine,
         board,
-        shard_samples=settings.shard_samples,
-        merge=RangeMerge(get_doubts(redis, sha256)),
+        shard_samples=settings.shard_samples or MAX_SAMPLES,
+        merge=RangeMerge(doubts),
         ask_for_help=lambda identity, ranges: ask_for_help(redis, board, job, identity, ranges),
-        keep_doubts=lambda doubts: keep_doubts(redis, job, sha256, doubts, settings),
+        keep_doubts=note_doubts,
     )
     try:
         with board.renewed():
-            yield counter
+            yield counter, known
     finally:
         board.remove()
         if counter.samples_by_host:

@@ -14,7 +14,11 @@ Window = tuple[float, float] | Literal["auto"] | None
 
 def create_decoder(settings: SharedSettings, *, processes: int = 1) -> Decoder:
     """A decoder within the bounds of the settings; whoever makes one closes it."""
-    return Decoder(processes=processes, bounds=get_bounds(settings))
+    return Decoder(
+        processes=processes,
+        bounds=get_bounds(settings),
+        refuse_burned_in=settings.burned_in_text == "refuse",
+    )
 
 
 def get_bounds(settings: SharedSettings) -> DecodingBounds:

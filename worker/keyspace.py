@@ -1,5 +1,7 @@
 """The names of our keys in Redis, in one place."""
 
+from datetime import date
+
 PREFIX = "promptsmooth"
 
 KEY_COMMITMENT = f"{PREFIX}:key-commitment"
@@ -144,6 +146,21 @@ def adapted_prompt(prompt_id: str) -> str:
 def adapted_owners(prompt_id: str) -> str:
     """Who may see a prompt that was adapted to one image, a set."""
     return f"{PREFIX}:adapted-prompt:{prompt_id}:owners"
+
+
+def requests_limit(owner: str) -> str:
+    """When a caller's minute would be full again, in microseconds."""
+    return f"{PREFIX}:limit:requests:{owner}"
+
+
+def open_jobs(owner: str) -> str:
+    """A caller's jobs that were queued or running when somebody last looked, a sorted set."""
+    return f"{PREFIX}:limit:jobs:{owner}"
+
+
+def samples_asked(owner: str, day: date) -> str:
+    """The samples that a caller asked for in a day."""
+    return f"{PREFIX}:limit:samples:{owner}:{day.isoformat()}"
 
 
 def learning_job(learning_id: str) -> str:

@@ -286,6 +286,21 @@ def ask_for_help(redis: Redis, job: CertificationJob, run: str, *, at_most: int)
     return number
 
 
+def free_jobs_of(redis: Redis, hostname: str, pid: int) -> None:
+    """Has the janitor take up at once what a worker ran that is known to be dead.
+
+    Args:
+        redis: where the worker was registered.
+        hostname, pid: of the worker, as its own parent knows them.
+    """
+    for worker in Worker.all(redis, serializer="json"):
+        if (worker.hostname, worker.pid) == (hostname, pid):
+            for execution in worker.get_current_executions(refresh=True):
+                for queue in worker.queues:
+                    key = queue.started_job_registry.key
+                    redis.zadd(key, {execution.composite_key: 1}, xx=True)
+
+
 def end_job(redis: Redis, job_id: str) -> None:
     """Takes a job that has a result from the queue, or stops the work-horse that runs it.
 

@@ -243,12 +243,34 @@ def find_certificate(redis: Redis, sha256: str) -> FinishedResult | None:
     return None if data is None else FinishedResult.model_validate_json(data)
 
 
+class DoubtsArose(RuntimeError):
+    """Other hosts disagreed on votes of this request while it was counted; it is counted anew."""
+
+
+_KEEP = """
+if redis.call('SCARD', KEYS[2]) ~= tonumber(ARGV[3]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2], 'NX')
+return 1
+"""
+
+
 def keep_certificate(
-    redis: Redis, sha256: str, result: FinishedResult, *, ttl_s: int
+    redis: Redis, sha256: str, result: FinishedResult, *, ttl_s: int, doubts: int = 0
 ) -> FinishedResult:
     """Keeps the outcome of a canonical request, whatever it is, and returns the one that is kept.
 
     The first one stands: two jobs that counted the same request at a time answer alike.
+
+    Args:
+        redis, sha256: where, and the request's digest.
+        result: what was counted.
+        ttl_s: seconds it is kept.
+        doubts: how many samples it takes for ambiguous because hosts disagreed on them.
+
+    Raises:
+        DoubtsArose: there are others that it does not know.
     """
-    redis.set(keyspace.certificate(sha256), result.model_dump_json(), ex=ttl_s, nx=True)
+    keys = (keyspace.certificate(sha256), keyspace.doubts(sha256))
+    if not redis.eval(_KEEP, 2, *keys, result.model_dump_json(), ttl_s, doubts):
+        raise DoubtsArose("votes of this request were contradicted; they are counted anew")
     return find_certificate(redis, sha256) or result

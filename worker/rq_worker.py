@@ -9,11 +9,13 @@ import signal
 import socket
 import sys
 import uuid
+from contextlib import suppress
 from functools import partial
 from traceback import extract_tb
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import OutOfMemoryError
 from rq import Worker, worker_registration
 from rq.utils import now
 
@@ -28,6 +30,8 @@ from worker.janitor import Janitor
 from worker.logs import configure_logging
 from worker.process import die_with_parent
 from worker.queueing import CertificationRqJob, create_queue, create_worker_redis
+from worker.retention import sweep_hourly
+from worker.room import when_there_is_room
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -65,8 +69,11 @@ class CertificationWorker(Worker):
         RQ leaves a wait by an exception from the signal handler; a job that Redis moved at that
         moment has been taken and is not started.
         """
+        look = super().dequeue_job_and_maintain_ttl
+        if timeout is None:  # burst: an empty queue ends the work
+            return look(timeout, max_idle_time)
         while not self._stop_requested:
-            found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time or _POLL_S)
+            found = when_there_is_room(partial(look, timeout, max_idle_time or _POLL_S))
             if found is not None or max_idle_time is not None:
                 return found
         return None
@@ -79,7 +86,17 @@ class CertificationWorker(Worker):
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """RQ's own; between waits for a job no more often than the others."""
         if timeout or pipeline is not None or self._is_silent:
-            super().heartbeat(timeout, pipeline)
+            with suppress(OutOfMemoryError):
+                super().heartbeat(timeout, pipeline)
+
+    def maintain_heartbeats(self, job: Any, execution: Any) -> None:
+        """RQ's own; a full Redis does not end the worker."""
+        with suppress(OutOfMemoryError):
+            super().maintain_heartbeats(job, execution)
+
+    def prepare_execution(self, job: Any) -> Any:
+        """RQ's own; where Redis is full, the job waits for room."""
+        return when_there_is_room(partial(super().prepare_execution, job))
 
     @property
     def _is_silent(self) -> bool:
@@ -177,6 +194,7 @@ class CertificationWorker(Worker):
         if self.janitor.sweep():
             for queue in self.queues:
                 worker_registration.clean_worker_registry(queue)
+            sweep_hourly(self.connection)
         self.last_cleaned_at = now()  # type: ignore[assignment]  # RQ declares it None
 
 

@@ -65,6 +65,11 @@ class SharedSettings(BaseSettings):
         description="Megabytes (millions of bytes) of address space for the process that decodes "
         "one image, its decoders' own 170 among them (app, command line).",
     )
+    burned_in_text: Literal["note", "refuse"] = Field(
+        default="note",
+        description="A DICOM file that says that text is burned into its picture: note (taken, and "
+        "said in the result) or refuse (app, command line).",
+    )
 
     @field_validator("redis_url")
     @classmethod

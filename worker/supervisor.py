@@ -28,7 +28,7 @@ from worker.engine.protocol import EngineStatus
 from worker.handing_back import HAND_BACK
 from worker.process import wait_passively
 from worker.publishing import publish_prompts
-from worker.queueing import create_app_redis
+from worker.queueing import create_app_redis, free_jobs_of
 from worker.sampling.keys import SecretUnusable, commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 from worker.signing import create_signing_key, encode_public_key
@@ -66,7 +66,11 @@ class Supervisor:
         python = [sys.executable, "-m"]
         self.engine = Child(name="engine", command=[*python, "worker.engine"])
         self.rq_workers = [
-            Child(name=f"rq worker {i}", command=[*python, "worker.rq_worker"])
+            Child(
+                name=f"rq worker {i}",
+                command=[*python, "worker.rq_worker"],
+                on_death=self._free_jobs,
+            )
             for i in range(settings.rq_workers)
         ]
         self.learning_workers = [
@@ -126,6 +130,11 @@ class Supervisor:
             self._withdraw()
         finally:
             end_all([*self._takers, self.engine], grace_s=0)
+
+    def _free_jobs(self, pid: int) -> None:
+        """An RQ worker of ours is dead, and its work-horse with it: its job is free at once."""
+        with suppress(RedisError):
+            free_jobs_of(self._redis, socket.gethostname(), pid)
 
     def _withdraw(self, why_broken: str | None = None) -> None:
         """Says that this host has stopped or, for a while, why it cannot serve."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from redis import Redis
 from redis.client import Pipeline
@@ -25,9 +26,11 @@ from worker.document import CancelledResult, CertificationResult, FailedResult, 
 from worker.engine.client import EngineAway, EngineClient, EngineRefused
 from worker.fence import Fence, begin_run
 from worker.handing_back import HandedBack, heed, interruptible
-from worker.helping import help_certification, share
+from worker.helping import get_doubts, help_certification, share
 from worker.live import create_live
 from worker.queueing import RETRIES, ROOM_S
+from worker.range_merge import Doubt
+from worker.room import when_there_is_room
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
 from worker.sharing import name_host
@@ -107,7 +110,8 @@ def run_certification(
         result = FailedResult(failure=Failure(code="prompt_missing", detail=str(error)))
     except Cancelled:
         result = CancelledResult()
-    results.put_result(redis, job.id, result, ttl_s=settings.certificate_ttl_s, fence=run.fence)
+    put = partial(results.put_result, redis, job.id, result, fence=run.fence)
+    when_there_is_room(partial(put, ttl_s=settings.certificate_ttl_s))
     fields = {
         "certification_id": job.id,
         "request_id": job.request_id,
@@ -164,9 +168,11 @@ def _find_or_certify(run: _Run) -> FinishedResult:
     results.hold(redis, keyspace.votes_holders(sha256), keyspace.job(job.id), ttl_s=ttl_s)
     result = results.find_certificate(redis, sha256)
     if result is None:
-        made = _certify(run, secret, sha256)
+        doubts = get_doubts(redis, sha256)
+        made, known = _certify(run, secret, sha256, doubts)
         run.fence.require(redis)
-        result = results.keep_certificate(redis, sha256, made, ttl_s=ttl_s)
+        keep = partial(results.keep_certificate, redis, sha256, made, doubts=known)
+        result = when_there_is_room(partial(keep, ttl_s=ttl_s))
     else:
         _renew(redis, job, sha256, ttl_s=ttl_s)
     return sign(result.model_copy(update={"input": job.request.input}), secret)
@@ -180,7 +186,10 @@ def _renew(redis: Redis, job: CertificationJob, sha256: str, *, ttl_s: int) -> N
     renew_votes(redis, sha256, list_streams(request), ttl_s=ttl_s)
 
 
-def _certify(run: _Run, secret: bytes, sha256: str) -> FinishedResult:
+def _certify(
+    run: _Run, secret: bytes, sha256: str, doubts: frozenset[Doubt]
+) -> tuple[FinishedResult, int]:
+    """The result, and how many doubted samples it knows to be ambiguous."""
     redis, settings, job = run.redis, run.settings, run.job
     described = job.request.input
     image = images_store.get_image(
@@ -188,10 +197,10 @@ def _certify(run: _Run, secret: bytes, sha256: str) -> FinishedResult:
     )
     with (
         EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as engine,
-        share(engine, redis, settings, job, sha256) as counter,
+        share(engine, redis, settings, job, sha256, doubts) as (counter, known),
         _Recorder(run, sha256) as recorder,
     ):
-        return certify(
+        made = certify(
             job.request,
             image,
             counter=counter,
@@ -202,8 +211,10 @@ def _certify(run: _Run, secret: bytes, sha256: str) -> FinishedResult:
                 redis, job.request, sha256, settings.certificate_ttl_s, owner=job.owner
             ),
             checkpoints=results.get_checkpoints(redis, job.id),
+            doubts=len(doubts),
             on_votes=recorder,
         )
+        return made, len(known)
 
 
 class _Recorder:
@@ -254,5 +265,5 @@ class _Recorder:
                 pipeline, job.id, board.checkpoints(identity), ttl_s=run.settings.image_ttl_s
             )
 
-        run.fence.write(run.redis, fill)
+        when_there_is_room(partial(run.fence.write, run.redis, fill))
         self._fresh = None

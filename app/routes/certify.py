@@ -38,7 +38,9 @@ _PROBLEMS = errors.describe(
     errors.DecodingUnavailable,
     errors.QueueFull,
     errors.ModelUnavailable,
+    errors.QuotaExceeded,
     errors.QueueUnavailable,
+    errors.StorageFull,
 )
 
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from app import errors
+from app.security import Reader
 
 router = APIRouter(tags=["health"])
 
@@ -26,7 +27,7 @@ RegistryDep = Annotated[CollectorRegistry, Depends(_get_registry)]
         200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"},
     },
 )
-def get_metrics(registry: RegistryDep) -> Response:
+def get_metrics(registry: RegistryDep, _: Reader) -> Response:
     """Figures of the queue, the workers and this process; counts and times, nothing of a request.
 
     Without Redis it says so, `promptsmooth_redis_up 0`, and answers all the same.

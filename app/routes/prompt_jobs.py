@@ -71,6 +71,7 @@ JobId = Annotated[str, Depends(_check_id)]
             errors.ImageRefused,
             errors.DecodingUnavailable,
             errors.ModelUnavailable,
+            errors.QuotaExceeded,
             errors.QueueUnavailable,
         ),
         202: {"description": "Accepted; Location says where the progress will be"},

@@ -9,6 +9,7 @@ from models.imaging._decoder_process import DecodingUnavailable
 from models.imaging.decoded import DecodedImage, Source, Window, WindowOrigin
 from models.imaging.decoder import Decoder
 from models.imaging.errors import (
+    BurnedInText,
     DecoderCrashed,
     DecodingTimedOut,
     FrameOutOfRange,
@@ -32,6 +33,7 @@ from models.imaging.preprocess import preprocess
 from models.imaging.window import RequestedWindow
 
 __all__ = [
+    "BurnedInText",
     "DecodedImage",
     "Decoder",
     "DecoderCrashed",

@@ -39,21 +39,29 @@ class DecoderProcess:
         self._channel: socket.socket | None = None
         self._ready = False
 
-    def ask(self, order: Order, data: bytes) -> tuple[PreparedImage, Head]:
-        """The prepared image, and what decoding it took.
+    def ask(self, order: Order, data: bytes) -> PreparedImage:
+        """The prepared image.
 
         Raises:
             ImageError: it is refused, or its decoder ran out of its bounds or crashed.
             DecodingUnavailable: nothing could be said of it.
         """
+        return read_outcome(*self.decode(order, data), order)
+
+    def decode(self, order: Order, data: bytes) -> tuple[Head, bytes]:
+        """How the decoder of this file ended and what it used (`ended`, `wall_s`, `cpu_s`,
+        `peak_bytes`), and its answer, which `read_outcome` reads.
+
+        Raises:
+            DecodingUnavailable: nothing could be said of it.
+        """
         try:
-            received = self._exchange(order, data)
+            return self._exchange(order, data)
         except BaseException as error:  # an answer that is still to come would be taken for another
             self.end()
             if isinstance(error, OSError | ValueError):
                 raise DecodingUnavailable from None
             raise
-        return _read(*received, order)
 
     def _exchange(self, order: Order, data: bytes) -> tuple[Head, bytes]:
         channel = self._open()
@@ -106,7 +114,12 @@ class DecoderProcess:
         self._channel = self._process = None
 
 
-def _read(outcome: Head, answer: bytes, order: Order) -> tuple[PreparedImage, Head]:
+def read_outcome(outcome: Head, answer: bytes, order: Order) -> PreparedImage:
+    """The prepared image of a decoder that has ended.
+
+    Raises:
+        ImageError: it was refused, or its decoder ran out of its bounds or crashed.
+    """
     if outcome["ended"] == "out of time":
         raise DecodingTimedOut(order.bounds.timeout_s)
     if outcome["ended"] == "crashed":
@@ -115,4 +128,4 @@ def _read(outcome: Head, answer: bytes, order: Order) -> tuple[PreparedImage, He
         head, body = parse(answer)
     except ValueError:
         raise DecoderCrashed from None
-    return read_answer(head, body, order), outcome
+    return read_answer(head, body, order)

@@ -27,6 +27,7 @@ class Order(_Message):
     window: RequestedWindow
     picture_side: int | None
     limits: ImageLimits
+    refuse_burned_in: bool
     bounds: DecodingBounds
 
 
@@ -65,6 +66,7 @@ def answer(order: Order, data: bytes) -> tuple[Head, bytes]:
             window=order.window,
             picture_side=order.picture_side,
             limits=order.limits,
+            refuse_burned_in=order.refuse_burned_in,
         )
     except ImageError as error:
         refusal = _Refusal(code=error.code, text=str(error), members=vars(error))

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Source = Literal["png", "jpeg", "tiff", "dicom"]
+Source = Literal["png", "jpeg", "jpeg2000", "tiff", "webp", "dicom"]
 WindowOrigin = Literal["request", "file", "percentile", "none"]
 Window = tuple[float, float]
 """Centre and width, in the units of DICOM PS3.3 C.11.2.1.2.1 (LINEAR)."""

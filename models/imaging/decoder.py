@@ -25,6 +25,7 @@ class Decoder:
         processes: How many images are decoded at a time.
         bounds: What the process of one image may take.
         limits: Checked on headers, before memory is taken.
+        refuse_burned_in: Refuses DICOM files that say that text is burned in; else it is noted.
     """
 
     def __init__(
@@ -33,11 +34,13 @@ class Decoder:
         processes: int = 1,
         bounds: DecodingBounds | None = None,
         limits: ImageLimits | None = None,
+        refuse_burned_in: bool = False,
     ) -> None:
         if processes < 1:
             raise ValueError(f"Expected at least 1 process, got {processes}.")
         self._bounds = bounds or DecodingBounds()
         self._limits = limits or ImageLimits()
+        self._refuse_burned_in = refuse_burned_in
         self._all = [DecoderProcess() for _ in range(processes)]
         self._free: LifoQueue[DecoderProcess] = LifoQueue()
         for process in self._all:
@@ -77,13 +80,14 @@ class Decoder:
             window=window,
             picture_side=picture_side,
             limits=self._limits,
+            refuse_burned_in=self._refuse_burned_in,
             bounds=self._bounds,
         )
         if not self.close.alive:
             raise ValueError("Expected a decoder that is open, got one that was closed.")
         process = self._free.get()
         try:
-            return process.ask(order, data)[0]
+            return process.ask(order, data)
         finally:
             self._free.put(process)
 

@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 from models.imaging.decoded import DecodedImage, Window
 from models.imaging.dicom_file import parse_dataset
 from models.imaging.dicom_pixels import PixelModule, decode_frame, read_pixel_module
-from models.imaging.errors import ImageBroken
+from models.imaging.errors import BurnedInText, ImageBroken
 from models.imaging.frames import choose_frame
 from models.imaging.grey_image import grey_image
 from models.imaging.greys import Greys, Reals
@@ -44,7 +44,12 @@ _SHAPE_DISAGREES = (
 
 
 def decode_dicom(
-    data: bytes, *, frame: int | None, window: RequestedWindow, limits: ImageLimits
+    data: bytes,
+    *,
+    frame: int | None,
+    window: RequestedWindow,
+    limits: ImageLimits,
+    refuse_burned_in: bool,
 ) -> DecodedImage:
     """One frame of a DICOM Part 10 file.
 
@@ -54,8 +59,11 @@ def decode_dicom(
     dataset = parse_dataset(data, limits)
     module = read_pixel_module(dataset)
     index = choose_frame(frame, module.frames)
+    burned_in = dataset.get("BurnedInAnnotation") == "YES"  # C.7.6.1.1
+    if burned_in and refuse_burned_in:
+        raise BurnedInText
     stored, notes = decode_frame(dataset, module, index, limits)  # (H, W) or (H, W, 3)
-    if dataset.get("BurnedInAnnotation") == "YES":
+    if burned_in:
         notes = (_BURNED_IN, *notes)
     if module.is_colour or module.photometric == "PALETTE COLOR":
         notes += refuse_window_on_colour(window)

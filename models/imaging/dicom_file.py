@@ -28,7 +28,11 @@ PLUGINS = {
 _DIRECT = {  # decoded in `dicom_codecs`
     uid.JPEGLossless,
     uid.JPEGLosslessSV1,
-    *uid.JPEG2000TransferSyntaxes,
+    uid.JPEG2000Lossless,  # and not those of Part 2, whose transforms OpenJPEG does not undo
+    uid.JPEG2000,
+    uid.HTJ2KLossless,
+    uid.HTJ2KLosslessRPCL,
+    uid.HTJ2K,
     uid.RLELossless,
 }
 _SYNTAXES = {*NATIVE_SYNTAXES, *PLUGINS, *_DIRECT}

@@ -2,7 +2,7 @@
 
 ImageError
 ├── ImageEmpty                 nothing was sent
-├── ImageFormatUnsupported     the bytes are no PNG, JPEG, TIFF or DICOM file
+├── ImageFormatUnsupported     the bytes are no PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM file
 ├── ImageTooLarge              more bytes or pixels than the limits allow
 ├── ImageTooSmall              a side is shorter than the limits allow
 ├── ImageBroken                the decoder gave up
@@ -11,6 +11,7 @@ ImageError
 ├── ImageNotFinite             a value is NaN or infinite
 ├── PixelsMissing              a DICOM object without pixel data
 ├── PixelsUnsupported          pixels of a kind that is not decoded faithfully here
+├── BurnedInText               the file says that text is burned in, and the policy refuses it
 ├── TransferSyntaxUnsupported  a DICOM encoding without a decoder here
 ├── FrameRequired              several frames, and none was chosen
 ├── FrameOutOfRange            the chosen frame is not there
@@ -132,6 +133,18 @@ class PixelsUnsupported(ImageError):
     """Decoding these pixels here would change what they show."""
 
     code = "pixels_unsupported"
+
+
+class BurnedInText(ImageError):
+    """The DICOM file says that text is burned into the picture, and none such is taken here."""
+
+    code = "burned_in_text"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Expected a picture without text in it, got a file that says that text is burned in "
+            "(BurnedInAnnotation is YES). Send a picture without it."
+        )
 
 
 class TransferSyntaxUnsupported(ImageError):

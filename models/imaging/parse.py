@@ -1,12 +1,15 @@
 """Which decoder takes a file."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from models.imaging._guard import guarded
 from models.imaging.decoded import DecodedImage, Source
 from models.imaging.errors import ImageEmpty, ImageFormatUnsupported
+from models.imaging.jpeg2000 import decode_jpeg2000
+from models.imaging.jpeg2000_header import CODESTREAM, JP2
 from models.imaging.limits import ImageLimits
-from models.imaging.pillow_formats import decode_jpeg, decode_png, decode_tiff
+from models.imaging.pillow_formats import decode_jpeg, decode_png, decode_tiff, decode_webp
 from models.imaging.window import RequestedWindow, check_window
 
 _DEFAULT_LIMITS = ImageLimits()
@@ -18,7 +21,15 @@ _SIGNATURES: tuple[tuple[bytes, Source], ...] = (
     (b"MM\x00*", "tiff"),
     (b"II+\x00", "tiff"),  # BigTIFF
     (b"MM\x00+", "tiff"),
+    (JP2, "jpeg2000"),
+    (CODESTREAM, "jpeg2000"),
 )
+_STILL: dict[Source, Callable[..., DecodedImage]] = {
+    "png": decode_png,
+    "jpeg": decode_jpeg,
+    "jpeg2000": decode_jpeg2000,
+    "webp": decode_webp,
+}
 
 
 def parse_image(
@@ -27,8 +38,9 @@ def parse_image(
     frame: int | None = None,
     window: RequestedWindow = None,
     limits: ImageLimits = _DEFAULT_LIMITS,
+    refuse_burned_in: bool = False,
 ) -> DecodedImage:
-    """Decodes one frame of a PNG, JPEG, TIFF or DICOM file to 8-bit RGB, or says why not.
+    """Decodes one frame of an image file to 8-bit RGB, or says why not.
 
     The format is told by the content. Whatever the bytes, nothing but `ImageError` is raised, no
     warning and no log line leaves, and nothing of the file but its pixels is kept. But a file that
@@ -43,6 +55,7 @@ def parse_image(
             None: DICOM files use their own first window (else their VOI lookup table, else the
             percentiles), other deep grey images their full range of values.
         limits: Checked before memory is taken.
+        refuse_burned_in: Refuses DICOM files that say that text is burned in; else it is noted.
 
     Raises:
         ImageError: see `models.imaging.errors`.
@@ -50,15 +63,7 @@ def parse_image(
     check_window(window)
     source = _detect(data, limits)
     with guarded() as warned:
-        if source == "dicom":
-            from models.imaging.dicom import decode_dicom  # pydicom takes 0.3 s to import
-
-            decoded = decode_dicom(data, frame=frame, window=window, limits=limits)
-        elif source == "tiff":
-            decoded = decode_tiff(data, frame=frame, window=window, limits=limits)
-        else:
-            decode = decode_png if source == "png" else decode_jpeg
-            decoded = decode(data, window=window, limits=limits)
+        decoded = _decode(data, source, frame, window, limits, refuse_burned_in)
     if not warned:
         return decoded
     note = "The file departs from its format's standard; the decoder read it nevertheless."
@@ -74,12 +79,33 @@ def _detect(data: bytes, limits: ImageLimits) -> Source:
     for signature, source in _SIGNATURES:
         if data.startswith(signature):
             return source
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
     if _DICOM_UID_ROOT in data[:4096]:
         raise ImageFormatUnsupported(
             "Expected a DICOM file with preamble and file meta information, got what seems to be "
             "a bare data set. Store it as a DICOM Part 10 file that names its transfer syntax."
         )
     raise ImageFormatUnsupported(
-        "Expected a PNG, JPEG, TIFF or DICOM file, got something else (the content decides, not "
-        "the name). Convert the image."
+        "Expected a PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM file, got something else (the "
+        "content decides, not the name). Convert the image."
     )
+
+
+def _decode(
+    data: bytes,
+    source: Source,
+    frame: int | None,
+    window: RequestedWindow,
+    limits: ImageLimits,
+    refuse_burned_in: bool,
+) -> DecodedImage:
+    if source == "dicom":
+        from models.imaging.dicom import decode_dicom  # pydicom takes 0.3 s to import
+
+        return decode_dicom(
+            data, frame=frame, window=window, limits=limits, refuse_burned_in=refuse_burned_in
+        )
+    if source == "tiff":
+        return decode_tiff(data, frame=frame, window=window, limits=limits)
+    return _STILL[source](data, window=window, limits=limits)

@@ -1,4 +1,4 @@
-"""PNG, JPEG and TIFF through Pillow, with what Pillow does silently said or refused."""
+"""PNG, JPEG, TIFF and WebP through Pillow; what Pillow does silently is said or refused."""
 
 import io
 import struct
@@ -23,6 +23,7 @@ from models.imaging.grey_image import grey_image
 from models.imaging.greys import Greys
 from models.imaging.limits import ImageLimits
 from models.imaging.tiff_directories import count_pages
+from models.imaging.webp_header import read_webp_header
 from models.imaging.window import (
     RequestedWindow,
     full_scale,
@@ -33,6 +34,7 @@ from models.imaging.window import (
 
 _DEEP_GREY = {"I;16", "I;16L", "I;16B", "I", "F"}
 _COLOUR = {"P", "PA", "LA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
+_STRIP = 256  # rows
 _ALPHA = {"LA", "PA", "RGBA", "RGBa"}
 # EXIF 2.3, tag Orientation: what turns the stored picture upright.
 _UPRIGHT = {
@@ -54,7 +56,7 @@ def decode_png(data: bytes, *, window: RequestedWindow, limits: ImageLimits) -> 
         raise ImageBroken("Expected a PNG file with a header, got none. Export the image again.")
     depth, colour_type = struct.unpack_from("BB", data, 24)
     if depth == 16 and colour_type != 0:
-        raise _deep_colour()
+        raise deep_colour()
     image = _open(data, "PNG", limits)
     if getattr(image, "n_frames", 1) > 1:
         raise ImageFormatUnsupported(
@@ -75,10 +77,33 @@ def decode_jpeg(data: bytes, *, window: RequestedWindow, limits: ImageLimits) ->
     return _decode(image, "jpeg", window=window, notes=notes)
 
 
+def decode_webp(data: bytes, *, window: RequestedWindow, limits: ImageLimits) -> DecodedImage:
+    """A WebP file; animations are refused."""
+    header = read_webp_header(data)
+    limits.check_frame(width=header.width, height=header.height, bytes_per_pixel=4)
+    if header.animated:
+        raise ImageFormatUnsupported(
+            "Expected a still picture, got an animated WebP. Send the frame that is meant."
+        )
+    return decode_still(data, "WEBP", "webp", window=window, limits=limits)
+
+
+def decode_still(
+    data: bytes, format_: str, source: Source, *, window: RequestedWindow, limits: ImageLimits
+) -> DecodedImage:
+    """A file of one picture, of a format that needs no more care."""
+    return _decode(_open(data, format_, limits), source, window=window)
+
+
 def decode_tiff(
     data: bytes, *, frame: int | None, window: RequestedWindow, limits: ImageLimits
 ) -> DecodedImage:
     """One page of a TIFF file; deep colour is refused."""
+    if data.startswith(b"MM\0+"):
+        raise ImageFormatUnsupported(
+            "Expected BigTIFF in little-endian order, got big-endian, which has no decoder here. "
+            "Write it as classic TIFF."
+        )
     frames = count_pages(data)
     if frames == 0:
         raise ImageBroken("Expected a TIFF file with a page, got none. Export the image again.")
@@ -87,7 +112,7 @@ def decode_tiff(
     tags = image.tag_v2
     bits = tags.get(_BITS_PER_SAMPLE, (1,))
     if (len(bits) > 1 or tags.get(_SAMPLES_PER_PIXEL, 1) > 1) and max(bits) > 8:
-        raise _deep_colour()
+        raise deep_colour()
     return _decode(
         image,
         "tiff",
@@ -99,7 +124,8 @@ def decode_tiff(
     )
 
 
-def _deep_colour() -> PixelsUnsupported:
+def deep_colour() -> PixelsUnsupported:
+    """The refusal of colour that would have to be cut."""
     return PixelsUnsupported(
         "Expected colour of at most 8 bits per channel, got 16 bits or more, which would have to "
         "be cut. Convert the image to 8 bits per channel, or send a grey one."
@@ -190,10 +216,19 @@ def _colour(image: Image.Image) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
             "Convert the image to RGB."
         )
     if image.mode in _ALPHA or "transparency" in image.info:
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        flat = Image.alpha_composite(black, image.convert("RGBA")).convert("RGB")
-        return np.asarray(flat), ("Alpha composited on black.",)
+        return _on_black(image), ("Alpha composited on black.",)
     notes: tuple[str, ...] = ()
     if image.mode == "CMYK":
         notes = ("CMYK converted to RGB without a colour profile.",)
     return np.asarray(image.convert("RGB")), notes
+
+
+def _on_black(image: Image.Image) -> NDArray[np.uint8]:
+    """The picture over black, (H, W, 3); in strips, for it would take five times its memory."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _STRIP):
+        bottom = min(top + _STRIP, image.height)
+        strip = image.crop((0, top, image.width, bottom)).convert("RGBA")
+        black = Image.new("RGBA", strip.size, (0, 0, 0, 255))
+        pixels[top:bottom] = np.asarray(Image.alpha_composite(black, strip).convert("RGB"))
+    return pixels

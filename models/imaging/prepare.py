@@ -47,13 +47,16 @@ def prepare(
     window: RequestedWindow = None,
     picture_side: int | None = None,
     limits: ImageLimits = _DEFAULT_LIMITS,
+    refuse_burned_in: bool = False,
 ) -> PreparedImage:
     """Decodes, resizes and crops one frame; `picture_side` asks for a picture of that longest side.
 
     Raises:
         ImageError: see `parse_image`.
     """
-    decoded = parse_image(data, frame=frame, window=window, limits=limits)
+    decoded = parse_image(
+        data, frame=frame, window=window, limits=limits, refuse_burned_in=refuse_burned_in
+    )
     return PreparedImage(
         input=preprocess(decoded.pixels, preprocessing),
         picture=None if picture_side is None else _shrink(decoded.pixels, picture_side),

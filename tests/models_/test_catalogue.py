@@ -7,6 +7,7 @@ from models.cards import InvalidCard, ModelCard, parse_card, parse_description
 from models.catalogue import ModelNotAdded, ModelNotValid, UnknownModel, load_catalogue
 from models.presence import Missing, Present, Wrong, judge_presence
 from models.testing import create_linear_model, write_linear_model
+from worker.logs import warn_of_cards
 
 CLIPS = ["plip", "pubmedclip", "quiltnet-b16", "quiltnet-b32"]
 
@@ -93,6 +94,15 @@ def test_a_bad_card_makes_its_own_model_unusable_and_no_other(tmp_path, text):
             ask("spoilt")
     with pytest.raises(UnknownModel, match="models known here: bundled, good"):
         catalogue.get("other")
+
+
+def test_a_bad_card_is_one_warning_when_a_process_starts(tmp_path, caplog):
+    write_linear_model(tmp_path, create_linear_model(), model_id="good")
+    (tmp_path / "spoilt.toml").write_text("id = ")
+    warn_of_cards(load_catalogue(tmp_path))
+    (record,) = caplog.records
+    assert (record.message, record.fields["model"]) == ("model_card_invalid", "spoilt")
+    assert str(tmp_path / "spoilt.toml") in record.fields["reason"]
 
 
 def test_two_cards_of_one_id_are_both_refused_for_nobody_can_say_which_was_meant(tmp_path):

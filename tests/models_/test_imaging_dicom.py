@@ -12,6 +12,7 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 
 from models.imaging import (
+    BurnedInText,
     FrameOutOfRange,
     FrameRequired,
     ImageBroken,
@@ -204,6 +205,13 @@ def test_burned_in_annotation_is_noted_and_no_other_tag_is_kept() -> None:
     assert "Doe" not in repr(image)
 
 
+def test_burned_in_annotation_is_refused_where_the_policy_says_so() -> None:
+    with pytest.raises(BurnedInText, match="burned in"):
+        parse_image(dicom(RAMP, BurnedInAnnotation="YES"), refuse_burned_in=True)
+    for said in ("NO", ""):
+        assert parse_image(dicom(RAMP, BurnedInAnnotation=said), refuse_burned_in=True).frames == 1
+
+
 def test_presentation_lut_shape_that_contradicts_is_noted_and_not_followed() -> None:
     image = parse_image(dicom(RAMP, PresentationLUTShape="INVERSE"), window=(32, 64))
     assert grey(image)[0, 0] == 0
@@ -329,6 +337,12 @@ def test_unsupported_transfer_syntax_is_named() -> None:
     with pytest.raises(TransferSyntaxUnsupported, match=r"1\.2\.840\.10008\.1\.2\.7") as caught:
         parse_image(data)
     assert caught.value.uid == "1.2.840.10008.1.2.7"
+
+
+def test_multi_component_jpeg_2000_is_refused_not_half_decoded() -> None:
+    data = dicom(RAMP, syntax=uid.JPEG2000MC, pixel_data=encapsulate([b"\xff\x4f"]))
+    with pytest.raises(TransferSyntaxUnsupported, match=r"4\.93"):
+        parse_image(data)
 
 
 def test_hostile_transfer_syntax_is_not_echoed() -> None:

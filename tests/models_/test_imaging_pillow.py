@@ -176,6 +176,16 @@ def test_alpha_is_composited_on_black_and_said() -> None:
     assert image.notes == ("Alpha composited on black.",)
 
 
+def test_alpha_of_a_tall_picture_is_that_of_its_parts() -> None:
+    rgba = np.random.default_rng(2).integers(0, 256, (600, 20, 4)).astype(np.uint8)
+    whole = parse_image(encoded(Image.fromarray(rgba))).pixels
+    for top in (0, 250, 500):
+        part = parse_image(encoded(Image.fromarray(rgba[top : top + 100]))).pixels
+        assert (whole[top : top + 100] == part).all()
+    opaque = np.dstack([rgba[:, :, :3], np.full((600, 20), 255, np.uint8)])
+    assert (parse_image(encoded(Image.fromarray(opaque))).pixels == rgba[:, :, :3]).all()
+
+
 def test_transparent_palette_entry_is_composited_too() -> None:
     indexed = Image.fromarray(np.eye(8, dtype=np.uint8)).convert("P")
     indexed.putpalette([250, 0, 0, 0, 0, 250])

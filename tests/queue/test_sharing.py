@@ -33,7 +33,7 @@ from worker.engine.protocol import CountRange, RangeCounted, encode_votes
 from worker.helping import ask_for_help, help_certification
 from worker.queueing import CertificationRqJob
 from worker.range_board import BOARD_TTL_S, BoardGone, Posting, RangeBoard
-from worker.range_merge import VotesDoubted
+from worker.range_merge import Doubt, VotesDoubted
 from worker.sharing import Desk, cut
 from worker.tasks import run_certification
 
@@ -340,6 +340,32 @@ def test_doubt_about_votes_that_were_looked_at_counts_them_anew(
         assert finished(redis, again) != whole
         for key in redis.scan_iter(keyspace.certificate("*")):
             redis.delete(key)
+
+
+def test_a_duplicate_neither_ends_nor_goes_on_with_votes_that_were_contradicted(
+    redis, sharing, submit, count_alone, monkeypatch
+):
+    """Two jobs ask the same; doubt about a sample arises while the second counts alone."""
+    whole, job = count_alone(n=5000), submit(n=5000)
+    sha256 = results.request_sha256(job.request, whole.provenance.key_commitment)
+    doubt = Doubt(0, "estimation", 0, 17)
+    alone = sharing().model_copy(update={"shard_samples": 0, "checkpoint_interval_s": 1e-9})
+    put, stored = results.put_checkpoints, []
+
+    def doubt_at_the_second(connection, certification_id, checkpoints, **options):
+        put(connection, certification_id, checkpoints, **options)
+        stored.append(checkpoints)
+        if len(stored) == 2:
+            redis.sadd(keyspace.doubts(sha256), ":".join(map(str, doubt)))
+
+    monkeypatch.setattr(results, "put_checkpoints", doubt_at_the_second)
+    with pytest.raises(results.DoubtsArose):
+        run_certification(redis, alone, job.id)
+    assert results.find_certificate(redis, sha256) is None
+    monkeypatch.undo()
+    run_certification(redis, alone, job.id)
+    entries = finished(redis, job).certificates
+    assert [entry.ambiguous for entry in entries] == [1, 0]
 
 
 def test_a_helper_of_another_f_counts_nothing(redis, sharing, submit, join):

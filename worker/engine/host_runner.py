@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -41,15 +42,17 @@ class HostRunner:
     """
 
     def __init__(self, vlm: VLM, rows: int, *, threads: int) -> None:
-        self._vlm, self._threads = vlm, threads
-        size = vlm.card.preprocessing.size
-        pinned = vlm.device.type == "cuda"
-        shape = (rows, 3, size, size)
-        self._buffers = [
-            torch.zeros(shape, dtype=torch.int16, pin_memory=pinned)
-            for _ in range(_BUFFERS if pinned else 1)
-        ]
+        self._vlm, self._rows, self._threads = vlm, rows, threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="noise")
+
+    @cached_property
+    def _buffers(self) -> list[torch.Tensor]:
+        size, cuda = self._vlm.card.preprocessing.size, self._vlm.device.type == "cuda"
+        shape = (self._rows, 3, size, size)
+        return [
+            torch.zeros(shape, dtype=torch.int16, pin_memory=cuda)
+            for _ in range(_BUFFERS if cuda else 1)
+        ]
 
     def run(self, slices: Sequence[Slice], *, turn: int) -> Batch:
         """See `Runner`."""

@@ -35,8 +35,14 @@ def create_identity(vlm: VLM) -> Identity:
         threads=torch.get_num_threads(),
         batch_size=card.batch_size[device_class],
         tau=card.tau[device_class],
-        versions={name: version(name) for name in _PACKAGES},
+        versions={name: version(name) for name in _PACKAGES} | _find_kernels(vlm),
     )
+
+
+def _find_kernels(vlm: VLM) -> dict[str, str]:
+    """Whose matrix products the image tower has, where it says so."""
+    kernels = getattr(vlm, "kernels", None)
+    return {} if kernels is None else {"kernels": str(kernels)}
 
 
 def _device_name(device: torch.device) -> str:

@@ -1,0 +1,228 @@
+"""What an operator would look at: each check is one line, with what to do where it fails."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app.schemas import Schema
+from models.cards import ModelCard
+from models.catalogue import load_catalogue
+from models.presence import judge_presence
+from models.weights import WeightsError, check_weights
+from worker import accepted, draining, fleet, keyspace
+from worker.contract import QUEUE_NAME
+from worker.settings import WorkerSettings
+
+Verdict = Literal["ok", "warning", "fails"]
+_CLOCK_S = 2.0
+_DISK_GB, _MEMORY_SHARE, _WAITING_S = 1.0, 0.85, 1800.0
+
+
+class Check(Schema):
+    """One thing that was looked at."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    do: str = ""
+
+
+def examine(
+    redis: Redis, settings: WorkerSettings, *, keys_file: Path | None = None, digests: bool = False
+) -> Iterator[Check]:
+    """All checks, those of this machine first.
+
+    Args:
+        redis: the service's.
+        settings: of this machine.
+        keys_file: the API keys, where there are any.
+        digests: read the weights of the models that are served in full.
+    """
+    yield _check_disk(settings.data_dir)
+    yield from _check_models(settings, digests=digests)
+    yield _check_device(settings)
+    yield _check_keys_file(keys_file)
+    try:
+        began = time.time()
+        redis.ping()
+    except RedisError as error:
+        yield Check(
+            name="Redis",
+            verdict="fails",
+            found=f"does not answer: {error}",
+            do="start it, or set REDIS_URL, PROMPTSMOOTH_REDIS_PASSWORD_FILE and "
+            "PROMPTSMOOTH_REDIS_CA to what it expects",
+        )
+        return
+    yield Check(
+        name="Redis", verdict="ok", found=f"answers within {1000 * (time.time() - began):.0f} ms"
+    )
+    for check in (_check_persistence, _check_memory, _check_clock, _check_queue, _check_hosts):
+        yield _guard(check, redis)
+    yield _check_secret(redis, settings)
+
+
+def _guard(check: Callable[[Redis], Check], redis: Redis) -> Check:
+    try:
+        return check(redis)
+    except RedisError as error:
+        name = check.__name__.removeprefix("_check_")
+        do = "give the user of REDIS_URL the command INFO"
+        return Check(name=name, verdict="fails", found=f"Redis refuses: {error}", do=do)
+
+
+def _check_persistence(redis: Redis) -> Check:
+    found: dict[str, Any] = redis.info("persistence")
+    name = "persistence"
+    if not found.get("aof_enabled"):
+        do = "start Redis with appendonly yes, or accepted jobs are lost when it ends"
+        return Check(name=name, verdict="fails", found="no append-only file", do=do)
+    if found.get("aof_last_write_status") != "ok":
+        do = "look at the disk of Redis: it accepts nothing until it can write"
+        return Check(name=name, verdict="fails", found="the last write failed", do=do)
+    return Check(name=name, verdict="ok", found="append-only file, written")
+
+
+def _check_memory(redis: Redis) -> Check:
+    found: dict[str, Any] = redis.info("memory")
+    used, most, policy = found["used_memory"], found["maxmemory"], found["maxmemory_policy"]
+    name, said = "memory", f"{used / 2**20:.0f} MiB used, {most / 2**20:.0f} MiB at most, {policy}"
+    if policy != "noeviction":
+        do = "set maxmemory-policy noeviction: Redis would forget jobs and attempts"
+        return Check(name=name, verdict="fails", found=said, do=do)
+    if not most:
+        do = "set maxmemory, so that a full Redis refuses work instead of being killed"
+        return Check(name=name, verdict="warning", found=said, do=do)
+    if used > _MEMORY_SHARE * most:
+        do = "raise maxmemory, or shorten PROMPTSMOOTH_IMAGE_TTL_S"
+        return Check(name=name, verdict="warning", found=said, do=do)
+    return Check(name=name, verdict="ok", found=said)
+
+
+def _check_clock(redis: Redis) -> Check:
+    before = time.time()
+    seconds, microseconds = redis.time()
+    apart = abs(seconds + microseconds / 1e6 - (before + time.time()) / 2)
+    said = f"{apart:.2f} s apart from Redis"
+    if apart > _CLOCK_S:
+        do = "synchronise the clocks (NTP): heartbeats and ages are compared across machines"
+        return Check(name="clock", verdict="fails", found=said, do=do)
+    return Check(name="clock", verdict="ok", found=said)
+
+
+def _check_queue(redis: Redis) -> Check:
+    oldest = accepted.find_oldest(redis, QUEUE_NAME)
+    waits = accepted.count_open(redis, QUEUE_NAME)
+    age = 0.0 if oldest is None else time.time() - oldest
+    said = f"{waits} jobs without a result, the oldest accepted {age:.0f} s ago"
+    if waits and age > _WAITING_S:
+        do = (
+            "promptsmooth workers says whether a host takes jobs; add one where they do not suffice"
+        )
+        return Check(name="queue", verdict="warning", found=said, do=do)
+    return Check(name="queue", verdict="ok", found=said if waits else "empty")
+
+
+def _check_hosts(redis: Redis) -> Check:
+    reports = fleet.list_workers(redis)
+    said = ", ".join(f"{r.name} {r.shown_state}" for r in reports) or "none has announced itself"
+    if any(report.shown_state == "ready" for report in reports):
+        return Check(name="worker hosts", verdict="ok", found=said)
+    drained = any(draining.find_wish(redis, report.name) for report in reports)
+    do = "promptsmooth resume" if drained else "start one (python -m worker); its log says why not"
+    return Check(name="worker hosts", verdict="fails", found=said, do=do)
+
+
+def _check_secret(redis: Redis, settings: WorkerSettings) -> Check:
+    name, published = "key secret", redis.get(keyspace.KEY_COMMITMENT)
+    if not settings.secret_path.exists():
+        said = "not on this machine, as on one that only runs the app"
+        return Check(name=name, verdict="ok", found=said)
+    from worker.sampling.keys import SecretUnusable, commitment, load_secret
+
+    try:
+        mine = commitment(load_secret(settings.secret_path))
+    except SecretUnusable as error:
+        do = "restore it from its backup; a new one cannot continue this Redis"
+        return Check(name=name, verdict="fails", found=str(error), do=do)
+    if published not in (None, mine.encode(), mine):
+        do = "give every worker host the same secret file"
+        said = "another than the one this Redis is bound to"
+        return Check(name=name, verdict="fails", found=said, do=do)
+    return Check(name=name, verdict="ok", found=f"commitment {mine[:12]}…")
+
+
+def _check_keys_file(path: Path | None) -> Check:
+    name = "API keys"
+    if path is None:
+        do = "make one (promptsmooth keys) before others than this machine may ask"
+        return Check(name=name, verdict="warning", found="no keys file", do=do)
+    if not path.is_file():
+        do = "mount it, or unset the setting that names it"
+        return Check(name=name, verdict="fails", found="the keys file is not there", do=do)
+    if path.stat().st_mode & 0o007:
+        do = "chmod o-rwx"
+        return Check(name=name, verdict="warning", found="everyone may read the file", do=do)
+    return Check(name=name, verdict="ok", found="a keys file")
+
+
+def _check_models(settings: WorkerSettings, *, digests: bool) -> Iterator[Check]:
+    """Presence and length, or digests; `promptsmooth models check` compares features too."""
+    try:
+        catalogue = load_catalogue(settings.models)
+    except (ValueError, OSError) as error:
+        do = "mend the cards in the folder PROMPTSMOOTH_MODELS names"
+        yield Check(name="models", verdict="fails", found=str(error), do=do)
+        return
+    for model_id in settings.serve_models:
+        name = f"model {model_id}"
+        if model_id not in {card.id for card in catalogue.list()}:
+            do = "promptsmooth models list says which there are"
+            yield Check(name=name, verdict="fails", found="no such card", do=do)
+            continue
+        presence = judge_presence(catalogue, model_id)
+        if presence.reason:
+            yield Check(name=name, verdict="fails", found=presence.word, do=presence.reason)
+        elif digests:
+            yield _check_digests(name, catalogue.get(model_id), catalogue.folder(model_id))
+        else:
+            yield Check(name=name, verdict="ok", found=presence.word)
+
+
+def _check_digests(name: str, card: ModelCard, folder: Path) -> Check:
+    try:
+        check_weights(card, folder)
+    except WeightsError as error:
+        do = "bring the file again: it is not the one its card names"
+        return Check(name=name, verdict="fails", found=str(error), do=do)
+    return Check(name=name, verdict="ok", found=f"every digest is the card's: {card.sha256[:12]}…")
+
+
+def _check_device(settings: WorkerSettings) -> Check:
+    """Without torch: whether the driver shows a GPU."""
+    driver = Path("/proc/driver/nvidia/gpus")
+    gpus = len(list(driver.iterdir())) if driver.is_dir() else 0
+    said = f"{settings.device}: {gpus} NVIDIA GPUs, {os.cpu_count()} CPU cores"
+    if settings.device == "cuda" and not gpus:
+        do = "install the driver and give the container the GPU, or set PROMPTSMOOTH_DEVICE=cpu"
+        return Check(name="device", verdict="fails", found=said, do=do)
+    return Check(name="device", verdict="ok", found=said)
+
+
+def _check_disk(folder: Path) -> Check:
+    place = next(one for one in (folder, *folder.parents) if one.exists())
+    free_gb = shutil.disk_usage(place).free / 1e9
+    said = f"{free_gb:.1f} GB free for the data folder"
+    if not os.access(place, os.W_OK):
+        do = "give the service's user the folder"
+        return Check(name="disk", verdict="fails", found="the data folder is read-only", do=do)
+    if free_gb < _DISK_GB:
+        do = "make room: Redis stops accepting when its log cannot be written"
+        return Check(name="disk", verdict="fails", found=said, do=do)
+    return Check(name="disk", verdict="ok", found=said)

@@ -1,0 +1,120 @@
+"""promptsmooth doctor, backup, restore and sweep: what an operator does beside the service."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.options import DataDir, get_data_dir
+from app.terminal import sentences
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from worker.settings import WorkerSettings
+
+_MARKS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "fails": typer.colors.RED}
+
+
+def doctor(
+    digests: Annotated[
+        bool, typer.Option("--digests", help="Read the weights of served models in full.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Look at everything the service needs; one line each, with what to do where it fails.
+
+    Exit status 0 when nothing fails, 1 when something does.
+    """
+    from app.doctor import examine
+    from app.settings import AppSettings
+
+    with sentences():
+        settings = _settings(data_dir)
+        keys_file = AppSettings().model_dump().get("keys_file")
+        checks = list(examine(_connect(data_dir), settings, keys_file=keys_file, digests=digests))
+    if as_json:
+        typer.echo(json.dumps([check.model_dump(mode="json") for check in checks], indent=2))
+    else:
+        for check in checks:
+            mark = typer.style(f"{check.verdict:8}", fg=_MARKS[check.verdict])
+            typer.echo(f"{mark} {check.name}: {check.found}" + (f" → {check.do}" * bool(check.do)))
+    raise typer.Exit(1 if any(check.verdict == "fails" for check in checks) else 0)
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(help="Where to; a new folder.")],
+    secret: Annotated[
+        bool,
+        typer.Option("--secret", help="Keep the key secret beside: whoever has it can forge."),
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Write jobs, images, votes, certificates and prompts of this service into a folder.
+
+    It may run beside the service; for a moment in which nothing runs, promptsmooth drain first.
+    """
+    from worker.backup import make_backup
+
+    with sentences():
+        settings = _settings(data_dir)
+        content = settings.secret_path.read_bytes() if secret else None
+        manifest = make_backup(_connect(data_dir), folder, content)
+    typer.echo(f"{manifest.keys} keys written to {folder}")
+    if secret:
+        typer.echo("it holds the key secret: keep the folder as you keep that", err=True)
+    else:
+        typer.echo(
+            "the key secret is not in it: without that, nothing of this backup can be continued",
+            err=True,
+        )
+
+
+def restore(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The backup.")],
+    over: Annotated[
+        bool, typer.Option("--over", help="Remove what this Redis holds of the service before.")
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Put a backup into an empty Redis; jobs without a result are queued again within a minute.
+
+    The key secret, where the backup holds it, is put into the data folder if there is none.
+    """
+    from worker.backup import SECRET, restore_backup
+
+    with sentences():
+        settings = _settings(data_dir)
+        number = restore_backup(_connect(data_dir), folder, over=over)
+        kept = folder / SECRET
+        if kept.is_file() and not settings.secret_path.exists():
+            settings.secret_path.touch(mode=0o600)
+            settings.secret_path.write_bytes(kept.read_bytes())
+    typer.echo(f"{number} keys restored; keys whose time to live had passed were left out")
+
+
+def sweep(data_dir: DataDir = None) -> None:
+    """Remove at once what is kept for nothing: entries of lists whose certification has expired.
+
+    Worker hosts do the same every hour; everything else has a time to live.
+    """
+    from worker.retention import sweep as sweep_now
+
+    with sentences():
+        removed = sweep_now(_connect(data_dir))
+    typer.echo(f"{removed} entries removed")
+
+
+def _settings(data_dir: "DataDir") -> "WorkerSettings":
+    from worker.settings import WorkerSettings
+
+    settings = WorkerSettings()
+    return settings if data_dir is None else settings.model_copy(update={"data_dir": data_dir})
+
+
+def _connect(data_dir: "DataDir") -> "Redis":
+    from app.local_redis import connect_redis
+
+    return connect_redis(get_data_dir(data_dir))

@@ -1,0 +1,97 @@
+"""Models of published shapes with random weights, in memory: as fast as the real ones."""
+
+import math
+import unittest.mock
+
+import torch
+
+from models._open_clip import get_open_clip
+from models.bert_text import BertTextTower
+from models.bert_vlm import BertVLM
+from models.cards import ModelCard, Precision, WeightFile
+from models.catalogue import load_catalogue
+from models.loading import create_clip, load_vlm
+from models.medclip import MedClip, MedClipPooling
+from models.medclip_config import MedClipConfig
+from models.open_clip_vlm import OpenClipVLM
+from models.vlm import VLM
+from models.wordpiece import create_tokenizer
+
+SHAPES = {
+    "plip": "ViT-B/32",
+    "quiltnet-b16": "ViT-B/16",
+    "medclip-vit": "Swin-T",
+    "bundled": "bundled VLM",
+}
+TISSUES = (
+    "adipose tissue",
+    "background",
+    "debris",
+    "lymphocytes",
+    "mucus",
+    "smooth muscle",
+    "normal colon mucosa",
+    "cancer-associated stroma",
+    "colorectal adenocarcinoma epithelium",
+)
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def create_card(name: str, *, rows: int | None, precision: Precision | None) -> ModelCard:
+    """The card of a model with this batch shape and precision; its own where they are None."""
+    catalogue = load_catalogue()
+    described = catalogue.describe(name)
+    fields = described.model_dump(exclude={"files", "origin"})
+    if rows is not None:
+        fields["batch_size"] = {"cpu": rows, "cuda": rows}
+    if precision is not None:
+        fields["precision"] = {"cpu": precision, "cuda": precision}
+    if isinstance(described, ModelCard):
+        return ModelCard(**fields, files=described.files)
+    fields["class_names"] = TISSUES
+    nowhere = WeightFile(name="random.safetensors", sha256="0" * 64, size_bytes=1)
+    return ModelCard(**fields, files=(nowhere,))
+
+
+def create_vlm(card: ModelCard, device: torch.device, *, plain: bool = False) -> VLM:
+    """A model of the card's shape: the bundled one as it is, others with random weights.
+
+    A `plain` one has the layers of its libraries, as published code has them.
+    """
+    with unittest.mock.patch("torch.backends.mkldnn.is_available", return_value=not plain):
+        return _create_vlm(card, device)
+
+
+def _create_vlm(card: ModelCard, device: torch.device) -> VLM:
+    torch.manual_seed(0)
+    dtype = _DTYPES[card.precision["cuda" if device.type == "cuda" else "cpu"]]
+    if card.id == "bundled":
+        return load_vlm(card, load_catalogue().folder(card.id), device)
+    if card.architecture == "medclip":
+        return _create_medclip(card, dtype, device)
+    assert card.published is not None, "a known model says its architecture"
+    clip = create_clip(card.published.model_cfg, dtype)
+    if dtype != torch.float32:
+        get_open_clip().convert_weights_to_lp(clip.visual, dtype)
+    tokenizer = get_open_clip().SimpleTokenizer(context_length=card.context_length)
+    return OpenClipVLM(card=card, clip=clip, tokenizer=tokenizer, image_dtype=dtype, device=device)
+
+
+def _create_medclip(card: ModelCard, dtype: torch.dtype, device: torch.device) -> VLM:
+    config = MedClipConfig()
+    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    words = [*marks, *(f"word{i}" for i in range(config.text.vocab_size - len(marks)))]
+    contents = {"vocab.txt": "\n".join(words).encode(), "tokenizer_config.json": b"{}"}
+    tokenizer = create_tokenizer(
+        contents, vocab_size=config.text.vocab_size, context_length=card.context_length
+    )
+    clip = MedClip(config)
+    head = MedClipPooling(clip.text_model.projection_head)
+    return BertVLM(
+        card=card,
+        image_tower=clip.vision_model,
+        text_tower=BertTextTower(bert=clip.text_model.model, head=head, tokenizer=tokenizer),
+        logit_scale=math.exp(clip.logit_scale.item()),
+        image_dtype=dtype,
+        device=device,
+    )

@@ -1,0 +1,92 @@
+"""An image tower's matrix products on a CPU by oneDNN, which torch ships and does not use for them.
+
+torch gives float32 products to MKL. oneDNN's kernels were twice as fast or more on an AMD CPU with
+AVX-512 (benchmarks/results/throughput-cpu.md). They need no compiler, and the weights stay where
+they are.
+"""
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+KERNELS = "onednn-linear/1"
+"""Names these kernels in an identity: they move the last bits of a logit."""
+
+
+def use_onednn(tower: nn.Module, device: torch.device) -> None:
+    """Replaces the linear layers and self-attentions of a frozen tower, on a CPU that can.
+
+    Parameters stay the same tensors, under the same names. Elsewhere nothing is changed.
+    """
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return
+    for name, child in list(tower.named_children()):
+        if type(child) is nn.Linear:
+            setattr(tower, name, _Linear(child))
+        elif type(child) is nn.MultiheadAttention and _is_plain(child):
+            setattr(tower, name, _SelfAttention(child))
+        else:
+            use_onednn(child, device)
+
+
+def find_kernels(tower: nn.Module) -> str:
+    """Which kernels a tower's matrix products have: `KERNELS`, or torch's own."""
+    return KERNELS if any(isinstance(part, _Linear) for part in tower.modules()) else "torch"
+
+
+def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x Wᵀ + b over the last dimension."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return product
+
+
+@final
+class _Linear(nn.Module):
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _multiply(x, self.weight, self.bias)
+
+
+def _is_plain(attention: nn.MultiheadAttention) -> bool:
+    return (
+        attention.batch_first
+        and attention.in_proj_weight is not None
+        and attention.in_proj_bias is not None
+        and attention.bias_k is None
+        and not attention.add_zero_attn
+    )
+
+
+@final
+class _SelfAttention(nn.Module):
+    """`nn.MultiheadAttention` of a tower that attends to itself, without a mask."""
+
+    def __init__(self, attention: nn.MultiheadAttention) -> None:
+        super().__init__()
+        self.in_proj_weight, self.in_proj_bias = attention.in_proj_weight, attention.in_proj_bias
+        self.out_proj = _Linear(attention.out_proj)
+        self.num_heads, self.head_dim = attention.num_heads, attention.head_dim
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        need_weights: bool = False,
+        attn_mask: Tensor | None = None,
+    ) -> tuple[Tensor, None]:
+        if need_weights or attn_mask is not None or key is not query or value is not query:
+            raise NotImplementedError("an image tower attends to itself, without a mask")
+        rows, length, width = query.shape
+        packed = _multiply(query, self.in_proj_weight, self.in_proj_bias)  # (B, L, 3 D)
+        parts = packed.view(rows, length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        q, k, v = parts.unbind(0)  # (B, heads, L, D / heads)
+        mixed = functional.scaled_dot_product_attention(q, k, v)
+        out: Tensor = self.out_proj(mixed.transpose(1, 2).reshape(rows, length, width))
+        return out, None

@@ -1,0 +1,318 @@
+"""make test-chaos: what is killed, what it costs, and that no certificate knows of it.
+
+The same requests are certified twice under one key secret: by a service that is left alone, and by
+one that is harmed at random moments, from a fixed seed. Prints a table and exits with 1 when a job
+was lost, has two results, or has another certificate than the undisturbed run.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from events import HARM, cancel, stop_before_start
+from service import Ask, Service, start, wait_for
+
+from worker.counters import get_counters
+from worker.health import find_fault
+from worker.queueing import RETRIES
+
+SEED = 20261125
+TIMES = {
+    "work-horse killed": 12,
+    "engine killed": 6,
+    "RQ worker killed": 5,
+    "worker host killed": 2,
+    "app killed": 8,
+    "Redis killed": 6,
+    "Redis away for 30 s": 1,
+}
+TARGETS_S = {
+    "work-horse killed": 3,
+    "RQ worker killed": 35,
+    "worker host killed": 35,
+    "stopped between dequeue and start": 100,
+    "app killed": 2,
+    "Redis killed": 10,
+    "cancelled": 1,
+}
+_LONG_S, _SMALL_N = 3.0, 300
+
+
+class Table:
+    """Recovery times by what was done."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+
+    def note(self, event: str, seconds: float) -> None:
+        self.seconds[event].append(seconds)
+        print(f"{event}: {seconds:.2f} s", flush=True)
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """The smallest value that the share q does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+
+
+def shown(found: dict[str, Any]) -> str:
+    """What must be the same, whatever happened: all but the id and its time."""
+    assert found["status"] == "finished", found
+    return json.dumps([found["certificates"], found["provenance"], found["signature"]])
+
+
+def plan(jobs: int, long_n: int, random: Random) -> list[Ask]:
+    """The requests: every fourth is long enough to be harmed."""
+    return [
+        Ask(seed=place, n=long_n if place % 4 == 0 else random.randint(20, _SMALL_N))
+        for place in range(jobs)
+    ]
+
+
+def measure_speed(service: Service) -> float:
+    """Samples a second of one linear job alone."""
+    n = 20_000
+    began = time.monotonic()
+    service.follow(service.submit(Ask(seed=10**8, n=n)))
+    return n / (time.monotonic() - began)
+
+
+def certify_all(service: Service, asks: Sequence[Ask]) -> dict[int, str]:
+    """The certificates of an undisturbed service, by seed."""
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(service.submit, asks))
+        found = list(pool.map(service.follow, ids))
+    return {ask.seed: shown(one) for ask, one in zip(asks, found, strict=True)}
+
+
+def harm(service: Service, asks: list[Ask], table: Table, random: Random) -> dict[str, Ask]:
+    """Sends the requests while harm is done; the accepted certifications."""
+    accepted: dict[str, Ask] = {}
+    order = [event for event, times in TIMES.items() for _ in range(times)]
+    random.shuffle(order)
+    waiting = iter(asks)
+    for place, event in enumerate(order):
+        for ask in take(waiting, len(asks) * (place + 1) // len(order) - len(accepted)):
+            accepted[service.submit(ask)] = ask
+        victims = wait_for_victims(service, accepted)
+        time.sleep(random.uniform(0, 0.5))
+        table.note(event, HARM[event](service, victims, random))
+        wait_for(lambda: service.get("/readyz").status_code == 200, within_s=60, what="ready")
+    return accepted
+
+
+def take(asks: Iterator[Ask], number: int) -> list[Ask]:
+    return [ask for ask, _ in zip(asks, range(number), strict=False)]
+
+
+def wait_for_victims(service: Service, accepted: dict[str, Ask]) -> list[str]:
+    """Some jobs that count now; another long one is sent when none does."""
+    extra = 10**7 + len(accepted) * 100
+    for attempt in range(20):
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            if victims := service.counting():
+                return victims
+            time.sleep(0.02)
+        service.submit(Ask(seed=extra + attempt, n=200_000))
+    raise AssertionError("no job counts")
+
+
+def poison(service: Service, random: Random) -> dict[str, Any]:
+    """A job that ends the engine whenever it runs, and six others beside it."""
+    neighbours = [service.submit(Ask(seed=2 * 10**7 + i, n=20_000)) for i in range(6)]
+    job = service.submit(Ask(seed=3 * 10**7, n=1_000_000))
+    seen: set[bytes] = set()
+    while len(seen) <= RETRIES:
+        seen.add(wait_for(lambda: find_new_run(service, job, seen), within_s=120, what="it runs"))
+        service.processes("worker.engine")[0].kill()
+    ended = service.follow(job)
+    assert ended["status"] == "failed", ended
+    assert ended["failure"]["code"] == "certification_lost", ended
+    for one in neighbours:
+        shown(service.follow(one))
+    return dict(ended["failure"])
+
+
+def find_new_run(service: Service, job: str, seen: set[bytes]) -> bytes | None:
+    """The token of a run of the job, not seen before, that has an engine to use."""
+    token = service.token(job)
+    if token in seen or job not in service.horses():
+        return None
+    return token if find_fault(_engine_socket(service)) is None else None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--part", choices=("harm", "ends", "both"), default="both")
+    parser.add_argument("--results", type=Path, default=Path("build/chaos.json"))
+    parser.add_argument("--write", type=Path, help="Markdown file to write from the results.")
+    options = parser.parse_args()
+    random = Random(options.seed)
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        if options.part != "ends":
+            _keep(options.results, run_harm(Path(folder), options.jobs, random))
+        if options.part != "harm":
+            _keep(options.results, run_ends(Path(folder), random))
+    found = json.loads(options.results.read_text())
+    text = write(options.seed, found)
+    print(text)
+    if options.write:
+        options.write.write_text(text, encoding="utf-8")
+    slow = too_slow(found)
+    print(f"slower than wanted: {', '.join(slow)}" if slow else "all within what is wanted")
+    wrong = found.get("lost", 0) or found.get("double", 0) or found.get("other", 0)
+    return int(bool(wrong or slow))
+
+
+def _keep(path: Path, results: dict[str, Any]) -> None:
+    """Adds the results of a part to those of the other."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    seconds = known.get("seconds", {}) | results["seconds"]
+    path.write_text(json.dumps(known | results | {"seconds": seconds}, indent=1))
+
+
+def run_harm(folder: Path, jobs: int, random: Random) -> dict[str, Any]:
+    """The same requests without and with harm."""
+    table = Table()
+    with start(folder / "quiet") as service:
+        asks = plan(jobs, int(_LONG_S * measure_speed(service)), random)
+        print(f"{len(asks)} requests, long ones of n = {asks[0].n}", flush=True)
+        expected = certify_all(service, asks)
+        secret = (folder / "quiet" / "data" / "key-secret").read_bytes()
+    print("the undisturbed run has ended", flush=True)
+    with start(folder / "harmed", secret=secret) as service:
+        load_s = measure_load(service)
+        print(f"the engine needs {load_s:.1f} s to start again", flush=True)
+        accepted = harm(service, asks, table, random)
+        found = {one: service.follow(one) for one in accepted}
+        counters, log = get_counters(service.redis), service.log()
+    ends = Counter(
+        json.loads(line)["certification_id"]
+        for line in log.splitlines()
+        if '"certification_ended"' in line
+    )
+    other = [one for one, ask in accepted.items() if shown(found[one]) != expected[ask.seed]]
+    return {
+        "seconds": dict(table.seconds),
+        "load_s": load_s,
+        "jobs": len(accepted),
+        "lost": sum(one["status"] != "finished" for one in found.values()),
+        "double": sum(ends[one] > 1 for one in found),
+        "other": len(other),
+        "counters": counters,
+    }
+
+
+def run_ends(folder: Path, random: Random) -> dict[str, Any]:
+    """What is done to a service with nothing else to do, and the poison."""
+    table = Table()
+    with start(folder / "ends") as service:
+        for _ in range(2):
+            table.note("stopped between dequeue and start", stop_before_start(service, [], random))
+        for _ in range(5):
+            table.note("cancelled", cancel(service, [], random))
+        failure = poison(service, random)
+    return {"seconds": dict(table.seconds), "poison": failure["detail"]}
+
+
+def measure_load(service: Service) -> float:
+    """Seconds from an engine's death until its successor answers, with nothing to do."""
+    socket_path = _engine_socket(service)
+    engine = service.processes("worker.engine")[0]
+    began = time.monotonic()
+    engine.kill()
+    engine.wait(10)
+    wait_for(lambda: find_fault(socket_path) is None, within_s=60, what="the engine")
+    return time.monotonic() - began
+
+
+def _engine_socket(service: Service) -> Path:
+    (engine,) = service.processes("worker.engine")
+    return Path(engine.environ()["PROMPTSMOOTH_ENGINE_SOCKET"])
+
+
+def find_targets(found: dict[str, Any]) -> dict[str, float]:
+    load_s: float = found.get("load_s", 0.0)
+    return TARGETS_S | {"engine killed": load_s + 3}
+
+
+def too_slow(found: dict[str, Any]) -> list[str]:
+    targets = find_targets(found)
+    return [e for e, s in found["seconds"].items() if quantile(s, 0.95) > targets.get(e, 1e9)]
+
+
+def rows(found: dict[str, Any]) -> Iterator[str]:
+    targets = find_targets(found)
+    yield "| event | times | recovery p50 | p95 | most | wanted |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for event, seconds in found["seconds"].items():
+        wanted = f"≤ {targets[event]:.1f} s" if event in targets else ""
+        p50, p95 = (f"{quantile(seconds, q):.2f} s" for q in (0.5, 0.95))
+        yield f"| {event} | {len(seconds)} | {p50} | {p95} | {max(seconds):.2f} s | {wanted} |"
+
+
+_EVENTS = (
+    ("retried", "attempts tried again"),
+    ("recovered", "jobs found again by the janitor"),
+    ("handed_back", "handed back"),
+    ("superseded", "runs overtaken"),
+    ("parked", "given up"),
+)
+
+
+def write(seed: int, found: dict[str, Any]) -> str:
+    """The page."""
+    counters, memory_gb = found.get("counters", {}), psutil.virtual_memory().total / 2**30
+    events = ", ".join(f"{counters.get(f'event:{name}', 0)} {text}" for name, text in _EVENTS)
+    lines = [
+        "# Recovery",
+        "",
+        "What `make test-chaos` measured. It certifies the same requests under the same key secret",
+        "with a service that is left alone and with one that is harmed at random moments, and",
+        "compares every certificate and signature. Recovery is the time from the harm until each",
+        "job concerned counts votes again in a new run, from its stored votes, or has ended; of",
+        "the app until it answers, of Redis until a request is accepted; of a cancel, until no",
+        "process counts for the job.",
+        "",
+        f"{datetime.now(UTC):%Y-%m-%d}, seed {seed}, {platform.machine()}, "
+        f"{psutil.cpu_count()} cores, {memory_gb:.0f} GB, Python {platform.python_version()}, "
+        "embedded Valkey with `appendfsync always`, one worker host with 4 RQ workers, no GPU.",
+        f"The engine with two small models needs {found.get('load_s', 0):.1f} s to start again.",
+        "",
+        f"**{found.get('jobs', 0)} jobs: {found.get('lost', 0)} lost, {found.get('double', 0)} "
+        f"with two results, {found.get('other', 0)} with certificates other than those of the "
+        "undisturbed run.**",
+        "",
+        *rows(found),
+        "",
+        f"On the way: {events}.",
+    ]
+    if "poison" in found:
+        lines += [
+            "",
+            f"A job that ended the engine each time it ran was given up after {1 + RETRIES} "
+            f"attempts: “{found['poison']}” Six jobs beside it finished.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""What is done to the service, and how long each thing takes to be as before."""
+
+import time
+from collections.abc import Callable
+from random import Random
+
+import httpx2
+import psutil
+from service import Ask, Service, wait_for
+
+from worker.queueing import create_queue
+
+OUTAGE_S = 30.0
+
+
+def kill_horse(service: Service, victims: list[str], random: Random) -> float:
+    """The process that runs one job."""
+    job, horse = _choose(service, random)
+    return _recover(service, [job], horse.kill)
+
+
+def kill_engine(service: Service, victims: list[str], random: Random) -> float:
+    """The process with the models: all jobs of the host wait for it."""
+    return _recover(service, victims, lambda: service.processes("worker.engine")[0].kill())
+
+
+def kill_worker(service: Service, victims: list[str], random: Random) -> float:
+    """An RQ worker: the job it ran falls silent."""
+    job, horse = _choose(service, random)
+    worker = horse.parent()
+    assert worker is not None
+    return _recover(service, [job], worker.kill)
+
+
+def kill_host(service: Service, victims: list[str], random: Random) -> float:
+    """The supervisor, and with it every process of the worker host."""
+
+    def kill() -> None:
+        hosts = [p for p in service.processes("-m worker") if p.cmdline()[-1] == "worker"]
+        hosts[0].kill()
+
+    return _recover(service, victims, kill)
+
+
+def kill_app(service: Service, victims: list[str], random: Random) -> float:
+    """The HTTP side; recovered when it answers."""
+    began = time.monotonic()
+    service.processes("uvicorn")[0].kill()
+    wait_for(lambda: service.get("/healthz").status_code == 200, within_s=30, what="the app")
+    return time.monotonic() - began
+
+
+def kill_redis(service: Service, victims: list[str], random: Random) -> float:
+    """The queue; recovered when a request is accepted, and nothing accepted before is gone."""
+    began = time.monotonic()
+    _redis_process(service).kill()
+    service.submit(Ask(seed=random.randrange(10**6, 10**7), n=20))
+    return time.monotonic() - began
+
+
+def stop_redis(service: Service, victims: list[str], random: Random) -> float:
+    """The queue is away for half a minute; recovered when every job counts again or has ended."""
+    redis = _redis_process(service)
+    redis.suspend()
+    try:
+        deadline = time.monotonic() + OUTAGE_S
+        while time.monotonic() < deadline:
+            began = time.monotonic()
+            try:
+                answer = service.post(Ask(seed=1, n=20))
+                assert answer.status_code == 503, answer.text
+            except httpx2.TransportError as error:
+                raise AssertionError("the app did not answer in the outage") from error
+            assert time.monotonic() - began < 5
+            time.sleep(1)
+    finally:
+        redis.resume()
+    began, at = time.monotonic(), time.time()
+    tokens: dict[str, bytes | None] = dict.fromkeys(victims)
+    for job in victims:
+        wait_for(lambda job=job: service.counts_again(job, tokens[job], at), within_s=60, what=job)
+    return time.monotonic() - began
+
+
+def stop_before_start(service: Service, victims: list[str], random: Random) -> float:
+    """Workers are killed that Redis has given a job and that have not begun it.
+
+    Stopped while they wait, one of them is given the next job; then they are killed.
+    """
+    queue = create_queue(service.redis)
+    while True:
+        wait_for(lambda: not queue.count and not service.horses(), within_s=120, what="it is idle")
+        waiting = service.processes("worker.rq_worker")
+        for one in waiting:
+            one.suspend()
+        job = service.submit(Ask(seed=random.randrange(10**6, 10**7), n=20))
+        if service.redis.llen(queue.intermediate_queue_key):
+            break
+        for one in waiting:  # each was between two waits
+            one.resume()
+        service.follow(job)
+    began = time.monotonic()
+    for one in waiting:
+        one.kill()
+    service.follow(job)
+    return time.monotonic() - began
+
+
+def cancel(service: Service, victims: list[str], random: Random) -> float:
+    """Not harm but a wish: DELETE of a job that counts on the bundled model."""
+    ask = Ask(seed=random.randrange(10**6, 10**7), n=50_000, model="bundled")
+    job = service.submit(ask)
+    wait_for(lambda: job in service.counting(), within_s=60, what="it counts")
+    began = time.monotonic()
+    with httpx2.Client(trust_env=False) as http:
+        answer = http.delete(f"{service.url}/certifications/{job}")
+    assert answer.status_code in (200, 202, 204), answer.text
+    wait_for(lambda: job not in service.horses(), within_s=30, what="nobody counts")
+    return time.monotonic() - began
+
+
+def _choose(service: Service, random: Random) -> tuple[str, psutil.Process]:
+    """A job that runs now, and its work-horse."""
+    found = wait_for(lambda: service.horses(), within_s=60, what="a job runs")
+    job = random.choice(sorted(found))
+    return job, found[job]
+
+
+def _redis_process(service: Service) -> psutil.Process:
+    """The one child of `up` that is a server of Redis or Valkey."""
+    children = psutil.Process(service.process.pid).children()
+    return next(one for one in children if "valkey" in one.name() or "redis" in one.name())
+
+
+def _recover(service: Service, jobs: list[str], harm: Callable[[], None]) -> float:
+    """Does harm, and waits until each of these jobs counts again in a new run, or has ended."""
+    tokens = {job: service.token(job) for job in jobs}
+    began, at = time.monotonic(), time.time()
+    harm()
+    for job in jobs:
+        wait_for(lambda job=job: service.counts_again(job, tokens[job], at), within_s=120, what=job)
+    return time.monotonic() - began
+
+
+HARM = {
+    "work-horse killed": kill_horse,
+    "engine killed": kill_engine,
+    "RQ worker killed": kill_worker,
+    "worker host killed": kill_host,
+    "app killed": kill_app,
+    "Redis killed": kill_redis,
+    f"Redis away for {OUTAGE_S:g} s": stop_redis,
+}

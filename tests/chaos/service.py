@@ -1,0 +1,198 @@
+"""A whole service to do harm to: its HTTP side, its Redis, its processes."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import psutil
+from PIL import Image
+from redis import Redis
+from redis.exceptions import RedisError
+
+from models.testing import create_linear_model, write_linear_model
+from worker import keyspace, results
+from worker.queueing import create_queue
+
+PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
+SIZE = 16
+RQ_WORKERS = 4
+
+
+def wait_for(look: Callable[[], Any], *, within_s: float, what: str) -> Any:
+    """What `look` finds, as soon as it finds something."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        try:
+            if found := look():
+                return found
+        except (RedisError, httpx2.TransportError, psutil.NoSuchProcess):
+            pass
+        time.sleep(0.01)
+    raise AssertionError(f"{what}: not within {within_s:g} s")
+
+
+def png(seed: int, size: int) -> bytes:
+    """The picture of one job."""
+    pixels = np.random.default_rng(seed).integers(60, 200, (size, size, 3)).astype(np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One request: which picture, how many samples, and of which model."""
+
+    seed: int
+    n: int
+    model: str = "linear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A running `promptsmooth up`."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    folder: Path
+
+    @property
+    def redis(self) -> Redis:
+        """A connection of its own to the service's Redis."""
+        url = (self.folder / "data" / "redis-url").read_text()
+        return Redis.from_url(url, socket_timeout=2)
+
+    def post(self, ask: Ask) -> httpx2.Response:
+        """Sends one request, once."""
+        size = SIZE if ask.model == "linear" else 64
+        fields = {"model": ask.model, "sigma": "0.2", "procedure": "cohen", "n": str(ask.n)}
+        files = {"image": png(ask.seed, size)}
+        with httpx2.Client(timeout=10, trust_env=False) as http:
+            return http.post(f"{self.url}/certify", data=fields, files=files)
+
+    def submit(self, ask: Ask) -> str:
+        """Sends a request until it is accepted, as a client would; the certification's id."""
+
+        def send() -> str | None:
+            answer = self.post(ask)
+            if answer.status_code == 503:
+                time.sleep(0.2)
+                return None
+            assert answer.status_code == 202, answer.text
+            return str(answer.json()["id"])
+
+        return str(wait_for(send, within_s=120, what="a request is accepted"))
+
+    def get(self, path: str) -> httpx2.Response:
+        with httpx2.Client(timeout=5, trust_env=False) as http:
+            return http.get(f"{self.url}{path}")
+
+    def follow(self, certification_id: str, *, within_s: float = 240) -> dict[str, Any]:
+        """The certification when it has ended."""
+
+        def look() -> dict[str, Any] | None:
+            answer = self.get(f"/certifications/{certification_id}")
+            if answer.status_code != 200:
+                return None
+            found: dict[str, Any] = answer.json()
+            return None if found["status"] in ("queued", "running") else found
+
+        return dict(wait_for(look, within_s=within_s, what=f"{certification_id} ends"))
+
+    def processes(self, part: str) -> list[psutil.Process]:
+        """Processes of the service whose command line contains `part`."""
+        found = []
+        for one in psutil.Process(self.process.pid).children(recursive=True):
+            try:
+                if part in " ".join(one.cmdline()):
+                    found.append(one)
+            except psutil.Error:
+                continue
+        return found
+
+    def horses(self) -> dict[str, psutil.Process]:
+        """The work-horse of each job that runs."""
+        redis, found = self.redis, {}
+        queue = create_queue(redis)
+        for entry in redis.zrange(queue.started_job_registry.key, 0, -1):
+            name = redis.hget(f"rq:execution:{entry.decode()}", "worker_name")
+            pid = redis.hget(f"rq:worker:{name.decode()}", "pid") if name else None
+            if pid is None or not psutil.pid_exists(int(pid)):
+                continue
+            if children := psutil.Process(int(pid)).children():
+                found[entry.decode().partition(":")[0]] = children[0]
+        return found
+
+    def counting(self) -> list[str]:
+        """The jobs that have counted votes and go on counting."""
+        redis = self.redis
+        return [one for one in self.horses() if results.find_progress(redis, one) is not None]
+
+    def token(self, certification_id: str) -> bytes | None:
+        found: bytes | None = self.redis.get(keyspace.run(certification_id))
+        return found
+
+    def counts_again(self, certification_id: str, before: bytes | None, at: float) -> bool:
+        """Whether a run that began after a moment has stored votes, or the job has ended."""
+        redis = self.redis
+        if redis.exists(keyspace.result(certification_id)):
+            return True
+        progress = results.find_progress(redis, certification_id)
+        token = redis.get(keyspace.run(certification_id))
+        return bool(
+            token not in (None, before) and progress and progress.updated_at.timestamp() > at
+        )
+
+    def log(self) -> str:
+        return (self.folder / "service.log").read_text()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def start(folder: Path, *, secret: bytes | None = None) -> Iterator[Service]:
+    """A service in a folder of its own, ready; ends with the block."""
+    models = folder / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    write_linear_model(models, create_linear_model(size=SIZE, seed=4))
+    (folder / "data").mkdir(exist_ok=True)
+    if secret is not None:
+        (folder / "data" / "key-secret").write_bytes(secret)
+        (folder / "data" / "key-secret").chmod(0o600)
+    port = _free_port()
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "REDIS_URL"},
+        "PROMPTSMOOTH_MODELS": str(models),
+        "PROMPTSMOOTH_SERVE_MODELS": '["linear", "bundled"]',
+        "PROMPTSMOOTH_RQ_WORKERS": str(RQ_WORKERS),
+        "PROMPTSMOOTH_LEARNING_WORKERS": "0",
+        "PROMPTSMOOTH_MAX_N": "1000000",
+        "PROMPTSMOOTH_CHECKPOINT_INTERVAL_S": "0.2",
+    }
+    command = [PROMPTSMOOTH, "up", "--port", str(port), "--data-dir", folder / "data"]
+    with (folder / "service.log").open("ab") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    service = Service(process=process, url=f"http://127.0.0.1:{port}", folder=folder)
+    try:
+        wait_for(
+            lambda: service.get("/readyz").status_code == 200, within_s=120, what="it is ready"
+        )
+        yield service
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)

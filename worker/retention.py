@@ -1,0 +1,52 @@
+"""What has no time to live of its own and may go: entries that name what has expired.
+
+Kept for ever, on purpose: attempts, the commitment, the ids prompts ever had, and the digests of
+vectors tuned on an image. Every other key has a time to live, and these indexes are trimmed here.
+"""
+
+from collections.abc import Iterator
+
+from redis import Redis
+
+from worker import keyspace
+
+_AT_ONCE = 500
+_EVERY_S = 3600
+_SWEPT = f"{keyspace.PREFIX}:maintenance:swept"
+
+
+def sweep(redis: Redis) -> int:
+    """Removes entries of lists and indexes whose certification has expired; returns how many."""
+    return sum(_sweep_list(redis, key) for key in _list_indexes(redis))
+
+
+def sweep_hourly(redis: Redis) -> None:
+    """`sweep`, unless somebody did within the hour."""
+    if redis.set(_SWEPT, "1", nx=True, ex=_EVERY_S):
+        sweep(redis)
+
+
+def _list_indexes(redis: Redis) -> Iterator[str]:
+    yield keyspace.ALL_LISTED
+    for key in redis.scan_iter(keyspace.listed("*"), count=_AT_ONCE):
+        yield key.decode() if isinstance(key, bytes) else key
+
+
+def _sweep_list(redis: Redis, key: str) -> int:
+    """The oldest entries first, up to the first that is still there: they expire in that order."""
+    removed = 0
+    while entries := [_text(one) for one in redis.zrange(key, 0, _AT_ONCE - 1)]:
+        with redis.pipeline(transaction=False) as pipeline:
+            for one in entries:
+                pipeline.exists(keyspace.job(one))
+            there = pipeline.execute()
+        gone = [one for one, exists in zip(entries, there, strict=True) if not exists]
+        if gone:
+            removed += int(redis.zrem(key, *gone))
+        if len(gone) < len(entries):
+            return removed
+    return removed
+
+
+def _text(entry: object) -> str:
+    return entry.decode() if isinstance(entry, bytes) else str(entry)
