@@ -25,10 +25,12 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 from rq import SimpleWorker
 
+from app.api_keys import change_keys, create_key
 from app.deployment.__main__ import prepare
 from app.deployment.proxy import ANSWERS, PLAIN_HTTP
 from app.deployment.queue_access import HEALTH_USER
 from app.deployment.tls import RENEW_DAYS, SELF_SIGNED_DAYS, TlsUnusable
+from app.keyring import Keyring
 from app.local_redis import find_redis_server, redis_command
 from worker.contract import TASK_CERTIFY
 from worker.queueing import CertificationRqJob, create_queue
@@ -53,7 +55,7 @@ class Volumes:
 
 @pytest.fixture
 def volumes(tmp_path: Path) -> Volumes:
-    for name in ("queue", "redis", "proxy"):
+    for name in ("queue", "redis", "proxy", "app"):
         (tmp_path / "setup" / name).mkdir(parents=True)
     return Volumes(tmp_path / "setup")
 
@@ -96,7 +98,7 @@ def test_passwords_are_made_once_for_each_deployment(
     start()
     password = volumes.read("queue/redis-password")
     start()
-    for name in ("queue", "redis", "proxy"):
+    for name in ("queue", "redis", "proxy", "app"):
         (tmp_path / "other" / name).mkdir(parents=True)
     prepare(tmp_path / "other", own_tls=own_tls, renew=False, now=NOW)
 
@@ -110,6 +112,20 @@ def test_redis_never_sees_the_password_of_the_queue(start: Prepare, volumes: Vol
     start()
     password = volumes.read("queue/redis-password").strip()
     assert all(password not in path.read_text() for path in (volumes.root / "redis").iterdir())
+
+
+def test_nobody_gets_in_before_a_key_is_made_and_keys_outlive_a_start(
+    start: Prepare, volumes: Volumes
+) -> None:
+    start()
+    keyring = Keyring(volumes.root / "app" / "keys.toml")
+    assert keyring.required
+    with change_keys(volumes.root / "app" / "keys.toml") as keys:
+        key, token = create_key("lab", ("read",), now=NOW)
+        keys.append(key)
+    start()
+    keyring.refresh()
+    assert keyring.find(token) == key
 
 
 @pytest.fixture
