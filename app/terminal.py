@@ -31,13 +31,14 @@ def ending_tidily() -> Iterator[None]:
 def sentences() -> Iterator[None]:
     """Expected errors end in one sentence and exit status 2."""
     from pydantic import ValidationError
+    from redis.exceptions import RedisError
 
     from models.catalogue import UnknownModel
     from models.datasets import UnknownDataset
     from models.prompt_catalogue import UnknownPrompt
     from models.weights import WeightsError
     from worker.child import GivenUp
-    from worker.sampling.keys import SecretUnusable
+    from worker.key_secret import SecretUnusable
 
     try:
         yield
@@ -55,6 +56,8 @@ def sentences() -> Iterator[None]:
         GivenUp,
     ) as error:
         raise _fail(str(error)) from error
+    except RedisError as error:
+        raise _fail(f"Redis does not answer as it should: {error}") from error
     except OSError as error:
         named = error.filename is not None
         raise _fail(f"{error.filename}: {error.strerror}" if named else str(error)) from error
