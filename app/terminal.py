@@ -1,7 +1,6 @@
 """What the command line says when something expected goes wrong."""
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,12 +31,14 @@ def ending_tidily() -> Iterator[None]:
 def sentences() -> Iterator[None]:
     """Expected errors end in one sentence and exit status 2."""
     from pydantic import ValidationError
+    from redis.exceptions import RedisError
 
     from models.catalogue import UnknownModel
     from models.datasets import UnknownDataset
     from models.prompt_catalogue import UnknownPrompt
     from models.weights import WeightsError
     from worker.child import GivenUp
+    from worker.key_secret import SecretUnusable
 
     try:
         yield
@@ -51,22 +52,15 @@ def sentences() -> Iterator[None]:
         UnknownDataset,
         UnknownPrompt,
         WeightsError,
+        SecretUnusable,
         GivenUp,
     ) as error:
         raise _fail(str(error)) from error
+    except RedisError as error:
+        raise _fail(f"Redis does not answer as it should: {error}") from error
     except OSError as error:
         named = error.filename is not None
         raise _fail(f"{error.filename}: {error.strerror}" if named else str(error)) from error
-    except Exception as error:
-        if not _is_secret_unusable(error):
-            raise
-        raise _fail(str(error)) from error
-
-
-def _is_secret_unusable(error: Exception) -> bool:
-    """Without importing the module that would have raised it: the app's image has no sampling."""
-    keys = sys.modules.get("worker.sampling.keys")
-    return keys is not None and isinstance(error, keys.SecretUnusable)
 
 
 def _fail(sentence: str) -> typer.Exit:

@@ -36,7 +36,7 @@ LABEL org.opencontainers.image.title="promptsmooth-service app" \
 RUN groupadd --gid 10001 promptsmooth \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent promptsmooth \
  && install -d -o 10001 -g 10001 -m 0700 /var/lib/promptsmooth /var/log/promptsmooth \
-    /setup/queue /setup/proxy \
+    /setup/queue /setup/proxy /setup/app \
  && install -d -o 10001 -g 10001 -m 0755 /setup/redis
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/sbom.cdx.json /usr/share/promptsmooth/sbom.cdx.json

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from app.api_keys import KeysFileUnusable, change_keys
 from app.deployment.private_files import write_whole
 from app.deployment.proxy import write_proxy_settings
 from app.deployment.queue_access import make_queue_access
 from app.deployment.settings import DeploymentSettings
 from app.deployment.tls import CERTIFICATE_NAME, TlsUnusable, make_tls
+from app.keys_cli import KEYS_FILE_NAME
 from app.settings import AppSettings
 
 
@@ -22,10 +24,13 @@ def prepare(root: Path, *, own_tls: Path, renew: bool, now: datetime) -> str:
     """Makes passwords, certificates and the proxy's settings below `root`; one line about it.
 
     Raises:
-        TlsUnusable, ValidationError: a setting or a file is not usable; nothing that ran is broken.
+        TlsUnusable, KeysFileUnusable, ValidationError: a setting or a file is not usable; nothing
+            that ran is broken.
     """
     deployment, app = DeploymentSettings(), AppSettings()
     queue_names = [*deployment.server_names, "redis"]
+    with change_keys(root / "app" / KEYS_FILE_NAME):
+        pass  # one without keys, where there is none: then nobody gets in before a key is made
     make_queue_access(root / "queue", root / "redis")
     make_tls(root / "redis", own=None, names=queue_names, now=now, renew=renew, key_mode=0o444)
     chain = (root / "redis" / CERTIFICATE_NAME).read_bytes()
@@ -52,7 +57,7 @@ def main() -> int:
             renew=arguments.renew,
             now=datetime.now(UTC),
         )
-    except (TlsUnusable, ValidationError, OSError) as error:
+    except (TlsUnusable, KeysFileUnusable, ValidationError, OSError) as error:
         sys.stderr.write(f"deployment: {error}\n")
         return 1
     sys.stdout.write(f"deployment: ready; {said}\n")

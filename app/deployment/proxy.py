@@ -33,6 +33,12 @@ PLAIN_HTTP = Answer(
     "so make a new key if there was one.",
     caught=(),
 )
+INSIDE_ONLY = Answer(
+    status=404,
+    code="not_found",
+    detail="There is nothing at this address. Figures for Prometheus are read inside, at app:8000.",
+    caught=(404,),
+)
 ANSWERS = (
     Answer(
         status=400,
@@ -64,7 +70,7 @@ def write_proxy_settings(
     hsts_s = deployment.hsts_s if trusted else 0
     texts = {
         HTTP_NAME: _http(deployment, app, hsts_s),
-        ANSWERS_NAME: "".join(map(_location, (*_own_answers(app), PLAIN_HTTP))),
+        ANSWERS_NAME: "".join(map(_location, (*_own_answers(app), PLAIN_HTTP, INSIDE_ONLY))),
     }
     for name, text in texts.items():
         write_whole(folder / name, text.encode(), mode=0o444)

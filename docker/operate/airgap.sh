@@ -21,8 +21,7 @@ setting() {  # setting NAME: its value in the environment, else in .env
 
 mkdir -p "$FOLDER/docker" "$FOLDER/models" "$FOLDER/prompts"
 cp -R docker-compose.yml compose.*.yml .env.example README.md LICENSE NOTICE docs "$FOLDER/"
-cp -R docker/proxy docker/operate "$FOLDER/docker/"
-[ ! -d docker/monitoring ] || cp -R docker/monitoring "$FOLDER/docker/"
+cp -R docker/proxy docker/operate docker/prometheus docker/grafana "$FOLDER/docker/"
 for kind in models prompts; do
   own=$(setting "PROMPTSMOOTH_${kind^^}_DIR")
   [ -z "$own" ] || cp -RL "$own/." "$FOLDER/$kind/"

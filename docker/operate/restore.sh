@@ -23,4 +23,5 @@ $COMPOSE create --pull never >/dev/null 2>&1 || fail "docker compose create: are
 with_volumes rw -- sh -c 'find /backup -mindepth 2 -delete && tar --extract --numeric-owner --same-permissions --directory /backup' \
   <"$FOLDER/volumes.tar"
 $COMPOSE up --detach --wait --no-build --pull never
+resume # a backup that an upgrade made is one of drained workers
 say "restored: the service runs with what $FOLDER held"

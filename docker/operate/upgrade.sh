@@ -15,6 +15,7 @@ for image in $($COMPOSE config --images | sort -u); do
 done
 is_running worker || fail "the service does not run; docker compose up --detach starts it"
 
+trap 'say "upgrade.sh: not upgraded; the workers that run go on"; resume || true' ERR
 say "drain"
 drain
 say "back up"
@@ -23,4 +24,4 @@ say "swap"
 $COMPOSE up --detach --wait --no-build --pull never --remove-orphans
 say "resume"
 resume
-say "upgraded: $($COMPOSE exec -T app promptsmooth --version 2>/dev/null || true)"
+say "upgraded to $($COMPOSE exec -T app python -c 'from importlib.metadata import version; print(version("promptsmooth-service"))')"

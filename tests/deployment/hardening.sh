@@ -64,6 +64,12 @@ done
 inside redis grep -rqF "$password" /etc/promptsmooth && fail "Redis holds the queue's password"
 echo "  Redis answers nobody unknown; the password is random and stands in no container's settings"
 
+for header in 'X-Nothing: 1' 'Authorization: Bearer none' 'X-API-Key: password'; do
+  status=$(curl -sS --noproxy '*' --cacert "$TRUSTED" -H "$header" -o "$LAST" -w '%{http_code}' "$URL/models")
+  [ "$status" = 401 ] || fail "without a key: $status: $(cat "$LAST")"
+done
+echo "  without a key of this service nothing is answered"
+
 echo "nothing heavy or needless in the images"
 inside app python -c '
 from importlib.util import find_spec

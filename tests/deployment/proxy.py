@@ -89,6 +89,7 @@ def check_limits(service):
         "POST", "/certify", body=bytes(limit), headers={"Content-Type": "text/x-nothing"}
     )
     problem(answer, body, 415, "media_type_unsupported")  # the app was asked
+    problem(*service.ask("GET", "/metrics"), 404, "not_found")
     problem(*service.ask("GET", "/", headers={"X-Long": "x" * 40_000}), 400, "request_malformed")
 
 

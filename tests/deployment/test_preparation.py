@@ -23,15 +23,17 @@ from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
+from rq import SimpleWorker
 
+from app.api_keys import change_keys, create_key
 from app.deployment.__main__ import prepare
 from app.deployment.proxy import ANSWERS, PLAIN_HTTP
 from app.deployment.queue_access import HEALTH_USER
 from app.deployment.tls import RENEW_DAYS, SELF_SIGNED_DAYS, TlsUnusable
+from app.keyring import Keyring
 from app.local_redis import find_redis_server, redis_command
 from worker.contract import TASK_CERTIFY
-from worker.queueing import create_queue
-from worker.rq_worker import create_worker
+from worker.queueing import CertificationRqJob, create_queue
 from worker.settings import SharedSettings, WorkerSettings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -53,7 +55,7 @@ class Volumes:
 
 @pytest.fixture
 def volumes(tmp_path: Path) -> Volumes:
-    for name in ("queue", "redis", "proxy"):
+    for name in ("queue", "redis", "proxy", "app"):
         (tmp_path / "setup" / name).mkdir(parents=True)
     return Volumes(tmp_path / "setup")
 
@@ -96,7 +98,7 @@ def test_passwords_are_made_once_for_each_deployment(
     start()
     password = volumes.read("queue/redis-password")
     start()
-    for name in ("queue", "redis", "proxy"):
+    for name in ("queue", "redis", "proxy", "app"):
         (tmp_path / "other" / name).mkdir(parents=True)
     prepare(tmp_path / "other", own_tls=own_tls, renew=False, now=NOW)
 
@@ -110,6 +112,20 @@ def test_redis_never_sees_the_password_of_the_queue(start: Prepare, volumes: Vol
     start()
     password = volumes.read("queue/redis-password").strip()
     assert all(password not in path.read_text() for path in (volumes.root / "redis").iterdir())
+
+
+def test_nobody_gets_in_before_a_key_is_made_and_keys_outlive_a_start(
+    start: Prepare, volumes: Volumes
+) -> None:
+    start()
+    keyring = Keyring(volumes.root / "app" / "keys.toml")
+    assert keyring.required
+    with change_keys(volumes.root / "app" / "keys.toml") as keys:
+        key, token = create_key("lab", ("read",), now=NOW)
+        keys.append(key)
+    start()
+    keyring.refresh()
+    assert keyring.find(token) == key
 
 
 @pytest.fixture
@@ -150,7 +166,10 @@ def test_the_queue_works_under_its_access_list_and_cannot_change_the_server(
     with Redis.from_url(settings.redis_url.get_secret_value()) as redis:
         queue = create_queue(redis, "empty")
         job = queue.enqueue_call(TASK_CERTIFY, args=("0" * 32,), result_ttl=60)
-        assert create_worker(settings, "empty").work(burst=True)
+        worker = SimpleWorker(
+            [queue], connection=redis, job_class=CertificationRqJob, serializer="json"
+        )
+        assert worker.work(burst=True)
         assert job.get_status(refresh=True) == "finished"  # there was nothing to certify
         assert redis.waitaof(1, 0, 1000)[0] == 1
         for change in (redis.flushall, redis.config_get, redis.shutdown, redis.acl_list):
@@ -270,7 +289,7 @@ def test_the_proxy_answers_with_problem_documents(start: Prepare, volumes: Volum
         problem = json.loads(document)
         assert problem["status"] == int(status)
         found[problem["code"]] = problem
-    assert set(found) == {"body_too_large", *(a.code for a in (*ANSWERS, PLAIN_HTTP))}
+    assert set(found) == {"body_too_large", "not_found", *(a.code for a in (*ANSWERS, PLAIN_HTTP))}
     documented = (REPOSITORY / "docs" / "errors.md").read_text()
     for answer in (*ANSWERS, PLAIN_HTTP):
         assert f"| {answer.status} | `{answer.code}` |" in documented
