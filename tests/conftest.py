@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,21 @@ settings.register_profile("laws", deadline=None, derandomize=True)  # no law is 
 settings.load_profile("laws")
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    """A command that a test runs in this process sets torch's threads: they are part of f."""
+    before = _count_threads()
+    yield
+    if before is not None and _count_threads() != before:
+        sys.modules["torch"].set_num_threads(before)
+
+
+def _count_threads() -> int | None:
+    """Threads of torch, where a test has imported it."""
+    torch = sys.modules.get("torch")
+    return None if torch is None else torch.get_num_threads()
 
 
 @pytest.fixture

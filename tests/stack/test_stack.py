@@ -181,7 +181,9 @@ def test_a_data_folder_serves_one_service_at_a_time(stack, free_port):
 def test_a_killed_service_leaves_no_process_behind(tmp_path, free_port, models_folder, start):
     """kill -9 of the supervisor: no orphan goes on writing the append-only file."""
     running = start(tmp_path, free_port, models=models_folder)
-    family = psutil.Process(running.process.pid).children(recursive=True)
+    supervisor, deadline = psutil.Process(running.process.pid), time.monotonic() + 20
+    while len(family := supervisor.children(recursive=True)) < 7 and time.monotonic() < deadline:
+        time.sleep(0.05)  # RQ workers come after the engine
     running.http.close()
     running.process.kill()
     running.process.wait()
