@@ -1,7 +1,7 @@
 """Every command of the guide, word for word, page by page, against a running service.
 
 A block that another program runs says so in a comment before it: `<!-- run by FILE: WORDS -->`;
-the words must be in that file.
+the words must be in that file. One that no test can run says why: `<!-- not run: WHY -->`.
 """
 
 import os
@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 PAGES = [*sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "README.md"]
 BLOCK = re.compile(
     r"(?:<!-- run by (?P<file>[^:\n]+?)(?:: (?P<words>[^\n]+?))? -->\n)?"
+    r"(?:<!-- not run: (?P<why>[^\n]+?) -->\n)?"
     r"^```(?P<language>sh|python|js)\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
@@ -38,6 +39,7 @@ class Block:
     text: str
     file: str | None
     words: str | None
+    why: str | None
 
 
 def find_blocks(page: Path) -> list[Block]:
@@ -63,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Path:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_of_the_guide_runs(page, stack, folder, tmp_path):
-    blocks = [one for one in find_blocks(page) if one.file is None]
+    blocks = [one for one in find_blocks(page) if one.file is None and one.why is None]
     if not blocks:
         pytest.skip("no commands that are run here")
     work = tmp_path / "work"
