@@ -42,6 +42,7 @@ class Janitor:
         enqueue_again: enqueues an accepted job anew; False when there is nothing to enqueue.
         has_ended: whether a job has a result.
         give_up: stores the result of a job that RQ has given up, unless it has one.
+        renew_attempts: gives a job that came further than before all its retries again.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class Janitor:
         enqueue_again: Callable[[str], bool],
         has_ended: Callable[[str], bool],
         give_up: Callable[[str, str], None],
+        renew_attempts: Callable[[Job], None],
     ) -> None:
         self._queue, self._name = queue, name
         self._redis: Redis = queue.connection
         self._enqueue_again, self._has_ended, self._give_up = enqueue_again, has_ended, give_up
+        self._renew_attempts = renew_attempts
         self._looked = 0.0
 
     def sweep(self) -> bool:
@@ -74,6 +77,7 @@ class Janitor:
 
     def _note_abandoned(self, job: Job, *_: object) -> None:
         """RQ calls this for a job whose worker fell silent, before it tries again or gives up."""
+        self._renew_attempts(job)
         if job.retries_left:
             count_event(self._redis, "retried")
         else:

@@ -67,6 +67,11 @@ def run(certification_id: str) -> str:
     return f"{PREFIX}:certification:{certification_id}:run"
 
 
+def cut_off_at(certification_id: str) -> str:
+    """How many samples were stored when the last attempt was cut off."""
+    return f"{PREFIX}:certification:{certification_id}:cut-off-at"
+
+
 def lost_engines(certification_id: str) -> str:
     """How many engines ended while they counted for a certification."""
     return f"{PREFIX}:certification:{certification_id}:lost-engines"

@@ -258,8 +258,8 @@ def give_up(redis: Redis, certification_id: str, reason: str, *, ttl_s: int) -> 
 def describe_attempts(reason: str) -> str:
     """What is said of a job that was given up."""
     return (
-        f"All {1 + RETRIES} attempts were cut off; the last one because {reason}. Send it again; "
-        "if that happens twice, the operator finds more in the worker's log."
+        f"Its last attempts were cut off and came no further; the last one because {reason}. Send "
+        "it again; if that happens twice, the operator finds more in the worker's log."
     )
 
 

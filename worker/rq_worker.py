@@ -28,6 +28,7 @@ from worker.fence import Superseded
 from worker.handing_back import HAND_BACK, HandedBack
 from worker.janitor import Janitor
 from worker.logs import configure_logging
+from worker.perseverance import renew_attempts
 from worker.process import die_with_parent, let_others_go_first
 from worker.queueing import CertificationRqJob, create_queue, create_worker_redis
 from worker.retention import sweep_hourly
@@ -172,6 +173,7 @@ class CertificationWorker(Worker):
         execution: Any = None,
     ) -> None:
         """RQ's own; a job that it gives up ends with the reason, so that nobody waits for it."""
+        renew_attempts(self.connection, job)
         stopped, retried = self._stopped_job_id == job.id, job.should_retry
         reason = self._reason or name_reason(exc_string)
         super().handle_job_failure(job, queue, started_job_registry, reason, execution)
@@ -237,6 +239,7 @@ def create_janitor(settings: WorkerSettings, redis: Redis, queue_name: str, name
         enqueue_again=partial(enqueue_again, redis, ttl_s=settings.certificate_ttl_s),
         has_ended=lambda job_id: find_result(redis, job_id) is not None,
         give_up=partial(give_up, redis, queue_name),
+        renew_attempts=partial(renew_attempts, redis),
     )
 
 

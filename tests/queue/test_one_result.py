@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import psutil
 import pytest
 from redis import Redis
 from rq import Queue
@@ -22,6 +23,7 @@ from worker.engine.client import EngineClient
 from worker.fence import Superseded, begin_run
 from worker.handing_back import HandedBack
 from worker.janitor import SUSPECT_S, Janitor
+from worker.perseverance import renew_attempts
 from worker.queueing import RETRIES, ROOM_S, create_queue, job_timeout_s
 from worker.rq_worker import create_janitor, create_worker
 from worker.settings import WorkerSettings
@@ -224,6 +226,34 @@ def test_a_job_that_fails_each_time_ends_with_its_reason_and_its_neighbours_do_n
     assert get_counters(redis)["event:parked"] == 1
     (kept,) = find_rq_job(redis, broken.id).results()
     assert kept.exc_string == "of ValidationError"  # RQ keeps no text that repeats the record
+
+
+def test_a_job_that_comes_further_each_time_is_never_given_up(redis, settings, submit):
+    """Its work-horse is killed more often than there are retries."""
+    job = submit(n=400_000)
+    with rq_worker(settings) as process:
+        seen = 0
+        for _ in range(RETRIES + 3):
+            wait_for(lambda seen=seen: done(redis, job.id) > seen)
+            (horse,) = psutil.Process(process.pid).children()
+            horse.kill()
+            horse.wait()
+            seen = done(redis, job.id)
+        wait_for(lambda: results.find_result(redis, job.id))
+    assert results.find_result(redis, job.id).status == "finished"
+    assert get_counters(redis)["event:retried"] == RETRIES + 3
+
+
+def test_a_job_that_comes_no_further_has_its_attempts_and_no_more(redis, submit):
+    job = submit()
+    rq_job = find_rq_job(redis, job.id)
+    results.put_progress(redis, job.id, 500, 1000)
+    left = []
+    for _ in range(3):
+        rq_job.retries_left -= 1
+        renew_attempts(redis, rq_job)
+        left.append(rq_job.retries_left)
+    assert left == [RETRIES, RETRIES - 1, RETRIES - 2]
 
 
 def find_rq_job(redis: Redis, job_id: str) -> Job:

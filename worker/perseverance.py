@@ -1,0 +1,26 @@
+"""How often a job is tried: an attempt that came further than those before it does not count.
+
+A long job on a host where processes keep dying may be cut off any number of times, and each time
+goes on from its stored votes. One that ends its own process comes no further, and is given up.
+"""
+
+from typing import Any
+
+from redis import Redis
+
+from worker import keyspace, results
+from worker.queueing import RETRIES
+
+_TTL_S = 24 * 3600
+
+
+def renew_attempts(redis: Redis, rq_job: Any) -> None:
+    """Gives an RQ job that was cut off all its retries again, if it has stored more votes since.
+
+    Each time takes more stored votes than the time before, and a job has only so many: it ends.
+    """
+    progress = results.find_progress(redis, rq_job.id)
+    done = 0 if progress is None else progress.samples_done
+    before = redis.set(keyspace.cut_off_at(rq_job.id), done, ex=_TTL_S, get=True)
+    if done > int(before or 0):
+        rq_job.retries_left = RETRIES
