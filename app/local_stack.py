@@ -23,13 +23,13 @@ from app.settings import AppSettings
 from worker.child import Child, end_all
 from worker.health import find_fault
 from worker.queueing import create_app_redis
+from worker.with_parent import with_parent
 
 _TICK_S = 0.1
 _SOON_HEALTHY_S = 10.0  # what starts in a second or two
 _REDIS_WITHIN_S = 10.0
 _READY_WITHIN_S = 120.0
 _REDIS_SOCKET, _ENGINE_SOCKET = "redis.sock", "engine.sock"
-_WITH_PARENT = (sys.executable, "-m", "worker.with_parent")
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never by way of a proxy
 
 
@@ -139,11 +139,10 @@ class LocalStack:
             data_dir=self._data_dir / "redis",
             unix_socket=runtime / _REDIS_SOCKET,
         )
-        command = [*_WITH_PARENT, *command]
-        return Child(name="redis", command=command, healthy_after_s=_SOON_HEALTHY_S)
+        return Child(name="redis", command=with_parent(command), healthy_after_s=_SOON_HEALTHY_S)
 
     def _worker(self, environment: Mapping[str, str]) -> Child:
-        command = [*_WITH_PARENT, sys.executable, "-m", "worker"]
+        command = with_parent([sys.executable, "-m", "worker"])
         return Child(name="worker", command=command, environment=environment)
 
     def _app(self, environment: Mapping[str, str]) -> Child:
@@ -151,7 +150,7 @@ class LocalStack:
         command = [sys.executable, "-m", "app", *options]
         return Child(
             name="app",
-            command=[*_WITH_PARENT, *command],
+            command=with_parent(command),
             environment=environment,
             healthy_after_s=_SOON_HEALTHY_S,
         )

@@ -36,7 +36,6 @@ from worker.learner_protocol import (
 )
 from worker.learning_contract import LearnedEpoch, LearningRequest
 from worker.logs import configure_logging
-from worker.process import die_with_parent
 from worker.settings import WorkerSettings
 
 _MODEL_CHANGED = Failure(
@@ -114,7 +113,6 @@ def _take_stdout() -> IO[bytes]:
 
 def main() -> int:
     """Learns the prompt of the order on standard input."""
-    die_with_parent()
     configure_logging()
     settings = WorkerSettings()
     set_threads(settings.threads)

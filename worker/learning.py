@@ -37,6 +37,7 @@ from worker.learning_contract import (
     LearningResult,
 )
 from worker.settings import WorkerSettings
+from worker.with_parent import with_parent
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,8 @@ def _get_pixels(redis: Redis, job: LearningJob) -> np.ndarray[tuple[int, ...], n
 @contextmanager
 def _run_learner(redis: Redis, learning_id: str, order: Order) -> Iterator[Iterator[Report]]:
     """The reports of a learner that ends when a result appears, and with this process."""
-    with subprocess.Popen(_LEARNER, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603
+    command = with_parent(_LEARNER)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603
         assert process.stdin is not None
         assert process.stdout is not None
         try:

@@ -1,14 +1,10 @@
-"""Processes that end with whoever started them, and that wait without spinning."""
+"""Processes that wait without spinning, share their memory and let others go first."""
 
 import ctypes
 import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-
-from models.process import die_with_parent
-
-__all__ = ["die_with_parent", "let_others_go_first", "share_arenas", "wait_passively"]
 
 _M_ARENA_MAX, _ARENAS = -8, 2
 _NICER = 5

@@ -21,6 +21,7 @@ from rq.utils import now
 
 import worker.learning
 import worker.tasks  # noqa: F401  # imported before the fork, so that a work-horse starts at once
+from models.process import die_with_parent
 from worker import handing_back, keyspace, learning_queue, learning_store, queueing, results
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
 from worker.counters import count_event
@@ -29,7 +30,7 @@ from worker.handing_back import HAND_BACK, HandedBack
 from worker.janitor import Janitor
 from worker.logs import configure_logging
 from worker.perseverance import renew_attempts
-from worker.process import die_with_parent, let_others_go_first
+from worker.process import let_others_go_first
 from worker.queueing import CertificationRqJob, create_queue, create_worker_redis
 from worker.retention import sweep_hourly
 from worker.room import when_there_is_room
@@ -136,6 +137,7 @@ class CertificationWorker(Worker):
 
     def main_work_horse(self, job: Any, queue: Any) -> None:
         """A work-horse whose parent was killed ends too, or its job would run twice."""
+        assert self.pid is not None  # set when it was registered
         die_with_parent(self.pid)
         super().main_work_horse(job, queue)
 
@@ -263,7 +265,6 @@ def create_worker(settings: WorkerSettings, queue_name: str) -> CertificationWor
 
 def main() -> int:
     """Works until SIGTERM, which lets the job under way finish; a second one does not."""
-    die_with_parent()
     let_others_go_first()
     configure_logging()
     queue_name = sys.argv[1] if len(sys.argv) > 1 else QUEUE_NAME

@@ -32,6 +32,7 @@ from worker.queueing import create_app_redis, free_jobs_of
 from worker.sampling.keys import SecretUnusable, commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 from worker.signing import create_signing_key, encode_public_key
+from worker.with_parent import with_parent
 
 log = logging.getLogger(__name__)
 
@@ -64,19 +65,18 @@ class Supervisor:
         secret = load_secret(settings.secret_path)
         self._commitment = commitment(secret)
         self._signing_key = encode_public_key(create_signing_key(secret).public_key())
-        python = [sys.executable, "-m"]
-        self.engine = Child(name="engine", command=[*python, "worker.engine"])
+        self.engine = Child(name="engine", command=_own("worker.engine"))
         self.rq_workers = [
             Child(
                 name=f"rq worker {i}",
-                command=[*python, "worker.rq_worker"],
+                command=_own("worker.rq_worker"),
                 healthy_after_s=_SOON_HEALTHY_S,
                 on_death=self._free_jobs,
             )
             for i in range(settings.rq_workers)
         ]
         self.learning_workers = [
-            Child(name=f"learning {i}", command=[*python, "worker.rq_worker", LEARNING_QUEUE_NAME])
+            Child(name=f"learning {i}", command=_own("worker.rq_worker", LEARNING_QUEUE_NAME))
             for i in range(settings.learning_workers)
         ]
 
@@ -251,6 +251,11 @@ class Supervisor:
             time.sleep(0.05)
         end_all(self._takers, grace_s=0)
         end_all([self.engine], grace_s=_STOP_GRACE_S)
+
+
+def _own(*program: str) -> list[str]:
+    """One of our programs, as a child that never outlives this process."""
+    return with_parent([sys.executable, "-m", *program])
 
 
 def main() -> int:

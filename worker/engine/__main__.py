@@ -13,7 +13,7 @@ from worker.engine.selftest import NoiseMismatch, check_noise
 from worker.engine.server import EngineServer
 from worker.engine.shelf import Shelf
 from worker.logs import configure_logging, warn_of_cards
-from worker.process import die_with_parent, let_others_go_first, share_arenas
+from worker.process import let_others_go_first, share_arenas
 from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker.engine")
@@ -43,7 +43,6 @@ def create_engine(settings: WorkerSettings) -> Engine:
 
 def main() -> int:
     """Serves until SIGTERM. Exit status 3: it cannot start, and the log's last line says why."""
-    die_with_parent()
     share_arenas()
     configure_logging()
     settings = WorkerSettings()

@@ -19,7 +19,7 @@ from models.loading import load_vlm
 from worker.contract import Contract
 from worker.engine.eta import Elsewhere, Output, run_all
 from worker.engine.machine import set_threads
-from worker.process import die_with_parent
+from worker.with_parent import with_parent
 
 
 class FreshProcessFailed(ValueError):
@@ -75,7 +75,7 @@ def _read_answer(path: Path) -> Elsewhere:
 
 
 def _run_child(wanted: FreshRun) -> None:
-    command = [sys.executable, "-m", "worker.engine.fresh"]
+    command = with_parent([sys.executable, "-m", "worker.engine.fresh"])
     done = subprocess.run(  # noqa: S603  # our own module
         command, input=wanted.model_dump_json(), capture_output=True, text=True, check=False
     )
@@ -89,7 +89,6 @@ def _run_child(wanted: FreshRun) -> None:
 
 def main() -> None:
     """Runs what standard input describes."""
-    die_with_parent()
     wanted = FreshRun.model_validate_json(sys.stdin.read())
     set_threads(wanted.threads)
     card = wanted.card
