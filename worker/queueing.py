@@ -130,7 +130,7 @@ def add_job(queue: Queue, pipeline: Pipeline, task: str, *, job_id: str, timeout
         result_ttl=_RQ_RESULT_TTL_S,
         failure_ttl=_RQ_FAILURE_TTL_S,
         description=queue.name,
-        retry=Retry(max=RETRIES),
+        retry=Retry(max=RETRIES, enqueue_at_front=True),
         pipeline=pipeline,
     )
 

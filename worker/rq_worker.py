@@ -25,6 +25,7 @@ from models.process import die_with_parent
 from worker import handing_back, keyspace, learning_queue, learning_store, queueing, results
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
 from worker.counters import count_event
+from worker.engine.client import EngineLost
 from worker.fence import Superseded
 from worker.handing_back import HAND_BACK, HandedBack
 from worker.janitor import Janitor
@@ -142,13 +143,18 @@ class CertificationWorker(Worker):
         super().main_work_horse(job, queue)
 
     def _finalize_failure(self, job: Any, queue: Any, execution: Any, exc_info: Any) -> None:
-        """A job that was handed back or overtaken by another run has not failed."""
+        """A job that was handed back or overtaken by another run has not failed.
+
+        One that was cut off goes on at once. One that raised is tried again after all others:
+        what ails it may have passed by then.
+        """
         match exc_info[1]:
             case HandedBack():
                 self._return(job, queue, execution)
             case Superseded():
                 self._leave(job, execution)
-            case _:
+            case error:
+                job.enqueue_at_front_on_retry = isinstance(error, EngineLost)
                 super()._finalize_failure(job, queue, execution, exc_info)
 
     def _return(self, job: Any, queue: Any, execution: Any) -> None:

@@ -244,6 +244,28 @@ def test_a_job_that_comes_further_each_time_is_never_given_up(redis, settings, s
     assert get_counters(redis)["event:retried"] == RETRIES + 3
 
 
+def test_a_job_that_was_cut_off_goes_on_before_those_that_wait(redis, settings, submit):
+    job, *waiting = (submit(n=n, seed=n) for n in (200_000, 3000, 3001))
+    with rq_worker(settings) as process:
+        wait_for(lambda: done(redis, job.id) > 0)
+        (horse,) = psutil.Process(process.pid).children()
+        horse.kill()
+        wait_for(lambda: results.find_result(redis, job.id))
+        assert not any(results.find_result(redis, other.id) for other in waiting)
+
+
+def test_a_job_that_raised_is_tried_again_after_those_that_wait(redis, settings, submit):
+    """What ails it may have passed by then."""
+    broken, other = submit(seed=1), submit(seed=2)
+    key = keyspace.job(broken.id)
+    record = redis.getset(key, b"{}")
+    with rq_worker(settings):
+        wait_for(lambda: results.find_result(redis, other.id))
+        redis.set(key, record, ex=600)
+        wait_for(lambda: results.find_result(redis, broken.id))
+    assert results.find_result(redis, broken.id).status == "finished"
+
+
 def test_a_job_that_comes_no_further_has_its_attempts_and_no_more(redis, submit):
     job = submit()
     rq_job = find_rq_job(redis, job.id)
