@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from events import HARM, Missed, cancel, stop_before_start
 from service import Ask, Service, start, wait_for
 
+from worker import results
 from worker.counters import get_counters
 from worker.health import find_fault
 from worker.queueing import RETRIES
@@ -137,24 +138,21 @@ def poison(service: Service, random: Random) -> dict[str, Any]:
     """A job that ends the engine whenever it runs, and six others beside it."""
     neighbours = [service.submit(Ask(seed=2 * 10**7 + i, n=100_000)) for i in range(6)]
     job = service.submit(Ask(seed=3 * 10**7, n=1_000_000))
-    seen: set[bytes] = set()
-    while len(seen) <= RETRIES:
-        seen.add(wait_for(lambda: find_new_run(service, job, seen), within_s=120, what="it runs"))
-        service.processes("worker.engine")[0].kill()
+    kills, last = 0, None
+    while not service.has_ended(job):
+        progress = results.find_progress(service.redis, job)
+        if progress is not None and progress.updated_at != last:  # it has an engine, and counts
+            kills, last = kills + 1, progress.updated_at
+            for engine in service.processes("worker.engine"):
+                engine.kill()
+        time.sleep(0.01)
+    assert kills > RETRIES
     ended = service.follow(job)
     assert ended["status"] == "failed", ended
     assert ended["failure"]["code"] == "certification_lost", ended
     for one in neighbours:
         shown(service.follow(one))
     return dict(ended["failure"])
-
-
-def find_new_run(service: Service, job: str, seen: set[bytes]) -> bytes | None:
-    """The token of a run of the job, not seen before, that has an engine to use."""
-    token = service.token(job)
-    if token in seen or job not in service.horses():
-        return None
-    return token if find_fault(service.engine_socket) is None else None
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import httpx2
@@ -21,6 +22,7 @@ def kill_horse(service: Service, random: Random) -> float:
 
 def kill_engine(service: Service, random: Random) -> float:
     """The process with the models: all jobs of the host wait for it."""
+    wait_for(lambda: service.processes("worker.engine"), within_s=30, what="an engine")
     (engine,) = service.processes("worker.engine")
     return _recover(service, service.find_victims(random), engine.kill)
 
@@ -74,10 +76,11 @@ def stop_redis(service: Service, random: Random) -> float:
             time.sleep(1)
     finally:
         redis.resume()
-    began, at = time.monotonic(), time.time()
-    tokens: dict[str, bytes | None] = dict.fromkeys(victims)
+    began = time.monotonic()
+    done = {job: service.samples_done(job) for job in victims}
     for job in victims:
-        wait_for(lambda job=job: service.counts_again(job, tokens[job], at), within_s=60, what=job)
+        again = partial(service.counts_again, job, None, done[job])
+        wait_for(again, within_s=60, what=job)
     return time.monotonic() - began
 
 
@@ -138,13 +141,15 @@ class Missed(Exception):
 def _recover(service: Service, jobs: list[str], harm: Callable[[], object]) -> float:
     """Does harm, and waits until each job that it hit counts again in a new run, or has ended."""
     tokens = {job: service.token(job) for job in jobs}
-    began, at = time.monotonic(), time.time()
+    began = time.monotonic()
     harm()
+    done = {job: service.samples_done(job) for job in jobs}
     hit = [job for job in jobs if tokens[job] and service.token(job)]
     if not hit:
         raise Missed
     for job in hit:
-        wait_for(lambda job=job: service.counts_again(job, tokens[job], at), within_s=120, what=job)
+        again = partial(service.counts_again, job, tokens[job], done[job])
+        wait_for(again, within_s=120, what=job)
     return time.monotonic() - began
 
 
