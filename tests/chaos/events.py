@@ -120,6 +120,28 @@ def cancel(service: Service, random: Random) -> float:
     return time.monotonic() - began
 
 
+def fill_audit_disk(service: Service, random: Random) -> float:
+    """No room for a line of the audit log: nothing new is accepted, what was accepted goes on.
+
+    Recovered when there is room again and a request is accepted.
+    """
+    job = service.submit(Ask(seed=random.randrange(10**6, 10**7), n=100_000))
+    (app,) = service.processes("-m app")
+    before = app.rlimit(psutil.RLIMIT_FSIZE)
+    app.rlimit(psutil.RLIMIT_FSIZE, (max(p.stat().st_size for p in service.audit_log), before[1]))
+    try:
+        answer = service.post(Ask(seed=2, n=20))
+        assert answer.json().get("code") == "audit_log_unavailable", answer.text
+        assert service.follow(job)["status"] == "finished"
+    finally:
+        app.rlimit(psutil.RLIMIT_FSIZE, before)
+    began = time.monotonic()
+    service.submit(Ask(seed=random.randrange(10**6, 10**7), n=20))
+    seconds = time.monotonic() - began
+    service.verify_audit_log()
+    return seconds
+
+
 def _choose(service: Service, random: Random) -> tuple[str, psutil.Process]:
     """A job that runs now, and its work-horse."""
     while True:

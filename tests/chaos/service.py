@@ -176,6 +176,15 @@ class Service:
         token = self.redis.get(keyspace.run(certification_id))
         return token not in (None, before) and self.samples_done(certification_id) > done
 
+    @property
+    def audit_log(self) -> list[Path]:
+        """Its files."""
+        return [path for path in (self.folder / "data" / "audit").iterdir() if path.is_file()]
+
+    def verify_audit_log(self) -> None:
+        command = [PROMPTSMOOTH, "audit-log", "verify", self.folder / "data" / "audit"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
     def log(self) -> str:
         return (self.folder / "service.log").read_text()
 
