@@ -298,6 +298,7 @@ def test_what_is_asked_on_the_page_is_what_is_certified(
     page.get_by_label("Window", exact=True).select_option("40,400")
     page.get_by_role("button", name=frames.name, exact=True).click()
     page.get_by_text("4 of 10").wait_for()
+    assert page.get_by_label("Frame").get_attribute("aria-valuetext") == "4 of 10"
     ask(page, levels=("0.25",))
     page.get_by_text("Advanced").click()
     page.get_by_label("Learned prompt bundled-mednist").check()
@@ -429,6 +430,7 @@ def test_dark_colours_have_contrast_in_every_section(
 def test_whole_way_can_be_gone_with_the_keyboard(tabs: Any, xray: str) -> None:
     page = tabs.open()
     page.wait_for_selector("form.certify")
+    assert page.locator("nav [aria-current=page]").inner_text() == "Certify"
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.activeElement.className") == "skip"
     for _ in range(30):

@@ -35,7 +35,8 @@ async function open() {
   const [pattern, section, title, path] = found;
   document.title = `${title} · promptsmooth`;
   for (const link of document.querySelectorAll("nav a"))
-    link.toggleAttribute("aria-current", link.getAttribute("href") === section);
+    if (link.getAttribute("href") === section) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   const module = await import(path);
   if (signal.aborted) return;
   try {
