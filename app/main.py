@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from operator import attrgetter
 from typing import TypedDict
 
 from anyio import CapacityLimiter, Event
@@ -88,6 +89,7 @@ def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None =
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # 307 to whatever name stands in the Host header
+        generate_unique_id_function=attrgetter("name"),
         lifespan=partial(_run, settings, decoder),
         form_limits={
             "max_files": settings.max_images,
