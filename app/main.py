@@ -21,6 +21,7 @@ from app.audit_trail import (
     create_trail,
     noting_heads,
 )
+from app.audited_outcomes import writing_outcomes
 from app.authentication import Authentication
 from app.body_timeout import BodyTimeout
 from app.cross_origin import ANSWER_HEADERS, METHODS, REQUEST_HEADERS, CrossOrigin
@@ -184,7 +185,11 @@ async def _run(
         audit=app.state.audit,
     )
     try:
-        with noticing_signals(services.stopping), noting_heads(services.audit, redis):
+        with (
+            noticing_signals(services.stopping),
+            noting_heads(services.audit, redis),
+            writing_outcomes(services.audit, redis),
+        ):
             yield {"services": services}
     finally:
         registry.unregister(figures)
