@@ -47,6 +47,7 @@ _MIN_TIMEOUT_S = 900
 _DURABLE_TRIES, _DURABLE_TRY_MS = 4, 400  # below the half second an answer may take
 _HELP_TTL_S = 60
 _SLOWEST_SAMPLES_PER_S = 5.0  # of one job among others on a slow CPU host, with a large model
+UNREADABLE = "its record cannot be read"
 ROOM_S = 3600
 """What RQ's own time limit adds to a job's: waiting for the engine is not the job's time."""
 
