@@ -204,7 +204,7 @@ class CertificationWorker(Worker):
         if self.janitor.sweep():
             for queue in self.queues:
                 worker_registration.clean_worker_registry(queue)
-            sweep_hourly(self.connection)
+            sweep_hourly(self.connection, image_ttl_s=WorkerSettings().image_ttl_s)
         self.last_cleaned_at = now()  # type: ignore[assignment]  # RQ declares it None
 
 

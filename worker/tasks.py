@@ -119,6 +119,7 @@ def run_certification(
         result = CancelledResult()
     put = partial(results.put_result, redis, job.id, result, fence=run.fence)
     when_there_is_room(partial(put, ttl_s=settings.certificate_ttl_s))
+    images_store.let_go(redis, job.request.input.sha256, ttl_s=settings.image_ttl_s)
     fields = {
         "certification_id": job.id,
         "request_id": job.request_id,
