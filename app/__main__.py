@@ -16,6 +16,7 @@ from app.http_protocol import create_protocol
 from app.keyring import Keyring
 from app.perimeter import NotLoopback, require_loopback
 from app.settings import AppSettings
+from worker.logs import configure_logging
 
 _REFUSED = 2
 
@@ -32,6 +33,7 @@ def main() -> int:
         return _refuse(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
     except (NotLoopback, KeysFileUnusable) as error:
         return _refuse(str(error))
+    configure_logging()
     uvicorn.run(
         "app.main:create_app",
         factory=True,
@@ -41,6 +43,7 @@ def main() -> int:
         ws="none",
         access_log=False,
         server_header=False,
+        log_config=None,  # ours: JSON, as the worker hosts'
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.wait_cap_s,
     )

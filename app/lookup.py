@@ -49,12 +49,13 @@ def find_job(redis: Redis, certification_id: str, caller: Caller) -> Certificati
 
 
 def find_batch_jobs(redis: Redis, batch_id: str, caller: Caller) -> tuple[CertificationJob, ...]:
-    """The jobs of a batch in the order of its images; those purged one by one are left out.
+    """The jobs of a batch in the order of its images; those purged one by one are left out,
+    and those whose record is damaged.
 
     Raises:
         BatchUnknown: there is none, or no longer, or it is another key's.
     """
-    found = (results.find_job(redis, each) for each in results.find_batch(redis, batch_id))
+    found = results.find_jobs(redis, results.find_batch(redis, batch_id))
     jobs = tuple(job for job in found if job is not None and caller.may_see(job.owner))
     if not jobs:
         raise BatchUnknown

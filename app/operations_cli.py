@@ -103,7 +103,8 @@ def sweep(data_dir: DataDir = None) -> None:
     from worker.retention import sweep as sweep_now
 
     with sentences():
-        removed = sweep_now(_connect(data_dir))
+        image_ttl_s = _settings(data_dir).image_ttl_s
+        removed = sweep_now(_connect(data_dir), image_ttl_s=image_ttl_s)
     typer.echo(f"{removed} entries removed")
 
 

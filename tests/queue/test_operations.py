@@ -125,9 +125,34 @@ def test_the_sweeper_drops_entries_of_what_has_expired_and_nothing_else(redis, s
     for job in gone:
         redis.delete(keyspace.job(job.id))
     assert redis.zcard(keyspace.ALL_LISTED) == 4
-    assert sweep(redis) == 6  # everybody's list and the owner's
+    assert sweep(redis, image_ttl_s=600) == 6  # everybody's list and the owner's
     assert redis.zrange(keyspace.ALL_LISTED, 0, -1) == [kept.id.encode()]
-    assert sweep(redis) == 0
+    assert sweep(redis, image_ttl_s=600) == 0
+
+
+def test_an_image_outlives_every_wait_and_no_ended_job(redis, settings, create_job):
+    """The service stood still for days: what was accepted has its image, what has ended none."""
+    hasty = settings.model_copy(update={"image_ttl_s": 60})
+    (job, image), (twin, _) = create_job(), create_job(n=301)
+    key = keyspace.image(job.request.input.sha256)
+    for one in (job, twin):
+        queueing.submit(redis, [(one, image)], image_ttl_s=60, job_ttl_s=10**6)
+    assert redis.ttl(key) > 10**5
+    run_certification(redis, hasty, job.id)
+    sweep(redis, image_ttl_s=60)
+    assert redis.ttl(key) > 10**5  # another job waits for it
+    run_certification(redis, hasty, twin.id)
+    assert 0 < redis.ttl(key) <= 60
+
+
+def test_the_sweeper_lets_go_of_an_image_whose_job_was_given_up(redis, settings, submit):
+    job = submit()
+    key = keyspace.image(job.request.input.sha256)
+    sweep(redis, image_ttl_s=60)
+    assert redis.ttl(key) > 60
+    queueing.give_up(redis, job.id, "it failed", ttl_s=60)
+    sweep(redis, image_ttl_s=60)
+    assert 0 < redis.ttl(key) <= 60
 
 
 def test_what_never_expires_is_what_is_meant_to(redis, settings, submit):
