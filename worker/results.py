@@ -177,6 +177,16 @@ def has_result(redis: Redis, certification_id: str) -> bool:
     return bool(redis.exists(keyspace.result(certification_id)))
 
 
+def find_results(
+    redis: Redis, certification_ids: Sequence[str]
+) -> list[CertificationResult | None]:
+    """The results of several certifications, None for each that there is not."""
+    if not certification_ids:
+        return []
+    stored = redis.mget([keyspace.result(each) for each in certification_ids])
+    return [None if data is None else _RESULT.validate_json(data) for data in stored]
+
+
 _PUT_RESULT = """
 if redis.call('EXISTS', KEYS[6]) == 1 then return 'cancelled' end
 if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'superseded' end
