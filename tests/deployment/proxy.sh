@@ -10,9 +10,9 @@ python3 "$HERE/proxy.py" "$URL" "http://localhost:${PROMPTSMOOTH_HTTP_PORT:-8080
 
 http -o /dev/null -D "$FOLDER/headers" -H 'X-Request-ID: 0123' "$URL/certifications/nothing-of-this-name"
 id=$(tr -d '\r' <"$FOLDER/headers" | sed -n 's/^x-request-id: //ip')
-$COMPOSE logs --no-color --no-log-prefix proxy | tr -d '\r' | grep -q "\"request_id\":\"$id\"" ||
+$COMPOSE logs --no-color --no-log-prefix proxy | tr -d '\r' | found "\"request_id\":\"$id\"" ||
   fail "the proxy's log has no request $id"
-$COMPOSE logs --no-color proxy | grep -q nothing-of-this-name && fail "a mistyped path stands in the log"
+$COMPOSE logs --no-color proxy | found nothing-of-this-name && fail "a mistyped path stands in the log"
 echo "  the id of an answer is the one in the log, and no path that leads nowhere"
 
 [ "$(post 30 6000)" = 202 ] || fail "not accepted: $(cat "$LAST")"
