@@ -118,7 +118,8 @@ def test_dashboard_places_no_panel_over_another() -> None:
 def test_promtool_takes_the_alerts_and_the_configuration() -> None:
     for command in (
         ["check", "rules", ALERTS],
-        ["check", "config", ALERTS.parent / "prometheus.yml"],
+        # the syntax: the file with the key is made by whoever runs it
+        ["check", "config", "--syntax-only", ALERTS.parent / "prometheus.yml"],
     ):
         done = subprocess.run(["promtool", *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
