@@ -6,6 +6,7 @@ to everyone without keys.
 """
 
 import argparse
+import logging
 import sys
 
 import uvicorn
@@ -24,6 +25,7 @@ _REFUSED = 2
 def main() -> int:
     """Serves until it is told to end; the exit status."""
     asked = _parse()
+    _configure_logging()
     try:
         settings = AppSettings()
         if not settings.open and not Keyring(settings.keys_file).required:
@@ -41,6 +43,7 @@ def main() -> int:
         port=asked.port,
         http=create_protocol(header_timeout_s=settings.header_timeout_s),
         ws="none",
+        log_config=None,
         access_log=False,
         server_header=False,
         log_config=None,  # ours: JSON, as the worker hosts'
@@ -48,6 +51,12 @@ def main() -> int:
         timeout_graceful_shutdown=settings.wait_cap_s,
     )
     return 0
+
+
+def _configure_logging() -> None:
+    """JSON lines for uvicorn's too. What the form parser says names bytes of what was sent."""
+    configure_logging()
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 def _parse() -> argparse.Namespace:
