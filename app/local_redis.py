@@ -70,7 +70,9 @@ def connect_redis(data_dir: Path) -> Redis:
         raise NoRedis(f"REDIS_URL is no address of a Redis server: {error}") from None
 
 
-def redis_command(server: Path, *, data_dir: Path, unix_socket: Path) -> Sequence[str]:
+def redis_command(
+    server: Path, *, data_dir: Path, unix_socket: Path, maxmemory: str
+) -> Sequence[str]:
     """Starts a server that keeps everything on disk and listens on a unix socket alone."""
     data_dir.mkdir(parents=True, exist_ok=True)
     options = {
@@ -81,6 +83,7 @@ def redis_command(server: Path, *, data_dir: Path, unix_socket: Path) -> Sequenc
         "appendonly": "yes",
         "appendfsync": "always",
         "save": "",
+        "maxmemory": maxmemory,
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",
         "logfile": str(data_dir / "redis.log"),

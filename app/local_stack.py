@@ -11,10 +11,12 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import disk_usage
 
 from redis.exceptions import RedisError
 
 from app.audit_log import AUDIT_LOG_NAME
+from app.deployment.settings import DeploymentSettings
 from app.keyring import Keyring
 from app.keys_cli import KEYS_FILE_NAME
 from app.local_redis import find_redis_server, forget_redis, redis_command, remember_redis
@@ -138,8 +140,20 @@ class LocalStack:
             find_redis_server(),
             data_dir=self._data_dir / "redis",
             unix_socket=runtime / _REDIS_SOCKET,
+            maxmemory=DeploymentSettings().redis_maxmemory,
         )
-        return Child(name="redis", command=with_parent(command), healthy_after_s=_SOON_HEALTHY_S)
+        return Child(
+            name="redis",
+            command=with_parent(command),
+            healthy_after_s=_SOON_HEALTHY_S,
+            hint=self._describe_redis,
+            persists=True,
+        )
+
+    def _describe_redis(self) -> str:
+        """What to look at: a server that cannot write ends, and a full disk cannot take its log."""
+        log, free_mb = self._data_dir / "redis" / "redis.log", disk_usage(self._data_dir).free / 1e6
+        return f"look at {log}; its disk has {free_mb:.0f} MB free"
 
     def _worker(self, environment: Mapping[str, str]) -> Child:
         command = with_parent([sys.executable, "-m", "worker"])
@@ -165,8 +179,9 @@ class LocalStack:
                 raise CannotStart(f"REDIS_URL is no address of a Redis server: {error}") from error
             except RedisError as error:
                 if time.monotonic() > deadline:
+                    hint = f"; {self._describe_redis()}" if self._own_redis else ""
                     raise CannotStart(
-                        f"Redis does not answer within {_REDIS_WITHIN_S:g} s: {error}"
+                        f"Redis does not answer within {_REDIS_WITHIN_S:g} s: {error}{hint}"
                     ) from error
                 time.sleep(0.05)
 
