@@ -1,6 +1,5 @@
 """The whole service on one machine: Redis, worker host and app under one supervisor."""
 
-import fcntl
 import os
 import socket
 import sys
@@ -19,7 +18,13 @@ from app.audit_log import AUDIT_LOG_NAME
 from app.deployment.settings import DeploymentSettings
 from app.keyring import Keyring
 from app.keys_cli import KEYS_FILE_NAME
-from app.local_redis import find_redis_server, forget_redis, redis_command, remember_redis
+from app.local_redis import (
+    find_redis_server,
+    forget_redis,
+    lock_data_dir,
+    redis_command,
+    remember_redis,
+)
 from app.perimeter import require_loopback
 from app.settings import AppSettings
 from worker.child import Child, end_all
@@ -70,22 +75,19 @@ class LocalStack:
         self._require_keys()
         self._require_free_port()
         with (
-            self._lock_data_dir(),
+            self._own_data_dir(),
             tempfile.TemporaryDirectory(prefix="promptsmooth-") as runtime,  # sockets: short paths
         ):
             self._run_in(Path(runtime), on_ready)
 
     @contextmanager
-    def _lock_data_dir(self) -> Iterator[None]:
-        """Two services on one folder would write one append-only file."""
-        with (self._data_dir / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+    def _own_data_dir(self) -> Iterator[None]:
+        with lock_data_dir(self._data_dir) as free:
+            if not free:
                 raise CannotStart(
                     f"another service runs on the data folder {self._data_dir}; "
                     "stop it, or choose another folder with --data-dir"
-                ) from None
+                )
             yield
 
     def _run_in(self, runtime: Path, on_ready: Callable[[], None]) -> None:
