@@ -66,6 +66,10 @@ def examine(
     for check in (_check_persistence, _check_memory, _check_clock, _check_queue, _check_hosts):
         yield _guard(check, redis)
     yield _check_secret(redis, settings)
+    if redis.exists(keyspace.RESTORING):
+        do = "let promptsmooth restore end, or run it again with --over"
+        found = "this Redis holds a part of a backup"
+        yield Check(name="restore", verdict="fails", found=found, do=do)
 
 
 def _guard(check: Callable[[Redis], Check], redis: Redis) -> Check:

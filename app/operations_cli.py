@@ -56,12 +56,14 @@ def backup(
 
     It may run beside the service; for a moment in which nothing runs, promptsmooth drain first.
     """
+    from app.local_redis import open_redis
     from worker.backup import make_backup
 
     with sentences():
         settings = _settings(data_dir)
         content = settings.secret_path.read_bytes() if secret else None
-        manifest = make_backup(_connect(data_dir), folder, content)
+        with open_redis(get_data_dir(data_dir)) as redis:
+            manifest = make_backup(redis, folder, content)
     typer.echo(f"{manifest.keys} keys written to {folder}")
     if secret:
         typer.echo("it holds the key secret: keep the folder as you keep that", err=True)
@@ -81,17 +83,19 @@ def restore(
 ) -> None:
     """Put a backup into an empty Redis; jobs without a result are queued again within a minute.
 
-    The key secret, where the backup holds it, is put into the data folder if there is none.
+    Nothing else may use that Redis meanwhile. Where REDIS_URL names none, the data folder's own is
+    started for it. The key secret, where the backup holds it, is put into the data folder if there
+    is none.
     """
-    from worker.backup import SECRET, restore_backup
+    from app.local_redis import open_redis
+    from worker.backup import require_secret, restore_backup, restore_secret
 
     with sentences():
-        settings = _settings(data_dir)
-        number = restore_backup(_connect(data_dir), folder, over=over)
-        kept = folder / SECRET
-        if kept.is_file() and not settings.secret_path.exists():
-            settings.secret_path.touch(mode=0o600)
-            settings.secret_path.write_bytes(kept.read_bytes())
+        secret_path = _settings(data_dir).secret_path
+        with open_redis(get_data_dir(data_dir)) as redis:
+            require_secret(folder, secret_path)
+            number = restore_backup(redis, folder, over=over)
+            restore_secret(folder, secret_path)
     typer.echo(f"{number} keys restored; keys whose time to live had passed were left out")
 
 

@@ -19,12 +19,22 @@ class OtherSecret(Exception):
     """The key secret here is not the one that certificates of this Redis are bound to."""
 
 
+class HalfRestored(Exception):
+    """This Redis holds a part of a backup: attempts and certificates would be missing."""
+
+
 def publish_keys(redis: Redis, key_commitment: str, signing_key: str) -> None:
     """Binds this Redis to a key secret, the first time; afterwards only checks.
 
     Raises:
         OtherSecret: it is bound to another one.
+        HalfRestored: a restore runs, or was cut off.
     """
+    if redis.exists(keyspace.RESTORING):
+        raise HalfRestored(
+            "promptsmooth restore is at work on this Redis or was cut off: let it end, or run it "
+            "again with --over"
+        )
     redis.set(keyspace.KEY_COMMITMENT, key_commitment, nx=True)
     require_commitment(redis, key_commitment)
     redis.set(keyspace.SIGNING_KEY, signing_key)  # derived from the same secret

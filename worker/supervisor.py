@@ -104,6 +104,7 @@ class Supervisor:
 
         Raises:
             GivenUp: the engine or a worker cannot run here.
+            worker.fleet.HalfRestored: this Redis holds a part of a backup.
             worker.fleet.OtherSecret: this Redis is bound to another key secret.
         """
         try:
@@ -270,7 +271,7 @@ def main() -> int:
             signal.signal(number, lambda *_: supervisor.stop())
         log.info("supervisor_started", extra={"fields": {"pid": os.getpid()}})
         supervisor.run()
-    except (GivenUp, SecretUnusable, fleet.OtherSecret) as error:
+    except (GivenUp, SecretUnusable, fleet.OtherSecret, fleet.HalfRestored) as error:
         log.error("given_up", extra={"fields": {"reason": str(error)}})
         return CANNOT_START
     return 0

