@@ -273,9 +273,25 @@ def test_a_job_that_comes_no_further_has_its_attempts_and_no_more(redis, submit)
     left = []
     for _ in range(3):
         rq_job.retries_left -= 1
-        renew_attempts(redis, rq_job)
+        renew_attempts(redis, rq_job, engine_lost=False)
         left.append(rq_job.retries_left)
     assert left == [RETRIES, RETRIES - 1, RETRIES - 2]
+
+
+def test_a_job_under_which_engines_keep_ending_is_given_up_however_far_it_comes(redis, submit):
+    """Two may be chance; from the third on it had the engine alone."""
+    job = submit()
+    rq_job, left = find_rq_job(redis, job.id), []
+    for lost in range(1, 6):
+        results.put_progress(redis, job.id, 100 * lost, 1000)
+        results.note_lost_engine(redis, job.id)
+        renew_attempts(redis, rq_job, engine_lost=True)
+        left.append(rq_job.retries_left)
+        rq_job.retries_left -= 1
+    assert left == [RETRIES, RETRIES, RETRIES - 1, RETRIES - 2, RETRIES - 3]
+    results.put_progress(redis, job.id, 900, 1000)
+    renew_attempts(redis, rq_job, engine_lost=False)
+    assert rq_job.retries_left == RETRIES  # its own process was killed: no engine suffered
 
 
 def find_rq_job(redis: Redis, job_id: str) -> Job:
