@@ -35,7 +35,6 @@ def main() -> int:
         return _refuse(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
     except (NotLoopback, KeysFileUnusable) as error:
         return _refuse(str(error))
-    configure_logging()
     uvicorn.run(
         "app.main:create_app",
         factory=True,
@@ -46,7 +45,6 @@ def main() -> int:
         log_config=None,
         access_log=False,
         server_header=False,
-        log_config=None,  # ours: JSON, as the worker hosts'
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.wait_cap_s,
     )
