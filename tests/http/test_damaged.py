@@ -6,15 +6,18 @@ import pytest
 from worker import keyspace, results
 
 
+@pytest.mark.parametrize("content", [b'{"status":"finished", cut of', b"{"])
 @pytest.mark.parametrize("record", ["job", "result", "progress"])
-def test_a_damaged_record_harms_its_own_certification_alone(client, redis, post, finish, record):
+def test_a_damaged_record_harms_its_own_certification_alone(
+    client, redis, post, finish, record, content
+):
     broken, sound = (post().json()["id"] for _ in range(2))
     job = results.find_job(redis, sound)
     results.put_result(redis, sound, finish(job), ttl_s=60)
     before = client.get(f"/certifications/{sound}").json()
     if record == "progress":
         redis.hset(f"rq:job:{broken}", "status", "started")
-    redis.set(getattr(keyspace, record)(broken), b'{"status":"finished", cut of')
+    redis.set(getattr(keyspace, record)(broken), content)
 
     answer = client.get(f"/certifications/{broken}")
     if record == "progress":  # made anew at the next stored counts
