@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from operator import attrgetter
 from typing import TypedDict
 
 from anyio import CapacityLimiter, Event
@@ -87,6 +88,7 @@ def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None =
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=attrgetter("name"),
         lifespan=partial(_run, settings, decoder),
         form_limits={
             "max_files": settings.max_images,

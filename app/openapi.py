@@ -1,6 +1,8 @@
 """The description of the interface, where FastAPI's own says too little or too much."""
 
+import json
 import re
+from pathlib import Path
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -25,6 +27,8 @@ from app.errors import (
 )
 from app.schemas import ProblemDocument
 
+_ANSWERS = Path(__file__).with_name("answers.json")
+
 
 class Service(FastAPI):
     """FastAPI, whose OpenAPI names the problem document and not FastAPI's own errors."""
@@ -34,7 +38,17 @@ class Service(FastAPI):
             document = super().openapi()
             document["components"]["schemas"].update(create_schemas())
             _describe_problems(document)
+            _show_answers(document)
         return super().openapi()
+
+
+def _show_answers(document: dict[str, Any]) -> None:
+    """Answers that the service gave, as examples; `examples/record_answers.py` recorded them."""
+    for asked, answers in json.loads(_ANSWERS.read_text(encoding="utf-8")).items():
+        method, path, status = asked.split()
+        response = document["paths"][path][method.lower()]["responses"][status]
+        examples = {name: {"value": answer} for name, answer in answers.items()}
+        response["content"]["application/json"]["examples"] = examples
 
 
 def _describe_problems(document: dict[str, Any]) -> None:

@@ -1,7 +1,9 @@
 """How often a job is tried: an attempt that came further than those before it does not count.
 
 A long job on a host where processes keep dying may be cut off any number of times, and each time
-goes on from its stored votes. One that ends its own process comes no further, and is given up.
+goes on from its stored votes. One that ends its own process comes no further, and is given up. So
+is one that keeps ending engines while it has them alone, however far it comes: every job of the
+host waits for the next one.
 """
 
 from typing import Any
@@ -12,13 +14,27 @@ from worker import keyspace, results
 from worker.queueing import RETRIES
 
 _TTL_S = 24 * 3600
+_SUSPECT_AFTER = 2  # engines
 
 
-def renew_attempts(redis: Redis, rq_job: Any) -> None:
+def is_suspect(redis: Redis, certification_id: str) -> bool:
+    """Whether engines ended under a job too often for chance: it then has one alone."""
+    return results.count_lost_engines(redis, certification_id) >= _SUSPECT_AFTER
+
+
+def renew_attempts(redis: Redis, rq_job: Any, *, engine_lost: bool) -> None:
     """Gives an RQ job that was cut off all its retries again, if it has stored more votes since.
 
     Each time takes more stored votes than the time before, and a job has only so many: it ends.
+
+    Args:
+        redis: the queue's.
+        rq_job: what RQ runs.
+        engine_lost: the engine ended under it; a suspect's attempts are not renewed then.
     """
+    lost = results.count_lost_engines(redis, rq_job.id)
+    if engine_lost and lost > _SUSPECT_AFTER:
+        return
     progress = results.find_progress(redis, rq_job.id)
     done = 0 if progress is None else progress.samples_done
     before = redis.set(keyspace.cut_off_at(rq_job.id), done, ex=_TTL_S, get=True)

@@ -260,8 +260,9 @@ def give_up(redis: Redis, certification_id: str, reason: str, *, ttl_s: int) -> 
 def describe_attempts(reason: str) -> str:
     """What is said of a job that was given up."""
     return (
-        f"Its last attempts were cut off and came no further; the last one because {reason}. Send "
-        "it again; if that happens twice, the operator finds more in the worker's log."
+        "Its last attempts were cut off and came no further, or the engine ended under each; the "
+        f"last one because {reason}. Send it again; if that happens twice, the operator finds more "
+        "in the worker's log."
     )
 
 
@@ -358,7 +359,7 @@ def _read_state(redis: Redis, job_id: str, start: bytes, rq_status: bytes | None
             try:
                 return get_state(redis, job_id)
             except results.RecordDamaged:
-                return "failed"  # one of many; asked for by itself it says what is wrong
+                return "failed"
 
 
 def look_up_state(

@@ -52,6 +52,7 @@ class CertificationWorker(Worker):
     janitor: Janitor
     _hand_back = False
     _reason = ""
+    _engine_lost = False
 
     def get_heartbeat_ttl(self, job: Any, working_time: float = 0.0) -> int:  # noqa: ARG002
         """How long a silent job counts as alive; RQ's own answer is a minute and more."""
@@ -154,7 +155,8 @@ class CertificationWorker(Worker):
             case Superseded():
                 self._leave(job, execution)
             case error:
-                job.enqueue_at_front_on_retry = isinstance(error, EngineLost)
+                self._engine_lost = isinstance(error, EngineLost)
+                job.enqueue_at_front_on_retry = self._engine_lost
                 super()._finalize_failure(job, queue, execution, exc_info)
 
     def _return(self, job: Any, queue: Any, execution: Any) -> None:
@@ -181,7 +183,7 @@ class CertificationWorker(Worker):
         execution: Any = None,
     ) -> None:
         """RQ's own; a job that it gives up ends with the reason, so that nobody waits for it."""
-        renew_attempts(self.connection, job)
+        renew_attempts(self.connection, job, engine_lost=self._engine_lost)
         stopped, retried = self._stopped_job_id == job.id, job.should_retry
         reason = self._reason or name_reason(exc_string)
         super().handle_job_failure(job, queue, started_job_registry, reason, execution)
@@ -247,7 +249,7 @@ def create_janitor(settings: WorkerSettings, redis: Redis, queue_name: str, name
         enqueue_again=partial(enqueue_again, redis, ttl_s=settings.certificate_ttl_s),
         has_ended=partial(has_ended, redis),
         give_up=partial(give_up, redis, queue_name),
-        renew_attempts=partial(renew_attempts, redis),
+        renew_attempts=partial(renew_attempts, redis, engine_lost=False),
     )
 
 

@@ -28,6 +28,7 @@ from worker.fence import Fence, begin_run
 from worker.handing_back import HandedBack, heed, interruptible
 from worker.helping import get_doubts, help_certification, share
 from worker.live import create_live
+from worker.perseverance import is_suspect
 from worker.queueing import ROOM_S, UNREADABLE, give_up
 from worker.range_merge import Doubt
 from worker.room import when_there_is_room
@@ -53,7 +54,7 @@ def certify_image(certification_id: str) -> None:
             WorkerSettings(),
             certification_id,
             allowance_s=rq_job.timeout - ROOM_S,
-            alone=results.count_lost_engines(rq_job.connection, certification_id) > 1,
+            alone=is_suspect(rq_job.connection, certification_id),
         )
     except EngineAway as away:
         raise HandedBack from away  # not this job's failure, and no attempt of it

@@ -8,6 +8,7 @@ from redis.exceptions import WatchError
 from starlette.responses import JSONResponse
 
 from app import errors
+from app.accepted_openapi import describe_accepted
 from app.certify_body import Asked, AskedDep
 from app.certify_openapi import REQUEST
 from app.deps import IdempotencyKey, PreferHeader, Services, ServicesDep
@@ -52,7 +53,15 @@ _PROBLEMS = errors.describe(
     responses={
         **_PROBLEMS,
         200: {"model": Certification | Batch, "description": "Done within the preferred wait"},
-        202: {"description": "Accepted; Location says where the certificates will be"},
+        202: describe_accepted(
+            "Accepted; Location says where the certificates will be",
+            parameter="certification_id",
+            operations={
+                "follow": "get_certification",
+                "progress": "get_events",
+                "cancel": "delete_certification",
+            },
+        ),
     },
 )
 async def certify(

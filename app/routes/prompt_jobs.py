@@ -9,6 +9,7 @@ from redis import Redis
 from starlette.responses import JSONResponse
 
 from app import errors
+from app.accepted_openapi import describe_accepted
 from app.deps import RedisDep, ServicesDep, SettingsDep, take_only
 from app.learning_forms import REPEATABLE, RULES, LearnForm
 from app.learning_intake import submit
@@ -74,7 +75,11 @@ JobId = Annotated[str, Depends(_check_id)]
             errors.QuotaExceeded,
             errors.QueueUnavailable,
         ),
-        202: {"description": "Accepted; Location says where the progress will be"},
+        202: describe_accepted(
+            "Accepted; Location says where the progress will be",
+            parameter="job_id",
+            operations={"follow": "get_prompt_job", "cancel": "cancel_prompt_job"},
+        ),
     },
 )
 async def learn(

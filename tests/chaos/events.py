@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import httpx2
@@ -21,6 +22,7 @@ def kill_horse(service: Service, random: Random) -> float:
 
 def kill_engine(service: Service, random: Random) -> float:
     """The process with the models: all jobs of the host wait for it."""
+    wait_for(lambda: service.processes("worker.engine"), within_s=30, what="an engine")
     (engine,) = service.processes("worker.engine")
     return _recover(service, service.find_victims(random), engine.kill)
 
@@ -74,10 +76,11 @@ def stop_redis(service: Service, random: Random) -> float:
             time.sleep(1)
     finally:
         redis.resume()
-    began, at = time.monotonic(), time.time()
-    tokens: dict[str, bytes | None] = dict.fromkeys(victims)
+    began = time.monotonic()
+    done = {job: service.samples_done(job) for job in victims}
     for job in victims:
-        wait_for(lambda job=job: service.counts_again(job, tokens[job], at), within_s=60, what=job)
+        again = partial(service.counts_again, job, None, done[job])
+        wait_for(again, within_s=60, what=job)
     return time.monotonic() - began
 
 
@@ -117,6 +120,28 @@ def cancel(service: Service, random: Random) -> float:
     return time.monotonic() - began
 
 
+def fill_audit_disk(service: Service, random: Random) -> float:
+    """No room for a line of the audit log: nothing new is accepted, what was accepted goes on.
+
+    Recovered when there is room again and a request is accepted.
+    """
+    job = service.submit(Ask(seed=random.randrange(10**6, 10**7), n=100_000))
+    (app,) = service.processes("-m app")
+    before = app.rlimit(psutil.RLIMIT_FSIZE)
+    app.rlimit(psutil.RLIMIT_FSIZE, (max(p.stat().st_size for p in service.audit_log), before[1]))
+    try:
+        answer = service.post(Ask(seed=2, n=20))
+        assert answer.json().get("code") == "audit_log_unavailable", answer.text
+        assert service.follow(job)["status"] == "finished"
+    finally:
+        app.rlimit(psutil.RLIMIT_FSIZE, before)
+    began = time.monotonic()
+    service.submit(Ask(seed=random.randrange(10**6, 10**7), n=20))
+    seconds = time.monotonic() - began
+    service.verify_audit_log()
+    return seconds
+
+
 def _choose(service: Service, random: Random) -> tuple[str, psutil.Process]:
     """A job that runs now, and its work-horse."""
     while True:
@@ -138,13 +163,15 @@ class Missed(Exception):
 def _recover(service: Service, jobs: list[str], harm: Callable[[], object]) -> float:
     """Does harm, and waits until each job that it hit counts again in a new run, or has ended."""
     tokens = {job: service.token(job) for job in jobs}
-    began, at = time.monotonic(), time.time()
+    began = time.monotonic()
     harm()
+    done = {job: service.samples_done(job) for job in jobs}
     hit = [job for job in jobs if tokens[job] and service.token(job)]
     if not hit:
         raise Missed
     for job in hit:
-        wait_for(lambda job=job: service.counts_again(job, tokens[job], at), within_s=120, what=job)
+        again = partial(service.counts_again, job, tokens[job], done[job])
+        wait_for(again, within_s=120, what=job)
     return time.monotonic() - began
 
 

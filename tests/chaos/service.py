@@ -161,16 +161,29 @@ class Service:
         found: bytes | None = self.redis.get(keyspace.run(certification_id))
         return found
 
-    def counts_again(self, certification_id: str, before: bytes | None, at: float) -> bool:
-        """Whether a run that began after a moment has stored votes, or the job has ended."""
-        redis = self.redis
-        if redis.exists(keyspace.result(certification_id)):
+    def has_ended(self, certification_id: str) -> bool:
+        return bool(self.redis.exists(keyspace.result(certification_id)))
+
+    def samples_done(self, certification_id: str) -> int:
+        """The votes that a job has stored."""
+        progress = results.find_progress(self.redis, certification_id)
+        return 0 if progress is None else progress.samples_done
+
+    def counts_again(self, certification_id: str, before: bytes | None, done: int) -> bool:
+        """Whether another run has stored more votes than there were, or the job has ended."""
+        if self.has_ended(certification_id):
             return True
-        progress = results.find_progress(redis, certification_id)
-        token = redis.get(keyspace.run(certification_id))
-        return bool(
-            token not in (None, before) and progress and progress.updated_at.timestamp() > at
-        )
+        token = self.redis.get(keyspace.run(certification_id))
+        return token not in (None, before) and self.samples_done(certification_id) > done
+
+    @property
+    def audit_log(self) -> list[Path]:
+        """Its files."""
+        return [path for path in (self.folder / "data" / "audit").iterdir() if path.is_file()]
+
+    def verify_audit_log(self) -> None:
+        command = [PROMPTSMOOTH, "audit-log", "verify", self.folder / "data" / "audit"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
     def log(self) -> str:
         return (self.folder / "service.log").read_text()

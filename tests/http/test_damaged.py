@@ -22,6 +22,9 @@ def test_a_damaged_record_harms_its_own_certification_alone(
     answer = client.get(f"/certifications/{broken}")
     if record == "progress":  # made anew at the next stored counts
         assert answer.json()["progress"]["samples_done"] == 0
+    elif record == "result":
+        assert (answer.status_code, answer.json()["status"]) == (200, "failed")
+        assert answer.json()["failure"]["code"] == "record_damaged"
     else:
         assert (answer.status_code, answer.json()["code"]) == (500, "record_damaged")
     listed = [one["id"] for one in client.get("/certifications").json()["certifications"]]
@@ -34,5 +37,7 @@ def test_a_batch_with_a_damaged_job_shows_the_others(client, redis, post, png, e
     batch = post(png, other).json()
     first, second = (one["id"] for one in batch["certifications"])
     redis.set(keyspace.job(first), b"{")
+    redis.set(keyspace.result(second), b"{")
     answer = client.get(f"/batches/{batch['id']}")
-    assert [one["id"] for one in answer.json()["certifications"]] == [second]
+    shown = [(one["id"], one["status"]) for one in answer.json()["certifications"]]
+    assert shown == [(second, "failed")]

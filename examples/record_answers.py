@@ -1,0 +1,145 @@
+"""Records an answer of every route: python examples/record_answers.py writes app/answers.json.
+
+It starts the service, asks every route that answers in JSON once, with a real DICOM image and a
+small PNG, and keeps what came back. OpenAPI shows these answers as examples; a test compares them
+with the schemas.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from demo import free_port, start_service
+from PIL import Image
+from pydicom.data import get_testdata_file
+
+ANSWERS = Path(__file__).parents[1] / "app" / "answers.json"
+ID = "{certification_id}"
+
+
+class Recorder:
+    """Asks, and keeps each answer by method, path as in OpenAPI, and status."""
+
+    def __init__(self, url: str) -> None:
+        self.answers: dict[str, dict[str, Any]] = {}
+        self._http = httpx2.Client(base_url=url, timeout=60, trust_env=False)
+
+    def ask(self, method: str, path: str, *, at: str | None = None, **body: Any) -> httpx2.Response:
+        """The answer to one request; `at` is the address where it is not the path itself."""
+        answer = self._http.request(method, at or path, **body)
+        if not answer.is_success:
+            raise SystemExit(f"{method} {at or path}: {answer.status_code} {answer.text}")
+        if answer.headers.get("content-type") == "application/json":
+            document = answer.json()
+            kind = self.answers.setdefault(f"{method} {path} {answer.status_code}", {})
+            kind.setdefault(name_answer(document), document)
+        return answer
+
+    def follow(self, path: str, at: str) -> httpx2.Response:
+        """The answer when the job has ended."""
+        while True:
+            answer = self.ask("GET", path, at=at)
+            if answer.json()["status"] not in ("queued", "running"):
+                return answer
+            time.sleep(0.2)
+
+    def wait_until_ready(self) -> None:
+        """Until a certification can be asked for."""
+        while True:
+            try:
+                if self._http.get("/readyz").is_success:
+                    return
+            except httpx2.TransportError:
+                pass
+            time.sleep(0.1)
+
+
+def name_answer(document: dict[str, Any]) -> str:
+    """What tells the answers of one route apart: the job's state."""
+    return str(document.get("status") or ("batch" if "refused" in document else "answer"))
+
+
+def record_certifications(recorder: Recorder) -> None:
+    image = Path(get_testdata_file("CT_small.dcm")).read_bytes()
+    asked = {"files": {"image": image}, "data": {"sigma": ["0.1", "0.5"], "n_max": "1000"}}
+    at = recorder.ask("POST", "/certify", **asked).headers["location"]
+    document = recorder.follow(f"/certifications/{ID}", at).json()
+    query = {"certificate": 0, "sample": [0, 1]}
+    recorder.ask("GET", f"/certifications/{ID}/votes", at=f"{at}/votes", params=query)
+    recorder.ask("POST", "/audit", json=document)
+    wait = {"headers": {"prefer": "wait=60"}}
+    recorder.ask("POST", "/certify", **asked, **wait)
+    several = {**asked, "files": [("image", image), ("image", b"no image at all")]}
+    recorder.ask("POST", "/certify", **several)
+    at = recorder.ask("POST", "/certify", **several, **wait).json()["links"]["self"]
+    recorder.ask("GET", "/batches/{batch_id}", at=at)
+    recorder.ask("GET", "/certifications", params={"limit": 2})
+    long = {**asked, "data": {"sigma": "0.5", "n_max": "100000"}}
+    at = recorder.ask("POST", "/certify", **{**long, "files": several["files"]}).headers["location"]
+    recorder.ask("DELETE", "/batches/{batch_id}", at=at)
+    at = recorder.ask("POST", "/certify", **long).headers["location"]
+    recorder.ask("DELETE", f"/certifications/{ID}", at=at)
+    recorder.follow(f"/certifications/{ID}", at)
+
+
+def record_prompts(recorder: Recorder) -> None:
+    recorder.ask("GET", "/prompts")
+    at = "/prompts/bundled-mednist"
+    names = recorder.ask("GET", "/prompts/{prompt_id}", at=at).json()["class_names"]
+    recorder.ask("GET", "/prompts/{prompt_id}/ctx", at=f"{at}/ctx")
+    file = recorder.ask("GET", "/prompts/{prompt_id}/ctx.safetensors", at=f"{at}/ctx.safetensors")
+    said = {"licence": "Apache-2.0", "source": "learned at another site"}
+    fields = {"id": "from-elsewhere", "model": "bundled", "class_name": names, **said}
+    for _ in ("201", "200"):  # new, then the same again
+        recorder.ask("POST", "/prompts", files={"file": file.content}, data=fields)
+    form = {
+        "id": "scans",
+        "image_class": ["dark", "dark", "bright", "bright"],
+        "shots": "2",
+        "epochs": "1",
+    }
+    files = [("image", png) for png in create_images()]
+    at = recorder.ask("POST", "/prompts/learn", files=files, data=form).headers["location"]
+    recorder.follow("/prompt-jobs/{job_id}", at)
+    recorder.ask("DELETE", "/prompt-jobs/{job_id}", at=at)
+
+
+def create_images() -> Iterator[bytes]:
+    """Two dark and two bright greys."""
+    for grey in (40, 60, 180, 200):
+        buffer = BytesIO()
+        Image.new("L", (8, 8), grey).save(buffer, "PNG")
+        yield buffer.getvalue()
+
+
+def record_the_rest(recorder: Recorder) -> None:
+    for path in ("/healthz", "/readyz", "/version", "/models", "/keys/signing"):
+        recorder.ask("GET", path)
+    recorder.ask("GET", "/models/{model_id}", at="/models/bundled")
+    recorder.ask("POST", "/preview", files={"image": next(create_images())})
+
+
+def main() -> None:
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        process = start_service(port, Path(folder))
+        recorder = Recorder(f"http://127.0.0.1:{port}")
+        try:
+            recorder.wait_until_ready()
+            record_certifications(recorder)
+            record_prompts(recorder)
+            record_the_rest(recorder)
+        finally:
+            process.terminate()
+            process.wait()
+    text = json.dumps(recorder.answers, indent=1, sort_keys=True, ensure_ascii=False)
+    ANSWERS.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

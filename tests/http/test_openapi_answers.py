@@ -1,0 +1,71 @@
+"""OpenAPI shows answers that the service gave, says where a job is found, and keeps its schemas."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from starlette.testclient import TestClient
+
+
+@pytest.fixture
+def document(client: TestClient) -> dict[str, Any]:
+    return client.get("/openapi.json").json()
+
+
+def list_responses(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every successful response with JSON, named by method, path and status."""
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            for status, response in operation["responses"].items():
+                if status < "3" and "application/json" in response.get("content", {}):
+                    name = f"{method.upper()} {path} {status}"
+                    yield name, response["content"]["application/json"]
+
+
+def test_every_answer_in_json_has_an_example_that_keeps_its_schema(document):
+    for name, content in list_responses(document):
+        assert content.get("examples"), f"{name}: run examples/record_answers.py"
+        schema = {**content["schema"], "components": document["components"]}
+        validator = jsonschema_rs.validator_for(schema)
+        for example in content["examples"].values():
+            faults = [
+                f"{list(e.instance_path)}: {e.message}"
+                for e in validator.iter_errors(example["value"])
+            ]
+            assert not faults, f"{name}: {faults}"
+
+
+def test_examples_hold_no_path_of_a_machine(document):
+    text = json.dumps([content for _, content in list_responses(document)])
+    assert "/home" not in text
+    assert "/tmp" not in text
+
+
+def test_links_lead_to_operations_with_that_parameter(document):
+    operations = {
+        operation["operationId"]: (path, operation)
+        for path, methods in document["paths"].items()
+        for operation in methods.values()
+    }
+    links = [
+        link
+        for _, operation in operations.values()
+        for response in operation["responses"].values()
+        for link in response.get("links", {}).values()
+    ]
+    assert len(links) == 5
+    for link in links:
+        path, _ = operations[link["operationId"]]
+        assert all(f"{{{name}}}" in path for name in link["parameters"])
+
+
+def test_operations_are_named_by_one_word_for_clients_made_from_them(document):
+    names = [
+        operation["operationId"]
+        for methods in document["paths"].values()
+        for operation in methods.values()
+    ]
+    assert len(set(names)) == len(names)
+    assert {"certify", "get_certification", "learn"} <= set(names)
