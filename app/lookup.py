@@ -36,6 +36,13 @@ LOST = Failure(
 )
 
 
+DAMAGED = Failure(
+    code="record_damaged",
+    detail="Its stored result cannot be read any more. Send the image again; the operator finds "
+    "the record in the service's log.",
+)
+
+
 def find_job(redis: Redis, certification_id: str, caller: Caller) -> CertificationJob:
     """The job of a certification that the caller may see: every route that names one comes by here.
 
@@ -64,6 +71,13 @@ def find_batch_jobs(redis: Redis, batch_id: str, caller: Caller) -> tuple[Certif
 
 def show(redis: Redis, job: CertificationJob) -> Certification:
     """A certification as it stands now."""
+    try:
+        return _show(redis, job)
+    except results.RecordDamaged:
+        return FailedCertification(**_common(job), failure=DAMAGED)
+
+
+def _show(redis: Redis, job: CertificationJob) -> Certification:
     match queueing.get_state(redis, job.id):
         case "queued":
             outlook = find_outlook(redis, job.id)

@@ -356,7 +356,10 @@ def _read_state(redis: Redis, job_id: str, start: bytes, rq_status: bytes | None
         case JobStatus.STARTED:
             return "running"
         case _:
-            return get_state(redis, job_id)
+            try:
+                return get_state(redis, job_id)
+            except results.RecordDamaged:
+                return "failed"
 
 
 def look_up_state(

@@ -204,10 +204,15 @@ def test_a_hundred_abandoned_jobs_are_enqueued_once_each(redis, settings, submit
 # --- Poison ---
 
 
+def _outcome(job, settings) -> str:
+    """Where the certificates of its canonical request lie."""
+    return keyspace.certificate(results.request_sha256(job.request, _commitment(settings)))
+
+
 def test_a_job_that_fails_each_time_ends_with_its_reason_and_its_neighbours_do_not(
     redis, settings, submit
 ):
-    """Its stored votes cannot be read; the tasks of its neighbours can."""
+    """What its request came to before cannot be read; that of its neighbours can."""
     good = [submit(seed=seed) for seed in range(2)]
     poison = submit(seed=9)
     redis.set(keyspace.image(poison.request.input.sha256), b"x", ex=60)
@@ -216,16 +221,16 @@ def test_a_job_that_fails_each_time_ends_with_its_reason_and_its_neighbours_do_n
     with rq_worker(settings):
         wait_for(lambda: get_counters(redis).get("event:retried", 0) >= 1)
         fleet.publish_keys(redis, _commitment(settings), "")  # ... until it is there again
-        redis.set(keyspace.checkpoint(broken.id), b"no hash", ex=600)  # but this one for ever
+        redis.set(_outcome(broken, settings), b"{}", ex=600)  # but this one for ever
         jobs = (*good, poison, broken)
         wait_for(lambda: all(results.find_result(redis, job.id) for job in jobs))
     assert [results.find_result(redis, job.id).status for job in good] == ["finished"] * 2
     assert results.find_result(redis, poison.id).failure.code == "image_expired"
     ended = results.find_result(redis, broken.id).failure
-    assert (ended.code, "ResponseError" in ended.detail) == ("certification_lost", True)
+    assert (ended.code, "ValidationError" in ended.detail) == ("certification_lost", True)
     assert get_counters(redis)["event:parked"] == 1
     (kept,) = find_rq_job(redis, broken.id).results()
-    assert kept.exc_string == "of ResponseError"  # RQ keeps no text that repeats the record
+    assert kept.exc_string == "of ValidationError"  # RQ keeps no text that repeats the record
 
 
 def test_a_job_that_comes_further_each_time_is_never_given_up(redis, settings, submit):
@@ -257,10 +262,10 @@ def test_a_job_that_was_cut_off_goes_on_before_those_that_wait(redis, settings, 
 def test_a_job_that_raised_is_tried_again_after_those_that_wait(redis, settings, submit):
     """What ails it may have passed by then."""
     broken, other = submit(seed=1), submit(seed=2)
-    redis.set(keyspace.checkpoint(broken.id), b"no hash")
+    redis.set(_outcome(broken, settings), b"{}", ex=600)
     with rq_worker(settings):
         wait_for(lambda: results.find_result(redis, other.id))
-        redis.delete(keyspace.checkpoint(broken.id))
+        redis.delete(_outcome(broken, settings))
         wait_for(lambda: results.find_result(redis, broken.id))
     assert results.find_result(redis, broken.id).status == "finished"
 
