@@ -28,13 +28,23 @@ def doctor(
 
     Exit status 0 when nothing fails, 1 when something does.
     """
+    from app.audit_log import AUDIT_LOG_NAME
     from app.doctor import examine
+    from app.keys_cli import KEYS_FILE_NAME
     from app.settings import AppSettings
 
     with sentences():
         settings = _settings(data_dir)
-        keys_file = AppSettings().model_dump().get("keys_file")
-        checks = list(examine(_connect(data_dir), settings, keys_file=keys_file, digests=digests))
+        app, own = AppSettings(), get_data_dir(data_dir)
+        checks = list(
+            examine(
+                _connect(data_dir),
+                settings,
+                keys_file=app.keys_file or _if_there(own / KEYS_FILE_NAME),
+                audit_log=app.audit_log or _if_there(own / AUDIT_LOG_NAME),
+                digests=digests,
+            )
+        )
     if as_json:
         typer.echo(json.dumps([check.model_dump(mode="json") for check in checks], indent=2))
     else:
@@ -117,6 +127,11 @@ def _settings(data_dir: "DataDir") -> "WorkerSettings":
 
     settings = WorkerSettings()
     return settings if data_dir is None else settings.model_copy(update={"data_dir": data_dir})
+
+
+def _if_there(path: Path) -> Path | None:
+    """What `promptsmooth up` keeps in its data folder."""
+    return path if path.exists() else None
 
 
 def _connect(data_dir: "DataDir") -> "Redis":

@@ -278,6 +278,13 @@ def test_the_doctor_says_what_a_redis_lacks(settings, tmp_path, free_port):
     with ValkeyServer(port=free_port, data_dir=tmp_path / "v", config=config) as server:
         found = look(Redis.from_url(server.connection_url), settings)
     assert found["persistence"].verdict == found["memory"].verdict == "fails"
+    config = {"appendonly": "yes", "maxmemory": "600kb", "maxmemory-policy": "noeviction"}
+    with ValkeyServer(port=free_port, data_dir=tmp_path / "w", config=config) as server:
+        found = look(
+            Redis.from_url(server.connection_url), settings, audit_log=settings.secret_path
+        )
+    assert found["memory"].verdict == found["audit log"].verdict == "fails"
+    assert "nothing is accepted" in found["memory"].do
     away = look(Redis.from_url(f"redis://127.0.0.1:{free_port}/0"), settings)
     assert away["Redis"].verdict == "fails"
     assert "persistence" not in away
