@@ -9,13 +9,13 @@ import argparse
 import sys
 
 import uvicorn
-from pydantic import ValidationError
 
 from app.api_keys import KeysFileUnusable
 from app.http_protocol import create_protocol
 from app.keyring import Keyring
 from app.perimeter import NotLoopback, require_loopback
 from app.settings import AppSettings
+from worker.settings_errors import SETTINGS_ERRORS, explain_settings
 
 _REFUSED = 2
 
@@ -27,9 +27,8 @@ def main() -> int:
         settings = AppSettings()
         if not settings.open and not Keyring(settings.keys_file).required:
             require_loopback(settings.published_on or asked.host)
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        return _refuse(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+    except SETTINGS_ERRORS as error:
+        return _refuse(explain_settings(error))
     except (NotLoopback, KeysFileUnusable) as error:
         return _refuse(str(error))
     uvicorn.run(
