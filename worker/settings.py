@@ -125,9 +125,7 @@ class WorkerSettings(SharedSettings):
         "together; the one used longest ago goes when another needs its room. 0: no bound, and "
         "every model that was asked for stays.",
     )
-    device: str = Field(
-        default="auto", pattern=r"^(auto|cpu|cuda)$", description="auto, cpu or cuda."
-    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto, cpu or cuda.")
     noise: Literal["auto", "host", "device"] = Field(
         default="auto",
         description="Where certification noise is made; it is the same noise, bit for bit. auto: "
