@@ -168,7 +168,7 @@ def find_result(redis: Redis, certification_id: str) -> CertificationResult | No
     return None if data is None else _parse_result(certification_id, data)
 
 
-def _parse_result(certification_id: str, data: bytes) -> CertificationResult:
+def _parse_result(certification_id: str, data: bytes | str) -> CertificationResult:
     try:
         return _RESULT.validate_json(data)
     except ValidationError:
@@ -191,7 +191,7 @@ def find_results(
     return [_parse_if_whole(*each) for each in zip(certification_ids, stored, strict=True)]
 
 
-def _parse_if_whole(certification_id: str, data: bytes | None) -> CertificationResult | None:
+def _parse_if_whole(certification_id: str, data: bytes | str | None) -> CertificationResult | None:
     try:
         return None if data is None else _parse_result(certification_id, data)
     except RecordDamaged:
