@@ -10,7 +10,6 @@ import logging
 import sys
 
 import uvicorn
-from pydantic import ValidationError
 
 from app.api_keys import KeysFileUnusable
 from app.http_protocol import create_protocol
@@ -18,6 +17,7 @@ from app.keyring import Keyring
 from app.perimeter import NotLoopback, require_loopback
 from app.settings import AppSettings
 from worker.logs import configure_logging
+from worker.settings_errors import SETTINGS_ERRORS, explain_settings
 
 _REFUSED = 2
 
@@ -30,9 +30,8 @@ def main() -> int:
         settings = AppSettings()
         if not settings.open and not Keyring(settings.keys_file).required:
             require_loopback(settings.published_on or asked.host)
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        return _refuse(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+    except SETTINGS_ERRORS as error:
+        return _refuse(explain_settings(error))
     except (NotLoopback, KeysFileUnusable) as error:
         return _refuse(str(error))
     uvicorn.run(

@@ -89,8 +89,8 @@ def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None =
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # 307 to whatever name stands in the Host header
         generate_unique_id_function=attrgetter("name"),
+        redirect_slashes=False,  # 307 to whatever name stands in the Host header
         lifespan=partial(_run, settings, decoder),
         form_limits={
             "max_files": settings.max_images,

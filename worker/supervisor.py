@@ -31,6 +31,7 @@ from worker.publishing import publish_prompts
 from worker.queueing import create_app_redis, free_jobs_of
 from worker.sampling.keys import SecretUnusable, commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
+from worker.settings_errors import SETTINGS_ERRORS, explain_settings
 from worker.signing import create_signing_key, encode_public_key
 from worker.with_parent import with_parent
 
@@ -104,6 +105,7 @@ class Supervisor:
 
         Raises:
             GivenUp: the engine or a worker cannot run here.
+            worker.fleet.HalfRestored: this Redis holds a part of a backup.
             worker.fleet.OtherSecret: this Redis is bound to another key secret.
         """
         try:
@@ -270,7 +272,10 @@ def main() -> int:
             signal.signal(number, lambda *_: supervisor.stop())
         log.info("supervisor_started", extra={"fields": {"pid": os.getpid()}})
         supervisor.run()
-    except (GivenUp, SecretUnusable, fleet.OtherSecret) as error:
+    except SETTINGS_ERRORS as error:
+        log.error("given_up", extra={"fields": {"reason": explain_settings(error)}})
+        return CANNOT_START
+    except (GivenUp, SecretUnusable, fleet.OtherSecret, fleet.HalfRestored) as error:
         log.error("given_up", extra={"fields": {"reason": str(error)}})
         return CANNOT_START
     return 0

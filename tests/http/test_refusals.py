@@ -10,6 +10,7 @@ from httpx2 import Response
 from redis import Redis
 
 from app.errors import list_codes
+from worker import keyspace
 
 Post = Callable[..., Response]
 Encode = Callable[..., bytes]
@@ -220,8 +221,8 @@ def test_unknown_address_and_wrong_method_are_problems(client: TestClient) -> No
 def test_fault_of_our_own_shows_no_stack(
     client: TestClient, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    redis.set("promptsmooth:certification:" + "a" * 32 + ":job", "not a job " + SECRET)
-    answer = client.get("/certifications/" + "a" * 32)
+    redis.set(keyspace.learning_job("a" * 32), "not a job " + SECRET)
+    answer = client.get("/prompt-jobs/" + "a" * 32)
     document = _require_problem(answer, 500, "internal_error")
     assert set(document) == {"type", "title", "status", "code", "detail", "request_id"}
     (record,) = [each for each in caplog.records if each.getMessage() == "internal_error"]

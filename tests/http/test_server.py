@@ -7,9 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -28,7 +29,12 @@ def _port() -> int:
 
 
 @contextmanager
-def _serve(folder: Path, *command: str, **settings: str) -> Iterator[int]:
+def _serve(
+    folder: Path,
+    *command: str,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    **settings: str,
+) -> Iterator[int]:
     """A server of the app, its port."""
     port = _port()
     own = {f"PROMPTSMOOTH_{name.upper()}": value for name, value in settings.items()}
@@ -36,7 +42,7 @@ def _serve(folder: Path, *command: str, **settings: str) -> Iterator[int]:
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *command, "--port", str(port)],
-            env={**clean, **own},
+            env={**clean, **own, **environment},
             stdout=log,
             stderr=log,
         )
@@ -277,3 +283,21 @@ def _own_address() -> str:
             pytest.skip("this machine has no address but the loopback")
         address: str = probe.getsockname()[0]
         return address
+
+
+def test_every_line_of_the_log_is_json_and_names_the_request(tmp_path: Path) -> None:
+    """The server's own lines too; what was asked for is not in them."""
+    away = {"REDIS_URL": f"unix://{tmp_path}/none.sock"}
+    with (
+        _serve(tmp_path, "app", environment=away) as port,
+        closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection,
+    ):
+        connection.request("GET", "/certifications?model=Doe-Jane")
+        answer = connection.getresponse()
+        assert answer.status == 503
+    text = (tmp_path / "server.log").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    (said,) = [line for line in lines if line["event"] == "queue_unavailable"]
+    assert said["request_id"] == answer.headers["X-Request-ID"]
+    assert said["error"] == "ConnectionError"
+    assert "Doe" not in text
