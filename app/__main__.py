@@ -6,6 +6,7 @@ to everyone without keys.
 """
 
 import argparse
+import logging
 import sys
 
 import uvicorn
@@ -15,6 +16,7 @@ from app.http_protocol import create_protocol
 from app.keyring import Keyring
 from app.perimeter import NotLoopback, require_loopback
 from app.settings import AppSettings
+from worker.logs import configure_logging
 from worker.settings_errors import SETTINGS_ERRORS, explain_settings
 
 _REFUSED = 2
@@ -23,6 +25,7 @@ _REFUSED = 2
 def main() -> int:
     """Serves until it is told to end; the exit status."""
     asked = _parse()
+    _configure_logging()
     try:
         settings = AppSettings()
         if not settings.open and not Keyring(settings.keys_file).required:
@@ -38,12 +41,19 @@ def main() -> int:
         port=asked.port,
         http=create_protocol(header_timeout_s=settings.header_timeout_s),
         ws="none",
+        log_config=None,
         access_log=False,
         server_header=False,
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.wait_cap_s,
     )
     return 0
+
+
+def _configure_logging() -> None:
+    """JSON lines for uvicorn's too. What the form parser says names bytes of what was sent."""
+    configure_logging()
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 def _parse() -> argparse.Namespace:

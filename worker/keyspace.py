@@ -6,6 +6,8 @@ PREFIX = "promptsmooth"
 
 KEY_COMMITMENT = f"{PREFIX}:key-commitment"
 SIGNING_KEY = f"{PREFIX}:signing-key"
+RESTORING = f"{PREFIX}:restoring"
+"""There while a backup is put back; and after that when it was cut off."""
 WORKERS = f"{PREFIX}:workers"
 PROMPTS = f"{PREFIX}:prompts"
 """The cards of prompts by id, a hash."""

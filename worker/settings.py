@@ -48,7 +48,9 @@ class SharedSettings(BaseSettings):
         "them into Redis when they start.",
     )
     image_ttl_s: int = Field(
-        default=24 * 3600, ge=60, description="Seconds a prepared image is kept."
+        default=24 * 3600,
+        ge=60,
+        description="Seconds a prepared image is kept once its job has ended.",
     )
     certificate_ttl_s: int = Field(
         default=90 * 24 * 3600, ge=60, description="Seconds a certification is kept."

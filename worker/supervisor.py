@@ -105,6 +105,7 @@ class Supervisor:
 
         Raises:
             GivenUp: the engine or a worker cannot run here.
+            worker.fleet.HalfRestored: this Redis holds a part of a backup.
             worker.fleet.OtherSecret: this Redis is bound to another key secret.
         """
         try:
@@ -274,7 +275,7 @@ def main() -> int:
     except SETTINGS_ERRORS as error:
         log.error("given_up", extra={"fields": {"reason": explain_settings(error)}})
         return CANNOT_START
-    except (GivenUp, SecretUnusable, fleet.OtherSecret) as error:
+    except (GivenUp, SecretUnusable, fleet.OtherSecret, fleet.HalfRestored) as error:
         log.error("given_up", extra={"fields": {"reason": str(error)}})
         return CANNOT_START
     return 0

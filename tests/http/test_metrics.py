@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
@@ -61,6 +62,7 @@ def busy(client: TestClient, redis: Redis, post, finish) -> TestClient:
 def test_figures_are_those_of_the_queue_and_the_hosts(busy: TestClient, redis: Redis) -> None:
     found = scrape(busy)
     assert found["promptsmooth_redis_up",] == 1
+    assert found["promptsmooth_redis_writable",] == 1
     assert found["promptsmooth_redis_memory_bytes",] > 0
     assert found["promptsmooth_jobs", "certify", "queued"] == 3  # RQ knows nothing of our result
     assert 0 <= found["promptsmooth_oldest_job_age_seconds", "certify"] < 60
@@ -106,6 +108,37 @@ def test_every_metric_that_is_looked_at_exists(busy: TestClient, path: Path) -> 
     named = set(re.findall(r"promptsmooth_[a-z_]+", path.read_text()))
     assert named
     assert named <= there
+
+
+@pytest.mark.parametrize("path", [DASHBOARD, ALERTS], ids=lambda path: path.name)
+def test_every_label_that_is_chosen_by_exists_with_that_value(busy: TestClient, path: Path) -> None:
+    """A state or an event that was renamed would silence its alert."""
+    busy.get("/metrics")
+    samples = [
+        sample
+        for family in text_string_to_metric_families(busy.get("/metrics").text)
+        for sample in family.samples
+    ]
+    chosen = re.findall(r'(promptsmooth_\w+)\{(\w+)(=~?)\\?"([^"\\]+)', path.read_text())
+    assert chosen or path == DASHBOARD
+    for name, label, how, value in chosen:
+        values = {sample.labels[label] for sample in samples if sample.name == name}
+        if how == "=":
+            assert value in values, (name, label, value)
+        else:
+            assert any(re.fullmatch(value, one) for one in ("500", "503")), value
+    grouped = re.findall(r"(promptsmooth_\w+)[^\n]*? by \(([\w, ]+)\)", path.read_text())
+    for name, labels in grouped:
+        there = {label for sample in samples if sample.name == name for label in sample.labels}
+        assert set(labels.split(", ")) <= there, (name, labels)
+
+
+def test_every_alert_says_what_to_do() -> None:
+    rules = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
+    page = (DOCKER.parent / "docs" / "operations.md").read_text()
+    for rule in rules:
+        assert {"summary", "action"} == set(rule["annotations"]), rule["alert"]
+        assert f"`{rule['alert']}`" in page, rule["alert"]
 
 
 def test_dashboard_places_no_panel_over_another() -> None:

@@ -74,6 +74,8 @@ async function start() {
     heading?.focus({ preventScroll: true });
     announce(document.title.split(" · ")[0]);
   });
+  for (const event of ["dragover", "drop"])
+    window.addEventListener(event, (/** @type {Event} */ e) => e.preventDefault()); // else a file that misses takes the page away
   watchKey(open);
   watchReadiness();
   await open();

@@ -62,11 +62,11 @@ function abstained(certificates, name) {
 export function limits(certificates) {
   const scopes = [...new Set(certificates.map((c) => c.guarantee_scope))];
   const not = [
-    "that the answer is the right diagnosis;",
-    "anything about larger changes, or about cropping, turning or windowing the image before it came here;",
+    "that the answer is the right diagnosis",
+    "anything about larger changes, or about cropping, turning or windowing the image before it came here",
   ];
-  if (scopes.includes("frozen_prompt")) not.push("anything about tuning a prompt again on a changed image.");
-  return h("div", { class: "limits" }, h("p", {}, h("strong", {}, "It does not say")), h("ul", {}, ...not.map((text) => h("li", {}, text))), scopes.length === 1 && h("p", { class: "hint" }, SCOPES[scopes[0]]));
+  if (scopes.includes("frozen_prompt")) not.push("anything about tuning a prompt again on a changed image");
+  return h("div", { class: "limits" }, h("p", {}, h("strong", {}, "It does not say")), h("ul", {}, ...not.map((text) => h("li", {}, `${text}${text === not[not.length - 1] ? "." : ";"}`))), scopes.length === 1 && h("p", { class: "hint" }, SCOPES[scopes[0]]));
 }
 
 /** @param {string} term @param {string} value */
