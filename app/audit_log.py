@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 _NOTHING = "0" * 64
@@ -65,7 +66,7 @@ class AuditLog:
     """
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
-        self._folder, self._max_bytes = folder, max_bytes
+        self.folder, self._max_bytes = folder, max_bytes
         self._tail: _Tail | None = None
         self.on_head: Callable[[Head], object] | None = None
 
@@ -95,17 +96,17 @@ class AuditLog:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (self._folder / _LOCK_NAME).open("w") as lock:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self.folder / _LOCK_NAME).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def _find_tail(self) -> tuple[_Tail, dict[str, Any] | None]:
         """The end of the log as it is now, and what was taken away of a half-written line."""
-        files = list_files(self._folder)
+        files = list_files(self.folder)
         if not files:
             chain = secrets.token_hex(8)
-            return _Tail(self._folder / _name(1), 0, Head(0, _NOTHING, chain)), None
+            return _Tail(self.folder / _name(1), 0, Head(0, _NOTHING, chain)), None
         path = files[-1]
         size = path.stat().st_size
         if self._tail is not None and (self._tail.path, self._tail.size) == (path, size):
@@ -126,10 +127,20 @@ class AuditLog:
         if len(line) > MAX_LINE_BYTES:
             raise ValueError(f"an entry has at most {MAX_LINE_BYTES} bytes, got {len(line)}")
         full = tail.size > 0 and tail.size + len(line) >= self._max_bytes
-        path, start = (self._folder / _name(seq), 0) if full else (tail.path, tail.size)
+        path, start = (self.folder / _name(seq), 0) if full else (tail.path, tail.size)
         _write(path, line + b"\n", start)
         head = Head(seq, hashlib.sha256(line).hexdigest(), tail.head.chain)
         return _Tail(path, start + len(line) + 1, head)
+
+
+def find_fault(folder: Path) -> str | None:
+    """Why no entry could be written now, as far as can be seen without writing one; or None."""
+    place = next(one for one in (folder, *folder.parents) if one.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        return "its folder cannot be written to"
+    if disk_usage(place).free < MAX_LINE_BYTES:
+        return "its disk is full"
+    return None
 
 
 def list_files(folder: Path) -> list[Path]:

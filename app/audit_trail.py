@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.access import Access, find_route
 from app.audit_log import AuditLog
 from app.audit_log import AuditLogUnavailable as NotWritten
+from app.audit_log import find_fault as find_log_fault
 from app.errors import AuditLogUnavailable, Problem, create_response
 from app.public import is_public
 from app.security import Caller
@@ -52,6 +53,12 @@ class AuditTrail:
     log: AuditLog | None
     refuse: bool = True
 
+    def find_fault(self) -> str | None:
+        """Why nothing could be accepted for want of its entry; None when it could."""
+        if self.log is None or not self.refuse:
+            return None
+        return find_log_fault(self.log.folder)
+
     def record(self, action: str, **fields: Any) -> None:
         """Writes an entry before what it speaks of is done.
 
@@ -69,7 +76,11 @@ class AuditTrail:
         try:
             self.log.record(action, **common, **fields)
         except NotWritten as error:
-            _log.error("audit_log_unavailable", extra={"fields": {"errno": error.errno}})
+            fields = {
+                "errno": error.errno,
+                "do": "make room on its disk, or let the app write there",
+            }
+            _log.error("audit_log_unavailable", extra={"fields": fields})
             if self.refuse:
                 raise AuditLogUnavailable from None
 

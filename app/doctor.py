@@ -10,6 +10,7 @@ from typing import Any, Literal
 from redis import Redis
 from redis.exceptions import RedisError
 
+from app.audit_log import find_fault
 from app.schemas import Schema
 from models.cards import ModelCard
 from models.catalogue import load_catalogue
@@ -34,7 +35,12 @@ class Check(Schema):
 
 
 def examine(
-    redis: Redis, settings: WorkerSettings, *, keys_file: Path | None = None, digests: bool = False
+    redis: Redis,
+    settings: WorkerSettings,
+    *,
+    keys_file: Path | None = None,
+    audit_log: Path | None = None,
+    digests: bool = False,
 ) -> Iterator[Check]:
     """All checks, those of this machine first.
 
@@ -42,12 +48,14 @@ def examine(
         redis: the service's.
         settings: of this machine.
         keys_file: the API keys, where there are any.
+        audit_log: the folder of the audit log, where one is kept.
         digests: read the weights of the models that are served in full.
     """
     yield _check_disk(settings.data_dir)
     yield from _check_models(settings, digests=digests)
     yield _check_device(settings)
     yield _check_keys_file(keys_file)
+    yield _check_audit_log(audit_log)
     try:
         began = time.time()
         redis.ping()
@@ -66,6 +74,10 @@ def examine(
     for check in (_check_persistence, _check_memory, _check_clock, _check_queue, _check_hosts):
         yield _guard(check, redis)
     yield _check_secret(redis, settings)
+    if redis.exists(keyspace.RESTORING):
+        do = "let promptsmooth restore end, or run it again with --over"
+        found = "this Redis holds a part of a backup"
+        yield Check(name="restore", verdict="fails", found=found, do=do)
 
 
 def _guard(check: Callable[[Redis], Check], redis: Redis) -> Check:
@@ -99,6 +111,9 @@ def _check_memory(redis: Redis) -> Check:
     if not most:
         do = "set maxmemory, so that a full Redis refuses work instead of being killed"
         return Check(name=name, verdict="warning", found=said, do=do)
+    if used >= most:
+        do = "raise maxmemory, or shorten PROMPTSMOOTH_CERTIFICATE_TTL_S: nothing is accepted now"
+        return Check(name=name, verdict="fails", found=said, do=do)
     if used > _MEMORY_SHARE * most:
         do = "raise maxmemory, or shorten PROMPTSMOOTH_IMAGE_TTL_S"
         return Check(name=name, verdict="warning", found=said, do=do)
@@ -170,6 +185,17 @@ def _check_keys_file(path: Path | None) -> Check:
         do = "chmod o-rwx"
         return Check(name=name, verdict="warning", found="everyone may read the file", do=do)
     return Check(name=name, verdict="ok", found="a keys file")
+
+
+def _check_audit_log(folder: Path | None) -> Check:
+    name = "audit log"
+    if folder is None:
+        do = "name a folder with PROMPTSMOOTH_AUDIT_LOG, of its own"
+        return Check(name=name, verdict="warning", found="none is kept", do=do)
+    if fault := find_fault(folder):
+        do = "make room, or let the app's user write there: until then nothing is accepted"
+        return Check(name=name, verdict="fails", found=fault, do=do)
+    return Check(name=name, verdict="ok", found="can be written")
 
 
 def _check_models(settings: WorkerSettings, *, digests: bool) -> Iterator[Check]:

@@ -19,7 +19,7 @@ Problem
 ├── 422 RequestInvalid · FieldUnknown · FieldRepeated · ModelUnknown · PromptInvalid
 │       · TrainingImagesInvalid                 and ImageRefused
 ├── 429 RateLimited · QuotaExceeded
-├── 500 InternalError
+├── 500 InternalError · RecordDamaged
 └── 503 QueueFull · QueueUnavailable · StorageFull · ModelUnavailable · DecodingUnavailable
         · NotReady · AuditLogUnavailable · TooBusy
 """
@@ -45,6 +45,7 @@ from app.schemas import FieldError, ProblemDocument
 from models import imaging
 from models.imaging import ImageError
 from models.imaging.errors import list_errors as list_image_errors
+from worker import results
 from worker.contract import RefusedImage
 
 # unreachable, too slow, or it says no: out of memory, disk full, read-only
@@ -338,6 +339,13 @@ class InternalError(Problem):
     status, code = 500, "internal_error"
 
 
+class RecordDamaged(Problem):
+    """What the service stored of this certification cannot be read any more. Send the image again;
+    the log of the service names the record."""
+
+    status, code = 500, "record_damaged"
+
+
 class TooBusy(Problem):
     """As many requests as this service answers at a time are under way; try again shortly."""
 
@@ -433,7 +441,9 @@ def list_codes() -> Iterator[tuple[str, int]]:
 def describe(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's `responses` of an endpoint that can answer with these problems."""
     responses: dict[int | str, dict[str, Any]] = {}
-    for problem in (*problems, InternalError):
+    found = (CertificationUnknown, BatchUnknown)  # what is looked up can be damaged
+    damaged = (RecordDamaged,) if any(one in problems for one in found) else ()
+    for problem in (*problems, *damaged, InternalError):
         for status in _statuses(problem):
             entry = responses.setdefault(status, _described(status))
             entry["content"][MEDIA_TYPE]["examples"].update(_examples(problem, status))
@@ -507,6 +517,11 @@ async def _on_redis(request: Request, error: Exception) -> Response:
     return create_response(request, StorageFull() if full else QueueUnavailable())
 
 
+async def _on_damaged(request: Request, _error: Exception) -> Response:
+    """The log has its line already, from where it was read."""
+    return create_response(request, RecordDamaged())
+
+
 async def _on_decoding(request: Request, _error: Exception) -> Response:
     fields = {"request_id": request.scope["state"]["request_id"]}
     _log.warning("decoding_unavailable", extra={"fields": fields})
@@ -516,6 +531,7 @@ async def _on_decoding(request: Request, _error: Exception) -> Response:
 def add_handlers(app: FastAPI) -> None:
     """Every error of the app becomes a problem document."""
     app.add_exception_handler(imaging.DecodingUnavailable, _on_decoding)
+    app.add_exception_handler(results.RecordDamaged, _on_damaged)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     for redis_error in QUEUE_AWAY:

@@ -1,7 +1,7 @@
 """A page of GET /certifications."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from urllib.parse import urlencode
 
@@ -95,4 +95,4 @@ def _walk(redis: Redis, caller: Caller, query: ListQuery) -> Iterator[Entry]:
 
 
 def _microseconds(time: datetime) -> int:
-    return max(0, int(time.astimezone(UTC).timestamp() * 1_000_000))
+    return max(0, int(time.timestamp() * 1_000_000))

@@ -1,16 +1,25 @@
 """A private Redis or Valkey server for one machine."""
 
+import fcntl
 import os
 import shutil
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from redis import Redis
+from redis.exceptions import RedisError
 
+from app.deployment.settings import DeploymentSettings
+from worker.child import Child, end_all
 from worker.queueing import create_app_redis
 from worker.settings import SharedSettings
+from worker.with_parent import with_parent
 
 _ADDRESS = "redis-url"
+_STARTS_WITHIN_S, _STOPS_WITHIN_S, _LOOK_S = 60.0, 30.0, 0.05
 
 
 class NoRedis(ValueError):
@@ -70,7 +79,69 @@ def connect_redis(data_dir: Path) -> Redis:
         raise NoRedis(f"REDIS_URL is no address of a Redis server: {error}") from None
 
 
-def redis_command(server: Path, *, data_dir: Path, unix_socket: Path) -> Sequence[str]:
+@contextmanager
+def lock_data_dir(data_dir: Path) -> Iterator[bool]:
+    """Whether this process alone uses a data folder: two would write one append-only file."""
+    with (data_dir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+@contextmanager
+def open_redis(data_dir: Path) -> Iterator[Redis]:
+    """`connect_redis`; where no service runs, the data folder's own server runs for the block.
+
+    Raises:
+        NoRedis: there is none, or it does not start.
+    """
+    if os.environ.get("REDIS_URL"):
+        yield connect_redis(data_dir)
+        return
+    with lock_data_dir(data_dir) as free:
+        if not free:
+            yield connect_redis(data_dir)
+            return
+        with tempfile.TemporaryDirectory(prefix="promptsmooth-") as runtime:
+            unix_socket = Path(runtime) / "redis.sock"
+            server = Child(name="redis", command=_own_command(data_dir, unix_socket))
+            server.keep_running(time.monotonic())
+            try:
+                yield _wait_for(server, create_app_redis(f"unix://{unix_socket}"), data_dir)
+            finally:
+                end_all([server], grace_s=_STOPS_WITHIN_S)
+
+
+def _own_command(data_dir: Path, unix_socket: Path) -> list[str]:
+    return with_parent(
+        redis_command(
+            find_redis_server(),
+            data_dir=data_dir / "redis",
+            unix_socket=unix_socket,
+            maxmemory=DeploymentSettings().redis_maxmemory,
+        )
+    )
+
+
+def _wait_for(server: Child, redis: Redis, data_dir: Path) -> Redis:
+    """The server, when it has read its log."""
+    deadline = time.monotonic() + _STARTS_WITHIN_S
+    while not server.has_ended() and time.monotonic() < deadline:
+        try:
+            redis.ping()
+        except RedisError:
+            time.sleep(_LOOK_S)
+        else:
+            return redis
+    raise NoRedis(f"Redis does not start on the data folder: {data_dir}/redis/redis.log says why")
+
+
+def redis_command(
+    server: Path, *, data_dir: Path, unix_socket: Path, maxmemory: str
+) -> Sequence[str]:
     """Starts a server that keeps everything on disk and listens on a unix socket alone."""
     data_dir.mkdir(parents=True, exist_ok=True)
     options = {
@@ -81,6 +152,7 @@ def redis_command(server: Path, *, data_dir: Path, unix_socket: Path) -> Sequenc
         "appendonly": "yes",
         "appendfsync": "always",
         "save": "",
+        "maxmemory": maxmemory,
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",
         "logfile": str(data_dir / "redis.log"),

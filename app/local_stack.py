@@ -1,6 +1,5 @@
 """The whole service on one machine: Redis, worker host and app under one supervisor."""
 
-import fcntl
 import os
 import socket
 import sys
@@ -11,13 +10,21 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import disk_usage
 
 from redis.exceptions import RedisError
 
 from app.audit_log import AUDIT_LOG_NAME
+from app.deployment.settings import DeploymentSettings
 from app.keyring import Keyring
 from app.keys_cli import KEYS_FILE_NAME
-from app.local_redis import find_redis_server, forget_redis, redis_command, remember_redis
+from app.local_redis import (
+    find_redis_server,
+    forget_redis,
+    lock_data_dir,
+    redis_command,
+    remember_redis,
+)
 from app.perimeter import require_loopback
 from app.settings import AppSettings
 from worker.child import Child, end_all
@@ -68,22 +75,19 @@ class LocalStack:
         self._require_keys()
         self._require_free_port()
         with (
-            self._lock_data_dir(),
+            self._own_data_dir(),
             tempfile.TemporaryDirectory(prefix="promptsmooth-") as runtime,  # sockets: short paths
         ):
             self._run_in(Path(runtime), on_ready)
 
     @contextmanager
-    def _lock_data_dir(self) -> Iterator[None]:
-        """Two services on one folder would write one append-only file."""
-        with (self._data_dir / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+    def _own_data_dir(self) -> Iterator[None]:
+        with lock_data_dir(self._data_dir) as free:
+            if not free:
                 raise CannotStart(
                     f"another service runs on the data folder {self._data_dir}; "
                     "stop it, or choose another folder with --data-dir"
-                ) from None
+                )
             yield
 
     def _run_in(self, runtime: Path, on_ready: Callable[[], None]) -> None:
@@ -138,8 +142,20 @@ class LocalStack:
             find_redis_server(),
             data_dir=self._data_dir / "redis",
             unix_socket=runtime / _REDIS_SOCKET,
+            maxmemory=DeploymentSettings().redis_maxmemory,
         )
-        return Child(name="redis", command=with_parent(command), healthy_after_s=_SOON_HEALTHY_S)
+        return Child(
+            name="redis",
+            command=with_parent(command),
+            healthy_after_s=_SOON_HEALTHY_S,
+            hint=self._describe_redis,
+            persists=True,
+        )
+
+    def _describe_redis(self) -> str:
+        """What to look at: a server that cannot write ends, and a full disk cannot take its log."""
+        log, free_mb = self._data_dir / "redis" / "redis.log", disk_usage(self._data_dir).free / 1e6
+        return f"look at {log}; its disk has {free_mb:.0f} MB free"
 
     def _worker(self, environment: Mapping[str, str]) -> Child:
         command = with_parent([sys.executable, "-m", "worker"])
@@ -165,8 +181,9 @@ class LocalStack:
                 raise CannotStart(f"REDIS_URL is no address of a Redis server: {error}") from error
             except RedisError as error:
                 if time.monotonic() > deadline:
+                    hint = f"; {self._describe_redis()}" if self._own_redis else ""
                     raise CannotStart(
-                        f"Redis does not answer within {_REDIS_WITHIN_S:g} s: {error}"
+                        f"Redis does not answer within {_REDIS_WITHIN_S:g} s: {error}{hint}"
                     ) from error
                 time.sleep(0.05)
 

@@ -36,6 +36,13 @@ LOST = Failure(
 )
 
 
+DAMAGED = Failure(
+    code="record_damaged",
+    detail="Its stored result cannot be read any more. Send the image again; the operator finds "
+    "the record in the service's log.",
+)
+
+
 def find_job(redis: Redis, certification_id: str, caller: Caller) -> CertificationJob:
     """The job of a certification that the caller may see: every route that names one comes by here.
 
@@ -49,12 +56,13 @@ def find_job(redis: Redis, certification_id: str, caller: Caller) -> Certificati
 
 
 def find_batch_jobs(redis: Redis, batch_id: str, caller: Caller) -> tuple[CertificationJob, ...]:
-    """The jobs of a batch in the order of its images; those purged one by one are left out.
+    """The jobs of a batch in the order of its images; those purged one by one are left out,
+    and those whose record is damaged.
 
     Raises:
         BatchUnknown: there is none, or no longer, or it is another key's.
     """
-    found = (results.find_job(redis, each) for each in results.find_batch(redis, batch_id))
+    found = results.find_jobs(redis, results.find_batch(redis, batch_id))
     jobs = tuple(job for job in found if job is not None and caller.may_see(job.owner))
     if not jobs:
         raise BatchUnknown
@@ -63,6 +71,13 @@ def find_batch_jobs(redis: Redis, batch_id: str, caller: Caller) -> tuple[Certif
 
 def show(redis: Redis, job: CertificationJob) -> Certification:
     """A certification as it stands now."""
+    try:
+        return _show(redis, job)
+    except results.RecordDamaged:
+        return FailedCertification(**_common(job), failure=DAMAGED)
+
+
+def _show(redis: Redis, job: CertificationJob) -> Certification:
     match queueing.get_state(redis, job.id):
         case "queued":
             outlook = find_outlook(redis, job.id)

@@ -28,13 +28,23 @@ def doctor(
 
     Exit status 0 when nothing fails, 1 when something does.
     """
+    from app.audit_log import AUDIT_LOG_NAME
     from app.doctor import examine
+    from app.keys_cli import KEYS_FILE_NAME
     from app.settings import AppSettings
 
     with sentences():
         settings = _settings(data_dir)
-        keys_file = AppSettings().model_dump().get("keys_file")
-        checks = list(examine(_connect(data_dir), settings, keys_file=keys_file, digests=digests))
+        app, own = AppSettings(), get_data_dir(data_dir)
+        checks = list(
+            examine(
+                _connect(data_dir),
+                settings,
+                keys_file=app.keys_file or _if_there(own / KEYS_FILE_NAME),
+                audit_log=app.audit_log or _if_there(own / AUDIT_LOG_NAME),
+                digests=digests,
+            )
+        )
     if as_json:
         typer.echo(json.dumps([check.model_dump(mode="json") for check in checks], indent=2))
     else:
@@ -56,12 +66,14 @@ def backup(
 
     It may run beside the service; for a moment in which nothing runs, promptsmooth drain first.
     """
+    from app.local_redis import open_redis
     from worker.backup import make_backup
 
     with sentences():
         settings = _settings(data_dir)
         content = settings.secret_path.read_bytes() if secret else None
-        manifest = make_backup(_connect(data_dir), folder, content)
+        with open_redis(get_data_dir(data_dir)) as redis:
+            manifest = make_backup(redis, folder, content)
     typer.echo(f"{manifest.keys} keys written to {folder}")
     if secret:
         typer.echo("it holds the key secret: keep the folder as you keep that", err=True)
@@ -81,17 +93,19 @@ def restore(
 ) -> None:
     """Put a backup into an empty Redis; jobs without a result are queued again within a minute.
 
-    The key secret, where the backup holds it, is put into the data folder if there is none.
+    Nothing else may use that Redis meanwhile. Where REDIS_URL names none, the data folder's own is
+    started for it. The key secret, where the backup holds it, is put into the data folder if there
+    is none.
     """
-    from worker.backup import SECRET, restore_backup
+    from app.local_redis import open_redis
+    from worker.backup import require_secret, restore_backup, restore_secret
 
     with sentences():
-        settings = _settings(data_dir)
-        number = restore_backup(_connect(data_dir), folder, over=over)
-        kept = folder / SECRET
-        if kept.is_file() and not settings.secret_path.exists():
-            settings.secret_path.touch(mode=0o600)
-            settings.secret_path.write_bytes(kept.read_bytes())
+        secret_path = _settings(data_dir).secret_path
+        with open_redis(get_data_dir(data_dir)) as redis:
+            require_secret(folder, secret_path)
+            number = restore_backup(redis, folder, over=over)
+            restore_secret(folder, secret_path)
     typer.echo(f"{number} keys restored; keys whose time to live had passed were left out")
 
 
@@ -103,7 +117,8 @@ def sweep(data_dir: DataDir = None) -> None:
     from worker.retention import sweep as sweep_now
 
     with sentences():
-        removed = sweep_now(_connect(data_dir))
+        image_ttl_s = _settings(data_dir).image_ttl_s
+        removed = sweep_now(_connect(data_dir), image_ttl_s=image_ttl_s)
     typer.echo(f"{removed} entries removed")
 
 
@@ -112,6 +127,11 @@ def _settings(data_dir: "DataDir") -> "WorkerSettings":
 
     settings = WorkerSettings()
     return settings if data_dir is None else settings.model_copy(update={"data_dir": data_dir})
+
+
+def _if_there(path: Path) -> Path | None:
+    """What `promptsmooth up` keeps in its data folder."""
+    return path if path.exists() else None
 
 
 def _connect(data_dir: "DataDir") -> "Redis":

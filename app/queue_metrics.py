@@ -14,6 +14,7 @@ from worker import accepted, fleet
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME, WorkerReport
 from worker.counters import EVENTS, get_counters
 from worker.queueing import create_queue
+from worker.room import find_write_fault
 
 _QUEUES = (QUEUE_NAME, LEARNING_QUEUE_NAME)
 _ENDINGS = ("finished", "failed", "cancelled")
@@ -64,6 +65,10 @@ class QueueCollector(Collector):
 def _describe_redis(redis: Redis) -> Iterator[Metric]:
     memory: dict[str, Any] = redis.info("memory")
     yield _gauge("redis_up", "Whether Redis answers.", 1)
+    writable = int(find_write_fault(redis) is None)
+    yield _gauge(
+        "redis_writable", "Whether Redis takes writes: it has room, and its log.", writable
+    )
     yield _gauge("redis_memory_bytes", "Memory that Redis uses.", memory["used_memory"])
     yield _gauge(
         "redis_memory_max_bytes", "Memory that Redis may use; 0: no bound.", memory["maxmemory"]

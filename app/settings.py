@@ -59,7 +59,7 @@ class AppSettings(SharedSettings):
         default=12 * 3600,
         ge=1,
         description="Seconds of work that may wait, at the speed that worker hosts measured and as "
-        "if every job took all its samples. Keep it below the time that prepared images are kept.",
+        "if every job took all its samples.",
     )
     assumed_samples_per_s: float = Field(
         default=50.0,

@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from redis import Redis
 from redis.client import Pipeline
 
-from worker import keyspace
+from worker import fleet, keyspace
 from worker.contract import Contract
+from worker.key_secret import commitment, load_secret
 
 DATA, MANIFEST, SECRET = "redis.jsonl.gz", "manifest.json", "key-secret"  # a name
 _AT_ONCE = 500
@@ -30,6 +31,7 @@ _LEFT_OUT = (
     f"{keyspace.PREFIX}:maintenance",
     f"{keyspace.PREFIX}:suspects:",
     keyspace.DRAIN,
+    keyspace.RESTORING,
 )
 _LAST = f"{keyspace.PREFIX}:accepted:"
 
@@ -176,15 +178,25 @@ def restore_backup(redis: Redis, folder: Path, *, over: bool = False) -> int:
         folder: the backup.
         over: begin by removing our keys and RQ's where there are some.
 
+    Until all of them are there, `keyspace.RESTORING` is too: worker hosts do not start on a part.
+
     Raises:
-        BackupUnusable: Redis holds something and `over` is False, or the backup is damaged.
+        BackupUnusable: Redis holds something and `over` is False, a worker host uses it, or the
+            backup is damaged.
     """
     manifest = read_manifest(folder)
+    if hosts := fleet.list_workers(redis):
+        raise BackupUnusable(
+            f"the worker host {hosts[0].name} uses this Redis: stop the service, then restore"
+        )
     if next(iter(_list_ours(redis)), None) is not None:
         if not over:
             raise BackupUnusable("this Redis holds jobs already; name an empty one, or --over")
+        redis.set(keyspace.RESTORING, "1")  # before anything goes
         for key in _list_ours(redis):
-            redis.delete(key)
+            if key != keyspace.RESTORING.encode():
+                redis.delete(key)
+    redis.set(keyspace.RESTORING, "1")
     age_ms = int((datetime.now(UTC) - manifest.made_at).total_seconds() * 1000)
     number = 0
     with gzip.open(folder / DATA, "rt", encoding="utf-8") as file:
@@ -193,7 +205,31 @@ def restore_backup(redis: Redis, folder: Path, *, over: bool = False) -> int:
             if stored.ttl_ms < 0 or stored.ttl_ms > age_ms:
                 _put(redis, stored, age_ms)
                 number += 1
+    redis.delete(keyspace.RESTORING)
     return number
+
+
+def require_secret(folder: Path, path: Path) -> None:
+    """Passes unless another key secret lies at `path` than that of a backup.
+
+    Raises:
+        BackupUnusable: one does: nothing of the backup could be continued with it.
+    """
+    wanted = read_manifest(folder).key_commitment
+    if path.exists() and wanted not in ("", commitment(load_secret(path))):
+        raise BackupUnusable(
+            f"the key secret {path} is not the one of the backup: move it away; where the backup "
+            "does not hold its own, put that there"
+        )
+
+
+def restore_secret(folder: Path, path: Path) -> None:
+    """Puts the key secret of a backup, where it holds one, to `path` if none is there."""
+    kept = folder / SECRET
+    if kept.is_file() and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+        path.write_bytes(kept.read_bytes())
 
 
 def _list_ours(redis: Redis) -> Iterator[bytes]:

@@ -24,12 +24,16 @@ class Child:
     """One process that is kept running.
 
     One that has run for `healthy_after_s` does not fail to start: its death is the first again.
+    `hint` says in the log and in the last word what to look at. One that `persists` is never given
+    up: what ails it passes without it, such as a full disk.
     """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] | None = None
     healthy_after_s: float = 60.0
+    hint: Callable[[], str] = lambda: ""
+    persists: bool = False
     on_death: Callable[[int], None] = lambda _pid: None
     process: "subprocess.Popen[bytes] | None" = None
     started: float = 0.0
@@ -72,14 +76,19 @@ class Child:
         self.quick_deaths = (
             1 if now - self.started > self.healthy_after_s else self.quick_deaths + 1
         )
-        fields = {"child": self.name, "exit_status": code, "quick_deaths": self.quick_deaths}
+        fields: dict[str, object] = {
+            "child": self.name,
+            "exit_status": code,
+            "quick_deaths": self.quick_deaths,
+        }
+        if hint := self.hint():
+            fields["do"] = hint
         log.warning("child_ended", extra={"fields": fields})
         if code == CANNOT_START:
             raise GivenUp(f"the {self.name} cannot start; its last line above says why")
-        if self.quick_deaths > _MAX_QUICK_DEATHS:
-            raise GivenUp(
-                f"the {self.name} ended {self.quick_deaths} times in a row soon after start"
-            )
+        if self.quick_deaths > _MAX_QUICK_DEATHS and not self.persists:
+            said = f"the {self.name} ended {self.quick_deaths} times in a row soon after start"
+            raise GivenUp(f"{said}; {hint}" if hint else said)
         self.start_at = now + min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2 ** (self.quick_deaths - 1))
 
     def signal(self, number: signal.Signals) -> None:

@@ -1,9 +1,14 @@
 """Which worker hosts are alive, and with which models: announced, with a time to live."""
 
+import logging
+
+from pydantic import ValidationError
 from redis import Redis
 
 from worker import keyspace
 from worker.contract import WorkerReport
+
+log = logging.getLogger(__name__)
 
 REPORT_TTL_S = 15
 BROKEN_TTL_S = 120
@@ -14,12 +19,22 @@ class OtherSecret(Exception):
     """The key secret here is not the one that certificates of this Redis are bound to."""
 
 
+class HalfRestored(Exception):
+    """This Redis holds a part of a backup: attempts and certificates would be missing."""
+
+
 def publish_keys(redis: Redis, key_commitment: str, signing_key: str) -> None:
     """Binds this Redis to a key secret, the first time; afterwards only checks.
 
     Raises:
         OtherSecret: it is bound to another one.
+        HalfRestored: a restore runs, or was cut off.
     """
+    if redis.exists(keyspace.RESTORING):
+        raise HalfRestored(
+            "promptsmooth restore is at work on this Redis or was cut off: let it end, or run it "
+            "again with --over"
+        )
     redis.set(keyspace.KEY_COMMITMENT, key_commitment, nx=True)
     require_commitment(redis, key_commitment)
     redis.set(keyspace.SIGNING_KEY, signing_key)  # derived from the same secret
@@ -57,7 +72,11 @@ def withdraw(redis: Redis, name: str) -> None:
 
 
 def list_workers(redis: Redis) -> tuple[WorkerReport, ...]:
-    """The hosts alive now, by name; hosts gone silent are forgotten."""
+    """The hosts alive now, by name; hosts gone silent are forgotten.
+
+    While a release is swapped hosts may speak a newer one than this process: what it cannot read
+    is left out and said.
+    """
     names = sorted(
         e.decode() if isinstance(e, bytes) else e for e in redis.smembers(keyspace.WORKERS)
     )
@@ -66,4 +85,14 @@ def list_workers(redis: Redis) -> tuple[WorkerReport, ...]:
     stored = dict(zip(names, redis.mget([keyspace.worker(n) for n in names]), strict=True))
     if silent := [name for name, data in stored.items() if data is None]:
         redis.srem(keyspace.WORKERS, *silent)
-    return tuple(WorkerReport.model_validate_json(d) for d in stored.values() if d is not None)
+    reports = (_parse_report(name, data) for name, data in stored.items() if data is not None)
+    return tuple(report for report in reports if report is not None)
+
+
+def _parse_report(name: str, data: bytes | str) -> WorkerReport | None:
+    try:
+        return WorkerReport.model_validate_json(data)
+    except ValidationError:
+        do = "bring app and worker hosts to the same release"
+        log.warning("host_unreadable", extra={"fields": {"host": name, "do": do}})
+        return None

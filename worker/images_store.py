@@ -1,4 +1,7 @@
-"""Prepared images in Redis, under the digest of their integers, with a time to live."""
+"""Prepared images in Redis, under the digest of their integers, with a time to live.
+
+Until its jobs have ended an image lives as long as they do, and from then on as the settings say.
+"""
 
 import hashlib
 
@@ -8,6 +11,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from worker import keyspace
+from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
 
 Image = npt.NDArray[np.uint8]
 
@@ -37,6 +41,29 @@ def put_image(redis: "Redis | Pipeline", image: Image, *, ttl_s: int) -> str:
     digest = image_sha256(image)
     redis.set(keyspace.image(digest), np.ascontiguousarray(image).tobytes(), ex=ttl_s)
     return digest
+
+
+_LET_GO = """
+for _, holder in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+  local id = string.match(holder, '([^:]+):job$')
+  if id and (redis.call('ZSCORE', KEYS[3], id) or redis.call('ZSCORE', KEYS[4], id)) then
+    return 0
+  end
+end
+if redis.call('TTL', KEYS[1]) <= tonumber(ARGV[1]) then return 0 end
+return redis.call('EXPIRE', KEYS[1], ARGV[1])
+"""
+
+
+def let_go(redis: Redis, sha256: str, *, ttl_s: int) -> bool:
+    """Keeps an image for `ttl_s` more, if all its jobs have ended; whether that is sooner now."""
+    keys = (
+        keyspace.image(sha256),
+        keyspace.image_holders(sha256),
+        keyspace.accepted(QUEUE_NAME),
+        keyspace.accepted(LEARNING_QUEUE_NAME),
+    )
+    return bool(redis.eval(_LET_GO, len(keys), *keys, ttl_s))
 
 
 def get_image(redis: Redis, sha256: str, *, height: int, width: int) -> Image:

@@ -6,6 +6,8 @@ PREFIX = "promptsmooth"
 
 KEY_COMMITMENT = f"{PREFIX}:key-commitment"
 SIGNING_KEY = f"{PREFIX}:signing-key"
+RESTORING = f"{PREFIX}:restoring"
+"""There while a backup is put back; and after that when it was cut off."""
 WORKERS = f"{PREFIX}:workers"
 PROMPTS = f"{PREFIX}:prompts"
 """The cards of prompts by id, a hash."""
@@ -176,6 +178,15 @@ def samples_asked(owner: str, day: date) -> str:
 def audit_head(chain: str) -> str:
     """The last entry of an audit log, noted where its writer alone cannot unwrite it."""
     return f"{PREFIX}:audit-head:{chain}"
+
+
+def audit_awaited(queue_name: str) -> str:
+    """The jobs of a queue whose outcome the audit log is to have and has not, by time."""
+    return f"{PREFIX}:audit-awaited:{queue_name}"
+
+
+AUDIT_WRITER = f"{PREFIX}:audit-writer"
+"""Which app writes outcomes now: of several, one."""
 
 
 def learning_job(learning_id: str) -> str:

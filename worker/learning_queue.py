@@ -31,14 +31,14 @@ def submit_learning(
     """Accepts a learning, on disk before this returns where Redis can say so.
 
     The images are stored one by one before: together they are too much for one command, and
-    without a job they expire.
+    without a job the sweeper shortens their time.
 
     Raises:
         redis.exceptions.RedisError: nothing is promised.
     """
     with one_connection(redis) as connection:
         for image in images:
-            images_store.put_image(connection, image, ttl_s=image_ttl_s)
+            images_store.put_image(connection, image, ttl_s=max(image_ttl_s, job_ttl_s))
         queue = create_queue(connection, LEARNING_QUEUE_NAME)
         with connection.pipeline() as pipeline:
             pipeline.multi()  # as for certifications: RQ refuses to begin one after other commands

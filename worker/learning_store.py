@@ -76,6 +76,11 @@ def put_result(redis: Redis, learning_id: str, result: LearningResult, *, ttl_s:
     return bool(stands)
 
 
+def has_result(redis: Redis, learning_id: str) -> bool:
+    """Whether it has ended, without reading how."""
+    return bool(redis.exists(keyspace.learning_result(learning_id)))
+
+
 def find_result(redis: Redis, learning_id: str) -> LearningResult | None:
     """The result of a learning, or None while there is none."""
     data = redis.get(keyspace.learning_result(learning_id))

@@ -47,6 +47,7 @@ _MIN_TIMEOUT_S = 900
 _DURABLE_TRIES, _DURABLE_TRY_MS = 4, 400  # below the half second an answer may take
 _HELP_TTL_S = 60
 _SLOWEST_SAMPLES_PER_S = 5.0  # of one job among others on a slow CPU host, with a large model
+UNREADABLE = "its record cannot be read"
 ROOM_S = 3600
 """What RQ's own time limit adds to a job's: waiting for the engine is not the job's time."""
 
@@ -171,7 +172,8 @@ def submit(
     Args:
         redis: where they go.
         jobs: with their prepared images.
-        image_ttl_s, job_ttl_s: how long both are kept.
+        image_ttl_s, job_ttl_s: how long both are kept; an image as long as its job until that has
+            ended (`images_store.let_go`), or a service that stands still for a day would lose it.
         watch: called before the transaction begins, to watch keys and look at them.
         alongside: adds commands to the transaction.
 
@@ -204,7 +206,7 @@ def _enqueue(
         watch(pipeline)
         pipeline.multi()  # RQ would begin the transaction itself, and refuses after other commands
         for job, image in jobs:
-            images_store.put_image(pipeline, image, ttl_s=image_ttl_s)
+            images_store.put_image(pipeline, image, ttl_s=max(image_ttl_s, job_ttl_s))
             results.put_job(pipeline, job, ttl_s=job_ttl_s)
             timeout_s = job_timeout_s(job, speeds.get(job.request.model.id))
             add_job(queue, pipeline, TASK_CERTIFY, job_id=job.id, timeout_s=timeout_s)
@@ -354,7 +356,10 @@ def _read_state(redis: Redis, job_id: str, start: bytes, rq_status: bytes | None
         case JobStatus.STARTED:
             return "running"
         case _:
-            return get_state(redis, job_id)
+            try:
+                return get_state(redis, job_id)
+            except results.RecordDamaged:
+                return "failed"
 
 
 def look_up_state(

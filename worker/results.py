@@ -1,10 +1,12 @@
 """Jobs, progress, vote counts and results in Redis, each with a time to live."""
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from redis import Redis
 from redis.client import Pipeline
 
@@ -25,9 +27,43 @@ from worker.counters import count_result
 from worker.document import CertificationResult, FinishedResult
 from worker.fence import Fence, Superseded
 
+log = logging.getLogger(__name__)
+T = TypeVar("T", bound=BaseModel)
+
 _RESULT: TypeAdapter[CertificationResult] = TypeAdapter(CertificationResult)
 _REFUSED: TypeAdapter[tuple[RefusedImage, ...]] = TypeAdapter(tuple[RefusedImage, ...])
 _PROGRESS_TTL_S = 24 * 3600
+
+
+class RecordDamaged(ValueError):
+    """What is stored of a certification cannot be read."""
+
+
+def _say_damaged(certification_id: str, what: str, do: str) -> None:
+    fields = {"certification_id": certification_id, "record": what, "do": do}
+    log.error("record_damaged", extra={"fields": fields})
+
+
+_TELL = "look at the disk and memory of Redis; the image has to be sent again"
+
+
+def _parse_job(data: bytes | str, certification_id: str) -> CertificationJob:
+    try:
+        return CertificationJob.model_validate_json(data)
+    except ValidationError:
+        _say_damaged(certification_id, "job", _TELL)
+        raise RecordDamaged(f"the job {certification_id} cannot be read") from None
+
+
+def _parse_or_none(
+    schema: type[T], data: bytes | str, certification_id: str, what: str
+) -> T | None:
+    """For what can be done without: it is said, and then as if it were not there."""
+    try:
+        return schema.model_validate_json(data)
+    except ValidationError:
+        _say_damaged(certification_id, what, "nothing: it is made anew")
+        return None
 
 
 def _text(entry: bytes | str) -> str:
@@ -83,17 +119,24 @@ def hold(redis: "Redis | Pipeline", holders: str, job_key: str, *, ttl_s: int) -
 
 
 def find_job(redis: Redis, certification_id: str) -> CertificationJob | None:
-    """The job of a certification, or None."""
+    """The job of a certification, or None.
+
+    Raises:
+        RecordDamaged: there is one, and it cannot be read.
+    """
     data = redis.get(keyspace.job(certification_id))
-    return None if data is None else CertificationJob.model_validate_json(data)
+    return None if data is None else _parse_job(data, certification_id)
 
 
 def find_jobs(redis: Redis, certification_ids: Sequence[str]) -> list[CertificationJob | None]:
-    """The jobs of several certifications, None for each that there is not."""
+    """The jobs of several certifications, None for each that is not there or cannot be read."""
     if not certification_ids:
         return []
     stored = redis.mget([keyspace.job(each) for each in certification_ids])
-    return [None if d is None else CertificationJob.model_validate_json(d) for d in stored]
+    return [
+        None if data is None else _parse_or_none(CertificationJob, data, each, "job in a list")
+        for each, data in zip(certification_ids, stored, strict=True)
+    ]
 
 
 def find_batch(redis: Redis, batch_id: str) -> tuple[str, ...]:
@@ -116,19 +159,43 @@ def find_refused(redis: Redis, batch_id: str) -> tuple[RefusedImage, ...]:
 
 
 def find_result(redis: Redis, certification_id: str) -> CertificationResult | None:
-    """The result of a certification, or None while there is none."""
+    """The result of a certification, or None while there is none.
+
+    Raises:
+        RecordDamaged: there is one, and it cannot be read.
+    """
     data = redis.get(keyspace.result(certification_id))
-    return None if data is None else _RESULT.validate_json(data)
+    return None if data is None else _parse_result(certification_id, data)
+
+
+def _parse_result(certification_id: str, data: bytes | str) -> CertificationResult:
+    try:
+        return _RESULT.validate_json(data)
+    except ValidationError:
+        _say_damaged(certification_id, "result", _TELL)
+        raise RecordDamaged(f"the result of {certification_id} cannot be read") from None
+
+
+def has_result(redis: Redis, certification_id: str) -> bool:
+    """Whether it has ended, without reading how."""
+    return bool(redis.exists(keyspace.result(certification_id)))
 
 
 def find_results(
     redis: Redis, certification_ids: Sequence[str]
 ) -> list[CertificationResult | None]:
-    """The results of several certifications, None for each that there is not."""
+    """The results of several certifications, None for each that there is not or that is damaged."""
     if not certification_ids:
         return []
     stored = redis.mget([keyspace.result(each) for each in certification_ids])
-    return [None if data is None else _RESULT.validate_json(data) for data in stored]
+    return [_parse_if_whole(*each) for each in zip(certification_ids, stored, strict=True)]
+
+
+def _parse_if_whole(certification_id: str, data: bytes | str | None) -> CertificationResult | None:
+    try:
+        return None if data is None else _parse_result(certification_id, data)
+    except RecordDamaged:
+        return None
 
 
 _PUT_RESULT = """
@@ -211,7 +278,9 @@ def put_progress(
 def find_progress(redis: Redis, certification_id: str) -> Progress | None:
     """How far a running certification is, or None when it has not begun or has ended."""
     data = redis.get(keyspace.progress(certification_id))
-    return None if data is None else Progress.model_validate_json(data)
+    if data is None:
+        return None
+    return _parse_or_none(Progress, data, certification_id, "progress")
 
 
 def put_checkpoints(
@@ -228,9 +297,16 @@ def put_checkpoints(
 
 
 def get_checkpoints(redis: Redis, certification_id: str) -> dict[str, Checkpoint]:
-    """The stored vote counts by stream name; empty at a first start."""
+    """The stored vote counts by stream name; empty at a first start.
+
+    Counts that cannot be read are left out: they are counted again, and are the same then.
+    """
     stored = redis.hgetall(keyspace.checkpoint(certification_id))
-    return {_text(name): Checkpoint.model_validate_json(data) for name, data in stored.items()}
+    found = {
+        _text(name): _parse_or_none(Checkpoint, data, certification_id, "checkpoint")
+        for name, data in stored.items()
+    }
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def request_sha256(request: CertifyRequest, key_commitment: str) -> str:

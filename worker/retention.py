@@ -1,5 +1,7 @@
 """What has no time to live of its own and may go: entries that name what has expired.
 
+And images whose jobs have ended, where nobody was left to let go of them.
+
 Kept for ever, on purpose: attempts, the commitment, the ids prompts ever had, and the digests of
 vectors tuned on an image. Every other key has a time to live, and these indexes are trimmed here.
 """
@@ -8,22 +10,27 @@ from collections.abc import Iterator
 
 from redis import Redis
 
-from worker import keyspace
+from worker import images_store, keyspace
 
 _AT_ONCE = 500
 _EVERY_S = 3600
 _SWEPT = f"{keyspace.PREFIX}:maintenance:swept"
 
 
-def sweep(redis: Redis) -> int:
-    """Removes entries of lists and indexes whose certification has expired; returns how many."""
+def sweep(redis: Redis, *, image_ttl_s: int) -> int:
+    """Removes entries of lists and indexes whose certification has expired; returns how many.
+
+    An image that no open job needs lives `image_ttl_s` more at most.
+    """
+    for key in redis.scan_iter(keyspace.image("*"), count=_AT_ONCE):
+        images_store.let_go(redis, _text(key).rpartition(":")[2], ttl_s=image_ttl_s)
     return sum(_sweep_list(redis, key) for key in _list_indexes(redis))
 
 
-def sweep_hourly(redis: Redis) -> None:
+def sweep_hourly(redis: Redis, *, image_ttl_s: int) -> None:
     """`sweep`, unless somebody did within the hour."""
     if redis.set(_SWEPT, "1", nx=True, ex=_EVERY_S):
-        sweep(redis)
+        sweep(redis, image_ttl_s=image_ttl_s)
 
 
 def _list_indexes(redis: Redis) -> Iterator[str]:

@@ -206,7 +206,7 @@ class CertificationWorker(Worker):
         if self.janitor.sweep():
             for queue in self.queues:
                 worker_registration.clean_worker_registry(queue)
-            sweep_hourly(self.connection)
+            sweep_hourly(self.connection, image_ttl_s=WorkerSettings().image_ttl_s)
         self.last_cleaned_at = now()  # type: ignore[assignment]  # RQ declares it None
 
 
@@ -242,12 +242,12 @@ def create_janitor(settings: WorkerSettings, redis: Redis, queue_name: str, name
     """The janitor of one queue, as one worker may be it."""
     learning = queue_name == LEARNING_QUEUE_NAME
     enqueue_again = learning_queue.enqueue_again if learning else queueing.enqueue_again
-    find_result: Any = learning_store.find_result if learning else results.find_result
+    has_ended = learning_store.has_result if learning else results.has_result
     return Janitor(
         create_queue(redis, queue_name),
         name,
         enqueue_again=partial(enqueue_again, redis, ttl_s=settings.certificate_ttl_s),
-        has_ended=lambda job_id: find_result(redis, job_id) is not None,
+        has_ended=partial(has_ended, redis),
         give_up=partial(give_up, redis, queue_name),
         renew_attempts=partial(renew_attempts, redis, engine_lost=False),
     )

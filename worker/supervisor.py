@@ -26,11 +26,13 @@ from worker.contract import LEARNING_QUEUE_NAME, HostState, WorkerReport
 from worker.engine.client import EngineClient, EngineLost
 from worker.engine.protocol import EngineStatus
 from worker.handing_back import HAND_BACK
+from worker.one_host import SocketTaken, claim_socket
 from worker.process import wait_passively
 from worker.publishing import publish_prompts
 from worker.queueing import create_app_redis, free_jobs_of
 from worker.sampling.keys import SecretUnusable, commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
+from worker.settings_errors import SETTINGS_ERRORS, explain_settings
 from worker.signing import create_signing_key, encode_public_key
 from worker.with_parent import with_parent
 
@@ -104,6 +106,7 @@ class Supervisor:
 
         Raises:
             GivenUp: the engine or a worker cannot run here.
+            worker.fleet.HalfRestored: this Redis holds a part of a backup.
             worker.fleet.OtherSecret: this Redis is bound to another key secret.
         """
         try:
@@ -233,6 +236,7 @@ class Supervisor:
         if not answers and started == self.engine.started and now - last > _SILENT_ENGINE_S:
             log.error("engine_silent", extra={"fields": {"seconds": round(now - last)}})
             self.engine.signal(signal.SIGKILL)
+            self._answered = (started, now)  # said once
 
     def _ask_engine(self) -> EngineStatus | None:
         if self.engine.has_ended():
@@ -258,6 +262,17 @@ def _own(*program: str) -> list[str]:
     return with_parent([sys.executable, "-m", *program])
 
 
+_CANNOT_RUN = (GivenUp, SecretUnusable, SocketTaken, fleet.OtherSecret, fleet.HalfRestored)
+
+
+def _supervise(settings: WorkerSettings) -> None:
+    supervisor = Supervisor(settings)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: supervisor.stop())
+    log.info("supervisor_started", extra={"fields": {"pid": os.getpid()}})
+    supervisor.run()
+
+
 def main() -> int:
     """Runs one worker host until SIGTERM or SIGINT.
 
@@ -265,12 +280,13 @@ def main() -> int:
     """
     wait_passively()  # inherited by the engine
     try:
-        supervisor = Supervisor(WorkerSettings())
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: supervisor.stop())
-        log.info("supervisor_started", extra={"fields": {"pid": os.getpid()}})
-        supervisor.run()
-    except (GivenUp, SecretUnusable, fleet.OtherSecret) as error:
+        settings = WorkerSettings()
+        with claim_socket(settings.socket_path):
+            _supervise(settings)
+    except SETTINGS_ERRORS as error:
+        log.error("given_up", extra={"fields": {"reason": explain_settings(error)}})
+        return CANNOT_START
+    except _CANNOT_RUN as error:
         log.error("given_up", extra={"fields": {"reason": str(error)}})
         return CANNOT_START
     return 0

@@ -29,7 +29,7 @@ from worker.handing_back import HandedBack, heed, interruptible
 from worker.helping import get_doubts, help_certification, share
 from worker.live import create_live
 from worker.perseverance import is_suspect
-from worker.queueing import ROOM_S
+from worker.queueing import ROOM_S, UNREADABLE, give_up
 from worker.range_merge import Doubt
 from worker.room import when_there_is_room
 from worker.sampling.keys import commitment, load_secret
@@ -98,8 +98,12 @@ def run_certification(
         HandedBack: the host is draining.
         JobTooSlow: the allowance is spent.
     """
-    job = results.find_job(redis, certification_id)
-    if job is None or results.find_result(redis, certification_id) is not None:
+    try:
+        job = results.find_job(redis, certification_id)
+    except results.RecordDamaged:
+        give_up(redis, certification_id, UNREADABLE, ttl_s=settings.certificate_ttl_s)
+        return
+    if job is None or results.has_result(redis, certification_id):
         return  # expired or purged meanwhile, or a second delivery of a finished job
     started = time.monotonic()
     run = _Run(redis, settings, job, allowance_s=allowance_s)
@@ -116,6 +120,7 @@ def run_certification(
         result = CancelledResult()
     put = partial(results.put_result, redis, job.id, result, fence=run.fence)
     when_there_is_room(partial(put, ttl_s=settings.certificate_ttl_s))
+    images_store.let_go(redis, job.request.input.sha256, ttl_s=settings.image_ttl_s)
     fields = {
         "certification_id": job.id,
         "request_id": job.request_id,

@@ -61,7 +61,10 @@ class DeploymentSettings(BaseSettings):
         "10001; mounted read-only. The default is an empty volume.",
     )
     redis_maxmemory: str = Field(
-        default="1gb", pattern=_MEMORY, description="Memory of Redis for data."
+        default="1gb",
+        pattern=_MEMORY,
+        description="Memory of Redis for data; what does not fit is refused (`storage_full`). Of "
+        "`promptsmooth up` too.",
     )
     redis_memory: str = Field(
         default="2560m",

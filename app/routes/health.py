@@ -13,6 +13,7 @@ from app.schemas import Alive, HostShown, Ready, Version, show_host
 from models.catalogue import UnknownModel
 from worker import fleet
 from worker.contract import SCHEMA_VERSION, WorkerReport
+from worker.room import find_write_fault
 
 router = APIRouter(tags=["health"])
 
@@ -31,8 +32,13 @@ def get_readiness(services: ServicesDep) -> Ready:
     """
     try:
         reports = fleet.list_workers(services.redis)
+        fault = find_write_fault(services.redis)
     except errors.QUEUE_AWAY:
         raise _not_ready("the queue: Redis does not answer") from None
+    if fault is not None:
+        raise _not_ready(f"the queue: {fault}")
+    if (unwritten := services.audit.find_fault()) is not None:
+        raise _not_ready(f"the audit log: {unwritten}")
     if not reports:
         raise _not_ready("a worker: no worker host has announced itself")
     ready = tuple(report.name for report in reports if _serves_default(services, report))

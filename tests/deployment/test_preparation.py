@@ -133,7 +133,10 @@ def guarded(start: Prepare, volumes: Volumes, tmp_path: Path, free_port: int) ->
     """Host, port and database of a server that takes the access list."""
     start()
     command = redis_command(
-        find_redis_server(), data_dir=tmp_path, unix_socket=tmp_path / "redis.sock"
+        find_redis_server(),
+        data_dir=tmp_path,
+        unix_socket=tmp_path / "redis.sock",
+        maxmemory="64mb",
     )
     options = ["--port", str(free_port), "--aclfile", str(volumes.root / "redis" / "users.acl")]
     with subprocess.Popen([*command, *options]) as server:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
@@ -61,6 +62,7 @@ def busy(client: TestClient, redis: Redis, post, finish) -> TestClient:
 def test_figures_are_those_of_the_queue_and_the_hosts(busy: TestClient, redis: Redis) -> None:
     found = scrape(busy)
     assert found["promptsmooth_redis_up",] == 1
+    assert found["promptsmooth_redis_writable",] == 1
     assert found["promptsmooth_redis_memory_bytes",] > 0
     assert found["promptsmooth_jobs", "certify", "queued"] == 3  # RQ knows nothing of our result
     assert 0 <= found["promptsmooth_oldest_job_age_seconds", "certify"] < 60
@@ -108,17 +110,56 @@ def test_every_metric_that_is_looked_at_exists(busy: TestClient, path: Path) -> 
     assert named <= there
 
 
+@pytest.mark.parametrize("path", [DASHBOARD, ALERTS], ids=lambda path: path.name)
+def test_every_label_that_is_chosen_by_exists_with_that_value(busy: TestClient, path: Path) -> None:
+    """A state or an event that was renamed would silence its alert."""
+    busy.get("/metrics")
+    samples = [
+        sample
+        for family in text_string_to_metric_families(busy.get("/metrics").text)
+        for sample in family.samples
+    ]
+    chosen = re.findall(r'(promptsmooth_\w+)\{(\w+)(=~?)\\?"([^"\\]+)', path.read_text())
+    assert chosen or path == DASHBOARD
+    for name, label, how, value in chosen:
+        values = {sample.labels[label] for sample in samples if sample.name == name}
+        if how == "=":
+            assert value in values, (name, label, value)
+        else:
+            assert any(re.fullmatch(value, one) for one in ("500", "503")), value
+    grouped = re.findall(r"(promptsmooth_\w+)[^\n]*? by \(([\w, ]+)\)", path.read_text())
+    for name, labels in grouped:
+        there = {label for sample in samples if sample.name == name for label in sample.labels}
+        assert set(labels.split(", ")) <= there, (name, labels)
+
+
+def test_every_alert_says_what_to_do() -> None:
+    rules = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
+    page = (DOCKER.parent / "docs" / "operations.md").read_text()
+    for rule in rules:
+        assert {"summary", "action"} == set(rule["annotations"]), rule["alert"]
+        assert f"`{rule['alert']}`" in page, rule["alert"]
+
+
 def test_dashboard_places_no_panel_over_another() -> None:
     panels = json.loads(DASHBOARD.read_text())["panels"]
     places = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}
     assert len(places) == len(panels) == len({panel["id"] for panel in panels})
 
 
+def test_an_alert_fires_when_there_are_no_figures_at_all() -> None:
+    """All others are about figures of the app, and say nothing when it is gone."""
+    job = re.search(r"job_name: (\w+)", (ALERTS.parent / "prometheus.yml").read_text())
+    assert job is not None
+    assert f'up{{job="{job[1]}"}} == 0' in ALERTS.read_text()
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool on the PATH")
 def test_promtool_takes_the_alerts_and_the_configuration() -> None:
     for command in (
         ["check", "rules", ALERTS],
-        ["check", "config", ALERTS.parent / "prometheus.yml"],
+        # the syntax: the file with the key is made by whoever runs it
+        ["check", "config", "--syntax-only", ALERTS.parent / "prometheus.yml"],
     ):
         done = subprocess.run(["promtool", *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

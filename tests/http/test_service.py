@@ -83,6 +83,36 @@ def test_readiness_names_what_is_missing(client: TestClient, redis: Redis) -> No
     }
 
 
+def test_readiness_names_what_takes_nothing(client: TestClient, redis: Redis) -> None:
+    """A service that would refuse every request is not ready, however healthy its hosts are."""
+    fleet.announce(redis, _report("good"))
+    assert client.get("/readyz").status_code == 200
+    redis.config_set("maxmemory", "1")
+    try:
+        assert client.get("/readyz").json()["missing"] == ["the queue: Redis is full"]
+        assert "promptsmooth_redis_writable 0.0" in client.get("/metrics").text
+    finally:
+        redis.config_set("maxmemory", "0")
+
+
+def test_readiness_names_an_audit_log_that_cannot_be_written(
+    settings: AppSettings, redis: Redis, tmp_path: Path
+) -> None:
+    fleet.announce(redis, _report("good"))
+    place = tmp_path / "no-folder"
+    place.touch()
+    audited = settings.model_copy(update={"audit_log": place})
+    with TestClient(create_app(audited)) as client:
+        said = client.get("/readyz").json()["missing"]
+        assert said == ["the audit log: its folder cannot be written to"]
+        place.unlink()
+        assert client.get("/readyz").status_code == 200
+    going_on = audited.model_copy(update={"audit_log_on_failure": "continue"})
+    place.touch()
+    with TestClient(create_app(going_on)) as client:
+        assert client.get("/readyz").status_code == 200
+
+
 def test_models_show_their_card_and_who_is_ready(client: TestClient, redis: Redis) -> None:
     fleet.announce(redis, _report("a"))
     fleet.announce(redis, _report("b", ready=False))
@@ -219,3 +249,11 @@ def test_a_request_id_is_taken_from_a_proxy_alone(
         for given, is_one in (("0f" * 16, True), ("0f" * 16 + "\x20x", False), ("name", False)):
             said = client.get("/healthz", headers={"X-Request-ID": given}).headers["x-request-id"]
             assert (said == given) == (behind_proxy and is_one)
+
+
+@pytest.mark.parametrize("path", ["/certify/", "/models/", "/docs/", "/static"])
+def test_no_address_sends_on_to_another(client: TestClient, path: str) -> None:
+    """Such an answer would repeat the Host header, and no page of errors knows it."""
+    answer = client.get(path, follow_redirects=False)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert "location" not in answer.headers

@@ -204,10 +204,15 @@ def test_a_hundred_abandoned_jobs_are_enqueued_once_each(redis, settings, submit
 # --- Poison ---
 
 
+def _outcome(job, settings) -> str:
+    """Where the certificates of its canonical request lie."""
+    return keyspace.certificate(results.request_sha256(job.request, _commitment(settings)))
+
+
 def test_a_job_that_fails_each_time_ends_with_its_reason_and_its_neighbours_do_not(
     redis, settings, submit
 ):
-    """Its own record cannot be read; the tasks of its neighbours can."""
+    """What its request came to before cannot be read; that of its neighbours can."""
     good = [submit(seed=seed) for seed in range(2)]
     poison = submit(seed=9)
     redis.set(keyspace.image(poison.request.input.sha256), b"x", ex=60)
@@ -216,7 +221,7 @@ def test_a_job_that_fails_each_time_ends_with_its_reason_and_its_neighbours_do_n
     with rq_worker(settings):
         wait_for(lambda: get_counters(redis).get("event:retried", 0) >= 1)
         fleet.publish_keys(redis, _commitment(settings), "")  # ... until it is there again
-        redis.set(keyspace.job(broken.id), b"{}", ex=600)  # but this one for ever
+        redis.set(_outcome(broken, settings), b"{}", ex=600)  # but this one for ever
         jobs = (*good, poison, broken)
         wait_for(lambda: all(results.find_result(redis, job.id) for job in jobs))
     assert [results.find_result(redis, job.id).status for job in good] == ["finished"] * 2
@@ -257,11 +262,10 @@ def test_a_job_that_was_cut_off_goes_on_before_those_that_wait(redis, settings, 
 def test_a_job_that_raised_is_tried_again_after_those_that_wait(redis, settings, submit):
     """What ails it may have passed by then."""
     broken, other = submit(seed=1), submit(seed=2)
-    key = keyspace.job(broken.id)
-    record = redis.getset(key, b"{}")
+    redis.set(_outcome(broken, settings), b"{}", ex=600)
     with rq_worker(settings):
         wait_for(lambda: results.find_result(redis, other.id))
-        redis.set(key, record, ex=600)
+        redis.delete(_outcome(broken, settings))
         wait_for(lambda: results.find_result(redis, broken.id))
     assert results.find_result(redis, broken.id).status == "finished"
 
@@ -420,6 +424,15 @@ def test_a_worker_takes_from_one_queue_and_by_moving(redis, settings):
     assert worker.queue_names() == [QUEUE_NAME]
     assert worker.get_heartbeat_ttl(None) <= 20
     assert (worker.job_monitoring_interval, worker.maintenance_interval) == (5, 5)
+
+
+def test_no_two_workers_have_one_name(redis, settings):
+    """A name that a killed worker still has in Redis would be refused."""
+    first = create_worker(settings, QUEUE_NAME)
+    first.register_birth()
+    second = create_worker(settings, QUEUE_NAME)
+    second.register_birth()  # ValueError when it is taken
+    assert first.name != second.name
 
 
 def test_every_limit_of_a_job_is_said(redis, submit):

