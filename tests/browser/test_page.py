@@ -304,7 +304,12 @@ def test_what_is_asked_on_the_page_is_what_is_certified(
     page.get_by_label("Learned prompt bundled-mednist").check()
     page.get_by_label("Procedure").select_option("cohen")
     page.get_by_label("Samples that choose the class").fill("50")
-    page.get_by_label("Another").fill("0,125")  # typed and not added: it is asked all the same
+    page.get_by_label("Another").fill("0,125")
+    page.get_by_label("Another").press("Enter")
+    page.get_by_label("Another").fill("99")
+    page.locator("form.certify button[type=submit]").click()
+    page.locator(".certify-question .actions .problem:not(:empty)").wait_for()
+    page.get_by_label("Another").fill("")
     batch = send(page)
     page.get_by_text("2 of 2 images finished").wait_for(timeout=120_000)
     first, second = service.get(f"batches/{batch}")["certifications"]

@@ -35,6 +35,7 @@ export function noiseLevels(changed) {
     /** A level that was typed and not added would be left out without a word. */
     lacking: () => {
       if (other.value.trim()) addOther();
+      else trouble.textContent = "";
       return trouble.textContent || (values().length ? "" : "Choose at least one noise level.");
     },
   };

@@ -21,10 +21,10 @@ function certified(certificates, best, name) {
 /** @param {any} best @param {any[]} certificates */
 function oneAnswer(best, certificates) {
   const levels = best.grey_levels;
-  const silent = certificates.filter((c) => c.outcome === "abstained").map((c) => `σ ${c.sigma}`);
+  const silent = certificates.filter((c) => c.outcome === "abstained").map((c) => `σ\u00a0${c.sigma}`);
   return [
     h("p", { class: "prediction" }, best.prediction),
-    h("p", { class: "claim" }, "The answer stays the same under every change smaller than l2 ", h("strong", {}, length(best.radius)), `, at noise level σ ${best.sigma}.`),
+    h("p", { class: "claim" }, "The answer stays the same under every change smaller than l2\u00a0", h("strong", {}, length(best.radius)), `, at noise level σ ${best.sigma}.`),
     h("dl", { class: "means" }, ...fact("Every pixel may change by less than", greyLevels(levels.every_pixel)), ...fact("or a single pixel by less than", greyLevels(levels.one_pixel))),
     silent.length > 0 && h("p", { class: "silent" }, mark("abstained"), ` At ${list(silent)} it abstains: no claim there.`),
   ];
