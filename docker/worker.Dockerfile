@@ -79,6 +79,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 USER 10001:10001
 WORKDIR /tmp
 VOLUME /var/lib/promptsmooth
-HEALTHCHECK --interval=15s --timeout=10s --start-period=120s --retries=3 \
+# Several large models may take minutes to load; once the engine answers it is healthy at once.
+HEALTHCHECK --interval=15s --timeout=10s --start-period=300s --retries=3 \
     CMD ["python", "-m", "worker.health"]
 CMD ["python", "-m", "worker"]

@@ -26,6 +26,7 @@ from worker.contract import LEARNING_QUEUE_NAME, HostState, WorkerReport
 from worker.engine.client import EngineClient, EngineLost
 from worker.engine.protocol import EngineStatus
 from worker.handing_back import HAND_BACK
+from worker.one_host import SocketTaken, claim_socket
 from worker.process import wait_passively
 from worker.publishing import publish_prompts
 from worker.queueing import create_app_redis, free_jobs_of
@@ -235,6 +236,7 @@ class Supervisor:
         if not answers and started == self.engine.started and now - last > _SILENT_ENGINE_S:
             log.error("engine_silent", extra={"fields": {"seconds": round(now - last)}})
             self.engine.signal(signal.SIGKILL)
+            self._answered = (started, now)  # said once
 
     def _ask_engine(self) -> EngineStatus | None:
         if self.engine.has_ended():
@@ -260,6 +262,17 @@ def _own(*program: str) -> list[str]:
     return with_parent([sys.executable, "-m", *program])
 
 
+_CANNOT_RUN = (GivenUp, SecretUnusable, SocketTaken, fleet.OtherSecret, fleet.HalfRestored)
+
+
+def _supervise(settings: WorkerSettings) -> None:
+    supervisor = Supervisor(settings)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: supervisor.stop())
+    log.info("supervisor_started", extra={"fields": {"pid": os.getpid()}})
+    supervisor.run()
+
+
 def main() -> int:
     """Runs one worker host until SIGTERM or SIGINT.
 
@@ -267,15 +280,13 @@ def main() -> int:
     """
     wait_passively()  # inherited by the engine
     try:
-        supervisor = Supervisor(WorkerSettings())
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: supervisor.stop())
-        log.info("supervisor_started", extra={"fields": {"pid": os.getpid()}})
-        supervisor.run()
+        settings = WorkerSettings()
+        with claim_socket(settings.socket_path):
+            _supervise(settings)
     except SETTINGS_ERRORS as error:
         log.error("given_up", extra={"fields": {"reason": explain_settings(error)}})
         return CANNOT_START
-    except (GivenUp, SecretUnusable, fleet.OtherSecret, fleet.HalfRestored) as error:
+    except _CANNOT_RUN as error:
         log.error("given_up", extra={"fields": {"reason": str(error)}})
         return CANNOT_START
     return 0

@@ -28,8 +28,9 @@ mkdir -p "$(dirname "$FOLDER")"
 PART=$(mktemp -d "$FOLDER.XXXXXX") # it gets its name when it is whole
 trap 'rm -rf "$PART"' EXIT
 chmod 0755 "$PART"
-mkdir -p "$PART/docker" "$PART/models" "$PART/prompts"
-cp -R docker-compose.yml compose.*.yml .env.example README.md LICENSE NOTICE docs "$PART/"
+mkdir -p "$PART/docker" "$PART/models" "$PART/prompts" "$PART/benchmarks/results"
+cp -R docker-compose.yml compose.*.yml .env.example ./*.md LICENSE NOTICE docs "$PART/"
+cp benchmarks/results/*.md "$PART/benchmarks/results/"
 cp -R docker/proxy docker/operate docker/prometheus docker/grafana "$PART/docker/"
 [ ! -d build/site ] || cp -R build/site "$PART/guide" # where make docs was run
 for kind in models prompts; do

@@ -32,6 +32,7 @@ is_new() { [ ! -e "$1" ] || fail "$1 is there already; name a new folder"; }
 
 has_engine() {
   docker version >/dev/null 2>&1 || fail "no Docker engine answers: start it, or run this as a user who may use it"
+  $COMPOSE version >/dev/null 2>&1 || fail "$COMPOSE does not work here; Compose 2.24 or newer is needed"
 }
 
 project() { $COMPOSE config | sed -n 's/^name: //p'; }

@@ -18,6 +18,7 @@ esac
 echo "load.sh: checking $(wc -l <SHA256SUMS) files"
 sha256sum --check --quiet --strict SHA256SUMS || { echo "load.sh: a file is damaged; bring the folder over again" >&2; exit 1; }
 docker version >/dev/null 2>&1 || { echo "load.sh: no Docker engine answers: start it, or run this as a user who may use it" >&2; exit 1; }
+docker compose version >/dev/null 2>&1 || { echo "load.sh: docker compose is not here; Compose 2.24 or newer is needed" >&2; exit 1; }
 echo "load.sh: loading the images"
 gzip -dc images.tar.gz | docker load --quiet
 if [ ! -e .env ]; then

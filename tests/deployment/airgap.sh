@@ -54,6 +54,16 @@ rm "$WORK/models/bundled.tar"
 worker promptsmooth models add second /media/second.tar
 export PROMPTSMOOTH_MODELS_DIR=$WORK/models
 "$HERE/../../docker/operate/airgap.sh" "$WORK/folder"
+python3 - "$WORK/folder" <<'P'
+import pathlib, re, sys
+folder = pathlib.Path(sys.argv[1])
+pages = [*folder.glob("docs/*.md"), folder / "README.md"]
+links = {(page, link) for page in pages for link in re.findall(r"\]\(([^)#: ]+)[)#]", page.read_text())}
+broken = sorted(f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists())
+assert len(links) > 50, len(links)
+assert not broken, broken
+print(f"  the guide came along: {len(links)} links, none broken")
+P
 mkdir "$WORK/engine"
 echo "without any network"
 unshare --net bash "${BASH_SOURCE[0]}" --within "$WORK/folder" "$WORK/engine" ||

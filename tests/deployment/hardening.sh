@@ -70,6 +70,10 @@ for secret in "$password" "$KEY" "$(inside redis cat /etc/promptsmooth/health-pa
 done
 echo "  Redis answers nobody unknown; the password is random and stands in no container's settings and no log"
 
+inside app promptsmooth doctor >"$FOLDER/doctor" || fail "promptsmooth doctor: $(cat "$FOLDER/doctor")"
+! grep -E '^(warning|fails)' "$FOLDER/doctor" || fail "promptsmooth doctor finds fault with what is shipped"
+echo "  promptsmooth doctor has no warning"
+
 for header in 'X-Nothing: 1' 'Authorization: Bearer none' 'X-API-Key: password'; do
   status=$(curl -sS --noproxy '*' --cacert "$TRUSTED" -H "$header" -o "$LAST" -w '%{http_code}' "$URL/models")
   [ "$status" = 401 ] || fail "without a key: $status: $(cat "$LAST")"

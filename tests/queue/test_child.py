@@ -1,10 +1,14 @@
 """A child is started again, given up with a last word that says what to look at, or never."""
 
+import json
+import os
+import subprocess
 import sys
 
 import pytest
 
 from worker.child import CANNOT_START, Child, GivenUp
+from worker.one_host import claim_socket
 
 HINT = "look at the disk"
 
@@ -37,3 +41,26 @@ def test_what_passes_without_the_child_does_not_end_the_service():
     assert child.restarts == 11
     with pytest.raises(GivenUp):
         run(ending(CANNOT_START, persists=True), deaths=2)
+
+
+def test_a_second_host_on_one_folder_says_so_and_leaves_the_first_its_engine(redis, settings):
+    """It would take the engine's socket over, and remove it when it ends."""
+    environment = {
+        **os.environ,
+        "REDIS_URL": settings.redis_url.get_secret_value(),
+        "PROMPTSMOOTH_DATA_DIR": str(settings.data_dir),
+        "PROMPTSMOOTH_ENGINE_SOCKET": str(settings.data_dir / "mine.sock"),
+    }
+    with claim_socket(settings.data_dir / "mine.sock"):
+        done = subprocess.run(
+            [sys.executable, "-m", "worker"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == CANNOT_START
+    last = json.loads(done.stderr.splitlines()[-1])
+    assert last["event"] == "given_up"
+    assert "PROMPTSMOOTH_DATA_DIR" in last["reason"]

@@ -426,6 +426,15 @@ def test_a_worker_takes_from_one_queue_and_by_moving(redis, settings):
     assert (worker.job_monitoring_interval, worker.maintenance_interval) == (5, 5)
 
 
+def test_no_two_workers_have_one_name(redis, settings):
+    """A name that a killed worker still has in Redis would be refused."""
+    first = create_worker(settings, QUEUE_NAME)
+    first.register_birth()
+    second = create_worker(settings, QUEUE_NAME)
+    second.register_birth()  # ValueError when it is taken
+    assert first.name != second.name
+
+
 def test_every_limit_of_a_job_is_said(redis, submit):
     stored = redis.hgetall(Job.key_for(submit().id))
     assert int(stored[b"timeout"]) >= ROOM_S

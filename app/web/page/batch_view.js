@@ -1,6 +1,6 @@
 // Images that were sent together: one row for each certificate, to sort and to take along.
 
-import { announce, h, show } from "./dom.js";
+import { h, show } from "./dom.js";
 import { wait } from "./follow.js";
 import { ask, getJson, Problem } from "./http.js";
 import { batchFileName, fileName } from "./memory.js";
@@ -64,7 +64,6 @@ async function watch(batch, draw, signal) {
     batch = (await lookAgain(batch.id, signal)) ?? batch;
     draw(batch);
   }
-  announce(doneWords(batch));
 }
 
 /** @param {string} id @param {AbortSignal} signal @returns {Promise<any>} or null while it is away */
@@ -115,7 +114,7 @@ const COLUMNS = [
   { name: "Covers", kept: true, value: (r) => r.certificate?.guarantee_scope ?? null },
   { name: "Problem", kept: true, value: (r) => r.problem?.detail ?? null },
   { name: "Image SHA-256", kept: true, value: (r) => r.input?.sha256 ?? null },
-  { name: "Certification", value: (r) => r.id ?? null, cell: (r) => r.id && h("code", {}, r.id.slice(0, 8)) },
+  { name: "Certification", kept: true, value: (r) => r.id ?? null },
 ];
 
 /** @param {any} row */

@@ -36,6 +36,7 @@ function stateOf({ id, sha256, hosts }) {
 function createForm(models, prompts) {
   /** @type {File[]} */
   let files = [];
+  let sent = false; // what comes after it was sent is the next case, not one more of this
   const question = questionForm(models, prompts, () => refresh());
   const preview = previewPanel(() => question.model);
   const list = h("ul", { class: "files" });
@@ -59,7 +60,8 @@ function createForm(models, prompts) {
     accept: ACCEPT,
     multiple: true,
     onFiles: (added) => {
-      setFiles([...files, ...added]);
+      setFiles(sent ? added : [...files, ...added]);
+      sent = false;
       announce(`${plural(files.length, "image")} chosen`);
     },
   });
@@ -77,6 +79,7 @@ function createForm(models, prompts) {
     button.disabled = true;
     try {
       location.hash = await send(files, question, preview);
+      sent = true;
     } catch (error) {
       problem.textContent = /** @type {Error} */ (error).message;
       const index = /** @type {any} */ (error).imageIndex;

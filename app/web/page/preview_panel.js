@@ -114,6 +114,7 @@ function createControls(changed) {
   let touched = false;
   const say = () => {
     out.frame.textContent = `${Number(frame.value) + 1} of ${Number(frame.max) + 1}`;
+    frame.setAttribute("aria-valuetext", out.frame.textContent);
     out.centre.textContent = String(Math.round(Number(centre.value)));
     out.width.textContent = String(Math.round(Number(width.value)));
   };

@@ -67,7 +67,7 @@ function whyAway({ hosts }) {
   const states = hosts.map((/** @type {any} */ one) => one.state);
   if (!states.length || states.some((/** @type {string} */ s) => ["ready", "loading", "present"].includes(s))) return "";
   const [{ state, detail, missing_files: missing }] = hosts;
-  const why = missing.length ? `missing: ${missing.join(", ")}` : detail || state;
+  const why = missing.length ? `missing: ${missing.join(", ")}` : detail.replace(/\.$/, "") || state;
   return `No worker host can certify with this model now: ${why}.`;
 }
 

@@ -61,8 +61,8 @@ function ordered({ column, down, rows }, columns) {
 }
 
 /**
- * RFC 4180, with the mark by which spreadsheets know UTF-8. A text that they would take for a formula
- * gets an apostrophe before it, and one that holds what other countries separate by is quoted.
+ * RFC 4180, with the mark by which spreadsheets know UTF-8. What they would take for a formula gets an
+ * apostrophe before it, also after a sign that other countries separate by: there, quotes do not hold.
  * @param {(string | number | null)[][]} rows
  */
 export function toCsv(rows) {
@@ -73,6 +73,6 @@ export function toCsv(rows) {
 function csvField(value) {
   if (value === null) return "";
   if (typeof value === "number") return String(value);
-  const safe = /^(\s*[=+\-@＝＋－＠]|[\t\r\n])/.test(value) ? `'${value}` : value;
-  return /[",;\t\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  const safe = value.replace(/(?<=^|[;\t\r\n])(?=\s*[=+\-@＝＋－＠])/g, "'");
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
