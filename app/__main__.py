@@ -6,10 +6,10 @@ to everyone without keys.
 """
 
 import argparse
+import logging
 import sys
 
 import uvicorn
-from pydantic import ValidationError
 
 from app.api_keys import KeysFileUnusable
 from app.http_protocol import create_protocol
@@ -17,6 +17,7 @@ from app.keyring import Keyring
 from app.perimeter import NotLoopback, require_loopback
 from app.settings import AppSettings
 from worker.logs import configure_logging
+from worker.settings_errors import SETTINGS_ERRORS, explain_settings
 
 _REFUSED = 2
 
@@ -24,16 +25,15 @@ _REFUSED = 2
 def main() -> int:
     """Serves until it is told to end; the exit status."""
     asked = _parse()
+    _configure_logging()
     try:
         settings = AppSettings()
         if not settings.open and not Keyring(settings.keys_file).required:
             require_loopback(settings.published_on or asked.host)
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        return _refuse(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+    except SETTINGS_ERRORS as error:
+        return _refuse(explain_settings(error))
     except (NotLoopback, KeysFileUnusable) as error:
         return _refuse(str(error))
-    configure_logging()
     uvicorn.run(
         "app.main:create_app",
         factory=True,
@@ -41,13 +41,19 @@ def main() -> int:
         port=asked.port,
         http=create_protocol(header_timeout_s=settings.header_timeout_s),
         ws="none",
+        log_config=None,
         access_log=False,
         server_header=False,
-        log_config=None,  # ours: JSON, as the worker hosts'
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.wait_cap_s,
     )
     return 0
+
+
+def _configure_logging() -> None:
+    """JSON lines for uvicorn's too. What the form parser says names bytes of what was sent."""
+    configure_logging()
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 def _parse() -> argparse.Namespace:

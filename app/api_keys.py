@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import re
 import secrets
+import stat
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -155,7 +156,8 @@ def load_keys(path: Path) -> KeysFile:
 def change_keys(path: Path) -> Iterator[list[ApiKey]]:
     """The keys of a file in a list; what that holds at the end replaces them, whole or not.
 
-    Two that change a file at a time do so one after the other.
+    Two that change a file at a time do so one after the other. A new file is nobody's business
+    but the owner's and the group's; one that is there keeps the mode that somebody gave it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as lock:
@@ -166,7 +168,8 @@ def change_keys(path: Path) -> Iterator[list[ApiKey]]:
             keys = []
         yield keys
         content = KeysFile(keys=tuple(keys)).model_dump(mode="python", exclude_none=True)
-        write_whole(path, (_HEAD + tomli_w.dumps(content)).encode())
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o640
+        write_whole(path, (_HEAD + tomli_w.dumps(content)).encode(), mode=mode)
 
 
 _HEAD = "# Keys of promptsmooth-service, as digests. Written by: promptsmooth keys\n"

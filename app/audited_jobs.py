@@ -7,7 +7,14 @@ from typing import Any
 from models.prompt_cards import PromptCard
 from worker.canonical import canonical_bytes
 from worker.contract import CertificationJob, CertifyRequest
-from worker.learning_contract import LearningJob
+from worker.document import (
+    CertificateDocument,
+    CertificationResult,
+    CertifiedDocument,
+    FailedResult,
+    FinishedResult,
+)
+from worker.learning_contract import FailedLearning, FinishedLearning, LearningJob, LearningResult
 
 
 def describe_jobs(jobs: Sequence[CertificationJob]) -> dict[str, Any]:
@@ -43,6 +50,48 @@ def describe_learning(job: LearningJob) -> dict[str, Any]:
         "images": len(job.request.images),
         "images_sha256": hashlib.sha256(images.encode()).hexdigest(),
     }
+
+
+def describe_outcome(job: CertificationJob, result: CertificationResult) -> dict[str, Any]:
+    """How a certification ended: the signature leads to the document that a lab keeps."""
+    ended: dict[str, Any] = {
+        "key_id": job.owner,
+        "request_id": job.request_id,
+        "certification_id": job.id,
+        "image_sha256": job.request.input.sha256,
+        "status": result.status,
+    }
+    match result:
+        case FinishedResult():
+            ended["signature"] = result.signature and result.signature.value
+            ended["certificates"] = [_describe_certificate(one) for one in result.certificates]
+        case FailedResult():
+            ended["code"] = result.failure.code
+    return ended
+
+
+def _describe_certificate(one: CertificateDocument) -> dict[str, Any]:
+    """Numbers alone: the class by its place among the names that the request's digest covers."""
+    shown = {"sigma": str(one.sigma), "prompting": one.prompting, "outcome": one.outcome}
+    if isinstance(one, CertifiedDocument):
+        return {**shown, "class_index": one.class_index, "radius": str(one.radius)}
+    return shown
+
+
+def describe_learning_outcome(job: LearningJob, result: LearningResult) -> dict[str, Any]:
+    """How a learning ended: the digest of the prompt, or why there is none."""
+    ended: dict[str, Any] = {
+        "key_id": job.owner,
+        "learning_id": job.id,
+        "prompt_id": job.request.prompt_id,
+        "status": result.status,
+    }
+    match result:
+        case FinishedLearning():
+            ended["prompt_sha256"] = result.prompt_sha256
+        case FailedLearning():
+            ended["code"] = result.failure.code
+    return ended
 
 
 def describe_prompt(card: PromptCard) -> dict[str, Any]:

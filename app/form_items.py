@@ -1,13 +1,11 @@
 """The names and values of a form, or of an address's query, before anything is made of them."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
 
 from fastapi import Request
 
 from app.errors import FieldRepeated, FieldUnknown, invalid
-
-_SHOWN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 def media_type(request: Request) -> str:
@@ -34,11 +32,12 @@ def check_items(
 
 
 def require_known(names: Iterable[str], rules: Mapping[str, str]) -> None:
-    """Refuses a name without a rule; it is said back only if it looks like one of ours."""
+    """Refuses a name without a rule. It is not said back; the nearest of ours is."""
     for name in names:
         if name not in rules:
-            which = f"the field {name!r}" if _SHOWN_NAME.fullmatch(name) else "a field"
-            known = ", ".join(rules)
+            near = get_close_matches(name[:64], rules, n=1)
+            perhaps = f" Is {near[0]} meant?" if near else ""
             raise FieldUnknown(
-                f"The request has {which}, which this service does not know. Known: {known}."
+                f"The request has a field that this service does not know.{perhaps} "
+                f"Known: {', '.join(rules)}."
             )

@@ -10,6 +10,7 @@ import numpy as np
 from anyio import to_thread
 
 from app.audited_jobs import describe_learning
+from app.audited_outcomes import await_outcomes
 from app.deps import Services
 from app.errors import ImageRefused, PromptIdTaken, TrainingImagesInvalid, invalid
 from app.labelled_files import SentFile, check_count, open_zip, read_limited
@@ -25,7 +26,7 @@ from models.learning_settings import LearningSettings, create_learning_settings
 from models.text_width import find_text_width
 from models.training_images import choose_shots
 from worker import learning_store, prompts_store
-from worker.contract import MAX_CLASS_NAMES, ModelRef
+from worker.contract import LEARNING_QUEUE_NAME, MAX_CLASS_NAMES, ModelRef
 from worker.images_store import Image, image_sha256
 from worker.intake import prepare_image
 from worker.learning_contract import FinishedLearning, LabelledImage, LearningJob, LearningRequest
@@ -207,6 +208,8 @@ def _enqueue(services: Services, caller: Caller, job: LearningJob, images: Seque
     samples = job.request.settings.epochs * len(images)
     with reserve(services.redis, caller, learn=[job.id], samples=samples):
         services.audit.record("learn.accepted", **describe_learning(job))
+        ttl_s = services.settings.certificate_ttl_s
+        await_outcomes(services.audit, services.redis, LEARNING_QUEUE_NAME, [job.id], ttl_s=ttl_s)
         submit_learning(
             services.redis,
             job,

@@ -1,10 +1,19 @@
 """What GET /certifications is asked, and the cursor that goes from page to page."""
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
 
+from app.plain_numbers import PLAIN_WHOLE
 from worker.listing import Entry
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -18,7 +27,15 @@ def _check_time(value: object) -> object:
     return value
 
 
-_Time = Annotated[AwareDatetime, BeforeValidator(_check_time)]
+def _to_utc(value: datetime) -> datetime:
+    """The first and last day of the calendar have times that are in no year elsewhere."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("no time in UTC") from None
+
+
+_Time = Annotated[AwareDatetime, BeforeValidator(_check_time), AfterValidator(_to_utc)]
 
 
 class ListQuery(BaseModel):
@@ -43,8 +60,8 @@ class ListQuery(BaseModel):
     until: _Time | None = Field(
         default=None, description="a time with its zone (RFC 3339). Sent then or earlier."
     )
-    limit: int = Field(
-        default=50, ge=1, le=200, description="an integer from 1 to 200. Most of one page."
+    limit: Annotated[int, Field(ge=1, le=200), PLAIN_WHOLE] = Field(
+        default=50, description="an integer from 1 to 200. Most of one page."
     )
     cursor: str | None = Field(
         default=None,

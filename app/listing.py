@@ -1,14 +1,19 @@
 """A page of GET /certifications."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from urllib.parse import urlencode
 
 from redis import Redis
 
 from app.list_query import ListQuery, parse_cursor, write_cursor
-from app.schemas import CertificationItem, CertificationPage, certification_item
+from app.list_schemas import (
+    CertificationItem,
+    CertificationPage,
+    certification_item,
+    with_outcomes,
+)
 from app.security import Caller
 from worker import listing, queueing, results
 from worker.contract import CertificationJob
@@ -24,6 +29,13 @@ def find_page(redis: Redis, caller: Caller, query: ListQuery) -> CertificationPa
     A page can be shorter than its limit, even empty, while there is a next one: filters are
     applied to a bounded number of certifications at a time.
     """
+    page = _find_page(redis, caller, query)
+    found = results.find_results(redis, [item.id for item in page.certifications])
+    items = map(with_outcomes, page.certifications, found)
+    return page.model_copy(update={"certifications": tuple(items)})
+
+
+def _find_page(redis: Redis, caller: Caller, query: ListQuery) -> CertificationPage:
     walk, items, looked_at = _walk(redis, caller, query), list[CertificationItem](), 0
     entry: Entry | None = None
     while looked_at < _LOOKED_AT:
@@ -83,4 +95,4 @@ def _walk(redis: Redis, caller: Caller, query: ListQuery) -> Iterator[Entry]:
 
 
 def _microseconds(time: datetime) -> int:
-    return max(0, int(time.astimezone(UTC).timestamp() * 1_000_000))
+    return max(0, int(time.timestamp() * 1_000_000))

@@ -21,6 +21,7 @@ from app.audit_trail import (
     create_trail,
     noting_heads,
 )
+from app.audited_outcomes import writing_outcomes
 from app.authentication import Authentication
 from app.body_timeout import BodyTimeout
 from app.cross_origin import ANSWER_HEADERS, METHODS, REQUEST_HEADERS, CrossOrigin
@@ -28,7 +29,7 @@ from app.deps import Services
 from app.errors import add_handlers
 from app.http_metrics import HttpMetrics, create_http_histogram
 from app.keyring import Keyring
-from app.middleware import BodyLimit, RequestContext
+from app.middleware import BodyLimit, OneLength, RequestContext
 from app.openapi import Service, on_wrong_method
 from app.perimeter import Perimeter, is_loopback
 from app.queue_metrics import QueueCollector
@@ -89,6 +90,7 @@ def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None =
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=attrgetter("name"),
+        redirect_slashes=False,  # 307 to whatever name stands in the Host header
         lifespan=partial(_run, settings, decoder),
         form_limits={
             "max_files": settings.max_images,
@@ -154,6 +156,7 @@ def _add_middleware(app: FastAPI, settings: AppSettings, trail: AuditTrail) -> N
             expose_headers=ANSWER_HEADERS,
         )
     app.add_middleware(Admission, limit=settings.max_concurrent_requests)
+    app.add_middleware(OneLength)
     app.add_middleware(RequestContext, behind_proxy=settings.behind_proxy)
     app.add_middleware(HttpMetrics, histogram=create_http_histogram(app.state.metrics))
 
@@ -182,7 +185,11 @@ async def _run(
         audit=app.state.audit,
     )
     try:
-        with noticing_signals(services.stopping), noting_heads(services.audit, redis):
+        with (
+            noticing_signals(services.stopping),
+            noting_heads(services.audit, redis),
+            writing_outcomes(services.audit, redis),
+        ):
             yield {"services": services}
     finally:
         registry.unregister(figures)

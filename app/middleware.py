@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import BodyTooLarge, InternalError, create_response
+from app.errors import BodyTooLarge, HttpInvalid, InternalError, create_response
 
 _log = logging.getLogger(__name__)
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -82,6 +82,28 @@ def _log_internal_error(error: Exception, request_id: str) -> None:
     stack = [f"{f.filename}:{f.lineno} {f.name}" for f in extract_tb(error.__traceback__)]
     fields = {"request_id": request_id, "error": type(error).__name__, "stack": stack}
     _log.error("internal_error", extra={"fields": fields})
+
+
+class OneLength:
+    """Refuses a request that says in two ways where it ends, and closes its connection.
+
+    A proxy that believed the other one would take the rest for a request of somebody else
+    (RFC 9112, section 6.3).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope) if scope["type"] == "http" else {}
+        if "content-length" in headers and "transfer-encoding" in headers:
+            problem = HttpInvalid(
+                "Expected Content-Length or Transfer-Encoding, got both.",
+                headers={"Connection": "close"},
+            )
+            await create_response(Request(scope), problem)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
 
 
 class BodyLimit:

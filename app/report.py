@@ -115,7 +115,7 @@ def _summarize(certificates: Sequence[Certificate]) -> tuple[str, str]:
     assert isinstance(best, CertifiedDocument)
     return shorten(best.prediction, 60), (
         f"The smoothed answer is the same for every change of the image within l2 distance "
-        f"{best.radius:f}, at noise level σ {best.sigma:f}."
+        f"{best.radius:.6f}, at noise level σ {best.sigma:f}."
     )
 
 

@@ -177,8 +177,7 @@ def draw_votes(
         canvas.line(mark, y - 1, mark, y + 9)
         canvas.setFont(PLAIN, 7)
         canvas.setFillColor(SOFT)
-        share = f"{Decimal(100 * counts[index]) / total:.1f} %"
-        text = f"{share}, {_bound(bound, lower=index == best)}"
+        text = f"{_share(counts[index], total)}, {_bound(bound, lower=index == best)}"
         canvas.drawString(x + label + bar + 6, y + 2, text)
     return top - 11 - len(order) * 13
 
@@ -186,6 +185,14 @@ def draw_votes(
 def round_down(radius: Decimal) -> str:
     """A radius with three decimals, none of them rounded up."""
     return f"{radius.quantize(Decimal('0.001'), ROUND_DOWN):f}"
+
+
+def _share(votes: int, total: int) -> str:
+    """A share with one decimal; what is neither none nor all never looks so."""
+    share = Decimal(100 * votes) / total
+    if 0 < share < Decimal("0.05"):
+        return "< 0.1 %"
+    return "> 99.9 %" if Decimal("99.95") <= share < 100 else f"{share:.1f} %"
 
 
 def _bound(bound: Decimal, *, lower: bool) -> str:

@@ -182,28 +182,6 @@ Certification = Annotated[
 ]
 
 
-class CertificationItem(Schema):
-    """A certification in a list; `links.self` has the rest."""
-
-    id: str
-    status: Literal["queued", "running", "finished", "failed", "cancelled"]
-    batch_id: str | None
-    submitted_at: datetime
-    model: ModelRef
-    sigmas: tuple[float, ...]
-    links: CertificationLinks
-
-
-class CertificationPage(Schema):
-    """Certifications of the caller, newest first, and where the older ones are."""
-
-    certifications: tuple[CertificationItem, ...]
-    next: str | None = Field(
-        description="The address of the next page, also in the header Link; null: no more. "
-        "A page can be shorter than its limit, even empty, while there is a next one."
-    )
-
-
 class BatchLinks(Schema):
     """Where the batch is."""
 
@@ -351,21 +329,6 @@ def certification_links(job: CertificationJob) -> CertificationLinks:
     """The links of a certification."""
     path = certification_path(job.id)
     return CertificationLinks(self=path, input_image=f"{path}/input.png", events=f"{path}/events")
-
-
-def certification_item(job: CertificationJob, status: str) -> CertificationItem:
-    """A certification as a list shows it."""
-    return CertificationItem.model_validate(
-        {
-            "id": job.id,
-            "status": status,
-            "batch_id": job.batch_id,
-            "submitted_at": job.submitted_at,
-            "model": job.request.model,
-            "sigmas": tuple(map(float, job.request.sigmas)),
-            "links": certification_links(job),
-        }
-    )
 
 
 def model_view(

@@ -1,7 +1,10 @@
 """JSON of others, read only where every reader reads the same value."""
 
 import json
+import re
 from typing import Any, NoReturn
+
+_HALF_OF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")  # perhaps: a whole one is a character
 
 
 class WrittenNumber(str):
@@ -14,19 +17,24 @@ def parse_strict(text: str | bytes, *, as_written: bool = False) -> Any:
     """The value of a JSON text; with `as_written` every number is a `WrittenNumber`.
 
     Raises:
-        ValueError: no JSON, a name twice in one object, NaN or Infinity, or nested too deeply.
+        ValueError: no JSON, a name twice in one object, NaN or Infinity, nested too
+            deeply, or half of a surrogate pair, which no other text can hold.
     """
     number = WrittenNumber if as_written else None
+    text = text.decode(json.detect_encoding(text)) if isinstance(text, bytes) else text
     try:
-        return json.loads(
+        value = json.loads(
             text,
             object_pairs_hook=_object,
             parse_constant=_refuse,
             parse_float=number,
             parse_int=number,
         )
+        if _HALF_OF_A_PAIR.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from anyio import to_thread
 from redis.client import Pipeline
 
 from app.audited_jobs import describe_jobs
+from app.audited_outcomes import await_outcomes
 from app.certify_body import Asked
 from app.deps import Services
 from app.errors import ImageRefused, ModelUnknown, invalid
@@ -26,6 +27,7 @@ from models.catalogue import Catalogue, ModelNotAdded, ModelNotValid, UnknownMod
 from models.imaging import ImageError
 from worker import prompts_store, queueing, results
 from worker.contract import (
+    QUEUE_NAME,
     CertificationJob,
     CertifyRequest,
     InputImage,
@@ -202,6 +204,8 @@ def _enqueue(
     jobs, samples = [job.id for job, _ in pairs], sum(j.request.samples_total for j, _ in pairs)
     with reserve(services.redis, caller, certify=jobs, samples=samples):
         services.audit.record("certify.accepted", **describe_jobs([job for job, _ in pairs]))
+        ttl_s = settings.certificate_ttl_s
+        await_outcomes(services.audit, services.redis, QUEUE_NAME, jobs, ttl_s=ttl_s)
         queueing.submit(
             services.redis,
             pairs,

@@ -31,6 +31,7 @@ def ending_tidily() -> Iterator[None]:
 def sentences() -> Iterator[None]:
     """Expected errors end in one sentence and exit status 2."""
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
     from redis.exceptions import RedisError
 
     from models.catalogue import UnknownModel
@@ -39,10 +40,15 @@ def sentences() -> Iterator[None]:
     from models.weights import WeightsError
     from worker.child import GivenUp
     from worker.key_secret import SecretUnusable
+    from worker.settings_errors import explain_settings
 
     try:
         yield
+    except SettingsError as error:
+        raise _fail(explain_settings(error)) from error
     except ValidationError as error:
+        if error.title.endswith("Settings"):
+            raise _fail(explain_settings(error)) from error
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise _fail(f"{field}: {first['msg'].removeprefix('Value error, ')}") from error

@@ -2,7 +2,7 @@
 
 from models.imaging import RequestedWindow
 
-_NUMBER = r"-?\d{1,9}(\.\d{1,9})?"
+_NUMBER = r"-?[0-9]{1,9}(\.[0-9]{1,9})?"
 WINDOW = rf"^(auto|{_NUMBER},{_NUMBER})$"
 
 

@@ -38,6 +38,13 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     python -m pip --python /opt/venv/bin/python install --no-deps . \
  && /opt/sbom-maker/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
     --output-format JSON --output-file /opt/sbom.cdx.json /opt/venv/bin/python
+# Triton launches kernels by a C module that it would compile on the host with the GPU. Compiled
+# here, so that the image needs no compiler. python3-dev: where the base image has no Python.h.
+RUN if [ "${TORCH}" = cuda ]; then \
+      apt-get update \
+      && apt-get install --yes --no-install-recommends gcc libc6-dev python3-dev \
+      && /opt/venv/bin/python -m worker.engine.launcher; \
+    fi
 
 FROM ${PYTHON_IMAGE}
 ARG PYTHON_IMAGE
@@ -72,6 +79,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 USER 10001:10001
 WORKDIR /tmp
 VOLUME /var/lib/promptsmooth
-HEALTHCHECK --interval=15s --timeout=10s --start-period=120s --retries=3 \
+# Several large models may take minutes to load; once the engine answers it is healthy at once.
+HEALTHCHECK --interval=15s --timeout=10s --start-period=300s --retries=3 \
     CMD ["python", "-m", "worker.health"]
 CMD ["python", "-m", "worker"]

@@ -8,9 +8,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Puts a whole file in place, or leaves what was there."""
+def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
+    """Puts a whole file in place, or leaves what was there; with this mode, if one is given."""
     with replace_whole(path) as begun:
+        if mode is not None:
+            begun.chmod(mode)
         begun.write_bytes(content)
 
 

@@ -180,6 +180,15 @@ def audit_head(chain: str) -> str:
     return f"{PREFIX}:audit-head:{chain}"
 
 
+def audit_awaited(queue_name: str) -> str:
+    """The jobs of a queue whose outcome the audit log is to have and has not, by time."""
+    return f"{PREFIX}:audit-awaited:{queue_name}"
+
+
+AUDIT_WRITER = f"{PREFIX}:audit-writer"
+"""Which app writes outcomes now: of several, one."""
+
+
 def learning_job(learning_id: str) -> str:
     return f"{PREFIX}:learning:{learning_id}:job"
 

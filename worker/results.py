@@ -165,8 +165,12 @@ def find_result(redis: Redis, certification_id: str) -> CertificationResult | No
         RecordDamaged: there is one, and it cannot be read.
     """
     data = redis.get(keyspace.result(certification_id))
+    return None if data is None else _parse_result(certification_id, data)
+
+
+def _parse_result(certification_id: str, data: bytes | str) -> CertificationResult:
     try:
-        return None if data is None else _RESULT.validate_json(data)
+        return _RESULT.validate_json(data)
     except ValidationError:
         _say_damaged(certification_id, "result", _TELL)
         raise RecordDamaged(f"the result of {certification_id} cannot be read") from None
@@ -175,6 +179,23 @@ def find_result(redis: Redis, certification_id: str) -> CertificationResult | No
 def has_result(redis: Redis, certification_id: str) -> bool:
     """Whether it has ended, without reading how."""
     return bool(redis.exists(keyspace.result(certification_id)))
+
+
+def find_results(
+    redis: Redis, certification_ids: Sequence[str]
+) -> list[CertificationResult | None]:
+    """The results of several certifications, None for each that there is not or that is damaged."""
+    if not certification_ids:
+        return []
+    stored = redis.mget([keyspace.result(each) for each in certification_ids])
+    return [_parse_if_whole(*each) for each in zip(certification_ids, stored, strict=True)]
+
+
+def _parse_if_whole(certification_id: str, data: bytes | str | None) -> CertificationResult | None:
+    try:
+        return None if data is None else _parse_result(certification_id, data)
+    except RecordDamaged:
+        return None
 
 
 _PUT_RESULT = """

@@ -125,14 +125,13 @@ class WorkerSettings(SharedSettings):
         "together; the one used longest ago goes when another needs its room. 0: no bound, and "
         "every model that was asked for stays.",
     )
-    device: str = Field(
-        default="auto", pattern=r"^(auto|cpu|cuda)$", description="auto, cpu or cuda."
-    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto, cpu or cuda.")
     noise: Literal["auto", "host", "device"] = Field(
         default="auto",
         description="Where certification noise is made; it is the same noise, bit for bit. auto: "
-        "on the GPU where Triton can compile its kernel (it needs a C compiler), else on the CPU, "
-        "which the engine logs. device: on the GPU, or the engine does not start.",
+        "on the GPU where Triton can run its kernel (outside our CUDA image it needs a C compiler "
+        "for that), else on the CPU, which the engine logs. device: on the GPU, or the engine does "
+        "not start.",
     )
     threads: int = Field(
         default=0, ge=0, le=256, description="CPU threads of the engine; 0: one per core."

@@ -32,6 +32,7 @@ from worker.publishing import publish_prompts
 from worker.queueing import create_app_redis, free_jobs_of
 from worker.sampling.keys import SecretUnusable, commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
+from worker.settings_errors import SETTINGS_ERRORS, explain_settings
 from worker.signing import create_signing_key, encode_public_key
 from worker.with_parent import with_parent
 
@@ -282,6 +283,9 @@ def main() -> int:
         settings = WorkerSettings()
         with claim_socket(settings.socket_path):
             _supervise(settings)
+    except SETTINGS_ERRORS as error:
+        log.error("given_up", extra={"fields": {"reason": explain_settings(error)}})
+        return CANNOT_START
     except _CANNOT_RUN as error:
         log.error("given_up", extra={"fields": {"reason": str(error)}})
         return CANNOT_START

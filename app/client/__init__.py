@@ -15,6 +15,8 @@ from app.client.answers import Certificate, Certification
 from app.client.concurrent import AsyncClient
 from app.client.errors import (
     ClientError,
+    FileUnreadable,
+    KeyUnusable,
     NotFinished,
     ServiceRefused,
     ServiceUnreachable,
@@ -30,7 +32,9 @@ __all__ = [
     "Certification",
     "Client",
     "ClientError",
+    "FileUnreadable",
     "FolderItem",
+    "KeyUnusable",
     "NotFinished",
     "ServiceRefused",
     "ServiceUnreachable",

@@ -1,8 +1,10 @@
 """Requests as values, and what a flow of them is; nothing here touches a network."""
 
+import json
 import secrets
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from httpx2 import Response
@@ -49,6 +51,16 @@ def submission(image: bytes, fields: Mapping[str, Any]) -> Call:
         method="POST",
         path="/certify",
         headers={"Idempotency-Key": secrets.token_hex(16)},
-        data={name: value for name, value in fields.items() if value is not None},
+        data={name: _spell(name, v) for name, v in fields.items() if v is not None},
         files=(("image", ("image", image)),),
     )
+
+
+def _spell(name: str, value: Any) -> Any:
+    """A field as a form has it: decimals in digits, label sets in JSON, a window with a comma."""
+    if name == "targets" and not isinstance(value, str):
+        return json.dumps(value)
+    if isinstance(value, list | tuple):
+        spelt = [_spell("", one) for one in value]
+        return ",".join(map(str, spelt)) if name == "window" else spelt
+    return f"{value:f}" if isinstance(value, Decimal) else value

@@ -15,7 +15,7 @@ from app.client.calls import Call, Flow, Pause
 from app.client.connection import create_connection
 from app.client.errors import ClientError, ServiceUnreachable
 from app.client.flows import OnProgress
-from app.client.folder import FolderItem, find_images
+from app.client.folder import FolderItem, find_images, unreadable
 
 T = TypeVar("T")
 
@@ -118,6 +118,8 @@ class AsyncClient:
                 return FolderItem(path=path, certification=await self.certify(image, **fields))
             except ClientError as error:
                 return FolderItem(path=path, error=error)
+            except OSError as error:
+                return FolderItem(path=path, error=unreadable(path, error))
 
     async def cancel(self, certification_id: str) -> None:
         """As `Client.cancel`."""
@@ -129,8 +131,7 @@ class AsyncClient:
 
     async def signing_key(self) -> str:
         """As `Client.signing_key`."""
-        found = await self._run(flows.get_json("/keys/signing", patience_s=self._patience_s))
-        return str(found["public_key"])
+        return await self._run(flows.find_signing_key(patience_s=self._patience_s))
 
     async def audit(self, certification: Certification) -> dict[str, Any]:
         """As `Client.audit`."""

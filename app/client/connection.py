@@ -6,7 +6,7 @@ from typing import Any
 
 from httpx2 import URL, InvalidURL
 
-from app.client.errors import UnsafeAddress
+from app.client.errors import KeyUnusable, UnsafeAddress
 
 
 def create_connection(
@@ -22,17 +22,19 @@ def create_connection(
     Raises:
         UnsafeAddress: it is no http(s) address, carries a key or a query of its own, or a key would
             travel to another machine unencrypted.
+        KeyUnusable: the key has other characters than a header's.
     """
     address = _parse(url)
+    key = None if api_key is None else _parse_key(api_key)
     plain = address.scheme == "http" and not _is_loopback(address.host)
-    if api_key is not None and plain and not allow_plain_http:
+    if key is not None and plain and not allow_plain_http:
         raise UnsafeAddress(
             f"the key would travel to {address.host} unencrypted; use https, or allow_plain_http "
             "where something else encrypts the way"
         )
     return {
         "base_url": address,
-        "headers": {} if api_key is None else {"Authorization": f"Bearer {api_key}"},
+        "headers": {} if key is None else {"Authorization": f"Bearer {key}"},
         "verify": ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify,
         "timeout": timeout_s,
         "trust_env": not _is_loopback(address.host),  # never by way of a proxy to this machine
@@ -49,6 +51,14 @@ def _parse(url: str) -> URL:
     if parsed.userinfo or parsed.query or parsed.fragment:
         raise UnsafeAddress("the address takes no user, query or fragment; give the key apart")
     return parsed
+
+
+def _parse_key(text: str) -> str:
+    """A key as it stands in a file, whose line may end. It is in no error: those are logged."""
+    key = text.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise KeyUnusable("expected a key as promptsmooth keys add printed it, got something else")
+    return key
 
 
 def _expected(url: str) -> str:

@@ -2,6 +2,8 @@
 
 ClientError
 ├── UnsafeAddress       a key would travel unencrypted, or the address is none
+├── KeyUnusable         the key is no text that a header can hold
+├── FileUnreadable      a file of a folder cannot be read
 ├── ServiceUnreachable  no answer: refused, timed out, cut off
 ├── ServiceRefused      the service answered with a problem (RFC 9457); `code` is stable
 └── NotFinished         the job is not done within the time that was given; it goes on
@@ -18,6 +20,14 @@ class UnsafeAddress(ClientError):
     """The address cannot be used, or a key would travel to it unencrypted."""
 
 
+class KeyUnusable(ClientError):
+    """The key is no text that a header can hold."""
+
+
+class FileUnreadable(ClientError):
+    """A file of a folder cannot be read."""
+
+
 class ServiceUnreachable(ClientError):
     """The service does not answer at all."""
 
@@ -28,8 +38,8 @@ class ServiceRefused(ClientError):
 
     Attributes:
         status: the HTTP status.
-        code: what programs branch on; docs/errors.md lists all. "" where the answer was no problem
-            document, as a proxy's is not.
+        code: what programs branch on; docs/errors.md lists all. "" where the answer was not the
+            service's, as a proxy's page is not.
         detail: the service's own sentence.
         request_id: what an operator finds the request by, "" where there is none.
     """

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.client.answers import Certification
-from app.client.errors import ClientError
+from app.client.errors import ClientError, FileUnreadable
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".jp2", ".j2k", ".dcm", ".dicom"}
@@ -40,6 +40,11 @@ def find_images(folder: Path) -> tuple[Path, ...]:
             "or DICOM files without an ending"
         )
     return tuple(found)
+
+
+def unreadable(path: Path, error: OSError) -> FileUnreadable:
+    """What a file's error is to whoever asked for the folder."""
+    return FileUnreadable(f"{path} cannot be read: {error.strerror or 'an error of the system'}")
 
 
 def _has_no_suffix(path: Path) -> bool:

@@ -16,7 +16,7 @@ from app.client.calls import Call, Flow, Pause
 from app.client.connection import create_connection
 from app.client.errors import ClientError, ServiceUnreachable
 from app.client.flows import OnProgress
-from app.client.folder import FolderItem, find_images
+from app.client.folder import FolderItem, find_images, unreadable
 
 T = TypeVar("T")
 
@@ -26,14 +26,17 @@ class Client:
 
     Args:
         url: the service's address.
-        api_key: a key of `promptsmooth keys add`, sent in a header and never in an address.
+        api_key: a key of `promptsmooth keys add`, sent in a header and never in an address. White
+            space around it is left out.
         verify: a file with the certificates of the authorities to trust; False checks none.
         timeout_s: the longest silence within one call.
-        patience_s: how long a service that is busy or away is asked again.
+        patience_s: how long a service that is busy or away is asked again: the pauses, and the
+            calls that got no answer.
         allow_plain_http: send the key to another machine over http.
 
     Raises:
         UnsafeAddress: the address cannot be used.
+        KeyUnusable: the key is no text that a header can hold.
     """
 
     def __init__(
@@ -73,6 +76,8 @@ class Client:
 
     def submit(self, image: bytes, **fields: Any) -> Certification:
         """Sends one image file; the fields are those of POST /certify (sigma, model, ...).
+
+        Numbers can be text, `Decimal` or float; `targets` a list, `window` a pair.
 
         Returns:
             the job, which the service will not lose from here on.
@@ -145,9 +150,14 @@ class Client:
             return FolderItem(path=path, certification=self.certify(path.read_bytes(), **fields))
         except ClientError as error:
             return FolderItem(path=path, error=error)
+        except OSError as error:
+            return FolderItem(path=path, error=unreadable(path, error))
 
     def cancel(self, certification_id: str) -> None:
-        """Ends a job that is queued or runs; removes one that has ended."""
+        """Ends a job that is queued or runs; removes one that has ended.
+
+        Where the service's answer is lost on the way, a job that has ended by then is left.
+        """
         self._run(flows.cancel(certification_id, patience_s=self._patience_s))
 
     def models(self) -> dict[str, Any]:
@@ -156,8 +166,7 @@ class Client:
 
     def signing_key(self) -> str:
         """The public key of the service's signatures, in base64: compare it, then keep it."""
-        found = self._run(flows.get_json("/keys/signing", patience_s=self._patience_s))
-        return str(found["public_key"])
+        return self._run(flows.find_signing_key(patience_s=self._patience_s))
 
     def audit(self, certification: Certification) -> dict[str, Any]:
         """The service's own audit of a certificate; `verify` is the one that trusts nobody."""

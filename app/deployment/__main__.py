@@ -8,8 +8,6 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from app.api_keys import KeysFileUnusable, change_keys
 from app.deployment.private_files import write_whole
 from app.deployment.proxy import write_proxy_settings
@@ -18,16 +16,19 @@ from app.deployment.settings import DeploymentSettings
 from app.deployment.tls import CERTIFICATE_NAME, TlsUnusable, make_tls
 from app.keys_cli import KEYS_FILE_NAME
 from app.settings import AppSettings
+from worker.settings import WorkerSettings
+from worker.settings_errors import SETTINGS_ERRORS, explain_settings
 
 
 def prepare(root: Path, *, own_tls: Path, renew: bool, now: datetime) -> str:
     """Makes passwords, certificates and the proxy's settings below `root`; one line about it.
 
     Raises:
-        TlsUnusable, KeysFileUnusable, ValidationError: a setting or a file is not usable; nothing
-            that ran is broken.
+        TlsUnusable, KeysFileUnusable, ValidationError, SettingsError: a setting or a file is not
+            usable; nothing that ran is broken.
     """
     deployment, app = DeploymentSettings(), AppSettings()
+    WorkerSettings()  # checked here too: nothing starts with a setting that a part cannot use
     queue_names = [*deployment.server_names, "redis"]
     with change_keys(root / "app" / KEYS_FILE_NAME):
         pass  # one without keys, where there is none: then nobody gets in before a key is made
@@ -57,11 +58,17 @@ def main() -> int:
             renew=arguments.renew,
             now=datetime.now(UTC),
         )
-    except (TlsUnusable, KeysFileUnusable, ValidationError, OSError) as error:
-        sys.stderr.write(f"deployment: {error}\n")
-        return 1
+    except SETTINGS_ERRORS as error:
+        return _refuse(explain_settings(error))
+    except (TlsUnusable, KeysFileUnusable, OSError) as error:
+        return _refuse(str(error))
     sys.stdout.write(f"deployment: ready; {said}\n")
     return 0
+
+
+def _refuse(sentence: str) -> int:
+    sys.stderr.write(f"deployment: {sentence}\n")
+    return 1
 
 
 if __name__ == "__main__":

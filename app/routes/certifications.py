@@ -10,9 +10,10 @@ from app.deps import BatchJobsDep, JobDep, OwnBatchJobsDep, OwnJobDep, RedisDep,
 from app.ending import end
 from app.etag import NOT_MODIFIED, IfNoneMatch, answer_json
 from app.list_query import ListQuery
+from app.list_schemas import CertificationPage
 from app.listing import find_page
 from app.lookup import is_done, show, show_batch
-from app.schemas import Batch, Certification, CertificationPage
+from app.schemas import Batch, Certification
 from app.security import Reader
 
 router = APIRouter(tags=["certifications"])

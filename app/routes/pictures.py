@@ -10,6 +10,7 @@ from app.deps import JobDep, RedisDep
 from app.etag import NOT_KEPT, NOT_MODIFIED, IfNoneMatch, tagged
 from app.illustration import sample_illustration
 from app.picture import encode_png
+from app.plain_numbers import PLAIN_DECIMAL
 from worker import images_store
 from worker.contract import CertificationJob
 from worker.images_store import Image
@@ -31,6 +32,7 @@ ShownSigma = Annotated[
         allow_inf_nan=False,
         description="Standard deviation of the noise on pixels in [0, 1], from 0.001 to 10.",
     ),
+    PLAIN_DECIMAL,
 ]
 
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from app import errors
 from app.deps import JobDep, RedisDep
 from app.lookup import show
+from app.plain_numbers import PLAIN_WHOLE
 from app.schemas import FinishedCertification, ShownVote, VoteList
 from worker import results
 from worker.certification import Phase
@@ -28,10 +29,10 @@ router = APIRouter(tags=["audit"])
 
 MAX_VOTES = 64
 Samples = Annotated[
-    list[Annotated[int, Query(ge=0)]],
+    list[Annotated[int, Query(ge=0), PLAIN_WHOLE]],
     Query(alias="sample", min_length=1, max_length=MAX_VOTES, description="Sample indices."),
 ]
-Place = Annotated[int, Query(ge=0, description="Which certificate, from 0.")]
+Place = Annotated[int, Query(ge=0, description="Which certificate, from 0."), PLAIN_WHOLE]
 BallotQuery = Annotated[
     BallotName,
     Query(description="selector: the choice of a prompt, of certificates by routed alone."),

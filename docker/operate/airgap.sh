@@ -6,9 +6,10 @@
 # Images, models and prompts (PROMPTSMOOTH_MODELS_DIR, PROMPTSMOOTH_PROMPTS_DIR), compose files,
 # scripts, the guide, checksums of all of it, and load.sh, which checks, loads and starts.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-case ${1:-} in ''|-*) sed -n '2,/^\./p' "$0" | sed '$d; s/^# \{0,1\}//'; exit 2 ;; esac
+takes "one folder" 1 1 "" "$@"
 FOLDER=$1
-[ ! -e "$FOLDER" ] || fail "$FOLDER is there already; remove it or name a new folder"
+is_new "$FOLDER"
+has_engine
 mapfile -t images < <($COMPOSE config --images | sort -u)
 for image in "${images[@]}"; do
   docker image inspect "$image" >/dev/null 2>&1 || fail "the image $image is not here: docker compose build; docker compose pull"
@@ -18,16 +19,28 @@ setting() {  # setting NAME: its value in the environment, else in .env
   local line; line=$(grep -E "^$1=" .env 2>/dev/null | tail -1 || true)
   printf '%s' "${!1:-${line#*=}}"
 }
+overlays() {  # the compose files that are in use here, as COMPOSE_FILE names them there
+  local said; said=$(grep -oE -- '(-f|--file)[ =]+[^ ]+' <<<"$COMPOSE" | sed -E 's/^[^ =]+[ =]+//' || true)
+  tr : '\n' <<<"${said:-$(setting COMPOSE_FILE)}" | sed 's,.*/,,' | paste -sd:
+}
 
-mkdir -p "$FOLDER/docker" "$FOLDER/models" "$FOLDER/prompts"
-cp -R docker-compose.yml compose.*.yml .env.example README.md LICENSE NOTICE docs "$FOLDER/"
-cp -R docker/proxy docker/operate docker/prometheus docker/grafana "$FOLDER/docker/"
+mkdir -p "$(dirname "$FOLDER")"
+PART=$(mktemp -d "$FOLDER.XXXXXX") # it gets its name when it is whole
+trap 'rm -rf "$PART"' EXIT
+chmod 0755 "$PART"
+mkdir -p "$PART/docker" "$PART/models" "$PART/prompts" "$PART/benchmarks/results"
+cp -R docker-compose.yml compose.*.yml .env.example ./*.md LICENSE NOTICE docs "$PART/"
+cp benchmarks/results/*.md "$PART/benchmarks/results/"
+cp -R docker/proxy docker/operate docker/prometheus docker/grafana "$PART/docker/"
+[ ! -d build/site ] || cp -R build/site "$PART/guide" # where make docs was run
 for kind in models prompts; do
   own=$(setting "PROMPTSMOOTH_${kind^^}_DIR")
-  [ -z "$own" ] || cp -RL "$own/." "$FOLDER/$kind/"
+  [ -z "$own" ] || cp -RL "$own/." "$PART/$kind/"
 done
-cp docker/operate/load.sh "$FOLDER/load.sh"
-docker save "${images[@]}" | gzip -1 >"$FOLDER/images.tar.gz"
-(cd "$FOLDER" && find . -type f ! -name SHA256SUMS -print0 | sort -z | xargs -0 sha256sum) >"$FOLDER.sums"
-mv "$FOLDER.sums" "$FOLDER/SHA256SUMS"
+cp docker/operate/load.sh "$PART/load.sh"
+overlays >"$PART/compose-files"
+docker save "${images[@]}" | gzip -1 >"$PART/images.tar.gz"
+sums=$(cd "$PART" && find . -type f -print0 | sort -z | xargs -0 sha256sum)
+printf '%s\n' "$sums" >"$PART/SHA256SUMS"
+mv -T "$PART" "$FOLDER"
 say "$FOLDER: $(du -sh "$FOLDER" | cut -f1), ${#images[@]} images; bring it over and run: bash load.sh"

@@ -7,23 +7,29 @@
 # Redis is paused while its files are copied, a second or so: they are what a power cut would leave,
 # and every accepted job is on disk. Whoever has the folder has the secrets: keep it encrypted.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-case ${1:-} in ''|-*) sed -n '2,/^\./p' "$0" | sed '$d; s/^# \{0,1\}//'; exit 2 ;; esac
+takes "one folder" 1 1 "" "$@"
 FOLDER=$1
-[ ! -e "$FOLDER" ] || fail "$FOLDER is there already; name a new folder"
+is_new "$FOLDER"
+has_engine
+docker volume inspect "$(project)_redis-data" >/dev/null 2>&1 || fail "there is nothing to back up: this service was never started here"
+
 mkdir -p "$(dirname "$FOLDER")"
-mkdir -m 0700 "$FOLDER"
-FOLDER=$(realpath "$FOLDER")
+PART=$(mktemp -d "$FOLDER.XXXXXX") # 0700; it gets its name when it is whole
+PAUSED=no
+tidy() {
+  [ $PAUSED = no ] || $COMPOSE unpause redis >/dev/null 2>&1 || say "backup.sh: docker compose unpause redis failed" >&2
+  PAUSED=no
+}
+trap 'tidy; rm -rf "$PART"' EXIT
 
 if is_running redis; then
-  trap '$COMPOSE unpause redis >/dev/null 2>&1 || true' EXIT
-  $COMPOSE pause redis >/dev/null 2>&1
+  PAUSED=yes
+  $COMPOSE pause redis >/dev/null 2>&1 || fail "Redis cannot be paused; nothing was copied"
 fi
-(umask 077; with_volumes ro -- tar --create --numeric-owner --directory /backup "${VOLUMES[@]}" >"$FOLDER/volumes.tar")
-if is_running redis || [ -n "$($COMPOSE ps --quiet --status paused redis)" ]; then
-  $COMPOSE unpause redis >/dev/null 2>&1 || true
-fi
-trap - EXIT
-[ ! -f .env ] || install -m 0600 .env "$FOLDER/env"
-$COMPOSE images --format json >"$FOLDER/images.json"
-(cd "$FOLDER" && sha256sum -- * >SHA256SUMS)
-say "backup: $FOLDER, $(du -sh "$FOLDER" | cut -f1); it holds secrets, keep it encrypted"
+(umask 077; with_volumes ro -- tar --create --numeric-owner --directory /backup "${VOLUMES[@]}" >"$PART/volumes.tar")
+tidy
+[ ! -f .env ] || install -m 0600 .env "$PART/env"
+$COMPOSE images --format json >"$PART/images.json"
+(cd "$PART" && sha256sum -- * >SHA256SUMS)
+mv -T "$PART" "$FOLDER"
+say "backup: $(realpath "$FOLDER"), $(du -sh "$FOLDER" | cut -f1); it holds secrets, keep it encrypted"

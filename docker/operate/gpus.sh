@@ -5,16 +5,23 @@
 #   docker compose -f docker-compose.yml -f compose.gpu.yml -f compose.gpus.yml up -d
 #
 # compose.gpu.yml has the first one (PROMPTSMOOTH_GPU). All share jobs, key secret and settings.
+# --worker-host: for a host with workers alone, beside compose.worker-host.yml and compose.gpu.yml.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-case ${1:-} in ''|-*) sed -n '2,/^\./p' "$0" | sed '$d; s/^# \{0,1\}//'; exit 2 ;; esac
+takes "the index or UUID of at least one GPU" 1 1024 --worker-host "$@"
+GPUS=() BASE=docker-compose.yml
+for argument; do
+  if [ "$argument" = --worker-host ]; then BASE=compose.worker-host.yml; else GPUS+=("$argument"); fi
+done
+for gpu in "${GPUS[@]}"; do
+  [[ $gpu =~ ^[A-Za-z0-9-]+$ ]] || wrong_use "$gpu is neither the index nor the UUID of a GPU"
+done
 
 say "# Written by docker/operate/gpus.sh $*"
 say "services:"
-for gpu; do
-  [[ $gpu =~ ^[A-Za-z0-9-]+$ ]] || fail "$gpu is neither the index nor the UUID of a GPU"
+for gpu in "${GPUS[@]}"; do
   cat <<Y
   worker-gpu-$gpu:
-    extends: { file: docker-compose.yml, service: worker }
+    extends: { file: $BASE, service: worker }
     image: promptsmooth-worker-cuda
     build: !reset null
     environment:

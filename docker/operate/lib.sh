@@ -12,6 +12,29 @@ VOLUMES=(redis-data redis-config queue-secret proxy-config app-data worker-data 
 say() { printf '%s\n' "$*"; }
 fail() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 
+usage() { sed -n '2,/^\./p' "$0" | sed '$d; s/^# \{0,1\}//'; }
+wrong_use() { printf '%s: %s; --help says more\n' "$(basename "$0")" "$*" >&2; exit 2; }
+
+takes() {  # takes WHAT LEAST MOST OPTIONS GIVEN...: ends the script where it was called in another way
+  local what=$1 least=$2 most=$3 options=$4 given=0 argument; shift 4
+  for argument; do
+    case " $options " in *" $argument "*) continue ;; esac
+    case $argument in
+      -h|--help) usage; exit 0 ;;
+      -*) wrong_use "$argument is no option of this script" ;;
+    esac
+    given=$((given + 1))
+  done
+  ((given >= least && given <= most)) || wrong_use "expected $what, got $given names"
+}
+
+is_new() { [ ! -e "$1" ] || fail "$1 is there already; name a new folder"; }
+
+has_engine() {
+  docker version >/dev/null 2>&1 || fail "no Docker engine answers: start it, or run this as a user who may use it"
+  $COMPOSE version >/dev/null 2>&1 || fail "$COMPOSE does not work here; Compose 2.24 or newer is needed"
+}
+
 project() { $COMPOSE config | sed -n 's/^name: //p'; }
 is_running() { [ -n "$($COMPOSE ps --quiet --status running "$1")" ]; }
 

@@ -3,18 +3,32 @@
 # loads the images and starts the service with the models and prompts of this folder.
 #
 #   bash load.sh
+#   bash load.sh --images-only    checks and loads, and starts nothing: before docker/operate/upgrade.sh
 #
 # Nothing is fetched. It can be run again; what .env says stays. Guide: docs/compose.md
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
+case ${1:-} in
+  ''|--images-only) ;;
+  -h|--help) sed -n '2,/^set/p' "${BASH_SOURCE[0]##*/}" | sed '$d; s/^# \{0,1\}//'; exit 0 ;;
+  *) echo "load.sh: $1 is no option of this script; --help says more" >&2; exit 2 ;;
+esac
 [ -f SHA256SUMS ] || { echo "load.sh: run it in the folder that make airgap wrote" >&2; exit 1; }
 
 echo "load.sh: checking $(wc -l <SHA256SUMS) files"
 sha256sum --check --quiet --strict SHA256SUMS || { echo "load.sh: a file is damaged; bring the folder over again" >&2; exit 1; }
+docker version >/dev/null 2>&1 || { echo "load.sh: no Docker engine answers: start it, or run this as a user who may use it" >&2; exit 1; }
+docker compose version >/dev/null 2>&1 || { echo "load.sh: docker compose is not here; Compose 2.24 or newer is needed" >&2; exit 1; }
 echo "load.sh: loading the images"
 gzip -dc images.tar.gz | docker load --quiet
 if [ ! -e .env ]; then
   printf 'PROMPTSMOOTH_MODELS_DIR=%s/models\nPROMPTSMOOTH_PROMPTS_DIR=%s/prompts\n' "$PWD" "$PWD" >.env
+  files=$(cat compose-files)
+  [ -z "$files" ] || printf 'COMPOSE_FILE=%s\n' "$files" >>.env
+fi
+if [ "${1:-}" = --images-only ]; then
+  echo "load.sh: the images are here; nothing was started"
+  exit
 fi
 echo "load.sh: starting"
 docker compose up --detach --wait --no-build --pull never

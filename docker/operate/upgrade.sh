@@ -3,25 +3,37 @@
 #
 #   docker/operate/upgrade.sh BACKUP_FOLDER
 #
-# Drain (nothing new is taken, what runs may end), back up, swap, resume. Jobs that wait stay in the
-# queue; one still under way goes on from its stored counts. To go back: docker compose down, the
-# earlier release's files and images, docker/operate/restore.sh BACKUP_FOLDER --replace.
+# Drain (workers take nothing new, requests wait), back up, swap, resume. A job under way goes on from
+# its stored counts. To go back: docker compose down, the earlier release's files and images,
+# docker/operate/restore.sh BACKUP_FOLDER --replace.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-case ${1:-} in ''|-*) sed -n '2,/^\./p' "$0" | sed '$d; s/^# \{0,1\}//'; exit 2 ;; esac
-
+takes "one folder for the backup" 1 1 "" "$@"
+is_new "$1"
+has_engine
 $COMPOSE config --quiet
 for image in $($COMPOSE config --images | sort -u); do
   docker image inspect "$image" >/dev/null 2>&1 || fail "the image $image is not here: build or load it first"
 done
 is_running worker || fail "the service does not run; docker compose up --detach starts it"
 
-trap 'say "upgrade.sh: not upgraded; the workers that run go on"; resume || true' ERR
+STAGE=before
+ended() {
+  case $STAGE in
+    before) resume || true; say "upgrade.sh: not upgraded; the workers that run go on" >&2 ;;
+    swap) say "upgrade.sh: the new release did not start (docker compose ps; docker compose logs); workers take no job" \
+      "until promptsmooth resume. To go back: docker compose down, the earlier files and images," \
+      "docker/operate/restore.sh $1 --replace" >&2 ;;
+  esac
+}
+trap 'ended "$1"' EXIT
 say "drain"
 drain
 say "back up"
 docker/operate/backup.sh "$1"
 say "swap"
+STAGE=swap
 $COMPOSE up --detach --wait --no-build --pull never --remove-orphans
 say "resume"
 resume
+STAGE=upgraded
 say "upgraded to $($COMPOSE exec -T app python -c 'from importlib.metadata import version; print(version("promptsmooth-service"))')"

@@ -38,6 +38,23 @@ def jpeg_segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
         position += 2 + length
 
 
+def has_junk(stream: bytes) -> bool:
+    """Whether something stands between the segments of a JPEG stream before its first scan.
+
+    Nothing may but fill bytes, 0xFF (ISO/IEC 10918-1 B.1.1.2).
+    """
+    position = 2  # after SOI
+    while position + 4 <= len(stream) and stream[position] == 0xFF:
+        marker = stream[position + 1]
+        if marker == _SCAN:
+            return False
+        if marker == 0xFF or marker in _BARE_MARKERS:
+            position += 1 if marker == 0xFF else 2
+            continue
+        position += 2 + int.from_bytes(stream[position + 2 : position + 4], "big")
+    return True
+
+
 def read_header(stream: bytes) -> StreamHeader:
     """The header of a JPEG, JPEG-LS or JPEG 2000 codestream.
 

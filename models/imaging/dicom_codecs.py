@@ -12,7 +12,7 @@ from openjpeg.utils import decode as decode_openjpeg
 from rle.utils import decode_pixel_data as decode_rle_planes
 
 from models.imaging import gdcm_codec
-from models.imaging.codestream import StreamHeader
+from models.imaging.codestream import StreamHeader, has_junk
 from models.imaging.errors import ImageBroken
 
 
@@ -58,11 +58,13 @@ def decode_with_gdcm(
     """Values of a JPEG frame, (H, W) or (H, W, 3).
 
     Raises:
-        ImageBroken: the samples are too wide for the stream's kind, or GDCM gave another number of
-            bytes.
+        ImageBroken: the samples are too wide for the stream's kind, its segments do not adjoin, or
+            GDCM gave another number of bytes.
     """
-    # PS3.5 8.2.1. GDCM ends its process where it is asked for another size.
+    # PS3.5 8.2.1. GDCM ends its process where it is asked for another size, and at junk.
     if bits_allocated not in (8, 16) or not max(bits_stored, header.precision) <= bits_allocated:
+        raise _broken("JPEG")
+    if has_junk(stream):
         raise _broken("JPEG")
     shape: tuple[int, ...] = (header.height, header.width)
     if header.components > 1:

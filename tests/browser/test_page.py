@@ -92,6 +92,7 @@ def test_image_to_answer_without_a_layout_jump_and_back_through_audit(
 ) -> None:
     page = tabs.open()
     page.wait_for_selector("form.certify")
+    assert page.locator("#sign-in").is_hidden()  # this service has no keys
     check(page, "certify-empty")
     choose(page, get_testdata_file("CT_small.dcm"), xray)
     page.wait_for_selector(".preview img")
@@ -230,6 +231,96 @@ def test_file_that_is_no_image_is_refused_in_words_and_nothing_is_queued(
     assert service.get("certifications")["certifications"] == before
 
 
+def test_batch_names_the_image_that_cannot_be_used_and_certifies_the_others(
+    tabs: Any, service: Any, check: Check, data_folder: Path, xray: str, head: str
+) -> None:
+    page = tabs.open()
+    choose(page, head, str(data_folder / "odd_formats" / "bad" / "html_as.png"), xray)
+    ask(page, levels=("0.25",))
+    batch = send(page)
+    page.get_by_text("2 of 3 images finished, 1 could not be used").wait_for(timeout=120_000)
+    check(page, "batch-refused")
+    rows = [row.inner_text() for row in page.locator("tbody tr").all()]
+    for row, words in zip(rows, (Path(head).name, "html_as.png", Path(xray).name), strict=True):
+        assert words in row
+    assert "head CT" in rows[0]
+    assert "refused" in rows[1]
+    assert "Expected a PNG" in rows[1]
+    assert "chest X-ray" in rows[2]
+    assert page.get_by_role("button", name="Cancel the rest").is_hidden()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download as CSV").click()
+    text = Path(download.value.path()).read_text("utf-8-sig")
+    kept = list(csv.DictReader(io.StringIO(text)))
+    shown = [one["input"]["sha256"] for one in service.get(f"batches/{batch}")["certifications"]]
+    assert [row["Image SHA-256"] for row in kept] == [shown[0], "", shown[1]]
+    assert "Expected a PNG" in kept[1]["Problem"]
+
+    page.go_back()
+    page.wait_for_selector("form.certify")
+    assert page.locator(".files li").count() == 3 + 1  # and the line that removes all
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.get_by_role("link", name="Jobs", exact=True).click()
+    page.locator("tbody tr", has_text=Path(xray).name).first.wait_for()
+    assert "chest X-ray" in page.locator("tbody tr", has_text=Path(xray).name).first.inner_text()
+    assert len([url for url in asked if "certifications" in url]) == 1
+
+
+def test_table_that_is_kept_runs_no_formula_wherever_it_is_opened(tabs: Any) -> None:
+    """A cell begins with no sign of a formula, whichever of three signs a country separates by."""
+    evil = ["=1+1", " =1+1", "a;=1+1", "a\t=1+1", "+1", "-1", "@x", "\uff1d1", 'a";=1+1', "\r=1"]
+    page = tabs.open()
+    text = page.evaluate(
+        "(cells) => import('./static/page/table.js').then((m) => m.toCsv([cells, [-1, null]]))",
+        evil,
+    )
+    assert text.startswith("\ufeff")
+    for separator in ",;\t":
+        for row in csv.reader(io.StringIO(text[1:], newline=""), delimiter=separator):
+            cells = [cell.lstrip("\r\n\t ") for cell in row]
+            assert not [c for c in cells if c[:1] in "=+@\uff1d" and c], (separator, row)
+    read = next(csv.reader(io.StringIO(text[1:], newline="")))
+    assert [cell.replace("'", "") for cell in read] == evil
+    assert text.endswith("\r\n-1,\r\n")
+
+
+def test_what_is_asked_on_the_page_is_what_is_certified(
+    tabs: Any, service: Any, data_folder: Path
+) -> None:
+    """Frame and window hold for all images, whichever was looked at last."""
+    page = tabs.open()
+    frames = data_folder / "odd_formats" / "good" / "emri_small_jpeg_2k_lossless.dcm"
+    choose(page, str(frames), get_testdata_file("CT_small.dcm"))
+    page.get_by_text("1 of 10").wait_for()
+    page.get_by_label("Frame").fill("3")
+    page.get_by_role("button", name="CT_small.dcm", exact=True).click()
+    page.get_by_label("Window", exact=True).select_option("40,400")
+    page.get_by_role("button", name=frames.name, exact=True).click()
+    page.get_by_text("4 of 10").wait_for()
+    assert page.get_by_label("Frame").get_attribute("aria-valuetext") == "4 of 10"
+    ask(page, levels=("0.25",))
+    page.get_by_text("Advanced").click()
+    page.get_by_label("Learned prompt bundled-mednist").check()
+    page.get_by_label("Procedure").select_option("cohen")
+    page.get_by_label("Samples that choose the class").fill("50")
+    page.get_by_label("Another").fill("0,125")  # typed and not added: it is asked all the same
+    batch = send(page)
+    page.get_by_text("2 of 2 images finished").wait_for(timeout=120_000)
+    first, second = service.get(f"batches/{batch}")["certifications"]
+    assert (first["input"]["frame"], first["input"]["frames"]) == (3, 10)
+    assert first["input"]["window"] == second["input"]["window"] == [40, 400]
+    asked = [
+        (c["sigma"], c["prompting"], c["procedure"], c["n0"], c["n"]) for c in first["certificates"]
+    ]
+    each = ("cohen", 50, 1000)
+    levels, promptings = (0.125, 0.25), ("template", "few-shot")
+    assert asked == [(sigma, prompting, *each) for sigma in levels for prompting in promptings]
+    page.locator("tbody a").first.click()
+    wait_for_answer(page)
+    assert page.locator(".verdict").count() == 2
+
+
 def test_certification_goes_on_where_it_was_when_the_service_is_started_again(
     tabs: Any, service: Any, check: Check, head: str
 ) -> None:
@@ -339,6 +430,7 @@ def test_dark_colours_have_contrast_in_every_section(
 def test_whole_way_can_be_gone_with_the_keyboard(tabs: Any, xray: str) -> None:
     page = tabs.open()
     page.wait_for_selector("form.certify")
+    assert page.locator("nav [aria-current=page]").inner_text() == "Certify"
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.activeElement.className") == "skip"
     for _ in range(30):

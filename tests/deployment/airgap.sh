@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The folder of make airgap loads and certifies on an engine of its own in a network namespace that
+# A model is added to the lab's folder by the worker's image, and the folder of make airgap brings it
+# along. That folder loads and certifies on an engine of its own in a network namespace that
 # has nothing but its loopback, as root, beside an engine with the images:
 #
 #   bash tests/deployment/airgap.sh
@@ -24,6 +25,10 @@ J
   (cd "$air" && bash load.sh)
   [ "$(ip route get 192.0.2.1 2>&1 | grep -c unreachable)" = 1 ] || fail "there is a way out"
   (cd "$air" && COMPOSE="docker compose" bash "$HERE/certify_once.sh")
+  for service in app worker; do
+    (cd "$air" && docker compose exec -T $service promptsmooth models list </dev/null) >"$engine/models"
+    grep -E '^. second .*present' "$engine/models" || fail "$service: the model did not come along: $(cat "$engine/models")"
+  done
   (cd "$air" && docker compose down --volumes --timeout 10 >/dev/null 2>&1)
 }
 
@@ -33,7 +38,32 @@ if [ "${1:-}" = --within ]; then
 fi
 WORK=$(mktemp -d /var/tmp/airgap.XXXXXX)
 trap 'rm -rf "$WORK"' EXIT
+
+echo "a model of one's own"
+# The bundled model under another name, as an archive that somebody brought.
+worker() { docker run --rm --interactive --network none --read-only --tmpfs /tmp:size=4g --env PROMPTSMOOTH_MODELS=/models \
+  --volume "$WORK/models:/models" --volume "$WORK/media:/media:ro" promptsmooth-worker "$@"; }
+chmod 0755 "$WORK"
+install -d -o 10001 "$WORK/models"
+mkdir "$WORK/media" "$WORK/media/second"
+worker promptsmooth models bundle bundled /models/bundled.tar
+tar --extract --file "$WORK/models/bundled.tar" --directory "$WORK/media/second"
+rm "$WORK/models/bundled.tar"
+(cd "$WORK/media/second" && sed -i 's/^id = "bundled"/id = "second"/' card.toml &&
+  sha256sum card.toml open_clip_* >SHA256SUMS && tar --create --file ../second.tar SHA256SUMS card.toml open_clip_*)
+worker promptsmooth models add second /media/second.tar
+export PROMPTSMOOTH_MODELS_DIR=$WORK/models
 "$HERE/../../docker/operate/airgap.sh" "$WORK/folder"
+python3 - "$WORK/folder" <<'P'
+import pathlib, re, sys
+folder = pathlib.Path(sys.argv[1])
+pages = [*folder.glob("docs/*.md"), folder / "README.md"]
+links = {(page, link) for page in pages for link in re.findall(r"\]\(([^)#: ]+)[)#]", page.read_text())}
+broken = sorted(f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists())
+assert len(links) > 50, len(links)
+assert not broken, broken
+print(f"  the guide came along: {len(links)} links, none broken")
+P
 mkdir "$WORK/engine"
 echo "without any network"
 unshare --net bash "${BASH_SOURCE[0]}" --within "$WORK/folder" "$WORK/engine" ||

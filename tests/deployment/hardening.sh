@@ -12,14 +12,14 @@ within() {  # within SERVICE WHAT SCRIPT: the script, by the container's own sh,
 echo "inside each container"
 for service in "${SERVICES[@]}"; do
   within "$service" "a root file system that can be written" '
-    ! touch /probe 2>/dev/null
+    touch /probe 2>/dev/null && exit 1
     grep -qE "^[^ ]+ / [^ ]+ ro[, ]" /proc/mounts'
   # every process, not only the one that asks
   within "$service" "a process is root, has a capability or may gain one" '
     for status in /proc/[0-9]*/status; do
-      grep -qE "^Uid:.*[[:space:]]0([[:space:]]|$)" "$status" && exit 1
-      grep -E "^Cap(Inh|Prm|Eff|Bnd|Amb):" "$status" | grep -qv "0000000000000000$" && exit 1
-      grep -qE "^NoNewPrivs:[[:space:]]1$" "$status" || exit 1
+      grep -qsE "^Uid:.*[[:space:]]0([[:space:]]|$)" "$status" && exit 1
+      grep -sE "^Cap(Inh|Prm|Eff|Bnd|Amb):" "$status" | grep -qv "0000000000000000$" && exit 1
+      grep -qsE "^NoNewPrivs:[[:space:]]1$" "$status" || [ ! -e "$status" ] || exit 1
     done'
   within "$service" "no place for temporary files" 'touch /tmp/probe && rm /tmp/probe'
   limits=$(docker inspect -f '{{.HostConfig.PidsLimit}} {{.HostConfig.Memory}} {{.HostConfig.LogConfig.Config}}' \
@@ -47,22 +47,32 @@ docker port "$(container proxy)" | grep -v -- '-> 127\.0\.0\.1:' && fail "the pr
 echo "  only the proxy publishes ports, on 127.0.0.1"
 
 echo "no default password"
-inside redis redis-cli ping 2>&1 | grep -q NOAUTH || fail "Redis answers without a password"
+inside redis redis-cli ping 2>&1 | found NOAUTH || fail "Redis answers without a password"
 for guess in '' redis password default promptsmooth health; do
   for user in default promptsmooth health; do
-    inside redis redis-cli --no-auth-warning --user "$user" --pass "$guess" ping 2>&1 | grep -q PONG &&
+    inside redis redis-cli --no-auth-warning --user "$user" --pass "$guess" ping 2>&1 | found PONG &&
       fail "Redis takes a guessed password of $user"
   done
 done
 inside redis sh -c 'REDISCLI_AUTH=$(cat /etc/promptsmooth/health-password) redis-cli --user health dbsize' 2>&1 |
-  grep -q NOPERM || fail "the health check's user reads data"
+  found NOPERM || fail "the health check's user reads data"
 password=$(inside app cat /etc/promptsmooth/redis-password)
 [ ${#password} -ge 43 ] || fail "a password of ${#password} characters"
 for service in "${SERVICES[@]}"; do
-  docker inspect "$(container "$service")" | grep -qF "$password" && fail "$service: the password stands in docker inspect"
+  docker inspect "$(container "$service")" | found "$password" && fail "$service: the password stands in docker inspect"
 done
 inside redis grep -rqF "$password" /etc/promptsmooth && fail "Redis holds the queue's password"
-echo "  Redis answers nobody unknown; the password is random and stands in no container's settings"
+$COMPOSE logs --no-color >"$FOLDER/logs" 2>&1
+for secret in "$password" "$KEY" "$(inside redis cat /etc/promptsmooth/health-password)" \
+  "$(inside worker od -An -vtx1 /var/lib/promptsmooth/key-secret | tr -d ' \n')"; do
+  [ ${#secret} -ge 32 ] || fail "a secret of ${#secret} characters"
+  ! grep -qF -e "$secret" "$FOLDER/logs" || fail "a secret stands in the logs"
+done
+echo "  Redis answers nobody unknown; the password is random and stands in no container's settings and no log"
+
+inside app promptsmooth doctor >"$FOLDER/doctor" || fail "promptsmooth doctor: $(cat "$FOLDER/doctor")"
+! grep -E '^(warning|fails)' "$FOLDER/doctor" || fail "promptsmooth doctor finds fault with what is shipped"
+echo "  promptsmooth doctor has no warning"
 
 for header in 'X-Nothing: 1' 'Authorization: Bearer none' 'X-API-Key: password'; do
   status=$(curl -sS --noproxy '*' --cacert "$TRUSTED" -H "$header" -o "$LAST" -w '%{http_code}' "$URL/models")
@@ -77,7 +87,8 @@ heavy = [name for name in ("torch", "open_clip", "transformers", "numba", "mpmat
 assert not heavy, heavy
 '
 for service in app worker; do
-  within "$service" "a compiler or pip" '! command -v gcc cc c++ clang make >/dev/null'
+  within "$service" "a compiler" '
+    for name in gcc cc c++ clang tcc as ld make; do ! command -v "$name" || exit 1; done'
   inside "$service" cat /usr/share/promptsmooth/sbom.cdx.json >"$FOLDER/sbom.json"
   python3 - "$FOLDER/sbom.json" "$service" <<'P'
 import json, sys

@@ -16,6 +16,8 @@ ATTEMPTS=$((RANDOM % 9000)) # a deployment that was tested before knows the answ
 
 fail() { echo "FAILED: $*" >&2; exit 1; }
 inside() { $COMPOSE exec -T "$@" </dev/null; }
+# Reads to the end: grep -q stops at the first hit, which ends the writer, and pipefail hides the hit.
+found() { grep -F -e "$1" >/dev/null; }
 http() { curl -sS --noproxy '*' --max-time 60 --cacert "$TRUSTED" -H "Authorization: Bearer $KEY" "$@"; }
 seconds_since() { python3 -c 'import sys, time; print(f"{time.time() - float(sys.argv[1]):.1f} s")' "$1"; }
 field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$@"; }

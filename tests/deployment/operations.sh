@@ -34,6 +34,28 @@ certify 11
 $COMPOSE up --detach --wait --no-build --pull never --no-recreate --scale worker=1 >/dev/null 2>&1
 echo "  three hosts announced themselves, with one key secret and a socket each"
 
+echo "workers on several GPUs"
+# An overlay extends the file beside it, so it lies there while it is checked.
+trap 'rm -rf "$FOLDER" "$OPERATE/../../compose.gpus-checked.yml"' EXIT
+check_overlay() {  # check_overlay FILES ARGUMENTS OF gpus.sh...: what compose makes of it
+  local files=$1 overlay=$OPERATE/../../compose.gpus-checked.yml; shift
+  "$OPERATE/gpus.sh" "$@" >"$overlay"
+  (cd "$OPERATE/../.." && PROMPTSMOOTH_QUEUE_HOST=redis COMPOSE_FILE=$files:compose.gpu.yml:compose.gpus-checked.yml \
+    docker compose config --format json) | python3 -c '
+import json, sys
+services = json.load(sys.stdin)["services"]
+devices = lambda name: services[name]["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"]
+assert {name: devices(name) for name in services if name.startswith("worker")} == {
+    "worker": ["0"], "worker-gpu-1": ["1"], "worker-gpu-GPU-5f": ["GPU-5f"]}
+further = services["worker-gpu-1"]
+same = ("image", "read_only", "cap_drop", "security_opt", "tmpfs", "mem_limit", "volumes", "networks", "healthcheck")
+assert all(further.get(key) == services["worker"].get(key) for key in same), further
+assert "build" not in further and further["environment"] == services["worker"]["environment"], further'
+}
+check_overlay docker-compose.yml 1 GPU-5f
+check_overlay compose.worker-host.yml --worker-host 1 GPU-5f
+echo "  one worker for each, hardened as the first one is, also on a host with workers alone"
+
 echo "an upgrade with a job under way"
 certify 12
 first="/certifications/$(field "$LAST" id)"

@@ -10,10 +10,21 @@ python3 "$HERE/proxy.py" "$URL" "http://localhost:${PROMPTSMOOTH_HTTP_PORT:-8080
 
 http -o /dev/null -D "$FOLDER/headers" -H 'X-Request-ID: 0123' "$URL/certifications/nothing-of-this-name"
 id=$(tr -d '\r' <"$FOLDER/headers" | sed -n 's/^x-request-id: //ip')
-$COMPOSE logs --no-color --no-log-prefix proxy | tr -d '\r' | grep -q "\"request_id\":\"$id\"" ||
+$COMPOSE logs --no-color --no-log-prefix proxy | tr -d '\r' | found "\"request_id\":\"$id\"" ||
   fail "the proxy's log has no request $id"
-$COMPOSE logs --no-color proxy | grep -q nothing-of-this-name && fail "a mistyped path stands in the log"
+$COMPOSE logs --no-color proxy | found nothing-of-this-name && fail "a mistyped path stands in the log"
 echo "  the id of an answer is the one in the log, and no path that leads nowhere"
+
+edge=$(docker inspect -f '{{range $name, $n := .NetworkSettings.Networks}}{{$name}} {{end}}' "$(container proxy)" |
+  tr ' ' '\n' | grep edge)
+inside app promptsmooth keys add --label prometheus --scope read --requests-per-minute 0 2>/dev/null |
+  docker run --rm --interactive --network "$edge" --entrypoint python promptsmooth-app -c '
+import sys
+from urllib.request import Request, urlopen
+request = Request("http://app:8000/metrics", headers={"Authorization": f"Bearer {sys.stdin.read().strip()}"})
+text = urlopen(request, timeout=10).read().decode()
+assert "\npromptsmooth_" in text, text[:500]' || fail "no metrics inside the network edge"
+echo "  metrics are read inside, with a key"
 
 [ "$(post 30 6000)" = 202 ] || fail "not accepted: $(cat "$LAST")"
 http --no-buffer --max-time 120 "$URL/certifications/$(field "$LAST" id)/events" |

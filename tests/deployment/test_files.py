@@ -119,3 +119,21 @@ def test_everything_locked_has_hashes(name: str) -> None:
 def test_an_image_is_labelled_with_the_version_of_the_project(name: str) -> None:
     version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
     assert f'image.version="{version}"' in read(f"docker/{name}.Dockerfile")
+
+
+@pytest.mark.parametrize("name", ["app", "worker"])
+def test_nothing_is_installed_in_the_stage_that_ships(name: str) -> None:
+    """Compilers and pip's work stay in the stage before: what ships is copied from there."""
+    built, shipped = re.split(r"^FROM .*$", read(f"docker/{name}.Dockerfile"), flags=re.MULTILINE)[
+        1:
+    ]
+    assert "pip" in built
+    assert not re.search(r"apt-get|pip|gcc", shipped)
+    assert "COPY --from=build /opt/venv /opt/venv" in shipped
+
+
+def test_the_cuda_image_launches_kernels_without_a_compiler() -> None:
+    built = read("docker/worker.Dockerfile").split("\nFROM ")[1]
+    (step,) = (each for each in built.split("\nRUN ") if "worker.engine.launcher" in each)
+    assert step.startswith('if [ "${TORCH}" = cuda ]')
+    assert "gcc" in step

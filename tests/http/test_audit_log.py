@@ -4,6 +4,7 @@ import errno
 import json
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,11 +16,16 @@ from typer.testing import CliRunner, Result
 from app.api_keys import ApiKey
 from app.audit_check import Broken, Whole, check_files
 from app.audit_log import AuditLog, AuditLogUnavailable, list_files
+from app.audited_outcomes import write_outcomes
 from app.cli import cli
 from app.main import create_app
 from app.settings import AppSettings
+from worker import keyspace, results
+from worker.contract import QUEUE_NAME, Failure
+from worker.document import CancelledResult, FailedResult, FinishedResult
 from worker.queueing import create_queue
 
+Finish = Callable[..., FinishedResult]
 MakeKey = Callable[..., tuple[ApiKey, dict[str, str]]]
 
 
@@ -220,6 +226,92 @@ def test_an_accepted_certification_is_an_entry_before_it_is_queued(
     assert b"DOE" not in text
     assert headers["Authorization"].removeprefix("Bearer ").encode()[13:] not in text
     _verify(folder)
+
+
+def _send(service: TestClient, headers: dict[str, str], png: bytes, attempt: int) -> str:
+    data = {"sigma": ["0.25", "0.5"], "attempt": str(attempt)}
+    answer = service.post("/certify", files={"image": png}, data=data, headers=headers)
+    certification_id: str = answer.json()["id"]
+    return certification_id
+
+
+def _ended(folder: Path) -> list[dict[str, object]]:
+    return [entry for entry in _entries(folder) if entry["action"] == "certify.ended"]
+
+
+def test_what_became_of_a_certification_is_an_entry_once(
+    service: TestClient, make_key: MakeKey, folder: Path, png: bytes, redis: Redis, finish: Finish
+) -> None:
+    """Numbers alone, and the signature that leads to the document a lab keeps."""
+    key, headers = make_key("submit", "read")
+    sure, unsure, failed, waiting = (_send(service, headers, png, n) for n in range(4))
+    for each, certain in ((sure, True), (unsure, False)):
+        job = results.find_job(redis, each)
+        assert job is not None
+        results.put_result(redis, each, finish(job, certain=certain), ttl_s=600)
+    reason = Failure(code="image_expired", detail="Gone.")
+    results.put_result(redis, failed, FailedResult(failure=reason), ttl_s=600)
+    for _ in range(2):
+        write_outcomes(AuditLog(folder, max_bytes=10**6), redis)
+    found = {entry["certification_id"]: entry for entry in _ended(folder)}
+    assert len(_ended(folder)) == len(found) == 3
+    assert waiting not in found
+    assert {entry["key_id"] for entry in found.values()} == {key.id}
+    result = results.find_result(redis, sure)
+    assert isinstance(result, FinishedResult)
+    assert found[sure]["certificates"] == [
+        {
+            "sigma": str(one.sigma),
+            "prompting": "template",
+            "outcome": "certified",
+            "class_index": 0,
+            "radius": str(one.radius),
+        }
+        for one in result.certificates
+        if one.outcome == "certified"
+    ]
+    assert {one["outcome"] for one in found[unsure]["certificates"]} == {"abstained"}
+    assert (found[failed]["status"], found[failed]["code"]) == ("failed", "image_expired")
+    _verify(folder)
+
+
+def test_an_outcome_from_while_the_app_was_away_is_an_entry_soon_after(
+    audited: AppSettings,
+    make_key: MakeKey,
+    folder: Path,
+    png: bytes,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.audited_outcomes.LOOK_S", 0.02)
+    _, headers = make_key("submit")
+    with TestClient(create_app(audited)) as service:
+        sent = _send(service, headers, png, 0)
+    results.put_result(redis, sent, CancelledResult(), ttl_s=600)
+    redis.delete(keyspace.AUDIT_WRITER)  # as it is some seconds after an app has ended
+    with TestClient(create_app(audited)):
+        deadline = time.monotonic() + 10
+        while not _ended(folder) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    (ended,) = _ended(folder)
+    assert (ended["certification_id"], ended["status"]) == (sent, "cancelled")
+
+
+def test_an_outcome_that_cannot_be_written_waits(
+    service: TestClient,
+    make_key: MakeKey,
+    folder: Path,
+    png: bytes,
+    redis: Redis,
+    full_disk: Callable[[], None],
+) -> None:
+    _, headers = make_key("submit")
+    sent = _send(service, headers, png, 0)
+    results.put_result(redis, sent, CancelledResult(), ttl_s=600)
+    log = AuditLog(folder, max_bytes=10**6)
+    full_disk()
+    write_outcomes(log, redis)
+    assert redis.zcard(keyspace.audit_awaited(QUEUE_NAME)) == 1
 
 
 def test_what_changes_something_or_was_refused_is_an_entry(

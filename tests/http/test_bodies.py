@@ -138,6 +138,8 @@ def test_the_three_ways_are_refused_alike(
         ('{"sigma": [0.25], "sigma": [0.5]}', 400, "json_unreadable"),
         ('{"sigma": [NaN]}', 400, "json_unreadable"),
         ("[" * 100_000, 400, "json_unreadable"),
+        ('{"sigma": [0.25], "template": "\\ud800 {}"}', 400, "json_unreadable"),
+        ('{"sigma": [0.25], "targets": [{"template": "{} \\uDFFF"}]}', 400, "json_unreadable"),
         ("{}", 422, "request_invalid"),
         ('{"image": [], "sigma": [0.25]}', 422, "request_invalid"),
         ('{"image": "PNG", "sigma": [0.25]}', 422, "request_invalid"),

@@ -1,14 +1,28 @@
 """What the client asks and when again, without a network: flows are driven by hand."""
 
+import asyncio
+import json
 from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from httpx2 import Response
 
-from app.client import ClientError, NotFinished, ServiceRefused, ServiceUnreachable, UnsafeAddress
+from app.client import (
+    AsyncClient,
+    Client,
+    ClientError,
+    FileUnreadable,
+    KeyUnusable,
+    NotFinished,
+    ServiceRefused,
+    ServiceUnreachable,
+    UnsafeAddress,
+)
 from app.client.calls import Call, Flow, Pause, submission
 from app.client.connection import create_connection
-from app.client.flows import ask, wait
+from app.client.flows import ask, cancel, find, find_signing_key, submit, wait
 
 JOB = {"id": "0" * 32, "status": "running", "progress": {"samples_done": 3, "samples_total": 9}}
 ENDED = {"id": "0" * 32, "status": "finished", "certificates": []}
@@ -72,6 +86,80 @@ def test_a_service_that_is_away_is_asked_until_patience_ends():
     assert away, "it gave up before the answers ran out"
 
 
+def test_a_network_that_swallows_calls_ends_patience_too():
+    """No connection is refused, each call runs into its timeout: pauses alone would take long."""
+    ticks = iter(range(0, 10_000, 30))
+    away: list[Response | Exception] = [ServiceUnreachable("timed out")] * 9
+    with pytest.raises(ServiceUnreachable):
+        list(drive(ask(SUBMISSION, patience_s=60, clock=lambda: float(next(ticks))), away))
+    assert len(away) == 7
+
+
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_proxy_whose_service_is_away_is_asked_again(status):
+    steps = drive(ask(SUBMISSION, patience_s=9), [Response(status), Response(202)])
+    assert [step for step in steps if isinstance(step, Call)] == [SUBMISSION, SUBMISSION]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, b"<html>Log in"), (200, b"{}"), (200, b"[]"), (308, b"")]
+)
+@pytest.mark.parametrize(
+    "flow",
+    [
+        lambda: submit(b"image", {}, patience_s=0),
+        lambda: find("0" * 32, patience_s=0),
+        lambda: find_signing_key(patience_s=0),
+    ],
+)
+def test_an_answer_that_is_not_the_service_s_is_an_error_of_the_client(flow, status, body):
+    with pytest.raises(ServiceRefused) as refused:
+        list(drive(flow(), [Response(status, content=body)]))
+    assert refused.value.code == ""
+
+
+def _asked(flow: Flow, answers: list[Response | Exception]) -> list[str]:
+    return [step.method for step in drive(flow, answers) if isinstance(step, Call)]
+
+
+LOST = ServiceUnreachable("the answer was lost")
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked"),
+    [
+        ([LOST, Response(200, json=ENDED)], ["DELETE", "GET"]),
+        ([LOST, busy(404)], ["DELETE", "GET"]),
+        ([LOST, Response(200, json=JOB), Response(200, json=ENDED)], ["DELETE", "GET", "DELETE"]),
+        ([busy(429, retry_after="1"), Response(204)], ["DELETE", "DELETE"]),
+    ],
+)
+def test_a_cancel_whose_answer_is_lost_removes_nothing(answers, asked):
+    """A second DELETE of a job that the first has cancelled would purge it."""
+    assert _asked(cancel("0" * 32, patience_s=9), list(answers)) == asked
+
+
+def test_an_id_is_no_path():
+    steps = drive(find("../models", patience_s=0), [Response(200, json=ENDED)])
+    assert [step.path for step in steps] == ["/certifications/..%2Fmodels"]
+
+
+def test_fields_are_spelt_as_the_form_has_them():
+    fields = {
+        "sigma": [Decimal("0.25"), Decimal("1E+1")],
+        "alpha": Decimal("1E-3"),
+        "window": (40, 400.5),
+        "targets": [{"class_names": ["a", "b"]}],
+        "model": None,
+    }
+    assert submission(b"image", fields).data == {
+        "sigma": ["0.25", "10"],
+        "alpha": "0.001",
+        "window": "40,400.5",
+        "targets": json.dumps(fields["targets"]),
+    }
+
+
 def test_what_is_no_problem_document_is_refused_in_a_sentence():
     with pytest.raises(ServiceRefused, match="answered 502: no problem document"):
         list(drive(ask(SUBMISSION, patience_s=0), [Response(502, content=b"<html>bad gateway")]))
@@ -116,6 +204,31 @@ CONNECT: Callable[..., dict] = create_connection
 def test_a_key_never_travels_in_the_clear_or_in_an_address(url, sentence):
     with pytest.raises(UnsafeAddress, match=sentence):
         CONNECT(url, api_key="k", verify=True, timeout_s=1, allow_plain_http=False)
+
+
+@pytest.mark.parametrize("key", ["", " ", "two words", "k\nk", "sch\u00fcssel"])
+def test_what_cannot_be_a_key_is_refused_and_not_repeated(key):
+    with pytest.raises(KeyUnusable) as refused:
+        CONNECT("https://a.example", api_key=key, verify=True, timeout_s=1, allow_plain_http=False)
+    assert not key.strip() or key not in str(refused.value)
+
+
+def test_a_key_is_taken_as_a_file_holds_it():
+    url = "https://a.example"
+    made = CONNECT(url, api_key="psk_1\n", verify=True, timeout_s=1, allow_plain_http=False)
+    assert made["headers"] == {"Authorization": "Bearer psk_1"}
+
+
+def test_a_file_that_cannot_be_read_ends_no_folder(tmp_path: Path):
+    gone = [tmp_path / "gone.png", tmp_path / "gone.dcm"]
+
+    async def certify() -> list:
+        async with AsyncClient("http://127.0.0.1:1") as waiting:
+            return [item async for item in waiting.certify_folder(gone, sigma="0.25")]
+
+    with Client("http://127.0.0.1:1") as client:
+        items = [*client.certify_folder(gone, sigma="0.25"), *asyncio.run(certify())]
+    assert [type(item.error) for item in items] == [FileUnreadable] * 4
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://[::1]:8000", "http://localhost"])

@@ -42,6 +42,17 @@ def test_a_key_is_shown_once_and_only_its_digest_is_kept(keys_file: Path) -> Non
     assert (key.id, key.label, key.scopes) == (key_id, "CT laboratory", ("submit", "read"))
 
 
+def test_a_new_file_of_keys_is_as_doctor_wants_it_and_keeps_the_mode_given_later(
+    keys_file: Path,
+) -> None:
+    keys_file.unlink(missing_ok=True)
+    _run("add", "--label", "x", "--file", str(keys_file))
+    assert stat.S_IMODE(keys_file.stat().st_mode) == 0o640
+    keys_file.chmod(0o600)
+    _run("add", "--label", "y", "--file", str(keys_file))
+    assert stat.S_IMODE(keys_file.stat().st_mode) == 0o600
+
+
 def test_keys_beside_one_another_differ(keys_file: Path) -> None:
     tokens = {_run("add", "--label", "x", "--file", str(keys_file))[0] for _ in range(5)}
     assert len(tokens) == len(load_keys(keys_file).keys) == 5

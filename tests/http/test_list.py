@@ -83,6 +83,24 @@ def test_filters_are_met_and_combine(
     assert _ids(client, f"?batch={batch['id']}&status=queued") == [first]
 
 
+def test_outcomes_are_those_of_the_certificates_and_of_nothing_unfinished(
+    client: TestClient, post: Post, redis: Redis, finish: Finish
+) -> None:
+    ids = [post(attempt=str(i), sigma=["0.25", "0.5"]).json()["id"] for i in range(3)]
+    for each, certain in zip(ids, (True, False), strict=False):
+        job = results.find_job(redis, each)
+        assert job is not None
+        results.put_result(redis, each, finish(job, certain=certain), ttl_s=60)
+    listed = client.get("/certifications").json()["certifications"]
+    unfinished, abstained, certified = (item["outcomes"] for item in listed)
+    assert unfinished == []
+    common = {"prompting": "template", "outcome": "abstained"}
+    assert abstained == [{"sigma": sigma, **common} for sigma in (0.25, 0.5)]
+    whole = client.get(f"/certifications/{ids[0]}").json()["certificates"]
+    names = ("sigma", "prompting", "outcome", "prediction", "radius")
+    assert certified == [{name: each[name] for name in names} for each in whole]
+
+
 def test_times_include_their_ends(client: TestClient, post: Post) -> None:
     sent = [post().json() for _ in range(3)]
     middle = quote(sent[1]["submitted_at"])
@@ -122,6 +140,10 @@ def test_what_has_expired_is_not_listed(client: TestClient, post: Post, redis: R
         ("?cursor=%C3%A9", "request_invalid"),
         ("?since=2026-01-01T00:00:00", "request_invalid"),
         ("?until=0.5", "request_invalid"),
+        ("?until=0001-01-01T00:00:00%2B23:59", "request_invalid"),
+        ("?since=9999-12-31T23:59:59-23:59", "request_invalid"),
+        ("?limit=1_0", "request_invalid"),
+        ("?limit=5.0", "request_invalid"),
         ("?batch=1", "request_invalid"),
         ("?state=queued", "field_unknown"),
     ],

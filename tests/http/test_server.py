@@ -183,6 +183,39 @@ def test_what_is_no_http_is_a_problem(port: int, data: bytes) -> None:
     assert "server" not in headers
 
 
+def test_a_request_of_two_lengths_is_refused_and_its_connection_closed(port: int) -> None:
+    """Else what follows the shorter body is a request that a proxy never saw."""
+    hidden = b"0\r\n\r\nGET /version HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    lengths = b"\r\nContent-Length: %d\r\nTransfer-Encoding: chunked" % len(hidden)
+    with _connect(port) as connection:
+        connection.sendall(HEAD + lengths + b"\r\n\r\n" + hidden)
+        status, headers, problem = _read(connection)
+    assert (status, problem["code"]) == (400, "http_invalid")
+    assert headers["connection"] == "close"
+
+
+def test_every_line_of_the_log_is_json_and_repeats_nothing_that_was_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request id of a problem leads to its line, and the line says what it was."""
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{_port()}/0")
+    with _serve(tmp_path, "app") as port:
+        with _connect(port) as connection:
+            connection.sendall(b"DOE JANE\r\n\r\n")
+            _read(connection)
+        with _connect(port) as connection:
+            body = b"\r\nConnection: close\r\nContent-Length: 8\r\n\r\n--DOE^JA"
+            connection.sendall(HEAD + body)
+            assert _read(connection)[2]["code"] == "form_unreadable"
+        _, _, problem = _ask(port, "127.0.0.1", "Host: localhost", path="/prompts")
+        assert problem["code"] == "queue_unavailable"
+    lines = [json.loads(line) for line in (tmp_path / "server.log").read_text().splitlines()]
+    (away_line,) = [line for line in lines if line["event"] == "queue_unavailable"]
+    assert away_line["request_id"] == problem["request_id"]
+    assert away_line["error"] == "ConnectionError"
+    assert not any("boundary" in line["event"] or "DOE" in line["event"] for line in lines)
+
+
 def test_an_answer_says_nothing_of_the_server(port: int) -> None:
     _, headers, _ = _ask(port, "127.0.0.1", "Host: localhost")
     assert not headers.keys() & {"server", "x-powered-by"}

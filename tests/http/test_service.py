@@ -249,3 +249,11 @@ def test_a_request_id_is_taken_from_a_proxy_alone(
         for given, is_one in (("0f" * 16, True), ("0f" * 16 + "\x20x", False), ("name", False)):
             said = client.get("/healthz", headers={"X-Request-ID": given}).headers["x-request-id"]
             assert (said == given) == (behind_proxy and is_one)
+
+
+@pytest.mark.parametrize("path", ["/certify/", "/models/", "/docs/", "/static"])
+def test_no_address_sends_on_to_another(client: TestClient, path: str) -> None:
+    """Such an answer would repeat the Host header, and no page of errors knows it."""
+    answer = client.get(path, follow_redirects=False)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert "location" not in answer.headers

@@ -98,6 +98,14 @@ def test_what_another_program_runs_is_in_it(page):
             assert words in (REPOSITORY / block.file).read_text(), f"{block.file} lacks {words!r}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_no_command_hides_from_these_tests(page):
+    """An indented block, or one in another language, would be found by nobody."""
+    fences = re.findall(r"^ *```(\w+)$", page.read_text(), flags=re.MULTILINE)
+    assert len([one for one in fences if one in RUN]) == len(find_blocks(page))
+    assert set(fences) <= {*RUN, "text", "json", "toml", "ini", "yaml"}
+
+
 def test_a_failing_command_of_the_guide_is_found(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("```sh\nfalse\n```\n<!-- run by Makefile: demo: -->\n```sh\nmake demo\n```\n")

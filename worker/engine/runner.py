@@ -39,7 +39,7 @@ def create_runner(vlm: VLM, rows: int, noise: NoisePlace = "auto") -> Runner:
     Args:
         vlm: the model, on its device.
         rows: of every batch.
-        noise: `auto` makes it on a CUDA device where Triton can compile its kernel there; where it
+        noise: `auto` makes it on a CUDA device where Triton can run its kernel there; where it
             cannot, that is logged with the reason, and noise is made on the CPU.
 
     Raises:
@@ -53,12 +53,13 @@ def create_runner(vlm: VLM, rows: int, noise: NoisePlace = "auto") -> Runner:
         return _create_device_runner(vlm, rows)
     except torch.AcceleratorError:
         raise  # a device in this state computes nothing any more
-    except (ImportError, RuntimeError, OSError, SubprocessError) as error:
+    # An AssertionError is Triton's, where the loader's cache does not name the driver's library.
+    except (ImportError, RuntimeError, OSError, SubprocessError, AssertionError) as error:
         reason = f"{type(error).__name__}: {error}"[:400]
         if noise == "device":
             raise DeviceNoiseMissing(
                 f"PROMPTSMOOTH_NOISE is device, and the noise kernel cannot run on {vlm.device} "
-                f"({reason}); Triton needs a C compiler at run time"
+                f"({reason}); outside our CUDA image Triton needs a C compiler at run time"
             ) from error
         log.warning("device_noise_missing", extra={"fields": {"reason": reason}})
         return HostRunner(vlm, rows, threads=torch.get_num_threads())
@@ -66,6 +67,8 @@ def create_runner(vlm: VLM, rows: int, noise: NoisePlace = "auto") -> Runner:
 
 def _create_device_runner(vlm: VLM, rows: int) -> Runner:
     from worker.engine.device_runner import DeviceRunner  # imports triton
+    from worker.engine.launcher import use_compiled_launcher
 
+    use_compiled_launcher()
     check_device_noise(vlm.device)
     return DeviceRunner(vlm, rows)

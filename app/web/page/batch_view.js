@@ -1,14 +1,14 @@
 // Images that were sent together: one row for each certificate, to sort and to take along.
 
-import { announce, h, show } from "./dom.js";
-import { hasEnded, wait } from "./follow.js";
-import { getJson, Problem } from "./http.js";
-import { fileName } from "./memory.js";
+import { h, show } from "./dom.js";
+import { wait } from "./follow.js";
+import { ask, getJson, Problem } from "./http.js";
+import { batchFileName, fileName } from "./memory.js";
 import { download } from "./picture.js";
 import { sortableTable } from "./table.js";
 import { showTrouble } from "./trouble.js";
 import { mark } from "./verdict.js";
-import { length, plural, targetName } from "./words.js";
+import { count, length, plural, targetName } from "./words.js";
 
 const POLL_MS = 1500;
 
@@ -19,14 +19,42 @@ export async function open(main, id, signal) {
   const done = h("p", { role: "status", class: "facts" });
   const bar = h("progress", { max: batch.total, "aria-label": "Images finished" });
   const csv = h("button", { type: "button", click: () => download(new Blob([table.csv()], { type: "text/csv" }), `batch-${id.slice(0, 8)}.csv`) }, "Download as CSV");
-  show(main, h("div", { class: "page-head" }, h("h1", {}, plural(batch.total, "image")), done), h("section", { class: "card" }, bar, table.element, h("div", { class: "actions" }, csv)));
+  const trouble = h("p", { class: "trouble", role: "alert" });
+  const cancel = cancelButton(id, trouble);
+  show(main, h("div", { class: "page-head" }, h("h1", {}, plural(batch.total, "image")), done), h("section", { class: "card" }, bar, table.element, h("div", { class: "actions" }, csv, cancel), trouble));
+  let shown = "";
   const draw = (/** @type {any} */ now) => {
     bar.value = now.done;
-    done.textContent = `${now.done} of ${plural(now.total, "image")} finished`;
+    done.textContent = doneWords(now);
+    cancel.hidden = now.done === now.total;
+    const state = now.certifications.map((/** @type {any} */ c) => c.status).join();
+    if (state === shown) return;
+    shown = state;
     table.setRows(rowsOf(now));
   };
   draw(batch);
   watch(batch, draw, signal).catch((error) => showTrouble(main, error, signal));
+}
+
+/** @param {any} batch */
+function doneWords({ done, total, refused }) {
+  const unusable = refused.length ? `, ${count(refused.length)} could not be used` : "";
+  return `${count(done - refused.length)} of ${plural(total, "image")} finished${unusable}`;
+}
+
+/** @param {string} id @param {HTMLElement} trouble */
+function cancelButton(id, trouble) {
+  const button = h("button", { type: "button" }, "Cancel the rest");
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    try {
+      await ask("DELETE", `batches/${id}`);
+    } catch (error) {
+      button.disabled = false;
+      trouble.textContent = `It could not be cancelled. ${/** @type {Error} */ (error).message}`;
+    }
+  });
+  return button;
 }
 
 /** @param {any} batch @param {(batch: any) => void} draw @param {AbortSignal} signal */
@@ -36,7 +64,6 @@ async function watch(batch, draw, signal) {
     batch = (await lookAgain(batch.id, signal)) ?? batch;
     draw(batch);
   }
-  announce(`All ${batch.total} images are finished`);
 }
 
 /** @param {string} id @param {AbortSignal} signal @returns {Promise<any>} or null while it is away */
@@ -49,26 +76,52 @@ async function lookAgain(id, signal) {
   }
 }
 
-/** @param {any} batch */
+/** One row for each certificate, else for each image, in the order of the images.
+ * @param {any} batch */
 function rowsOf(batch) {
-  return batch.certifications.flatMap((/** @type {any} */ one, /** @type {number} */ index) => {
-    const image = { id: one.id, index: index + 1, name: fileName(one.id) || `image ${index + 1}`, status: one.status };
-    if (one.status !== "finished") return [{ ...image, ended: hasEnded(one) }];
+  const rows = batch.certifications.flatMap((/** @type {any} */ one) => {
+    const index = one.image_index;
+    const image = { id: one.id, index, name: fileName(one.id) || numbered(index), status: one.status, input: one.input };
+    if (one.status !== "finished") return [{ ...image, problem: one.failure }];
     return one.certificates.map((/** @type {any} */ certificate) => ({ ...image, certificate }));
   });
+  const refused = batch.refused.map((/** @type {any} */ problem) => ({
+    index: problem.image_index,
+    name: batchFileName(batch.id, problem.image_index) || numbered(problem.image_index),
+    status: "refused",
+    problem,
+  }));
+  return [...rows, ...refused].sort((a, b) => a.index - b.index);
+}
+
+/** @param {number} index from 0 */
+function numbered(index) {
+  return `image ${index + 1}`;
 }
 
 /** @type {import("./table.js").Column[]} */
 const COLUMNS = [
-  { name: "Image", value: (r) => r.name, cell: (r) => h("a", { href: `#/certifications/${r.id}` }, r.name) },
+  { name: "Image", value: (r) => r.name, cell: (r) => (r.id ? h("a", { href: `#/certifications/${r.id}` }, r.name) : r.name) },
   { name: "Outcome", value: (r) => r.certificate?.outcome ?? r.status, cell: outcomeCell },
-  { name: "Prediction", value: (r) => r.certificate?.prediction ?? null, cell: (r) => r.certificate?.prediction ?? "–" },
+  { name: "Prediction", value: (r) => r.certificate?.prediction ?? null, cell: predictionCell },
   { name: "Noise σ", numeric: true, value: (r) => r.certificate?.sigma ?? null },
   { name: "Radius", numeric: true, value: (r) => r.certificate?.radius ?? null, cell: (r) => (r.certificate?.outcome === "certified" ? length(r.certificate.radius) : "–") },
   { name: "Wording", value: (r) => (r.certificate ? targetName(r.certificate) : null) },
   { name: "Samples", numeric: true, value: (r) => r.certificate?.n_used ?? null },
-  { name: "Certification", value: (r) => r.id, cell: (r) => h("code", {}, r.id.slice(0, 8)) },
+  { name: "Alpha", kept: true, value: (r) => r.certificate?.alpha ?? null },
+  { name: "Top class, at least", kept: true, value: (r) => r.certificate?.p_a_lower ?? null },
+  { name: "Others, at most", kept: true, value: (r) => r.certificate?.p_b_upper ?? null },
+  { name: "Covers", kept: true, value: (r) => r.certificate?.guarantee_scope ?? null },
+  { name: "Problem", kept: true, value: (r) => r.problem?.detail ?? null },
+  { name: "Image SHA-256", kept: true, value: (r) => r.input?.sha256 ?? null },
+  { name: "Certification", kept: true, value: (r) => r.id ?? null },
 ];
+
+/** @param {any} row */
+function predictionCell(row) {
+  if (row.problem) return h("span", { class: "problem" }, row.problem.detail);
+  return row.certificate?.prediction ?? "–";
+}
 
 /** @param {any} row */
 function outcomeCell(row) {

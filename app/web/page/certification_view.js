@@ -43,7 +43,7 @@ function head(found) {
     "div",
     { class: "page-head" },
     h("h1", {}, name || "Certification"),
-    h("p", { class: "facts" }, `Sent ${when(found.submitted_at)} · model ${found.model.id}`, batch && " · ", batch),
+    h("p", { class: "facts" }, `Sent ${when(found.submitted_at)} · model ${found.model.id} · `, batch, batch && " · ", h("a", { href: "#/" }, fileName(found.id) ? "ask something else of it" : "certify an image")),
   );
 }
 
@@ -54,14 +54,14 @@ function imagePanel(found, signal) {
     "figure",
     { class: "case-image" },
     picture(found.links.input_image, "The certified image, as the model sees it", signal),
-    h("figcaption", {}, h("strong", {}, "As the model sees it"), ` ${input.width} × ${input.height} pixels, 8 bit`, h("br"), origin(input)),
+    h("figcaption", {}, h("strong", {}, "As the model sees it"), h("span", { class: "note" }, `${input.width} × ${input.height} pixels, 8 bit`), origin(input)),
   );
 }
 
 /** How the picture was read from the file. @param {any} input */
 function origin(input) {
   const from = { request: "as chosen", file: "from the file", percentile: "from its grey values", none: "" };
-  const parts = [input.source.toUpperCase()];
+  const parts = [`from a ${input.source.toUpperCase()} file`];
   if (input.frames > 1) parts.push(`frame ${input.frame + 1} of ${input.frames}`);
   if (input.window) {
     const why = from[/** @type {keyof typeof from} */ (input.window_origin)];

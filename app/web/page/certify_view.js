@@ -1,14 +1,19 @@
-// Images in, question asked, request sent.
+// Images in, question asked, request sent. What was chosen stays in the memory of the tab, so that the
+// way back from an answer leads to the question as it was; another key finds it empty.
 
 import { announce, h, show } from "./dom.js";
 import { dropZone } from "./drop_zone.js";
 import { getJson, postForm, Problem } from "./http.js";
-import { remember } from "./memory.js";
+import { remember, rememberBatch } from "./memory.js";
 import { previewPanel } from "./preview_panel.js";
 import { questionForm } from "./question_form.js";
 import { plural } from "./words.js";
 
 const ACCEPT = ".png,.jpg,.jpeg,.tif,.tiff,.jp2,.j2k,.webp,.dcm,.dicom,image/*,application/dicom";
+
+/** @type {{lists: string, form: HTMLElement} | null} */
+let kept = null;
+document.addEventListener("key-changed", () => (kept = null));
 
 /** @param {HTMLElement} main @param {string} _ @param {AbortSignal} signal */
 export async function open(main, _, signal) {
@@ -17,10 +22,23 @@ export async function open(main, _, signal) {
     getJson("prompts", signal),
   ]);
   if (!models.length) throw new Problem({ detail: "This service has no model. promptsmooth models add brings one." });
+  const lists = JSON.stringify([models.map(stateOf), prompts.map((/** @type {any} */ p) => p.sha256)]);
+  if (kept?.lists !== lists) kept = { lists, form: createForm(models, prompts) };
+  show(main, intro(), kept.form);
+}
+
+/** What the question depends on. @param {any} model */
+function stateOf({ id, sha256, hosts }) {
+  return [id, sha256, hosts.map((/** @type {any} */ one) => one.state)];
+}
+
+/** @param {any[]} models @param {any[]} prompts */
+function createForm(models, prompts) {
   /** @type {File[]} */
   let files = [];
+  let sent = false; // what comes after it was sent is the next case, not one more of this
   const question = questionForm(models, prompts, () => refresh());
-  const preview = previewPanel(() => question.model, signal);
+  const preview = previewPanel(() => question.model);
   const list = h("ul", { class: "files" });
   const problem = h("p", { class: "problem", role: "alert" });
   const button = h("button", { type: "submit", class: "primary" });
@@ -31,29 +49,26 @@ export async function open(main, _, signal) {
   const setFiles = (/** @type {File[]} */ chosen) => {
     files = chosen;
     problem.textContent = "";
-    fileList(list, files, preview.show, (i) => setFiles(files.filter((_, at) => at !== i)));
-    preview.show(files[0] ?? null);
+    fileList(list, files, preview.show, (i) => setFiles(files.filter((_, at) => at !== i)), () => setFiles([]));
+    if (!preview.file || !files.includes(preview.file)) preview.show(files[0] ?? null);
+    zone.classList.toggle("roomy", files.length === 0);
     refresh();
   };
+  const zone = dropZone({
+    label: "Drop images here, or choose them",
+    hint: "DICOM, PNG, JPEG, JPEG 2000, TIFF or WebP. Several at once become a batch. The files are not kept: only the picture the model sees is.",
+    accept: ACCEPT,
+    multiple: true,
+    onFiles: (added) => {
+      setFiles(sent ? added : [...files, ...added]);
+      sent = false;
+      announce(`${plural(files.length, "image")} chosen`);
+    },
+  });
   const form = h(
     "form",
     { class: "certify", novalidate: true },
-    h(
-      "div",
-      { class: "certify-images" },
-      dropZone({
-        label: "Drop images here, or choose them",
-        hint: "DICOM, PNG, JPEG, JPEG 2000, TIFF or WebP. Several at once become a batch. The files are not kept: only the picture the model sees is.",
-        accept: ACCEPT,
-        multiple: true,
-        onFiles: (added) => {
-          setFiles([...files, ...added]);
-          announce(`${plural(files.length, "image")} chosen`);
-        },
-      }),
-      list,
-      preview.element,
-    ),
+    h("div", { class: "certify-images" }, zone, list, preview.element),
     h("div", { class: "certify-question card" }, question.element, h("div", { class: "actions" }, problem, button)),
   );
   form.addEventListener("submit", async (/** @type {Event} */ event) => {
@@ -64,16 +79,18 @@ export async function open(main, _, signal) {
     button.disabled = true;
     try {
       location.hash = await send(files, question, preview);
+      sent = true;
     } catch (error) {
       problem.textContent = /** @type {Error} */ (error).message;
       const index = /** @type {any} */ (error).imageIndex;
       if (index !== undefined) list.children[index]?.classList.add("refused");
+      problem.scrollIntoView({ block: "nearest" });
     } finally {
       button.disabled = false;
     }
   });
-  show(main, intro(), form);
-  refresh();
+  setFiles([]);
+  return form;
 }
 
 function intro() {
@@ -87,9 +104,9 @@ function intro() {
 
 /**
  * @param {HTMLElement} list @param {File[]} files
- * @param {(file: File) => void} select @param {(index: number) => void} remove
+ * @param {(file: File) => void} select @param {(index: number) => void} remove @param {() => void} clear
  */
-function fileList(list, files, select, remove) {
+function fileList(list, files, select, remove, clear) {
   const rows = files.map((file, index) =>
     h(
       "li",
@@ -99,7 +116,8 @@ function fileList(list, files, select, remove) {
       h("button", { type: "button", class: "quiet", "aria-label": `Remove ${file.name}`, click: () => remove(index) }, "Remove"),
     ),
   );
-  show(list, ...rows);
+  const all = files.length > 1 && h("li", {}, h("span", { class: "hint" }, plural(files.length, "image")), h("span"), h("button", { type: "button", class: "quiet", click: clear }, "Remove all"));
+  show(list, ...rows, all);
 }
 
 /** @param {number} bytes */
@@ -113,14 +131,13 @@ async function send(files, question, preview) {
   for (const file of files) form.append("image", file, "image");
   for (const [name, value] of [...question.fields(), ...preview.fields()]) form.append(name, value);
   const found = await postForm("certify", form);
-  const all = found.certifications ?? [found];
-  all.forEach((/** @type {any} */ one, /** @type {number} */ index) =>
+  for (const one of found.certifications ?? [found])
     remember(one.id, {
-      name: files[index].name,
+      name: files[one.image_index].name,
       sigmas: question.sigmas,
       classNames: question.classNames,
       submittedAt: one.submitted_at,
-    }),
-  );
+    });
+  if (found.certifications) rememberBatch(found.id, files.map((file) => file.name));
   return found.certifications ? `#/batches/${found.id}` : `#/certifications/${found.id}`;
 }

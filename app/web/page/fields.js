@@ -41,6 +41,12 @@ export function select(options, attributes = {}) {
   return h("select", attributes, ...options.map(([value, words]) => h("option", { value }, words)));
 }
 
+/** A field for a figure, typed with a point or a comma. @param {string} value
+ * @param {import("./dom.js").Attributes} [attributes] */
+export function number(value, attributes = {}) {
+  return h("input", { type: "text", inputmode: "decimal", size: 8, autocomplete: "off", value, ...attributes });
+}
+
 /** @param {string} legend @param {...import("./dom.js").Child} children */
 export function group(legend, ...children) {
   return h("fieldset", {}, h("legend", {}, legend), ...children);

@@ -5,13 +5,14 @@ import { keyHeaders } from "./key.js";
 /** What the service refused or failed at: an RFC 9457 document, or that it cannot be reached. */
 export class Problem extends Error {
   /** @param {{status?: number, code?: string, detail?: string, title?: string,
-   *   errors?: any[], image_index?: number}} document */
+   *   errors?: any[], image_index?: number, frames?: number}} document */
   constructor(document, retryAfterS = 0) {
     super(document.detail || document.title || "The service gave no reason.");
     this.status = document.status ?? 0;
     this.code = document.code ?? "unknown";
     this.errors = document.errors ?? [];
     this.imageIndex = document.image_index;
+    this.frames = document.frames ?? 0;
     this.retryAfterS = retryAfterS;
   }
 

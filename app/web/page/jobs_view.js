@@ -1,78 +1,62 @@
 // What was sent with this key, newest first.
 
-import { h, show } from "./dom.js";
-import { getJson, Problem } from "./http.js";
-import { fileName, rememberedIds } from "./memory.js";
+import { h } from "./dom.js";
+import { getJson } from "./http.js";
+import { fileName } from "./memory.js";
 import { mark } from "./verdict.js";
 import { length, when } from "./words.js";
+
+const HEADINGS = ["Image", "Answer", "Sent", "Model"];
+const SHOWN = 4;
 
 /** @param {HTMLElement} main @param {string} _ @param {AbortSignal} signal */
 export async function open(main, _, signal) {
   const body = h("tbody");
   const more = h("button", { type: "button", hidden: true }, "Show more");
-  const note = h("p", { class: "hint" });
+  const trouble = h("p", { class: "trouble", role: "alert" });
   const empty = h("p", { class: "empty", hidden: true }, "Nothing has been sent yet. ", h("a", { href: "#/" }, "Certify an image"));
-  const headings = ["Sent", "Image", "Status", "Model", "Answer"];
-  const table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Jobs" }, h("table", { class: "rows" }, h("caption", { class: "sr" }, "Certifications, newest first"), h("thead", {}, h("tr", {}, ...headings.map((t) => h("th", { scope: "col" }, t)))), body));
-  show(main, h("div", { class: "page-head" }, h("h1", {}, "Jobs"), h("p", { class: "lead" }, "What was sent with your key. Names of files are known to this tab alone.")), h("section", { class: "card" }, table, empty, note, h("div", { class: "actions" }, more)));
+  const table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Jobs" }, h("table", { class: "rows" }, h("caption", { class: "sr" }, "Certifications, newest first"), h("thead", {}, h("tr", {}, ...HEADINGS.map((t) => h("th", { scope: "col" }, t)))), body));
   let address = "certifications?limit=20";
   const next = async () => {
-    const page = await listPage(address, signal);
-    body.append(...page.certifications.map((/** @type {any} */ one) => jobRow(one, signal)));
-    address = page.next;
+    const page = await getJson(address, signal);
+    body.append(...page.certifications.map(jobRow));
+    address = page.next ?? "";
     more.hidden = !address;
-    note.textContent = page.note;
-    empty.hidden = body.children.length > 0;
-    table.hidden = !empty.hidden;
+    empty.hidden = body.children.length > 0 || !more.hidden;
+    table.hidden = body.children.length === 0;
   };
-  more.addEventListener("click", next);
+  more.addEventListener("click", async () => {
+    trouble.textContent = "";
+    more.disabled = true;
+    await next().catch((error) => (trouble.textContent = error.message));
+    more.disabled = false;
+  });
   await next();
-}
-
-/** @param {string} path of a page of the list @param {AbortSignal} signal */
-async function listPage(path, signal) {
-  try {
-    const found = await getJson(path, signal);
-    return { certifications: found.certifications, next: found.next ?? "", note: "" };
-  } catch (error) {
-    if (!(error instanceof Problem) || ![404, 405].includes(error.status)) throw error;
-    const known = await Promise.all(rememberedIds().map((id) => getJson(`certifications/${id}`, signal).catch(() => null)));
-    return { certifications: known.filter(Boolean), next: "", note: "This service keeps no list; these are the ones sent from this tab." };
-  }
-}
-
-/** @param {any} one @param {AbortSignal} signal */
-function jobRow(one, signal) {
-  const answer = h("td", {}, levelsOf(one));
-  if (one.status === "finished") fillAnswer(answer, one.id, signal);
-  return h(
-    "tr",
-    {},
-    h("td", {}, when(one.submitted_at)),
-    h("td", {}, h("a", { href: `#/certifications/${one.id}` }, fileName(one.id) || one.id.slice(0, 8))),
-    h("td", {}, h("span", { class: `tag ${one.status}` }, one.status)),
-    h("td", {}, one.model.id),
-    answer,
+  main.replaceChildren(
+    h("div", { class: "page-head" }, h("h1", {}, "Jobs"), h("p", { class: "lead" }, "What was sent with your key: at each noise level σ the class and its radius, or an abstention. Names of files are known to this tab alone.")),
+    h("section", { class: "card" }, table, empty, trouble, h("div", { class: "actions" }, more)),
   );
 }
 
 /** @param {any} one */
-function levelsOf(one) {
-  return one.sigmas ? `σ ${one.sigmas.join(", ")}` : "–";
+function jobRow(one) {
+  return h(
+    "tr",
+    {},
+    h("td", {}, h("a", { href: `#/certifications/${one.id}` }, fileName(one.id) || one.id.slice(0, 8))),
+    h("td", {}, one.outcomes.length ? answers(one.outcomes) : h("span", { class: `tag ${one.status}` }, one.status)),
+    h("td", {}, when(one.submitted_at)),
+    h("td", {}, one.model.id),
+  );
 }
 
-/** The list names no answers, so each is asked for. @param {HTMLElement} cell @param {string} id @param {AbortSignal} signal */
-async function fillAnswer(cell, id, signal) {
-  const found = await getJson(`certifications/${id}`, signal).catch(() => null);
-  if (found?.certificates) show(cell, answers(found.certificates));
-}
-
-/** @param {any[]} certificates */
-function answers(certificates) {
+/** @param {any[]} outcomes */
+function answers(outcomes) {
+  const said = (/** @type {any} */ c) => (c.outcome === "certified" ? `${c.prediction}, ${length(c.radius)}` : "abstained");
   return h(
     "ul",
-    { class: "plain" },
-    ...certificates.slice(0, 4).map((c) => h("li", {}, mark(c.outcome), c.outcome === "certified" ? ` ${c.prediction}, ${length(c.radius)} at σ ${c.sigma}` : ` abstained at σ ${c.sigma}`)),
-    certificates.length > 4 && h("li", { class: "hint" }, `and ${certificates.length - 4} more`),
+    { class: "plain answers" },
+    ...outcomes.slice(0, SHOWN).map((c) => h("li", {}, mark(c.outcome), ` σ ${c.sigma}: ${said(c)}`)),
+    outcomes.length > SHOWN && h("li", { class: "hint" }, `and ${outcomes.length - SHOWN} more`),
   );
 }

@@ -35,7 +35,8 @@ async function open() {
   const [pattern, section, title, path] = found;
   document.title = `${title} · promptsmooth`;
   for (const link of document.querySelectorAll("nav a"))
-    link.toggleAttribute("aria-current", link.getAttribute("href") === section);
+    if (link.getAttribute("href") === section) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   const module = await import(path);
   if (signal.aborted) return;
   try {
@@ -52,7 +53,7 @@ async function watchReadiness() {
     say(state, "ready", "Ready");
   } catch (error) {
     const away = !(error instanceof Problem) || error.status === 0;
-    say(state, "away", away ? "Not reachable" : "Not ready", String(/** @type {any} */ (error).message));
+    say(state, "away", away ? "Not reachable" : "Not ready", away ? "" : /** @type {Problem} */ (error).message);
   }
   setTimeout(watchReadiness, READY_EVERY_MS);
 }
@@ -61,8 +62,10 @@ async function watchReadiness() {
 function say(state, kind, text, why = "") {
   if (state.dataset.kind === kind && state.textContent === text) return;
   state.dataset.kind = kind;
-  state.title = why;
   show(state, text);
+  const reason = find("#not-ready");
+  reason.hidden = !why;
+  reason.textContent = why;
 }
 
 async function start() {
@@ -74,6 +77,8 @@ async function start() {
     heading?.focus({ preventScroll: true });
     announce(document.title.split(" · ")[0]);
   });
+  for (const event of ["dragover", "drop"])
+    window.addEventListener(event, (/** @type {Event} */ e) => e.preventDefault()); // else a file that misses takes the page away
   watchKey(open);
   watchReadiness();
   await open();

@@ -6,6 +6,9 @@
  */
 const sent = new Map();
 
+/** @type {Map<string, string[]>} names of the files of a batch, in the order they were sent */
+const batches = new Map();
+
 /** @param {string} id @param {Sent} what */
 export function remember(id, what) {
   sent.set(id, what);
@@ -16,12 +19,17 @@ export function fileName(id) {
   return sent.get(id)?.name ?? "";
 }
 
+/** @param {string} batchId @param {string[]} names */
+export function rememberBatch(batchId, names) {
+  batches.set(batchId, names);
+}
+
+/** @param {string} batchId @param {number} index from 0, of the images as they were sent */
+export function batchFileName(batchId, index) {
+  return batches.get(batchId)?.[index] ?? "";
+}
+
 /** @param {string} id @returns {Sent | undefined} */
 export function recall(id) {
   return sent.get(id);
-}
-
-/** Newest first. @returns {string[]} */
-export function rememberedIds() {
-  return [...sent.keys()].reverse();
 }

@@ -18,8 +18,8 @@ const PRESETS = /** @type {[string, string][]} */ ([
   ["own", "as set below"],
 ]);
 
-/** @param {() => any} getModel @param {AbortSignal} signal */
-export function previewPanel(getModel, signal) {
+/** @param {() => any} getModel */
+export function previewPanel(getModel) {
   const state = { file: /** @type {File | null} */ (null), model: "", timer: 0, asking: new AbortController() };
   const pictures = h("div", { class: "pictures" });
   const note = h("p", { class: "hint", role: "status" });
@@ -39,7 +39,7 @@ export function previewPanel(getModel, signal) {
       if (asking.signal.aborted) return;
       controls.update(found);
       const { size } = getModel().preprocessing;
-      show(pictures, shown(found.picture_png, "Picture", `${found.source.toUpperCase()}, ${found.width} × ${found.height}`, signal), shown(found.input_png, "What the model sees", `${size} × ${size} pixels`, signal));
+      show(pictures, shown(found.picture_png, "Picture", `${found.source.toUpperCase()}, ${found.width} × ${found.height}`, asking.signal), shown(found.input_png, "What the model sees", `${size} × ${size} pixels`, asking.signal));
       note.textContent = found.notes.join(" ");
       note.classList.remove("problem");
     } catch (error) {
@@ -53,18 +53,24 @@ export function previewPanel(getModel, signal) {
     note.textContent = none ? "This service gives no preview; the picture is read when it is sent." : problem.message;
     controls.needFrame(problem);
     const readable = none && file.type.startsWith("image/") && !file.type.includes("tif");
-    show(pictures, readable && h("figure", {}, h("div", { class: "picture" }, blobImage(file, "The chosen file", signal)), h("figcaption", {}, h("strong", {}, "The file"))));
+    show(pictures, readable && h("figure", {}, h("div", { class: "picture" }, blobImage(file, "The chosen file", state.asking.signal)), h("figcaption", {}, h("strong", {}, "The file"))));
   };
   return {
     element,
+    /** @returns {File | null} */
+    get file() {
+      return state.file;
+    },
     show: (/** @type {File | null} */ file) => {
       if (file === state.file) return;
       state.file = file;
+      state.asking.abort();
       element.hidden = file === null;
       note.textContent = "Reading the picture";
       note.classList.remove("problem");
       show(pictures, placeholder("Picture"), placeholder("What the model sees"));
-      controls.reset();
+      controls.hide();
+      if (file === null) controls.reset();
       draw();
     },
     modelChanged: () => {
@@ -108,6 +114,7 @@ function createControls(changed) {
   let touched = false;
   const say = () => {
     out.frame.textContent = `${Number(frame.value) + 1} of ${Number(frame.max) + 1}`;
+    frame.setAttribute("aria-valuetext", out.frame.textContent);
     out.centre.textContent = String(Math.round(Number(centre.value)));
     out.width.textContent = String(Math.round(Number(width.value)));
   };
@@ -124,15 +131,21 @@ function createControls(changed) {
   centre.addEventListener("input", own);
   width.addEventListener("input", own);
   preset.addEventListener("change", changed);
+  const hide = () => {
+    frames.hidden = windows.hidden = true;
+  };
   const reset = () => {
     preset.value = "";
     frame.max = frame.value = "0";
     touched = false;
-    frames.hidden = windows.hidden = true;
   };
+  hide();
   reset();
   return {
     element,
+    /** What was chosen holds for all images, so looking at another one leaves it. */
+    hide,
+    /** Without images nothing is chosen. */
     reset,
     /** @returns {[string, string][]} */
     fields: () => {
@@ -145,14 +158,19 @@ function createControls(changed) {
     update: (found) => {
       frames.hidden = found.frames < 2;
       windows.hidden = found.window === null;
-      frame.max = String(found.frames - 1);
-      frame.value = String(found.frame);
-      touched ||= found.frames > 1;
+      if (found.frames > 1) {
+        frame.max = String(found.frames - 1);
+        frame.value = String(found.frame);
+        touched = true;
+      }
       if (found.window && preset.value !== "own") range(centre, width, found.window);
       say();
     },
-    /** A file of several frames is refused until one is named: the first is. @param {any} problem */
+    /** A file of several frames is refused until one is named: the first is. One that lacks the
+     * frame stays refused, and the frame can be changed. @param {any} problem */
     needFrame: (problem) => {
+      if (!problem.frames) return;
+      frames.hidden = false;
       if (problem.code !== "frame_required" || touched) return;
       touched = true;
       changed();

@@ -10,9 +10,11 @@ export function watchKey(reopen) {
   const button = find("#sign-in");
   button.addEventListener("click", () => (hasKey() ? signOut(reopen) : openDialog(dialog, "")));
   document.addEventListener("key-needed", () => {
+    button.hidden = false; // a service without keys needs no sign-in
     if (dialog.open) return;
-    if (hasKey()) setKey(null);
-    openDialog(dialog, "This service asks for an API key that it knows.");
+    const refused = hasKey();
+    if (refused) setKey(null);
+    openDialog(dialog, refused ? "The service does not take this key any more: it was revoked, or its time is over." : "");
   });
   document.addEventListener("key-changed", () => {
     button.textContent = hasKey() ? "Sign out" : "Sign in";

@@ -1,17 +1,19 @@
-// Tables whose rows are put in order by a click on a heading, and that become a CSV file.
+// Tables whose rows are put in order by a click on a heading, and that become a CSV file. A column
+// that is `kept` is in the file alone.
 
 import { h, show } from "./dom.js";
 
 /**
  * @typedef {{name: string, value: (row: any) => string | number | null,
- *   cell?: (row: any) => import("./dom.js").Child, numeric?: boolean}} Column
+ *   cell?: (row: any) => import("./dom.js").Child, numeric?: boolean, kept?: boolean}} Column
  */
 
 /** @param {string} caption @param {Column[]} columns */
 export function sortableTable(caption, columns) {
   const state = { column: -1, down: false, rows: /** @type {any[]} */ ([]) };
   const body = h("tbody");
-  const headings = columns.map((column, index) =>
+  const shown = columns.filter((column) => !column.kept);
+  const headings = shown.map((column, index) =>
     h("th", { scope: "col", class: column.numeric ? "number" : "" }, h("button", { type: "button", click: () => sortBy(index) }, column.name)),
   );
   const draw = () => {
@@ -19,7 +21,9 @@ export function sortableTable(caption, columns) {
       if (index === state.column) heading.setAttribute("aria-sort", state.down ? "descending" : "ascending");
       else heading.removeAttribute("aria-sort");
     });
-    show(body, ...ordered(state, columns).map((row) => tableRow(row, columns)));
+    const focused = body.contains(document.activeElement) && document.activeElement?.getAttribute("href");
+    show(body, ...ordered(state, shown).map((row) => tableRow(row, shown)));
+    if (focused) body.querySelector(`a[href="${focused}"]`)?.focus({ preventScroll: true });
   };
   const sortBy = (/** @type {number} */ index) => {
     state.down = state.column === index && !state.down;
@@ -34,7 +38,7 @@ export function sortableTable(caption, columns) {
       state.rows = rows;
       draw();
     },
-    csv: () => toCsv([columns.map((c) => c.name), ...ordered(state, columns).map((row) => columns.map((c) => c.value(row)))]),
+    csv: () => toCsv([columns.map((c) => c.name), ...ordered(state, shown).map((row) => columns.map((c) => c.value(row)))]),
   };
 }
 
@@ -57,17 +61,18 @@ function ordered({ column, down, rows }, columns) {
 }
 
 /**
- * RFC 4180. A text that a spreadsheet would take for a formula gets an apostrophe before it.
+ * RFC 4180, with the mark by which spreadsheets know UTF-8. What they would take for a formula gets an
+ * apostrophe before it, also after a sign that other countries separate by: there, quotes do not hold.
  * @param {(string | number | null)[][]} rows
  */
 export function toCsv(rows) {
-  return rows.map((row) => row.map(csvField).join(",")).join("\r\n") + "\r\n";
+  return "\ufeff" + rows.map((row) => row.map(csvField).join(",")).join("\r\n") + "\r\n";
 }
 
 /** @param {string | number | null} value */
 function csvField(value) {
   if (value === null) return "";
   if (typeof value === "number") return String(value);
-  const safe = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  const safe = value.replace(/(?<=^|[;\t\r\n])(?=\s*[=+\-@＝＋－＠])/g, "'");
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }

@@ -7,7 +7,7 @@ import { Problem } from "./http.js";
 export function showTrouble(into, error, signal) {
   if (signal.aborted) return;
   const known = error instanceof Problem;
-  if (known && error.status === 401) return show(into, h("h1", {}, "Sign in to go on"), h("p", { class: "lead" }, "This service answers to API keys. The button is at the top of the page."));
+  if (known && error.status === 401) return show(into, h("h1", {}, "Sign in to go on"), h("p", { class: "lead" }, "This service answers to API keys; its operator makes them with promptsmooth keys add."), h("p", { class: "actions" }, h("button", { type: "button", class: "primary", click: () => document.dispatchEvent(new Event("key-needed")) }, "Enter a key")));
   if (!known) console.error(error);
   const text = known ? error.message : "This page met something that it does not understand.";
   show(

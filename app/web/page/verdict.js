@@ -14,18 +14,25 @@ export function verdict(certificates, several) {
 /** @param {any[]} certificates @param {any} best @param {any} name */
 function certified(certificates, best, name) {
   const classes = new Set(certificates.filter((c) => c.outcome === "certified").map((c) => c.prediction));
-  const said = classes.size === 1 ? oneAnswer(best) : severalAnswers(certificates);
+  const said = classes.size === 1 ? oneAnswer(best, certificates) : severalAnswers(certificates);
   return h("section", { class: "card verdict certified" }, name, h("p", { class: "badge" }, mark("certified"), "Certified"), ...said, !name && limits([best]));
 }
 
-/** @param {any} best */
-function oneAnswer(best) {
+/** @param {any} best @param {any[]} certificates */
+function oneAnswer(best, certificates) {
   const levels = best.grey_levels;
+  const silent = certificates.filter((c) => c.outcome === "abstained").map((c) => `σ ${c.sigma}`);
   return [
     h("p", { class: "prediction" }, best.prediction),
     h("p", { class: "claim" }, "The answer stays the same under every change smaller than l2 ", h("strong", {}, length(best.radius)), `, at noise level σ ${best.sigma}.`),
     h("dl", { class: "means" }, ...fact("Every pixel may change by less than", greyLevels(levels.every_pixel)), ...fact("or a single pixel by less than", greyLevels(levels.one_pixel))),
+    silent.length > 0 && h("p", { class: "silent" }, mark("abstained"), ` At ${list(silent)} it abstains: no claim there.`),
   ];
+}
+
+/** @param {string[]} words one or more */
+function list(words) {
+  return words.length < 2 ? words[0] : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`;
 }
 
 /** Each noise level is a classifier of its own; where they differ, no one of them is the answer.
@@ -62,11 +69,11 @@ function abstained(certificates, name) {
 export function limits(certificates) {
   const scopes = [...new Set(certificates.map((c) => c.guarantee_scope))];
   const not = [
-    "that the answer is the right diagnosis;",
-    "anything about larger changes, or about cropping, turning or windowing the image before it came here;",
+    "that the answer is the right diagnosis",
+    "anything about larger changes, or about cropping, turning or windowing the image before it came here",
   ];
-  if (scopes.includes("frozen_prompt")) not.push("anything about tuning a prompt again on a changed image.");
-  return h("div", { class: "limits" }, h("p", {}, h("strong", {}, "It does not say")), h("ul", {}, ...not.map((text) => h("li", {}, text))), scopes.length === 1 && h("p", { class: "hint" }, SCOPES[scopes[0]]));
+  if (scopes.includes("frozen_prompt")) not.push("anything about tuning a prompt again on a changed image");
+  return h("div", { class: "limits" }, h("p", {}, h("strong", {}, "It does not say")), h("ul", {}, ...not.map((text) => h("li", {}, `${text}${text === not[not.length - 1] ? "." : ";"}`))), scopes.length === 1 && h("p", { class: "hint" }, SCOPES[scopes[0]]));
 }
 
 /** @param {string} term @param {string} value */

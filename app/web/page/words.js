@@ -12,8 +12,10 @@ export function length(radius) {
   return (Math.floor(radius * 1000 + 1e-9) / 1000).toFixed(3);
 }
 
-/** A share as a percentage with one decimal. @param {number} p */
+/** A share as a percentage with one decimal; what is neither none nor all never looks so. @param {number} p */
 export function percent(p) {
+  if (p > 0 && p < 0.0005) return "< 0.1 %";
+  if (p < 1 && p >= 0.9995) return "> 99.9 %";
   return `${(100 * p).toFixed(1)} %`;
 }
 
