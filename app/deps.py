@@ -13,6 +13,7 @@ from app.audit_trail import AuditTrail
 from app.errors import (
     BatchUnknown,
     CertificationUnknown,
+    FieldRepeated,
     MediaTypeUnsupported,
 )
 from app.form_items import check_items, media_type, require_no_query
@@ -127,7 +128,7 @@ PreferHeader = Annotated[
         "(RFC 7240), else with 202 as usual."
     ),
 ]
-IdempotencyKey = Annotated[
+_IdempotencyHeader = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
@@ -136,3 +137,12 @@ IdempotencyKey = Annotated[
         "sent (draft-ietf-httpapi-idempotency-key-header).",
     ),
 ]
+
+
+def _find_idempotency_key(request: Request, key: _IdempotencyHeader = None) -> str | None:
+    if len(request.headers.getlist("idempotency-key")) > 1:
+        raise FieldRepeated("The header Idempotency-Key is taken once; nothing was queued.")
+    return key
+
+
+IdempotencyKey = Annotated[str | None, Depends(_find_idempotency_key)]

@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from app.errors import QUEUE_AWAY
 
-_WAIT = re.compile(r'\s*wait\s*=\s*"?(\d{1,6})"?\s*(;.*)?', re.ASCII | re.IGNORECASE)
+_WAIT = re.compile(r'\s*wait\s*=\s*"?(\d{1,18})"?\s*(;.*)?', re.ASCII | re.IGNORECASE)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.5
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry as RedisRetry
 from rq import Queue, Retry, Worker
@@ -52,7 +52,7 @@ ROOM_S = 3600
 """What RQ's own time limit adds to a job's: waiting for the engine is not the job's time."""
 
 
-class NotDurable(RedisError):
+class NotDurable(RedisTimeoutError):
     """Redis did not write to disk in time."""
 
 
@@ -218,7 +218,8 @@ def wait_durable(redis: Redis) -> None:
     """Waits until what this connection wrote is on disk, a second and a half at most.
 
     Redis before 7.2 has no command for it, and one without an append-only file refuses it: there
-    `appendfsync always` and persistence are the operator's part.
+    `appendfsync always` and persistence are the operator's part. A Redis that could not write (a
+    full disk) confirms all the same; it says so elsewhere.
 
     Raises:
         NotDurable: the write is not on disk yet, though Redis holds it.
@@ -227,8 +228,11 @@ def wait_durable(redis: Redis) -> None:
         for _ in range(_DURABLE_TRIES):
             local, *_ = redis.waitaof(1, 0, _DURABLE_TRY_MS)
             if local:
-                return
-        raise NotDurable("Redis did not confirm that the write is on disk")
+                break
+        else:
+            raise NotDurable("Redis did not confirm that the write is on disk")
+        if redis.info("persistence").get("aof_last_write_status", "ok") != "ok":
+            raise NotDurable("Redis cannot write its log; look at its disk")
 
 
 def enqueue_again(redis: Redis, certification_id: str, *, ttl_s: int) -> bool:

@@ -68,8 +68,8 @@ async def certify(
     asked: AskedDep,
     services: ServicesDep,
     caller: Submitter,
+    idempotency_key: IdempotencyKey,
     prefer: PreferHeader = None,
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Certifies the prediction for one or more images at one or more noise levels.
 

@@ -147,6 +147,7 @@ def test_images_of_which_none_can_be_used_are_one_problem(
     ("header", "seconds"),
     [
         ("wait=5", 5),
+        ("wait=999999999", 30),
         ("respond-async, wait=10", 10),
         ('WAIT = "7"; why=not', 7),
         ("wait=600", 30),

