@@ -305,9 +305,9 @@ def write(seed: int, found: dict[str, Any]) -> str:
         "",
         *rows(found),
         "",
-        "Harm is also done while earlier harm is being mended: a work-horse killed while the engine "
-        "loads waits for the engine, and an app killed while a worker host starts competes with "
-        "it.",
+        "Harm is also done while earlier harm is being mended: a work-horse killed while the "
+        "engine loads waits for the engine, and an app killed while a worker host starts "
+        "competes with it.",
         "",
         f"On the way: {events}.",
     ]
