@@ -60,6 +60,9 @@ TARGETS_S = {
 _LONG_S, _SMALL_N = 1.5, 300
 
 
+BESIDE_OTHER = ", earlier harm not mended"
+
+
 class Table:
     """Recovery times by what was done."""
 
@@ -118,7 +121,8 @@ def harm(service: Service, asks: list[Ask], table: Table, random: Random) -> dic
         for ask in take(waiting, len(asks) * (place + 1) // len(order) - len(accepted)):
             accepted[service.submit(ask)] = ask
         time.sleep(random.uniform(0, 0.5))
-        table.note(event, do(event, service, random))
+        whole = service.is_whole()
+        table.note(event if whole else event + BESIDE_OTHER, do(event, service, random))
         wait_for(lambda: service.get("/readyz").status_code == 200, within_s=60, what="ready")
     return accepted
 
@@ -305,9 +309,8 @@ def write(seed: int, found: dict[str, Any]) -> str:
         "",
         *rows(found),
         "",
-        "Harm is also done while earlier harm is being mended: a work-horse killed while the "
-        "engine loads waits for the engine, and an app killed while a worker host starts "
-        "competes with it.",
+        f"“{BESIDE_OTHER.strip(', ')}”: the engine or an RQ worker was not there yet when it was "
+        "done. A work-horse killed then waits for the engine; an app competes with what starts.",
         "",
         f"On the way: {events}.",
     ]

@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 
 from models.testing import create_linear_model, write_linear_model
 from worker import keyspace, results
+from worker.health import find_fault
 from worker.queueing import create_queue
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
@@ -126,6 +127,15 @@ class Service:
             except psutil.Error:
                 continue
         return found
+
+    def is_whole(self) -> bool:
+        """Whether the engine answers and all RQ workers are there."""
+        try:
+            (host,) = (p for p in self.processes("-m worker") if p.cmdline()[-1] == "worker")
+            workers = [p for p in host.children() if "worker.rq_worker" in p.cmdline()]
+            return len(workers) == RQ_WORKERS and find_fault(self.engine_socket) is None
+        except (ValueError, psutil.NoSuchProcess):
+            return False
 
     def horses(self) -> dict[str, psutil.Process]:
         """The work-horse of each job that runs."""
