@@ -21,7 +21,7 @@ from models.untrusted_text import parse_toml
 
 _CARD = "card.toml"
 _PACKAGE = Path(__file__).parent
-_SHIPPED_CARDS = _PACKAGE / "cards"
+_SHIPPED_CARDS = _PACKAGE / "shipped" / "cards"
 _SHIPPED_FILES = {"bundled": _PACKAGE / "bundled" / "vlm"}
 
 

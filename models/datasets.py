@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from models.cards import Template, check_class_names
 from models.image_folder import FolderCard, Split, UnusableFolder, list_images
 
-_SHIPPED = Path(__file__).parent / "datasets"
+_SHIPPED = Path(__file__).parent / "shipped" / "datasets"
 
 
 class InvalidDataset(ValueError):

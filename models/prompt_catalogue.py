@@ -11,7 +11,7 @@ from models.prompt import Prompt
 from models.prompt_cards import InvalidPromptCard, PromptCard, load_prompt_card
 from models.prompt_files import load_prompt
 
-SHIPPED = Path(__file__).parent / "prompts"
+SHIPPED = Path(__file__).parent / "shipped" / "prompts"
 
 
 class UnknownPrompt(LookupError):

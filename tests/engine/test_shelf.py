@@ -541,7 +541,7 @@ def write_broken_model(folder: Path) -> None:
     catalogue = load_catalogue()
     home = folder / "broken"
     shutil.copytree(catalogue.folder("bundled"), home)
-    card = (Path(models.__file__).parent / "cards" / "bundled.toml").read_text()
+    card = (Path(models.__file__).parent / "shipped" / "cards" / "bundled.toml").read_text()
     (file,) = [f for f in catalogue.get("bundled").files if f.name.endswith(".safetensors")]
     tensors = load_file(home / file.name)
     tensors["visual.proj"][0, 0] = math.nan
