@@ -22,7 +22,7 @@ from typing import Annotated, Literal, Self, get_args
 import tomli_w
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from models.whole_file import write_whole
+from models.files.whole_file import write_whole
 
 PREFIX = "psk"
 _FORM = re.compile(rf"{PREFIX}_([0-9a-f]{{8}})_[0-9a-f]{{64}}")

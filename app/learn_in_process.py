@@ -11,6 +11,7 @@ import torch
 
 from models.cards import ModelCard, check_class_names
 from models.few_shot import learn_prompt
+from models.files.whole_file import write_whole
 from models.image_folder import ImageFolder, UnusableImage, list_images
 from models.learned_card import create_learned_card
 from models.learning_settings import LearningSettings, Preset, create_learning_settings
@@ -19,7 +20,6 @@ from models.loading import load_vlm
 from models.prompt_cards import PROMPT_ID
 from models.prompt_files import save_prompt
 from models.training_images import TrainingImages, choose_shots
-from models.whole_file import write_whole
 from worker.intake import get_bounds
 from worker.settings import WorkerSettings
 

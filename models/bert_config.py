@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.untrusted_text import parse_json
+from models.files.untrusted_text import parse_json
 from models.weights import ConfigMismatch, UnreadableWeights
 
 BERT_CONFIG = "bert_config.json"

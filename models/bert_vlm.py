@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from models.bert_text import BertTextTower
 from models.cards import ModelCard
+from models.files.quoting import quote
 from models.onednn import find_kernels, use_onednn
-from models.quoting import quote
 from models.vlm import PixelNormalisation
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.cards import DeviceClass, InvalidCard, ModelCard, load_card, parse_card
-from models.whole_file import replace_whole
+from models.files.whole_file import replace_whole
 
 Measured = Literal["tau", "batch_size"]
 

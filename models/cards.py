@@ -20,7 +20,7 @@ from pydantic import (
     ValidationError,
 )
 
-from models.untrusted_text import parse_toml
+from models.files.untrusted_text import parse_toml
 
 DeviceClass = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "bf16"]

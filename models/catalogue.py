@@ -17,7 +17,7 @@ from models.cards import (
     load_description,
     read_card,
 )
-from models.untrusted_text import parse_toml
+from models.files.untrusted_text import parse_toml
 
 _CARD = "card.toml"
 _PACKAGE = Path(__file__).parent

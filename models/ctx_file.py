@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.files.untrusted_text import parse_json
 from models.prompt import MAX_N_CTX, MAX_WIDTH
-from models.untrusted_text import parse_json
 
 _DTYPES = {"F32": "<f4", "F16": "<f2"}
 _MAX_HEADER = 1 << 16

@@ -14,12 +14,12 @@ from models._open_clip import get_open_clip
 from models.bert_config import BERT_CONFIG
 from models.bert_vlm import BertVLM
 from models.cards import ModelCard, WeightFile
+from models.files.untrusted_text import parse_json
 from models.hf_text import create_hf_text_tower, create_text_cfg
 from models.linear_vlm import LinearVLM
 from models.medclip_loading import load_medclip
 from models.open_clip_vlm import OpenClipVLM
 from models.tensor_file import load_into
-from models.untrusted_text import parse_json
 from models.vlm import VLM
 from models.weights import ConfigMismatch, UnreadableWeights, check_size, load_file
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from models.untrusted_text import parse_json
+from models.files.untrusted_text import parse_json
 from models.weights import UnreadableWeights
 
 CONFIG = "medclip_config.json"

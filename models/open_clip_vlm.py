@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from models.cards import ModelCard
 from models.clip_text import ClipTextTower
+from models.files.quoting import quote
 from models.onednn import find_kernels, use_onednn
-from models.quoting import quote
 from models.vlm import PixelNormalisation
 
 

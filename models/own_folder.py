@@ -10,7 +10,7 @@ from pathlib import Path
 import tomli_w
 
 from models.cards import ModelCard, WeightFile, check_model_id
-from models.claimed_folder import claim_folder
+from models.files.claimed_folder import claim_folder
 
 CARD = "card.toml"
 _BEGUN = ".adding-"

@@ -12,9 +12,9 @@ from pathlib import Path
 import tomli_w
 
 from models.ctx_file import MAX_BYTES, parse_ctx, write_ctx
+from models.files.whole_file import write_whole
 from models.prompt import Prompt
 from models.prompt_cards import PromptCard, load_prompt_card
-from models.whole_file import write_whole
 
 
 class PromptFileError(ValueError):

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from models.cards import WeightFile
+from models.files.untrusted_text import parse_json
 from models.state_dict import check_state_dict
-from models.untrusted_text import parse_json
 from models.weights import (
     StateDictMismatch,
     UnreadableWeights,

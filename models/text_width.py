@@ -5,8 +5,8 @@ from typing import Any
 
 from models.bert_config import BERT_CONFIG
 from models.cards import ModelCard
+from models.files.untrusted_text import parse_json
 from models.medclip_config import CONFIG as MEDCLIP_CONFIG
-from models.untrusted_text import parse_json
 from models.weights import WeightsError, load_file
 
 _PLACES = {  # of the number, in the first of these files that the card names

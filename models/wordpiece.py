@@ -12,8 +12,8 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from torch import Tensor
 
-from models.quoting import quote
-from models.untrusted_text import parse_json
+from models.files.quoting import quote
+from models.files.untrusted_text import parse_json
 from models.weights import ConfigMismatch, UnreadableWeights
 
 VOCAB, TOKENIZER_CONFIG = "vocab.txt", "tokenizer_config.json"

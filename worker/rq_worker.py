@@ -21,7 +21,7 @@ from rq.utils import now
 
 import worker.learning
 import worker.tasks  # noqa: F401  # imported before the fork, so that a work-horse starts at once
-from models.process import die_with_parent
+from models.files.parent_death import die_with_parent
 from worker import handing_back, keyspace, learning_queue, learning_store, queueing, results
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
 from worker.counters import count_event

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from models.process import die_with_parent
+from models.files.parent_death import die_with_parent
 
 
 def with_parent(command: Sequence[str]) -> list[str]:

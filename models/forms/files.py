@@ -8,9 +8,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 from torch import Tensor
 
+from models.files.untrusted_text import parse_json
 from models.forms.form import FormRefused
 from models.tensor_file import parse_pickle
-from models.untrusted_text import parse_json
 from models.weights import UnreadableWeights
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")

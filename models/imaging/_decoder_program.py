@@ -18,10 +18,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from models.files.parent_death import die_with_parent
 from models.imaging._order import Order, answer
 from models.imaging._wire import Head, receive, send
 from models.imaging.limits import DecodingBounds
-from models.process import die_with_parent
 
 _CHUNK = 2**20
 _MAX_ANSWER = 2**26

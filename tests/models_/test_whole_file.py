@@ -6,7 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from models.whole_file import replace_whole, write_whole
+from models.files.whole_file import replace_whole, write_whole
 
 
 def test_threads_that_write_the_same_file_at_a_time_both_succeed(tmp_path: Path):
@@ -24,7 +24,7 @@ def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path):
     path = tmp_path / "model.tar"
     program = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from models.whole_file import replace_whole\n"
+        "from models.files.whole_file import replace_whole\n"
         "with replace_whole(Path(sys.argv[1])) as begun:\n"
         "    begun.write_bytes(b'half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
