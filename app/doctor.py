@@ -12,10 +12,10 @@ from redis.exceptions import RedisError
 
 from app.audit_log import find_fault
 from app.schemas import Schema
-from models.cards import ModelCard
 from models.catalogue import load_catalogue
-from models.presence import judge_presence
-from models.weights import WeightsError, check_weights
+from models.catalogue.availability import judge_presence
+from models.catalogue.cards import ModelCard
+from models.catalogue.weights import WeightsError, check_weights
 from worker import accepted, draining, fleet, keyspace
 from worker.contract import QUEUE_NAME
 from worker.settings import WorkerSettings

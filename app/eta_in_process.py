@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from models.base_classifier import create_base_classifier
-from models.cards import ModelCard
+from models.catalogue.cards import ModelCard
 from models.loading import load_vlm
 from worker.engine.eta import (
     EtaReport,
@@ -39,7 +39,7 @@ def measure_model(
 
     Raises:
         ValueError: the device is missing, a file is no image, or eta has no bound.
-        models.weights.WeightsError: the model's files are not those of its card.
+        models.catalogue.weights.WeightsError: the model's files are not those of its card.
         worker.engine.fresh.FreshProcessFailed: the model does not run in another process.
     """
     prepared = tuple(prepare_image(data, card)[0] for data in images)

@@ -94,7 +94,7 @@ def create_evaluation(options: EvaluationOptions) -> Evaluation:
     Raises:
         ValueError: an option out of range, a folder unlike its card, or a prompt for another model.
         LookupError: no such dataset, model or prompt.
-        models.weights.WeightsError: the model's files are not those of its card.
+        models.catalogue.weights.WeightsError: the model's files are not those of its card.
     """
     dataset = _find_dataset(options)
     files = choose_subset(

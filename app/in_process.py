@@ -11,8 +11,8 @@ from typing import Any
 from app.local_prompts import LocalPrompts
 from app.schemas import VoteList
 from app.targets import AskedFields, create_targets
-from models.cards import ModelCard
 from models.catalogue import load_catalogue
+from models.catalogue.cards import ModelCard
 from models.loading import load_vlm
 from worker.certification import Finding
 from worker.certifying import certify
@@ -141,7 +141,7 @@ def reproduce_in_process(
     Raises:
         ValueError: no document of this version, another image, or other weights than it names.
         models.catalogue.UnknownModel: the model is not known here.
-        models.weights.WeightsError: the model's files are not those of its card.
+        models.catalogue.weights.WeightsError: the model's files are not those of its card.
     """
     result = parse_document(document)
     image, engine = _prepare_again(result, data)
@@ -211,7 +211,7 @@ def certify_in_process(
     """Loads the model, draws the noise, counts and concludes; the same bytes as a worker's.
 
     Raises:
-        models.weights.WeightsError: the model's files are not those of its card.
+        models.catalogue.weights.WeightsError: the model's files are not those of its card.
         worker.sampling.keys.SecretUnusable: the key secret cannot be read.
     """
     settings = WorkerSettings(data_dir=data_dir)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from models.cards import ModelCard, check_class_names
+from models.catalogue.cards import ModelCard, check_class_names
 from models.few_shot import learn_prompt
 from models.files.whole_file import write_whole
 from models.image_folder import ImageFolder, UnusableImage, list_images
@@ -133,7 +133,7 @@ def learn(
     removed at the end.
 
     Raises:
-        models.weights.WeightsError: the model's files are not those of its card.
+        models.catalogue.weights.WeightsError: the model's files are not those of its card.
         CheckpointUnusable: the checkpoint beside the output belongs to another learning.
         ValueError: see `models.few_shot.learn_prompt`.
         OSError: a file cannot be written.

@@ -19,11 +19,11 @@ from app.model_hosts import require_host
 from app.quotas import reserve
 from app.security import Caller
 from app.submission import find_card
-from models.cards import ModelCard, check_class_names
+from models.catalogue.cards import ModelCard, check_class_names
+from models.catalogue.text_width import find_text_width
 from models.image_folder import find_class_names, order_classes
 from models.imaging import ImageError
 from models.learning_settings import LearningSettings, create_learning_settings
-from models.text_width import find_text_width
 from models.training_images import choose_shots
 from worker import learning_store, prompts_store
 from worker.contract import LEARNING_QUEUE_NAME, MAX_CLASS_NAMES, ModelRef

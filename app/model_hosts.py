@@ -6,7 +6,7 @@ from redis import Redis
 
 from app.errors import ModelUnavailable
 from app.schemas import ModelOnHost
-from models.cards import ModelCard
+from models.catalogue.cards import ModelCard
 from worker import fleet
 from worker.contract import ModelState, WorkerReport
 

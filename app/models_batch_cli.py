@@ -92,9 +92,9 @@ def _print(report: "BatchChoice", now: int) -> None:
 
 def _write(model: str, device_class: str, rows: int) -> None:
     from app.models_cli import ShippedCard
-    from models.card_tau import format_line, write_measured
-    from models.cards import DeviceClass
     from models.catalogue import load_catalogue
+    from models.catalogue.cards import DeviceClass
+    from models.catalogue.measured import format_line, write_measured
     from worker.settings import WorkerSettings
 
     catalogue = load_catalogue(WorkerSettings().models)

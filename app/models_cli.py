@@ -10,9 +10,9 @@ from app.models_batch_cli import choose_batch
 from app.models_check_cli import Device as Device
 from app.models_check_cli import check
 from app.terminal import sentences
-from models.cards import DeviceClass, ModelCard
 from models.catalogue import Catalogue, load_catalogue
-from models.presence import judge_presence
+from models.catalogue.availability import judge_presence
+from models.catalogue.cards import DeviceClass, ModelCard
 
 if TYPE_CHECKING:
     from worker.engine.eta import EtaReport
@@ -127,9 +127,9 @@ def write_report(report: "EtaReport", catalogue: Catalogue) -> Path:
 
     Raises:
         ShippedCard: the card is not the installation's own.
-        models.cards.InvalidCard: the card's text cannot be edited.
+        models.catalogue.cards.InvalidCard: the card's text cannot be edited.
     """
-    from models.card_tau import format_tau, write_tau
+    from models.catalogue.measured import format_tau, write_tau
 
     device_class: DeviceClass = "cuda" if report.identity.device_class == "cuda" else "cpu"
     card = catalogue.get(report.identity.model.id)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.terminal import ending_tidily, sentences
-from models.cards import ModelDescription, check_model_id, load_description
 from models.catalogue import Catalogue, load_catalogue
+from models.catalogue.cards import ModelDescription, check_model_id, load_description
 
 if TYPE_CHECKING:
     from models.adding import Added

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import UploadFile
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from models.cards import ClassNames
+from models.catalogue.cards import ClassNames
 from models.prompt import MAX_SUFFIX
 from models.prompt_cards import PromptId
 from worker.contract import MAX_CLASS_NAMES

@@ -95,10 +95,10 @@ def import_prompt(
     A file that holds anything but tensors and plain values is refused: no code in it is run.
     """
     from models.catalogue import load_catalogue
+    from models.catalogue.text_width import find_text_width
     from models.prompt_checkpoint import load_ctx
     from models.prompt_files import save_prompt
     from models.prompt_import import create_import
-    from models.text_width import find_text_width
     from worker.settings import SharedSettings
 
     with sentences():

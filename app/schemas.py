@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.cards import Evaluation, ModelCard, Preprocessing, TrainingSet
+from models.catalogue.cards import Evaluation, ModelCard, Preprocessing, TrainingSet
 from worker.contract import (
     CertificationJob,
     CertifyRequest,

@@ -22,8 +22,8 @@ from app.room import require_room
 from app.security import Caller
 from app.settings import AppSettings
 from app.targets import TargetInvalid, create_targets
-from models.cards import ModelCard
 from models.catalogue import Catalogue, ModelNotAdded, ModelNotValid, UnknownModel
+from models.catalogue.cards import ModelCard
 from models.imaging import ImageError
 from worker import prompts_store, queueing, results
 from worker.contract import (

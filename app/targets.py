@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from models.cards import ClassNames, ModelCard, Template
+from models.catalogue.cards import ClassNames, ModelCard, Template
 from models.prompt import split_template
 from models.prompt_cards import PromptCard
 from worker.contract import (

@@ -35,9 +35,9 @@ def sentences() -> Iterator[None]:
     from redis.exceptions import RedisError
 
     from models.catalogue import UnknownModel
+    from models.catalogue.weights import WeightsError
     from models.datasets import UnknownDataset
     from models.prompt_catalogue import UnknownPrompt
-    from models.weights import WeightsError
     from worker.child import GivenUp
     from worker.key_secret import SecretUnusable
     from worker.settings_errors import explain_settings

@@ -24,8 +24,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from models.cards import ModelCard
 from models.catalogue import load_catalogue
+from models.catalogue.cards import ModelCard
 from models.own_folder import format_model_card
 from worker.ballots import NOTHING_TUNED, create_session
 from worker.certifying import certify, derive_keys

@@ -26,7 +26,7 @@ import typer  # noqa: E402
 from random_vlm import create_card, create_vlm  # noqa: E402
 from throughput import describe_machine  # noqa: E402
 
-from models.cards import ModelCard  # noqa: E402
+from models.catalogue.cards import ModelCard  # noqa: E402
 from worker.certifying import Counter, certify  # noqa: E402
 from worker.contract import (  # noqa: E402
     CertifyRequest,

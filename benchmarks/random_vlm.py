@@ -8,11 +8,11 @@ import torch
 from models._open_clip import get_open_clip
 from models.bert_text import BertTextTower
 from models.bert_vlm import BertVLM
-from models.cards import ModelCard, Precision, WeightFile
 from models.catalogue import load_catalogue
+from models.catalogue.cards import ModelCard, Precision, WeightFile
+from models.catalogue.medclip_config import MedClipConfig
 from models.loading import create_clip, load_vlm
 from models.medclip import MedClip, MedClipPooling
-from models.medclip_config import MedClipConfig
 from models.open_clip_vlm import OpenClipVLM
 from models.vlm import VLM
 from models.wordpiece import create_tokenizer

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from models._open_clip import get_open_clip
-from models.cards import Activation
+from models.catalogue.cards import Activation
 
 OTHER: dict[Activation, Activation] = {"gelu": "quick_gelu", "quick_gelu": "gelu"}
 

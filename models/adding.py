@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from models.cards import Activation, ModelCard, ModelDescription, Origin
 from models.catalogue import load_catalogue
+from models.catalogue.cards import Activation, ModelCard, ModelDescription, Origin
 from models.forms.files import load_json
 from models.forms.form import Converted, Form, Source
 from models.forms.registry import choose_form

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from models.cards import check_class_names, create_text
+from models.catalogue.cards import check_class_names, create_text
 from models.prompt import Prompt
 from models.vlm import VLM
 
@@ -55,7 +55,7 @@ def create_base_classifier(vlm: VLM, template: str, class_names: Sequence[str]) 
     """Computes the text features of a template prompt, once.
 
     Raises:
-        ValueError: the template or the class names are not valid (see `models.cards`).
+        ValueError: the template or the class names are not valid (see `models.catalogue.cards`).
     """
     names = check_class_names(tuple(class_names))
     texts = [create_text(template, name) for name in names]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.bert_text import BertTextTower
-from models.cards import ModelCard
+from models.catalogue.cards import ModelCard
 from models.files.quoting import quote
 from models.onednn import find_kernels, use_onednn
 from models.vlm import PixelNormalisation

@@ -5,7 +5,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from models.weights import ConfigMismatch
+from models.catalogue.weights import ConfigMismatch
 
 
 @final

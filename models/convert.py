@@ -27,9 +27,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.catalogue.weights import ConfigMismatch
 from models.loading import create_clip
 from models.state_dict import check_state_dict
-from models.weights import ConfigMismatch
 
 DROPPED = (
     "text_model.embeddings.position_ids",

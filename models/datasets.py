@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from models.cards import Template, check_class_names
+from models.catalogue.cards import Template, check_class_names
 from models.image_folder import FolderCard, Split, UnusableFolder, list_images
 
 _SHIPPED = Path(__file__).parent / "shipped" / "datasets"

@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.augmentation import sample_crops
-from models.cards import check_class_names
+from models.catalogue.cards import check_class_names
 from models.learning_settings import LearningSettings
 from models.learning_state import Epoch, LearningState, create_state, restore, write_checkpoint
 from models.prompt import Prompt

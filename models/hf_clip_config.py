@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from models.weights import ConfigMismatch
+from models.catalogue.weights import ConfigMismatch
 
 # What transformers assumes where a configuration says nothing (CLIPTextConfig, CLIPVisionConfig).
 _TEXT = {

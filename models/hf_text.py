@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from models._open_clip import get_open_clip
-from models.bert_config import parse_bert_config
 from models.bert_text import BertTextTower
-from models.weights import ConfigMismatch
+from models.catalogue.bert_config import parse_bert_config
+from models.catalogue.weights import ConfigMismatch
 from models.wordpiece import create_tokenizer
 
 _POOLERS = ("cls_last_hidden_state_pooler", "cls_pooler", "mean_pooler")

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.cards import ModelDescription
+from models.catalogue.cards import ModelDescription
 from models.forms.registry import get_form
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from models.cards import Preprocessing, Template, TrainingSet
+from models.catalogue.cards import Preprocessing, Template, TrainingSet
 from models.imaging import Decoder, DecodingBounds, ImageError
 
 CARD = "card.json"

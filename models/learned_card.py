@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import torch
 
-from models.cards import TrainingSet
+from models.catalogue.cards import TrainingSet
 from models.few_shot import Learned
 from models.learning_settings import LearningSettings
 from models.prompt_cards import Learning, PromptCard

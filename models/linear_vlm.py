@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from models.cards import ModelCard
+from models.catalogue.cards import ModelCard
 from models.no_context import NoContext
 from models.vlm import check_pixels
 

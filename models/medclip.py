@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models._transformers import get_transformers
-from models.medclip_config import MedClipConfig
+from models.catalogue.medclip_config import MedClipConfig
 
 _SWIN = "vision_model.model."
 _RENAMED = (  # transformers 5, transformers 4.24

@@ -7,12 +7,12 @@ import torch
 
 from models.bert_text import BertTextTower
 from models.bert_vlm import BertVLM
-from models.cards import ModelCard, WeightFile
+from models.catalogue.cards import ModelCard, WeightFile
+from models.catalogue.medclip_config import CONFIG, MedClipConfig, parse_medclip_config
+from models.catalogue.weights import ConfigMismatch, UnreadableWeights
 from models.medclip import MedClip, MedClipPooling
-from models.medclip_config import CONFIG, MedClipConfig, parse_medclip_config
 from models.tensor_file import load_into
 from models.vlm import VLM
-from models.weights import ConfigMismatch, UnreadableWeights
 from models.wordpiece import create_tokenizer
 
 

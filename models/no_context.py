@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from models.cards import ModelCard
+from models.catalogue.cards import ModelCard
 
 
 class NoContext:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.cards import ModelCard
+from models.catalogue.cards import ModelCard
 from models.clip_text import ClipTextTower
 from models.files.quoting import quote
 from models.onednn import find_kernels, use_onednn

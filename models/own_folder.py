@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tomli_w
 
-from models.cards import ModelCard, WeightFile, check_model_id
+from models.catalogue.cards import ModelCard, WeightFile, check_model_id
 from models.files.claimed_folder import claim_folder
 
 CARD = "card.toml"
@@ -38,7 +38,7 @@ def describe_file(path: Path) -> WeightFile:
 
 
 def format_model_card(card: ModelCard) -> str:
-    """The card as TOML, which `models.cards.parse_card` reads to an equal one."""
+    """The card as TOML, which `models.catalogue.cards.parse_card` reads to an equal one."""
     return tomli_w.dumps(card.model_dump(mode="json", exclude_none=True))
 
 

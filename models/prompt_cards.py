@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from models.cards import ClassNames, Sha256, TrainingSet
+from models.catalogue.cards import ClassNames, Sha256, TrainingSet
 from models.files.untrusted_text import parse_toml
 from models.prompt import MAX_N_CTX, MAX_SUFFIX, MAX_WIDTH, Prompt
 

@@ -10,7 +10,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from models.cards import ModelCard
+from models.catalogue.cards import ModelCard
 from models.prompt import MAX_N_CTX, MAX_WIDTH, Prompt
 from models.prompt_cards import PromptCard
 

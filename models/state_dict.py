@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from models.weights import StateDictMismatch
+from models.catalogue.weights import StateDictMismatch
 
 
 def check_state_dict(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:

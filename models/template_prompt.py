@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from models.cards import create_text
+from models.catalogue.cards import create_text
 from models.prompt import Prompt, split_template
 from models.vlm import VLM
 

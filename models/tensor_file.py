@@ -18,10 +18,8 @@ from typing import Any, BinaryIO, NoReturn, Protocol
 import torch
 from torch import Tensor
 
-from models.cards import WeightFile
-from models.files.untrusted_text import parse_json
-from models.state_dict import check_state_dict
-from models.weights import (
+from models.catalogue.cards import WeightFile
+from models.catalogue.weights import (
     StateDictMismatch,
     UnreadableWeights,
     check_digest,
@@ -29,6 +27,8 @@ from models.weights import (
     check_size,
     load_file,
 )
+from models.files.untrusted_text import parse_json
+from models.state_dict import check_state_dict
 
 _DTYPES = {
     "F64": torch.float64,

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save
 
-from models.cards import ModelCard, load_card
+from models.catalogue.cards import ModelCard, load_card
 
 _WEIGHTS = "linear.safetensors"
 
@@ -79,7 +79,7 @@ def write_linear_model(
 ) -> ModelCard:
     """Writes `<folder>/<model_id>/card.toml` and the weights beside it; returns the card.
 
-    `folder` is then a folder of models for `models.catalogue.load_catalogue`.
+    `folder` is then a folder of models for `models.catalogue.catalogue.load_catalogue`.
     """
     content = save(
         {

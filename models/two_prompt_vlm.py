@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.cards import ModelCard
+from models.catalogue.cards import ModelCard
 from models.no_context import NoContext
 from models.vlm import check_pixels
 

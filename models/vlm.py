@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from models.cards import ModelCard, Preprocessing
+from models.catalogue.cards import ModelCard, Preprocessing
 
 
 class VLM(Protocol):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from models.cards import Sha256
+from models.catalogue.cards import Sha256
 from worker.contract_values import (
     MAX_SAMPLES,
     MAX_SIGMAS,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, PlainSerializer, Tag, model_validator
 
-from models.cards import Sha256, Template
+from models.catalogue.cards import Sha256, Template
 from worker.certification import Phase, StopReason
 from worker.contract import (
     MAX_SIGMAS,

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Literal
 
-from models.cards import ModelCard
+from models.catalogue.cards import ModelCard
 from models.imaging import Decoder, DecodingBounds, PreparedImage
 from worker.contract import InputImage
 from worker.images_store import Image, image_sha256

@@ -15,13 +15,13 @@ from typing import IO
 import numpy as np
 
 from models.catalogue import UnknownModel, load_catalogue
+from models.catalogue.weights import WeightsError
 from models.few_shot import Learned, learn_prompt
 from models.learned_card import create_learned_card
 from models.learning_state import CheckpointUnusable, Epoch
 from models.loading import load_vlm
 from models.training_images import TrainingImages
 from models.vlm import VLM
-from models.weights import WeightsError
 from worker.contract import Failure
 from worker.encoded_prompt import EncodedPrompt
 from worker.engine.machine import choose_device, set_threads

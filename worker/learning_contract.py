@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from models.cards import ClassNames, Sha256
+from models.catalogue.cards import ClassNames, Sha256
 from models.learning_settings import LearningSettings
 from models.prompt_cards import PromptId
 from worker.canonical import canonical_bytes

@@ -8,8 +8,8 @@ from app.etag import NOT_MODIFIED, IfNoneMatch, answer_json
 from app.model_hosts import list_hosts, list_ready
 from app.schemas import KnownModel, ModelList, ModelNotUsable, ModelView, model_view
 from app.security import Reader
-from models.cards import ModelCard, ModelDescription
 from models.catalogue import UnknownModel
+from models.catalogue.cards import ModelCard, ModelDescription
 from worker import fleet
 from worker.contract import WorkerReport
 

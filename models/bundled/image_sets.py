@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from models.cards import Preprocessing
+from models.catalogue.cards import Preprocessing
 from models.image_folder import Split, UnusableFolder, list_images
 
 

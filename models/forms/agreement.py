@@ -5,9 +5,9 @@ from dataclasses import asdict
 from typing import Any
 
 from models._open_clip import get_open_clip
-from models.cards import ModelDescription, Preprocessing
+from models.catalogue.cards import ModelDescription, Preprocessing
+from models.catalogue.weights import ConfigMismatch
 from models.forms.canonical import complete_model_cfg, require_parts
-from models.weights import ConfigMismatch
 
 _SILENT = "The configuration says nothing of preprocessing; it is the card's."
 

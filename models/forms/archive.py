@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from models.weights import UnreadableWeights
+from models.catalogue.weights import UnreadableWeights
 
 _LARGEST = 4 * 2**30  # MedCLIP's file has about half a gigabyte
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from models.bert_config import parse_bert_config
+from models.catalogue.bert_config import parse_bert_config
+from models.catalogue.weights import StateDictMismatch
 from models.forms.canonical import dump_canonical
-from models.weights import StateDictMismatch
 from models.wordpiece import TOKENIZER_CONFIG, VOCAB, parse_tokenizer_config
 
 # A BERT that is published with `vocab.txt` alone: transformers then lower-cases.

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from models._open_clip import get_open_clip
-from models.bert_config import BERT_CONFIG
-from models.weights import ConfigMismatch
+from models.catalogue.bert_config import BERT_CONFIG
+from models.catalogue.weights import ConfigMismatch
 
 _TOP = {"quick_gelu": False, "custom_text": False}
 # What is written though it may be open_clip's default, of towers that are open_clip's own.

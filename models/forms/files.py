@@ -8,10 +8,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 from torch import Tensor
 
+from models.catalogue.weights import UnreadableWeights
 from models.files.untrusted_text import parse_json
 from models.forms.form import FormRefused
 from models.tensor_file import parse_pickle
-from models.weights import UnreadableWeights
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 _MAX_CONFIG_BYTES = 2**20

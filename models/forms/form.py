@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.cards import Architecture, ModelDescription, SourceForm
+from models.catalogue.cards import Architecture, ModelDescription, SourceForm
 
 
 class FormRefused(ValueError):

@@ -8,8 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from models.cards import Preprocessing
-from models.weights import ConfigMismatch
+from models.catalogue.cards import Preprocessing
+from models.catalogue.weights import ConfigMismatch
 
 PROCESSOR = "preprocessor_config.json"
 _MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from models.catalogue.medclip_config import CONFIG, MedClipConfig
 from models.forms.archive import read_members
 from models.forms.bert_files import TOKENIZER_DEFAULT, drop_derived, spell_tokenizer
 from models.forms.form import Converted, Form, FormRefused, Source
 from models.medclip import MedClip
-from models.medclip_config import CONFIG, MedClipConfig
 from models.state_dict import check_state_dict
 from models.tensor_file import parse_pickle
 from models.wordpiece import TOKENIZER_CONFIG, VOCAB, create_tokenizer

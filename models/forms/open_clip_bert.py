@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from models.bert_config import BERT_CONFIG, parse_bert_config
-from models.cards import ModelDescription
+from models.catalogue.bert_config import BERT_CONFIG, parse_bert_config
+from models.catalogue.cards import ModelDescription
 from models.forms.agreement import agree_on_model_cfg, agree_on_preprocessing
 from models.forms.bert_files import (
     TOKENIZER_DEFAULT,

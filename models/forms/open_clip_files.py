@@ -7,7 +7,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.cards import Preprocessing
+from models.catalogue.cards import Preprocessing
 from models.forms.canonical import dump_canonical, spell_model_cfg
 from models.loading import CONFIG
 

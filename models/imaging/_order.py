@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from models.cards import Preprocessing
+from models.catalogue.cards import Preprocessing
 from models.imaging.decoded import Source, Window, WindowOrigin
 from models.imaging.errors import DecoderCrashed, ImageError
 from models.imaging.limits import DecodingBounds, ImageLimits

@@ -6,7 +6,7 @@ from queue import LifoQueue
 from types import TracebackType
 from typing import Self
 
-from models.cards import Preprocessing
+from models.catalogue.cards import Preprocessing
 from models.imaging._decoder_process import DecoderProcess
 from models.imaging._order import Order
 from models.imaging.errors import ImageEmpty

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.cards import Preprocessing
+from models.catalogue.cards import Preprocessing
 from models.imaging.decoded import Source, Window, WindowOrigin
 from models.imaging.limits import ImageLimits
 from models.imaging.parse import parse_image

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.cards import ModelCard
 from models.catalogue import load_catalogue
+from models.catalogue.cards import ModelCard
 from models.loading import load_vlm
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
 from worker.engine.engine import Engine

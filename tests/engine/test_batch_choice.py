@@ -6,8 +6,8 @@ import torch
 from typer.testing import CliRunner
 
 from app.cli import cli
-from models.card_tau import write_measured
 from models.catalogue import load_catalogue
+from models.catalogue.measured import write_measured
 from models.loading import load_vlm
 from models.testing import create_linear_model, write_linear_model
 from worker.engine.batch_choice import BatchRate, choose_rows, measure_shapes

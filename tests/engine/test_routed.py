@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.cards import ModelCard, Preprocessing, WeightFile
+from models.catalogue.cards import ModelCard, Preprocessing, WeightFile
 from models.two_prompt_vlm import Plane, TwoPromptVLM
 from worker.certification import audit_certificate
 from worker.certifying import certify

@@ -19,7 +19,7 @@ from typing import Any
 from mutations import mutate
 from seeds import load_seeds
 
-from models.cards import Preprocessing
+from models.catalogue.cards import Preprocessing
 from models.imaging import DecodingBounds, DecodingUnavailable, ImageError, ImageLimits
 from models.imaging._decoder_process import DecoderProcess, read_outcome
 from models.imaging._order import Order

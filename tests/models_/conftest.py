@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save
 
 from models._open_clip import get_open_clip
-from models.cards import ModelCard, ModelDescription, Preprocessing, WeightFile
 from models.catalogue import load_catalogue
+from models.catalogue.cards import ModelCard, ModelDescription, Preprocessing, WeightFile
 from models.loading import create_clip
 
 REPOSITORY = Path(__file__).parents[2]

@@ -14,9 +14,16 @@ from app.model_check import check_model
 from models._open_clip import get_open_clip
 from models._transformers import get_transformers
 from models.base_classifier import create_base_classifier
-from models.bert_config import parse_bert_config
-from models.cards import ModelCard, Published
 from models.catalogue import load_catalogue
+from models.catalogue.bert_config import parse_bert_config
+from models.catalogue.cards import ModelCard, Published
+from models.catalogue.text_width import find_text_width
+from models.catalogue.weights import (
+    ConfigMismatch,
+    DigestMismatch,
+    StateDictMismatch,
+    UnreadableWeights,
+)
 from models.forms import open_clip_bert
 from models.forms.form import FormRefused, Source
 from models.forms.registry import choose_form
@@ -24,13 +31,6 @@ from models.loading import load_vlm
 from models.own_folder import describe_file
 from models.prompt_checkpoint import load_ctx
 from models.prompt_import import ImportRefused, create_import
-from models.text_width import find_text_width
-from models.weights import (
-    ConfigMismatch,
-    DigestMismatch,
-    StateDictMismatch,
-    UnreadableWeights,
-)
 
 CPU = torch.device("cpu")
 BATCH, SIZE, CONTEXT_LENGTH, WIDTH, LAYERS, HEADS = 64, 160, 24, 32, 3, 2

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from models.bundle import BundleRefused, add_bundle, is_bundle, write_bundle
-from models.cards import InvalidCard, load_card
 from models.catalogue import load_catalogue
+from models.catalogue.cards import InvalidCard, load_card
+from models.catalogue.weights import DigestMismatch
 from models.testing import create_linear_model, write_linear_model
-from models.weights import DigestMismatch
 
 Member = tuple[tarfile.TarInfo, bytes]
 

@@ -18,8 +18,8 @@ from models.bundled.train import (
     train,
 )
 from models.catalogue import load_catalogue
+from models.catalogue.weights import check_weights
 from models.loading import load_vlm
-from models.weights import check_weights
 
 CPU = torch.device("cpu")
 

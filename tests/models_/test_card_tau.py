@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from models.card_tau import replace_tau, write_tau
-from models.cards import InvalidCard, load_card, parse_card
+from models.catalogue.cards import InvalidCard, load_card, parse_card
+from models.catalogue.measured import replace_tau, write_tau
 from models.testing import create_linear_model, write_linear_model
 
 

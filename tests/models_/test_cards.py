@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from models.cards import (
+from models.catalogue import UnknownModel, load_catalogue
+from models.catalogue.cards import (
     InvalidCard,
     ModelCard,
     Preprocessing,
@@ -13,7 +14,6 @@ from models.cards import (
     load_card,
     parse_card,
 )
-from models.catalogue import UnknownModel, load_catalogue
 from models.testing import create_linear_model, write_linear_model
 
 CARD = """
@@ -155,10 +155,10 @@ def test_catalogue_refuses_a_folder_that_is_not_there(tmp_path):
 @pytest.mark.parametrize(
     "module",
     [
-        "models.cards",
-        "models.catalogue",
-        "models.presence",
-        "models.weights",
+        "models.catalogue.cards",
+        "models.catalogue.catalogue",
+        "models.catalogue.availability",
+        "models.catalogue.weights",
         "models.testing",
     ],
 )

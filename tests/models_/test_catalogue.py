@@ -5,9 +5,9 @@ import os
 import pytest
 import tomli_w
 
-from models.cards import InvalidCard, ModelCard, parse_card, parse_description
 from models.catalogue import ModelNotAdded, ModelNotValid, UnknownModel, load_catalogue
-from models.presence import Missing, Present, Wrong, judge_presence
+from models.catalogue.availability import Missing, Present, Wrong, judge_presence
+from models.catalogue.cards import InvalidCard, ModelCard, parse_card, parse_description
 from models.testing import create_linear_model, write_linear_model
 from worker.logs import warn_of_cards
 

@@ -13,6 +13,8 @@ from torch.nn import functional
 from models.activation import swapped_activation
 from models.adding import add_model
 from models.catalogue import load_catalogue
+from models.catalogue.text_width import find_text_width
+from models.catalogue.weights import ConfigMismatch, StateDictMismatch, UnreadableWeights
 from models.convert import DROPPED, convert_clip, list_leaves
 from models.forms.form import FormRefused
 from models.hf_clip_config import convert_config
@@ -20,9 +22,7 @@ from models.loading import load_vlm
 from models.memory_growth import Growth, measure_growth
 from models.prompt import Prompt
 from models.prompt_import import ImportRefused, check_fits
-from models.text_width import find_text_width
 from models.trial import FeaturesUnusable
-from models.weights import ConfigMismatch, StateDictMismatch, UnreadableWeights
 
 CPU = torch.device("cpu")
 TEXTS = ["An H&E image patch of necrosis.", "a", "smooth muscle, near its border"]

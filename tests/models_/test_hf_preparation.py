@@ -8,10 +8,10 @@ import pytest
 
 from models._open_clip import get_open_clip
 from models.adding import add_model
-from models.cards import Preprocessing
+from models.catalogue.cards import Preprocessing
+from models.catalogue.weights import ConfigMismatch, UnreadableWeights
 from models.forms.hf_processor import agree_on_processor
 from models.forms.hf_tokenizer import agree_on_tokenizer
-from models.weights import ConfigMismatch, UnreadableWeights
 
 CARD = Preprocessing(
     size=32,

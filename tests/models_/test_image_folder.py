@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.cards import Preprocessing
+from models.catalogue.cards import Preprocessing
 from models.image_folder import UnusableFolder, UnusableImage, list_images
 
 PREPROCESSING = Preprocessing(size=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

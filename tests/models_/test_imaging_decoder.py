@@ -20,7 +20,7 @@ import pydicom.data
 import pytest
 from PIL import Image
 
-from models.cards import Preprocessing
+from models.catalogue.cards import Preprocessing
 from models.imaging import (
     Decoder,
     DecoderCrashed,
@@ -217,7 +217,7 @@ def test_program_holds_no_socket_file_or_secret_of_who_started_it(
 
 KILLED_OWNER = """
 import sys, threading, time
-from models.cards import Preprocessing
+from models.catalogue.cards import Preprocessing
 from models.imaging import Decoder
 decoder = Decoder()
 preprocessing = Preprocessing(size=32, mean=(0.5,) * 3, std=(0.5,) * 3)

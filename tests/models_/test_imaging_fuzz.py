@@ -12,7 +12,7 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, get_frame
 
-from models.cards import Preprocessing
+from models.catalogue.cards import Preprocessing
 from models.imaging import Decoder, ImageBroken
 
 PREPROCESSING = Preprocessing(size=64, mean=(0.5,) * 3, std=(0.5,) * 3)

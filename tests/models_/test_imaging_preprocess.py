@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from models._open_clip import get_open_clip
-from models.cards import Preprocessing
 from models.catalogue import load_catalogue
+from models.catalogue.cards import Preprocessing
 from models.imaging import parse_image, preprocess
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

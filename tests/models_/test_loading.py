@@ -5,11 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.cards import ModelCard, WeightFile
 from models.catalogue import load_catalogue
-from models.loading import create_clip, load_vlm
-from models.testing import create_linear_model, write_linear_model
-from models.weights import (
+from models.catalogue.cards import ModelCard, WeightFile
+from models.catalogue.weights import (
     ConfigMismatch,
     DigestMismatch,
     StateDictMismatch,
@@ -17,6 +15,8 @@ from models.weights import (
     WeightsMissing,
     check_weights,
 )
+from models.loading import create_clip, load_vlm
+from models.testing import create_linear_model, write_linear_model
 
 CPU = torch.device("cpu")
 TENSORS = "open_clip_model.safetensors"

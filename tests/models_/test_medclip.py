@@ -16,25 +16,25 @@ from torch.nn import functional
 
 from app.model_check import check_model
 from models.base_classifier import create_base_classifier
-from models.cards import ModelCard, Preprocessing
 from models.catalogue import load_catalogue
+from models.catalogue.cards import ModelCard, Preprocessing
+from models.catalogue.medclip_config import MedClipConfig
+from models.catalogue.text_width import find_text_width
+from models.catalogue.weights import (
+    ConfigMismatch,
+    DigestMismatch,
+    StateDictMismatch,
+    UnreadableWeights,
+)
 from models.forms.form import FormRefused, Source
 from models.forms.medclip import convert_medclip, create_relative_position_index
 from models.forms.registry import choose_form
 from models.imaging import preprocess
 from models.loading import load_vlm
 from models.medclip import MedClip
-from models.medclip_config import MedClipConfig
 from models.own_folder import describe_file
 from models.prompt_checkpoint import load_ctx
 from models.prompt_import import ImportRefused, create_import
-from models.text_width import find_text_width
-from models.weights import (
-    ConfigMismatch,
-    DigestMismatch,
-    StateDictMismatch,
-    UnreadableWeights,
-)
 
 HERE = Path(__file__).parent
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from app.cli import cli
-from models.cards import parse_description
+from models.catalogue.cards import parse_description
 from models.loading import create_clip
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "models.md"

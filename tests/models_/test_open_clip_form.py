@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from models.adding import add_model
-from models.cards import ModelDescription, Published, load_card
 from models.catalogue import load_catalogue
+from models.catalogue.cards import ModelDescription, Published, load_card
+from models.catalogue.weights import ConfigMismatch, StateDictMismatch, UnreadableWeights
 from models.forms.form import FormRefused
 from models.loading import create_clip, load_vlm
 from models.own_folder import ModelTaken
-from models.weights import ConfigMismatch, StateDictMismatch, UnreadableWeights
 
 pytestmark = pytest.mark.usefixtures("no_network")
 CPU = torch.device("cpu")

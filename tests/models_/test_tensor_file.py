@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from models.cards import WeightFile
+from models.catalogue.cards import WeightFile
+from models.catalogue.weights import DigestMismatch, StateDictMismatch, UnreadableWeights
 from models.tensor_file import load_into
-from models.weights import DigestMismatch, StateDictMismatch, UnreadableWeights
 
 TENSORS = {
     "a": torch.arange(6, dtype=torch.float32).reshape(2, 3),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from models.cards import Preprocessing
+from models.catalogue.cards import Preprocessing
 from models.vlm import PixelNormalisation
 from worker.certification.certificate import Certified
 from worker.certification.cohen import certify_cohen

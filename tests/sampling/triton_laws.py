@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.cards import Preprocessing
+from models.catalogue.cards import Preprocessing
 from models.vlm import PixelNormalisation
 from worker.engine.selftest import check_device_noise, spot_check
 from worker.sampling import NoiseKey, create_noise_table, sample_words

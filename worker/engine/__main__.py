@@ -5,7 +5,7 @@ import signal
 import sys
 
 from models.catalogue import UnknownModel, load_catalogue
-from models.weights import WeightsError
+from models.catalogue.weights import WeightsError
 from worker.child import CANNOT_START
 from worker.engine.engine import Engine
 from worker.engine.machine import choose_device, set_threads

@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 import torch
 
-from models.cards import DeviceClass
+from models.catalogue.cards import DeviceClass
 from models.vlm import VLM
 from worker.contract import Identity, ModelRef
 

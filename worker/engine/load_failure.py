@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from models.cards import ModelCard
-from models.weights import DigestMismatch, WeightsError, WeightsMissing, check_size
+from models.catalogue.cards import ModelCard
+from models.catalogue.weights import DigestMismatch, WeightsError, WeightsMissing, check_size
 from worker.contract import Failure
 
 log = logging.getLogger(__name__)

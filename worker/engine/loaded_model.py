@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from models.cards import ModelCard
+from models.catalogue.cards import ModelCard
 from models.loading import load_vlm
 from models.trial import check_unit_length
 from models.vlm import VLM

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from models.cards import DeviceClass, ModelCard
+from models.catalogue.cards import DeviceClass, ModelCard
 from models.vlm import VLM
 
 _WHOLE = {"F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}

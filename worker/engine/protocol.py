@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
-from models.cards import Sha256, Template
+from models.catalogue.cards import Sha256, Template
 from worker.certification import Phase
 from worker.contract import (
     MAX_BANK,

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from models.cards import DeviceClass, ModelCard
 from models.catalogue import Catalogue, ModelNotAdded, ModelNotValid, UnknownModel
+from models.catalogue.cards import DeviceClass, ModelCard
 from models.vlm import VLM
 from worker.contract import Failure, ModelRef, ModelState
 from worker.engine.load_failure import (

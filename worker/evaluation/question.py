@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from models.cards import Sha256
+from models.catalogue.cards import Sha256
 from worker.contract import (
     MAX_TARGETS,
     Alpha,

@@ -11,7 +11,7 @@ WeightsError
 import hashlib
 from pathlib import Path
 
-from models.cards import ModelCard, WeightFile
+from models.catalogue.cards import ModelCard, WeightFile
 
 
 class WeightsError(Exception):

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from models.catalogue.weights import UnreadableWeights
 from models.files.untrusted_text import parse_json
-from models.weights import UnreadableWeights
 
 CONFIG = "medclip_config.json"
 _Sizes = tuple[int, ...]

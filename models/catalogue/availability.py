@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.cards import ModelCard
-from models.catalogue import Catalogue
-from models.weights import DigestMismatch, WeightsMissing, check_size
+from models.catalogue.cards import ModelCard
+from models.catalogue.catalogue import Catalogue
+from models.catalogue.weights import DigestMismatch, WeightsMissing, check_size
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from models.catalogue.weights import ConfigMismatch, UnreadableWeights
 from models.files.untrusted_text import parse_json
-from models.weights import ConfigMismatch, UnreadableWeights
 
 BERT_CONFIG = "bert_config.json"
 _SIZES = (

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from models.cards import DeviceClass, InvalidCard, ModelCard, load_card, parse_card
+from models.catalogue.cards import DeviceClass, InvalidCard, ModelCard, load_card, parse_card
 from models.files.whole_file import replace_whole
 
 Measured = Literal["tau", "batch_size"]

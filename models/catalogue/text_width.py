@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from models.bert_config import BERT_CONFIG
-from models.cards import ModelCard
+from models.catalogue.bert_config import BERT_CONFIG
+from models.catalogue.cards import ModelCard
+from models.catalogue.medclip_config import CONFIG as MEDCLIP_CONFIG
+from models.catalogue.weights import WeightsError, load_file
 from models.files.untrusted_text import parse_json
-from models.medclip_config import CONFIG as MEDCLIP_CONFIG
-from models.weights import WeightsError, load_file
 
 _PLACES = {  # of the number, in the first of these files that the card names
     MEDCLIP_CONFIG: ("text", "hidden_size"),

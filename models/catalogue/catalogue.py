@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.cards import (
+from models.catalogue.cards import (
     InvalidCard,
     ModelCard,
     ModelDescription,
@@ -20,7 +20,7 @@ from models.cards import (
 from models.files.untrusted_text import parse_toml
 
 _CARD = "card.toml"
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parent.parent
 _SHIPPED_CARDS = _PACKAGE / "shipped" / "cards"
 _SHIPPED_FILES = {"bundled": _PACKAGE / "bundled" / "vlm"}
 
@@ -68,7 +68,7 @@ class Catalogue:
     """The models of one installation, by id.
 
     Attributes:
-        entries: those with digests; whether the files are there, `models.presence` says.
+        entries: those with digests; whether the files are there, `availability` says.
         descriptions: those that ship as a description, whether or not they were added since.
         invalid: what is wrong with own cards that cannot be used, by the id that each would have.
     """
@@ -87,7 +87,7 @@ class Catalogue:
         return self._entry(model_id).card
 
     def folder(self, model_id: str) -> Path:
-        """The folder of a model's weight files; whether they are there, `models.weights` checks.
+        """The folder of a model's weight files; `weights` checks whether they are there.
 
         Raises:
             UnknownModel: no card has this id; ModelNotAdded where only a description has it,
