@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from models.prompt_cards import PromptCard
+from models.prompts.cards import PromptCard
 from worker.canonical import canonical_bytes
 from worker.contract import CertificationJob, CertifyRequest
 from worker.document import (

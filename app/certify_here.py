@@ -26,7 +26,7 @@ def certify_here(image: Path, asked: Asked, *, data_dir: Path, show: Show) -> Fi
 
     Raises:
         ValueError: a value out of range, a folder, or no image.
-        models.catalogue.UnknownModel, models.prompt_catalogue.UnknownPrompt: no such thing here.
+        models.catalogue.UnknownModel, models.prompts.catalogue.UnknownPrompt: no such thing here.
     """
     if image.is_dir():
         raise ValueError(f"{image} is a folder; expected one image file, or name a --server")

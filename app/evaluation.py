@@ -12,10 +12,10 @@ from models.dataset_files import list_dataset
 from models.datasets import DatasetCard, describe_folder, get_dataset
 from models.image_folder import Split
 from models.loading import load_vlm
-from models.prompt import Prompt
-from models.prompt_cards import PromptCard
-from models.prompt_catalogue import UnknownPrompt, load_prompt_catalogue
-from models.prompt_files import load_prompt
+from models.prompts.cards import PromptCard
+from models.prompts.catalogue import UnknownPrompt, load_prompt_catalogue
+from models.prompts.files import load_prompt
+from models.prompts.prompt import Prompt
 from models.subset import choose_subset
 from worker.contract import CohenParameters, StagedParameters
 from worker.document import Prompting
@@ -63,7 +63,7 @@ def load_named_prompts(names: Sequence[str], local: LocalPrompts) -> NamedPrompt
 
     Raises:
         UnknownPrompt: this machine has none of a name.
-        models.prompt_files.PromptFileError: a prompt's files are not in order.
+        models.prompts.files.PromptFileError: a prompt's files are not in order.
         ValueError: two prompts have one id.
     """
     loaded = [_load_prompt(name, local) for name in names]

@@ -14,11 +14,11 @@ from models.few_shot import learn_prompt
 from models.files.whole_file import write_whole
 from models.image_folder import ImageFolder, UnusableImage, list_images
 from models.learned_card import create_learned_card
-from models.learning_settings import LearningSettings, Preset, create_learning_settings
 from models.learning_state import CheckpointUnusable, Epoch
 from models.loading import load_vlm
-from models.prompt_cards import PROMPT_ID
-from models.prompt_files import save_prompt
+from models.prompts.cards import PROMPT_ID
+from models.prompts.files import save_prompt
+from models.prompts.learning_settings import LearningSettings, Preset, create_learning_settings
 from models.training_images import TrainingImages, choose_shots
 from worker.intake import get_bounds
 from worker.settings import WorkerSettings

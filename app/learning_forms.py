@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from app.plain_numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE
 from app.prompt_forms import File, NamedClasses
 from models.catalogue.cards import Template
-from models.prompt_cards import PromptId
+from models.prompts.cards import PromptId
 from worker.contract import MAX_CLASS_NAMES
 from worker.learning_contract import MAX_EPOCHS
 

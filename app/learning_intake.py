@@ -23,7 +23,7 @@ from models.catalogue.cards import ModelCard, check_class_names
 from models.catalogue.text_width import find_text_width
 from models.image_folder import find_class_names, order_classes
 from models.imaging import ImageError
-from models.learning_settings import LearningSettings, create_learning_settings
+from models.prompts.learning_settings import LearningSettings, create_learning_settings
 from models.training_images import choose_shots
 from worker import learning_store, prompts_store
 from worker.contract import LEARNING_QUEUE_NAME, MAX_CLASS_NAMES, ModelRef

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from app.schemas import Schema
-from models.learning_settings import LearningSettings
+from models.prompts.learning_settings import LearningSettings
 from worker.contract import Failure, ModelRef
 from worker.learning_contract import LearnedEpoch, LearningJob
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.prompt import Prompt
-from models.prompt_cards import PromptCard
-from models.prompt_catalogue import UnknownPrompt, load_prompt_catalogue
-from models.prompt_files import load_prompt
+from models.prompts.cards import PromptCard
+from models.prompts.catalogue import UnknownPrompt, load_prompt_catalogue
+from models.prompts.files import load_prompt
+from models.prompts.prompt import Prompt
 from worker.contract import CertifyRequest
 from worker.encoded_prompt import EncodedPrompt
 from worker.engine.protocol import PromptsTuned

@@ -6,8 +6,8 @@ from fastapi import UploadFile
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from models.catalogue.cards import ClassNames
-from models.prompt import MAX_SUFFIX
-from models.prompt_cards import PromptId
+from models.prompts.cards import PromptId
+from models.prompts.prompt import MAX_SUFFIX
 from worker.contract import MAX_CLASS_NAMES
 
 File = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]

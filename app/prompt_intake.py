@@ -10,10 +10,10 @@ from app.prompt_forms import RULES, ImportForm
 from app.submission import find_card
 from models.catalogue import Catalogue
 from models.catalogue.text_width import find_text_width
-from models.ctx_file import UnreadableCtx, find_suffix, parse_ctx
-from models.prompt import Prompt
-from models.prompt_cards import PromptCard
-from models.prompt_import import ImportRefused, create_import
+from models.prompts.cards import PromptCard
+from models.prompts.ctx_file import UnreadableCtx, find_suffix, parse_ctx
+from models.prompts.imported import ImportRefused, create_import
+from models.prompts.prompt import Prompt
 from worker.encoded_prompt import EncodedPrompt
 
 MAX_BYTES = 4 * 2**20

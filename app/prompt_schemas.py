@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from app.schemas import Schema
-from models.prompt_cards import PromptCard
+from models.prompts.cards import PromptCard
 
 
 class PromptLinks(Schema):

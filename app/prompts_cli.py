@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app.terminal import sentences
-from models.prompt_catalogue import PromptCatalogue, load_prompt_catalogue
+from models.prompts.catalogue import PromptCatalogue, load_prompt_catalogue
 
 prompts_cli = typer.Typer(
     name="prompts",
@@ -62,7 +62,7 @@ def list_prompts(
 @prompts_cli.command()
 def show(name: Name) -> None:
     """Show a prompt's card, after its vectors were compared with the digest in it."""
-    from models.prompt_files import format_card
+    from models.prompts.files import format_card
 
     with sentences():
         card, _ = _load_catalogue().get(name).load()
@@ -97,8 +97,8 @@ def import_prompt(
     from models.catalogue import load_catalogue
     from models.catalogue.text_width import find_text_width
     from models.prompt_checkpoint import load_ctx
-    from models.prompt_files import save_prompt
-    from models.prompt_import import create_import
+    from models.prompts.files import save_prompt
+    from models.prompts.imported import create_import
     from worker.settings import SharedSettings
 
     with sentences():
@@ -130,7 +130,7 @@ def export_prompt(
 
     Put into another installation's folder of prompts they are a prompt there.
     """
-    from models.prompt_files import save_prompt
+    from models.prompts.files import save_prompt
 
     with sentences():
         card, prompt = _load_catalogue().get(name).load()
@@ -144,7 +144,7 @@ def remove_prompt(name: Name) -> None:
     A prompt that hosts have put into Redis stays there until DELETE /prompts/ID. Certificates stay
     valid: they name the prompt's digest.
     """
-    from models.prompt_files import remove_files
+    from models.prompts.files import remove_files
 
     with sentences():
         entry = _load_catalogue().get(name)

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from models.catalogue.cards import ClassNames, ModelCard, Template
-from models.prompt import split_template
-from models.prompt_cards import PromptCard
+from models.prompts.cards import PromptCard
+from models.prompts.prompt import split_template
 from worker.contract import (
     MAX_BANK,
     MAX_CLASS_NAMES,

@@ -37,7 +37,7 @@ def sentences() -> Iterator[None]:
     from models.catalogue import UnknownModel
     from models.catalogue.weights import WeightsError
     from models.datasets import UnknownDataset
-    from models.prompt_catalogue import UnknownPrompt
+    from models.prompts.catalogue import UnknownPrompt
     from worker.child import GivenUp
     from worker.key_secret import SecretUnusable
     from worker.settings_errors import explain_settings

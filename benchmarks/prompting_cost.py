@@ -25,7 +25,7 @@ import typer
 
 from models.catalogue import load_catalogue
 from models.loading import load_vlm
-from models.prompt_catalogue import load_prompt_catalogue
+from models.prompts.catalogue import load_prompt_catalogue
 from worker.certifying import certify
 from worker.contract import (
     CertifyRequest,

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
-from models.prompt_catalogue import SHIPPED
+from models.prompts.catalogue import SHIPPED
 from worker.evaluation.results import Arm, EvaluationResults
 from worker.evaluation.tables import format_markdown, format_share
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from models.catalogue.cards import check_class_names, create_text
-from models.prompt import Prompt
+from models.prompts.prompt import Prompt
 from models.vlm import VLM
 
 

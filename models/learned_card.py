@@ -9,8 +9,8 @@ import torch
 
 from models.catalogue.cards import TrainingSet
 from models.few_shot import Learned
-from models.learning_settings import LearningSettings
-from models.prompt_cards import Learning, PromptCard
+from models.prompts.cards import Learning, PromptCard
+from models.prompts.learning_settings import LearningSettings
 from models.training_images import TrainingImages
 from models.vlm import VLM
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.learning_settings import INIT_STD, LearningSettings
-from models.prompt import Prompt
+from models.prompts.learning_settings import INIT_STD, LearningSettings
+from models.prompts.prompt import Prompt
 from models.vlm import VLM
 
 MAX_CHECKPOINT_BYTES = 16 * 2**20

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.ctx_file import UnreadableCtx, parse_ctx
-from models.prompt_import import ImportRefused, check_shape
+from models.prompts.ctx_file import UnreadableCtx, parse_ctx
+from models.prompts.imported import ImportRefused, check_shape
 
 MAX_BYTES = 64 * 2**20
 _GLOBAL = re.compile(r"GLOBAL ([\w.]{1,100})")

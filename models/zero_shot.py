@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.prompt import Prompt
+from models.prompts.prompt import Prompt
 from models.vlm import VLM
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from models.prompt import Prompt
+from models.prompts.prompt import Prompt
 from worker.certification import Phase
 from worker.contract import (
     BankEntry,

@@ -6,7 +6,7 @@ Runs wherever a `Counter` is: in RQ's work-horses over a socket, in the command 
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from models.prompt import Prompt
+from models.prompts.prompt import Prompt
 from worker.ballots import (
     NOTHING_TUNED,
     create_session,

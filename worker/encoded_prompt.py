@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from models.prompt import MAX_N_CTX, MAX_SUFFIX, MAX_WIDTH, Prompt
+from models.prompts.prompt import MAX_N_CTX, MAX_SUFFIX, MAX_WIDTH, Prompt
 from worker.contract import Contract
 
 

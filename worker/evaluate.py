@@ -17,7 +17,7 @@ from pathlib import Path
 from models.dataset_files import LabelledFile
 from models.image_folder import UnusableImage
 from models.imaging import ImageError
-from models.prompt import Prompt
+from models.prompts.prompt import Prompt
 from models.subset import listing_sha256
 from models.vlm import VLM
 from worker.board import Board

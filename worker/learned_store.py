@@ -7,9 +7,9 @@ without a prompt. In one step there is no between: a crash before it is a try th
 
 from redis import Redis
 
-from models.prompt import Prompt
-from models.prompt_cards import PromptCard
-from models.prompt_files import check_prompt
+from models.prompts.cards import PromptCard
+from models.prompts.files import check_prompt
+from models.prompts.prompt import Prompt
 from worker import accepted, keyspace, prompts_store
 from worker.contract import LEARNING_QUEUE_NAME
 from worker.encoded_prompt import EncodedPrompt
@@ -40,7 +40,7 @@ def finish_learning(
     Returns whether it had none, so that both are stored now; else neither is.
 
     Raises:
-        models.prompt_files.PromptMismatch: the card is about other vectors.
+        models.prompts.files.PromptMismatch: the card is about other vectors.
         worker.prompts_store.PromptRefused: the prompt cannot have this id; nothing is stored.
     """
     check_prompt(card, prompt)

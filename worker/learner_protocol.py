@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, TypeAdapter
 
-from models.prompt_cards import PromptCard
+from models.prompts.cards import PromptCard
 from worker.contract import Contract, Failure
 from worker.encoded_prompt import EncodedPrompt
 from worker.learning_contract import LearnedEpoch, LearningRequest

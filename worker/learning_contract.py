@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from models.catalogue.cards import ClassNames, Sha256
-from models.learning_settings import LearningSettings
-from models.prompt_cards import PromptId
+from models.prompts.cards import PromptId
+from models.prompts.learning_settings import LearningSettings
 from worker.canonical import canonical_bytes
 from worker.contract import ANONYMOUS, MAX_CLASS_NAMES, Contract, Failure, ModelRef, Owner
 

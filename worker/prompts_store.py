@@ -13,9 +13,9 @@ import re
 
 from redis import Redis
 
-from models.prompt import Prompt
-from models.prompt_cards import PromptCard
-from models.prompt_files import check_prompt
+from models.prompts.cards import PromptCard
+from models.prompts.files import check_prompt
+from models.prompts.prompt import Prompt
 from worker import keyspace
 from worker.contract import ANONYMOUS
 from worker.encoded_prompt import EncodedPrompt
@@ -82,7 +82,7 @@ def put_prompt(
         owner: who may see it; None: everyone, also what was an owner's before.
 
     Raises:
-        models.prompt_files.PromptMismatch: the card is about other vectors.
+        models.prompts.files.PromptMismatch: the card is about other vectors.
         PromptIdTaken: the id names another prompt, or the same one of another owner.
         PromptIdReserved: ids of this form are the service's own.
     """

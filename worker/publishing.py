@@ -5,8 +5,8 @@ from pathlib import Path
 
 from redis import Redis
 
-from models.prompt_catalogue import find_cards
-from models.prompt_files import load_prompt
+from models.prompts.catalogue import find_cards
+from models.prompts.files import load_prompt
 from worker.prompts_store import put_prompt
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from models.prompt import Prompt
+from models.prompts.prompt import Prompt
 from worker.ballots import create_bank_text
 from worker.certification import Finding, Phase, Tally
 from worker.certification.merkle import VoteTree, path_leads_to

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from models.catalogue.cards import ClassNames, Sha256, Template
-from models.prompt_cards import Method, PromptId
+from models.prompts.cards import Method, PromptId
 from worker.contract_values import Contract
 
 MAX_TARGETS = 16

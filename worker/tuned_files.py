@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from models.prompt_files import save_prompt
+from models.prompts.files import save_prompt
 from worker.contract import CertifyRequest
 from worker.engine.protocol import PromptsTuned
 from worker.tuned_store import create_tuned_cards

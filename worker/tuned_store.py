@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from redis import Redis
 
-from models.prompt_cards import Adaptation, PromptCard
+from models.prompts.cards import Adaptation, PromptCard
 from worker import keyspace, prompts_store
 from worker.conclusion import create_tuned_ref
 from worker.contract import ANONYMOUS, CertifyRequest, TunedTarget, ZeroShotTarget

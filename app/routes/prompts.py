@@ -14,10 +14,10 @@ from app.prompt_forms import REPEATABLE, RULES, ImportForm
 from app.prompt_intake import create_prompt
 from app.prompt_schemas import PromptList, PromptView, prompt_path, prompt_view
 from app.security import Caller, Reader, Submitter
-from models.ctx_file import write_ctx
-from models.prompt import Prompt
-from models.prompt_cards import PromptCard
-from models.prompt_catalogue import ships
+from models.prompts.cards import PromptCard
+from models.prompts.catalogue import ships
+from models.prompts.ctx_file import write_ctx
+from models.prompts.prompt import Prompt
 from worker import prompts_store
 from worker.encoded_prompt import EncodedPrompt
 from worker.queueing import one_connection, wait_durable

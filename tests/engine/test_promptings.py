@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.prompt import Prompt
+from models.prompts.prompt import Prompt
 from worker.ballots import PromptMissing, create_session, create_tuning, find_prompts
 from worker.certifying import certify, derive_keys, derive_tuning_key
 from worker.contract import (

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from app.cli import cli
 from models.catalogue import load_catalogue
 from models.loading import load_vlm
-from models.prompt_cards import PromptCard
-from models.prompt_files import save_prompt
+from models.prompts.cards import PromptCard
+from models.prompts.files import save_prompt
 from models.template_prompt import create_template_prompt
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")

@@ -21,8 +21,8 @@ from app.api_keys import ApiKey
 from app.main import create_app
 from app.settings import AppSettings
 from models.catalogue import load_catalogue
-from models.prompt import Prompt
-from models.prompt_cards import Adaptation, PromptCard
+from models.prompts.cards import Adaptation, PromptCard
+from models.prompts.prompt import Prompt
 from worker import prompts_store, results
 from worker.document import FinishedResult
 

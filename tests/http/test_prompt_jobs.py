@@ -16,7 +16,7 @@ from app.main import create_app
 from app.routes.prompt_jobs import LOST
 from app.settings import AppSettings
 from models.catalogue import load_catalogue
-from models.prompt_catalogue import load_prompt_catalogue
+from models.prompts.catalogue import load_prompt_catalogue
 from worker import images_store, keyspace, learning_store, prompts_store
 from worker.contract import LEARNING_QUEUE_NAME, TASK_LEARN, Failure
 from worker.intake import prepare_image

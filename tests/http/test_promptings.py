@@ -8,8 +8,8 @@ import pytest
 
 from app.targets import AskedFields, create_targets
 from models.catalogue import load_catalogue
-from models.prompt import Prompt
-from models.prompt_cards import Adaptation, PromptCard
+from models.prompts.cards import Adaptation, PromptCard
+from models.prompts.prompt import Prompt
 from worker import keyspace, prompts_store, results
 from worker.contract import BankTemplate
 

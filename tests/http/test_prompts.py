@@ -13,7 +13,7 @@ from redis import Redis
 
 from app.errors import list_codes
 from models.catalogue import load_catalogue
-from models.prompt import Prompt
+from models.prompts.prompt import Prompt
 from worker import keyspace, prompts_store
 from worker.encoded_prompt import EncodedPrompt
 
@@ -137,7 +137,7 @@ def test_a_prompt_that_ships_is_not_removed(
     send: Import, client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "lungs.toml").touch()
-    monkeypatch.setattr("models.prompt_catalogue.SHIPPED", tmp_path)
+    monkeypatch.setattr("models.prompts.catalogue.SHIPPED", tmp_path)
     send()
     _require_problem(client.delete("/prompts/lungs"), 409, "prompt_ships")
     assert client.get("/prompts/lungs").status_code == 200

@@ -30,7 +30,7 @@ from models.forms.registry import choose_form
 from models.loading import load_vlm
 from models.own_folder import describe_file
 from models.prompt_checkpoint import load_ctx
-from models.prompt_import import ImportRefused, create_import
+from models.prompts.imported import ImportRefused, create_import
 
 CPU = torch.device("cpu")
 BATCH, SIZE, CONTEXT_LENGTH, WIDTH, LAYERS, HEADS = 64, 160, 24, 32, 3, 2

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from models.few_shot import Diverged, learn_prompt
-from models.learning_settings import LearningSettings, create_learning_settings
 from models.learning_state import CheckpointUnusable
 from models.loading import load_vlm
+from models.prompts.learning_settings import LearningSettings, create_learning_settings
 from models.training_images import TrainingImages
 
 NAMES = ("dark", "bright", "striped")

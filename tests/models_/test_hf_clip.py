@@ -20,8 +20,8 @@ from models.forms.form import FormRefused
 from models.hf_clip_config import convert_config
 from models.loading import load_vlm
 from models.memory_growth import Growth, measure_growth
-from models.prompt import Prompt
-from models.prompt_import import ImportRefused, check_fits
+from models.prompts.imported import ImportRefused, check_fits
+from models.prompts.prompt import Prompt
 from models.trial import FeaturesUnusable
 
 CPU = torch.device("cpu")

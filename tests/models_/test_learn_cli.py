@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from app import learn_in_process
 from app.cli import cli
 from models.image_folder import list_images
-from models.prompt_files import load_prompt
+from models.prompts.files import load_prompt
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from app.local_prompts import LocalPrompts, load_prompt_file
-from models.prompt import Prompt
-from models.prompt_cards import PromptCard
-from models.prompt_files import save_prompt
+from models.prompts.cards import PromptCard
+from models.prompts.files import save_prompt
+from models.prompts.prompt import Prompt
 from worker.encoded_prompt import EncodedPrompt
 
 

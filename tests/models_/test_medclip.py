@@ -34,7 +34,7 @@ from models.loading import load_vlm
 from models.medclip import MedClip
 from models.own_folder import describe_file
 from models.prompt_checkpoint import load_ctx
-from models.prompt_import import ImportRefused, create_import
+from models.prompts.imported import ImportRefused, create_import
 
 HERE = Path(__file__).parent
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.loading import load_vlm
-from models.prompt import Prompt, split_template
+from models.prompts.prompt import Prompt, split_template
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from models.catalogue import load_catalogue
-from models.prompt_cards import InvalidPromptCard
-from models.prompt_catalogue import SHIPPED, UnknownPrompt, load_prompt_catalogue
-from models.prompt_files import PromptMismatch, get_values_path, save_prompt
-from models.prompt_import import create_import
+from models.prompts.cards import InvalidPromptCard
+from models.prompts.catalogue import SHIPPED, UnknownPrompt, load_prompt_catalogue
+from models.prompts.files import PromptMismatch, get_values_path, save_prompt
+from models.prompts.imported import create_import
 
 
 def save(folder, prompt_id: str, *, seed: int = 0):
@@ -61,7 +61,7 @@ def test_a_file_that_is_not_named_like_its_prompt_is_refused(tmp_path):
 def test_one_id_is_one_prompt(tmp_path, monkeypatch):
     save(tmp_path / "shipped", "first")
     save(tmp_path / "own", "first")
-    monkeypatch.setattr("models.prompt_catalogue.SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr("models.prompts.catalogue.SHIPPED", tmp_path / "shipped")
     assert load_prompt_catalogue().get("first").ships
     with pytest.raises(InvalidPromptCard, match="belongs to another prompt"):
         load_prompt_catalogue(tmp_path / "own")

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from models.ctx_file import MAX_BYTES, UnreadableCtx, parse_ctx, write_ctx
-from models.prompt import Prompt
-from models.prompt_cards import Learning, PromptCard, TrainingSet, parse_prompt_card
-from models.prompt_files import (
+from models.prompts.cards import Learning, PromptCard, TrainingSet, parse_prompt_card
+from models.prompts.ctx_file import MAX_BYTES, UnreadableCtx, parse_ctx, write_ctx
+from models.prompts.files import (
     PromptFileMissing,
     PromptMismatch,
     PromptTaken,
@@ -21,6 +20,7 @@ from models.prompt_files import (
     load_prompt,
     save_prompt,
 )
+from models.prompts.prompt import Prompt
 
 
 def create_prompt(*, seed: int = 0, rows: int = 3, width: int = 8, suffix: str = ".") -> Prompt:

@@ -16,11 +16,11 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard
 from models.catalogue.text_width import find_text_width
-from models.ctx_file import write_ctx
 from models.loading import load_vlm
 from models.prompt_checkpoint import MAX_BYTES, load_ctx
-from models.prompt_files import load_prompt, save_prompt
-from models.prompt_import import ImportRefused, create_import
+from models.prompts.ctx_file import write_ctx
+from models.prompts.files import load_prompt, save_prompt
+from models.prompts.imported import ImportRefused, create_import
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 NAMES = ("benign", "malignant")

@@ -6,9 +6,9 @@ import torch
 from typer.testing import CliRunner
 
 from app.cli import cli
-from models.ctx_file import write_ctx
-from models.prompt_cards import parse_prompt_card
-from models.prompt_files import load_prompt
+from models.prompts.cards import parse_prompt_card
+from models.prompts.ctx_file import write_ctx
+from models.prompts.files import load_prompt
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_prompts_that_ship_stay_and_their_ids_are_taken(folder, tmp_path, monkey
     shipped = tmp_path / "shipped"
     folder.rename(shipped)
     folder.mkdir()
-    monkeypatch.setattr("models.prompt_catalogue.SHIPPED", shipped)
+    monkeypatch.setattr("models.prompts.catalogue.SHIPPED", shipped)
     assert "lungs" in run("list").stdout
     require_sentence(run("remove", "lungs"), "ships with the service")
     require_sentence(run_import(tmp_path / "file"), "ships with the service")

@@ -10,9 +10,9 @@ from models.bundled.evaluate import get_accuracy
 from models.bundled.image_sets import load_image_set
 from models.catalogue import load_catalogue
 from models.image_folder import list_images
-from models.learning_settings import create_learning_settings
 from models.loading import load_vlm
-from models.prompt_catalogue import load_prompt_catalogue
+from models.prompts.catalogue import load_prompt_catalogue
+from models.prompts.learning_settings import create_learning_settings
 from models.training_images import TrainingImages, choose_shots
 
 SHIPPED = {

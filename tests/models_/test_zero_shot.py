@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.loading import load_vlm
-from models.prompt import Prompt
+from models.prompts.prompt import Prompt
 from models.template_prompt import create_template_prompt
 from models.zero_shot import TuningStep, mean_entropy, tune_prompt
 

@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from models.catalogue import load_catalogue
-from models.learning_settings import create_learning_settings
-from models.prompt import Prompt
-from models.prompt_cards import PromptCard
+from models.prompts.cards import PromptCard
+from models.prompts.learning_settings import create_learning_settings
+from models.prompts.prompt import Prompt
 from worker import keyspace, learning_store, prompts_store
 from worker.contract import LEARNING_QUEUE_NAME, ModelRef
 from worker.images_store import image_sha256

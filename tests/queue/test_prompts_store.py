@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from models.catalogue import load_catalogue
-from models.prompt import Prompt
-from models.prompt_cards import PromptCard
-from models.prompt_files import PromptMismatch, get_values_path, save_prompt
-from models.prompt_import import create_import
+from models.prompts.cards import PromptCard
+from models.prompts.files import PromptMismatch, get_values_path, save_prompt
+from models.prompts.imported import create_import
+from models.prompts.prompt import Prompt
 from worker import keyspace, prompts_store
 from worker.prompts_store import PromptDamaged, PromptIdReserved, PromptIdTaken
 from worker.publishing import publish_prompts

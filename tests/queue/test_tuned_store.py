@@ -5,7 +5,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from models.prompt import Prompt
+from models.prompts.prompt import Prompt
 from worker import keyspace, prompts_store
 from worker.contract import CertifyRequest, InputImage, ModelRef, TemplateTarget, ZeroShotTarget
 from worker.encoded_prompt import EncodedPrompt

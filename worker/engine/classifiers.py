@@ -9,7 +9,7 @@ from models.base_classifier import (
     create_base_classifier,
     create_prompted_classifier,
 )
-from models.prompt import Prompt
+from models.prompts.prompt import Prompt
 from models.vlm import VLM
 from worker.engine.protocol import TemplateText, Text
 

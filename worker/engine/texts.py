@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from models.base_classifier import BaseClassifier
-from models.prompt import Prompt
+from models.prompts.prompt import Prompt
 from models.selector import Selector
 from models.template_prompt import create_template_prompt
 from models.zero_shot import TuningStep

@@ -8,7 +8,7 @@ from typing import final
 
 import torch
 
-from models.prompt import Prompt
+from models.prompts.prompt import Prompt
 from models.vlm import VLM
 from models.zero_shot import TuningStep, tune_prompt
 from worker.contract import Failure

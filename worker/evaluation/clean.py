@@ -12,7 +12,7 @@ from models.base_classifier import (
     create_prompted_classifier,
 )
 from models.dataset_files import LabelledFile
-from models.prompt import Prompt
+from models.prompts.prompt import Prompt
 from models.vlm import VLM
 from worker.contract import FewShotTarget, Target, TemplateTarget
 from worker.evaluation.accuracy import Share

@@ -6,8 +6,8 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from models.prompt import MAX_N_CTX, MAX_SUFFIX, split_template
-from models.prompt_cards import NoiseLevels
+from models.prompts.cards import NoiseLevels
+from models.prompts.prompt import MAX_N_CTX, MAX_SUFFIX, split_template
 
 Preset = Literal["default", "paper"]
 INIT_STD = 0.02  # of random vectors, as in CoOp

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.prompt import Prompt
-from models.prompt_cards import InvalidPromptCard, PromptCard, load_prompt_card
-from models.prompt_files import load_prompt
+from models.prompts.cards import InvalidPromptCard, PromptCard, load_prompt_card
+from models.prompts.files import load_prompt
+from models.prompts.prompt import Prompt
 
-SHIPPED = Path(__file__).parent / "shipped" / "prompts"
+SHIPPED = Path(__file__).parent.parent / "shipped" / "prompts"
 
 
 class UnknownPrompt(LookupError):

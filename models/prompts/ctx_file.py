@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.files.untrusted_text import parse_json
-from models.prompt import MAX_N_CTX, MAX_WIDTH
+from models.prompts.prompt import MAX_N_CTX, MAX_WIDTH
 
 _DTYPES = {"F32": "<f4", "F16": "<f2"}
 _MAX_HEADER = 1 << 16

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import tomli_w
 
-from models.ctx_file import MAX_BYTES, parse_ctx, write_ctx
 from models.files.whole_file import write_whole
-from models.prompt import Prompt
-from models.prompt_cards import PromptCard, load_prompt_card
+from models.prompts.cards import PromptCard, load_prompt_card
+from models.prompts.ctx_file import MAX_BYTES, parse_ctx, write_ctx
+from models.prompts.prompt import Prompt
 
 
 class PromptFileError(ValueError):
@@ -120,7 +120,7 @@ def check_prompt(card: PromptCard, prompt: Prompt) -> None:
 
 
 def format_card(card: PromptCard) -> str:
-    """The card as TOML, which `models.prompt_cards.parse_prompt_card` reads to an equal one."""
+    """The card as TOML, which `models.prompts.cards.parse_prompt_card` reads to an equal one."""
     return tomli_w.dumps(card.model_dump(exclude_none=True))
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.catalogue.cards import ModelCard
-from models.prompt import MAX_N_CTX, MAX_WIDTH, Prompt
-from models.prompt_cards import PromptCard
+from models.prompts.cards import PromptCard
+from models.prompts.prompt import MAX_N_CTX, MAX_WIDTH, Prompt
 
 _OTHER_TOKENS = 3  # [SOS], at least one token for the class name, [EOS]
 
