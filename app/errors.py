@@ -44,7 +44,7 @@ from app.forms import RULES
 from app.schemas import FieldError, ProblemDocument
 from models import imaging
 from models.imaging import ImageError
-from models.imaging.errors import list_errors as list_image_errors
+from models.imaging.pixels.errors import list_errors as list_image_errors
 from worker import results
 from worker.contract import RefusedImage
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from models.catalogue import load_catalogue
 from models.imaging import Decoder, prepare
-from models.imaging import dicom as _loaded_once  # noqa: F401
+from models.imaging.dicom import image as _loaded_once  # noqa: F401
 
 RESULTS = Path(__file__).parent / "results" / "decoding.json"
 

@@ -5,10 +5,11 @@ its own that is bounded in time and memory. What an image was refused for is an 
 stable `code`.
 """
 
-from models.imaging._decoder_process import DecodingUnavailable
-from models.imaging.decoded import DecodedImage, Source, Window, WindowOrigin
-from models.imaging.decoder import Decoder
-from models.imaging.errors import (
+from models.imaging.decoder.decoder import Decoder
+from models.imaging.decoder.process import DecodingUnavailable
+from models.imaging.parse import parse_image
+from models.imaging.pixels.decoded import DecodedImage, Source, Window, WindowOrigin
+from models.imaging.pixels.errors import (
     BurnedInText,
     DecoderCrashed,
     DecodingTimedOut,
@@ -26,11 +27,10 @@ from models.imaging.errors import (
     TransferSyntaxUnsupported,
     WindowInvalid,
 )
-from models.imaging.limits import DecodingBounds, ImageLimits
-from models.imaging.parse import parse_image
+from models.imaging.pixels.limits import DecodingBounds, ImageLimits
+from models.imaging.pixels.window import RequestedWindow
 from models.imaging.prepare import PreparedImage, prepare
 from models.imaging.preprocess import preprocess
-from models.imaging.window import RequestedWindow
 
 __all__ = [
     "BurnedInText",

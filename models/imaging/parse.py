@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from models.imaging._guard import guarded
-from models.imaging.decoded import DecodedImage, Source
-from models.imaging.errors import ImageEmpty, ImageFormatUnsupported
-from models.imaging.jpeg2000 import decode_jpeg2000
-from models.imaging.jpeg2000_header import CODESTREAM, JP2
-from models.imaging.limits import ImageLimits
-from models.imaging.pillow_formats import decode_jpeg, decode_png, decode_tiff, decode_webp
-from models.imaging.window import RequestedWindow, check_window
+from models.imaging.formats.jpeg2000 import decode_jpeg2000
+from models.imaging.formats.jpeg2000_header import CODESTREAM, JP2
+from models.imaging.formats.pillow import decode_jpeg, decode_png, decode_tiff, decode_webp
+from models.imaging.pixels.decoded import DecodedImage, Source
+from models.imaging.pixels.errors import ImageEmpty, ImageFormatUnsupported
+from models.imaging.pixels.guard import guarded
+from models.imaging.pixels.limits import ImageLimits
+from models.imaging.pixels.window import RequestedWindow, check_window
 
 _DEFAULT_LIMITS = ImageLimits()
 _DICOM_UID_ROOT = b"1.2.840.10008."
@@ -58,7 +58,7 @@ def parse_image(
         refuse_burned_in: Refuses DICOM files that say that text is burned in; else it is noted.
 
     Raises:
-        ImageError: see `models.imaging.errors`.
+        ImageError: see `models.imaging.pixels.errors`.
     """
     check_window(window)
     source = _detect(data, limits)
@@ -101,7 +101,7 @@ def _decode(
     refuse_burned_in: bool,
 ) -> DecodedImage:
     if source == "dicom":
-        from models.imaging.dicom import decode_dicom  # pydicom takes 0.3 s to import
+        from models.imaging.dicom.image import decode_dicom  # pydicom takes 0.3 s to import
 
         return decode_dicom(
             data, frame=frame, window=window, limits=limits, refuse_burned_in=refuse_burned_in

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.catalogue.cards import Preprocessing
-from models.imaging.decoded import Source, Window, WindowOrigin
-from models.imaging.limits import ImageLimits
 from models.imaging.parse import parse_image
+from models.imaging.pixels.decoded import Source, Window, WindowOrigin
+from models.imaging.pixels.limits import ImageLimits
+from models.imaging.pixels.window import RequestedWindow
 from models.imaging.preprocess import preprocess
-from models.imaging.window import RequestedWindow
 
 _DEFAULT_LIMITS = ImageLimits()
 

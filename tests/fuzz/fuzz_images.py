@@ -21,8 +21,8 @@ from seeds import load_seeds
 
 from models.catalogue.cards import Preprocessing
 from models.imaging import DecodingBounds, DecodingUnavailable, ImageError, ImageLimits
-from models.imaging._decoder_process import DecoderProcess, read_outcome
-from models.imaging._order import Order
+from models.imaging.decoder.order import Order
+from models.imaging.decoder.process import DecoderProcess, read_outcome
 
 BOUNDS = DecodingBounds()
 PREPROCESSING = Preprocessing(size=64, mean=(0.5,) * 3, std=(0.5,) * 3)

@@ -54,7 +54,7 @@ def test_program_ended_at_work_is_503_and_the_next_image_is_taken(
 ) -> None:
     assert send(brief, png).status_code == 202
     mine = psutil.Process().children()
-    programs = [p for p in mine if "models.imaging._decoder_program" in p.cmdline()]
+    programs = [p for p in mine if "models.imaging.decoder.program" in p.cmdline()]
     newest = max(programs, key=lambda program: program.create_time())
 
     def kill() -> None:

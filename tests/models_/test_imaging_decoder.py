@@ -60,7 +60,7 @@ PNG = encoded(Image.fromarray(PIXELS))
 def programs() -> set[psutil.Process]:
     """The processes that decoders are forked from."""
     mine = psutil.Process().children()
-    return {child for child in mine if "models.imaging._decoder_program" in child.cmdline()}
+    return {child for child in mine if "models.imaging.decoder.program" in child.cmdline()}
 
 
 @contextmanager

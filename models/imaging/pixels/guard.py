@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from models.imaging.errors import ImageBroken, ImageError, ImageTooLarge
+from models.imaging.pixels.errors import ImageBroken, ImageError, ImageTooLarge
 
 # Catching warnings changes the state of the whole process, so one image is decoded at a time;
 # that also bounds the memory that decoding takes.

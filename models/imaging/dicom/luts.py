@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.imaging.errors import ImageBroken
+from models.imaging.pixels.errors import ImageBroken
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

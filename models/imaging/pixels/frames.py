@@ -1,6 +1,6 @@
 """Which frame of a file is meant."""
 
-from models.imaging.errors import FrameOutOfRange, FrameRequired
+from models.imaging.pixels.errors import FrameOutOfRange, FrameRequired
 
 
 def choose_frame(frame: int | None, frames: int) -> int:

@@ -6,11 +6,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from models.catalogue.cards import Preprocessing
-from models.imaging.decoded import Source, Window, WindowOrigin
-from models.imaging.errors import DecoderCrashed, ImageError
-from models.imaging.limits import DecodingBounds, ImageLimits
+from models.imaging.pixels.decoded import Source, Window, WindowOrigin
+from models.imaging.pixels.errors import DecoderCrashed, ImageError
+from models.imaging.pixels.limits import DecodingBounds, ImageLimits
+from models.imaging.pixels.window import RequestedWindow
 from models.imaging.prepare import PreparedImage, prepare
-from models.imaging.window import RequestedWindow
 
 Head = dict[str, Any]
 

@@ -7,12 +7,12 @@ from types import TracebackType
 from typing import Self
 
 from models.catalogue.cards import Preprocessing
-from models.imaging._decoder_process import DecoderProcess
-from models.imaging._order import Order
-from models.imaging.errors import ImageEmpty
-from models.imaging.limits import DecodingBounds, ImageLimits
+from models.imaging.decoder.order import Order
+from models.imaging.decoder.process import DecoderProcess
+from models.imaging.pixels.errors import ImageEmpty
+from models.imaging.pixels.limits import DecodingBounds, ImageLimits
+from models.imaging.pixels.window import RequestedWindow, check_window
 from models.imaging.prepare import PreparedImage
-from models.imaging.window import RequestedWindow, check_window
 
 
 class Decoder:
@@ -67,7 +67,7 @@ class Decoder:
         """As `models.imaging.prepare`, bounded.
 
         Raises:
-            ImageError: see `models.imaging.errors`.
+            ImageError: see `models.imaging.pixels.errors`.
             DecodingUnavailable: nothing can be decoded here at the moment.
         """
         check_window(window)

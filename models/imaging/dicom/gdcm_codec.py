@@ -2,7 +2,7 @@
 
 import gdcm
 
-from models.imaging.codestream import StreamHeader
+from models.imaging.formats.codestream import StreamHeader
 
 
 def decode_jpeg(

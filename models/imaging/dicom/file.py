@@ -8,8 +8,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 
-from models.imaging.errors import ImageTooLarge, TransferSyntaxUnsupported
-from models.imaging.limits import ImageLimits
+from models.imaging.pixels.errors import ImageTooLarge, TransferSyntaxUnsupported
+from models.imaging.pixels.limits import ImageLimits
 
 MAX_ITEMS = 100_000
 NATIVE_SYNTAXES = {

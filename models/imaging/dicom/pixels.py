@@ -11,16 +11,11 @@ from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import convert_color_space
 
-from models.imaging.codestream import StreamHeader, read_header
-from models.imaging.dicom_codecs import (
-    decode_jpeg_2000,
-    decode_rle,
-    decode_with_gdcm,
-    extend_bits,
-)
-from models.imaging.dicom_file import NATIVE_SYNTAXES, PLUGINS
-from models.imaging.errors import ImageBroken, PixelsMissing, PixelsUnsupported
-from models.imaging.limits import ImageLimits
+from models.imaging.dicom.codecs import decode_jpeg_2000, decode_rle, decode_with_gdcm, extend_bits
+from models.imaging.dicom.file import NATIVE_SYNTAXES, PLUGINS
+from models.imaging.formats.codestream import StreamHeader, read_header
+from models.imaging.pixels.errors import ImageBroken, PixelsMissing, PixelsUnsupported
+from models.imaging.pixels.limits import ImageLimits
 
 _GREY = {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"}
 _YBR = {"YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}

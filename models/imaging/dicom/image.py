@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from models.imaging.decoded import DecodedImage, Window
-from models.imaging.dicom_file import parse_dataset
-from models.imaging.dicom_pixels import PixelModule, decode_frame, read_pixel_module
-from models.imaging.errors import BurnedInText, ImageBroken
-from models.imaging.frames import choose_frame
-from models.imaging.grey_image import grey_image
-from models.imaging.greys import Greys, Reals
-from models.imaging.limits import ImageLimits
-from models.imaging.lookup import LookupTable, palette_to_8_bit, parse_table
-from models.imaging.window import (
+from models.imaging.dicom.file import parse_dataset
+from models.imaging.dicom.luts import LookupTable, palette_to_8_bit, parse_table
+from models.imaging.dicom.pixels import PixelModule, decode_frame, read_pixel_module
+from models.imaging.pixels.decoded import DecodedImage, Window
+from models.imaging.pixels.errors import BurnedInText, ImageBroken
+from models.imaging.pixels.frames import choose_frame
+from models.imaging.pixels.grey_image import grey_image
+from models.imaging.pixels.greys import Greys, Reals
+from models.imaging.pixels.limits import ImageLimits
+from models.imaging.pixels.window import (
     FUNCTIONS,
     PERCENTILES,
     GreyScale,
@@ -54,7 +54,7 @@ def decode_dicom(
     """One frame of a DICOM Part 10 file.
 
     Raises:
-        ImageError: see `models.imaging.errors`.
+        ImageError: see `models.imaging.pixels.errors`.
     """
     dataset = parse_dataset(data, limits)
     module = read_pixel_module(dataset)

@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from models.imaging.errors import ImageBroken
+from models.imaging.pixels.errors import ImageBroken
 
 _ANIMATED = 0x02
 

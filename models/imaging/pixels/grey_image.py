@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from models.imaging.decoded import DecodedImage, Source
-from models.imaging.greys import Greys
-from models.imaging.window import GreyScale
+from models.imaging.pixels.decoded import DecodedImage, Source
+from models.imaging.pixels.greys import Greys
+from models.imaging.pixels.window import GreyScale
 
 
 def grey_image(

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from models.imaging.errors import ImageBroken
+from models.imaging.pixels.errors import ImageBroken
 
 CODESTREAM = b"\xff\x4f\xff\x51"  # A.4.1, A.5.1: SOC and SIZ
 JP2 = b"\x00\x00\x00\x0cjP  \r\n\x87\n"  # I.5.1: the signature box

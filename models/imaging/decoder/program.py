@@ -19,9 +19,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from models.files.parent_death import die_with_parent
-from models.imaging._order import Order, answer
-from models.imaging._wire import Head, receive, send
-from models.imaging.limits import DecodingBounds
+from models.imaging.decoder.order import Order, answer
+from models.imaging.decoder.wire import Head, receive, send
+from models.imaging.pixels.limits import DecodingBounds
 
 _CHUNK = 2**20
 _MAX_ANSWER = 2**26
@@ -48,7 +48,7 @@ def _load_decoders() -> None:
     import jpeg_ls  # noqa: F401
     from PIL import Jpeg2KImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
 
-    from models.imaging import dicom  # noqa: F401
+    from models.imaging.dicom import image  # noqa: F401
 
 
 def _decode_apart(channel: socket.socket, head: Head, data: bytes) -> tuple[Head, bytes]:

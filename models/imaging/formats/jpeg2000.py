@@ -2,14 +2,19 @@
 
 from openjpeg.utils import decode as decode_openjpeg
 
-from models.imaging.decoded import DecodedImage
-from models.imaging.errors import PixelsUnsupported
-from models.imaging.grey_image import grey_image
-from models.imaging.greys import Greys
-from models.imaging.jpeg2000_header import Jpeg2000Header, read_jpeg2000_header
-from models.imaging.limits import ImageLimits
-from models.imaging.pillow_formats import decode_still, deep_colour
-from models.imaging.window import RequestedWindow, full_scale, percentile_scale, requested_scale
+from models.imaging.formats.jpeg2000_header import Jpeg2000Header, read_jpeg2000_header
+from models.imaging.formats.pillow import decode_still, deep_colour
+from models.imaging.pixels.decoded import DecodedImage
+from models.imaging.pixels.errors import PixelsUnsupported
+from models.imaging.pixels.grey_image import grey_image
+from models.imaging.pixels.greys import Greys
+from models.imaging.pixels.limits import ImageLimits
+from models.imaging.pixels.window import (
+    RequestedWindow,
+    full_scale,
+    percentile_scale,
+    requested_scale,
+)
 
 
 def decode_jpeg2000(data: bytes, *, window: RequestedWindow, limits: ImageLimits) -> DecodedImage:

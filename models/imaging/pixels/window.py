@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from models.imaging.decoded import Window, WindowOrigin
-from models.imaging.errors import WindowInvalid
-from models.imaging.greys import Greys, Reals, ToUnit
+from models.imaging.pixels.decoded import Window, WindowOrigin
+from models.imaging.pixels.errors import WindowInvalid
+from models.imaging.pixels.greys import Greys, Reals, ToUnit
 
 RequestedWindow = Window | Literal["auto"] | None
 PERCENTILES = (0.5, 99.5)

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from models.imaging.errors import ImageBroken
+from models.imaging.pixels.errors import ImageBroken
 
 # ISO/IEC 10918-1 table B.1: frame headers (SOF), without DHT, JPG and DAC; and JPEG-LS's SOF55.
 _FRAME_MARKERS = (set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.imaging.errors import ImageNotFinite
+from models.imaging.pixels.errors import ImageNotFinite
 
 _BLOCK = 2**20  # pixels turned into float64 at a time
 

@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from models.imaging.codestream import jpeg_segments
-from models.imaging.decoded import DecodedImage, Source
-from models.imaging.errors import (
+from models.imaging.formats.codestream import jpeg_segments
+from models.imaging.formats.tiff_directories import count_pages
+from models.imaging.formats.webp_header import read_webp_header
+from models.imaging.pixels.decoded import DecodedImage, Source
+from models.imaging.pixels.errors import (
     ImageBroken,
     ImageFormatUnsupported,
     ImageTooLarge,
     PixelsUnsupported,
 )
-from models.imaging.frames import choose_frame
-from models.imaging.grey_image import grey_image
-from models.imaging.greys import Greys
-from models.imaging.limits import ImageLimits
-from models.imaging.tiff_directories import count_pages
-from models.imaging.webp_header import read_webp_header
-from models.imaging.window import (
+from models.imaging.pixels.frames import choose_frame
+from models.imaging.pixels.grey_image import grey_image
+from models.imaging.pixels.greys import Greys
+from models.imaging.pixels.limits import ImageLimits
+from models.imaging.pixels.window import (
     RequestedWindow,
     full_scale,
     percentile_scale,

@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from models.imaging.errors import ImageBroken
+from models.imaging.pixels.errors import ImageBroken
 
 MAX_PAGES = 4096
 # TIFF 6.0 page 15; the last four are of BigTIFF and of TIFF's supplements.

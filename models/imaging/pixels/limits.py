@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from models.imaging.errors import ImageTooLarge, ImageTooSmall
+from models.imaging.pixels.errors import ImageTooLarge, ImageTooSmall
 
 
 @dataclass(frozen=True, kw_only=True)

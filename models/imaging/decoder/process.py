@@ -5,9 +5,9 @@ import socket
 import subprocess
 import sys
 
-from models.imaging._order import Order, read_answer
-from models.imaging._wire import Head, parse, receive, send
-from models.imaging.errors import DecoderCrashed, DecodingTimedOut
+from models.imaging.decoder.order import Order, read_answer
+from models.imaging.decoder.wire import Head, parse, receive, send
+from models.imaging.pixels.errors import DecoderCrashed, DecodingTimedOut
 from models.imaging.prepare import PreparedImage
 
 _START_S = 60
@@ -81,7 +81,7 @@ class DecoderProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             number = theirs.fileno()
-            command = [sys.executable, "-P", "-m", "models.imaging._decoder_program", str(number)]
+            command = [sys.executable, "-P", "-m", "models.imaging.decoder.program", str(number)]
             kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
             self._process = subprocess.Popen(  # noqa: S603 (our own program and a number)
                 command,

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from openjpeg.utils import decode as decode_openjpeg
 from rle.utils import decode_pixel_data as decode_rle_planes
 
-from models.imaging import gdcm_codec
-from models.imaging.codestream import StreamHeader, has_junk
-from models.imaging.errors import ImageBroken
+from models.imaging.dicom import gdcm_codec
+from models.imaging.formats.codestream import StreamHeader, has_junk
+from models.imaging.pixels.errors import ImageBroken
 
 
 def decode_jpeg_2000(stream: bytes, header: StreamHeader, *, signed: bool) -> NDArray[Any]:
