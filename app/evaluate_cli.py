@@ -138,7 +138,7 @@ def _evaluate(
     radii: Sequence[Decimal],
     show: Callable[["EvaluationProgress"], None],
 ) -> "EvaluationResults":
-    from models.image_folder import UnusableImage
+    from models.datasets.image_folder import UnusableImage
     from worker.evaluate import evaluate
 
     try:

@@ -8,15 +8,15 @@ from pathlib import Path
 from app.in_process import find_model, find_prompts, parse_decimal
 from app.local_prompts import LocalPrompts
 from app.targets import AskedFields, create_targets
-from models.dataset_files import list_dataset
-from models.datasets import DatasetCard, describe_folder, get_dataset
-from models.image_folder import Split
+from models.datasets.card import DatasetCard, describe_folder, get_dataset
+from models.datasets.files import list_dataset
+from models.datasets.image_folder import Split
+from models.datasets.subset import choose_subset
 from models.loading import load_vlm
 from models.prompts.cards import PromptCard
 from models.prompts.catalogue import UnknownPrompt, load_prompt_catalogue
 from models.prompts.files import load_prompt
 from models.prompts.prompt import Prompt
-from models.subset import choose_subset
 from worker.contract import CohenParameters, StagedParameters
 from worker.document import Prompting
 from worker.engine.machine import choose_device, set_threads

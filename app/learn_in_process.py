@@ -10,16 +10,16 @@ from pathlib import Path
 import torch
 
 from models.catalogue.cards import ModelCard, check_class_names
+from models.datasets.image_folder import ImageFolder, UnusableImage, list_images
+from models.datasets.training_images import TrainingImages, choose_shots
 from models.few_shot import learn_prompt
 from models.files.whole_file import write_whole
-from models.image_folder import ImageFolder, UnusableImage, list_images
 from models.learned_card import create_learned_card
 from models.learning_state import CheckpointUnusable, Epoch
 from models.loading import load_vlm
 from models.prompts.cards import PROMPT_ID
 from models.prompts.files import save_prompt
 from models.prompts.learning_settings import LearningSettings, Preset, create_learning_settings
-from models.training_images import TrainingImages, choose_shots
 from worker.intake import get_bounds
 from worker.settings import WorkerSettings
 

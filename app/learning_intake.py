@@ -21,10 +21,10 @@ from app.security import Caller
 from app.submission import find_card
 from models.catalogue.cards import ModelCard, check_class_names
 from models.catalogue.text_width import find_text_width
-from models.image_folder import find_class_names, order_classes
+from models.datasets.image_folder import find_class_names, order_classes
+from models.datasets.training_images import choose_shots
 from models.imaging import ImageError
 from models.prompts.learning_settings import LearningSettings, create_learning_settings
-from models.training_images import choose_shots
 from worker import learning_store, prompts_store
 from worker.contract import LEARNING_QUEUE_NAME, MAX_CLASS_NAMES, ModelRef
 from worker.images_store import Image, image_sha256

@@ -20,7 +20,7 @@ from models.activation import OTHER, swapped_activation
 from models.base_classifier import create_base_classifier
 from models.catalogue.cards import Activation, ModelCard, create_text
 from models.catalogue.weights import check_weights
-from models.image_folder import ImageFolder
+from models.datasets.image_folder import ImageFolder
 from models.loading import load_vlm
 from models.memory_growth import Growth, Unmeasured, list_weights, measure_growth
 from models.open_clip_vlm import OpenClipVLM

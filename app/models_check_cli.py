@@ -47,7 +47,7 @@ def check(
     wait_passively()
     from app.model_check import check_model
     from models.catalogue import load_catalogue
-    from models.image_folder import list_images
+    from models.datasets.image_folder import list_images
     from worker.settings import WorkerSettings
 
     with sentences():

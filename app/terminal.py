@@ -36,7 +36,7 @@ def sentences() -> Iterator[None]:
 
     from models.catalogue import UnknownModel
     from models.catalogue.weights import WeightsError
-    from models.datasets import UnknownDataset
+    from models.datasets.card import UnknownDataset
     from models.prompts.catalogue import UnknownPrompt
     from worker.child import GivenUp
     from worker.key_secret import SecretUnusable

@@ -19,10 +19,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.augmentation import sample_crops
 from models.catalogue.cards import check_class_names
+from models.datasets.training_images import TrainingImages, count_classes
 from models.learning_state import Epoch, LearningState, create_state, restore, write_checkpoint
 from models.prompts.learning_settings import LearningSettings
 from models.prompts.prompt import Prompt
-from models.training_images import TrainingImages, count_classes
 from models.vlm import VLM
 
 

@@ -8,10 +8,10 @@ from importlib.metadata import version
 import torch
 
 from models.catalogue.cards import TrainingSet
+from models.datasets.training_images import TrainingImages
 from models.few_shot import Learned
 from models.prompts.cards import Learning, PromptCard
 from models.prompts.learning_settings import LearningSettings
-from models.training_images import TrainingImages
 from models.vlm import VLM
 
 _PACKAGES = (

@@ -14,11 +14,11 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
-from models.dataset_files import LabelledFile
-from models.image_folder import UnusableImage
+from models.datasets.files import LabelledFile
+from models.datasets.image_folder import UnusableImage
+from models.datasets.subset import listing_sha256
 from models.imaging import ImageError
 from models.prompts.prompt import Prompt
-from models.subset import listing_sha256
 from models.vlm import VLM
 from worker.board import Board
 from worker.certifying import certify

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.catalogue.cards import Preprocessing
-from models.image_folder import Split, UnusableFolder, list_images
+from models.datasets.image_folder import Split, UnusableFolder, list_images
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from models.catalogue import load_catalogue
-from models.dataset_files import list_dataset
-from models.datasets import describe_folder
+from models.datasets.card import describe_folder
+from models.datasets.files import list_dataset
+from models.datasets.subset import choose_subset
 from models.loading import load_vlm
-from models.subset import choose_subset
 from models.testing import LinearModel
 from models.vlm import VLM
 from worker.contract import CohenParameters, TemplateTarget

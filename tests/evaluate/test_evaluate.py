@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from app.auditing import audit_document
-from models.image_folder import UnusableImage
+from models.datasets.image_folder import UnusableImage
 from worker.contract import CohenParameters, InputImage, StagedParameters, TemplateTarget
 from worker.evaluate import RUN_FILE, SECRET_FILE, evaluate, write_results
 from worker.evaluation.results import PUBLISHED_RADII, create_results, find_largest_radius

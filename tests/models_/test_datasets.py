@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.dataset_files import list_dataset
-from models.datasets import (
+from models.datasets.card import (
     DatasetCard,
     DatasetClass,
     InvalidDataset,
@@ -17,8 +16,9 @@ from models.datasets import (
     list_datasets,
     load_dataset_card,
 )
-from models.image_folder import UnusableFolder
-from models.subset import choose_subset, listing_sha256
+from models.datasets.files import list_dataset
+from models.datasets.image_folder import UnusableFolder
+from models.datasets.subset import choose_subset, listing_sha256
 
 IDS = ["covid", "kather-colon", "pannuke", "rsna18", "sicapv2", "skincancer"]
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from models.datasets.training_images import TrainingImages
 from models.few_shot import Diverged, learn_prompt
 from models.learning_state import CheckpointUnusable
 from models.loading import load_vlm
 from models.prompts.learning_settings import LearningSettings, create_learning_settings
-from models.training_images import TrainingImages
 
 NAMES = ("dark", "bright", "striped")
 SETTINGS = LearningSettings(

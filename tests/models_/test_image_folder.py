@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from models.catalogue.cards import Preprocessing
-from models.image_folder import UnusableFolder, UnusableImage, list_images
+from models.datasets.image_folder import UnusableFolder, UnusableImage, list_images
 
 PREPROCESSING = Preprocessing(size=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 

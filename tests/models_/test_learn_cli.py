@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from app import learn_in_process
 from app.cli import cli
-from models.image_folder import list_images
+from models.datasets.image_folder import list_images
 from models.prompts.files import load_prompt
 
 

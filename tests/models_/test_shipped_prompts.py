@@ -9,11 +9,11 @@ from models.base_classifier import BaseClassifier, create_base_classifier
 from models.bundled.evaluate import get_accuracy
 from models.bundled.image_sets import load_image_set
 from models.catalogue import load_catalogue
-from models.image_folder import list_images
+from models.datasets.image_folder import list_images
+from models.datasets.training_images import TrainingImages, choose_shots
 from models.loading import load_vlm
 from models.prompts.catalogue import load_prompt_catalogue
 from models.prompts.learning_settings import create_learning_settings
-from models.training_images import TrainingImages, choose_shots
 
 SHIPPED = {
     "bundled-bccd-cells": "bccd_cells",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.training_images import TrainingImages, choose_shots
+from models.datasets.training_images import TrainingImages, choose_shots
 
 CLASSES = np.array([0, 1, 0, 2, 1, 0, 2, 2, 1, 0, 1, 2, 0], dtype=np.int64)
 

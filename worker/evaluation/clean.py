@@ -11,7 +11,7 @@ from models.base_classifier import (
     create_base_classifier,
     create_prompted_classifier,
 )
-from models.dataset_files import LabelledFile
+from models.datasets.files import LabelledFile
 from models.prompts.prompt import Prompt
 from models.vlm import VLM
 from worker.contract import FewShotTarget, Target, TemplateTarget

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from itertools import chain, islice, zip_longest
 
-from models.dataset_files import ClassFiles, LabelledFile
+from models.datasets.files import ClassFiles, LabelledFile
 
 PUBLISHED_SEED = 3
 

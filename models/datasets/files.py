@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.datasets import DatasetCard
-from models.image_folder import SPLITS, ImageFolder, Split, UnusableFolder, list_images
+from models.datasets.card import DatasetCard
+from models.datasets.image_folder import SPLITS, ImageFolder, Split, UnusableFolder, list_images
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from models.catalogue.cards import Template, check_class_names
-from models.image_folder import FolderCard, Split, UnusableFolder, list_images
+from models.datasets.image_folder import FolderCard, Split, UnusableFolder, list_images
 
-_SHIPPED = Path(__file__).parent / "shipped" / "datasets"
+_SHIPPED = Path(__file__).parent.parent / "shipped" / "datasets"
 
 
 class InvalidDataset(ValueError):
