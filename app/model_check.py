@@ -15,17 +15,17 @@ from pydantic import BaseModel, ConfigDict
 from app.in_process import create_procedure, create_request
 from app.local_prompts import LocalPrompts
 from app.targets import AskedFields
-from models._open_clip import get_open_clip
 from models.activation import OTHER, swapped_activation
-from models.base_classifier import create_base_classifier
 from models.catalogue.cards import Activation, ModelCard, create_text
 from models.catalogue.weights import check_weights
 from models.datasets.image_folder import ImageFolder
 from models.loading import load_vlm
 from models.memory_growth import Growth, Unmeasured, list_weights, measure_growth
-from models.open_clip_vlm import OpenClipVLM
 from models.trial import try_out
-from models.vlm import VLM
+from models.vlm._imports import get_open_clip
+from models.vlm.base_classifier import create_base_classifier
+from models.vlm.open_clip import OpenClipVLM
+from models.vlm.vlm import VLM
 from worker.certifying import certify
 from worker.engine.engine import Engine
 from worker.engine.eta import create_synthetic_images

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from models._open_clip import get_open_clip
 from models.adding import add_model
 from models.catalogue import load_catalogue
 from models.forms.open_clip_files import write_open_clip
 from models.loading import create_clip, load_vlm
 from models.memory_growth import measure_growth
+from models.vlm._imports import get_open_clip
 
 RESULTS = Path(__file__).parent / "results" / "model-memory.json"
 STATUS = Path("/proc/self/status")

@@ -5,17 +5,17 @@ import unittest.mock
 
 import torch
 
-from models._open_clip import get_open_clip
-from models.bert_text import BertTextTower
-from models.bert_vlm import BertVLM
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard, Precision, WeightFile
 from models.catalogue.medclip_config import MedClipConfig
 from models.loading import create_clip, load_vlm
-from models.medclip import MedClip, MedClipPooling
-from models.open_clip_vlm import OpenClipVLM
-from models.vlm import VLM
-from models.wordpiece import create_tokenizer
+from models.vlm._imports import get_open_clip
+from models.vlm.bert import BertVLM
+from models.vlm.bert_text import BertTextTower
+from models.vlm.medclip import MedClip, MedClipPooling
+from models.vlm.open_clip import OpenClipVLM
+from models.vlm.vlm import VLM
+from models.vlm.wordpiece import create_tokenizer
 
 SHAPES = {
     "plip": "ViT-B/32",

@@ -37,7 +37,7 @@ from throughput_table import write_markdown  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from models.catalogue.cards import Precision, create_text  # noqa: E402
-from models.vlm import VLM, NormalisedTower  # noqa: E402
+from models.vlm.vlm import VLM, NormalisedTower  # noqa: E402
 from worker.certifying import certify  # noqa: E402
 from worker.contract import (  # noqa: E402
     CertifyRequest,

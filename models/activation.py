@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import torch
 
-from models._open_clip import get_open_clip
 from models.catalogue.cards import Activation
+from models.vlm._imports import get_open_clip
 
 OTHER: dict[Activation, Activation] = {"gelu": "quick_gelu", "quick_gelu": "gelu"}
 

@@ -23,7 +23,7 @@ from models.datasets.training_images import TrainingImages, count_classes
 from models.learning_state import Epoch, LearningState, create_state, restore, write_checkpoint
 from models.prompts.learning_settings import LearningSettings
 from models.prompts.prompt import Prompt
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 
 
 class Diverged(ValueError):

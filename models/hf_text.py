@@ -13,11 +13,11 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from models._open_clip import get_open_clip
-from models.bert_text import BertTextTower
 from models.catalogue.bert_config import parse_bert_config
 from models.catalogue.weights import ConfigMismatch
-from models.wordpiece import create_tokenizer
+from models.vlm._imports import get_open_clip
+from models.vlm.bert_text import BertTextTower
+from models.vlm.wordpiece import create_tokenizer
 
 _POOLERS = ("cls_last_hidden_state_pooler", "cls_pooler", "mean_pooler")
 _TOKENIZER_OPTIONS = ("tokenizer_mode", "tokenizer_kwargs")

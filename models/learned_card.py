@@ -12,7 +12,7 @@ from models.datasets.training_images import TrainingImages
 from models.few_shot import Learned
 from models.prompts.cards import Learning, PromptCard
 from models.prompts.learning_settings import LearningSettings
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 
 _PACKAGES = (
     "promptsmooth-service",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.prompts.learning_settings import INIT_STD, LearningSettings
 from models.prompts.prompt import Prompt
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 
 MAX_CHECKPOINT_BYTES = 16 * 2**20
 _FORM = "promptsmooth learning 1"

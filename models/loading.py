@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 
-from models._open_clip import get_open_clip
-from models.bert_vlm import BertVLM
 from models.catalogue.bert_config import BERT_CONFIG
 from models.catalogue.cards import ModelCard, WeightFile
 from models.catalogue.weights import ConfigMismatch, UnreadableWeights, check_size, load_file
 from models.files.untrusted_text import parse_json
 from models.hf_text import create_hf_text_tower, create_text_cfg
-from models.linear_vlm import LinearVLM
 from models.medclip_loading import load_medclip
-from models.open_clip_vlm import OpenClipVLM
 from models.tensor_file import load_into
-from models.vlm import VLM
+from models.vlm._imports import get_open_clip
+from models.vlm.bert import BertVLM
+from models.vlm.linear_toy import LinearVLM
+from models.vlm.open_clip import OpenClipVLM
+from models.vlm.vlm import VLM
 
 CONFIG = "open_clip_config.json"
 _VOCABULARY = 49408

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import torch
 
-from models.bert_text import BertTextTower
-from models.bert_vlm import BertVLM
 from models.catalogue.cards import ModelCard, WeightFile
 from models.catalogue.medclip_config import CONFIG, MedClipConfig, parse_medclip_config
 from models.catalogue.weights import ConfigMismatch, UnreadableWeights
-from models.medclip import MedClip, MedClipPooling
 from models.tensor_file import load_into
-from models.vlm import VLM
-from models.wordpiece import create_tokenizer
+from models.vlm.bert import BertVLM
+from models.vlm.bert_text import BertTextTower
+from models.vlm.medclip import MedClip, MedClipPooling
+from models.vlm.vlm import VLM
+from models.vlm.wordpiece import create_tokenizer
 
 
 def load_medclip(

@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 
 _STATM = Path("/proc/self/statm")
 Loaded = TypeVar("Loaded", bound=VLM)

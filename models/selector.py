@@ -6,7 +6,7 @@ from typing import final
 
 from torch import Tensor, stack
 
-from models.base_classifier import BaseClassifier
+from models.vlm.base_classifier import BaseClassifier
 
 _ROUNDING = 1e-5  # of float32 entropies whose logits differ
 

@@ -6,7 +6,7 @@ import torch
 
 from models.catalogue.cards import create_text
 from models.prompts.prompt import Prompt, split_template
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 
 _SAME = 1e-4  # of unit features: the same tokens give 1e-6, other ones 1e-2 and more
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 
 
 class FeaturesUnusable(ValueError):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from models.prompts.prompt import Prompt
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 
 
 @dataclass(frozen=True, kw_only=True)

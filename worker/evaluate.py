@@ -19,7 +19,7 @@ from models.datasets.image_folder import UnusableImage
 from models.datasets.subset import listing_sha256
 from models.imaging import ImageError
 from models.prompts.prompt import Prompt
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 from worker.board import Board
 from worker.certifying import certify
 from worker.contract import CertifyRequest, Identity, InputImage, Procedure, Target

@@ -21,7 +21,7 @@ from models.few_shot import Learned, learn_prompt
 from models.learned_card import create_learned_card
 from models.learning_state import CheckpointUnusable, Epoch
 from models.loading import load_vlm
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 from worker.contract import Failure
 from worker.encoded_prompt import EncodedPrompt
 from worker.engine.machine import choose_device, set_threads

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import torch
 
-from models.base_classifier import BaseClassifier, create_base_classifier
 from models.bundled.image_sets import ImageSet, load_image_set
 from models.bundled.train import IMAGE_SETS
 from models.catalogue import load_catalogue
 from models.catalogue.cards import Evaluation
 from models.loading import load_vlm
-from models.vlm import VLM
+from models.vlm.base_classifier import BaseClassifier, create_base_classifier
+from models.vlm.vlm import VLM
 
 SIGMAS = (0.0, 0.1, 0.25, 0.5)
 COPIES = 8

@@ -22,9 +22,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from models._open_clip import get_open_clip
 from models.bundled.image_sets import ImageSet, load_image_set
 from models.catalogue.cards import Preprocessing, create_text
+from models.vlm._imports import get_open_clip
 
 IMAGE_SETS = ("mednist", "kermany_cxr", "bccd_cells")
 PREPROCESSING = Preprocessing(size=64, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))

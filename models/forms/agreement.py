@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from models._open_clip import get_open_clip
 from models.catalogue.cards import ModelDescription, Preprocessing
 from models.catalogue.weights import ConfigMismatch
 from models.forms.canonical import complete_model_cfg, require_parts
+from models.vlm._imports import get_open_clip
 
 _SILENT = "The configuration says nothing of preprocessing; it is the card's."
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from models.catalogue.bert_config import parse_bert_config
 from models.catalogue.weights import StateDictMismatch
 from models.forms.canonical import dump_canonical
-from models.wordpiece import TOKENIZER_CONFIG, VOCAB, parse_tokenizer_config
+from models.vlm.wordpiece import TOKENIZER_CONFIG, VOCAB, parse_tokenizer_config
 
 # A BERT that is published with `vocab.txt` alone: transformers then lower-cases.
 TOKENIZER_DEFAULT = b'{"do_lower_case": true, "tokenizer_class": "BertTokenizer"}\n'
@@ -24,7 +24,7 @@ _BERT = {
     "layer_norm_eps": 1e-12,
     "pad_token_id": 0,
 }
-# What `models.wordpiece` reads of a tokenizer's configuration, and takes where nothing is said.
+# What `models.vlm.wordpiece` reads of a tokenizer's configuration, and takes where nothing is said.
 _TOKENIZER = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
 
 
@@ -38,7 +38,7 @@ def spell_bert_config(content: bytes) -> bytes:
 
 
 def spell_tokenizer(contents: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The one spelling of a tokenizer's two files, which `models.wordpiece` reads the same.
+    """The one spelling of a tokenizer's two files, which `models.vlm.wordpiece` reads the same.
 
     Raises:
         WeightsError: another kind of tokenizer, or no JSON.

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from models._open_clip import get_open_clip
 from models.catalogue.bert_config import BERT_CONFIG
 from models.catalogue.weights import ConfigMismatch
+from models.vlm._imports import get_open_clip
 
 _TOP = {"quick_gelu": False, "custom_text": False}
 # What is written though it may be open_clip's default, of towers that are open_clip's own.

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from models._open_clip import get_open_clip
 from models.catalogue.weights import ConfigMismatch, UnreadableWeights
 from models.forms.files import get_part, load_json
+from models.vlm._imports import get_open_clip
 
 VOCAB, MERGES = "vocab.json", "merges.txt"
 WHOLE, CONFIG = "tokenizer.json", "tokenizer_config.json"

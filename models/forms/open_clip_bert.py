@@ -23,7 +23,7 @@ from models.forms.form import Converted, Form, FormRefused, Source
 from models.forms.open_clip_files import write_open_clip
 from models.loading import CONFIG, create_clip
 from models.state_dict import check_state_dict
-from models.wordpiece import TOKENIZER_CONFIG, VOCAB, create_tokenizer
+from models.vlm.wordpiece import TOKENIZER_CONFIG, VOCAB, create_tokenizer
 
 _NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _NAMES_ON_THE_HUB = ("hf_model_name", "hf_tokenizer_name")

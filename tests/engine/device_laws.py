@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from models.catalogue import load_catalogue
-from models.linear_vlm import LinearVLM
 from models.loading import load_vlm
-from models.vlm import VLM
+from models.vlm.linear_toy import LinearVLM
+from models.vlm.vlm import VLM
 from worker.certifying import certify
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
 from worker.engine.device_runner import DeviceRunner

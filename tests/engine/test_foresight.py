@@ -6,7 +6,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from models.linear_vlm import LinearVLM
+from models.vlm.linear_toy import LinearVLM
 from worker.ballots import NOTHING_TUNED, create_session
 from worker.board import Board
 from worker.certifying import certify, derive_keys

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.catalogue.cards import ModelCard, Preprocessing, WeightFile
-from models.two_prompt_vlm import Plane, TwoPromptVLM
+from models.vlm.two_prompt_toy import Plane, TwoPromptVLM
 from worker.certification import audit_certificate
 from worker.certifying import certify
 from worker.contract import (
@@ -40,7 +40,7 @@ def create_card() -> ModelCard:
         description="Planes.",
         intended_use="Tests.",
         licence="Apache-2.0",
-        source="models.two_prompt_vlm",
+        source="models.vlm.two_prompt_toy",
         architecture="linear",
         files=(WeightFile(name="none", sha256="0" * 64, size_bytes=1),),
         context_length=77,

@@ -16,7 +16,7 @@ from models.datasets.files import list_dataset
 from models.datasets.subset import choose_subset
 from models.loading import load_vlm
 from models.testing import LinearModel
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 from worker.contract import CohenParameters, TemplateTarget
 from worker.evaluate import SECRET_FILE, Evaluation
 

@@ -16,10 +16,10 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from models._open_clip import get_open_clip
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard, ModelDescription, Preprocessing, WeightFile
 from models.loading import create_clip
+from models.vlm._imports import get_open_clip
 
 REPOSITORY = Path(__file__).parents[2]
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")

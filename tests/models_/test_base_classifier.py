@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from models.base_classifier import BaseClassifier, create_base_classifier
 from models.catalogue import load_catalogue
 from models.loading import load_vlm
-from models.vlm import PixelNormalisation
+from models.vlm.base_classifier import BaseClassifier, create_base_classifier
+from models.vlm.vlm import PixelNormalisation
 
 CPU = torch.device("cpu")
 BATCH = 64

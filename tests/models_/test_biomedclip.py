@@ -11,9 +11,6 @@ import torch
 from torch.nn import functional
 
 from app.model_check import check_model
-from models._open_clip import get_open_clip
-from models._transformers import get_transformers
-from models.base_classifier import create_base_classifier
 from models.catalogue import load_catalogue
 from models.catalogue.bert_config import parse_bert_config
 from models.catalogue.cards import ModelCard, Published
@@ -31,6 +28,9 @@ from models.loading import load_vlm
 from models.own_folder import describe_file
 from models.prompt_checkpoint import load_ctx
 from models.prompts.imported import ImportRefused, create_import
+from models.vlm._imports import get_open_clip
+from models.vlm._transformers import get_transformers
+from models.vlm.base_classifier import create_base_classifier
 
 CPU = torch.device("cpu")
 BATCH, SIZE, CONTEXT_LENGTH, WIDTH, LAYERS, HEADS = 64, 160, 24, 32, 3, 2

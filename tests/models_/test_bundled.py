@@ -3,7 +3,6 @@ import math
 import pytest
 import torch
 
-from models.base_classifier import create_base_classifier
 from models.bundled.evaluate import SIGMAS, get_accuracy, sample_noisy_copies
 from models.bundled.image_sets import load_image_set
 from models.bundled.train import (
@@ -20,6 +19,7 @@ from models.bundled.train import (
 from models.catalogue import load_catalogue
 from models.catalogue.weights import check_weights
 from models.loading import load_vlm
+from models.vlm.base_classifier import create_base_classifier
 
 CPU = torch.device("cpu")
 

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from models._open_clip import get_open_clip
 from models.adding import add_model
 from models.catalogue.cards import Preprocessing
 from models.catalogue.weights import ConfigMismatch, UnreadableWeights
 from models.forms.hf_processor import agree_on_processor
 from models.forms.hf_tokenizer import agree_on_tokenizer
+from models.vlm._imports import get_open_clip
 
 CARD = Preprocessing(
     size=32,

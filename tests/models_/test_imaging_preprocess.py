@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models._open_clip import get_open_clip
 from models.catalogue import load_catalogue
 from models.catalogue.cards import Preprocessing
 from models.imaging import parse_image, preprocess
+from models.vlm._imports import get_open_clip
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 Resize = Literal["shortest", "squash"]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.base_classifier import create_base_classifier
 from models.catalogue import load_catalogue
 from models.loading import load_vlm
 from models.testing import LinearModel, create_linear_model, write_linear_model
+from models.vlm.base_classifier import create_base_classifier
 
 CPU = torch.device("cpu")
 

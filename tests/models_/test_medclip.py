@@ -15,7 +15,6 @@ from PIL import Image
 from torch.nn import functional
 
 from app.model_check import check_model
-from models.base_classifier import create_base_classifier
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard, Preprocessing
 from models.catalogue.medclip_config import MedClipConfig
@@ -31,10 +30,11 @@ from models.forms.medclip import convert_medclip, create_relative_position_index
 from models.forms.registry import choose_form
 from models.imaging import preprocess
 from models.loading import load_vlm
-from models.medclip import MedClip
 from models.own_folder import describe_file
 from models.prompt_checkpoint import load_ctx
 from models.prompts.imported import ImportRefused, create_import
+from models.vlm.base_classifier import create_base_classifier
+from models.vlm.medclip import MedClip
 
 HERE = Path(__file__).parent
 CPU = torch.device("cpu")

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from models._open_clip import get_open_clip
 from models.loading import create_clip
-from models.onednn import KERNELS, find_kernels, use_onednn
+from models.vlm._imports import get_open_clip
+from models.vlm.onednn import KERNELS, find_kernels, use_onednn
 
 CPU = torch.device("cpu")
 CONFIG = {

@@ -46,8 +46,8 @@ def test_open_clip_is_imported_beside_a_torchvision_of_another_torch(
         (mismatched / "torchvision" / "__init__.py").write_text("")
     program = (
         "import torch; torch.version.cuda = " + cuda + "\n"
-        "from models import _open_clip\n"
-        "print(_open_clip.get_open_clip().__name__, len(_open_clip._declared))"
+        "from models.vlm import _imports\n"
+        "print(_imports.get_open_clip().__name__, len(_imports._declared))"
     )
     finished = run(program, mismatched)
     assert (finished.returncode == 0) == opened
@@ -59,7 +59,7 @@ def test_open_clip_is_imported_beside_a_torchvision_of_another_torch(
 
 def test_importing_the_model_side_loads_no_model_library(tmp_path):
     program = (
-        "import models.loading, models.base_classifier, models.bundled.train, "
+        "import models.loading, models.vlm.base_classifier, models.bundled.train, "
         "models.bundled.evaluate, sys\n"
         "sys.exit(bool({'open_clip', 'torchvision', 'transformers'} & set(sys.modules)))"
     )

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models._transformers import get_transformers
 from models.adding import add_model
 from models.catalogue import load_catalogue
 from models.loading import load_vlm
+from models.vlm._transformers import get_transformers
 
 pytestmark = [pytest.mark.real_size, pytest.mark.usefixtures("no_network")]
 HERE = Path(__file__).parent

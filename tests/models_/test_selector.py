@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base_classifier import BaseClassifier
 from models.loading import load_vlm
 from models.selector import Selector
+from models.vlm.base_classifier import BaseClassifier
 
 
 @pytest.fixture

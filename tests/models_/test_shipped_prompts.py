@@ -5,7 +5,6 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from models.base_classifier import BaseClassifier, create_base_classifier
 from models.bundled.evaluate import get_accuracy
 from models.bundled.image_sets import load_image_set
 from models.catalogue import load_catalogue
@@ -14,6 +13,7 @@ from models.datasets.training_images import TrainingImages, choose_shots
 from models.loading import load_vlm
 from models.prompts.catalogue import load_prompt_catalogue
 from models.prompts.learning_settings import create_learning_settings
+from models.vlm.base_classifier import BaseClassifier, create_base_classifier
 
 SHIPPED = {
     "bundled-bccd-cells": "bccd_cells",

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from models.catalogue.cards import Preprocessing
-from models.vlm import PixelNormalisation
+from models.vlm.vlm import PixelNormalisation
 from worker.certification.certificate import Certified
 from worker.certification.cohen import certify_cohen
 from worker.sampling import NoiseKey, create_noise_table

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models.catalogue.cards import Preprocessing
-from models.vlm import PixelNormalisation
+from models.vlm.vlm import PixelNormalisation
 from worker.engine.selftest import check_device_noise, spot_check
 from worker.sampling import NoiseKey, create_noise_table, sample_words
 from worker.sampling.kernel import sample_noisy_images

@@ -10,7 +10,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 from worker.contract import Contract
 
 SHAPES = {"cpu": (16, 32, 48, 64, 96, 128), "cuda": (64, 128, 256, 512, 1024)}

@@ -4,13 +4,13 @@ import threading
 
 import torch
 
-from models.base_classifier import (
+from models.prompts.prompt import Prompt
+from models.vlm.base_classifier import (
     BaseClassifier,
     create_base_classifier,
     create_prompted_classifier,
 )
-from models.prompts.prompt import Prompt
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 from worker.engine.protocol import TemplateText, Text
 
 _MAX_CLASSIFIERS = 256

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.vlm import VLM, NormalisedTower
+from models.vlm.vlm import VLM, NormalisedTower
 from worker.engine.batch import Batch, Witness
 from worker.engine.selftest import NoiseMismatch, Spot, find_spots
 from worker.engine.session import Session, Slice

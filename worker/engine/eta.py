@@ -30,8 +30,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.base_classifier import BaseClassifier
-from models.vlm import VLM
+from models.vlm.base_classifier import BaseClassifier
+from models.vlm.vlm import VLM
 from worker.contract import Contract, Identity
 from worker.engine.identity import create_identity
 from worker.images_store import Image

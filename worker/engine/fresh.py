@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.base_classifier import create_base_classifier
 from models.catalogue.cards import ModelCard
 from models.loading import load_vlm
+from models.vlm.base_classifier import create_base_classifier
 from worker.contract import Contract
 from worker.engine.eta import Elsewhere, Output, run_all
 from worker.engine.machine import set_threads

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 from worker.engine.batch import Batch
 from worker.engine.selftest import spot_check
 from worker.engine.session import Slice

@@ -6,7 +6,7 @@ from importlib.metadata import version
 import torch
 
 from models.catalogue.cards import DeviceClass
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 from worker.contract import Identity, ModelRef
 
 _PACKAGES = (

@@ -9,7 +9,7 @@ import torch
 from models.catalogue.cards import ModelCard
 from models.loading import load_vlm
 from models.trial import check_unit_length
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 from worker.contract import Identity
 from worker.engine.classifiers import Classifiers
 from worker.engine.identity import create_identity

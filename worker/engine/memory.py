@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from models.catalogue.cards import DeviceClass, ModelCard
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 
 _WHOLE = {"F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}
 _WHOLE |= {"I8": 1, "U8": 1, "BOOL": 1}

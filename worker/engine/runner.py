@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 from worker.engine.batch import Batch
 from worker.engine.host_runner import HostRunner
 from worker.engine.selftest import check_device_noise

@@ -18,7 +18,7 @@ import torch
 
 from models.catalogue import Catalogue, ModelNotAdded, ModelNotValid, UnknownModel
 from models.catalogue.cards import DeviceClass, ModelCard
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 from worker.contract import Failure, ModelRef, ModelState
 from worker.engine.load_failure import (
     Fingerprint,

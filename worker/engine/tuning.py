@@ -9,7 +9,7 @@ from typing import final
 import torch
 
 from models.prompts.prompt import Prompt
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 from models.zero_shot import TuningStep, tune_prompt
 from worker.contract import Failure
 from worker.encoded_prompt import EncodedPrompt

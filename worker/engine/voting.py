@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.base_classifier import BaseClassifier
 from models.selector import Selector
+from models.vlm.base_classifier import BaseClassifier
 from worker.certification.merkle import NO_VOTE
 from worker.engine.batch import Batch, Voter, Votes
 from worker.engine.protocol import RangeCounted, encode_votes

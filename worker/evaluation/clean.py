@@ -6,14 +6,14 @@ from itertools import islice
 import numpy as np
 import torch
 
-from models.base_classifier import (
+from models.datasets.files import LabelledFile
+from models.prompts.prompt import Prompt
+from models.vlm.base_classifier import (
     BaseClassifier,
     create_base_classifier,
     create_prompted_classifier,
 )
-from models.datasets.files import LabelledFile
-from models.prompts.prompt import Prompt
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 from worker.contract import FewShotTarget, Target, TemplateTarget
 from worker.evaluation.accuracy import Share
 from worker.intake import prepare_image

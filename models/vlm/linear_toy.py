@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from models.catalogue.cards import ModelCard
-from models.no_context import NoContext
-from models.vlm import check_pixels
+from models.vlm.no_context import NoContext
+from models.vlm.vlm import check_pixels
 
 LOGIT_SCALE = 100.0
 

@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-from models._open_clip import get_open_clip
+from models.vlm._imports import get_open_clip
 
 
 def get_transformers() -> ModuleType:

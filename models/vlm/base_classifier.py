@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.catalogue.cards import check_class_names, create_text
 from models.prompts.prompt import Prompt
-from models.vlm import VLM
+from models.vlm.vlm import VLM
 
 
 @final

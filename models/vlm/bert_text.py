@@ -6,7 +6,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from models.wordpiece import WordPieceTokenizer
+from models.vlm.wordpiece import WordPieceTokenizer
 
 
 @final

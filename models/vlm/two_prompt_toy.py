@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from models.catalogue.cards import ModelCard
-from models.no_context import NoContext
-from models.vlm import check_pixels
+from models.vlm.no_context import NoContext
+from models.vlm.vlm import check_pixels
 
 _SURE, _UNSURE = 1.0, 0.2
 _SCALE = 10.0

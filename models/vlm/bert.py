@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.bert_text import BertTextTower
 from models.catalogue.cards import ModelCard
 from models.files.quoting import quote
-from models.onednn import find_kernels, use_onednn
-from models.vlm import PixelNormalisation
+from models.vlm.bert_text import BertTextTower
+from models.vlm.onednn import find_kernels, use_onednn
+from models.vlm.vlm import PixelNormalisation
 
 
 @final

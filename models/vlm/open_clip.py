@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.catalogue.cards import ModelCard
-from models.clip_text import ClipTextTower
 from models.files.quoting import quote
-from models.onednn import find_kernels, use_onednn
-from models.vlm import PixelNormalisation
+from models.vlm.clip_text import ClipTextTower
+from models.vlm.onednn import find_kernels, use_onednn
+from models.vlm.vlm import PixelNormalisation
 
 
 @final
