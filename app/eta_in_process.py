@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from models.catalogue.cards import ModelCard
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.vlm.base_classifier import create_base_classifier
 from worker.engine.eta import (
     EtaReport,

@@ -12,7 +12,7 @@ from models.datasets.card import DatasetCard, describe_folder, get_dataset
 from models.datasets.files import list_dataset
 from models.datasets.image_folder import Split
 from models.datasets.subset import choose_subset
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.prompts.cards import PromptCard
 from models.prompts.catalogue import UnknownPrompt, load_prompt_catalogue
 from models.prompts.files import load_prompt

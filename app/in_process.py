@@ -13,7 +13,7 @@ from app.schemas import VoteList
 from app.targets import AskedFields, create_targets
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from worker.certification import Finding
 from worker.certifying import certify
 from worker.contract import (

@@ -16,7 +16,7 @@ from models.few_shot import learn_prompt
 from models.files.whole_file import write_whole
 from models.learned_card import create_learned_card
 from models.learning_state import CheckpointUnusable, Epoch
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.prompts.cards import PROMPT_ID
 from models.prompts.files import save_prompt
 from models.prompts.learning_settings import LearningSettings, Preset, create_learning_settings

@@ -15,13 +15,13 @@ from pydantic import BaseModel, ConfigDict
 from app.in_process import create_procedure, create_request
 from app.local_prompts import LocalPrompts
 from app.targets import AskedFields
-from models.activation import OTHER, swapped_activation
 from models.catalogue.cards import Activation, ModelCard, create_text
 from models.catalogue.weights import check_weights
 from models.datasets.image_folder import ImageFolder
-from models.loading import load_vlm
-from models.memory_growth import Growth, Unmeasured, list_weights, measure_growth
-from models.trial import try_out
+from models.loading.activation import OTHER, swapped_activation
+from models.loading.loading import load_vlm
+from models.loading.memory_growth import Growth, Unmeasured, list_weights, measure_growth
+from models.loading.trial import try_out
 from models.vlm._imports import get_open_clip
 from models.vlm.base_classifier import create_base_classifier
 from models.vlm.open_clip import OpenClipVLM

@@ -47,7 +47,7 @@ def choose_batch(
 
     wait_passively()
     from models.catalogue import load_catalogue
-    from models.loading import load_vlm
+    from models.loading.loading import load_vlm
     from worker.engine.batch_choice import SHAPES, BatchChoice, choose_rows, measure_shapes
     from worker.engine.identity import create_identity
     from worker.engine.machine import choose_device, set_threads

@@ -24,7 +24,7 @@ import torch
 import typer
 
 from models.catalogue import load_catalogue
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.prompts.catalogue import load_prompt_catalogue
 from worker.certifying import certify
 from worker.contract import (

@@ -8,7 +8,7 @@ import torch
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard, Precision, WeightFile
 from models.catalogue.medclip_config import MedClipConfig
-from models.loading import create_clip, load_vlm
+from models.loading.loading import create_clip, load_vlm
 from models.vlm._imports import get_open_clip
 from models.vlm.bert import BertVLM
 from models.vlm.bert_text import BertTextTower

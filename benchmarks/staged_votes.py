@@ -25,7 +25,7 @@ wait_passively()
 from models.bundled.image_sets import load_image_set  # noqa: E402  # OpenMP reads its setting once
 from models.catalogue import load_catalogue  # noqa: E402
 from models.catalogue.cards import ModelCard  # noqa: E402
-from models.loading import load_vlm  # noqa: E402
+from models.loading.loading import load_vlm  # noqa: E402
 from worker.ballots import NOTHING_TUNED, create_session  # noqa: E402
 from worker.canonical import canonical_bytes  # noqa: E402
 from worker.certification import Phase, Tally, plan_looks  # noqa: E402

@@ -19,9 +19,9 @@ from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard, parse_card
 from models.catalogue.weights import check_weights
 from models.files.whole_file import replace_whole
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
+from models.loading.trial import try_out
 from models.own_folder import CARD, begin_folder, format_model_card
-from models.trial import try_out
 
 SUMS = "SHA256SUMS"
 _MAX_TEXT_BYTES = 2**20

@@ -28,8 +28,8 @@ import torch
 from torch import Tensor
 
 from models.catalogue.weights import ConfigMismatch
-from models.loading import create_clip
-from models.state_dict import check_state_dict
+from models.loading.loading import create_clip
+from models.loading.state_dict import check_state_dict
 
 DROPPED = (
     "text_model.embeddings.position_ids",

@@ -20,7 +20,7 @@ from models.datasets.training_images import TrainingImages
 from models.few_shot import Learned, learn_prompt
 from models.learned_card import create_learned_card
 from models.learning_state import CheckpointUnusable, Epoch
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.vlm.vlm import VLM
 from worker.contract import Failure
 from worker.encoded_prompt import EncodedPrompt

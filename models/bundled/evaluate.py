@@ -19,7 +19,7 @@ from models.bundled.image_sets import ImageSet, load_image_set
 from models.bundled.train import IMAGE_SETS
 from models.catalogue import load_catalogue
 from models.catalogue.cards import Evaluation
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.vlm.base_classifier import BaseClassifier, create_base_classifier
 from models.vlm.vlm import VLM
 

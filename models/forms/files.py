@@ -11,7 +11,7 @@ from torch import Tensor
 from models.catalogue.weights import UnreadableWeights
 from models.files.untrusted_text import parse_json
 from models.forms.form import FormRefused
-from models.tensor_file import parse_pickle
+from models.loading.tensor_file import parse_pickle
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 _MAX_CONFIG_BYTES = 2**20

@@ -14,8 +14,8 @@ from models.catalogue.medclip_config import CONFIG, MedClipConfig
 from models.forms.archive import read_members
 from models.forms.bert_files import TOKENIZER_DEFAULT, drop_derived, spell_tokenizer
 from models.forms.form import Converted, Form, FormRefused, Source
-from models.state_dict import check_state_dict
-from models.tensor_file import parse_pickle
+from models.loading.state_dict import check_state_dict
+from models.loading.tensor_file import parse_pickle
 from models.vlm.medclip import MedClip
 from models.vlm.wordpiece import TOKENIZER_CONFIG, VOCAB, create_tokenizer
 

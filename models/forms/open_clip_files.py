@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.catalogue.cards import Preprocessing
 from models.forms.canonical import dump_canonical, spell_model_cfg
-from models.loading import CONFIG
+from models.loading.loading import CONFIG
 
 TENSORS = "open_clip_model.safetensors"
 
@@ -20,7 +20,7 @@ def write_open_clip(
     preprocessing: Preprocessing,
     tensors: Mapping[str, Tensor],
 ) -> None:
-    """Writes configuration and tensors, which `models.loading` reads.
+    """Writes configuration and tensors, which `models.loading.loading` reads.
 
     The bytes depend on the model alone, and not on how its configuration was published.
     """

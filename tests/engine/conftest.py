@@ -10,7 +10,7 @@ import torch
 
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
 from worker.engine.engine import Engine
 from worker.engine.shelf import Shelf

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from models.catalogue import load_catalogue
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.vlm.linear_toy import LinearVLM
 from models.vlm.vlm import VLM
 from worker.certifying import certify

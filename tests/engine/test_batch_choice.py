@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from app.cli import cli
 from models.catalogue import load_catalogue
 from models.catalogue.measured import write_measured
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.testing import create_linear_model, write_linear_model
 from worker.engine.batch_choice import BatchRate, choose_rows, measure_shapes
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models.catalogue import load_catalogue
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from worker.engine.host_runner import HostRunner
 from worker.engine.runner import DeviceNoiseMissing, create_runner
 

@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 from app.models_cli import ShippedCard, write_report
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard, load_card
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.testing import create_linear_model, write_linear_model
 from models.vlm.base_classifier import BaseClassifier, create_base_classifier
 from models.vlm.vlm import VLM

@@ -23,7 +23,7 @@ import models
 import worker.engine.shelf
 from models.catalogue import load_catalogue
 from models.catalogue.weights import WeightsMissing
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.testing import create_linear_model, write_linear_model
 from worker.ballots import NOTHING_TUNED, create_session
 from worker.certifying import derive_keys

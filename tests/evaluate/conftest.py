@@ -14,7 +14,7 @@ from models.catalogue import load_catalogue
 from models.datasets.card import describe_folder
 from models.datasets.files import list_dataset
 from models.datasets.subset import choose_subset
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.testing import LinearModel
 from models.vlm.vlm import VLM
 from worker.contract import CohenParameters, TemplateTarget

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 from models.catalogue import load_catalogue
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.prompts.cards import PromptCard
 from models.prompts.files import save_prompt
 from models.template_prompt import create_template_prompt

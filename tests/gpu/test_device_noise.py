@@ -27,7 +27,7 @@ def test_laws_of_the_device_runner_hold_on_the_gpu():
 
 def test_a_rows_features_depend_neither_on_its_place_nor_on_its_neighbours():
     from models.catalogue import load_catalogue
-    from models.loading import load_vlm
+    from models.loading.loading import load_vlm
 
     catalogue = load_catalogue()
     card = catalogue.get("bundled")

@@ -18,7 +18,7 @@ from safetensors.torch import save
 
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard, ModelDescription, Preprocessing, WeightFile
-from models.loading import create_clip
+from models.loading.loading import create_clip
 from models.vlm._imports import get_open_clip
 
 REPOSITORY = Path(__file__).parents[2]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from models.catalogue import load_catalogue
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.vlm.base_classifier import BaseClassifier, create_base_classifier
 from models.vlm.vlm import PixelNormalisation
 

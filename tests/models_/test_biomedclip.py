@@ -24,7 +24,7 @@ from models.catalogue.weights import (
 from models.forms import open_clip_bert
 from models.forms.form import FormRefused, Source
 from models.forms.registry import choose_form
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.own_folder import describe_file
 from models.prompt_checkpoint import load_ctx
 from models.prompts.imported import ImportRefused, create_import

@@ -18,7 +18,7 @@ from models.bundled.train import (
 )
 from models.catalogue import load_catalogue
 from models.catalogue.weights import check_weights
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.vlm.base_classifier import create_base_classifier
 
 CPU = torch.device("cpu")

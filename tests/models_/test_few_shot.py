@@ -14,7 +14,7 @@ import torch
 from models.datasets.training_images import TrainingImages
 from models.few_shot import Diverged, learn_prompt
 from models.learning_state import CheckpointUnusable
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.prompts.learning_settings import LearningSettings, create_learning_settings
 
 NAMES = ("dark", "bright", "striped")

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from models.activation import swapped_activation
 from models.adding import add_model
 from models.catalogue import load_catalogue
 from models.catalogue.text_width import find_text_width
@@ -18,11 +17,12 @@ from models.catalogue.weights import ConfigMismatch, StateDictMismatch, Unreadab
 from models.convert import DROPPED, convert_clip, list_leaves
 from models.forms.form import FormRefused
 from models.hf_clip_config import convert_config
-from models.loading import load_vlm
-from models.memory_growth import Growth, measure_growth
+from models.loading.activation import swapped_activation
+from models.loading.loading import load_vlm
+from models.loading.memory_growth import Growth, measure_growth
+from models.loading.trial import FeaturesUnusable
 from models.prompts.imported import ImportRefused, check_fits
 from models.prompts.prompt import Prompt
-from models.trial import FeaturesUnusable
 
 CPU = torch.device("cpu")
 TEXTS = ["An H&E image patch of necrosis.", "a", "smooth muscle, near its border"]

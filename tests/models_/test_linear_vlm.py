@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.catalogue import load_catalogue
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.testing import LinearModel, create_linear_model, write_linear_model
 from models.vlm.base_classifier import create_base_classifier
 

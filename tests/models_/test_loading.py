@@ -15,7 +15,7 @@ from models.catalogue.weights import (
     WeightsMissing,
     check_weights,
 )
-from models.loading import create_clip, load_vlm
+from models.loading.loading import create_clip, load_vlm
 from models.testing import create_linear_model, write_linear_model
 
 CPU = torch.device("cpu")

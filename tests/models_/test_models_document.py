@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 from models.catalogue.cards import parse_description
-from models.loading import create_clip
+from models.loading.loading import create_clip
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "models.md"
 

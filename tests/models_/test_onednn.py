@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.loading import create_clip
+from models.loading.loading import create_clip
 from models.vlm._imports import get_open_clip
 from models.vlm.onednn import KERNELS, find_kernels, use_onednn
 

@@ -11,7 +11,7 @@ from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelDescription, Published, load_card
 from models.catalogue.weights import ConfigMismatch, StateDictMismatch, UnreadableWeights
 from models.forms.form import FormRefused
-from models.loading import create_clip, load_vlm
+from models.loading.loading import create_clip, load_vlm
 from models.own_folder import ModelTaken
 
 pytestmark = pytest.mark.usefixtures("no_network")

@@ -59,7 +59,7 @@ def test_open_clip_is_imported_beside_a_torchvision_of_another_torch(
 
 def test_importing_the_model_side_loads_no_model_library(tmp_path):
     program = (
-        "import models.loading, models.vlm.base_classifier, models.bundled.train, "
+        "import models.loading.loading, models.vlm.base_classifier, models.bundled.train, "
         "models.bundled.evaluate, sys\n"
         "sys.exit(bool({'open_clip', 'torchvision', 'transformers'} & set(sys.modules)))"
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.prompts.prompt import Prompt, split_template
 
 
@@ -27,7 +27,7 @@ def test_vectors_that_are_words_give_the_features_of_the_text(vlm, words):
 
 
 def test_a_text_tower_of_its_own_takes_vectors_too(tiny_clip, tmp_path):
-    from models.loading import create_clip
+    from models.loading.loading import create_clip
 
     config = {**tiny_clip.config, "custom_text": True}
     with torch.random.fork_rng():

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from models.adding import add_model
 from models.catalogue import load_catalogue
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.vlm._transformers import get_transformers
 
 pytestmark = [pytest.mark.real_size, pytest.mark.usefixtures("no_network")]

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.selector import Selector
 from models.vlm.base_classifier import BaseClassifier
 

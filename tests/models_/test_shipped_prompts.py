@@ -10,7 +10,7 @@ from models.bundled.image_sets import load_image_set
 from models.catalogue import load_catalogue
 from models.datasets.image_folder import list_images
 from models.datasets.training_images import TrainingImages, choose_shots
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.prompts.catalogue import load_prompt_catalogue
 from models.prompts.learning_settings import create_learning_settings
 from models.vlm.base_classifier import BaseClassifier, create_base_classifier

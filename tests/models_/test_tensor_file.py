@@ -10,7 +10,7 @@ from safetensors.torch import save
 
 from models.catalogue.cards import WeightFile
 from models.catalogue.weights import DigestMismatch, StateDictMismatch, UnreadableWeights
-from models.tensor_file import load_into
+from models.loading.tensor_file import load_into
 
 TENSORS = {
     "a": torch.arange(6, dtype=torch.float32).reshape(2, 3),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.prompts.prompt import Prompt
 from models.template_prompt import create_template_prompt
 from models.zero_shot import TuningStep, mean_entropy, tune_prompt

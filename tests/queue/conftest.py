@@ -13,7 +13,7 @@ import torch
 from redis import Redis
 
 from models.catalogue import load_catalogue
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from worker import fleet, queueing
 from worker.contract import (
     CertificationJob,

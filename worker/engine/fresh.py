@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from models.catalogue.cards import ModelCard
-from models.loading import load_vlm
+from models.loading.loading import load_vlm
 from models.vlm.base_classifier import create_base_classifier
 from worker.contract import Contract
 from worker.engine.eta import Elsewhere, Output, run_all

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from models.catalogue.cards import ModelCard
-from models.loading import load_vlm
-from models.trial import check_unit_length
+from models.loading.loading import load_vlm
+from models.loading.trial import check_unit_length
 from models.vlm.vlm import VLM
 from worker.contract import Identity
 from worker.engine.classifiers import Classifiers

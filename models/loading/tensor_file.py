@@ -28,7 +28,7 @@ from models.catalogue.weights import (
     load_file,
 )
 from models.files.untrusted_text import parse_json
-from models.state_dict import check_state_dict
+from models.loading.state_dict import check_state_dict
 
 _DTYPES = {
     "F64": torch.float64,

@@ -14,9 +14,9 @@ from models.catalogue.bert_config import BERT_CONFIG
 from models.catalogue.cards import ModelCard, WeightFile
 from models.catalogue.weights import ConfigMismatch, UnreadableWeights, check_size, load_file
 from models.files.untrusted_text import parse_json
-from models.hf_text import create_hf_text_tower, create_text_cfg
-from models.medclip_loading import load_medclip
-from models.tensor_file import load_into
+from models.loading.hf_text import create_hf_text_tower, create_text_cfg
+from models.loading.medclip import load_medclip
+from models.loading.tensor_file import load_into
 from models.vlm._imports import get_open_clip
 from models.vlm.bert import BertVLM
 from models.vlm.linear_toy import LinearVLM
