@@ -1,7 +1,10 @@
 """Every form there is, and which one a source is of."""
 
-from models.forms import hf_clip, medclip, open_clip, open_clip_bert
+from models.forms import medclip
 from models.forms.form import Form, FormRefused, Source
+from models.forms.hugging_face import clip as hf_clip
+from models.forms.open_clip import bert as open_clip_bert
+from models.forms.open_clip import clip as open_clip
 
 FORMS: tuple[Form, ...] = (
     hf_clip.FORM,

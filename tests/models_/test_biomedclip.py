@@ -21,8 +21,8 @@ from models.catalogue.weights import (
     StateDictMismatch,
     UnreadableWeights,
 )
-from models.forms import open_clip_bert
 from models.forms.form import FormRefused, Source
+from models.forms.open_clip import bert as open_clip_bert
 from models.forms.registry import choose_form
 from models.loading.loading import load_vlm
 from models.own_folder import describe_file

@@ -14,9 +14,9 @@ from models.adding import add_model
 from models.catalogue import load_catalogue
 from models.catalogue.text_width import find_text_width
 from models.catalogue.weights import ConfigMismatch, StateDictMismatch, UnreadableWeights
-from models.convert import DROPPED, convert_clip, list_leaves
 from models.forms.form import FormRefused
-from models.hf_clip_config import convert_config
+from models.forms.hugging_face.clip_config import convert_config
+from models.forms.hugging_face.clip_tensors import DROPPED, convert_clip, list_leaves
 from models.loading.activation import swapped_activation
 from models.loading.loading import load_vlm
 from models.loading.memory_growth import Growth, measure_growth

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from models.convert import convert_clip
 from models.forms.agreement import agree_on_model_cfg
 from models.forms.files import WEIGHTS, load_json, load_tensors, require_weights
 from models.forms.form import Converted, Form, FormRefused, Source
-from models.forms.hf_processor import PROCESSOR, agree_on_processor
-from models.forms.hf_tokenizer import TOKENIZER_FILES, agree_on_tokenizer
-from models.forms.open_clip_files import write_open_clip
-from models.hf_clip_config import convert_config
+from models.forms.hugging_face.clip_config import convert_config
+from models.forms.hugging_face.clip_tensors import convert_clip
+from models.forms.hugging_face.processor import PROCESSOR, agree_on_processor
+from models.forms.hugging_face.tokenizer import TOKENIZER_FILES, agree_on_tokenizer
+from models.forms.open_clip.files import write_open_clip
 
 _CONFIG = "config.json"
 _NAMES = ("model.safetensors", "pytorch_model.bin")

@@ -8,7 +8,7 @@ import torch
 from models.forms.agreement import agree_on_model_cfg, agree_on_preprocessing
 from models.forms.files import WEIGHTS, get_part, load_json, load_tensors, require_weights
 from models.forms.form import Converted, Form, FormRefused, Source
-from models.forms.open_clip_files import write_open_clip
+from models.forms.open_clip.files import write_open_clip
 from models.loading.loading import CONFIG, create_clip
 from models.loading.state_dict import check_state_dict
 

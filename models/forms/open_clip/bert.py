@@ -20,7 +20,7 @@ from models.forms.bert_files import (
 )
 from models.forms.files import find_first, get_part, load_json, load_tensors, require_weights
 from models.forms.form import Converted, Form, FormRefused, Source
-from models.forms.open_clip_files import write_open_clip
+from models.forms.open_clip.files import write_open_clip
 from models.loading.loading import CONFIG, create_clip
 from models.loading.state_dict import check_state_dict
 from models.vlm.wordpiece import TOKENIZER_CONFIG, VOCAB, create_tokenizer
