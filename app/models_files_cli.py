@@ -10,7 +10,7 @@ from models.catalogue import Catalogue, load_catalogue
 from models.catalogue.cards import ModelDescription, check_model_id, load_description
 
 if TYPE_CHECKING:
-    from models.adding import Added
+    from models.installation.add import Added
 
 ModelId = Annotated[str, typer.Argument(metavar="ID", help="Model id.")]
 _LOCAL_DIR = "local-dir:"  # how open_clip writes a folder
@@ -79,8 +79,8 @@ def add(
     The weights are converted, checked against the card tensor by tensor, loaded once, and written
     with a card that names their SHA-256 into the folder that PROMPTSMOOTH_MODELS names.
     """
-    from models.adding import add_model
-    from models.bundle import add_bundle, is_bundle
+    from models.installation.add import add_model
+    from models.installation.archive import add_bundle, is_bundle
 
     with ending_tidily(), sentences():
         check_model_id(model)
@@ -100,9 +100,9 @@ def pull(model: ModelId) -> None:
 
     The only command that opens a connection. After an interruption the same command goes on.
     """
-    from models.adding import add_model
-    from models.hub import fetch
-    from models.own_folder import require_free
+    from models.installation.add import add_model
+    from models.installation.folder import require_free
+    from models.installation.hub import fetch
 
     with ending_tidily(), sentences():
         check_model_id(model)
@@ -126,7 +126,7 @@ def bundle(
     out: Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False, help="Archive (.tar).")],
 ) -> None:
     """Write a model into one archive, for a machine without a network: models add ID FILE."""
-    from models.bundle import write_bundle
+    from models.installation.archive import write_bundle
 
     with ending_tidily(), sentences():
         catalogue = _load(_require_folder())
@@ -143,7 +143,7 @@ def remove(
     Certificates stay valid: they name the model's digest. They can be reproduced again once the
     same weights are added again.
     """
-    from models.own_folder import remove_folder
+    from models.installation.folder import remove_folder
 
     with sentences():
         folder = _require_folder()

@@ -26,7 +26,7 @@ import typer
 
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard
-from models.own_folder import format_model_card
+from models.installation.folder import format_model_card
 from worker.ballots import NOTHING_TUNED, create_session
 from worker.certifying import certify, derive_keys
 from worker.contract import (

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from models.adding import add_model
 from models.catalogue import load_catalogue
 from models.forms.open_clip.files import write_open_clip
+from models.installation.add import add_model
 from models.loading.loading import create_clip, load_vlm
 from models.loading.memory_growth import measure_growth
 from models.vlm._imports import get_open_clip

@@ -24,8 +24,8 @@ from models.catalogue.weights import (
 from models.forms.form import FormRefused, Source
 from models.forms.open_clip import bert as open_clip_bert
 from models.forms.registry import choose_form
+from models.installation.folder import describe_file
 from models.loading.loading import load_vlm
-from models.own_folder import describe_file
 from models.prompt_checkpoint import load_ctx
 from models.prompts.imported import ImportRefused, create_import
 from models.vlm._imports import get_open_clip

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import BundleRefused, add_bundle, is_bundle, write_bundle
 from models.catalogue import load_catalogue
 from models.catalogue.cards import InvalidCard, load_card
 from models.catalogue.weights import DigestMismatch
+from models.installation.archive import BundleRefused, add_bundle, is_bundle, write_bundle
 from models.testing import create_linear_model, write_linear_model
 
 Member = tuple[tarfile.TarInfo, bytes]

@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from models.adding import add_model
 from models.catalogue import load_catalogue
 from models.catalogue.text_width import find_text_width
 from models.catalogue.weights import ConfigMismatch, StateDictMismatch, UnreadableWeights
 from models.forms.form import FormRefused
 from models.forms.hugging_face.clip_config import convert_config
 from models.forms.hugging_face.clip_tensors import DROPPED, convert_clip, list_leaves
+from models.installation.add import add_model
 from models.loading.activation import swapped_activation
 from models.loading.loading import load_vlm
 from models.loading.memory_growth import Growth, measure_growth

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from models.adding import add_model
 from models.catalogue.cards import Preprocessing
 from models.catalogue.weights import ConfigMismatch, UnreadableWeights
 from models.forms.hugging_face.processor import agree_on_processor
 from models.forms.hugging_face.tokenizer import agree_on_tokenizer
+from models.installation.add import add_model
 from models.vlm._imports import get_open_clip
 
 CARD = Preprocessing(

@@ -7,9 +7,9 @@ import tomli_w
 from typer.testing import CliRunner
 
 from app.cli import cli
-from models.bundle import write_bundle
 from models.catalogue import load_catalogue
-from models.own_folder import begin_folder
+from models.installation.archive import write_bundle
+from models.installation.folder import begin_folder
 from models.testing import create_linear_model, write_linear_model
 
 

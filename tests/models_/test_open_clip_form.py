@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.adding import add_model
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelDescription, Published, load_card
 from models.catalogue.weights import ConfigMismatch, StateDictMismatch, UnreadableWeights
 from models.forms.form import FormRefused
+from models.installation.add import add_model
+from models.installation.folder import ModelTaken
 from models.loading.loading import create_clip, load_vlm
-from models.own_folder import ModelTaken
 
 pytestmark = pytest.mark.usefixtures("no_network")
 CPU = torch.device("cpu")

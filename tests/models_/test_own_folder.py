@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from models.own_folder import ModelTaken, begin_folder, remove_folder
+from models.installation.folder import ModelTaken, begin_folder, remove_folder
 from models.testing import create_linear_model, write_linear_model
 
 REPOSITORY = Path(__file__).parents[2]
@@ -19,7 +19,7 @@ ADDING = """
 import sys, time
 from pathlib import Path
 from app.terminal import ending_tidily
-from models.own_folder import begin_folder
+from models.installation.folder import begin_folder
 with ending_tidily(), begin_folder(Path(sys.argv[1]), "slow") as folder:
     (folder / "weights").write_bytes(b"half")
     print("begun", flush=True)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.adding import add_model
 from models.catalogue import load_catalogue
+from models.installation.add import add_model
 from models.loading.loading import load_vlm
 from models.vlm._transformers import get_transformers
 

@@ -10,9 +10,9 @@ from models.catalogue.cards import Activation, ModelCard, ModelDescription, Orig
 from models.forms.files import load_json
 from models.forms.form import Converted, Form, Source
 from models.forms.registry import choose_form
+from models.installation.folder import CARD, begin_folder, describe_file, format_model_card
 from models.loading.loading import CONFIG, load_vlm
 from models.loading.trial import try_out
-from models.own_folder import CARD, begin_folder, describe_file, format_model_card
 
 
 @dataclass(frozen=True, kw_only=True)

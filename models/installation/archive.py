@@ -14,14 +14,14 @@ from pathlib import Path
 
 import torch
 
-from models.adding import Added
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard, parse_card
 from models.catalogue.weights import check_weights
 from models.files.whole_file import replace_whole
+from models.installation.add import Added
+from models.installation.folder import CARD, begin_folder, format_model_card
 from models.loading.loading import load_vlm
 from models.loading.trial import try_out
-from models.own_folder import CARD, begin_folder, format_model_card
 
 SUMS = "SHA256SUMS"
 _MAX_TEXT_BYTES = 2**20
