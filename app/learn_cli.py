@@ -14,7 +14,7 @@ from app.terminal import sentences
 
 if TYPE_CHECKING:
     from app.learn_in_process import Wish
-    from models.learning_state import Epoch
+    from models.learning.state import Epoch
 
 STOPPED = 130  # what a shell shows for ctrl-C
 

@@ -12,10 +12,10 @@ import torch
 from models.catalogue.cards import ModelCard, check_class_names
 from models.datasets.image_folder import ImageFolder, UnusableImage, list_images
 from models.datasets.training_images import TrainingImages, choose_shots
-from models.few_shot import learn_prompt
 from models.files.whole_file import write_whole
-from models.learned_card import create_learned_card
-from models.learning_state import CheckpointUnusable, Epoch
+from models.learning.card import create_learned_card
+from models.learning.few_shot import learn_prompt
+from models.learning.state import CheckpointUnusable, Epoch
 from models.loading.loading import load_vlm
 from models.prompts.cards import PROMPT_ID
 from models.prompts.files import save_prompt
@@ -135,7 +135,7 @@ def learn(
     Raises:
         models.catalogue.weights.WeightsError: the model's files are not those of its card.
         CheckpointUnusable: the checkpoint beside the output belongs to another learning.
-        ValueError: see `models.few_shot.learn_prompt`.
+        ValueError: see `models.learning.few_shot.learn_prompt`.
         OSError: a file cannot be written.
     """
     wish = lesson.wish

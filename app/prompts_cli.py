@@ -96,7 +96,7 @@ def import_prompt(
     """
     from models.catalogue import load_catalogue
     from models.catalogue.text_width import find_text_width
-    from models.prompt_checkpoint import load_ctx
+    from models.learning.checkpoint import load_ctx
     from models.prompts.files import save_prompt
     from models.prompts.imported import create_import
     from worker.settings import SharedSettings

@@ -17,9 +17,9 @@ import numpy as np
 from models.catalogue import UnknownModel, load_catalogue
 from models.catalogue.weights import WeightsError
 from models.datasets.training_images import TrainingImages
-from models.few_shot import Learned, learn_prompt
-from models.learned_card import create_learned_card
-from models.learning_state import CheckpointUnusable, Epoch
+from models.learning.card import create_learned_card
+from models.learning.few_shot import Learned, learn_prompt
+from models.learning.state import CheckpointUnusable, Epoch
 from models.loading.loading import load_vlm
 from models.vlm.vlm import VLM
 from worker.contract import Failure

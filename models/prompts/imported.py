@@ -1,7 +1,7 @@
 """A prompt that was learned elsewhere: is it one, and is it one for this model? No torch.
 
 Context vectors come as a tensor without a word about classes, so class names are asked for. Files
-that are pickles are read by `models.prompt_checkpoint`.
+that are pickles are read by `models.learning.checkpoint`.
 """
 
 from collections.abc import Sequence

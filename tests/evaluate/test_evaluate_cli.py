@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 from models.catalogue import load_catalogue
+from models.learning.template_prompt import create_template_prompt
 from models.loading.loading import load_vlm
 from models.prompts.cards import PromptCard
 from models.prompts.files import save_prompt
-from models.template_prompt import create_template_prompt
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 

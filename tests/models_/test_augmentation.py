@@ -2,7 +2,7 @@
 
 import torch
 
-from models.augmentation import sample_crops
+from models.learning.augmentation import sample_crops
 
 
 def create_ramp(count: int, size: int = 64) -> torch.Tensor:

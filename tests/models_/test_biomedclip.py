@@ -25,8 +25,8 @@ from models.forms.form import FormRefused, Source
 from models.forms.open_clip import bert as open_clip_bert
 from models.forms.registry import choose_form
 from models.installation.folder import describe_file
+from models.learning.checkpoint import load_ctx
 from models.loading.loading import load_vlm
-from models.prompt_checkpoint import load_ctx
 from models.prompts.imported import ImportRefused, create_import
 from models.vlm._imports import get_open_clip
 from models.vlm._transformers import get_transformers

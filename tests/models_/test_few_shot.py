@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from models.datasets.training_images import TrainingImages
-from models.few_shot import Diverged, learn_prompt
-from models.learning_state import CheckpointUnusable
+from models.learning.few_shot import Diverged, learn_prompt
+from models.learning.state import CheckpointUnusable
 from models.loading.loading import load_vlm
 from models.prompts.learning_settings import LearningSettings, create_learning_settings
 

@@ -30,8 +30,8 @@ from models.forms.medclip import convert_medclip, create_relative_position_index
 from models.forms.registry import choose_form
 from models.imaging import preprocess
 from models.installation.folder import describe_file
+from models.learning.checkpoint import load_ctx
 from models.loading.loading import load_vlm
-from models.prompt_checkpoint import load_ctx
 from models.prompts.imported import ImportRefused, create_import
 from models.vlm.base_classifier import create_base_classifier
 from models.vlm.medclip import MedClip

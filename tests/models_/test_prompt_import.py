@@ -16,8 +16,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard
 from models.catalogue.text_width import find_text_width
+from models.learning.checkpoint import MAX_BYTES, load_ctx
 from models.loading.loading import load_vlm
-from models.prompt_checkpoint import MAX_BYTES, load_ctx
 from models.prompts.ctx_file import write_ctx
 from models.prompts.files import load_prompt, save_prompt
 from models.prompts.imported import ImportRefused, create_import

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.learning.selector import Selector
 from models.loading.loading import load_vlm
-from models.selector import Selector
 from models.vlm.base_classifier import BaseClassifier
 
 

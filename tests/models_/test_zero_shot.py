@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from models.learning.template_prompt import create_template_prompt
+from models.learning.zero_shot import TuningStep, mean_entropy, tune_prompt
 from models.loading.loading import load_vlm
 from models.prompts.prompt import Prompt
-from models.template_prompt import create_template_prompt
-from models.zero_shot import TuningStep, mean_entropy, tune_prompt
 
 NAMES = ("necrosis", "benign tissue", "stroma")
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from models.learning.selector import Selector
+from models.learning.template_prompt import create_template_prompt
+from models.learning.zero_shot import TuningStep
 from models.prompts.prompt import Prompt
-from models.selector import Selector
-from models.template_prompt import create_template_prompt
 from models.vlm.base_classifier import BaseClassifier
-from models.zero_shot import TuningStep
 from worker.encoded_prompt import EncodedPrompt
 from worker.engine.batch import Voter
 from worker.engine.loaded_model import LoadedModel

@@ -8,9 +8,9 @@ from typing import final
 
 import torch
 
+from models.learning.zero_shot import TuningStep, tune_prompt
 from models.prompts.prompt import Prompt
 from models.vlm.vlm import VLM
-from models.zero_shot import TuningStep, tune_prompt
 from worker.contract import Failure
 from worker.encoded_prompt import EncodedPrompt
 from worker.engine.batch import Batch

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.selector import Selector
+from models.learning.selector import Selector
 from models.vlm.base_classifier import BaseClassifier
 from worker.certification.merkle import NO_VOTE
 from worker.engine.batch import Batch, Voter, Votes

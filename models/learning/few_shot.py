@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from models.augmentation import sample_crops
 from models.catalogue.cards import check_class_names
 from models.datasets.training_images import TrainingImages, count_classes
-from models.learning_state import Epoch, LearningState, create_state, restore, write_checkpoint
+from models.learning.augmentation import sample_crops
+from models.learning.state import Epoch, LearningState, create_state, restore, write_checkpoint
 from models.prompts.learning_settings import LearningSettings
 from models.prompts.prompt import Prompt
 from models.vlm.vlm import VLM
@@ -72,7 +72,7 @@ def learn_prompt(
     Raises:
         ValueError: images or class names do not fit, the model takes no context vectors, or a
             prompt is too long for it.
-        CheckpointUnusable: see `models.learning_state`.
+        CheckpointUnusable: see `models.learning.state`.
         Diverged: the learning rate is too large.
     """
     names = check_class_names(tuple(class_names))

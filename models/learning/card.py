@@ -9,7 +9,7 @@ import torch
 
 from models.catalogue.cards import TrainingSet
 from models.datasets.training_images import TrainingImages
-from models.few_shot import Learned
+from models.learning.few_shot import Learned
 from models.prompts.cards import Learning, PromptCard
 from models.prompts.learning_settings import LearningSettings
 from models.vlm.vlm import VLM
