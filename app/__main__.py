@@ -16,7 +16,7 @@ from app.http_protocol import create_protocol
 from app.keyring import Keyring
 from app.perimeter import NotLoopback, require_loopback
 from app.settings import AppSettings
-from worker.logs import configure_logging
+from worker.processes.logs import configure_logging
 from worker.settings_errors import SETTINGS_ERRORS, explain_settings
 
 _REFUSED = 2

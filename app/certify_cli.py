@@ -161,7 +161,7 @@ def _refuse_server_options(*given: Path | None) -> None:
 
 
 def _certify_here(image: Path, asked: "Asked", *, data_dir: Path | None, as_json: bool) -> None:
-    from worker.process import wait_passively
+    from worker.processes.scheduling import wait_passively
 
     wait_passively()
     from app.certify_here import certify_here

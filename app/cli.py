@@ -62,7 +62,7 @@ def up(
     embedded Valkey. Accepted jobs survive a restart: they lie in the data folder.
     """
     from app.local_stack import LocalStack
-    from worker.logs import configure_logging
+    from worker.processes.logs import configure_logging
 
     configure_logging(logging.WARNING)
     with sentences():
@@ -141,7 +141,7 @@ def reproduce(
     of the certificate; another device may move votes near a tie. Exit status 0 when all votes are
     the same, 1 when not.
     """
-    from worker.process import wait_passively
+    from worker.processes.scheduling import wait_passively
 
     wait_passively()
     from app.auditing import load_document
@@ -174,7 +174,7 @@ def check_votes(
     Costs one noisy image a vote, however many samples the certificate took. Exit status 0 when all
     hold, 1 when not.
     """
-    from worker.process import wait_passively
+    from worker.processes.scheduling import wait_passively
 
     wait_passively()
     from app.auditing import load_document

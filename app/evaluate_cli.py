@@ -94,7 +94,7 @@ def evaluate(
     Certified accuracy counts the images that are predicted correctly with at least that radius,
     among all images: an abstention counts as wrong.
     """
-    from worker.process import wait_passively
+    from worker.processes.scheduling import wait_passively
 
     wait_passively()
     from app.evaluation import EvaluationOptions, create_evaluation, parse_radii

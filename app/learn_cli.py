@@ -80,7 +80,7 @@ def learn(
     same command goes on to the same prompt, bit for bit. The same command gives the same prompt on
     the same device and number of threads.
     """
-    from worker.process import wait_passively
+    from worker.processes.scheduling import wait_passively
 
     wait_passively()
     from app.learn_in_process import Wish

@@ -27,10 +27,10 @@ from app.local_redis import (
 )
 from app.perimeter import require_loopback
 from app.settings import AppSettings
-from worker.child import Child, end_all
 from worker.health import find_fault
+from worker.processes.child import Child, end_all
+from worker.processes.parent import with_parent
 from worker.queueing import create_app_redis
-from worker.with_parent import with_parent
 
 _TICK_S = 0.1
 _SOON_HEALTHY_S = 10.0  # what starts in a second or two
@@ -70,7 +70,7 @@ class LocalStack:
         Raises:
             CannotStart: the port is taken, or Redis does not start.
             app.perimeter.NotLoopback: others could reach it, and it has no keys.
-            worker.child.GivenUp: a part keeps ending.
+            worker.processes.child.GivenUp: a part keeps ending.
         """
         self._require_keys()
         self._require_free_port()

@@ -56,7 +56,7 @@ from app.stopping import noticing_signals
 from models.catalogue import load_catalogue
 from models.imaging import Decoder
 from worker.intake import create_decoder
-from worker.logs import warn_of_cards
+from worker.processes.logs import warn_of_cards
 from worker.queueing import create_app_redis
 
 _MAX_FIELDS = 512

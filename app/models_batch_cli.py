@@ -43,7 +43,7 @@ def choose_batch(
     place nor on its neighbours. The shape is part of the classifier: with another one it is another
     model to certificates, and its tau has to be measured again.
     """
-    from worker.process import wait_passively
+    from worker.processes.scheduling import wait_passively
 
     wait_passively()
     from models.catalogue import load_catalogue

@@ -42,7 +42,7 @@ def check(
     GELU from GELU: the check says how far features move under the other one, and with --data which
     of the two gets more images right.
     """
-    from worker.process import wait_passively
+    from worker.processes.scheduling import wait_passively
 
     wait_passively()
     from app.model_check import check_model

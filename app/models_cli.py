@@ -96,7 +96,7 @@ def measure_eta(
     are counted as ambiguous. Tau is twice eta, times a margin of 2: measured on these images, not
     proved.
     """
-    from worker.process import wait_passively
+    from worker.processes.scheduling import wait_passively
 
     wait_passively()
     from app.eta_in_process import measure_model

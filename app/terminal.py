@@ -38,8 +38,8 @@ def sentences() -> Iterator[None]:
     from models.catalogue.weights import WeightsError
     from models.datasets.card import UnknownDataset
     from models.prompts.catalogue import UnknownPrompt
-    from worker.child import GivenUp
     from worker.key_secret import SecretUnusable
+    from worker.processes.child import GivenUp
     from worker.settings_errors import explain_settings
 
     try:

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from staged_votes import Sample, choose_images
 
-from worker.process import wait_passively
+from worker.processes.scheduling import wait_passively
 
 wait_passively()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
-from worker.process import wait_passively
+from worker.processes.scheduling import wait_passively
 
 wait_passively()
 

@@ -18,7 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from worker.process import wait_passively
+from worker.processes.scheduling import wait_passively
 
 wait_passively()
 

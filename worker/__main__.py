@@ -2,7 +2,7 @@
 
 import sys
 
-from worker.logs import configure_logging
+from worker.processes.logs import configure_logging
 from worker.supervisor import main
 
 if __name__ == "__main__":

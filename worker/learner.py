@@ -35,7 +35,7 @@ from worker.learner_protocol import (
     read_order,
 )
 from worker.learning_contract import LearnedEpoch, LearningRequest
-from worker.logs import configure_logging
+from worker.processes.logs import configure_logging
 from worker.settings import WorkerSettings
 
 _MODEL_CHANGED = Failure(

@@ -36,8 +36,8 @@ from worker.learning_contract import (
     LearningJob,
     LearningResult,
 )
+from worker.processes.parent import with_parent
 from worker.settings import WorkerSettings
-from worker.with_parent import with_parent
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from redis import Redis
 from redis.exceptions import NoPermissionError, OutOfMemoryError
 
-from worker.handing_back import interruptible
+from worker.processes.hand_back import interruptible
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -22,16 +22,17 @@ from rq.utils import now
 import worker.learning
 import worker.tasks  # noqa: F401  # imported before the fork, so that a work-horse starts at once
 from models.files.parent_death import die_with_parent
-from worker import handing_back, keyspace, learning_queue, learning_store, queueing, results
+from worker import keyspace, learning_queue, learning_store, queueing, results
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
 from worker.counters import count_event
 from worker.engine.client import EngineLost
 from worker.fence import Superseded
-from worker.handing_back import HAND_BACK, HandedBack
 from worker.janitor import Janitor
-from worker.logs import configure_logging
 from worker.perseverance import renew_attempts
-from worker.process import let_others_go_first
+from worker.processes import hand_back
+from worker.processes.hand_back import HAND_BACK, HandedBack
+from worker.processes.logs import configure_logging
+from worker.processes.scheduling import let_others_go_first
 from worker.queueing import CertificationRqJob, create_queue, create_worker_redis
 from worker.retention import sweep_hourly
 from worker.room import when_there_is_room
@@ -132,7 +133,7 @@ class CertificationWorker(Worker):
 
     def setup_work_horse_signals(self) -> None:
         super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
-        handing_back.listen()
+        hand_back.listen()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {HAND_BACK})
 
     # --- Running them ---

@@ -25,10 +25,10 @@ from worker.contract import CertificationJob, Failure, Identity
 from worker.document import CancelledResult, CertificationResult, FailedResult, FinishedResult
 from worker.engine.client import EngineAway, EngineClient, EngineLost, EngineRefused
 from worker.fence import Fence, begin_run
-from worker.handing_back import HandedBack, heed, interruptible
 from worker.helping import get_doubts, help_certification, share
 from worker.live import create_live
 from worker.perseverance import is_suspect
+from worker.processes.hand_back import HandedBack, heed, interruptible
 from worker.queueing import ROOM_S, UNREADABLE, give_up
 from worker.range_merge import Doubt
 from worker.room import when_there_is_room

@@ -9,7 +9,7 @@ from models.catalogue import ModelNotAdded, ModelNotValid, UnknownModel, load_ca
 from models.catalogue.availability import Missing, Present, Wrong, judge_presence
 from models.catalogue.cards import InvalidCard, ModelCard, parse_card, parse_description
 from models.testing import create_linear_model, write_linear_model
-from worker.logs import warn_of_cards
+from worker.processes.logs import warn_of_cards
 
 CLIPS = ["plip", "pubmedclip", "quiltnet-b16", "quiltnet-b32"]
 

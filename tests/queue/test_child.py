@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from worker.child import CANNOT_START, Child, GivenUp
-from worker.one_host import claim_socket
+from worker.processes.child import CANNOT_START, Child, GivenUp
+from worker.processes.socket_claim import claim_socket
 
 HINT = "look at the disk"
 

@@ -15,15 +15,16 @@ from redis import Redis
 from rq import Queue
 from rq.job import Job, JobStatus
 
-from worker import accepted, fleet, handing_back, keyspace, queueing, results
+from worker import accepted, fleet, keyspace, queueing, results
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, Failure, WorkerReport
 from worker.counters import get_counters
 from worker.document import FailedResult, FinishedResult
 from worker.engine.client import EngineClient
 from worker.fence import Superseded, begin_run
-from worker.handing_back import HandedBack
 from worker.janitor import SUSPECT_S, Janitor
 from worker.perseverance import renew_attempts
+from worker.processes import hand_back
+from worker.processes.hand_back import HandedBack
 from worker.queueing import RETRIES, ROOM_S, create_queue, job_timeout_s
 from worker.rq_worker import create_janitor, create_worker
 from worker.settings import WorkerSettings
@@ -316,7 +317,7 @@ def test_a_running_job_is_handed_back_with_its_votes_and_all_attempts(redis, set
     with rq_worker(settings) as process:
         wait_for(lambda: done(redis, job.id) > 0)
         asked = time.monotonic()
-        process.send_signal(handing_back.HAND_BACK)
+        process.send_signal(hand_back.HAND_BACK)
         assert process.wait(timeout=10) == 0
     assert time.monotonic() - asked < 5
     assert create_queue(redis).job_ids == [job.id]
@@ -333,7 +334,7 @@ def test_a_job_that_waits_for_an_engine_is_handed_back_at_once(redis, settings, 
     with rq_worker(away) as process:
         wait_for(lambda: queueing.get_state(redis, job.id) == "running")
         time.sleep(0.3)
-        process.send_signal(handing_back.HAND_BACK)
+        process.send_signal(hand_back.HAND_BACK)
         assert process.wait(timeout=5) == 0
     assert create_queue(redis).job_ids == [job.id]
 
@@ -348,7 +349,7 @@ def test_an_engine_that_is_not_there_takes_no_attempt(redis, settings, submit, t
 
 
 def test_an_idle_worker_that_is_to_stop_ends_within_two_seconds(redis, settings):
-    for number in (signal.SIGTERM, handing_back.HAND_BACK):
+    for number in (signal.SIGTERM, hand_back.HAND_BACK):
         with rq_worker(settings) as process:
             wait_for(lambda: redis.smembers("rq:workers"))
             time.sleep(0.2)
@@ -358,15 +359,15 @@ def test_an_idle_worker_that_is_to_stop_ends_within_two_seconds(redis, settings)
 
 
 def test_a_wait_that_is_not_for_a_job_is_left_by_the_signal():
-    before = signal.getsignal(handing_back.HAND_BACK)
-    handing_back.listen()
+    before = signal.getsignal(hand_back.HAND_BACK)
+    hand_back.listen()
     try:
-        threading.Timer(0.1, os.kill, (os.getpid(), handing_back.HAND_BACK)).start()
-        with pytest.raises(HandedBack), handing_back.interruptible():
+        threading.Timer(0.1, os.kill, (os.getpid(), hand_back.HAND_BACK)).start()
+        with pytest.raises(HandedBack), hand_back.interruptible():
             time.sleep(10)
     finally:
-        handing_back._Request.asked = False
-        signal.signal(handing_back.HAND_BACK, before)
+        hand_back._Request.asked = False
+        signal.signal(hand_back.HAND_BACK, before)
 
 
 # --- Time ---
@@ -459,7 +460,7 @@ def test_a_horse_ends_with_its_worker(redis, settings, submit):
 
 def test_rq_speaks_json_on_our_handler_alone(redis, settings):
     code = (
-        "import logging; from worker.logs import configure_logging; configure_logging();"
+        "import logging; from worker.processes.logs import configure_logging; configure_logging();"
         "import rq.worker; logging.getLogger('rq.worker').warning('x')"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import psutil
 
-from worker.with_parent import with_parent
+from worker.processes.parent import with_parent
 
 _STARTS_A_CHILD = """
 import subprocess, sys, time
-from worker.with_parent import with_parent
+from worker.processes.parent import with_parent
 child = subprocess.Popen(with_parent([sys.executable, "-c", "import time; time.sleep(60)"]))
 print(child.pid, flush=True)
 time.sleep(60)
@@ -22,7 +22,7 @@ def test_a_child_ends_when_its_parent_is_killed():
     parent = subprocess.Popen([sys.executable, "-c", _STARTS_A_CHILD], stdout=subprocess.PIPE)
     with parent:
         child = psutil.Process(int(parent.stdout.readline()))
-        while "worker.with_parent" in child.cmdline():
+        while "worker.processes.parent" in child.cmdline():
             time.sleep(0.01)
         parent.kill()
     _, alive = psutil.wait_procs([child], timeout=10)

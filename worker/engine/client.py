@@ -20,8 +20,8 @@ from worker.engine.protocol import (
     SessionWaits,
     TunePrompts,
 )
-from worker.handing_back import interruptible
 from worker.images_store import Image
+from worker.processes.hand_back import interruptible
 
 STALLED_S = 300.0
 

@@ -19,7 +19,7 @@ from models.vlm.base_classifier import create_base_classifier
 from worker.contract import Contract
 from worker.engine.eta import Elsewhere, Output, run_all
 from worker.engine.machine import set_threads
-from worker.with_parent import with_parent
+from worker.processes.parent import with_parent
 
 
 class FreshProcessFailed(ValueError):

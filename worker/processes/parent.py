@@ -13,7 +13,7 @@ def with_parent(command: Sequence[str]) -> list[str]:
     The child knows from whom it descends: a parent that was killed before the child could ask the
     kernel to watch it is noticed too.
     """
-    return [sys.executable, "-m", "worker.with_parent", str(os.getpid()), *command]
+    return [sys.executable, "-m", "worker.processes.parent", str(os.getpid()), *command]
 
 
 def main() -> None:
