@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.prompts.cards import PromptCard
-from worker.canonical import canonical_bytes
 from worker.contract import CertificationJob, CertifyRequest
-from worker.document import (
+from worker.contract.canonical import canonical_bytes
+from worker.contract.certificate.document import (
     CertificateDocument,
     CertificationResult,
     CertifiedDocument,
     FailedResult,
     FinishedResult,
 )
-from worker.learning_contract import FailedLearning, FinishedLearning, LearningJob, LearningResult
+from worker.contract.learning import FailedLearning, FinishedLearning, LearningJob, LearningResult
 
 
 def describe_jobs(jobs: Sequence[CertificationJob]) -> dict[str, Any]:

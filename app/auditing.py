@@ -9,9 +9,9 @@ from app.schemas import AuditFinding, AuditReport
 from app.strict_json import parse_strict
 from worker.certification import Finding, audit_certificate
 from worker.certification.audit import UNSEEN
-from worker.document import FinishedResult, parse_document
-from worker.signing import check_signature
-from worker.statement import create_statement
+from worker.contract.certificate.document import FinishedResult, parse_document
+from worker.contract.certificate.signature import check_signature
+from worker.contract.certificate.statement import create_statement
 
 MAX_DOCUMENT_BYTES = 4 * 2**20
 TableDigest = Callable[[Decimal], str]

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from worker.document import FinishedResult
+from worker.contract.certificate.document import FinishedResult
 
 
 def print_certificates(result: FinishedResult, console: Console) -> None:

@@ -23,7 +23,7 @@ from app.terminal import sentences
 
 if TYPE_CHECKING:
     from app.certify_request import Asked
-    from worker.document import FinishedResult
+    from worker.contract.certificate.document import FinishedResult
 
 _SERVICE = "With --server"
 

@@ -13,7 +13,7 @@ from app.in_process import (
     find_prompts,
 )
 from app.targets import AskedFields
-from worker.document import FinishedResult
+from worker.contract.certificate.document import FinishedResult
 
 Show = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 

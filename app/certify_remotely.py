@@ -12,7 +12,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from app.auditing import parse_json
 from app.certify_request import Asked
 from app.client import Certification, Client, FolderItem, find_images
-from worker.document import FinishedResult, parse_document
+from worker.contract.certificate.document import FinishedResult, parse_document
 
 _KEY_VARIABLE = "PROMPTSMOOTH_API_KEY"
 _COLUMNS = (

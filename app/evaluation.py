@@ -18,7 +18,7 @@ from models.prompts.catalogue import UnknownPrompt, load_prompt_catalogue
 from models.prompts.files import load_prompt
 from models.prompts.prompt import Prompt
 from worker.contract import CohenParameters, StagedParameters
-from worker.document import Prompting
+from worker.contract.certificate.document import Prompting
 from worker.engine.machine import choose_device, set_threads
 from worker.engine.selftest import check_noise
 from worker.evaluate import Evaluation

@@ -34,7 +34,7 @@ from worker.contract import (
     StagedParameters,
     Tolerance,
 )
-from worker.document import Prompting
+from worker.contract.certificate.document import Prompting
 
 
 def _check_different(values: list[Decimal]) -> list[Decimal]:

@@ -23,7 +23,8 @@ from worker.contract import (
     ModelRef,
     StagedParameters,
 )
-from worker.document import FinishedResult, parse_document
+from worker.contract.certificate.document import FinishedResult, parse_document
+from worker.contract.certificate.signature import sign
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.machine import choose_device, set_threads
@@ -41,7 +42,6 @@ from worker.reproduction import (
 from worker.results import request_sha256
 from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
-from worker.signing import sign
 from worker.tuned_files import TUNED_FOLDER
 
 

@@ -9,7 +9,7 @@ from app.prompt_forms import File, NamedClasses
 from models.catalogue.cards import Template
 from models.prompts.cards import PromptId
 from worker.contract import MAX_CLASS_NAMES
-from worker.learning_contract import MAX_EPOCHS
+from worker.contract.learning import MAX_EPOCHS
 
 MAX_NOISE_LEVELS = 16
 MAX_SHOTS = 1024

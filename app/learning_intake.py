@@ -27,9 +27,9 @@ from models.imaging import ImageError
 from models.prompts.learning_settings import LearningSettings, create_learning_settings
 from worker import learning_store, prompts_store
 from worker.contract import LEARNING_QUEUE_NAME, MAX_CLASS_NAMES, ModelRef
+from worker.contract.learning import FinishedLearning, LabelledImage, LearningJob, LearningRequest
 from worker.images_store import Image, image_sha256
 from worker.intake import prepare_image
-from worker.learning_contract import FinishedLearning, LabelledImage, LearningJob, LearningRequest
 from worker.learning_queue import get_status, submit_learning
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from app.schemas import Schema
 from models.prompts.learning_settings import LearningSettings
 from worker.contract import Failure, ModelRef
-from worker.learning_contract import LearnedEpoch, LearningJob
+from worker.contract.learning import LearnedEpoch, LearningJob
 
 
 class PromptJobLinks(Schema):

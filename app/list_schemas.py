@@ -7,7 +7,7 @@ from pydantic import Field
 
 from app.schemas import CertificationLinks, Schema, certification_links
 from worker.contract import CertificationJob, ModelRef
-from worker.document import (
+from worker.contract.certificate.document import (
     CertificateDocument,
     CertificationResult,
     CertifiedDocument,

@@ -9,8 +9,8 @@ from models.prompts.catalogue import UnknownPrompt, load_prompt_catalogue
 from models.prompts.files import load_prompt
 from models.prompts.prompt import Prompt
 from worker.contract import CertifyRequest
-from worker.encoded_prompt import EncodedPrompt
-from worker.engine.protocol import PromptsTuned
+from worker.contract.prompt import EncodedPrompt
+from worker.contract.protocol import PromptsTuned
 from worker.tuned_files import keep_tuned_files
 
 

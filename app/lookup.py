@@ -27,7 +27,7 @@ from app.schemas import (
 from app.security import Caller
 from worker import queueing, results
 from worker.contract import CertificationJob, Failure, RefusedImage
-from worker.document import CancelledResult, FailedResult, FinishedResult
+from worker.contract.certificate.document import CancelledResult, FailedResult, FinishedResult
 
 LOST = Failure(
     code="certification_lost",

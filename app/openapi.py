@@ -27,7 +27,7 @@ from app.errors import (
 )
 from app.schemas import ProblemDocument
 from models.prompts import cards
-from worker import document as certificate
+from worker.contract.certificate import document as certificate
 
 _ANSWERS = Path(__file__).with_name("answers.json")
 _PUBLISHED_NAMES = {  # of one name each, so FastAPI names them by their modules, which may move

@@ -14,7 +14,7 @@ from models.prompts.cards import PromptCard
 from models.prompts.ctx_file import UnreadableCtx, find_suffix, parse_ctx
 from models.prompts.imported import ImportRefused, create_import
 from models.prompts.prompt import Prompt
-from worker.encoded_prompt import EncodedPrompt
+from worker.contract.prompt import EncodedPrompt
 
 MAX_BYTES = 4 * 2**20
 _DEFAULT_SUFFIX = "."

@@ -18,7 +18,7 @@ from app.access import list_access
 from app.deployment.settings import DeploymentSettings
 from app.main import create_app
 from app.settings import AppSettings
-from worker.document import FinishedResult
+from worker.contract.certificate.document import FinishedResult
 from worker.settings import SharedSettings, WorkerSettings
 
 DOCS = Path(__file__).parent.parent / "docs"

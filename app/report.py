@@ -26,7 +26,7 @@ from app.report_text import (
     shorten,
 )
 from app.schemas import FinishedCertification
-from worker.document import CertifiedDocument
+from worker.contract.certificate.document import CertifiedDocument
 from worker.images_store import Image
 
 _WIDTH, _HEIGHT = map(float, A4)

@@ -21,7 +21,11 @@ from app.report_text import (
     load_fonts,
     name_wording,
 )
-from worker.document import AbstainedByCohen, CertifiedByCohen, CertifiedDocument
+from worker.contract.certificate.document import (
+    AbstainedByCohen,
+    CertifiedByCohen,
+    CertifiedDocument,
+)
 from worker.images_store import Image
 
 _SERIES = (ACCENT, "#a8480b", "#4b7a1f", "#7a3fa0", "#0f7f78", "#8a6d00")

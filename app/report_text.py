@@ -11,7 +11,7 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Paragraph
 
-from worker.document import (
+from worker.contract.certificate.document import (
     AbstainedByCohen,
     AbstainedByStaged,
     CertifiedByCohen,

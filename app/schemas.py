@@ -18,7 +18,12 @@ from worker.contract import (
     ModelRef,
     WorkerReport,
 )
-from worker.document import CertificateDocument, Prompting, Provenance, Signature
+from worker.contract.certificate.document import (
+    CertificateDocument,
+    Prompting,
+    Provenance,
+    Signature,
+)
 
 
 class Schema(BaseModel):

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from app.api_keys import Quotas
 from worker.contract import MAX_SAMPLES, MAX_SIGMAS
-from worker.learning_contract import MAX_LEARNING_IMAGES
+from worker.contract.learning import MAX_LEARNING_IMAGES
 from worker.settings import SharedSettings
 
 

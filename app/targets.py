@@ -23,7 +23,7 @@ from worker.contract import (
     TemplateTarget,
     ZeroShotTarget,
 )
-from worker.document import Prompting
+from worker.contract.certificate.document import Prompting
 
 FindCard = Callable[[str], PromptCard | None]
 """The card of a stored prompt by its id or digest, or None."""

@@ -35,7 +35,7 @@ from worker.contract import (  # noqa: E402
     ModelRef,
     TemplateTarget,
 )
-from worker.document import FinishedResult  # noqa: E402
+from worker.contract.certificate.document import FinishedResult  # noqa: E402
 from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402
 from worker.engine.machine import choose_device, set_threads  # noqa: E402

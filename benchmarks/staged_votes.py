@@ -27,7 +27,6 @@ from models.catalogue import load_catalogue  # noqa: E402
 from models.catalogue.cards import ModelCard  # noqa: E402
 from models.loading.loading import load_vlm  # noqa: E402
 from worker.ballots import NOTHING_TUNED, create_session  # noqa: E402
-from worker.canonical import canonical_bytes  # noqa: E402
 from worker.certification import Phase, Tally, plan_looks  # noqa: E402
 from worker.contract import (  # noqa: E402
     CertifyRequest,
@@ -36,10 +35,11 @@ from worker.contract import (  # noqa: E402
     StagedParameters,
     TemplateTarget,
 )
+from worker.contract.canonical import canonical_bytes  # noqa: E402
+from worker.contract.protocol import CountRange  # noqa: E402
 from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402
 from worker.engine.machine import choose_device, set_threads  # noqa: E402
-from worker.engine.protocol import CountRange  # noqa: E402
 from worker.engine.shelf import Shelf  # noqa: E402
 from worker.images_store import Image, image_sha256  # noqa: E402
 from worker.sampling.keys import derive_key  # noqa: E402

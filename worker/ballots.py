@@ -17,8 +17,8 @@ from worker.contract import (
     TunedTarget,
     ZeroShotTarget,
 )
-from worker.encoded_prompt import EncodedPrompt
-from worker.engine.protocol import (
+from worker.contract.prompt import EncodedPrompt
+from worker.contract.protocol import (
     Ballot,
     ClassBallot,
     OpenSession,

@@ -7,7 +7,7 @@ from worker.certification import Contest, Goal, Looks, Phase, Procedure, Tally
 from worker.certification.merkle import VoteTree
 from worker.contests import PHASES, create_places
 from worker.contract import CertifyRequest, Identity
-from worker.engine.protocol import CountRange, RangeCounted
+from worker.contract.protocol import CountRange, RangeCounted
 from worker.results import Checkpoint, StoredTally
 from worker.votes_store import Votes, votes_stream
 

@@ -9,7 +9,7 @@ from redis import Redis
 
 from worker import keyspace
 from worker.contract import QUEUE_NAME
-from worker.document import CancelledResult
+from worker.contract.certificate.document import CancelledResult
 from worker.queueing import end_job, one_connection, wait_durable
 
 _CANCEL = """

@@ -15,18 +15,18 @@ from worker.ballots import (
     find_tuned,
 )
 from worker.board import Board
-from worker.canonical import canonical_bytes
 from worker.certification import Phase
 from worker.conclusion import Counted, create_certificate
 from worker.contests import PHASES, create_contests
 from worker.contract import CertifyRequest, Identity
-from worker.document import (
+from worker.contract.canonical import canonical_bytes
+from worker.contract.certificate.document import (
     AbstainedDocument,
     CertifiedDocument,
     FinishedResult,
     Provenance,
 )
-from worker.engine.protocol import (
+from worker.contract.protocol import (
     CountRange,
     OpenSession,
     PromptsTuned,

@@ -33,7 +33,7 @@ from worker.contract import (
     TunedTarget,
     ZeroShotTarget,
 )
-from worker.document import (
+from worker.contract.certificate.document import (
     AbstainedByCohen,
     AbstainedByStaged,
     AbstainedDocument,
@@ -48,8 +48,8 @@ from worker.document import (
     Selector,
     find_scope,
 )
-from worker.engine.protocol import TunedPrompt
-from worker.statement import create_statement
+from worker.contract.certificate.statement import create_statement
+from worker.contract.protocol import TunedPrompt
 
 
 @dataclass(frozen=True, kw_only=True)

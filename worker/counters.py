@@ -6,7 +6,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from worker import keyspace
-from worker.document import CertificationResult, FinishedResult
+from worker.contract.certificate.document import CertificationResult, FinishedResult
 
 Event = Literal["retried", "handed_back", "superseded", "recovered", "parked"]
 EVENTS: tuple[Event, ...] = ("retried", "handed_back", "superseded", "recovered", "parked")

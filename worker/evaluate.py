@@ -23,6 +23,7 @@ from models.vlm.vlm import VLM
 from worker.board import Board
 from worker.certifying import certify
 from worker.contract import CertifyRequest, Identity, InputImage, Procedure, Target
+from worker.contract.certificate.signature import sign
 from worker.engine.engine import Engine
 from worker.engine.identity import create_identity
 from worker.engine.shared import SharedEngine
@@ -38,7 +39,6 @@ from worker.intake import prepare_image
 from worker.ledger import count_attempt
 from worker.results import request_sha256
 from worker.sampling.keys import commitment, create_secret, load_secret
-from worker.signing import sign
 from worker.tuned_files import TUNED_FOLDER, keep_tuned_files
 
 RUN_FILE = "images.jsonl"

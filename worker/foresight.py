@@ -10,7 +10,7 @@ from collections import deque
 from typing import Protocol, final
 
 from worker.certification import Phase
-from worker.engine.protocol import CountRange, RangeCounted
+from worker.contract.protocol import CountRange, RangeCounted
 
 
 class Source(Protocol):

@@ -12,8 +12,8 @@ from models.prompts.files import check_prompt
 from models.prompts.prompt import Prompt
 from worker import accepted, keyspace, prompts_store
 from worker.contract import LEARNING_QUEUE_NAME
-from worker.encoded_prompt import EncodedPrompt
-from worker.learning_contract import FinishedLearning
+from worker.contract.learning import FinishedLearning
+from worker.contract.prompt import EncodedPrompt
 
 _FINISH = f"""
 if redis.call('EXISTS', KEYS[5]) == 1 then return {{false, false}} end

@@ -23,7 +23,8 @@ from models.learning.state import CheckpointUnusable, Epoch
 from models.loading.loading import load_vlm
 from models.vlm.vlm import VLM
 from worker.contract import Failure
-from worker.encoded_prompt import EncodedPrompt
+from worker.contract.learning import LearnedEpoch, LearningRequest
+from worker.contract.prompt import EncodedPrompt
 from worker.engine.machine import choose_device, set_threads
 from worker.learner_protocol import (
     AnewReport,
@@ -34,7 +35,6 @@ from worker.learner_protocol import (
     Report,
     read_order,
 )
-from worker.learning_contract import LearnedEpoch, LearningRequest
 from worker.processes.logs import configure_logging
 from worker.settings import WorkerSettings
 

@@ -14,8 +14,8 @@ from pydantic import Field, TypeAdapter
 
 from models.prompts.cards import PromptCard
 from worker.contract import Contract, Failure
-from worker.encoded_prompt import EncodedPrompt
-from worker.learning_contract import LearnedEpoch, LearningRequest
+from worker.contract.learning import LearnedEpoch, LearningRequest
+from worker.contract.prompt import EncodedPrompt
 
 
 class _Head(Contract):

@@ -19,6 +19,7 @@ from rq import get_current_job
 
 from worker import images_store, learning_store, prompts_store
 from worker.contract import Failure
+from worker.contract.learning import CancelledLearning, FailedLearning, LearningJob, LearningResult
 from worker.learned_store import finish_learning
 from worker.learner_protocol import (
     AnewReport,
@@ -29,12 +30,6 @@ from worker.learner_protocol import (
     Report,
     parse_report,
     write_order,
-)
-from worker.learning_contract import (
-    CancelledLearning,
-    FailedLearning,
-    LearningJob,
-    LearningResult,
 )
 from worker.processes.parent import with_parent
 from worker.settings import WorkerSettings

@@ -7,9 +7,9 @@ from redis import Redis
 
 from worker import images_store, learning_store
 from worker.contract import LEARNING_QUEUE_NAME, TASK_LEARN, Failure
+from worker.contract.learning import FailedLearning, LearningJob
 from worker.counters import count_event
 from worker.images_store import Image
-from worker.learning_contract import FailedLearning, LearningJob
 from worker.queueing import (
     add_job,
     create_queue,

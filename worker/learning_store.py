@@ -10,7 +10,7 @@ from redis.client import Pipeline
 
 from worker import accepted, keyspace
 from worker.contract import LEARNING_QUEUE_NAME
-from worker.learning_contract import LearnedEpoch, LearningJob, LearningResult
+from worker.contract.learning import LearnedEpoch, LearningJob, LearningResult
 from worker.results import hold
 
 _RESULT: TypeAdapter[LearningResult] = TypeAdapter(LearningResult)

@@ -18,7 +18,7 @@ from models.prompts.files import check_prompt
 from models.prompts.prompt import Prompt
 from worker import keyspace
 from worker.contract import ANONYMOUS
-from worker.encoded_prompt import EncodedPrompt
+from worker.contract.prompt import EncodedPrompt
 
 _ADAPTED = "zero-shot-"
 _DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -33,8 +33,8 @@ from worker.contract import (
     CertificationJob,
     Failure,
 )
+from worker.contract.certificate.document import FailedResult
 from worker.counters import count_event
-from worker.document import FailedResult
 from worker.images_store import Image
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]

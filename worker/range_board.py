@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from worker import keyspace
 from worker.contract import Contract, Identity
-from worker.engine.protocol import CountRange, OpenSession, RangeCounted
+from worker.contract.protocol import CountRange, OpenSession, RangeCounted
 
 log = logging.getLogger(__name__)
 

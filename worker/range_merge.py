@@ -11,7 +11,7 @@ import numpy as np
 from worker.certification import Phase
 from worker.certification.merkle import NO_VOTE
 from worker.certification.ranges import Arrival, RangeLedger, RangeVotes
-from worker.engine.protocol import CountRange, RangeCounted, encode_votes
+from worker.contract.protocol import CountRange, RangeCounted, encode_votes
 
 
 class Doubt(NamedTuple):

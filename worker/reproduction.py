@@ -12,9 +12,9 @@ from worker.certification.merkle import VoteTree, path_leads_to
 from worker.certifying import Counter, FindPrompt
 from worker.contests import PHASES
 from worker.contract import PromptRef
-from worker.document import BallotName, FinishedResult, LookCounts
-from worker.encoded_prompt import EncodedPrompt
-from worker.engine.protocol import (
+from worker.contract.certificate.document import BallotName, FinishedResult, LookCounts
+from worker.contract.prompt import EncodedPrompt
+from worker.contract.protocol import (
     Ballot,
     ClassBallot,
     CountRange,

@@ -11,7 +11,6 @@ from redis import Redis
 from redis.client import Pipeline
 
 from worker import keyspace, listing
-from worker.canonical import canonical_bytes
 from worker.certification import Tally
 from worker.contract import (
     QUEUE_NAME,
@@ -23,8 +22,9 @@ from worker.contract import (
     Progress,
     RefusedImage,
 )
+from worker.contract.canonical import canonical_bytes
+from worker.contract.certificate.document import CertificationResult, FinishedResult
 from worker.counters import count_result
-from worker.document import CertificationResult, FinishedResult
 from worker.fence import Fence, Superseded
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from worker.certifying import Counter
 from worker.contract import Identity
-from worker.engine.protocol import (
+from worker.contract.protocol import (
     CountRange,
     OpenSession,
     PromptsTuned,

@@ -22,8 +22,9 @@ from redis.exceptions import RedisError
 
 from worker import draining, fleet
 from worker.contract import LEARNING_QUEUE_NAME, HostState, WorkerReport
+from worker.contract.certificate.signature import create_signing_key, encode_public_key
+from worker.contract.protocol import EngineStatus
 from worker.engine.client import EngineClient, EngineLost
-from worker.engine.protocol import EngineStatus
 from worker.processes.child import CANNOT_START, Child, GivenUp, end_all
 from worker.processes.hand_back import HAND_BACK
 from worker.processes.parent import with_parent
@@ -34,7 +35,6 @@ from worker.queueing import create_app_redis, free_jobs_of
 from worker.sampling.keys import SecretUnusable, commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 from worker.settings_errors import SETTINGS_ERRORS, explain_settings
-from worker.signing import create_signing_key, encode_public_key
 
 log = logging.getLogger(__name__)
 

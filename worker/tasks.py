@@ -22,7 +22,13 @@ from worker.board import Board
 from worker.cancelling import Cancelled, require_wanted
 from worker.certifying import certify
 from worker.contract import CertificationJob, Failure, Identity
-from worker.document import CancelledResult, CertificationResult, FailedResult, FinishedResult
+from worker.contract.certificate.document import (
+    CancelledResult,
+    CertificationResult,
+    FailedResult,
+    FinishedResult,
+)
+from worker.contract.certificate.signature import sign
 from worker.engine.client import EngineAway, EngineClient, EngineLost, EngineRefused
 from worker.fence import Fence, begin_run
 from worker.helping import get_doubts, help_certification, share
@@ -35,7 +41,6 @@ from worker.room import when_there_is_room
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
 from worker.sharing import name_host
-from worker.signing import sign
 from worker.tuned_store import TunedStore
 from worker.votes_store import put_votes, renew_votes
 from worker.votes_streams import list_streams

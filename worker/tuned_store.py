@@ -14,7 +14,7 @@ from models.prompts.cards import Adaptation, PromptCard
 from worker import keyspace, prompts_store
 from worker.conclusion import create_tuned_ref
 from worker.contract import ANONYMOUS, CertifyRequest, TunedTarget, ZeroShotTarget
-from worker.engine.protocol import PromptsTuned, TunedPrompt
+from worker.contract.protocol import PromptsTuned, TunedPrompt
 
 
 class TunedStore:

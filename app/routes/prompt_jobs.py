@@ -17,7 +17,7 @@ from app.learning_schemas import PromptJob, prompt_job
 from app.security import Caller, Reader, Submitter
 from worker import learning_store
 from worker.contract import Failure
-from worker.learning_contract import (
+from worker.contract.learning import (
     MAX_LEARNING_IMAGES,
     CancelledLearning,
     FailedLearning,

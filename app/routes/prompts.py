@@ -19,7 +19,7 @@ from models.prompts.catalogue import ships
 from models.prompts.ctx_file import write_ctx
 from models.prompts.prompt import Prompt
 from worker import prompts_store
-from worker.encoded_prompt import EncodedPrompt
+from worker.contract.prompt import EncodedPrompt
 from worker.queueing import one_connection, wait_durable
 
 router = APIRouter(prefix="/prompts", tags=["prompts"])

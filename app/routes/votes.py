@@ -14,7 +14,7 @@ from worker.certification import Phase
 from worker.certification.merkle import audit_path
 from worker.contests import create_contests, create_places
 from worker.contract import CertifyRequest
-from worker.document import (
+from worker.contract.certificate.document import (
     AbstainedByCohen,
     AbstainedByStaged,
     BallotName,

@@ -23,7 +23,13 @@ from worker.contract import (
     StagedParameters,
     TemplateTarget,
 )
-from worker.document import FinishedResult, Provenance, parse_document
+from worker.contract.certificate.document import FinishedResult, Provenance, parse_document
+from worker.contract.certificate.signature import (
+    check_signature,
+    create_signing_key,
+    encode_public_key,
+    sign,
+)
 from worker.engine.local import LocalCounter
 from worker.reproduction import (
     NotReproducible,
@@ -32,7 +38,6 @@ from worker.reproduction import (
     reproduce,
 )
 from worker.sampling.table import create_noise_table
-from worker.signing import check_signature, create_signing_key, encode_public_key, sign
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 KEY = encode_public_key(create_signing_key(SECRET).public_key())

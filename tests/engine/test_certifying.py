@@ -14,10 +14,10 @@ from worker.certification.merkle import VoteTree
 from worker.certifying import certify
 from worker.contests import create_contests
 from worker.contract import CohenParameters, TemplateTarget
-from worker.document import AbstainedDocument, CertifiedDocument
+from worker.contract.certificate.document import AbstainedDocument, CertifiedDocument
+from worker.contract.protocol import RangeCounted, encode_votes
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.engine.local import LocalCounter
-from worker.engine.protocol import RangeCounted, encode_votes
 from worker.engine.server import EngineServer
 from worker.results import Checkpoint, StoredTally, request_sha256
 from worker.sampling.keys import commitment

@@ -12,10 +12,10 @@ from worker.board import Board
 from worker.certifying import certify, derive_keys
 from worker.contests import create_contests
 from worker.contract import ModelRef, StagedParameters
+from worker.contract.protocol import CountRange, RangeCounted, encode_votes
 from worker.engine.engine import Engine
 from worker.engine.loaded_model import hold_model
 from worker.engine.local import LocalCounter
-from worker.engine.protocol import CountRange, RangeCounted, encode_votes
 from worker.engine.shelf import Shelf
 from worker.foresight import Foresight
 

@@ -20,9 +20,9 @@ from worker.contract import (
     Tuning,
     ZeroShotTarget,
 )
+from worker.contract.protocol import CountRange
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
-from worker.engine.protocol import CountRange
 from worker.engine.refusal import SessionNotServed
 from worker.reproduction import NotReproducible, reproduce
 
@@ -214,7 +214,7 @@ def test_a_prompt_is_frozen_before_the_first_word_of_certification_noise(engine,
 
 def test_another_prompt_that_was_kept_is_the_one_certified(engine, create_request, learned):
     """A retry certifies what the first try kept, also where tuning again would give another."""
-    from worker.encoded_prompt import EncodedPrompt
+    from worker.contract.prompt import EncodedPrompt
 
     request, image = zero_shot(create_request, sigmas=["0.25"])
     tuned = tune(engine, request, image)

@@ -21,7 +21,7 @@ from worker.contract import (
     StagedParameters,
     TemplateTarget,
 )
-from worker.document import find_scope, parse_document
+from worker.contract.certificate.document import find_scope, parse_document
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.shelf import Shelf

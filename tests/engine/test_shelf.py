@@ -35,13 +35,7 @@ from worker.contract import (
     TemplateTarget,
     Tuning,
 )
-from worker.engine.client import EngineClient, EngineLost, EngineRefused
-from worker.engine.engine import Engine
-from worker.engine.load_failure import explain
-from worker.engine.loaded_model import hold_model
-from worker.engine.local import LocalCounter
-from worker.engine.memory import expect_memory, measure_memory
-from worker.engine.protocol import (
+from worker.contract.protocol import (
     ClassBallot,
     CountRange,
     OpenSession,
@@ -51,6 +45,12 @@ from worker.engine.protocol import (
     TunePrompts,
     TuningStart,
 )
+from worker.engine.client import EngineClient, EngineLost, EngineRefused
+from worker.engine.engine import Engine
+from worker.engine.load_failure import explain
+from worker.engine.loaded_model import hold_model
+from worker.engine.local import LocalCounter
+from worker.engine.memory import expect_memory, measure_memory
 from worker.engine.refusal import SessionNotServed
 from worker.engine.server import EngineServer
 from worker.engine.session import Session

@@ -20,7 +20,7 @@ from worker.certification import Phase, Tally
 from worker.conclusion import Counted, create_certificate
 from worker.contests import create_procedure
 from worker.contract import CertificationJob
-from worker.document import FinishedResult, Provenance
+from worker.contract.certificate.document import FinishedResult, Provenance
 from worker.queueing import create_queue
 
 Post = Callable[..., Response]

@@ -8,8 +8,8 @@ from httpx2 import Response
 from redis import Redis
 
 from worker import keyspace, results
-from worker.document import FinishedResult
-from worker.signing import create_signing_key, encode_public_key, sign
+from worker.contract.certificate.document import FinishedResult
+from worker.contract.certificate.signature import create_signing_key, encode_public_key, sign
 
 Post = Callable[..., Response]
 Finish = Callable[..., FinishedResult]

@@ -22,7 +22,7 @@ from app.main import create_app
 from app.settings import AppSettings
 from worker import keyspace, results
 from worker.contract import QUEUE_NAME, Failure
-from worker.document import CancelledResult, FailedResult, FinishedResult
+from worker.contract.certificate.document import CancelledResult, FailedResult, FinishedResult
 from worker.queueing import create_queue
 
 Finish = Callable[..., FinishedResult]

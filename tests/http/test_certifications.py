@@ -10,7 +10,7 @@ from rq.job import JobStatus
 
 from worker import accepted, keyspace, results
 from worker.contract import QUEUE_NAME, CertificationJob, Failure
-from worker.document import FailedResult, FinishedResult
+from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.queueing import CertificationRqJob, create_queue
 
 Post = Callable[..., Response]

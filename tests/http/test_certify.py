@@ -17,7 +17,7 @@ from models.catalogue import load_catalogue
 from models.imaging import parse_image, preprocess
 from worker import images_store, results
 from worker.contract import TASK_CERTIFY, StagedParameters
-from worker.document import FinishedResult
+from worker.contract.certificate.document import FinishedResult
 from worker.queueing import CertificationRqJob
 
 Ids = Callable[[], list[str]]

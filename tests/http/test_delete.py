@@ -7,7 +7,7 @@ from httpx2 import Response
 from redis import Redis
 
 from worker import results
-from worker.document import FinishedResult
+from worker.contract.certificate.document import FinishedResult
 
 Post = Callable[..., Response]
 Finish = Callable[..., FinishedResult]

@@ -9,7 +9,7 @@ from redis import Redis
 
 from models.imaging import parse_image
 from worker import images_store, results
-from worker.document import FinishedResult
+from worker.contract.certificate.document import FinishedResult
 
 Post = Callable[..., Response]
 Finish = Callable[..., FinishedResult]

@@ -21,7 +21,7 @@ from rq.job import JobStatus
 from app.settings import AppSettings
 from worker import results
 from worker.contract import CertificationJob, LiveVotes
-from worker.document import FinishedResult
+from worker.contract.certificate.document import FinishedResult
 from worker.queueing import create_queue, fetch_job
 
 Finish = Callable[..., FinishedResult]

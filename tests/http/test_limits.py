@@ -13,7 +13,7 @@ from app.rate_limit import count_request
 from app.settings import AppSettings
 from worker import keyspace, results
 from worker.contract import Failure
-from worker.document import FailedResult
+from worker.contract.certificate.document import FailedResult
 
 MakeKey = Callable[..., tuple[ApiKey, dict[str, str]]]
 Headers = dict[str, str]

@@ -11,7 +11,7 @@ from redis import Redis
 from rq.job import JobStatus
 
 from worker import keyspace, results
-from worker.document import FinishedResult
+from worker.contract.certificate.document import FinishedResult
 from worker.queueing import fetch_job
 
 Post = Callable[..., Response]

@@ -24,7 +24,7 @@ from models.catalogue import load_catalogue
 from models.prompts.cards import Adaptation, PromptCard
 from models.prompts.prompt import Prompt
 from worker import prompts_store, results
-from worker.document import FinishedResult
+from worker.contract.certificate.document import FinishedResult
 
 Encode = Callable[..., bytes]
 Finish = Callable[..., FinishedResult]

@@ -19,8 +19,8 @@ from models.catalogue import load_catalogue
 from models.prompts.catalogue import load_prompt_catalogue
 from worker import images_store, keyspace, learning_store, prompts_store
 from worker.contract import LEARNING_QUEUE_NAME, TASK_LEARN, Failure
+from worker.contract.learning import FailedLearning, FinishedLearning, LearnedEpoch
 from worker.intake import prepare_image
-from worker.learning_contract import FailedLearning, FinishedLearning, LearnedEpoch
 from worker.queueing import CertificationRqJob, create_queue
 
 Encode = Callable[..., bytes]

@@ -15,7 +15,7 @@ from app.errors import list_codes
 from models.catalogue import load_catalogue
 from models.prompts.prompt import Prompt
 from worker import keyspace, prompts_store
-from worker.encoded_prompt import EncodedPrompt
+from worker.contract.prompt import EncodedPrompt
 
 Import = Callable[..., Response]
 SECRET = "DOE^JANE"

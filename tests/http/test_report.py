@@ -10,7 +10,7 @@ from redis import Redis
 
 from worker import keyspace, results
 from worker.contract import CertificationJob
-from worker.document import FinishedResult
+from worker.contract.certificate.document import FinishedResult
 
 Post = Callable[..., Response]
 Finish = Callable[..., FinishedResult]

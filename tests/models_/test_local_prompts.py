@@ -10,7 +10,7 @@ from app.local_prompts import LocalPrompts, load_prompt_file
 from models.prompts.cards import PromptCard
 from models.prompts.files import save_prompt
 from models.prompts.prompt import Prompt
-from worker.encoded_prompt import EncodedPrompt
+from worker.contract.prompt import EncodedPrompt
 
 
 def save(folder: Path, prompt_id: str, prompt: Prompt, method: str) -> PromptCard:

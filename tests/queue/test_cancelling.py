@@ -9,7 +9,7 @@ import pytest
 
 from worker import keyspace, queueing, results
 from worker.cancelling import cancel
-from worker.document import CancelledResult, FinishedResult
+from worker.contract.certificate.document import CancelledResult, FinishedResult
 from worker.images_store import ImageExpired, get_image
 from worker.purging import purge
 from worker.queueing import create_queue, fetch_job

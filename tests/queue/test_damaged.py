@@ -8,7 +8,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from worker import accepted, fleet, keyspace, results
 from worker.contract import QUEUE_NAME
-from worker.document import FailedResult, FinishedResult
+from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.rq_worker import create_janitor
 from worker.tasks import run_certification
 

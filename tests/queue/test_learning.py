@@ -21,12 +21,7 @@ from models.prompts.learning_settings import create_learning_settings
 from models.prompts.prompt import Prompt
 from worker import keyspace, learning_store, prompts_store
 from worker.contract import LEARNING_QUEUE_NAME, ModelRef
-from worker.images_store import image_sha256
-from worker.learned_store import finish_learning
-from worker.learner import run_order
-from worker.learner_protocol import FailureReport, Order
-from worker.learning import LearnerDied, run_learning
-from worker.learning_contract import (
+from worker.contract.learning import (
     CancelledLearning,
     FailedLearning,
     FinishedLearning,
@@ -34,6 +29,11 @@ from worker.learning_contract import (
     LearningJob,
     LearningRequest,
 )
+from worker.images_store import image_sha256
+from worker.learned_store import finish_learning
+from worker.learner import run_order
+from worker.learner_protocol import FailureReport, Order
+from worker.learning import LearnerDied, run_learning
 from worker.learning_queue import get_status, submit_learning
 
 SIZE = 64

@@ -17,8 +17,8 @@ from rq.job import Job, JobStatus
 
 from worker import accepted, fleet, keyspace, queueing, results
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, Failure, WorkerReport
+from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.counters import get_counters
-from worker.document import FailedResult, FinishedResult
 from worker.engine.client import EngineClient
 from worker.fence import Superseded, begin_run
 from worker.janitor import SUSPECT_S, Janitor

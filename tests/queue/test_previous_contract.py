@@ -11,8 +11,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from worker.contract import CertificationJob, Progress, WorkerReport
-from worker.document import CertificationResult, FinishedResult
-from worker.learning_contract import LearningJob
+from worker.contract.certificate.document import CertificationResult, FinishedResult
+from worker.contract.learning import LearningJob
 from worker.results import Checkpoint, request_sha256
 from worker.tasks import run_certification
 

@@ -31,7 +31,7 @@ from app.settings import AppSettings
 from worker import fleet, keyspace, queueing, results
 from worker.backup import make_backup
 from worker.contract import QUEUE_NAME
-from worker.document import FinishedResult
+from worker.contract.certificate.document import FinishedResult
 from worker.queueing import create_app_redis, create_queue, create_worker_redis
 from worker.rq_worker import create_janitor
 from worker.sampling.keys import commitment, load_secret

@@ -27,9 +27,9 @@ from worker.contract import (
     StagedParameters,
     WorkerReport,
 )
-from worker.document import FinishedResult
+from worker.contract.certificate.document import FinishedResult
+from worker.contract.protocol import CountRange, RangeCounted, encode_votes
 from worker.engine.client import EngineClient
-from worker.engine.protocol import CountRange, RangeCounted, encode_votes
 from worker.helping import ask_for_help, help_certification
 from worker.queueing import CertificationRqJob
 from worker.range_board import BOARD_TTL_S, BoardGone, Posting, RangeBoard

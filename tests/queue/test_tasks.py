@@ -14,7 +14,7 @@ from rq import Queue
 from worker import fleet, images_store, keyspace, queueing, results
 from worker.certification.merkle import VoteTree
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, WorkerReport
-from worker.document import FailedResult, FinishedResult
+from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.engine.client import EngineLost
 from worker.queueing import CertificationRqJob, ForbiddenTask, create_app_redis
 from worker.sampling.keys import SecretUnusable

@@ -8,8 +8,8 @@ import pytest
 from models.prompts.prompt import Prompt
 from worker import keyspace, prompts_store
 from worker.contract import CertifyRequest, InputImage, ModelRef, TemplateTarget, ZeroShotTarget
-from worker.encoded_prompt import EncodedPrompt
-from worker.engine.protocol import PromptsTuned, TunedPrompt
+from worker.contract.prompt import EncodedPrompt
+from worker.contract.protocol import PromptsTuned, TunedPrompt
 from worker.tuned_store import TunedStore
 
 NAMES = ("a", "b")

@@ -13,7 +13,7 @@ from pydicom.data import get_testdata_file
 from rich.console import Console
 
 from app.certificate_table import print_certificates
-from worker.document import parse_document
+from worker.contract.certificate.document import parse_document
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 COMMANDS = [

@@ -28,7 +28,7 @@ from worker.contract import (
     Tuning,
     ZeroShotTarget,
 )
-from worker.document import FinishedResult
+from worker.contract.certificate.document import FinishedResult
 from worker.images_store import Image, image_sha256
 from worker.sampling.keys import create_secret
 

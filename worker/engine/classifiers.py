@@ -11,7 +11,7 @@ from models.vlm.base_classifier import (
     create_prompted_classifier,
 )
 from models.vlm.vlm import VLM
-from worker.engine.protocol import TemplateText, Text
+from worker.contract.protocol import TemplateText, Text
 
 _MAX_CLASSIFIERS = 256
 

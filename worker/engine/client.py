@@ -5,7 +5,7 @@ from multiprocessing.connection import Client, Connection
 from pathlib import Path
 
 from worker.contract import Failure
-from worker.engine.protocol import (
+from worker.contract.protocol import (
     ANSWER,
     MAX_FRAME_BYTES,
     Answer,

@@ -13,10 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from worker.contract import EngineFigures
-from worker.engine.batch import Batch
-from worker.engine.loaded_model import LoadedModel
-from worker.engine.memory import measure_device_memory
-from worker.engine.protocol import (
+from worker.contract.protocol import (
     CountRange,
     EngineStatus,
     OpenSession,
@@ -27,6 +24,9 @@ from worker.engine.protocol import (
     TunePrompts,
     require_fitting,
 )
+from worker.engine.batch import Batch
+from worker.engine.loaded_model import LoadedModel
+from worker.engine.memory import measure_device_memory
 from worker.engine.refusal import SessionNotServed
 from worker.engine.session import Finish, Samples, Session, Slice, Taker
 from worker.engine.shelf import Shelf

@@ -2,8 +2,7 @@
 
 from collections import deque
 
-from worker.engine.engine import Engine
-from worker.engine.protocol import (
+from worker.contract.protocol import (
     CountRange,
     OpenSession,
     PromptsTuned,
@@ -12,6 +11,7 @@ from worker.engine.protocol import (
     SessionRefused,
     TunePrompts,
 )
+from worker.engine.engine import Engine
 from worker.engine.refusal import SessionNotServed
 from worker.engine.session import Session
 from worker.images_store import Image

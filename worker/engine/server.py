@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from worker.contract import Contract
-from worker.engine.engine import Engine
-from worker.engine.protocol import (
+from worker.contract.protocol import (
     MAX_FRAME_BYTES,
     QUESTION,
     AskStatus,
@@ -22,6 +21,7 @@ from worker.engine.protocol import (
     SessionWaits,
     TunePrompts,
 )
+from worker.engine.engine import Engine
 from worker.engine.refusal import SessionNotServed
 from worker.engine.session import Session
 from worker.engine.shelf import DeviceLost

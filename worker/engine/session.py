@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
+from worker.contract.protocol import SessionOpened
 from worker.engine.batch import Batch
-from worker.engine.protocol import SessionOpened
 from worker.images_store import Image
 from worker.sampling.keys import KeyPurpose
 from worker.sampling.table import NoiseTable

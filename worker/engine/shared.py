@@ -10,8 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from worker.engine.engine import Engine
-from worker.engine.protocol import (
+from worker.contract.protocol import (
     CountRange,
     OpenSession,
     PromptsTuned,
@@ -20,6 +19,7 @@ from worker.engine.protocol import (
     SessionRefused,
     TunePrompts,
 )
+from worker.engine.engine import Engine
 from worker.engine.refusal import SessionNotServed
 from worker.engine.session import Session
 from worker.images_store import Image

@@ -7,10 +7,8 @@ from models.learning.template_prompt import create_template_prompt
 from models.learning.zero_shot import TuningStep
 from models.prompts.prompt import Prompt
 from models.vlm.base_classifier import BaseClassifier
-from worker.encoded_prompt import EncodedPrompt
-from worker.engine.batch import Voter
-from worker.engine.loaded_model import LoadedModel
-from worker.engine.protocol import (
+from worker.contract.prompt import EncodedPrompt
+from worker.contract.protocol import (
     Ballot,
     ClassBallot,
     PromptText,
@@ -19,6 +17,8 @@ from worker.engine.protocol import (
     Text,
     TuningStart,
 )
+from worker.engine.batch import Voter
+from worker.engine.loaded_model import LoadedModel
 from worker.engine.refusal import SessionNotServed
 from worker.engine.tuning import Start
 from worker.engine.voting import ClassVoter, PromptVoter

@@ -12,9 +12,9 @@ from models.learning.zero_shot import TuningStep, tune_prompt
 from models.prompts.prompt import Prompt
 from models.vlm.vlm import VLM
 from worker.contract import Failure
-from worker.encoded_prompt import EncodedPrompt
+from worker.contract.prompt import EncodedPrompt
+from worker.contract.protocol import PromptsTuned, SessionRefused, TunedPrompt
 from worker.engine.batch import Batch
-from worker.engine.protocol import PromptsTuned, SessionRefused, TunedPrompt
 from worker.engine.session import Finish, Samples
 
 

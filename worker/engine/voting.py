@@ -10,8 +10,8 @@ from torch import Tensor
 from models.learning.selector import Selector
 from models.vlm.base_classifier import BaseClassifier
 from worker.certification.merkle import NO_VOTE
+from worker.contract.protocol import RangeCounted, encode_votes
 from worker.engine.batch import Batch, Voter, Votes
-from worker.engine.protocol import RangeCounted, encode_votes
 from worker.engine.session import Finish, Samples
 
 

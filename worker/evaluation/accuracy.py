@@ -7,7 +7,7 @@ from pydantic import Field
 
 from worker.certification import lower_confidence_bound, upper_confidence_bound
 from worker.contract import Contract
-from worker.document import AbstainedDocument, CertifiedDocument
+from worker.contract.certificate.document import AbstainedDocument, CertifiedDocument
 
 _EACH_SIDE = 0.025
 

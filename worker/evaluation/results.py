@@ -18,7 +18,7 @@ from worker.certification import (
 )
 from worker.contests import create_procedure
 from worker.contract import CertifyRequest, Contract, RoutedTarget, Target
-from worker.document import AbstainedDocument, CertifiedDocument
+from worker.contract.certificate.document import AbstainedDocument, CertifiedDocument
 from worker.evaluation.accuracy import Share, certified_accuracy, find_right_radius
 from worker.evaluation.question import EvaluationQuestion
 from worker.evaluation.run_file import EvaluatedImage

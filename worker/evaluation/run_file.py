@@ -12,7 +12,7 @@ from typing import Self
 from pydantic import Field, ValidationError
 
 from worker.contract import Contract
-from worker.document import FinishedResult
+from worker.contract.certificate.document import FinishedResult
 from worker.evaluation.question import EvaluationQuestion
 
 

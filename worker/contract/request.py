@@ -12,63 +12,23 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from models.catalogue.cards import Sha256
-from worker.contract_values import (
-    MAX_SAMPLES,
-    MAX_SIGMAS,
+from worker.contract.quantities import (
     Alpha,
     Contract,
     NoiseLevels,
     Radius,
     Samples,
-    Sigma,
     Tolerance,
 )
-from worker.targets_contract import (
-    MAX_BANK,
-    MAX_CLASS_NAMES,
+from worker.contract.targets import (
     MAX_TARGETS,
-    Bank,
-    BankEntry,
-    BankTemplate,
-    FewShotTarget,
     FewShotZeroShotTarget,
-    Labels,
     PromptRef,
     RoutedTarget,
     Target,
-    TemplateTarget,
     TunedTarget,
-    Tuning,
     ZeroShotTarget,
 )
-
-__all__ = [  # what is defined beside this file and asked for here
-    "MAX_BANK",
-    "MAX_CLASS_NAMES",
-    "MAX_SAMPLES",
-    "MAX_SIGMAS",
-    "MAX_TARGETS",
-    "Alpha",
-    "Bank",
-    "BankEntry",
-    "BankTemplate",
-    "Contract",
-    "FewShotTarget",
-    "FewShotZeroShotTarget",
-    "Labels",
-    "NoiseLevels",
-    "PromptRef",
-    "Radius",
-    "RoutedTarget",
-    "Samples",
-    "Sigma",
-    "Target",
-    "TemplateTarget",
-    "Tolerance",
-    "TunedTarget",
-    "Tuning",
-    "ZeroShotTarget",
-]
 
 SCHEMA_VERSION = 1
 QUEUE_NAME = "certify"

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from worker.canonical import canonical_bytes
 from worker.certification.audit import Finding
-from worker.document import FinishedResult, Signature
+from worker.contract.canonical import canonical_bytes
+from worker.contract.certificate.document import FinishedResult, Signature
 
 SIGNED_FIELDS = (
     "schema_version",

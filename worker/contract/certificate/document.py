@@ -12,23 +12,17 @@ from pydantic import Discriminator, Field, PlainSerializer, Tag, model_validator
 
 from models.catalogue.cards import Sha256, Template
 from worker.certification import Phase, StopReason
-from worker.contract import (
+from worker.contract.quantities import (
     MAX_SIGMAS,
-    MAX_TARGETS,
     Alpha,
-    Bank,
     Contract,
-    Failure,
-    InputImage,
-    Labels,
-    ModelRef,
-    PromptRef,
     Radius,
     Samples,
     Sigma,
     Tolerance,
-    Tuning,
 )
+from worker.contract.request import Failure, InputImage, ModelRef
+from worker.contract.targets import MAX_TARGETS, Bank, Labels, PromptRef, Tuning
 
 Prompting = Literal["template", "few-shot", "zero-shot", "few-shot+zero-shot", "routed"]
 GuaranteeScope = Literal["global_prompt", "frozen_prompt", "routed_pipeline", "joint_pipeline"]

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from models.prompts.prompt import MAX_N_CTX, MAX_SUFFIX, MAX_WIDTH, Prompt
-from worker.contract import Contract
+from worker.contract.quantities import Contract
 
 
 class EncodedPrompt(Contract):

@@ -2,8 +2,8 @@
 
 import json
 
-from worker.contract import InputImage
-from worker.document import AbstainedDocument, CertifiedDocument
+from worker.contract.certificate.document import AbstainedDocument, CertifiedDocument
+from worker.contract.request import InputImage
 
 Certificate = CertifiedDocument | AbstainedDocument
 

@@ -9,19 +9,10 @@ from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from models.catalogue.cards import Sha256, Template
 from worker.certification import Phase
-from worker.contract import (
-    MAX_BANK,
-    Contract,
-    EngineFigures,
-    Failure,
-    Identity,
-    Labels,
-    ModelRef,
-    ModelState,
-    Sigma,
-    Tuning,
-)
-from worker.encoded_prompt import EncodedPrompt
+from worker.contract.prompt import EncodedPrompt
+from worker.contract.quantities import Contract, Sigma
+from worker.contract.request import EngineFigures, Failure, Identity, ModelRef, ModelState
+from worker.contract.targets import MAX_BANK, Labels, Tuning
 from worker.images_store import Image
 from worker.sampling.words import NoiseKey
 

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field
 
 from models.catalogue.cards import ClassNames, Sha256, Template
 from models.prompts.cards import Method, PromptId
-from worker.contract_values import Contract
+from worker.contract.quantities import Contract
 
 MAX_TARGETS = 16
 MAX_CLASS_NAMES = 100
