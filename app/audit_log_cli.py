@@ -151,7 +151,7 @@ def _compare(files: list[Path], found: "Whole", noted: tuple[int, str] | None) -
 
 def _find_anchor(chain: str, data_dir: Path | None) -> tuple[int, str]:
     from app.local_redis import connect_redis
-    from worker import keyspace
+    from worker.store import keyspace
 
     with connect_redis(get_data_dir(data_dir)) as redis:
         noted = redis.get(keyspace.audit_head(chain))

@@ -31,7 +31,7 @@ from app.errors import AuditLogUnavailable, Problem, create_response
 from app.public import is_public
 from app.security import Caller
 from app.settings import AppSettings
-from worker import keyspace
+from worker.store import keyspace
 
 _log = logging.getLogger(__name__)
 

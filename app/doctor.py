@@ -16,9 +16,10 @@ from models.catalogue import load_catalogue
 from models.catalogue.availability import judge_presence
 from models.catalogue.cards import ModelCard
 from models.catalogue.weights import WeightsError, check_weights
-from worker import accepted, draining, fleet, keyspace
 from worker.contract import QUEUE_NAME
 from worker.settings import WorkerSettings
+from worker.store import draining, hosts, keyspace
+from worker.store.jobs import accepted
 
 Verdict = Literal["ok", "warning", "fails"]
 _CLOCK_S = 2.0
@@ -145,7 +146,7 @@ def _check_queue(redis: Redis) -> Check:
 
 
 def _check_hosts(redis: Redis) -> Check:
-    reports = fleet.list_workers(redis)
+    reports = hosts.list_workers(redis)
     said = ", ".join(f"{r.name} {r.shown_state}" for r in reports) or "none has announced itself"
     if any(report.shown_state == "ready" for report in reports):
         return Check(name="worker hosts", verdict="ok", found=said)

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from redis import Redis
 
 from app.settings import AppSettings
-from worker import images_store, queueing
+from worker import queueing
 from worker.cancelling import cancel
 from worker.contract import CertificationJob
 from worker.purging import purge
+from worker.store import images
 
 
 def end(redis: Redis, jobs: Sequence[CertificationJob], settings: AppSettings) -> bool:
@@ -20,7 +21,7 @@ def end(redis: Redis, jobs: Sequence[CertificationJob], settings: AppSettings) -
     live = [job for job in jobs if queueing.get_state(redis, job.id) in ("queued", "running")]
     for job in live:
         cancel(redis, job.id, ttl_s=ttl_s)
-        images_store.let_go(redis, job.request.input.sha256, ttl_s=settings.image_ttl_s)
+        images.let_go(redis, job.request.input.sha256, ttl_s=settings.image_ttl_s)
     if not live:
         for job in jobs:
             purge(redis, job, ttl_s=ttl_s)

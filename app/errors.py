@@ -45,8 +45,8 @@ from app.schemas import FieldError, ProblemDocument
 from models import imaging
 from models.imaging import ImageError
 from models.imaging.pixels.errors import list_errors as list_image_errors
-from worker import results
 from worker.contract import RefusedImage
+from worker.store.jobs import results
 
 # unreachable, too slow, or it says no: out of memory, disk full, read-only
 QUEUE_AWAY = (RedisConnectionError, RedisTimeoutError, ResponseError)

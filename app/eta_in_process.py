@@ -21,8 +21,8 @@ from worker.engine.eta import (
 from worker.engine.fresh import run_afresh
 from worker.engine.machine import choose_device, set_threads
 from worker.engine.selftest import check_noise
-from worker.images_store import Image
 from worker.intake import prepare_image
+from worker.store.images import Image
 
 
 def measure_model(

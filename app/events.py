@@ -17,8 +17,8 @@ from app.deps import Services
 from app.errors import QUEUE_AWAY, CertificationUnknown
 from app.lookup import find_progress, is_done, show
 from app.schemas import Certification, ProgressEvent, QueuedCertification, RunningCertification
-from worker import results
 from worker.contract import CertificationJob
+from worker.store.jobs import results
 
 LOOK_S = 0.5
 RETRY_MS = 2000

@@ -61,7 +61,7 @@ def drain(
     Jobs are still accepted and wait. Hosts that start meanwhile take none either, until
     `promptsmooth resume`. Exit status 0 when nothing runs there any more, 1 when the wait is over.
     """
-    from worker import draining
+    from worker.store import draining
 
     with sentences():
         redis = _connect(data_dir)
@@ -80,7 +80,7 @@ def drain(
 
 def resume(host: Host = "*", data_dir: DataDir = None) -> None:
     """Take back `promptsmooth drain`, for one host or for all."""
-    from worker import draining
+    from worker.store import draining
 
     with sentences():
         draining.resume(_connect(data_dir), host)
@@ -89,7 +89,7 @@ def resume(host: Host = "*", data_dir: DataDir = None) -> None:
 
 def _concerned(redis: "Redis", host: str) -> "list[WorkerReport]":
     """The living hosts a wish concerns; a broken one runs nothing, whatever is wished."""
-    from worker import draining
+    from worker.store import draining
 
     return [
         report
@@ -102,10 +102,10 @@ def _list(redis: "Redis") -> "tuple[WorkerReport, ...]":
     from redis.exceptions import RedisError
 
     from app.local_redis import NoRedis
-    from worker import fleet
+    from worker.store import hosts
 
     try:
-        return fleet.list_workers(redis)
+        return hosts.list_workers(redis)
     except RedisError as error:
         raise NoRedis(f"Redis does not answer: {error}") from None
 

@@ -23,8 +23,8 @@ from app.errors import (
 )
 from app.lookup import find_job
 from app.security import Caller
-from worker import keyspace
 from worker.contract import CertificationJob, Contract
+from worker.store import keyspace
 
 _KEY = re.compile(r'"?([!#-\[\]-~]{1,255})"?')
 _CLAIMED_S = 60

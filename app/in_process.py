@@ -30,7 +30,6 @@ from worker.engine.local import LocalCounter
 from worker.engine.machine import choose_device, set_threads
 from worker.engine.selftest import check_noise
 from worker.engine.shelf import Shelf
-from worker.images_store import Image
 from worker.intake import Window, prepare_image
 from worker.ledger import count_attempt
 from worker.reproduction import (
@@ -39,9 +38,10 @@ from worker.reproduction import (
     check_votes,
     reproduce,
 )
-from worker.results import request_sha256
 from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
+from worker.store.images import Image
+from worker.store.jobs.results import request_sha256
 from worker.tuned_files import TUNED_FOLDER
 
 

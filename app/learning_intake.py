@@ -25,12 +25,13 @@ from models.datasets.image_folder import find_class_names, order_classes
 from models.datasets.training_images import choose_shots
 from models.imaging import ImageError
 from models.prompts.learning_settings import LearningSettings, create_learning_settings
-from worker import learning_store, prompts_store
+from worker import learning_store
 from worker.contract import LEARNING_QUEUE_NAME, MAX_CLASS_NAMES, ModelRef
 from worker.contract.learning import FinishedLearning, LabelledImage, LearningJob, LearningRequest
-from worker.images_store import Image, image_sha256
 from worker.intake import prepare_image
 from worker.learning_queue import get_status, submit_learning
+from worker.store import prompts
+from worker.store.images import Image, image_sha256
 
 
 async def submit(services: Services, form: LearnForm, caller: Caller) -> LearningJob:
@@ -72,7 +73,7 @@ def _find_earlier(services: Services, job: LearningJob) -> LearningJob | None:
             return earlier
         case "finished":
             result = learning_store.find_result(redis, earlier.id)
-            card = prompts_store.find_card(redis, job.request.prompt_id, view=job.prompt_owner)
+            card = prompts.find_card(redis, job.request.prompt_id, view=job.prompt_owner)
             digest = result.prompt_sha256 if isinstance(result, FinishedLearning) else None
             return earlier if card is not None and card.sha256 == digest else None
     return None
@@ -137,14 +138,14 @@ def create_settings(form: LearnForm, card: ModelCard) -> LearningSettings:
 
 def _check_form_of_id(prompt_id: str) -> None:
     try:
-        prompts_store.check_id(prompt_id)
-    except prompts_store.PromptIdReserved:
+        prompts.check_id(prompt_id)
+    except prompts.PromptIdReserved:
         expected = "an id that neither begins with zero-shot- nor is 64 hexadecimal digits"
         raise invalid("id", expected) from None
 
 
 def _check_id(services: Services, prompt_id: str) -> None:
-    if prompts_store.is_taken(services.redis, prompt_id):
+    if prompts.is_taken(services.redis, prompt_id):
         raise PromptIdTaken(
             "The id is taken: it names a prompt, or it named one that was removed. Use that "
             "prompt, or choose another id."

@@ -15,9 +15,10 @@ from app.list_schemas import (
     with_outcomes,
 )
 from app.security import Caller
-from worker import listing, queueing, results
+from worker import queueing
 from worker.contract import CertificationJob
-from worker.listing import Entry
+from worker.store.jobs import records, results
+from worker.store.jobs.records import Entry
 
 _LOOKED_AT = 2000  # entries of one request: a rare filter never reads the whole list at once
 _CHUNK = 100
@@ -85,7 +86,7 @@ def _page(
 
 
 def _walk(redis: Redis, caller: Caller, query: ListQuery) -> Iterator[Entry]:
-    return listing.walk(
+    return records.walk(
         redis,
         caller.view,
         after=None if query.cursor is None else parse_cursor(query.cursor),

@@ -25,9 +25,10 @@ from app.schemas import (
     certification_links,
 )
 from app.security import Caller
-from worker import queueing, results
+from worker import queueing
 from worker.contract import CertificationJob, Failure, RefusedImage
 from worker.contract.certificate.document import CancelledResult, FailedResult, FinishedResult
+from worker.store.jobs import results
 
 LOST = Failure(
     code="certification_lost",

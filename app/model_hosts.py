@@ -7,8 +7,8 @@ from redis import Redis
 from app.errors import ModelUnavailable
 from app.schemas import ModelOnHost
 from models.catalogue.cards import ModelCard
-from worker import fleet
 from worker.contract import ModelState, WorkerReport
+from worker.store import hosts
 
 
 def require_host(redis: Redis, card: ModelCard) -> None:
@@ -19,7 +19,7 @@ def require_host(redis: Redis, card: ModelCard) -> None:
     Raises:
         ModelUnavailable: a job would fail on whichever host takes it.
     """
-    reports = fleet.list_workers(redis)
+    reports = hosts.list_workers(redis)
     if not reports or any(may_serve(report, card) for report in reports):
         return
     found = [state for report in reports if (state := find_state(report, card))]

@@ -67,7 +67,7 @@ def backup(
     It may run beside the service; for a moment in which nothing runs, promptsmooth drain first.
     """
     from app.local_redis import open_redis
-    from worker.backup import make_backup
+    from worker.store.backup import make_backup
 
     with sentences():
         settings = _settings(data_dir)
@@ -98,7 +98,7 @@ def restore(
     is none.
     """
     from app.local_redis import open_redis
-    from worker.backup import require_secret, restore_backup, restore_secret
+    from worker.store.backup import require_secret, restore_backup, restore_secret
 
     with sentences():
         secret_path = _settings(data_dir).secret_path
@@ -114,7 +114,7 @@ def sweep(data_dir: DataDir = None) -> None:
 
     Worker hosts do the same every hour; everything else has a time to live.
     """
-    from worker.retention import sweep as sweep_now
+    from worker.store.retention import sweep as sweep_now
 
     with sentences():
         image_ttl_s = _settings(data_dir).image_ttl_s

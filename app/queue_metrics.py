@@ -10,11 +10,12 @@ from prometheus_client.registry import Collector
 from redis import Redis
 from redis.exceptions import RedisError
 
-from worker import accepted, fleet
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME, WorkerReport
-from worker.counters import EVENTS, get_counters
 from worker.queueing import create_queue
-from worker.room import find_write_fault
+from worker.store import hosts as hosts_store
+from worker.store.connection import find_write_fault
+from worker.store.counters import EVENTS, get_counters
+from worker.store.jobs import accepted
 
 _QUEUES = (QUEUE_NAME, LEARNING_QUEUE_NAME)
 _ENDINGS = ("finished", "failed", "cancelled")
@@ -49,7 +50,7 @@ class QueueCollector(Collector):
         yield from _describe_redis(self._redis)
         yield from _describe_queues({name: self._look(name) for name in _QUEUES})
         yield from _describe_counts(get_counters(self._redis))
-        yield from _describe_hosts(fleet.list_workers(self._redis))
+        yield from _describe_hosts(hosts_store.list_workers(self._redis))
 
     def _look(self, name: str) -> QueueFigures:
         """Without RQ's clean-up, which is the janitor's alone."""

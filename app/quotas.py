@@ -12,8 +12,9 @@ from redis import Redis
 
 from app.errors import QuotaExceeded
 from app.security import Caller
-from worker import keyspace, queueing
+from worker import queueing
 from worker.learning_queue import get_status
+from worker.store import keyspace
 
 _JOBS_RETRY_S = 30
 _SETTLED_S = 60  # a job counted just now may not be queued yet

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import QUEUE_AWAY, QueueUnavailable, RateLimited, create_response
 from app.security import Caller
-from worker import keyspace
+from worker.store import keyspace
 
 _WINDOW_S = 60
 _COUNT = """

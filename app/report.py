@@ -27,7 +27,7 @@ from app.report_text import (
 )
 from app.schemas import FinishedCertification
 from worker.contract.certificate.document import CertifiedDocument
-from worker.images_store import Image
+from worker.store.images import Image
 
 _WIDTH, _HEIGHT = map(float, A4)
 _MARGIN = 40.0

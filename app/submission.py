@@ -25,7 +25,7 @@ from app.targets import TargetInvalid, create_targets
 from models.catalogue import Catalogue, ModelNotAdded, ModelNotValid, UnknownModel
 from models.catalogue.cards import ModelCard
 from models.imaging import ImageError
-from worker import prompts_store, queueing, results
+from worker import queueing
 from worker.contract import (
     QUEUE_NAME,
     CertificationJob,
@@ -34,8 +34,10 @@ from worker.contract import (
     ModelRef,
     Target,
 )
-from worker.images_store import Image
 from worker.intake import prepare_image
+from worker.store import prompts
+from worker.store.images import Image
+from worker.store.jobs import results
 
 Prepared = tuple[int, Image, InputImage]
 
@@ -117,7 +119,7 @@ def _find_targets(
         targets = create_targets(
             form.requested_targets,
             card,
-            partial(prompts_store.find_card, services.redis, view=caller.view),
+            partial(prompts.find_card, services.redis, view=caller.view),
             companions=form.targets is None,
         )
     except TargetInvalid as error:

@@ -40,7 +40,7 @@ from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402
 from worker.engine.machine import choose_device, set_threads  # noqa: E402
 from worker.engine.shelf import Shelf  # noqa: E402
-from worker.images_store import image_sha256  # noqa: E402
+from worker.store.images import image_sha256  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 SIGMA, TARGET = Decimal("0.25"), Decimal("0.125")

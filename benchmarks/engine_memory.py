@@ -37,7 +37,7 @@ from worker.contract import (
     TemplateTarget,
 )
 from worker.engine.client import EngineClient
-from worker.images_store import Image, image_sha256
+from worker.store.images import Image, image_sha256
 
 RESULTS = Path(__file__).parent / "results"
 SECRET = b"no secret: a benchmark"

@@ -41,7 +41,7 @@ from worker.engine.local import LocalCounter  # noqa: E402
 from worker.engine.machine import choose_device, set_threads  # noqa: E402
 from worker.engine.shared import SharedEngine  # noqa: E402
 from worker.engine.shelf import Shelf  # noqa: E402
-from worker.images_store import Image, image_sha256  # noqa: E402
+from worker.store.images import Image, image_sha256  # noqa: E402
 
 SIZES = (20_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 64)
 LABELS = (

@@ -44,7 +44,7 @@ from worker.engine.loaded_model import warm_up
 from worker.engine.local import LocalCounter
 from worker.engine.machine import choose_device, set_threads
 from worker.engine.shelf import Shelf
-from worker.images_store import image_sha256
+from worker.store.images import image_sha256
 
 PROMPT = "bundled-mednist"
 RESULTS = Path(__file__).parent / "results"

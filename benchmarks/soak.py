@@ -25,8 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "chaos"))
 
 from service import Ask, Service, start, wait_for
 
-from worker import accepted, keyspace
 from worker.contract import QUEUE_NAME
+from worker.store import keyspace
+from worker.store.jobs import accepted
 
 _KEEP_S = 60
 _CLIENTS = 6

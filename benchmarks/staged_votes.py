@@ -41,8 +41,8 @@ from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402
 from worker.engine.machine import choose_device, set_threads  # noqa: E402
 from worker.engine.shelf import Shelf  # noqa: E402
-from worker.images_store import Image, image_sha256  # noqa: E402
 from worker.sampling.keys import derive_key  # noqa: E402
+from worker.store.images import Image, image_sha256  # noqa: E402
 
 SETS = ("mednist", "kermany_cxr", "bccd_cells")
 OUT = Path(__file__).with_name("results") / "staged_votes.json"

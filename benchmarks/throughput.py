@@ -50,7 +50,7 @@ from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402
 from worker.engine.machine import choose_device, set_threads  # noqa: E402
 from worker.engine.shelf import Shelf  # noqa: E402
-from worker.images_store import Image, image_sha256  # noqa: E402
+from worker.store.images import Image, image_sha256  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 SIGMA = 0.25

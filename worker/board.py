@@ -8,8 +8,8 @@ from worker.certification.merkle import VoteTree
 from worker.contests import PHASES, create_places
 from worker.contract import CertifyRequest, Identity
 from worker.contract.protocol import CountRange, RangeCounted
-from worker.results import Checkpoint, StoredTally
-from worker.votes_store import Votes, votes_stream
+from worker.store.jobs.results import Checkpoint, StoredTally
+from worker.store.votes import Votes, votes_stream
 
 Stream = tuple[int, Phase]
 

@@ -7,10 +7,10 @@ had begun counts, and the same request asked for again has the same noise and th
 
 from redis import Redis
 
-from worker import keyspace
 from worker.contract import QUEUE_NAME
 from worker.contract.certificate.document import CancelledResult
 from worker.queueing import end_job, one_connection, wait_durable
+from worker.store import keyspace
 
 _CANCEL = """
 if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end

@@ -35,10 +35,10 @@ from worker.contract.protocol import (
     TunePrompts,
 )
 from worker.foresight import Foresight
-from worker.images_store import Image
-from worker.results import Checkpoint, request_sha256
 from worker.sampling.keys import KeyPurpose, commitment, derive_key
 from worker.sampling.words import NoiseKey
+from worker.store.images import Image
+from worker.store.jobs.results import Checkpoint, request_sha256
 
 FindPrompt = Callable[[str], Prompt | None]
 """The prompt with a digest, or None."""

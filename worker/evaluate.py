@@ -34,11 +34,11 @@ from worker.evaluation.question import EvaluationQuestion
 from worker.evaluation.results import EvaluationResults, create_results
 from worker.evaluation.run_file import EvaluatedImage, RunFile
 from worker.evaluation.tables import format_csv, format_markdown
-from worker.images_store import Image
 from worker.intake import prepare_image
 from worker.ledger import count_attempt
-from worker.results import request_sha256
 from worker.sampling.keys import commitment, create_secret, load_secret
+from worker.store.images import Image
+from worker.store.jobs.results import request_sha256
 from worker.tuned_files import TUNED_FOLDER, keep_tuned_files
 
 RUN_FILE = "images.jsonl"

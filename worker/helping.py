@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from redis import Redis
 
-from worker import fleet, images_store, keyspace, queueing, results
+from worker import queueing
 from worker.certification import Phase
 from worker.certifying import Counter
 from worker.contract import MAX_SAMPLES, CertificationJob, Identity
@@ -16,6 +16,9 @@ from worker.range_board import RangeBoard
 from worker.range_merge import Doubt, RangeMerge
 from worker.settings import WorkerSettings
 from worker.sharing import SharingCounter, count_for_others, name_host
+from worker.store import hosts as hosts_store
+from worker.store import images, keyspace
+from worker.store.jobs import results
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +76,7 @@ def ask_for_help(
     redis: Redis, board: RangeBoard, job: CertificationJob, identity: Identity, ranges: int
 ) -> int:
     """Asks other workers, where a host has the same f and does not count yet; returns how many."""
-    hosts = sum(identity in report.models for report in fleet.list_workers(redis))
+    hosts = sum(identity in report.models for report in hosts_store.list_workers(redis))
     if ranges < 1 or hosts <= board.count_hosts():
         return 0
     return queueing.ask_for_help(redis, job, board.run, at_most=min(ranges, _MAX_HELPERS))
@@ -96,7 +99,7 @@ def help_certification(
         return 0
     try:
         counted = _count(redis, settings, board)
-    except (EngineLost, EngineRefused, images_store.ImageExpired, images_store.ImageDamaged) as why:
+    except (EngineLost, EngineRefused, images.ImageExpired, images.ImageDamaged) as why:
         log.warning("helper_ended", extra={"fields": {"reason": str(why)}})
         return 0
     finally:
@@ -111,7 +114,7 @@ def _count(redis: Redis, settings: WorkerSettings, board: RangeBoard) -> int:
     if job is None or posting is None:
         return 0
     described = job.request.input
-    image = images_store.get_image(
+    image = images.get_image(
         redis, described.sha256, height=described.height, width=described.width
     )
     counted = 0

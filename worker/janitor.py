@@ -15,8 +15,9 @@ from rq import Queue
 from rq.job import Job, JobStatus
 from rq.registry import clean_registries
 
-from worker import accepted, keyspace
-from worker.counters import count_event
+from worker.store import keyspace
+from worker.store.counters import count_event
+from worker.store.jobs import accepted
 
 log = logging.getLogger(__name__)
 

@@ -10,15 +10,16 @@ from redis import Redis
 from models.prompts.cards import PromptCard
 from models.prompts.files import check_prompt
 from models.prompts.prompt import Prompt
-from worker import accepted, keyspace, prompts_store
 from worker.contract import LEARNING_QUEUE_NAME
 from worker.contract.learning import FinishedLearning
 from worker.contract.prompt import EncodedPrompt
+from worker.store import keyspace, prompts
+from worker.store.jobs import accepted
 
 _FINISH = f"""
 if redis.call('EXISTS', KEYS[5]) == 1 then return {{false, false}} end
 local function put()
-{prompts_store.PUT_SCRIPT}
+{prompts.PUT_SCRIPT}
 end
 local done = put()
 if done[2] then redis.call('SET', KEYS[5], ARGV[6], 'EX', ARGV[7]) end
@@ -41,17 +42,17 @@ def finish_learning(
 
     Raises:
         models.prompts.files.PromptMismatch: the card is about other vectors.
-        worker.prompts_store.PromptRefused: the prompt cannot have this id; nothing is stored.
+        worker.store.prompts.PromptRefused: the prompt cannot have this id; nothing is stored.
     """
     check_prompt(card, prompt)
-    prompts_store.check_id(card.id)
+    prompts.check_id(card.id)
     result = FinishedLearning(prompt_sha256=card.sha256)
-    keys = (*prompts_store.put_keys(card), keyspace.learning_result(learning_id))
+    keys = (*prompts.put_keys(card), keyspace.learning_result(learning_id))
     values = EncodedPrompt.of(prompt).model_dump_json()
     stored = (card.id, card.sha256, card.model_dump_json(), values, owner or "")
     named, stands = redis.eval(_FINISH, len(keys), *keys, *stored, result.model_dump_json(), ttl_s)
     if named is not None and stands is None:
         taken = named.decode() if isinstance(named, bytes) else named
-        raise prompts_store.PromptIdTaken(card.id, expected=taken, found=card.sha256)
+        raise prompts.PromptIdTaken(card.id, expected=taken, found=card.sha256)
     accepted.settle(redis, LEARNING_QUEUE_NAME, learning_id)
     return stands is not None

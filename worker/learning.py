@@ -17,7 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq import get_current_job
 
-from worker import images_store, learning_store, prompts_store
+from worker import learning_store
 from worker.contract import Failure
 from worker.contract.learning import CancelledLearning, FailedLearning, LearningJob, LearningResult
 from worker.learned_store import finish_learning
@@ -33,6 +33,7 @@ from worker.learner_protocol import (
 )
 from worker.processes.parent import with_parent
 from worker.settings import WorkerSettings
+from worker.store import images, prompts
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def run_learning(redis: Redis, settings: WorkerSettings, learning_id: str) -> No
     started = time.monotonic()
     try:
         result = _learn(redis, settings, job)
-    except (images_store.ImageExpired, images_store.ImageDamaged) as error:
+    except (images.ImageExpired, images.ImageDamaged) as error:
         result = FailedLearning(failure=Failure(code="image_expired", detail=str(error)))
     learning_store.put_result(redis, job.id, result, ttl_s=settings.certificate_ttl_s)
     fields = {
@@ -101,7 +102,7 @@ def _get_pixels(redis: Redis, job: LearningJob) -> np.ndarray[tuple[int, ...], n
     size = job.request.size
     return np.stack(
         [
-            images_store.get_image(redis, image.sha256, height=size, width=size)
+            images.get_image(redis, image.sha256, height=size, width=size)
             for image in job.request.images
         ]
     )
@@ -163,7 +164,7 @@ def _keep_prompt(
     card, prompt, ttl_s = report.card, report.prompt.decode(), settings.certificate_ttl_s
     try:
         finish_learning(redis, job.id, card, prompt, ttl_s=ttl_s, owner=job.prompt_owner)
-    except prompts_store.PromptRefused:
+    except prompts.PromptRefused:
         return FailedLearning(failure=_ID_TAKEN)  # nothing of the other prompt: it may be hidden
     stands = learning_store.find_result(redis, job.id)
     assert stands is not None, "it was just stored, or stood there"

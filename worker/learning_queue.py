@@ -5,11 +5,9 @@ from typing import Literal
 
 from redis import Redis
 
-from worker import images_store, learning_store
+from worker import learning_store
 from worker.contract import LEARNING_QUEUE_NAME, TASK_LEARN, Failure
 from worker.contract.learning import FailedLearning, LearningJob
-from worker.counters import count_event
-from worker.images_store import Image
 from worker.queueing import (
     add_job,
     create_queue,
@@ -18,6 +16,9 @@ from worker.queueing import (
     one_connection,
     wait_durable,
 )
+from worker.store import images as images_store
+from worker.store.counters import count_event
+from worker.store.images import Image
 
 LearningStatus = Literal["queued", "running", "finished", "failed", "cancelled"]
 

@@ -8,10 +8,11 @@ from pydantic import TypeAdapter
 from redis import Redis
 from redis.client import Pipeline
 
-from worker import accepted, keyspace
 from worker.contract import LEARNING_QUEUE_NAME
 from worker.contract.learning import LearnedEpoch, LearningJob, LearningResult
-from worker.results import hold
+from worker.store import keyspace
+from worker.store.jobs import accepted
+from worker.store.jobs.results import hold
 
 _RESULT: TypeAdapter[LearningResult] = TypeAdapter(LearningResult)
 

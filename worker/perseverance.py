@@ -10,8 +10,9 @@ from typing import Any
 
 from redis import Redis
 
-from worker import keyspace, results
 from worker.queueing import RETRIES
+from worker.store import keyspace
+from worker.store.jobs import results
 
 _TTL_S = 24 * 3600
 _SUSPECT_AFTER = 2  # engines

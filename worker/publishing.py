@@ -7,7 +7,7 @@ from redis import Redis
 
 from models.prompts.catalogue import find_cards
 from models.prompts.files import load_prompt
-from worker.prompts_store import put_prompt
+from worker.store.prompts import put_prompt
 
 log = logging.getLogger(__name__)
 

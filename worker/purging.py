@@ -12,9 +12,10 @@ the same image with the same request.
 from redis import Redis
 from redis.client import Pipeline
 
-from worker import keyspace, listing, results
 from worker.contract import CertificationJob
 from worker.queueing import one_connection, wait_durable
+from worker.store import keyspace
+from worker.store.jobs import records, results
 from worker.votes_streams import list_streams
 
 _RELEASE = """
@@ -75,6 +76,6 @@ def _remove_job(pipeline: Pipeline, job: CertificationJob, *, ttl_s: int) -> Non
         keyspace.progress(job.id),
         keyspace.cost(job.id),
     )
-    listing.remove(pipeline, job)
+    records.remove(pipeline, job)
     if job.batch_id is not None:
         pipeline.lrem(keyspace.batch(job.batch_id), 0, job.id)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from redis import Redis
 
-from worker import fleet, keyspace
 from worker.queueing import create_queue
+from worker.store import hosts, keyspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def find_ahead(redis: Redis, certification_id: str) -> QueueLoad | None:
 def get_speeds(redis: Redis) -> dict[str, float]:
     """Samples a second of all hosts together, by model, where a host has measured it."""
     speeds: dict[str, float] = {}
-    for report in fleet.list_workers(redis):
+    for report in hosts.list_workers(redis):
         for model, speed in report.samples_per_s.items() if report.ready else ():
             speeds[model] = speeds.get(model, 0.0) + speed
     return speeds

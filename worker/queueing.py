@@ -24,7 +24,6 @@ from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job, JobStatus
 
-from worker import accepted, fleet, images_store, keyspace, results
 from worker.contract import (
     QUEUE_NAME,
     TASK_CERTIFY,
@@ -34,8 +33,10 @@ from worker.contract import (
     Failure,
 )
 from worker.contract.certificate.document import FailedResult
-from worker.counters import count_event
-from worker.images_store import Image
+from worker.store import hosts, images, keyspace
+from worker.store.counters import count_event
+from worker.store.images import Image
+from worker.store.jobs import accepted, results
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
 T = TypeVar("T", bound=str)
@@ -151,7 +152,7 @@ def job_timeout_s(job: CertificationJob, samples_per_s: float | None = None) -> 
 def _find_speeds(redis: Redis) -> dict[str, float]:
     """For each model the least speed that a host announces, shared by its jobs at a time."""
     speeds: dict[str, float] = {}
-    for report in fleet.list_workers(redis):
+    for report in hosts.list_workers(redis):
         for model_id, speed in report.samples_per_s.items():
             shared = speed / report.rq_workers
             speeds[model_id] = min(shared, speeds.get(model_id, shared))
@@ -206,7 +207,7 @@ def _enqueue(
         watch(pipeline)
         pipeline.multi()  # RQ would begin the transaction itself, and refuses after other commands
         for job, image in jobs:
-            images_store.put_image(pipeline, image, ttl_s=max(image_ttl_s, job_ttl_s))
+            images.put_image(pipeline, image, ttl_s=max(image_ttl_s, job_ttl_s))
             results.put_job(pipeline, job, ttl_s=job_ttl_s)
             timeout_s = job_timeout_s(job, speeds.get(job.request.model.id))
             add_job(queue, pipeline, TASK_CERTIFY, job_id=job.id, timeout_s=timeout_s)

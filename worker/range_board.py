@@ -14,9 +14,9 @@ from threading import Event, Thread
 from redis import Redis
 from redis.exceptions import RedisError
 
-from worker import keyspace
 from worker.contract import Contract, Identity
 from worker.contract.protocol import CountRange, OpenSession, RangeCounted
+from worker.store import keyspace
 
 log = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ from worker.contract.protocol import (
     SessionOpened,
     TemplateText,
 )
-from worker.images_store import Image, image_sha256
 from worker.sampling.words import NoiseKey
+from worker.store.images import Image, image_sha256
 
 
 class NotReproducible(ValueError):

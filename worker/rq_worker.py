@@ -22,11 +22,9 @@ from rq.utils import now
 import worker.learning
 import worker.tasks  # noqa: F401  # imported before the fork, so that a work-horse starts at once
 from models.files.parent_death import die_with_parent
-from worker import keyspace, learning_queue, learning_store, queueing, results
+from worker import learning_queue, learning_store, queueing
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
-from worker.counters import count_event
 from worker.engine.client import EngineLost
-from worker.fence import Superseded
 from worker.janitor import Janitor
 from worker.perseverance import renew_attempts
 from worker.processes import hand_back
@@ -34,9 +32,13 @@ from worker.processes.hand_back import HAND_BACK, HandedBack
 from worker.processes.logs import configure_logging
 from worker.processes.scheduling import let_others_go_first
 from worker.queueing import CertificationRqJob, create_queue, create_worker_redis
-from worker.retention import sweep_hourly
-from worker.room import when_there_is_room
 from worker.settings import WorkerSettings
+from worker.store import keyspace
+from worker.store.connection import when_there_is_room
+from worker.store.counters import count_event
+from worker.store.jobs import results
+from worker.store.jobs.fence import Superseded
+from worker.store.retention import sweep_hourly
 
 log = logging.getLogger(__name__)
 

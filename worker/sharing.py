@@ -27,9 +27,9 @@ from worker.contract.protocol import (
     SessionOpened,
     TunePrompts,
 )
-from worker.images_store import Image
 from worker.range_board import BoardGone, Posting, RangeBoard
 from worker.range_merge import Doubt, RangeMerge, VotesDoubted, join_parts
+from worker.store.images import Image
 
 log = logging.getLogger(__name__)
 

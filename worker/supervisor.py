@@ -20,7 +20,6 @@ from datetime import UTC, datetime
 from redis import Redis
 from redis.exceptions import RedisError
 
-from worker import draining, fleet
 from worker.contract import LEARNING_QUEUE_NAME, HostState, WorkerReport
 from worker.contract.certificate.signature import create_signing_key, encode_public_key
 from worker.contract.protocol import EngineStatus
@@ -35,6 +34,7 @@ from worker.queueing import create_app_redis, free_jobs_of
 from worker.sampling.keys import SecretUnusable, commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 from worker.settings_errors import SETTINGS_ERRORS, explain_settings
+from worker.store import draining, hosts
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +106,8 @@ class Supervisor:
 
         Raises:
             GivenUp: the engine or a worker cannot run here.
-            worker.fleet.HalfRestored: this Redis holds a part of a backup.
-            worker.fleet.OtherSecret: this Redis is bound to another key secret.
+            worker.store.hosts.HalfRestored: this Redis holds a part of a backup.
+            worker.store.hosts.OtherSecret: this Redis is bound to another key secret.
         """
         try:
             self._publish_keys()
@@ -145,12 +145,12 @@ class Supervisor:
         """Says that this host has stopped or, for a while, why it cannot serve."""
         with suppress(RedisError):
             if why_broken is None:
-                fleet.withdraw(self._redis, self._name)
+                hosts.withdraw(self._redis, self._name)
             else:
                 report = self._report(None).model_copy(
                     update={"state": "broken", "detail": why_broken, "ready": False}
                 )
-                fleet.announce(self._redis, report, ttl_s=fleet.BROKEN_TTL_S)
+                hosts.announce(self._redis, report, ttl_s=hosts.BROKEN_TTL_S)
 
     def _tend(self, now: float) -> None:
         """Keeps the children running that are to run."""
@@ -185,7 +185,7 @@ class Supervisor:
         """Waits for Redis and binds it to the key secret; OtherSecret when it is bound already."""
         while not self._stopping.is_set():
             try:
-                fleet.publish_keys(self._redis, self._commitment, self._signing_key)
+                hosts.publish_keys(self._redis, self._commitment, self._signing_key)
                 publish_prompts(self._redis, self._settings.prompts)
                 return
             except RedisError as error:
@@ -198,7 +198,7 @@ class Supervisor:
         self._may_take = self._may_take or self._was_ready
         self._kill_hung_engine(answers=self._was_ready)
         with suppress(RedisError):
-            fleet.announce(self._redis, self._report(status))
+            hosts.announce(self._redis, self._report(status))
 
     def _report(self, status: EngineStatus | None) -> WorkerReport:
         state = self.state
@@ -262,7 +262,7 @@ def _own(*program: str) -> list[str]:
     return with_parent([sys.executable, "-m", *program])
 
 
-_CANNOT_RUN = (GivenUp, SecretUnusable, SocketTaken, fleet.OtherSecret, fleet.HalfRestored)
+_CANNOT_RUN = (GivenUp, SecretUnusable, SocketTaken, hosts.OtherSecret, hosts.HalfRestored)
 
 
 def _supervise(settings: WorkerSettings) -> None:

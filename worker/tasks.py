@@ -16,7 +16,6 @@ from redis import Redis
 from redis.client import Pipeline
 from rq import get_current_job
 
-from worker import fleet, images_store, keyspace, prompts_store, results
 from worker.ballots import PromptMissing
 from worker.board import Board
 from worker.cancelling import Cancelled, require_wanted
@@ -30,19 +29,21 @@ from worker.contract.certificate.document import (
 )
 from worker.contract.certificate.signature import sign
 from worker.engine.client import EngineAway, EngineClient, EngineLost, EngineRefused
-from worker.fence import Fence, begin_run
 from worker.helping import get_doubts, help_certification, share
 from worker.live import create_live
 from worker.perseverance import is_suspect
 from worker.processes.hand_back import HandedBack, heed, interruptible
 from worker.queueing import ROOM_S, UNREADABLE, give_up
 from worker.range_merge import Doubt
-from worker.room import when_there_is_room
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
 from worker.sharing import name_host
+from worker.store import hosts, images, keyspace, prompts
+from worker.store.connection import when_there_is_room
+from worker.store.jobs import results
+from worker.store.jobs.fence import Fence, begin_run
+from worker.store.votes import put_votes, renew_votes
 from worker.tuned_store import TunedStore
-from worker.votes_store import put_votes, renew_votes
 from worker.votes_streams import list_streams
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def run_certification(
             one that ends engines takes no other with it again and again.
 
     Raises:
-        worker.fence.Superseded: another run of this job has begun.
+        worker.store.jobs.fence.Superseded: another run of this job has begun.
         HandedBack: the host is draining.
         JobTooSlow: the allowance is spent.
     """
@@ -117,15 +118,15 @@ def run_certification(
             result: CertificationResult = _find_or_certify(run)
     except EngineRefused as error:
         result = FailedResult(failure=error.failure)
-    except (images_store.ImageExpired, images_store.ImageDamaged) as error:
+    except (images.ImageExpired, images.ImageDamaged) as error:
         result = FailedResult(failure=Failure(code="image_expired", detail=str(error)))
-    except (PromptMissing, prompts_store.PromptDamaged) as error:
+    except (PromptMissing, prompts.PromptDamaged) as error:
         result = FailedResult(failure=Failure(code="prompt_missing", detail=str(error)))
     except Cancelled:
         result = CancelledResult()
     put = partial(results.put_result, redis, job.id, result, fence=run.fence)
     when_there_is_room(partial(put, ttl_s=settings.certificate_ttl_s))
-    images_store.let_go(redis, job.request.input.sha256, ttl_s=settings.image_ttl_s)
+    images.let_go(redis, job.request.input.sha256, ttl_s=settings.image_ttl_s)
     fields = {
         "certification_id": job.id,
         "request_id": job.request_id,
@@ -171,12 +172,12 @@ def _find_or_certify(run: _Run) -> FinishedResult:
     """The stored result of the same canonical request, else a new one, which is then stored.
 
     Raises:
-        worker.sampling.keys.SecretUnusable, worker.fleet.OtherSecret: certificates would be bound
-            to another secret than the one published.
+        worker.sampling.keys.SecretUnusable, worker.store.hosts.OtherSecret: certificates would be
+            bound to another secret than the one published.
     """
     redis, settings, job = run.redis, run.settings, run.job
     secret = load_secret(settings.secret_path)
-    fleet.require_commitment(redis, commitment(secret))
+    hosts.require_commitment(redis, commitment(secret))
     sha256 = results.request_sha256(job.request, commitment(secret))
     ttl_s = settings.certificate_ttl_s
     results.hold(redis, keyspace.votes_holders(sha256), keyspace.job(job.id), ttl_s=ttl_s)
@@ -206,7 +207,7 @@ def _certify(
     """The result, and how many doubted samples it knows to be ambiguous."""
     redis, settings, job = run.redis, run.settings, run.job
     described = job.request.input
-    image = images_store.get_image(
+    image = images.get_image(
         redis, described.sha256, height=described.height, width=described.width
     )
     with (
@@ -220,7 +221,7 @@ def _certify(
             counter=counter,
             secret=secret,
             count_attempt=lambda: results.count_attempt(redis, job.request, sha256),
-            find_prompt=lambda wanted: prompts_store.find_prompt(redis, wanted),
+            find_prompt=lambda wanted: prompts.find_prompt(redis, wanted),
             keep_tuned=TunedStore(
                 redis, job.request, sha256, settings.certificate_ttl_s, owner=job.owner
             ),

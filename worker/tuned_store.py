@@ -11,10 +11,10 @@ from decimal import Decimal
 from redis import Redis
 
 from models.prompts.cards import Adaptation, PromptCard
-from worker import keyspace, prompts_store
 from worker.conclusion import create_tuned_ref
 from worker.contract import ANONYMOUS, CertifyRequest, TunedTarget, ZeroShotTarget
 from worker.contract.protocol import PromptsTuned, TunedPrompt
+from worker.store import keyspace, prompts
 
 
 class TunedStore:
@@ -50,7 +50,7 @@ class TunedStore:
 
     def _put(self, tuned: PromptsTuned) -> None:
         for card, one in create_tuned_cards(self._request, tuned):
-            prompts_store.put_adapted(
+            prompts.put_adapted(
                 self._redis, card, one.prompt.decode(), ttl_s=self._ttl_s, owner=self._owner
             )
 

@@ -2,7 +2,7 @@
 
 from worker.contests import PHASES, create_contests, create_places
 from worker.contract import CertifyRequest
-from worker.votes_store import votes_stream
+from worker.store.votes import votes_stream
 
 
 def list_streams(request: CertifyRequest) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from app.auditing import MAX_DOCUMENT_BYTES, audit_document, parse_json
 from app.deps import RedisDep
 from app.schemas import AuditReport, SigningKey
 from app.security import Reader
-from worker import keyspace
+from worker.store import keyspace
 
 router = APIRouter(tags=["audit"])
 

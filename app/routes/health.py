@@ -11,9 +11,9 @@ from app.deps import Services, ServicesDep
 from app.model_hosts import can_serve
 from app.schemas import Alive, HostShown, Ready, Version, show_host
 from models.catalogue import UnknownModel
-from worker import fleet
 from worker.contract import SCHEMA_VERSION, WorkerReport
-from worker.room import find_write_fault
+from worker.store import hosts as hosts_store
+from worker.store.connection import find_write_fault
 
 router = APIRouter(tags=["health"])
 
@@ -31,7 +31,7 @@ def get_readiness(services: ServicesDep) -> Ready:
     A host that has to load the model first counts: it is asked to by the first request.
     """
     try:
-        reports = fleet.list_workers(services.redis)
+        reports = hosts_store.list_workers(services.redis)
         fault = find_write_fault(services.redis)
     except errors.QUEUE_AWAY:
         raise _not_ready("the queue: Redis does not answer") from None

@@ -10,8 +10,8 @@ from app.schemas import KnownModel, ModelList, ModelNotUsable, ModelView, model_
 from app.security import Reader
 from models.catalogue import UnknownModel
 from models.catalogue.cards import ModelCard, ModelDescription
-from worker import fleet
 from worker.contract import WorkerReport
+from worker.store import hosts
 
 router = APIRouter(prefix="/models", tags=["models"])
 
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/models", tags=["models"])
 )
 def list_models(services: ServicesDep, _: Reader, if_none_match: IfNoneMatch = None) -> Response:
     """All models of this installation, and what each worker host says of them."""
-    reports, default = fleet.list_workers(services.redis), services.settings.default_model
+    reports, default = hosts.list_workers(services.redis), services.settings.default_model
     shown = ModelList(
         models=tuple(_view(card, reports, default) for card in services.catalogue.list()),
         not_added=tuple(map(_known, services.catalogue.list_not_added())),
@@ -52,7 +52,7 @@ def get_model(
         card = catalogue.get(model_id)
     except UnknownModel:
         raise errors.ModelNotFound from None
-    reports = fleet.list_workers(services.redis)
+    reports = hosts.list_workers(services.redis)
     return answer_json(_view(card, reports, services.settings.default_model), if_none_match)
 
 

@@ -11,9 +11,9 @@ from app.etag import NOT_KEPT, NOT_MODIFIED, IfNoneMatch, tagged
 from app.illustration import sample_illustration
 from app.picture import encode_png
 from app.plain_numbers import PLAIN_DECIMAL
-from worker import images_store
 from worker.contract import CertificationJob
-from worker.images_store import Image
+from worker.store import images
+from worker.store.images import Image
 
 router = APIRouter(prefix="/certifications/{certification_id}", tags=["certifications"])
 
@@ -79,8 +79,8 @@ def _answer(image: Image, if_none_match: str | None) -> Response:
 def _find_image(redis: Redis, job: CertificationJob) -> Image:
     described = job.request.input
     try:
-        return images_store.get_image(
+        return images.get_image(
             redis, described.sha256, height=described.height, width=described.width
         )
-    except (images_store.ImageExpired, images_store.ImageDamaged):
+    except (images.ImageExpired, images.ImageDamaged):
         raise errors.InputImageExpired from None

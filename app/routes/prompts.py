@@ -18,9 +18,9 @@ from models.prompts.cards import PromptCard
 from models.prompts.catalogue import ships
 from models.prompts.ctx_file import write_ctx
 from models.prompts.prompt import Prompt
-from worker import prompts_store
 from worker.contract.prompt import EncodedPrompt
 from worker.queueing import one_connection, wait_durable
+from worker.store import prompts
 
 router = APIRouter(prefix="/prompts", tags=["prompts"])
 
@@ -47,7 +47,7 @@ def list_prompts(
 
     A prompt that was adapted to one image is not listed; its certificate names it.
     """
-    cards = prompts_store.list_cards(redis, view=caller.view)
+    cards = prompts.list_cards(redis, view=caller.view)
     shown = PromptList(prompts=tuple(prompt_view(c) for c in cards if model in (None, c.model)))
     return answer_json(shown, if_none_match)
 
@@ -147,14 +147,14 @@ def remove_prompt(
     """
     if ships(prompt_id):
         raise errors.PromptShips
-    if prompts_store.is_adapted_id(prompt_id):
+    if prompts.is_adapted_id(prompt_id):
         raise errors.PromptKept
     _find_card(redis, prompt_id, caller)
-    if caller.view is not None and prompts_store.find_owner(redis, prompt_id) is None:
+    if caller.view is not None and prompts.find_owner(redis, prompt_id) is None:
         raise errors.ScopeMissing(
             "This prompt is everyone's; a key with the scope admin removes it."
         )
-    if not prompts_store.remove(redis, prompt_id, ttl_s=settings.image_ttl_s):
+    if not prompts.remove(redis, prompt_id, ttl_s=settings.image_ttl_s):
         raise errors.PromptNotFound
 
 
@@ -168,25 +168,25 @@ def store_prompt(
     """
     try:
         with one_connection(redis) as connection:
-            stands = prompts_store.put_prompt(connection, card, prompt, owner=owner)
+            stands = prompts.put_prompt(connection, card, prompt, owner=owner)
             wait_durable(connection)
-    except prompts_store.PromptIdReserved:
+    except prompts.PromptIdReserved:
         expected = "an id that neither begins with zero-shot- nor is 64 hexadecimal digits"
         raise errors.invalid("id", expected) from None
-    except prompts_store.PromptIdTaken:
+    except prompts.PromptIdTaken:
         raise errors.PromptIdTaken from None
     return stands
 
 
 def _find_card(redis: Redis, name: str, caller: Caller) -> PromptCard:
-    card = prompts_store.find_card(redis, name, view=caller.view)
+    card = prompts.find_card(redis, name, view=caller.view)
     if card is None:
         raise errors.PromptNotFound
     return card
 
 
 def _find_prompt(redis: Redis, name: str, caller: Caller) -> Prompt:
-    prompt = prompts_store.find_prompt(redis, _find_card(redis, name, caller).sha256)
+    prompt = prompts.find_prompt(redis, _find_card(redis, name, caller).sha256)
     if prompt is None:
         raise errors.PromptNotFound
     return prompt

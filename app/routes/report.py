@@ -8,9 +8,9 @@ from app.deps import JobDep, RedisDep
 from app.lookup import show
 from app.report import create_report
 from app.schemas import FinishedCertification
-from worker import images_store
 from worker.contract import InputImage
-from worker.images_store import Image
+from worker.store import images
+from worker.store.images import Image
 
 router = APIRouter(tags=["certifications"])
 
@@ -41,8 +41,8 @@ def get_report(job: JobDep, redis: RedisDep) -> Response:
 
 def _find_image(redis: Redis, described: InputImage) -> Image | None:
     try:
-        return images_store.get_image(
+        return images.get_image(
             redis, described.sha256, height=described.height, width=described.width
         )
-    except (images_store.ImageExpired, images_store.ImageDamaged):
+    except (images.ImageExpired, images.ImageDamaged):
         return None

@@ -9,7 +9,6 @@ from app.deps import JobDep, RedisDep
 from app.lookup import show
 from app.plain_numbers import PLAIN_WHOLE
 from app.schemas import FinishedCertification, ShownVote, VoteList
-from worker import results
 from worker.certification import Phase
 from worker.certification.merkle import audit_path
 from worker.contests import create_contests, create_places
@@ -23,7 +22,8 @@ from worker.contract.certificate.document import (
     CertifiedByStaged,
     Selector,
 )
-from worker.votes_store import get_votes, votes_stream
+from worker.store.jobs import results
+from worker.store.votes import get_votes, votes_stream
 
 router = APIRouter(tags=["audit"])
 

@@ -32,10 +32,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from events import HARM, Missed, cancel, fill_audit_disk, stop_before_start
 from service import Ask, Service, start, wait_for
 
-from worker import results
-from worker.counters import get_counters
 from worker.health import find_fault
 from worker.queueing import RETRIES
+from worker.store.counters import get_counters
+from worker.store.jobs import results
 
 SEED = 20261125
 TIMES = {

@@ -22,9 +22,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from models.testing import create_linear_model, write_linear_model
-from worker import keyspace, results
 from worker.health import find_fault
 from worker.queueing import create_queue
+from worker.store import keyspace
+from worker.store.jobs import results
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 SIZE = 16

@@ -14,7 +14,7 @@ from models.loading.loading import load_vlm
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
 from worker.engine.engine import Engine
 from worker.engine.shelf import Shelf
-from worker.images_store import image_sha256
+from worker.store.images import image_sha256
 
 SIZE = 16
 

@@ -26,9 +26,9 @@ from worker.engine.local import LocalCounter
 from worker.engine.selftest import NoiseMismatch
 from worker.engine.session import Samples, Session, Slice
 from worker.engine.shelf import Shelf
-from worker.images_store import image_sha256
 from worker.sampling.table import create_noise_table
 from worker.sampling.words import NoiseKey
+from worker.store.images import image_sha256
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")

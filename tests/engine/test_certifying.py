@@ -19,8 +19,8 @@ from worker.contract.protocol import RangeCounted, encode_votes
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.engine.local import LocalCounter
 from worker.engine.server import EngineServer
-from worker.results import Checkpoint, StoredTally, request_sha256
 from worker.sampling.keys import commitment
+from worker.store.jobs.results import Checkpoint, StoredTally, request_sha256
 
 SECRET = b"s" * 32
 

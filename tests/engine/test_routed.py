@@ -25,8 +25,8 @@ from worker.contract.certificate.document import find_scope, parse_document
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.shelf import Shelf
-from worker.images_store import image_sha256
 from worker.reproduction import reproduce
+from worker.store.images import image_sha256
 
 SIZE = 8
 SECRET = b"s" * 32

@@ -56,7 +56,7 @@ from worker.engine.server import EngineServer
 from worker.engine.session import Session
 from worker.engine.shared import SharedCounter, SharedEngine
 from worker.engine.shelf import _PASSING, BudgetExceeded, DeviceLost, Shelf
-from worker.images_store import Image, image_sha256
+from worker.store.images import Image, image_sha256
 
 CPU = torch.device("cpu")
 SECRET = b"s" * 32

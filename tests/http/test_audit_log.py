@@ -20,10 +20,11 @@ from app.audited_outcomes import write_outcomes
 from app.cli import cli
 from app.main import create_app
 from app.settings import AppSettings
-from worker import keyspace, results
 from worker.contract import QUEUE_NAME, Failure
 from worker.contract.certificate.document import CancelledResult, FailedResult, FinishedResult
 from worker.queueing import create_queue
+from worker.store import keyspace
+from worker.store.jobs import results
 
 Finish = Callable[..., FinishedResult]
 MakeKey = Callable[..., tuple[ApiKey, dict[str, str]]]

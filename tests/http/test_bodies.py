@@ -12,8 +12,8 @@ from httpx2 import Response
 from pydicom.data import get_testdata_file
 from redis import Redis
 
-from worker import results
 from worker.contract import CertifyRequest
+from worker.store.jobs import results
 
 Ids = Callable[[], list[str]]
 ASKED: dict[str, Any] = {

@@ -8,10 +8,11 @@ from httpx2 import Response
 from redis import Redis
 from rq.job import JobStatus
 
-from worker import accepted, keyspace, results
 from worker.contract import QUEUE_NAME, CertificationJob, Failure
 from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.queueing import CertificationRqJob, create_queue
+from worker.store import keyspace
+from worker.store.jobs import accepted, results
 
 Post = Callable[..., Response]
 Finish = Callable[..., FinishedResult]

@@ -15,10 +15,11 @@ from redis import Redis
 from app.waiting import parse_wait
 from models.catalogue import load_catalogue
 from models.imaging import parse_image, preprocess
-from worker import images_store, results
 from worker.contract import TASK_CERTIFY, StagedParameters
 from worker.contract.certificate.document import FinishedResult
 from worker.queueing import CertificationRqJob
+from worker.store import images
+from worker.store.jobs import results
 
 Ids = Callable[[], list[str]]
 Post = Callable[..., Response]
@@ -78,7 +79,7 @@ def test_image_is_stored_as_the_named_model_sees_it(
     shown = post(model="linear").json()
     expected = preprocess(parse_image(png).pixels, card.preprocessing)
     size = card.preprocessing.size
-    stored = images_store.get_image(redis, shown["input"]["sha256"], height=size, width=size)
+    stored = images.get_image(redis, shown["input"]["sha256"], height=size, width=size)
     assert np.array_equal(stored, expected)
     picture = client.get(shown["links"]["input_image"])
     assert picture.headers["content-type"] == "image/png"

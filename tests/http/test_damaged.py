@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from worker import keyspace, results
+from worker.store import keyspace
+from worker.store.jobs import results
 
 
 @pytest.mark.parametrize("content", [b'{"status":"finished", cut of', b"{"])

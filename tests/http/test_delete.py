@@ -6,8 +6,8 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from redis import Redis
 
-from worker import results
 from worker.contract.certificate.document import FinishedResult
+from worker.store.jobs import results
 
 Post = Callable[..., Response]
 Finish = Callable[..., FinishedResult]

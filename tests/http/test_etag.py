@@ -8,8 +8,9 @@ from httpx2 import Response
 from redis import Redis
 
 from models.imaging import parse_image
-from worker import images_store, results
 from worker.contract.certificate.document import FinishedResult
+from worker.store import images
+from worker.store.jobs import results
 
 Post = Callable[..., Response]
 Finish = Callable[..., FinishedResult]
@@ -68,7 +69,7 @@ def test_an_illustration_has_the_noise_that_was_asked_for(
     size = job.request.input.height
     shown = client.get(f"{path}/noisy.png?sigma=0.1")
     assert shown.content == client.get(f"{path}/noisy.png?sigma=0.10").content
-    clean = images_store.get_image(redis, job.request.input.sha256, height=size, width=size)
+    clean = images.get_image(redis, job.request.input.sha256, height=size, width=size)
     noisy = parse_image(shown.content).pixels.transpose(2, 0, 1)
     inside = (clean > 102) & (clean < 153)  # 4 standard deviations from both ends
     difference = noisy[inside].astype(float) - clean[inside]

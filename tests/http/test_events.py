@@ -19,10 +19,10 @@ from redis import Redis
 from rq.job import JobStatus
 
 from app.settings import AppSettings
-from worker import results
 from worker.contract import CertificationJob, LiveVotes
 from worker.contract.certificate.document import FinishedResult
 from worker.queueing import create_queue, fetch_job
+from worker.store.jobs import results
 
 Finish = Callable[..., FinishedResult]
 LIVE = LiveVotes(

@@ -13,7 +13,7 @@ from app.idempotency import Claim, claim, parse_key
 from app.main import create_app
 from app.security import EVERYONE, Caller
 from app.settings import AppSettings
-from worker import keyspace
+from worker.store import keyspace
 
 Post = Callable[..., Response]
 Ids = Callable[[], list[str]]

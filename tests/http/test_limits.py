@@ -11,9 +11,10 @@ from app.api_keys import ApiKey, Quotas
 from app.main import create_app
 from app.rate_limit import count_request
 from app.settings import AppSettings
-from worker import keyspace, results
 from worker.contract import Failure
 from worker.contract.certificate.document import FailedResult
+from worker.store import keyspace
+from worker.store.jobs import results
 
 MakeKey = Callable[..., tuple[ApiKey, dict[str, str]]]
 Headers = dict[str, str]

@@ -10,9 +10,10 @@ from httpx2 import Response
 from redis import Redis
 from rq.job import JobStatus
 
-from worker import keyspace, results
 from worker.contract.certificate.document import FinishedResult
 from worker.queueing import fetch_job
+from worker.store import keyspace
+from worker.store.jobs import results
 
 Post = Callable[..., Response]
 Finish = Callable[..., FinishedResult]

@@ -15,9 +15,10 @@ from redis import Redis
 
 from app.main import create_app
 from app.settings import AppSettings
-from worker import fleet, results
 from worker.contract import EngineFigures, WorkerReport
-from worker.counters import count_event
+from worker.store import hosts
+from worker.store.counters import count_event
+from worker.store.jobs import results
 
 DOCKER = Path(__file__).parents[2] / "docker"
 DASHBOARD = DOCKER / "grafana" / "promptsmooth.json"
@@ -55,7 +56,7 @@ def busy(client: TestClient, redis: Redis, post, finish) -> TestClient:
             batches=10, rows=640, samples=480, batch_s=1.5, device_memory_bytes=7 * 10**8
         ),
     )
-    fleet.announce(redis, report)
+    hosts.announce(redis, report)
     return client
 
 

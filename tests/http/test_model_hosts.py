@@ -12,8 +12,8 @@ from app.errors import ModelUnknown
 from app.main import create_app
 from app.submission import find_card
 from models.catalogue import load_catalogue
-from worker import fleet
 from worker.contract import ModelRef, ModelState, WorkerReport
+from worker.store import hosts
 
 Announce = Callable[..., None]
 
@@ -36,7 +36,7 @@ def announce(redis: Redis, models_folder: Path) -> Announce:
             key_commitment="0" * 64,
             states=tuple(state(*item) for item in models.items()) if ready else None,
         )
-        fleet.announce(redis, report)
+        hosts.announce(redis, report)
 
     return say
 

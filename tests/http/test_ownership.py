@@ -23,8 +23,9 @@ from app.settings import AppSettings
 from models.catalogue import load_catalogue
 from models.prompts.cards import Adaptation, PromptCard
 from models.prompts.prompt import Prompt
-from worker import prompts_store, results
 from worker.contract.certificate.document import FinishedResult
+from worker.store import prompts
+from worker.store.jobs import results
 
 Encode = Callable[..., bytes]
 Finish = Callable[..., FinishedResult]
@@ -119,7 +120,7 @@ def _adapt(redis: Redis, *, owner: str) -> PromptCard:
     ctx = np.random.default_rng(9).normal(size=(4, 64)).astype(np.float32)
     prompt = Prompt(ctx=ctx, suffix=".")
     card = PromptCard(
-        id=prompts_store.create_adapted_id(prompt.sha256),
+        id=prompts.create_adapted_id(prompt.sha256),
         model="bundled",
         weights_sha256=load_catalogue().get("bundled").weights_sha256,
         method="zero-shot",
@@ -139,7 +140,7 @@ def _adapt(redis: Redis, *, owner: str) -> PromptCard:
             started_from="A {}.",
         ),
     )
-    prompts_store.put_adapted(redis, card, prompt, ttl_s=600, owner=owner)
+    prompts.put_adapted(redis, card, prompt, ttl_s=600, owner=owner)
     return card
 
 

@@ -17,11 +17,12 @@ from app.routes.prompt_jobs import LOST
 from app.settings import AppSettings
 from models.catalogue import load_catalogue
 from models.prompts.catalogue import load_prompt_catalogue
-from worker import images_store, keyspace, learning_store, prompts_store
+from worker import learning_store
 from worker.contract import LEARNING_QUEUE_NAME, TASK_LEARN, Failure
 from worker.contract.learning import FailedLearning, FinishedLearning, LearnedEpoch
 from worker.intake import prepare_image
 from worker.queueing import CertificationRqJob, create_queue
+from worker.store import images, keyspace, prompts
 
 Encode = Callable[..., bytes]
 Learn = Callable[..., Response]
@@ -101,7 +102,7 @@ def test_images_are_prepared_as_certified_ones_are_and_expire(
     learn: Learn, redis: Redis, files: Files
 ) -> None:
     card = load_catalogue().get("bundled")
-    prepared = [images_store.image_sha256(prepare_image(f, card)[0]) for f in files.values()]
+    prepared = [images.image_sha256(prepare_image(f, card)[0]) for f in files.values()]
     job = learning_store.find_job(redis, learn().json()["id"])
     assert job is not None
     for place, image in enumerate(job.request.images):
@@ -140,7 +141,7 @@ def test_class_folders_of_numbers_are_ordered_as_numbers_and_named_by_the_reques
     job = learning_store.find_job(redis, answer.json()["id"])
     assert job is not None
     card = load_catalogue().get("bundled")
-    prepared = [images_store.image_sha256(prepare_image(contents[i], card)[0]) for i in (2, 1, 0)]
+    prepared = [images.image_sha256(prepare_image(contents[i], card)[0]) for i in (2, 1, 0)]
     assert [image.sha256 for image in job.request.images] == prepared
 
 
@@ -346,7 +347,7 @@ def test_a_learning_that_gave_its_prompt_is_answered_with_it_until_it_is_removed
     first = learn().json()
     shipped, prompt = load_prompt_catalogue().get("bundled-kermany-cxr").load()
     card = shipped.model_copy(update={"id": "lungs"})
-    prompts_store.put_prompt(redis, card, prompt)
+    prompts.put_prompt(redis, card, prompt)
     result = FinishedLearning(prompt_sha256=card.sha256)
     learning_store.put_result(redis, first["id"], result, ttl_s=60)
     again = learn()

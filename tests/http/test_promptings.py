@@ -10,8 +10,9 @@ from app.targets import AskedFields, create_targets
 from models.catalogue import load_catalogue
 from models.prompts.cards import Adaptation, PromptCard
 from models.prompts.prompt import Prompt
-from worker import keyspace, prompts_store, results
 from worker.contract import BankTemplate
+from worker.store import keyspace, prompts
+from worker.store.jobs import results
 
 CARD = load_catalogue().get("bundled")
 NAMES = ("normal lungs", "pneumonia")
@@ -45,7 +46,7 @@ def stored(redis) -> dict[str, PromptCard]:
         create_prompt(2, "lungs-too"),
         create_prompt(3, "elsewhere", weights="0" * 64),
     ]
-    return {card.id: prompts_store.put_prompt(redis, card, prompt) for card, prompt in made}
+    return {card.id: prompts.put_prompt(redis, card, prompt) for card, prompt in made}
 
 
 def targets_of(redis, answer):
@@ -157,8 +158,8 @@ def adapted(redis) -> PromptCard:
             started_from="A {}.",
         ),
     )
-    card = made.model_copy(update={"id": prompts_store.create_adapted_id(prompt.sha256)})
-    prompts_store.put_adapted(redis, card, prompt, ttl_s=600)
+    card = made.model_copy(update={"id": prompts.create_adapted_id(prompt.sha256)})
+    prompts.put_adapted(redis, card, prompt, ttl_s=600)
     return card
 
 
@@ -200,7 +201,7 @@ def test_a_downloaded_prompt_imported_again_is_the_same_prompt(client, redis):
     made, prompt = create_prompt(9, "theirs")
     prompt = Prompt(ctx=prompt.ctx, suffix=" image.")
     card = made.model_copy(update={"sha256": prompt.sha256, "suffix": " image."})
-    prompts_store.put_prompt(redis, card, prompt)
+    prompts.put_prompt(redis, card, prompt)
     answer = client.post(
         "/prompts",
         files={"file": ("p", client.get("/prompts/theirs/ctx.safetensors").content)},

@@ -14,8 +14,8 @@ from redis import Redis
 from app.errors import list_codes
 from models.catalogue import load_catalogue
 from models.prompts.prompt import Prompt
-from worker import keyspace, prompts_store
 from worker.contract.prompt import EncodedPrompt
+from worker.store import keyspace, prompts
 
 Import = Callable[..., Response]
 SECRET = "DOE^JANE"
@@ -73,7 +73,7 @@ def test_an_imported_prompt_is_shown_and_downloaded_as_it_was(
     assert client.get(card["links"]["safetensors"]).content == whole
     encoded = EncodedPrompt.model_validate(client.get(card["links"]["ctx"]).json())
     assert encoded.decode().sha256 == prompt.sha256
-    found = prompts_store.find_prompt(redis, prompt.sha256)
+    found = prompts.find_prompt(redis, prompt.sha256)
     assert found is not None
     np.testing.assert_array_equal(found.ctx, ctx)
 
@@ -129,7 +129,7 @@ def test_a_removed_prompt_serves_the_jobs_accepted_before(
 ) -> None:
     sha256 = send().json()["sha256"]
     client.delete("/prompts/lungs")
-    assert prompts_store.find_prompt(redis, sha256) is not None
+    assert prompts.find_prompt(redis, sha256) is not None
     assert 0 < redis.ttl(keyspace.prompt(sha256)) <= 24 * 3600
 
 

@@ -10,7 +10,7 @@ from httpx2 import Response
 from redis import Redis
 
 from app.errors import list_codes
-from worker import keyspace
+from worker.store import keyspace
 
 Post = Callable[..., Response]
 Encode = Callable[..., bytes]

@@ -8,9 +8,10 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from redis import Redis
 
-from worker import keyspace, results
 from worker.contract import CertificationJob
 from worker.contract.certificate.document import FinishedResult
+from worker.store import keyspace
+from worker.store.jobs import results
 
 Post = Callable[..., Response]
 Finish = Callable[..., FinishedResult]

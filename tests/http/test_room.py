@@ -10,10 +10,10 @@ from redis import Redis
 
 from app.main import create_app
 from app.settings import AppSettings
-from worker import fleet
 from worker.contract import TASK_COUNT_RANGES, WorkerReport
 from worker.queue_load import get_load
 from worker.queueing import create_queue
+from worker.store import hosts
 
 Post = Callable[..., Response]
 Ids = Callable[[], list[str]]
@@ -27,7 +27,7 @@ def announce(redis: Redis, name: str, speed: float, *, ready: bool = True) -> No
         key_commitment="0" * 64,
         samples_per_s={"bundled": speed},
     )
-    fleet.announce(redis, report)
+    hosts.announce(redis, report)
 
 
 @pytest.fixture

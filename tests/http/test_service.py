@@ -18,8 +18,8 @@ from app.main import create_app
 from app.routes.pages import WEB
 from app.settings import AppSettings
 from models.catalogue import load_catalogue
-from worker import fleet
 from worker.contract import Identity, ModelRef, WorkerReport
+from worker.store import hosts
 
 REPOSITORY = Path(__file__).parents[2]
 VENDORED = (
@@ -60,17 +60,17 @@ def test_readiness_names_what_is_missing(client: TestClient, redis: Redis) -> No
         return text
 
     assert "no worker host has announced itself" in missing()
-    fleet.announce(redis, _report("starting", ready=False))
+    hosts.announce(redis, _report("starting", ready=False))
     assert "of the worker hosts, 1 starting" in missing()
     for state in ("draining", "drained", "broken"):
         report = _report("starting", ready=False)
-        fleet.announce(redis, report.model_copy(update={"state": state, "detail": "why"}))
+        hosts.announce(redis, report.model_copy(update={"state": state, "detail": "why"}))
         assert f"of the worker hosts, 1 {state}" in missing()
         shown = client.get("/readyz").json()["hosts"]
         assert shown == [{"name": "starting", "state": state, "detail": "why"}]
-    fleet.announce(redis, _report("other", model_id="other"))
+    hosts.announce(redis, _report("other", model_id="other"))
     assert "the model bundled" in missing()
-    fleet.announce(redis, _report("good"))
+    hosts.announce(redis, _report("good"))
     answer = client.get("/readyz")
     assert answer.status_code == 200
     shown = answer.json()
@@ -85,7 +85,7 @@ def test_readiness_names_what_is_missing(client: TestClient, redis: Redis) -> No
 
 def test_readiness_names_what_takes_nothing(client: TestClient, redis: Redis) -> None:
     """A service that would refuse every request is not ready, however healthy its hosts are."""
-    fleet.announce(redis, _report("good"))
+    hosts.announce(redis, _report("good"))
     assert client.get("/readyz").status_code == 200
     redis.config_set("maxmemory", "1")
     try:
@@ -98,7 +98,7 @@ def test_readiness_names_what_takes_nothing(client: TestClient, redis: Redis) ->
 def test_readiness_names_an_audit_log_that_cannot_be_written(
     settings: AppSettings, redis: Redis, tmp_path: Path
 ) -> None:
-    fleet.announce(redis, _report("good"))
+    hosts.announce(redis, _report("good"))
     place = tmp_path / "no-folder"
     place.touch()
     audited = settings.model_copy(update={"audit_log": place})
@@ -114,8 +114,8 @@ def test_readiness_names_an_audit_log_that_cannot_be_written(
 
 
 def test_models_show_their_card_and_who_is_ready(client: TestClient, redis: Redis) -> None:
-    fleet.announce(redis, _report("a"))
-    fleet.announce(redis, _report("b", ready=False))
+    hosts.announce(redis, _report("a"))
+    hosts.announce(redis, _report("b", ready=False))
     shown = {model["id"]: model for model in client.get("/models").json()["models"]}
     card = load_catalogue().get("bundled")
     assert list(shown) == ["bundled", "linear"]

@@ -14,7 +14,7 @@ from redis import Redis
 
 from models.catalogue import load_catalogue
 from models.loading.loading import load_vlm
-from worker import fleet, queueing
+from worker import queueing
 from worker.contract import (
     CertificationJob,
     CertifyRequest,
@@ -26,9 +26,10 @@ from worker.contract import (
 from worker.engine.engine import Engine
 from worker.engine.server import EngineServer
 from worker.engine.shelf import Shelf
-from worker.images_store import Image, image_sha256
 from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
+from worker.store import hosts
+from worker.store.images import Image, image_sha256
 
 SIZE = 16
 
@@ -60,7 +61,7 @@ def settings(
         engine_wait_s=2,
     )
     create_secret(made.secret_path)
-    fleet.publish_keys(redis, commitment(load_secret(made.secret_path)), "")
+    hosts.publish_keys(redis, commitment(load_secret(made.secret_path)), "")
     return made
 
 

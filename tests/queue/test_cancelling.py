@@ -7,12 +7,14 @@ import time
 
 import pytest
 
-from worker import keyspace, queueing, results
+from worker import queueing
 from worker.cancelling import cancel
 from worker.contract.certificate.document import CancelledResult, FinishedResult
-from worker.images_store import ImageExpired, get_image
 from worker.purging import purge
 from worker.queueing import create_queue, fetch_job
+from worker.store import keyspace
+from worker.store.images import ImageExpired, get_image
+from worker.store.jobs import results
 from worker.tasks import run_certification
 from worker.votes_streams import list_streams
 

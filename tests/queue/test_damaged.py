@@ -6,10 +6,11 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from worker import accepted, fleet, keyspace, results
 from worker.contract import QUEUE_NAME
 from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.rq_worker import create_janitor
+from worker.store import hosts, keyspace
+from worker.store.jobs import accepted, results
 from worker.tasks import run_certification
 
 BROKEN = b'{"roll": "cut of'
@@ -89,5 +90,5 @@ def test_a_host_of_another_release_is_left_out_and_said(redis, caplog):
     """A worker host that was swapped first says more than this release knows."""
     redis.sadd(keyspace.WORKERS, "next")
     redis.set(keyspace.worker("next"), json.dumps({"name": "next", "of_the_next_release": 1}))
-    assert fleet.list_workers(redis) == ()
+    assert hosts.list_workers(redis) == ()
     assert "host_unreadable" in caplog.text

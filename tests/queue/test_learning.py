@@ -19,7 +19,7 @@ from models.catalogue import load_catalogue
 from models.prompts.cards import PromptCard
 from models.prompts.learning_settings import create_learning_settings
 from models.prompts.prompt import Prompt
-from worker import keyspace, learning_store, prompts_store
+from worker import learning_store
 from worker.contract import LEARNING_QUEUE_NAME, ModelRef
 from worker.contract.learning import (
     CancelledLearning,
@@ -29,12 +29,13 @@ from worker.contract.learning import (
     LearningJob,
     LearningRequest,
 )
-from worker.images_store import image_sha256
 from worker.learned_store import finish_learning
 from worker.learner import run_order
 from worker.learner_protocol import FailureReport, Order
 from worker.learning import LearnerDied, run_learning
 from worker.learning_queue import get_status, submit_learning
+from worker.store import keyspace, prompts
+from worker.store.images import image_sha256
 
 SIZE = 64
 NAMES = ("dark image", "bright image")
@@ -79,11 +80,11 @@ def test_a_job_becomes_a_prompt_that_every_worker_finds(redis, settings, submit)
     run_learning(redis, settings, job.id)
     result = learning_store.find_result(redis, job.id)
     assert isinstance(result, FinishedLearning)
-    card = prompts_store.find_card(redis, "light")
+    card = prompts.find_card(redis, "light")
     assert card.sha256 == result.prompt_sha256
     assert (card.method, card.class_names, card.ctx_init) == ("few-shot", NAMES, "A")
     assert (card.learning.shots, card.learning.epochs, card.learning.seed) == (2, 3, 1)
-    assert prompts_store.find_prompt(redis, card.sha256).n_ctx == card.n_ctx
+    assert prompts.find_prompt(redis, card.sha256).n_ctx == card.n_ctx
     curve = learning_store.find_curve(redis, job.id)
     assert [epoch.number for epoch in curve] == [1, 2, 3]
     assert curve[-1].loss == card.learning.loss
@@ -101,7 +102,7 @@ def test_a_killed_learning_goes_on_and_gives_the_same_prompt(redis, settings, su
     first = learning_store.find_curve(redis, halted.id)
     run_learning(redis, settings, halted.id)
     assert learning_store.find_curve(redis, halted.id)[:done] == first  # not learned again
-    digests = {prompts_store.find_card(redis, name).sha256 for name in ("whole", "halted")}
+    digests = {prompts.find_card(redis, name).sha256 for name in ("whole", "halted")}
     assert len(digests) == 1
 
 
@@ -140,10 +141,10 @@ def test_a_cancelled_learning_ends_without_a_prompt(redis, settings, submit):
     runner.join(timeout=30)
     assert not runner.is_alive()
     assert get_status(redis, job.id) == "cancelled"
-    assert prompts_store.find_card(redis, "light") is None
+    assert prompts.find_card(redis, "light") is None
     assert _find_learners(psutil.Process()) == []
     run_learning(redis, settings, job.id)  # a second delivery does nothing
-    assert prompts_store.find_card(redis, "light") is None
+    assert prompts.find_card(redis, "light") is None
 
 
 def test_a_learning_is_cancelled_or_has_its_prompt_whichever_comes_first(redis):
@@ -160,22 +161,22 @@ def test_a_learning_is_cancelled_or_has_its_prompt_whichever_comes_first(redis):
             finishes, found = finishing.result(), learning_store.find_result(redis, learning_id)
             assert finishes != cancels
             assert found.status == ("finished" if finishes else "cancelled")
-            assert (prompts_store.find_card(redis, prompt_id) is not None) == finishes
-            assert prompts_store.is_taken(redis, prompt_id) == finishes
+            assert (prompts.find_card(redis, prompt_id) is not None) == finishes
+            assert prompts.is_taken(redis, prompt_id) == finishes
 
 
 def test_a_cancelled_learning_cannot_finish_and_takes_no_id(redis):
     learning_store.put_result(redis, "0" * 32, CancelledLearning(), ttl_s=60)
     assert not finish_learning(redis, "0" * 32, *create_prompt("light"), ttl_s=60)
-    assert not prompts_store.is_taken(redis, "light")
+    assert not prompts.is_taken(redis, "light")
 
 
 def test_an_id_that_is_taken_leaves_the_learning_without_a_result(redis):
     redis.hset(keyspace.PROMPT_IDS, "light", "0" * 64)
-    with pytest.raises(prompts_store.PromptIdTaken):
+    with pytest.raises(prompts.PromptIdTaken):
         finish_learning(redis, "0" * 32, *create_prompt("light"), ttl_s=60)
     assert learning_store.find_result(redis, "0" * 32) is None
-    assert prompts_store.list_cards(redis) == ()
+    assert prompts.list_cards(redis) == ()
 
 
 def create_prompt(prompt_id: str) -> tuple[PromptCard, Prompt]:
@@ -228,7 +229,7 @@ def test_a_taken_id_and_an_expired_image_are_results_and_no_retries(redis, setti
     result = learning_store.find_result(redis, first.id)
     assert isinstance(result, FailedLearning)
     assert result.failure.code == "prompt_id_taken"
-    assert prompts_store.list_cards(redis) == ()
+    assert prompts.list_cards(redis) == ()
     redis.delete(keyspace.image(second.request.images[0].sha256))
     run_learning(redis, settings, second.id)
     assert learning_store.find_result(redis, second.id).failure.code == "image_expired"
@@ -245,8 +246,8 @@ def test_a_learning_runs_through_rq_and_its_learner_ends_with_the_worker(redis, 
         (learner,) = _find_learners(psutil.Process(process.pid))
         os.kill(process.pid, signal.SIGKILL)
         learner.wait(timeout=10)
-    assert prompts_store.find_card(redis, "short") is not None
-    assert prompts_store.find_card(redis, "long") is None
+    assert prompts.find_card(redis, "short") is not None
+    assert prompts.find_card(redis, "long") is None
 
 
 def _wait(done) -> None:

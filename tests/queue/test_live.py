@@ -1,8 +1,8 @@
 """What is published of a certification that runs."""
 
-from worker import results
 from worker.certification import lower_confidence_bound, upper_confidence_bound
 from worker.contract import Progress
+from worker.store.jobs import results
 from worker.tasks import run_certification
 
 

@@ -8,12 +8,12 @@ import torch
 
 from models.catalogue import load_catalogue
 from models.testing import create_linear_model, write_linear_model
-from worker import results
 from worker.contract import ModelRef
 from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.engine.engine import Engine
 from worker.engine.server import EngineServer
 from worker.engine.shelf import Shelf
+from worker.store.jobs import results
 from worker.tasks import run_certification
 
 

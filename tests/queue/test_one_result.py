@@ -15,12 +15,10 @@ from redis import Redis
 from rq import Queue
 from rq.job import Job, JobStatus
 
-from worker import accepted, fleet, keyspace, queueing, results
+from worker import queueing
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, Failure, WorkerReport
 from worker.contract.certificate.document import FailedResult, FinishedResult
-from worker.counters import get_counters
 from worker.engine.client import EngineClient
-from worker.fence import Superseded, begin_run
 from worker.janitor import SUSPECT_S, Janitor
 from worker.perseverance import renew_attempts
 from worker.processes import hand_back
@@ -28,6 +26,10 @@ from worker.processes.hand_back import HandedBack
 from worker.queueing import RETRIES, ROOM_S, create_queue, job_timeout_s
 from worker.rq_worker import create_janitor, create_worker
 from worker.settings import WorkerSettings
+from worker.store import hosts, keyspace
+from worker.store.counters import get_counters
+from worker.store.jobs import accepted, results
+from worker.store.jobs.fence import Superseded, begin_run
 from worker.tasks import JobTooSlow, run_certification
 
 
@@ -221,7 +223,7 @@ def test_a_job_that_fails_each_time_ends_with_its_reason_and_its_neighbours_do_n
     redis.delete(keyspace.KEY_COMMITMENT)  # every job fails ...
     with rq_worker(settings):
         wait_for(lambda: get_counters(redis).get("event:retried", 0) >= 1)
-        fleet.publish_keys(redis, _commitment(settings), "")  # ... until it is there again
+        hosts.publish_keys(redis, _commitment(settings), "")  # ... until it is there again
         redis.set(_outcome(broken, settings), b"{}", ex=600)  # but this one for ever
         jobs = (*good, poison, broken)
         wait_for(lambda: all(results.find_result(redis, job.id) for job in jobs))
@@ -386,7 +388,7 @@ def test_a_time_limit_is_three_times_what_the_slowest_host_needs(redis, create_j
             samples_per_s={"linear": speed},
             rq_workers=8,
         )
-        fleet.announce(redis, report)
+        hosts.announce(redis, report)
     queueing.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
     stored = Job.fetch(job.id, connection=redis, serializer="json")
     assert stored.timeout == job_timeout_s(job, 100.0)

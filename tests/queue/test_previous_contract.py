@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from worker.contract import CertificationJob, Progress, WorkerReport
 from worker.contract.certificate.document import CertificationResult, FinishedResult
 from worker.contract.learning import LearningJob
-from worker.results import Checkpoint, request_sha256
+from worker.store.jobs.results import Checkpoint, request_sha256
 from worker.tasks import run_certification
 
 FOLDER = Path(__file__).parent / "schema_v1"
@@ -57,14 +57,16 @@ def test_a_certificate_of_the_previous_release_is_still_a_result():
 
 def test_a_job_that_the_previous_release_enqueued_runs(redis, settings, create_job):
     """Without owner, request id or a place in the index of what was accepted."""
-    from worker import images_store, keyspace, queueing, results
+    from worker import queueing
     from worker.queueing import create_queue
+    from worker.store import images, keyspace
+    from worker.store.jobs import results
 
     job, image = create_job()
     old = json.loads(job.model_dump_json())
     known = json.loads(written("job-template"))
     stored = json.dumps({name: old[name] for name in known})
-    images_store.put_image(redis, image, ttl_s=600)
+    images.put_image(redis, image, ttl_s=600)
     redis.set(keyspace.job(job.id), stored, ex=600)
     create_queue(redis).enqueue_call(
         "worker.tasks.certify_image", args=(job.id,), job_id=job.id, timeout=900

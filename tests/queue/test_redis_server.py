@@ -28,13 +28,15 @@ from app.doctor import examine
 from app.local_redis import find_redis_server
 from app.main import create_app
 from app.settings import AppSettings
-from worker import fleet, keyspace, queueing, results
-from worker.backup import make_backup
+from worker import queueing
 from worker.contract import QUEUE_NAME
 from worker.contract.certificate.document import FinishedResult
 from worker.queueing import create_app_redis, create_queue, create_worker_redis
 from worker.rq_worker import create_janitor
 from worker.sampling.keys import commitment, load_secret
+from worker.store import hosts, keyspace
+from worker.store.backup import make_backup
+from worker.store.jobs import results
 from worker.tasks import run_certification
 
 
@@ -46,7 +48,7 @@ def server(folder: Path, port: int, **config: str) -> Iterator[ValkeyServer]:
 
 
 def bind(redis: Redis, settings) -> None:
-    fleet.publish_keys(redis, commitment(load_secret(settings.secret_path)), "")
+    hosts.publish_keys(redis, commitment(load_secret(settings.secret_path)), "")
 
 
 # --- An access list ---

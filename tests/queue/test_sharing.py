@@ -18,7 +18,7 @@ import pytest
 from redis import Redis
 from rq import Worker
 
-from worker import fleet, images_store, keyspace, queueing, results
+from worker import queueing
 from worker.contract import (
     TASK_COUNT_RANGES,
     CertificationJob,
@@ -35,6 +35,8 @@ from worker.queueing import CertificationRqJob
 from worker.range_board import BOARD_TTL_S, BoardGone, Posting, RangeBoard
 from worker.range_merge import Doubt, VotesDoubted
 from worker.sharing import Desk, cut
+from worker.store import hosts, images, keyspace
+from worker.store.jobs import results
 from worker.tasks import run_certification
 
 FOREVER_S = 600.0
@@ -142,7 +144,7 @@ class Helper:
         posting = self.board.find_posting()
         assert posting is not None
         described = job.request.input
-        image = images_store.get_image(
+        image = images.get_image(
             redis, described.sha256, height=described.height, width=described.width
         )
         self.engine = EngineClient.connect(settings.socket_path, wait_s=2)
@@ -235,7 +237,7 @@ def test_nothing_is_left_of_a_run_that_has_ended(redis, sharing, submit):
 DIES_COUNTING = """
 import sys, time
 from redis import Redis
-from worker import keyspace
+from worker.store import keyspace
 from worker.range_board import RangeBoard
 redis, certification_id = Redis.from_url(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
@@ -532,7 +534,7 @@ def announce(redis) -> Callable[[str, Identity], None]:
             key_commitment="0" * 64,
             models=(identity,),
         )
-        fleet.announce(redis, report)
+        hosts.announce(redis, report)
 
     return one
 

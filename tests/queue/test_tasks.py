@@ -11,15 +11,17 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from rq import Queue
 
-from worker import fleet, images_store, keyspace, queueing, results
+from worker import queueing
 from worker.certification.merkle import VoteTree
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, WorkerReport
 from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.engine.client import EngineLost
 from worker.queueing import CertificationRqJob, ForbiddenTask, create_app_redis
 from worker.sampling.keys import SecretUnusable
+from worker.store import hosts, images, keyspace
+from worker.store.jobs import results
+from worker.store.votes import get_votes, votes_stream
 from worker.tasks import run_certification
-from worker.votes_store import get_votes, votes_stream
 
 
 def finished(redis, certification_id: str) -> FinishedResult:
@@ -85,7 +87,7 @@ def test_a_job_never_makes_a_secret_and_never_uses_another(redis, settings, subm
         run_certification(redis, settings, job.id)
     assert not settings.secret_path.exists()
     settings.secret_path.write_bytes(b"o" * 32)
-    with pytest.raises(fleet.OtherSecret):
+    with pytest.raises(hosts.OtherSecret):
         run_certification(redis, settings, job.id)
     settings.secret_path.write_bytes(secret)
     run_certification(redis, settings, job.id)
@@ -93,8 +95,8 @@ def test_a_job_never_makes_a_secret_and_never_uses_another(redis, settings, subm
 
 
 def test_a_host_with_another_secret_is_refused(redis, settings):
-    with pytest.raises(fleet.OtherSecret, match="same secret file"):
-        fleet.publish_keys(redis, "0" * 64, "")
+    with pytest.raises(hosts.OtherSecret, match="same secret file"):
+        hosts.publish_keys(redis, "0" * 64, "")
 
 
 def test_a_request_that_drew_no_noise_is_no_attempt(redis, settings, create_job, submit):
@@ -213,7 +215,7 @@ def test_an_image_that_is_no_prepared_image_is_refused(redis):
     import numpy as np
 
     with pytest.raises(ValueError, match="uint8"):
-        images_store.put_image(redis, np.zeros((8, 8, 3), np.uint8), ttl_s=60)
+        images.put_image(redis, np.zeros((8, 8, 3), np.uint8), ttl_s=60)
 
 
 def test_silent_hosts_are_forgotten(redis):
@@ -222,12 +224,12 @@ def test_silent_hosts_are_forgotten(redis):
     report = WorkerReport(
         name="a", started_at=datetime.now(UTC), ready=True, key_commitment="0" * 64
     )
-    fleet.announce(redis, report)
-    fleet.announce(redis, report.model_copy(update={"name": "b"}))
+    hosts.announce(redis, report)
+    hosts.announce(redis, report.model_copy(update={"name": "b"}))
     redis.delete(keyspace.worker("a"))
-    assert [w.name for w in fleet.list_workers(redis)] == ["b"]
-    fleet.withdraw(redis, "b")
-    assert fleet.list_workers(redis) == ()
+    assert [w.name for w in hosts.list_workers(redis)] == ["b"]
+    hosts.withdraw(redis, "b")
+    assert hosts.list_workers(redis) == ()
 
 
 def test_the_app_s_connection_says_at_once_that_redis_is_away(free_port):

@@ -17,7 +17,7 @@ import pytest
 from redis import Redis
 
 from models.catalogue import load_catalogue
-from worker import fleet, keyspace, queueing, results
+from worker import queueing
 from worker.contract import (
     CertificationJob,
     CertifyRequest,
@@ -29,8 +29,10 @@ from worker.contract import (
     ZeroShotTarget,
 )
 from worker.contract.certificate.document import FinishedResult
-from worker.images_store import Image, image_sha256
 from worker.sampling.keys import create_secret
+from worker.store import hosts, keyspace
+from worker.store.images import Image, image_sha256
+from worker.store.jobs import results
 
 pytestmark = pytest.mark.stack
 
@@ -109,7 +111,7 @@ def test_a_large_certification_is_counted_by_both_hosts(redis: Redis, valkey_url
     with worker_host(tmp_path / "one", valkey_url, secret) as one:
         with worker_host(tmp_path / "two", valkey_url, secret) as two:
             logs = [one, two]
-            wait_for(lambda: sum(r.ready for r in fleet.list_workers(redis)) == 2, logs)
+            wait_for(lambda: sum(r.ready for r in hosts.list_workers(redis)) == 2, logs)
             together = certify(redis, logs)
             (shared,) = wait_for(lambda: events(logs, "ranges_shared"), logs)
         for key in redis.scan_iter(keyspace.certificate("*")):

@@ -13,8 +13,8 @@ from worker.contract.prompt import EncodedPrompt
 from worker.contract.quantities import Contract, Sigma
 from worker.contract.request import EngineFigures, Failure, Identity, ModelRef, ModelState
 from worker.contract.targets import MAX_BANK, Labels, Tuning
-from worker.images_store import Image
 from worker.sampling.words import NoiseKey
+from worker.store.images import Image
 
 Word = Annotated[int, Field(ge=0, lt=2**64)]
 

@@ -20,8 +20,8 @@ from worker.contract.protocol import (
     SessionWaits,
     TunePrompts,
 )
-from worker.images_store import Image
 from worker.processes.hand_back import interruptible
+from worker.store.images import Image
 
 STALLED_S = 300.0
 

@@ -33,10 +33,10 @@ from worker.engine.shelf import Shelf
 from worker.engine.texts import SessionTexts
 from worker.engine.tuning import TuningTaker
 from worker.engine.voting import VoteTaker
-from worker.images_store import Image
 from worker.sampling.keys import KeyPurpose
 from worker.sampling.table import create_noise_table
 from worker.sampling.words import NoiseKey
+from worker.store.images import Image
 
 OnWait = Callable[[], None]
 

@@ -14,7 +14,7 @@ from worker.contract.protocol import (
 from worker.engine.engine import Engine
 from worker.engine.refusal import SessionNotServed
 from worker.engine.session import Session
-from worker.images_store import Image
+from worker.store.images import Image
 
 
 class LocalCounter:

@@ -25,7 +25,7 @@ from worker.engine.engine import Engine
 from worker.engine.refusal import SessionNotServed
 from worker.engine.session import Session
 from worker.engine.shelf import DeviceLost
-from worker.images_store import Image
+from worker.store.images import Image
 
 log = logging.getLogger(__name__)
 

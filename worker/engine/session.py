@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from worker.contract.protocol import SessionOpened
 from worker.engine.batch import Batch
-from worker.images_store import Image
 from worker.sampling.keys import KeyPurpose
 from worker.sampling.table import NoiseTable
 from worker.sampling.words import NoiseKey
+from worker.store.images import Image
 
 if TYPE_CHECKING:
     from worker.engine.loaded_model import LoadedModel  # which holds what runs slices

@@ -9,7 +9,7 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 
-from worker import keyspace
+from worker.store import keyspace
 
 
 def note(pipeline: Pipeline, queue_name: str, job_id: str, at: float) -> None:

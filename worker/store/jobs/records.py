@@ -11,8 +11,8 @@ from typing import cast
 from redis import Redis
 from redis.client import Pipeline
 
-from worker import keyspace
 from worker.contract import CertificationJob
+from worker.store import keyspace
 
 _AT_ONCE = 200
 

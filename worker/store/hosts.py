@@ -5,8 +5,8 @@ import logging
 from pydantic import ValidationError
 from redis import Redis
 
-from worker import keyspace
 from worker.contract import WorkerReport
+from worker.store import keyspace
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from redis import Redis
 
-from worker import images_store, keyspace
+from worker.store import images, keyspace
 
 _AT_ONCE = 500
 _EVERY_S = 3600
@@ -23,7 +23,7 @@ def sweep(redis: Redis, *, image_ttl_s: int) -> int:
     An image that no open job needs lives `image_ttl_s` more at most.
     """
     for key in redis.scan_iter(keyspace.image("*"), count=_AT_ONCE):
-        images_store.let_go(redis, _text(key).rpartition(":")[2], ttl_s=image_ttl_s)
+        images.let_go(redis, _text(key).rpartition(":")[2], ttl_s=image_ttl_s)
     return sum(_sweep_list(redis, key) for key in _list_indexes(redis))
 
 

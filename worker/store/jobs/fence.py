@@ -13,7 +13,7 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import WatchError
 
-from worker import keyspace
+from worker.store import keyspace
 
 
 class Superseded(Exception):

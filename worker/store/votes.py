@@ -8,8 +8,8 @@ import numpy as np
 from redis import Redis
 from redis.client import Pipeline
 
-from worker import keyspace
 from worker.certification import Phase
+from worker.store import keyspace
 
 _BYTES = 2  # a vote is a 16-bit integer, most significant byte first
 

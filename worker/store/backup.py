@@ -18,9 +18,10 @@ from pydantic import ValidationError
 from redis import Redis
 from redis.client import Pipeline
 
-from worker import fleet, keyspace
 from worker.contract import Contract
 from worker.key_secret import commitment, load_secret
+from worker.store import hosts as hosts_store
+from worker.store import keyspace
 
 DATA, MANIFEST, SECRET = "redis.jsonl.gz", "manifest.json", "key-secret"  # a name
 _AT_ONCE = 500
@@ -185,7 +186,7 @@ def restore_backup(redis: Redis, folder: Path, *, over: bool = False) -> int:
             backup is damaged.
     """
     manifest = read_manifest(folder)
-    if hosts := fleet.list_workers(redis):
+    if hosts := hosts_store.list_workers(redis):
         raise BackupUnusable(
             f"the worker host {hosts[0].name} uses this Redis: stop the service, then restore"
         )

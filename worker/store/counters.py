@@ -5,8 +5,8 @@ from typing import Literal
 from redis import Redis
 from redis.client import Pipeline
 
-from worker import keyspace
 from worker.contract.certificate.document import CertificationResult, FinishedResult
+from worker.store import keyspace
 
 Event = Literal["retried", "handed_back", "superseded", "recovered", "parked"]
 EVENTS: tuple[Event, ...] = ("retried", "handed_back", "superseded", "recovered", "parked")

@@ -4,8 +4,8 @@ from typing import Literal
 
 from redis import Redis
 
-from worker import keyspace
 from worker.contract import WorkerReport
+from worker.store import keyspace
 
 How = Literal["hand back", "finish"]
 EVERY_HOST = "*"

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from redis import Redis
 from redis.client import Pipeline
 
-from worker import keyspace
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
+from worker.store import keyspace
 
 Image = npt.NDArray[np.uint8]
 

@@ -10,7 +10,6 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from redis import Redis
 from redis.client import Pipeline
 
-from worker import keyspace, listing
 from worker.certification import Tally
 from worker.contract import (
     QUEUE_NAME,
@@ -24,8 +23,10 @@ from worker.contract import (
 )
 from worker.contract.canonical import canonical_bytes
 from worker.contract.certificate.document import CertificationResult, FinishedResult
-from worker.counters import count_result
-from worker.fence import Fence, Superseded
+from worker.store import keyspace
+from worker.store.counters import count_result
+from worker.store.jobs import records
+from worker.store.jobs.fence import Fence, Superseded
 
 log = logging.getLogger(__name__)
 T = TypeVar("T", bound=BaseModel)
@@ -105,7 +106,7 @@ def put_job(redis: "Redis | Pipeline", job: CertificationJob, *, ttl_s: int) -> 
     redis.set(keyspace.job(job.id), job.model_dump_json(), ex=ttl_s)
     cost = f"{job.request.samples_total} {job.request.model.id}"
     redis.set(keyspace.cost(job.id), cost, ex=ttl_s)
-    listing.put(redis, job, ttl_s=ttl_s)
+    records.put(redis, job, ttl_s=ttl_s)
     hold(redis, keyspace.image_holders(job.request.input.sha256), keyspace.job(job.id), ttl_s=ttl_s)
     if job.batch_id is not None:
         redis.rpush(keyspace.batch(job.batch_id), job.id)

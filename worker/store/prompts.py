@@ -16,9 +16,9 @@ from redis import Redis
 from models.prompts.cards import PromptCard
 from models.prompts.files import check_prompt
 from models.prompts.prompt import Prompt
-from worker import keyspace
 from worker.contract import ANONYMOUS
 from worker.contract.prompt import EncodedPrompt
+from worker.store import keyspace
 
 _ADAPTED = "zero-shot-"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
