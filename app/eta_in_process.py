@@ -9,7 +9,7 @@ import torch
 from models.catalogue.cards import ModelCard
 from models.loading.loading import load_vlm
 from models.vlm.base_classifier import create_base_classifier
-from worker.engine.eta import (
+from worker.engine.measure.eta import (
     EtaReport,
     Rerun,
     Variation,
@@ -18,9 +18,9 @@ from worker.engine.eta import (
     run_all,
     sample_batches,
 )
-from worker.engine.fresh import run_afresh
-from worker.engine.machine import choose_device, set_threads
-from worker.engine.selftest import check_noise
+from worker.engine.measure.fresh import run_afresh
+from worker.engine.runner.machine import choose_device, set_threads
+from worker.engine.runner.selftest import check_noise
 from worker.intake import prepare_image
 from worker.store.images import Image
 
@@ -40,7 +40,7 @@ def measure_model(
     Raises:
         ValueError: the device is missing, a file is no image, or eta has no bound.
         models.catalogue.weights.WeightsError: the model's files are not those of its card.
-        worker.engine.fresh.FreshProcessFailed: the model does not run in another process.
+        worker.engine.measure.fresh.FreshProcessFailed: the model does not run in another process.
     """
     prepared = tuple(prepare_image(data, card)[0] for data in images)
     set_threads(threads)

@@ -22,7 +22,7 @@ from app.options import (
 from app.terminal import sentences
 
 if TYPE_CHECKING:
-    from worker.evaluate import Evaluation, EvaluationProgress
+    from worker.evaluation.evaluate import Evaluation, EvaluationProgress
     from worker.evaluation.results import EvaluationResults
 
 _SIGMAS = ["0.1", "0.25", "0.5", "1.0"]
@@ -99,7 +99,7 @@ def evaluate(
     wait_passively()
     from app.evaluation import EvaluationOptions, create_evaluation, parse_radii
     from app.in_process import create_procedure
-    from worker.evaluate import write_results
+    from worker.evaluation.evaluate import write_results
     from worker.evaluation.results import PUBLISHED_RADII
 
     with sentences():
@@ -139,7 +139,7 @@ def _evaluate(
     show: Callable[["EvaluationProgress"], None],
 ) -> "EvaluationResults":
     from models.datasets.image_folder import UnusableImage
-    from worker.evaluate import evaluate
+    from worker.evaluation.evaluate import evaluate
 
     try:
         return evaluate(asked, radii=radii, on_progress=show)

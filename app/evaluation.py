@@ -19,9 +19,9 @@ from models.prompts.files import load_prompt
 from models.prompts.prompt import Prompt
 from worker.contract import CohenParameters, StagedParameters
 from worker.contract.certificate.document import Prompting
-from worker.engine.machine import choose_device, set_threads
-from worker.engine.selftest import check_noise
-from worker.evaluate import Evaluation
+from worker.engine.runner.machine import choose_device, set_threads
+from worker.engine.runner.selftest import check_noise
+from worker.evaluation.evaluate import Evaluation
 from worker.settings import WorkerSettings
 
 

@@ -15,7 +15,6 @@ from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard
 from models.loading.loading import load_vlm
 from worker.certification import Finding
-from worker.certifying import certify
 from worker.contract import (
     CertifyRequest,
     CohenParameters,
@@ -25,24 +24,20 @@ from worker.contract import (
 )
 from worker.contract.certificate.document import FinishedResult, parse_document
 from worker.contract.certificate.signature import sign
+from worker.counting.attempts import count_attempt
+from worker.counting.certify import certify
+from worker.counting.reproduce import NotReproducible, ShownVote, check_votes, reproduce
+from worker.counting.tuned_files import TUNED_FOLDER
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
-from worker.engine.machine import choose_device, set_threads
-from worker.engine.selftest import check_noise
-from worker.engine.shelf import Shelf
+from worker.engine.runner.machine import choose_device, set_threads
+from worker.engine.runner.selftest import check_noise
+from worker.engine.shelf.shelf import Shelf
 from worker.intake import Window, prepare_image
-from worker.ledger import count_attempt
-from worker.reproduction import (
-    NotReproducible,
-    ShownVote,
-    check_votes,
-    reproduce,
-)
 from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 from worker.store.images import Image
 from worker.store.jobs.results import request_sha256
-from worker.tuned_files import TUNED_FOLDER
 
 
 def find_model(model_id: str) -> tuple[ModelCard, Path]:

@@ -124,7 +124,7 @@ def _choose_out(given: Path | None) -> Path:
 def _learn(wish: "Wish", model: str, device: Device | None) -> None:
     from app.in_process import find_model
     from app.learn_in_process import learn, prepare_lesson
-    from worker.engine.machine import choose_device, set_threads
+    from worker.engine.runner.machine import choose_device, set_threads
     from worker.settings import WorkerSettings
 
     settings = WorkerSettings()

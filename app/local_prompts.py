@@ -11,7 +11,7 @@ from models.prompts.prompt import Prompt
 from worker.contract import CertifyRequest
 from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import PromptsTuned
-from worker.tuned_files import keep_tuned_files
+from worker.counting.tuned_files import keep_tuned_files
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,14 +26,14 @@ from models.vlm._imports import get_open_clip
 from models.vlm.base_classifier import create_base_classifier
 from models.vlm.open_clip import OpenClipVLM
 from models.vlm.vlm import VLM
-from worker.certifying import certify
+from worker.counting.certify import certify
 from worker.engine.engine import Engine
-from worker.engine.eta import create_synthetic_images
-from worker.engine.identity import create_identity
 from worker.engine.local import LocalCounter
-from worker.engine.machine import choose_device, set_threads
-from worker.engine.selftest import check_noise
-from worker.engine.shelf import Shelf
+from worker.engine.measure.eta import create_synthetic_images
+from worker.engine.runner.machine import choose_device, set_threads
+from worker.engine.runner.selftest import check_noise
+from worker.engine.shelf.identity import create_identity
+from worker.engine.shelf.shelf import Shelf
 
 _SECRET = b"models check: certificates that nobody keeps"
 _SIGMA = "0.25"

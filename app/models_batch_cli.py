@@ -8,7 +8,7 @@ from app.models_check_cli import Device
 from app.terminal import sentences
 
 if TYPE_CHECKING:
-    from worker.engine.batch_choice import BatchChoice
+    from worker.engine.measure.batch_choice import BatchChoice
 
 
 class NoShapeKeepsRowsApart(ValueError):
@@ -48,9 +48,9 @@ def choose_batch(
     wait_passively()
     from models.catalogue import load_catalogue
     from models.loading.loading import load_vlm
-    from worker.engine.batch_choice import SHAPES, BatchChoice, choose_rows, measure_shapes
-    from worker.engine.identity import create_identity
-    from worker.engine.machine import choose_device, set_threads
+    from worker.engine.measure.batch_choice import SHAPES, BatchChoice, choose_rows, measure_shapes
+    from worker.engine.runner.machine import choose_device, set_threads
+    from worker.engine.shelf.identity import create_identity
     from worker.settings import WorkerSettings
 
     with sentences():

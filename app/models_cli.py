@@ -15,7 +15,7 @@ from models.catalogue.availability import judge_presence
 from models.catalogue.cards import DeviceClass, ModelCard
 
 if TYPE_CHECKING:
-    from worker.engine.eta import EtaReport
+    from worker.engine.measure.eta import EtaReport
 
 models_cli = typer.Typer(
     name="models",

@@ -26,7 +26,6 @@ from random_vlm import create_card, create_vlm  # noqa: E402
 from throughput import describe_machine  # noqa: E402
 
 from models.catalogue.cards import ModelCard  # noqa: E402
-from worker.certifying import certify  # noqa: E402
 from worker.contract import (  # noqa: E402
     CertifyRequest,
     CohenParameters,
@@ -36,10 +35,11 @@ from worker.contract import (  # noqa: E402
     StagedParameters,
 )
 from worker.contract.certificate.document import FinishedResult  # noqa: E402
+from worker.counting.certify import certify  # noqa: E402
 from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402
-from worker.engine.machine import choose_device, set_threads  # noqa: E402
-from worker.engine.shelf import Shelf  # noqa: E402
+from worker.engine.runner.machine import choose_device, set_threads  # noqa: E402
+from worker.engine.shelf.shelf import Shelf  # noqa: E402
 from worker.store.images import image_sha256  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"

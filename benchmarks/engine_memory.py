@@ -27,8 +27,6 @@ import typer
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard
 from models.installation.folder import format_model_card
-from worker.ballots import NOTHING_TUNED, create_session
-from worker.certifying import certify, derive_keys
 from worker.contract import (
     CertifyRequest,
     CohenParameters,
@@ -36,6 +34,8 @@ from worker.contract import (
     ModelRef,
     TemplateTarget,
 )
+from worker.counting.certify import certify, derive_keys
+from worker.counting.sessions import NOTHING_TUNED, create_session
 from worker.engine.client import EngineClient
 from worker.store.images import Image, image_sha256
 

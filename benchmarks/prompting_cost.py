@@ -26,7 +26,6 @@ import typer
 from models.catalogue import load_catalogue
 from models.loading.loading import load_vlm
 from models.prompts.catalogue import load_prompt_catalogue
-from worker.certifying import certify
 from worker.contract import (
     CertifyRequest,
     CohenParameters,
@@ -39,11 +38,12 @@ from worker.contract import (
     TemplateTarget,
     ZeroShotTarget,
 )
+from worker.counting.certify import certify
 from worker.engine.engine import Engine
-from worker.engine.loaded_model import warm_up
 from worker.engine.local import LocalCounter
-from worker.engine.machine import choose_device, set_threads
-from worker.engine.shelf import Shelf
+from worker.engine.runner.machine import choose_device, set_threads
+from worker.engine.shelf.loaded_model import warm_up
+from worker.engine.shelf.shelf import Shelf
 from worker.store.images import image_sha256
 
 PROMPT = "bundled-mednist"

@@ -26,7 +26,6 @@ from models.bundled.image_sets import load_image_set  # noqa: E402  # OpenMP rea
 from models.catalogue import load_catalogue  # noqa: E402
 from models.catalogue.cards import ModelCard  # noqa: E402
 from models.loading.loading import load_vlm  # noqa: E402
-from worker.ballots import NOTHING_TUNED, create_session  # noqa: E402
 from worker.certification import Phase, Tally, plan_looks  # noqa: E402
 from worker.contract import (  # noqa: E402
     CertifyRequest,
@@ -37,10 +36,11 @@ from worker.contract import (  # noqa: E402
 )
 from worker.contract.canonical import canonical_bytes  # noqa: E402
 from worker.contract.protocol import CountRange  # noqa: E402
+from worker.counting.sessions import NOTHING_TUNED, create_session  # noqa: E402
 from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402
-from worker.engine.machine import choose_device, set_threads  # noqa: E402
-from worker.engine.shelf import Shelf  # noqa: E402
+from worker.engine.runner.machine import choose_device, set_threads  # noqa: E402
+from worker.engine.shelf.shelf import Shelf  # noqa: E402
 from worker.sampling.keys import derive_key  # noqa: E402
 from worker.store.images import Image, image_sha256  # noqa: E402
 

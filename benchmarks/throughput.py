@@ -38,7 +38,6 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from models.catalogue.cards import Precision, create_text  # noqa: E402
 from models.vlm.vlm import VLM, NormalisedTower  # noqa: E402
-from worker.certifying import certify  # noqa: E402
 from worker.contract import (  # noqa: E402
     CertifyRequest,
     CohenParameters,
@@ -46,10 +45,11 @@ from worker.contract import (  # noqa: E402
     ModelRef,
     TemplateTarget,
 )
+from worker.counting.certify import certify  # noqa: E402
 from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402
-from worker.engine.machine import choose_device, set_threads  # noqa: E402
-from worker.engine.shelf import Shelf  # noqa: E402
+from worker.engine.runner.machine import choose_device, set_threads  # noqa: E402
+from worker.engine.shelf.shelf import Shelf  # noqa: E402
 from worker.store.images import Image, image_sha256  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"

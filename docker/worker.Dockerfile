@@ -43,7 +43,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 RUN if [ "${TORCH}" = cuda ]; then \
       apt-get update \
       && apt-get install --yes --no-install-recommends gcc libc6-dev python3-dev \
-      && /opt/venv/bin/python -m worker.engine.launcher; \
+      && /opt/venv/bin/python -m worker.engine.runner.launcher; \
     fi
 
 FROM ${PYTHON_IMAGE}

@@ -9,11 +9,11 @@ from redis import Redis
 
 from worker import queueing
 from worker.certification import Phase
-from worker.certifying import Counter
 from worker.contract import MAX_SAMPLES, CertificationJob, Identity
+from worker.counting.certify import Counter
+from worker.counting.range_merge import Doubt, RangeMerge
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.range_board import RangeBoard
-from worker.range_merge import Doubt, RangeMerge
 from worker.settings import WorkerSettings
 from worker.sharing import SharingCounter, count_for_others, name_host
 from worker.store import hosts as hosts_store

@@ -25,7 +25,7 @@ from models.vlm.vlm import VLM
 from worker.contract import Failure
 from worker.contract.learning import LearnedEpoch, LearningRequest
 from worker.contract.prompt import EncodedPrompt
-from worker.engine.machine import choose_device, set_threads
+from worker.engine.runner.machine import choose_device, set_threads
 from worker.learner_protocol import (
     AnewReport,
     EpochReport,

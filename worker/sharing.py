@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from worker.certifying import Counter
 from worker.contract import Identity
 from worker.contract.protocol import (
     CountRange,
@@ -27,8 +26,9 @@ from worker.contract.protocol import (
     SessionOpened,
     TunePrompts,
 )
+from worker.counting.certify import Counter
+from worker.counting.range_merge import Doubt, RangeMerge, VotesDoubted, join_parts
 from worker.range_board import BoardGone, Posting, RangeBoard
-from worker.range_merge import Doubt, RangeMerge, VotesDoubted, join_parts
 from worker.store.images import Image
 
 log = logging.getLogger(__name__)

@@ -16,10 +16,7 @@ from redis import Redis
 from redis.client import Pipeline
 from rq import get_current_job
 
-from worker.ballots import PromptMissing
-from worker.board import Board
 from worker.cancelling import Cancelled, require_wanted
-from worker.certifying import certify
 from worker.contract import CertificationJob, Failure, Identity
 from worker.contract.certificate.document import (
     CancelledResult,
@@ -28,13 +25,16 @@ from worker.contract.certificate.document import (
     FinishedResult,
 )
 from worker.contract.certificate.signature import sign
+from worker.counting.certify import certify
+from worker.counting.live_votes import create_live
+from worker.counting.prefixes import Board
+from worker.counting.range_merge import Doubt
+from worker.counting.sessions import PromptMissing
 from worker.engine.client import EngineAway, EngineClient, EngineLost, EngineRefused
 from worker.helping import get_doubts, help_certification, share
-from worker.live import create_live
 from worker.perseverance import is_suspect
 from worker.processes.hand_back import HandedBack, heed, interruptible
 from worker.queueing import ROOM_S, UNREADABLE, give_up
-from worker.range_merge import Doubt
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
 from worker.sharing import name_host

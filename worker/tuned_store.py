@@ -11,9 +11,9 @@ from decimal import Decimal
 from redis import Redis
 
 from models.prompts.cards import Adaptation, PromptCard
-from worker.conclusion import create_tuned_ref
 from worker.contract import ANONYMOUS, CertifyRequest, TunedTarget, ZeroShotTarget
 from worker.contract.protocol import PromptsTuned, TunedPrompt
+from worker.counting.certificates import create_tuned_ref
 from worker.store import keyspace, prompts
 
 

@@ -1,7 +1,7 @@
 """Which streams of votes a request has."""
 
-from worker.contests import PHASES, create_contests, create_places
 from worker.contract import CertifyRequest
+from worker.counting.contests import PHASES, create_contests, create_places
 from worker.store.votes import votes_stream
 
 

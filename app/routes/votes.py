@@ -11,7 +11,6 @@ from app.plain_numbers import PLAIN_WHOLE
 from app.schemas import FinishedCertification, ShownVote, VoteList
 from worker.certification import Phase
 from worker.certification.merkle import audit_path
-from worker.contests import create_contests, create_places
 from worker.contract import CertifyRequest
 from worker.contract.certificate.document import (
     AbstainedByCohen,
@@ -22,6 +21,7 @@ from worker.contract.certificate.document import (
     CertifiedByStaged,
     Selector,
 )
+from worker.counting.contests import create_contests, create_places
 from worker.store.jobs import results
 from worker.store.votes import get_votes, votes_stream
 

@@ -28,8 +28,8 @@ from worker.certification import (
     plan_looks,
 )
 from worker.certification.staged import Look, judge_look
-from worker.contests import create_procedure
 from worker.contract import CertifyRequest, InputImage, ModelRef, StagedParameters, TemplateTarget
+from worker.counting.contests import create_procedure
 
 FULL = os.environ.get("PROMPTSMOOTH_COVERAGE") == "full"
 REPETITIONS = 200_000 if FULL else 20_000

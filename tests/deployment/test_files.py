@@ -134,6 +134,6 @@ def test_nothing_is_installed_in_the_stage_that_ships(name: str) -> None:
 
 def test_the_cuda_image_launches_kernels_without_a_compiler() -> None:
     built = read("docker/worker.Dockerfile").split("\nFROM ")[1]
-    (step,) = (each for each in built.split("\nRUN ") if "worker.engine.launcher" in each)
+    (step,) = (each for each in built.split("\nRUN ") if "worker.engine.runner.launcher" in each)
     assert step.startswith('if [ "${TORCH}" = cuda ]')
     assert "gcc" in step

@@ -13,7 +13,7 @@ from models.catalogue.cards import ModelCard
 from models.loading.loading import load_vlm
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
 from worker.engine.engine import Engine
-from worker.engine.shelf import Shelf
+from worker.engine.shelf.shelf import Shelf
 from worker.store.images import image_sha256
 
 SIZE = 16

@@ -16,16 +16,16 @@ from models.catalogue import load_catalogue
 from models.loading.loading import load_vlm
 from models.vlm.linear_toy import LinearVLM
 from models.vlm.vlm import VLM
-from worker.certifying import certify
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
-from worker.engine.device_runner import DeviceRunner
+from worker.counting.certify import certify
 from worker.engine.engine import Engine
-from worker.engine.host_runner import HostRunner
-from worker.engine.loaded_model import hold_model
 from worker.engine.local import LocalCounter
-from worker.engine.selftest import NoiseMismatch
+from worker.engine.runner.device import DeviceRunner
+from worker.engine.runner.host import HostRunner
+from worker.engine.runner.selftest import NoiseMismatch
 from worker.engine.session import Samples, Session, Slice
-from worker.engine.shelf import Shelf
+from worker.engine.shelf.loaded_model import hold_model
+from worker.engine.shelf.shelf import Shelf
 from worker.sampling.table import create_noise_table
 from worker.sampling.words import NoiseKey
 from worker.store.images import image_sha256

@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from app.auditing import MAX_DOCUMENT_BYTES, audit_document, parse_json
 from worker.certification import Tally, audit_certificate
 from worker.certification.merkle import VoteTree, audit_path
-from worker.certifying import certify
-from worker.conclusion import Counted, create_certificate
 from worker.contract import (
     CertifyRequest,
     CohenParameters,
@@ -30,13 +28,10 @@ from worker.contract.certificate.signature import (
     encode_public_key,
     sign,
 )
+from worker.counting.certificates import Counted, create_certificate
+from worker.counting.certify import certify
+from worker.counting.reproduce import NotReproducible, ShownVote, check_votes, reproduce
 from worker.engine.local import LocalCounter
-from worker.reproduction import (
-    NotReproducible,
-    ShownVote,
-    check_votes,
-    reproduce,
-)
 from worker.sampling.table import create_noise_table
 
 SECRET, OTHER = b"s" * 32, b"o" * 32

@@ -10,7 +10,7 @@ from models.catalogue import load_catalogue
 from models.catalogue.measured import write_measured
 from models.loading.loading import load_vlm
 from models.testing import create_linear_model, write_linear_model
-from worker.engine.batch_choice import BatchRate, choose_rows, measure_shapes
+from worker.engine.measure.batch_choice import BatchRate, choose_rows, measure_shapes
 
 
 def rate(rows: int, samples_per_s: float, *, rows_apart: bool = True) -> BatchRate:

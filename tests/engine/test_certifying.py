@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worker.board import Board, VotesOutOfOrder
 from worker.certification import certify_cohen, rounded_down
 from worker.certification.merkle import VoteTree
-from worker.certifying import certify
-from worker.contests import create_contests
 from worker.contract import CohenParameters, TemplateTarget
 from worker.contract.certificate.document import AbstainedDocument, CertifiedDocument
 from worker.contract.protocol import RangeCounted, encode_votes
+from worker.counting.certify import certify
+from worker.counting.contests import create_contests
+from worker.counting.prefixes import Board, VotesOutOfOrder
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.engine.local import LocalCounter
 from worker.engine.server import EngineServer

@@ -11,8 +11,8 @@ import torch
 
 from models.catalogue import load_catalogue
 from models.loading.loading import load_vlm
-from worker.engine.host_runner import HostRunner
-from worker.engine.runner import DeviceNoiseMissing, create_runner
+from worker.engine.runner.host import HostRunner
+from worker.engine.runner.runner import DeviceNoiseMissing, create_runner
 
 LAWS = Path(__file__).with_name("device_laws.py")
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from worker.ballots import NOTHING_TUNED, create_session
 from worker.certification import Phase
 from worker.certification.merkle import NO_VOTE
 from worker.contract import TemplateTarget
 from worker.contract.canonical import canonical_bytes
 from worker.contract.protocol import CountRange, OpenSession, RangeCounted
-from worker.engine.batch import Batch
+from worker.counting.sessions import NOTHING_TUNED, create_session
 from worker.engine.engine import Engine
-from worker.engine.refusal import SessionNotServed
+from worker.engine.runner.batch import Batch
+from worker.engine.shelf.refusal import SessionNotServed
 from worker.engine.voting import choose_clear
 from worker.sampling.keys import derive_key
 

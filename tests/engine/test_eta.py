@@ -23,7 +23,7 @@ from models.loading.loading import load_vlm
 from models.testing import create_linear_model, write_linear_model
 from models.vlm.base_classifier import BaseClassifier, create_base_classifier
 from models.vlm.vlm import VLM
-from worker.engine.eta import (
+from worker.engine.measure.eta import (
     MARGIN,
     EtaReport,
     NoisyBatch,
@@ -35,7 +35,7 @@ from worker.engine.eta import (
     run_all,
     sample_batches,
 )
-from worker.engine.fresh import FreshProcessFailed, run_afresh
+from worker.engine.measure.fresh import FreshProcessFailed, run_afresh
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 STEP = 2.0**-10  # all numbers of the toy are multiples of it: float32 holds them exactly

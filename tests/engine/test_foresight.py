@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from models.vlm.linear_toy import LinearVLM
-from worker.ballots import NOTHING_TUNED, create_session
-from worker.board import Board
-from worker.certifying import certify, derive_keys
-from worker.contests import create_contests
 from worker.contract import ModelRef, StagedParameters
 from worker.contract.protocol import CountRange, RangeCounted, encode_votes
+from worker.counting.certify import certify, derive_keys
+from worker.counting.contests import create_contests
+from worker.counting.prefetch import Foresight
+from worker.counting.prefixes import Board
+from worker.counting.sessions import NOTHING_TUNED, create_session
 from worker.engine.engine import Engine
-from worker.engine.loaded_model import hold_model
 from worker.engine.local import LocalCounter
-from worker.engine.shelf import Shelf
-from worker.foresight import Foresight
+from worker.engine.shelf.loaded_model import hold_model
+from worker.engine.shelf.shelf import Shelf
 
 SECRET = b"s" * 32
 

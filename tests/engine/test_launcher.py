@@ -24,7 +24,7 @@ pytestmark = [
 FIRST_LAUNCH = """
 import os, sys
 from pathlib import Path
-from worker.engine.launcher import use_compiled_launcher
+from worker.engine.runner.launcher import use_compiled_launcher
 use_compiled_launcher(Path(sys.argv[1]))
 from triton.backends.nvidia.driver import CudaUtils
 sys.setdlopenflags(os.RTLD_LAZY)
@@ -34,7 +34,7 @@ print(CudaUtils().launch)
 
 @pytest.fixture(scope="module")
 def launcher(tmp_path_factory):
-    from worker.engine.launcher import compile_launcher
+    from worker.engine.runner.launcher import compile_launcher
 
     return compile_launcher(tmp_path_factory.mktemp("launcher"))
 

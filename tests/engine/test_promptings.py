@@ -7,8 +7,6 @@ import pytest
 import torch
 
 from models.prompts.prompt import Prompt
-from worker.ballots import PromptMissing, create_session, create_tuning, find_prompts
-from worker.certifying import certify, derive_keys, derive_tuning_key
 from worker.contract import (
     CohenParameters,
     FewShotTarget,
@@ -21,10 +19,12 @@ from worker.contract import (
     ZeroShotTarget,
 )
 from worker.contract.protocol import CountRange
+from worker.counting.certify import certify, derive_keys, derive_tuning_key
+from worker.counting.reproduce import NotReproducible, reproduce
+from worker.counting.sessions import PromptMissing, create_session, create_tuning, find_prompts
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
-from worker.engine.refusal import SessionNotServed
-from worker.reproduction import NotReproducible, reproduce
+from worker.engine.shelf.refusal import SessionNotServed
 
 SECRET = b"s" * 32
 NAMES = ("abdominal CT", "breast MRI", "chest X-ray", "chest CT", "hand X-ray", "head CT")
@@ -122,7 +122,7 @@ def test_votes_under_a_prompt_are_those_of_its_text_features(engine, create_requ
     target = FewShotTarget(prompt=refer(learned), class_names=NAMES)
     request, image = create_request("bundled", targets=(target,), sigmas=["0.5"])
     prompts, keys = {learned.sha256: learned}, derive_keys(request, SECRET)
-    from worker.ballots import NOTHING_TUNED
+    from worker.counting.sessions import NOTHING_TUNED
     from worker.sampling.kernel import sample_noisy_images
     from worker.sampling.table import create_noise_table
 

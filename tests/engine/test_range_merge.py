@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from worker.certification import Tally
 from worker.certification.merkle import NO_VOTE
 from worker.contract.protocol import CountRange, RangeCounted, encode_votes
-from worker.range_merge import Doubt, RangeMerge, join_parts
+from worker.counting.range_merge import Doubt, RangeMerge, join_parts
 from worker.sharing import cut
 
 CLASSES = (2, 3)  # of two ballots

@@ -11,7 +11,6 @@ import torch
 from models.catalogue.cards import ModelCard, Preprocessing, WeightFile
 from models.vlm.two_prompt_toy import Plane, TwoPromptVLM
 from worker.certification import audit_certificate
-from worker.certifying import certify
 from worker.contract import (
     BankTemplate,
     CertifyRequest,
@@ -22,10 +21,11 @@ from worker.contract import (
     TemplateTarget,
 )
 from worker.contract.certificate.document import find_scope, parse_document
+from worker.counting.certify import certify
+from worker.counting.reproduce import reproduce
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
-from worker.engine.shelf import Shelf
-from worker.reproduction import reproduce
+from worker.engine.shelf.shelf import Shelf
 from worker.store.images import image_sha256
 
 SIZE = 8

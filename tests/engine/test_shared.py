@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from worker.certifying import certify
 from worker.contract import CohenParameters, TemplateTarget, ZeroShotTarget
+from worker.counting.certify import certify
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.shared import EngineEnded, SharedEngine

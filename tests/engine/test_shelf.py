@@ -20,13 +20,11 @@ import torch
 from safetensors.torch import load_file, save
 
 import models
-import worker.engine.shelf
+import worker.engine.shelf.shelf
 from models.catalogue import load_catalogue
 from models.catalogue.weights import WeightsMissing
 from models.loading.loading import load_vlm
 from models.testing import create_linear_model, write_linear_model
-from worker.ballots import NOTHING_TUNED, create_session
-from worker.certifying import derive_keys
 from worker.contract import (
     CertifyRequest,
     CohenParameters,
@@ -45,17 +43,19 @@ from worker.contract.protocol import (
     TunePrompts,
     TuningStart,
 )
+from worker.counting.certify import derive_keys
+from worker.counting.sessions import NOTHING_TUNED, create_session
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.engine.engine import Engine
-from worker.engine.load_failure import explain
-from worker.engine.loaded_model import hold_model
 from worker.engine.local import LocalCounter
-from worker.engine.memory import expect_memory, measure_memory
-from worker.engine.refusal import SessionNotServed
 from worker.engine.server import EngineServer
 from worker.engine.session import Session
 from worker.engine.shared import SharedCounter, SharedEngine
-from worker.engine.shelf import _PASSING, BudgetExceeded, DeviceLost, Shelf
+from worker.engine.shelf.load_failure import explain
+from worker.engine.shelf.loaded_model import hold_model
+from worker.engine.shelf.memory import expect_memory, measure_memory
+from worker.engine.shelf.refusal import SessionNotServed
+from worker.engine.shelf.shelf import _PASSING, BudgetExceeded, DeviceLost, Shelf
 from worker.store.images import Image, image_sha256
 
 CPU = torch.device("cpu")
@@ -342,7 +342,7 @@ def test_a_load_that_breaks_the_device_wakes_all_who_wait(folder, tmp_path, monk
         assert breaking.wait(60)
         raise torch.AcceleratorError("an illegal memory access was encountered")
 
-    monkeypatch.setattr(worker.engine.shelf, "load_model", break_device)
+    monkeypatch.setattr(worker.engine.shelf.shelf, "load_model", break_device)
     shelf = create_shelf(folder)
     engine = Engine(shelf)
     specs = [create_spec(folder, name) for name in ("one", "one", "two")]
@@ -454,9 +454,11 @@ def test_while_one_model_loads_others_vote_and_the_status_says_so(
     caplog.set_level(logging.INFO)
     shelf = create_shelf(folder, preferred=["one"])
     shelf.load_preferred()
-    go_on, load = threading.Event(), worker.engine.shelf.load_model
+    go_on, load = threading.Event(), worker.engine.shelf.shelf.load_model
     monkeypatch.setattr(
-        worker.engine.shelf, "load_model", lambda *given: load(*given) if go_on.wait(60) else None
+        worker.engine.shelf.shelf,
+        "load_model",
+        lambda *given: load(*given) if go_on.wait(60) else None,
     )
     path = tmp_path / "engine.sock"
     with serving(shelf, path), connect(path) as busy, connect(path) as asking:

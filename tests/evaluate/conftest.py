@@ -18,7 +18,7 @@ from models.loading.loading import load_vlm
 from models.testing import LinearModel
 from models.vlm.vlm import VLM
 from worker.contract import CohenParameters, TemplateTarget
-from worker.evaluate import SECRET_FILE, Evaluation
+from worker.evaluation.evaluate import SECRET_FILE, Evaluation
 
 SECRET = b"e" * 32
 # At 0.001 a certificate in a thousand is false by chance, and a law about all of them would hold or

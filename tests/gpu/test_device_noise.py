@@ -44,7 +44,7 @@ def test_a_rows_features_depend_neither_on_its_place_nor_on_its_neighbours():
 
 
 def test_a_graph_has_the_features_of_the_tower():
-    from worker.engine.device_runner import create_replay
+    from worker.engine.runner.device import create_replay
 
     inputs = torch.zeros((8, 32), device="cuda")
     weight = torch.randn((32, 32), device="cuda")

@@ -17,10 +17,10 @@ from app.settings import AppSettings
 from models.imaging import Decoder
 from models.testing import create_linear_model, write_linear_model
 from worker.certification import Phase, Tally
-from worker.conclusion import Counted, create_certificate
-from worker.contests import create_procedure
 from worker.contract import CertificationJob
 from worker.contract.certificate.document import FinishedResult, Provenance
+from worker.counting.certificates import Counted, create_certificate
+from worker.counting.contests import create_procedure
 from worker.queueing import create_queue
 
 Post = Callable[..., Response]

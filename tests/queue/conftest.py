@@ -25,7 +25,7 @@ from worker.contract import (
 )
 from worker.engine.engine import Engine
 from worker.engine.server import EngineServer
-from worker.engine.shelf import Shelf
+from worker.engine.shelf.shelf import Shelf
 from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 from worker.store import hosts

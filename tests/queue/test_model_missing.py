@@ -12,7 +12,7 @@ from worker.contract import ModelRef
 from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.engine.engine import Engine
 from worker.engine.server import EngineServer
-from worker.engine.shelf import Shelf
+from worker.engine.shelf.shelf import Shelf
 from worker.store.jobs import results
 from worker.tasks import run_certification
 

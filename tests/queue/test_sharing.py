@@ -29,11 +29,11 @@ from worker.contract import (
 )
 from worker.contract.certificate.document import FinishedResult
 from worker.contract.protocol import CountRange, RangeCounted, encode_votes
+from worker.counting.range_merge import Doubt, VotesDoubted
 from worker.engine.client import EngineClient
 from worker.helping import ask_for_help, help_certification
 from worker.queueing import CertificationRqJob
 from worker.range_board import BOARD_TTL_S, BoardGone, Posting, RangeBoard
-from worker.range_merge import Doubt, VotesDoubted
 from worker.sharing import Desk, cut
 from worker.store import hosts, images, keyspace
 from worker.store.jobs import results

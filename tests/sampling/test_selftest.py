@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worker.engine.selftest import (
+from worker.engine.runner.selftest import (
     NoiseMismatch,
     _defined,
     _require_frozen,

@@ -11,7 +11,7 @@ import torch
 
 from models.catalogue.cards import Preprocessing
 from models.vlm.vlm import PixelNormalisation
-from worker.engine.selftest import check_device_noise, spot_check
+from worker.engine.runner.selftest import check_device_noise, spot_check
 from worker.sampling import NoiseKey, create_noise_table, sample_words
 from worker.sampling.kernel import sample_noisy_images
 from worker.sampling.triton_kernel import _launch, sample_noisy_batch, sample_noisy_integers

@@ -24,12 +24,12 @@ from worker.contract.protocol import (
     TunePrompts,
     require_fitting,
 )
-from worker.engine.batch import Batch
-from worker.engine.loaded_model import LoadedModel
-from worker.engine.memory import measure_device_memory
-from worker.engine.refusal import SessionNotServed
+from worker.engine.runner.batch import Batch
 from worker.engine.session import Finish, Samples, Session, Slice, Taker
-from worker.engine.shelf import Shelf
+from worker.engine.shelf.loaded_model import LoadedModel
+from worker.engine.shelf.memory import measure_device_memory
+from worker.engine.shelf.refusal import SessionNotServed
+from worker.engine.shelf.shelf import Shelf
 from worker.engine.texts import SessionTexts
 from worker.engine.tuning import TuningTaker
 from worker.engine.voting import VoteTaker

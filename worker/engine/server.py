@@ -22,9 +22,9 @@ from worker.contract.protocol import (
     TunePrompts,
 )
 from worker.engine.engine import Engine
-from worker.engine.refusal import SessionNotServed
 from worker.engine.session import Session
-from worker.engine.shelf import DeviceLost
+from worker.engine.shelf.refusal import SessionNotServed
+from worker.engine.shelf.shelf import DeviceLost
 from worker.store.images import Image
 
 log = logging.getLogger(__name__)

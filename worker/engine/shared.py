@@ -20,8 +20,8 @@ from worker.contract.protocol import (
     TunePrompts,
 )
 from worker.engine.engine import Engine
-from worker.engine.refusal import SessionNotServed
 from worker.engine.session import Session
+from worker.engine.shelf.refusal import SessionNotServed
 from worker.store.images import Image
 
 _LOOK_AROUND_S = 0.1

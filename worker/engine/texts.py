@@ -17,9 +17,9 @@ from worker.contract.protocol import (
     Text,
     TuningStart,
 )
-from worker.engine.batch import Voter
-from worker.engine.loaded_model import LoadedModel
-from worker.engine.refusal import SessionNotServed
+from worker.engine.runner.batch import Voter
+from worker.engine.shelf.loaded_model import LoadedModel
+from worker.engine.shelf.refusal import SessionNotServed
 from worker.engine.tuning import Start
 from worker.engine.voting import ClassVoter, PromptVoter
 

@@ -1,4 +1,4 @@
 """Certified accuracy of a dataset: what was asked, what every image gave, and what it adds up to.
 
-`worker.evaluate` runs it; only `clean` needs torch.
+`worker.evaluation.evaluate` runs it; only `clean` needs torch.
 """

@@ -16,9 +16,9 @@ from worker.certification import (
     plan_looks,
     rounded_down,
 )
-from worker.contests import create_procedure
 from worker.contract import CertifyRequest, Contract, RoutedTarget, Target
 from worker.contract.certificate.document import AbstainedDocument, CertifiedDocument
+from worker.counting.contests import create_procedure
 from worker.evaluation.accuracy import Share, certified_accuracy, find_right_radius
 from worker.evaluation.question import EvaluationQuestion
 from worker.evaluation.run_file import EvaluatedImage

@@ -33,7 +33,7 @@ from torch import Tensor
 from models.vlm.base_classifier import BaseClassifier
 from models.vlm.vlm import VLM
 from worker.contract import Contract, Identity
-from worker.engine.identity import create_identity
+from worker.engine.shelf.identity import create_identity
 from worker.sampling.kernel import sample_noisy_images
 from worker.sampling.table import create_noise_table
 from worker.sampling.words import NoiseKey

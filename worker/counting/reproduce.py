@@ -6,11 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from models.prompts.prompt import Prompt
-from worker.ballots import create_bank_text
 from worker.certification import Finding, Phase, Tally
 from worker.certification.merkle import VoteTree, path_leads_to
-from worker.certifying import Counter, FindPrompt
-from worker.contests import PHASES
 from worker.contract import PromptRef
 from worker.contract.certificate.document import BallotName, FinishedResult, LookCounts
 from worker.contract.prompt import EncodedPrompt
@@ -26,6 +23,9 @@ from worker.contract.protocol import (
     SessionOpened,
     TemplateText,
 )
+from worker.counting.certify import Counter, FindPrompt
+from worker.counting.contests import PHASES
+from worker.counting.sessions import create_bank_text
 from worker.sampling.words import NoiseKey
 from worker.store.images import Image, image_sha256
 

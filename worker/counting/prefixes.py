@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from worker.certification import Contest, Goal, Looks, Phase, Procedure, Tally
 from worker.certification.merkle import VoteTree
-from worker.contests import PHASES, create_places
 from worker.contract import CertifyRequest, Identity
 from worker.contract.protocol import CountRange, RangeCounted
+from worker.counting.contests import PHASES, create_places
 from worker.store.jobs.results import Checkpoint, StoredTally
 from worker.store.votes import Votes, votes_stream
 

@@ -20,7 +20,6 @@ from worker.certification import (
     reading_aids,
     rounded_down,
 )
-from worker.contests import create_contest
 from worker.contract import (
     CertifyRequest,
     FewShotTarget,
@@ -50,6 +49,7 @@ from worker.contract.certificate.document import (
 )
 from worker.contract.certificate.statement import create_statement
 from worker.contract.protocol import TunedPrompt
+from worker.counting.contests import create_contest
 
 
 @dataclass(frozen=True, kw_only=True)

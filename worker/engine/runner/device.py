@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from models.vlm.vlm import VLM, NormalisedTower
-from worker.engine.batch import Batch, Witness
-from worker.engine.selftest import NoiseMismatch, Spot, find_spots
+from worker.engine.runner.batch import Batch, Witness
+from worker.engine.runner.selftest import NoiseMismatch, Spot, find_spots
 from worker.engine.session import Session, Slice
 from worker.sampling.table import create_noise_table
 from worker.sampling.triton_kernel import as_streams, sample_noisy_batch, sample_noisy_integers

@@ -20,7 +20,8 @@ from models.catalogue import Catalogue, ModelNotAdded, ModelNotValid, UnknownMod
 from models.catalogue.cards import DeviceClass, ModelCard
 from models.vlm.vlm import VLM
 from worker.contract import Failure, ModelRef, ModelState
-from worker.engine.load_failure import (
+from worker.engine.runner.runner import NoisePlace
+from worker.engine.shelf.load_failure import (
     Fingerprint,
     explain,
     find_failure,
@@ -29,10 +30,9 @@ from worker.engine.load_failure import (
     to_mb,
     too_large,
 )
-from worker.engine.loaded_model import LoadedModel, hold_model, load_model
-from worker.engine.memory import expect_memory
-from worker.engine.refusal import SessionNotServed
-from worker.engine.runner import NoisePlace
+from worker.engine.shelf.loaded_model import LoadedModel, hold_model, load_model
+from worker.engine.shelf.memory import expect_memory
+from worker.engine.shelf.refusal import SessionNotServed
 
 log = logging.getLogger(__name__)
 

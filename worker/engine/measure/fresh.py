@@ -1,4 +1,4 @@
-"""Features and logits from a process started afresh: python -m worker.engine.fresh.
+"""Features and logits from a process started afresh: python -m worker.engine.measure.fresh.
 
 A restart may choose other kernels, and nothing in a running process can show it.
 """
@@ -17,8 +17,8 @@ from models.catalogue.cards import ModelCard
 from models.loading.loading import load_vlm
 from models.vlm.base_classifier import create_base_classifier
 from worker.contract import Contract
-from worker.engine.eta import Elsewhere, Output, run_all
-from worker.engine.machine import set_threads
+from worker.engine.measure.eta import Elsewhere, Output, run_all
+from worker.engine.runner.machine import set_threads
 from worker.processes.parent import with_parent
 
 
@@ -75,7 +75,7 @@ def _read_answer(path: Path) -> Elsewhere:
 
 
 def _run_child(wanted: FreshRun) -> None:
-    command = with_parent([sys.executable, "-m", "worker.engine.fresh"])
+    command = with_parent([sys.executable, "-m", "worker.engine.measure.fresh"])
     done = subprocess.run(  # noqa: S603  # our own module
         command, input=wanted.model_dump_json(), capture_output=True, text=True, check=False
     )

@@ -87,8 +87,8 @@ class Batch:
         """Waits until the votes are here.
 
         Raises:
-            worker.engine.selftest.NoiseMismatch: the noise was not the noise defined; nothing of
-                this batch may be used.
+            worker.engine.runner.selftest.NoiseMismatch: the noise was not the noise defined;
+                nothing of this batch may be used.
         """
         assert self._sent is not None, "it was sent"
         if self._event is not None:

@@ -20,14 +20,16 @@ from models.datasets.subset import listing_sha256
 from models.imaging import ImageError
 from models.prompts.prompt import Prompt
 from models.vlm.vlm import VLM
-from worker.board import Board
-from worker.certifying import certify
 from worker.contract import CertifyRequest, Identity, InputImage, Procedure, Target
 from worker.contract.certificate.signature import sign
+from worker.counting.attempts import count_attempt
+from worker.counting.certify import certify
+from worker.counting.prefixes import Board
+from worker.counting.tuned_files import TUNED_FOLDER, keep_tuned_files
 from worker.engine.engine import Engine
-from worker.engine.identity import create_identity
 from worker.engine.shared import SharedEngine
-from worker.engine.shelf import Shelf
+from worker.engine.shelf.identity import create_identity
+from worker.engine.shelf.shelf import Shelf
 from worker.evaluation.clean import measure_clean
 from worker.evaluation.plot import write_plots
 from worker.evaluation.question import EvaluationQuestion
@@ -35,11 +37,9 @@ from worker.evaluation.results import EvaluationResults, create_results
 from worker.evaluation.run_file import EvaluatedImage, RunFile
 from worker.evaluation.tables import format_csv, format_markdown
 from worker.intake import prepare_image
-from worker.ledger import count_attempt
 from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.store.images import Image
 from worker.store.jobs.results import request_sha256
-from worker.tuned_files import TUNED_FOLDER, keep_tuned_files
 
 RUN_FILE = "images.jsonl"
 SECRET_FILE = "run-secret"  # noqa: S105 - a file's name
@@ -113,7 +113,7 @@ def evaluate(
     Raises:
         RunNotContinued: the folder holds another run, or another process writes there.
         UnusableImage: one of the files holds no image that can be certified.
-        worker.engine.refusal.SessionNotServed: a prompt or a text is not for this model.
+        worker.engine.shelf.refusal.SessionNotServed: a prompt or a text is not for this model.
     """
     asked.folder.mkdir(parents=True, exist_ok=True)
     create_secret(asked.folder / SECRET_FILE)

@@ -8,9 +8,9 @@ from typing import Literal, Protocol
 import torch
 
 from models.vlm.vlm import VLM
-from worker.engine.batch import Batch
-from worker.engine.host_runner import HostRunner
-from worker.engine.selftest import check_device_noise
+from worker.engine.runner.batch import Batch
+from worker.engine.runner.host import HostRunner
+from worker.engine.runner.selftest import check_device_noise
 from worker.engine.session import Slice
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,8 @@ def create_runner(vlm: VLM, rows: int, noise: NoisePlace = "auto") -> Runner:
 
 
 def _create_device_runner(vlm: VLM, rows: int) -> Runner:
-    from worker.engine.device_runner import DeviceRunner  # imports triton
-    from worker.engine.launcher import use_compiled_launcher
+    from worker.engine.runner.device import DeviceRunner  # imports triton
+    from worker.engine.runner.launcher import use_compiled_launcher
 
     use_compiled_launcher()
     check_device_noise(vlm.device)

@@ -11,10 +11,10 @@ from models.loading.loading import load_vlm
 from models.loading.trial import check_unit_length
 from models.vlm.vlm import VLM
 from worker.contract import Identity
-from worker.engine.classifiers import Classifiers
-from worker.engine.identity import create_identity
-from worker.engine.memory import measure_memory
-from worker.engine.runner import NoisePlace, Runner, create_runner
+from worker.engine.runner.runner import NoisePlace, Runner, create_runner
+from worker.engine.shelf.classifiers import Classifiers
+from worker.engine.shelf.identity import create_identity
+from worker.engine.shelf.memory import measure_memory
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

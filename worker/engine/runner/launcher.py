@@ -2,8 +2,8 @@
 
 Triton 3.7 has one such module for every kernel, the same source everywhere, and compiles it on the
 machine with the GPU when the first kernel is launched; kernels themselves need no C compiler. An
-image whose build ran `python -m worker.engine.launcher` holds the module and needs no compiler.
-Needs triton.
+image whose build ran `python -m worker.engine.runner.launcher` holds the module and needs no
+compiler. Needs triton.
 """
 
 import hashlib

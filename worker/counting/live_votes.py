@@ -1,9 +1,9 @@
 """What can be watched while a certification is counted: votes, and bounds that claim nothing."""
 
-from worker.board import Board
 from worker.certification import Tally, lower_confidence_bound, upper_confidence_bound
 from worker.certification.certificate import bound_rounded_down, bound_rounded_up
 from worker.contract import CertifyRequest, LiveVotes, RoutedTarget
+from worker.counting.prefixes import Board
 
 
 def create_live(request: CertifyRequest, board: Board) -> tuple[LiveVotes, ...]:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 
 from models.vlm.vlm import VLM
-from worker.engine.batch import Batch
-from worker.engine.selftest import spot_check
+from worker.engine.runner.batch import Batch
+from worker.engine.runner.selftest import spot_check
 from worker.engine.session import Slice
 from worker.sampling.kernel import sample_noisy_images
 

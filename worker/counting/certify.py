@@ -7,17 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from models.prompts.prompt import Prompt
-from worker.ballots import (
-    NOTHING_TUNED,
-    create_session,
-    create_tuning,
-    find_prompts,
-    find_tuned,
-)
-from worker.board import Board
 from worker.certification import Phase
-from worker.conclusion import Counted, create_certificate
-from worker.contests import PHASES, create_contests
 from worker.contract import CertifyRequest, Identity
 from worker.contract.canonical import canonical_bytes
 from worker.contract.certificate.document import (
@@ -34,7 +24,17 @@ from worker.contract.protocol import (
     SessionOpened,
     TunePrompts,
 )
-from worker.foresight import Foresight
+from worker.counting.certificates import Counted, create_certificate
+from worker.counting.contests import PHASES, create_contests
+from worker.counting.prefetch import Foresight
+from worker.counting.prefixes import Board
+from worker.counting.sessions import (
+    NOTHING_TUNED,
+    create_session,
+    create_tuning,
+    find_prompts,
+    find_tuned,
+)
 from worker.sampling.keys import KeyPurpose, commitment, derive_key
 from worker.sampling.words import NoiseKey
 from worker.store.images import Image
