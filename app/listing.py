@@ -15,8 +15,8 @@ from app.list_schemas import (
     with_outcomes,
 )
 from app.security import Caller
-from worker import queueing
 from worker.contract import CertificationJob
+from worker.jobs import queue
 from worker.store.jobs import records, results
 from worker.store.jobs.records import Entry
 
@@ -71,8 +71,8 @@ def _is_asked(job: CertificationJob, query: ListQuery) -> bool:
     return query.model in (None, job.request.model.id) and query.batch in (None, job.batch_id)
 
 
-def _find_states(redis: Redis, jobs: Sequence[CertificationJob]) -> list[queueing.State]:
-    return queueing.get_states(redis, [job.id for job in jobs])
+def _find_states(redis: Redis, jobs: Sequence[CertificationJob]) -> list[queue.State]:
+    return queue.get_states(redis, [job.id for job in jobs])
 
 
 def _page(

@@ -13,9 +13,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.deployment.settings import DeploymentSettings
+from worker.jobs.queue import create_app_redis
 from worker.processes.child import Child, end_all
 from worker.processes.parent import with_parent
-from worker.queueing import create_app_redis
 from worker.settings import SharedSettings
 
 _ADDRESS = "redis-url"

@@ -25,9 +25,9 @@ from app.schemas import (
     certification_links,
 )
 from app.security import Caller
-from worker import queueing
 from worker.contract import CertificationJob, Failure, RefusedImage
 from worker.contract.certificate.document import CancelledResult, FailedResult, FinishedResult
+from worker.jobs import queue
 from worker.store.jobs import results
 
 LOST = Failure(
@@ -79,7 +79,7 @@ def show(redis: Redis, job: CertificationJob) -> Certification:
 
 
 def _show(redis: Redis, job: CertificationJob) -> Certification:
-    match queueing.get_state(redis, job.id):
+    match queue.get_state(redis, job.id):
         case "queued":
             outlook = find_outlook(redis, job.id)
             return QueuedCertification(**_common(job), asked=asked(job.request), **asdict(outlook))

@@ -56,8 +56,8 @@ from app.stopping import noticing_signals
 from models.catalogue import load_catalogue
 from models.imaging import Decoder
 from worker.intake import create_decoder
+from worker.jobs.queue import create_app_redis
 from worker.processes.logs import warn_of_cards
-from worker.queueing import create_app_redis
 
 _MAX_FIELDS = 512
 _WATCHING_THREADS = 4  # look at Redis for all event streams together, a moment each

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from redis import Redis
 
-from worker.queue_load import count_running, find_ahead, get_speeds
+from worker.jobs.load import count_running, find_ahead, get_speeds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME, WorkerReport
-from worker.queueing import create_queue
+from worker.jobs.queue import create_queue
 from worker.store import hosts as hosts_store
 from worker.store.connection import find_write_fault
 from worker.store.counters import EVENTS, get_counters

@@ -6,7 +6,7 @@ from redis import Redis
 
 from app.errors import QueueFull
 from app.settings import AppSettings
-from worker.queue_load import get_load, get_speeds
+from worker.jobs.load import get_load, get_speeds
 
 _LONGEST_S = 3600
 

@@ -25,7 +25,6 @@ from app.targets import TargetInvalid, create_targets
 from models.catalogue import Catalogue, ModelNotAdded, ModelNotValid, UnknownModel
 from models.catalogue.cards import ModelCard
 from models.imaging import ImageError
-from worker import queueing
 from worker.contract import (
     QUEUE_NAME,
     CertificationJob,
@@ -35,6 +34,7 @@ from worker.contract import (
     Target,
 )
 from worker.intake import prepare_image
+from worker.jobs import queue
 from worker.store import prompts
 from worker.store.images import Image
 from worker.store.jobs import results
@@ -208,7 +208,7 @@ def _enqueue(
         services.audit.record("certify.accepted", **describe_jobs([job for job, _ in pairs]))
         ttl_s = settings.certificate_ttl_s
         await_outcomes(services.audit, services.redis, QUEUE_NAME, jobs, ttl_s=ttl_s)
-        queueing.submit(
+        queue.submit(
             services.redis,
             pairs,
             image_ttl_s=settings.image_ttl_s,

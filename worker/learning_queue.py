@@ -8,7 +8,7 @@ from redis import Redis
 from worker import learning_store
 from worker.contract import LEARNING_QUEUE_NAME, TASK_LEARN, Failure
 from worker.contract.learning import FailedLearning, LearningJob
-from worker.queueing import (
+from worker.jobs.queue import (
     add_job,
     create_queue,
     describe_attempts,

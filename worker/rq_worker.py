@@ -22,16 +22,17 @@ from rq.utils import now
 import worker.learning
 import worker.tasks  # noqa: F401  # imported before the fork, so that a work-horse starts at once
 from models.files.parent_death import die_with_parent
-from worker import learning_queue, learning_store, queueing
+from worker import learning_queue, learning_store
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
 from worker.engine.client import EngineLost
-from worker.janitor import Janitor
-from worker.perseverance import renew_attempts
+from worker.jobs import queue as queueing
+from worker.jobs.janitor import Janitor
+from worker.jobs.queue import CertificationRqJob, create_queue, create_worker_redis
+from worker.jobs.retries import renew_attempts
 from worker.processes import hand_back
 from worker.processes.hand_back import HAND_BACK, HandedBack
 from worker.processes.logs import configure_logging
 from worker.processes.scheduling import let_others_go_first
-from worker.queueing import CertificationRqJob, create_queue, create_worker_redis
 from worker.settings import WorkerSettings
 from worker.store import keyspace
 from worker.store.connection import when_there_is_room

@@ -24,13 +24,13 @@ from worker.contract import LEARNING_QUEUE_NAME, HostState, WorkerReport
 from worker.contract.certificate.signature import create_signing_key, encode_public_key
 from worker.contract.protocol import EngineStatus
 from worker.engine.client import EngineClient, EngineLost
+from worker.jobs.publish_prompts import publish_prompts
+from worker.jobs.queue import create_app_redis, free_jobs_of
 from worker.processes.child import CANNOT_START, Child, GivenUp, end_all
 from worker.processes.hand_back import HAND_BACK
 from worker.processes.parent import with_parent
 from worker.processes.scheduling import wait_passively
 from worker.processes.socket_claim import SocketTaken, claim_socket
-from worker.publishing import publish_prompts
-from worker.queueing import create_app_redis, free_jobs_of
 from worker.sampling.keys import SecretUnusable, commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 from worker.settings_errors import SETTINGS_ERRORS, explain_settings

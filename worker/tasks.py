@@ -16,7 +16,6 @@ from redis import Redis
 from redis.client import Pipeline
 from rq import get_current_job
 
-from worker.cancelling import Cancelled, require_wanted
 from worker.contract import CertificationJob, Failure, Identity
 from worker.contract.certificate.document import (
     CancelledResult,
@@ -31,20 +30,21 @@ from worker.counting.prefixes import Board
 from worker.counting.range_merge import Doubt
 from worker.counting.sessions import PromptMissing
 from worker.engine.client import EngineAway, EngineClient, EngineLost, EngineRefused
-from worker.helping import get_doubts, help_certification, share
-from worker.perseverance import is_suspect
+from worker.jobs.cancel import Cancelled, require_wanted
+from worker.jobs.queue import ROOM_S, UNREADABLE, give_up
+from worker.jobs.retries import is_suspect
+from worker.jobs.sharing.counter import name_host
+from worker.jobs.sharing.help import get_doubts, help_certification, share
+from worker.jobs.tuned_prompts import TunedStore
+from worker.jobs.votes_streams import list_streams
 from worker.processes.hand_back import HandedBack, heed, interruptible
-from worker.queueing import ROOM_S, UNREADABLE, give_up
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
-from worker.sharing import name_host
 from worker.store import hosts, images, keyspace, prompts
 from worker.store.connection import when_there_is_room
 from worker.store.jobs import results
 from worker.store.jobs.fence import Fence, begin_run
 from worker.store.votes import put_votes, renew_votes
-from worker.tuned_store import TunedStore
-from worker.votes_streams import list_streams
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from models.prompts.catalogue import ships
 from models.prompts.ctx_file import write_ctx
 from models.prompts.prompt import Prompt
 from worker.contract.prompt import EncodedPrompt
-from worker.queueing import one_connection, wait_durable
+from worker.jobs.queue import one_connection, wait_durable
 from worker.store import prompts
 
 router = APIRouter(prefix="/prompts", tags=["prompts"])

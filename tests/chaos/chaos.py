@@ -33,7 +33,7 @@ from events import HARM, Missed, cancel, fill_audit_disk, stop_before_start
 from service import Ask, Service, start, wait_for
 
 from worker.health import find_fault
-from worker.queueing import RETRIES
+from worker.jobs.queue import RETRIES
 from worker.store.counters import get_counters
 from worker.store.jobs import results
 

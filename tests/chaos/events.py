@@ -9,7 +9,7 @@ import httpx2
 import psutil
 from service import Ask, Service, wait_for
 
-from worker.queueing import create_queue
+from worker.jobs.queue import create_queue
 
 OUTAGE_S = 30.0
 

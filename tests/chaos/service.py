@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 
 from models.testing import create_linear_model, write_linear_model
 from worker.health import find_fault
-from worker.queueing import create_queue
+from worker.jobs.queue import create_queue
 from worker.store import keyspace
 from worker.store.jobs import results
 

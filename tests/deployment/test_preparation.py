@@ -33,7 +33,7 @@ from app.deployment.tls import RENEW_DAYS, SELF_SIGNED_DAYS, TlsUnusable
 from app.keyring import Keyring
 from app.local_redis import find_redis_server, redis_command
 from worker.contract import TASK_CERTIFY
-from worker.queueing import CertificationRqJob, create_queue
+from worker.jobs.queue import CertificationRqJob, create_queue
 from worker.settings import SharedSettings, WorkerSettings
 
 REPOSITORY = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from worker.certification import Tally
 from worker.certification.merkle import NO_VOTE
 from worker.contract.protocol import CountRange, RangeCounted, encode_votes
 from worker.counting.range_merge import Doubt, RangeMerge, join_parts
-from worker.sharing import cut
+from worker.jobs.sharing.counter import cut
 
 CLASSES = (2, 3)  # of two ballots
 

@@ -21,7 +21,7 @@ from worker.contract import CertificationJob
 from worker.contract.certificate.document import FinishedResult, Provenance
 from worker.counting.certificates import Counted, create_certificate
 from worker.counting.contests import create_procedure
-from worker.queueing import create_queue
+from worker.jobs.queue import create_queue
 
 Post = Callable[..., Response]
 Encode = Callable[..., bytes]

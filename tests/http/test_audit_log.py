@@ -22,7 +22,7 @@ from app.main import create_app
 from app.settings import AppSettings
 from worker.contract import QUEUE_NAME, Failure
 from worker.contract.certificate.document import CancelledResult, FailedResult, FinishedResult
-from worker.queueing import create_queue
+from worker.jobs.queue import create_queue
 from worker.store import keyspace
 from worker.store.jobs import results
 

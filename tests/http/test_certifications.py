@@ -10,7 +10,7 @@ from rq.job import JobStatus
 
 from worker.contract import QUEUE_NAME, CertificationJob, Failure
 from worker.contract.certificate.document import FailedResult, FinishedResult
-from worker.queueing import CertificationRqJob, create_queue
+from worker.jobs.queue import CertificationRqJob, create_queue
 from worker.store import keyspace
 from worker.store.jobs import accepted, results
 

@@ -17,7 +17,7 @@ from models.catalogue import load_catalogue
 from models.imaging import parse_image, preprocess
 from worker.contract import TASK_CERTIFY, StagedParameters
 from worker.contract.certificate.document import FinishedResult
-from worker.queueing import CertificationRqJob
+from worker.jobs.queue import CertificationRqJob
 from worker.store import images
 from worker.store.jobs import results
 

@@ -21,7 +21,7 @@ from rq.job import JobStatus
 from app.settings import AppSettings
 from worker.contract import CertificationJob, LiveVotes
 from worker.contract.certificate.document import FinishedResult
-from worker.queueing import create_queue, fetch_job
+from worker.jobs.queue import create_queue, fetch_job
 from worker.store.jobs import results
 
 Finish = Callable[..., FinishedResult]

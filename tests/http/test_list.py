@@ -11,7 +11,7 @@ from redis import Redis
 from rq.job import JobStatus
 
 from worker.contract.certificate.document import FinishedResult
-from worker.queueing import fetch_job
+from worker.jobs.queue import fetch_job
 from worker.store import keyspace
 from worker.store.jobs import results
 

@@ -21,7 +21,7 @@ from worker import learning_store
 from worker.contract import LEARNING_QUEUE_NAME, TASK_LEARN, Failure
 from worker.contract.learning import FailedLearning, FinishedLearning, LearnedEpoch
 from worker.intake import prepare_image
-from worker.queueing import CertificationRqJob, create_queue
+from worker.jobs.queue import CertificationRqJob, create_queue
 from worker.store import images, keyspace, prompts
 
 Encode = Callable[..., bytes]

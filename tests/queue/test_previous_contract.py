@@ -57,8 +57,8 @@ def test_a_certificate_of_the_previous_release_is_still_a_result():
 
 def test_a_job_that_the_previous_release_enqueued_runs(redis, settings, create_job):
     """Without owner, request id or a place in the index of what was accepted."""
-    from worker import queueing
-    from worker.queueing import create_queue
+    from worker.jobs import queue
+    from worker.jobs.queue import create_queue
     from worker.store import images, keyspace
     from worker.store.jobs import results
 
@@ -71,7 +71,7 @@ def test_a_job_that_the_previous_release_enqueued_runs(redis, settings, create_j
     create_queue(redis).enqueue_call(
         "worker.tasks.certify_image", args=(job.id,), job_id=job.id, timeout=900
     )
-    assert queueing.get_state(redis, job.id) == "queued"
+    assert queue.get_state(redis, job.id) == "queued"
     run_certification(redis, settings, job.id)
     assert results.find_result(redis, job.id).status == "finished"
-    assert queueing.get_state(redis, job.id) == "finished"
+    assert queue.get_state(redis, job.id) == "finished"

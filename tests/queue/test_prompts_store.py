@@ -14,7 +14,7 @@ from models.prompts.cards import PromptCard
 from models.prompts.files import PromptMismatch, get_values_path, save_prompt
 from models.prompts.imported import create_import
 from models.prompts.prompt import Prompt
-from worker.publishing import publish_prompts
+from worker.jobs.publish_prompts import publish_prompts
 from worker.store import keyspace
 from worker.store import prompts as prompts_store
 from worker.store.prompts import PromptDamaged, PromptIdReserved, PromptIdTaken

@@ -28,10 +28,10 @@ from app.doctor import examine
 from app.local_redis import find_redis_server
 from app.main import create_app
 from app.settings import AppSettings
-from worker import queueing
 from worker.contract import QUEUE_NAME
 from worker.contract.certificate.document import FinishedResult
-from worker.queueing import create_app_redis, create_queue, create_worker_redis
+from worker.jobs import queue
+from worker.jobs.queue import create_app_redis, create_queue, create_worker_redis
 from worker.rq_worker import create_janitor
 from worker.sampling.keys import commitment, load_secret
 from worker.store import hosts, keyspace
@@ -89,7 +89,7 @@ def test_everything_works_with_the_rights_of_the_access_list(
     redis = create_app_redis(behind_acl)
     bind(redis, settings)
     job, image = create_job()
-    queueing.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
     with_acl = settings.model_copy(update={"redis_url": settings.redis_url.__class__(behind_acl)})
     work = (
         "from worker.rq_worker import create_worker; from worker.settings import WorkerSettings;"
@@ -240,7 +240,7 @@ def test_a_job_waits_for_room_and_does_not_fail(small, settings, create_job):
     redis = Redis.from_url(small.connection_url)
     bind(redis, settings)
     job, image = create_job()
-    queueing.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
     run = threading.Thread(target=run_certification, args=(redis, settings, job.id))
     attempt = redis.get(keyspace.run(job.id))
     assert attempt is None
@@ -271,7 +271,7 @@ def test_what_was_accepted_is_there_after_kill_9(tmp_path, free_port, create_job
     running.start()
     redis = create_app_redis(running.connection_url)
     job, image = create_job()
-    queueing.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
     process = running._process
     process.kill()
     process.wait()
@@ -303,9 +303,9 @@ def test_what_was_accepted_with_a_full_disk_is_there_after_kill_9(tmp_path, free
             for seed in range(100):
                 job, image = create_job(seed=seed)
                 time.sleep(0.02)
-                queueing.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+                queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
                 accepted.append(job.id)
-        except queueing.NotDurable:
+        except queue.NotDurable:
             pass
         finally:
             process.kill()
@@ -324,4 +324,4 @@ def _wait_for_answer(redis: Redis) -> None:
 
 def test_a_write_that_is_not_on_disk_in_time_is_said_as_a_queue_that_is_away():
     """A handler of the app answers it with 503 and not with 500."""
-    assert issubclass(queueing.NotDurable, errors.QUEUE_AWAY)
+    assert issubclass(queue.NotDurable, errors.QUEUE_AWAY)

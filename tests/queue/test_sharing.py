@@ -18,7 +18,6 @@ import pytest
 from redis import Redis
 from rq import Worker
 
-from worker import queueing
 from worker.contract import (
     TASK_COUNT_RANGES,
     CertificationJob,
@@ -31,10 +30,11 @@ from worker.contract.certificate.document import FinishedResult
 from worker.contract.protocol import CountRange, RangeCounted, encode_votes
 from worker.counting.range_merge import Doubt, VotesDoubted
 from worker.engine.client import EngineClient
-from worker.helping import ask_for_help, help_certification
-from worker.queueing import CertificationRqJob
-from worker.range_board import BOARD_TTL_S, BoardGone, Posting, RangeBoard
-from worker.sharing import Desk, cut
+from worker.jobs import queue as queueing
+from worker.jobs.queue import CertificationRqJob
+from worker.jobs.sharing.counter import Desk, cut
+from worker.jobs.sharing.help import ask_for_help, help_certification
+from worker.jobs.sharing.ranges import BOARD_TTL_S, BoardGone, Posting, RangeBoard
 from worker.store import hosts, images, keyspace
 from worker.store.jobs import results
 from worker.tasks import run_certification
@@ -238,7 +238,7 @@ DIES_COUNTING = """
 import sys, time
 from redis import Redis
 from worker.store import keyspace
-from worker.range_board import RangeBoard
+from worker.jobs.sharing.ranges import RangeBoard
 redis, certification_id = Redis.from_url(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 while not (found := list(redis.scan_iter(keyspace.range_board(certification_id, "*", "posting")))):

@@ -11,12 +11,12 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from rq import Queue
 
-from worker import queueing
 from worker.certification.merkle import VoteTree
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, WorkerReport
 from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.engine.client import EngineLost
-from worker.queueing import CertificationRqJob, ForbiddenTask, create_app_redis
+from worker.jobs import queue as queueing
+from worker.jobs.queue import CertificationRqJob, ForbiddenTask, create_app_redis
 from worker.sampling.keys import SecretUnusable
 from worker.store import hosts, images, keyspace
 from worker.store.jobs import results

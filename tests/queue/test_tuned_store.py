@@ -9,9 +9,9 @@ from models.prompts.prompt import Prompt
 from worker.contract import CertifyRequest, InputImage, ModelRef, TemplateTarget, ZeroShotTarget
 from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import PromptsTuned, TunedPrompt
+from worker.jobs.tuned_prompts import TunedStore
 from worker.store import keyspace
 from worker.store import prompts as prompts_store
-from worker.tuned_store import TunedStore
 
 NAMES = ("a", "b")
 

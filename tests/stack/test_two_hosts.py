@@ -17,7 +17,6 @@ import pytest
 from redis import Redis
 
 from models.catalogue import load_catalogue
-from worker import queueing
 from worker.contract import (
     CertificationJob,
     CertifyRequest,
@@ -29,6 +28,7 @@ from worker.contract import (
     ZeroShotTarget,
 )
 from worker.contract.certificate.document import FinishedResult
+from worker.jobs import queue
 from worker.sampling.keys import create_secret
 from worker.store import hosts, keyspace
 from worker.store.images import Image, image_sha256
@@ -98,7 +98,7 @@ def events(logs: list[Path], name: str) -> list[dict]:
 
 def certify(redis: Redis, logs: list[Path]) -> FinishedResult:
     job, image = create_job()
-    queueing.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
     result = wait_for(lambda: results.find_result(redis, job.id), logs)
     assert isinstance(result, FinishedResult)
     return result

@@ -6,7 +6,7 @@ from pathlib import Path
 from models.prompts.files import save_prompt
 from worker.contract import CertifyRequest
 from worker.contract.protocol import PromptsTuned
-from worker.tuned_store import create_tuned_cards
+from worker.jobs.tuned_prompts import create_tuned_cards
 
 TUNED_FOLDER = "tuned-prompts"
 

@@ -28,7 +28,7 @@ from worker.contract.protocol import (
 )
 from worker.counting.certify import Counter
 from worker.counting.range_merge import Doubt, RangeMerge, VotesDoubted, join_parts
-from worker.range_board import BoardGone, Posting, RangeBoard
+from worker.jobs.sharing.ranges import BoardGone, Posting, RangeBoard
 from worker.store.images import Image
 
 log = logging.getLogger(__name__)

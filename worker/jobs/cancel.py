@@ -9,7 +9,7 @@ from redis import Redis
 
 from worker.contract import QUEUE_NAME
 from worker.contract.certificate.document import CancelledResult
-from worker.queueing import end_job, one_connection, wait_durable
+from worker.jobs.queue import end_job, one_connection, wait_durable
 from worker.store import keyspace
 
 _CANCEL = """

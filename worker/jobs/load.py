@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from redis import Redis
 
-from worker.queueing import create_queue
+from worker.jobs.queue import create_queue
 from worker.store import hosts, keyspace
 
 

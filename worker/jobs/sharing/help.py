@@ -7,15 +7,15 @@ from contextlib import contextmanager
 
 from redis import Redis
 
-from worker import queueing
 from worker.certification import Phase
 from worker.contract import MAX_SAMPLES, CertificationJob, Identity
 from worker.counting.certify import Counter
 from worker.counting.range_merge import Doubt, RangeMerge
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
-from worker.range_board import RangeBoard
+from worker.jobs import queue
+from worker.jobs.sharing.counter import SharingCounter, count_for_others, name_host
+from worker.jobs.sharing.ranges import RangeBoard
 from worker.settings import WorkerSettings
-from worker.sharing import SharingCounter, count_for_others, name_host
 from worker.store import hosts as hosts_store
 from worker.store import images, keyspace
 from worker.store.jobs import results
@@ -79,7 +79,7 @@ def ask_for_help(
     hosts = sum(identity in report.models for report in hosts_store.list_workers(redis))
     if ranges < 1 or hosts <= board.count_hosts():
         return 0
-    return queueing.ask_for_help(redis, job, board.run, at_most=min(ranges, _MAX_HELPERS))
+    return queue.ask_for_help(redis, job, board.run, at_most=min(ranges, _MAX_HELPERS))
 
 
 def help_certification(

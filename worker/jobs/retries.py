@@ -10,7 +10,7 @@ from typing import Any
 
 from redis import Redis
 
-from worker.queueing import RETRIES
+from worker.jobs.queue import RETRIES
 from worker.store import keyspace
 from worker.store.jobs import results
 

@@ -13,10 +13,10 @@ from redis import Redis
 from redis.client import Pipeline
 
 from worker.contract import CertificationJob
-from worker.queueing import one_connection, wait_durable
+from worker.jobs.queue import one_connection, wait_durable
+from worker.jobs.votes_streams import list_streams
 from worker.store import keyspace
 from worker.store.jobs import records, results
-from worker.votes_streams import list_streams
 
 _RELEASE = """
 redis.call('SREM', KEYS[1], ARGV[1])
