@@ -25,7 +25,7 @@ from models.files.parent_death import die_with_parent
 from worker import learning_queue, learning_store
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
 from worker.engine.client import EngineLost
-from worker.jobs import queue as queueing
+from worker.jobs import queue as job_queue
 from worker.jobs.janitor import Janitor
 from worker.jobs.queue import CertificationRqJob, create_queue, create_worker_redis
 from worker.jobs.retries import renew_attempts
@@ -239,13 +239,13 @@ def give_up(redis: Redis, queue_name: str, job_id: str, reason: str) -> None:
         if redis.exists(keyspace.learning_job(job_id)):
             learning_queue.give_up(redis, job_id, reason, ttl_s=ttl_s)
     elif redis.exists(keyspace.job(job_id)):
-        queueing.give_up(redis, job_id, reason, ttl_s=ttl_s)
+        job_queue.give_up(redis, job_id, reason, ttl_s=ttl_s)
 
 
 def create_janitor(settings: WorkerSettings, redis: Redis, queue_name: str, name: str) -> Janitor:
     """The janitor of one queue, as one worker may be it."""
     learning = queue_name == LEARNING_QUEUE_NAME
-    enqueue_again = learning_queue.enqueue_again if learning else queueing.enqueue_again
+    enqueue_again = learning_queue.enqueue_again if learning else job_queue.enqueue_again
     has_ended = learning_store.has_result if learning else results.has_result
     return Janitor(
         create_queue(redis, queue_name),

@@ -18,7 +18,7 @@ from rq.job import Job, JobStatus
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, Failure, WorkerReport
 from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.engine.client import EngineClient
-from worker.jobs import queue as queueing
+from worker.jobs import queue as job_queue
 from worker.jobs.janitor import SUSPECT_S, Janitor
 from worker.jobs.queue import RETRIES, ROOM_S, create_queue, job_timeout_s
 from worker.jobs.retries import renew_attempts
@@ -138,7 +138,7 @@ def test_a_job_that_rq_lost_is_queued_and_runs(redis, settings, submit, sweep_tw
         redis.delete(Job.key_for(job.id))
     if loss in ("place", "everything"):
         redis.lrem(create_queue(redis).key, 0, job.id)
-    assert queueing.get_state(redis, job.id) == "queued"
+    assert job_queue.get_state(redis, job.id) == "queued"
     sweep_twice()
     if loss == "hash":  # RQ drops an id without a record when it meets it
         redis.lrem(create_queue(redis).key, 0, job.id)
@@ -323,7 +323,7 @@ def test_a_running_job_is_handed_back_with_its_votes_and_all_attempts(redis, set
         assert process.wait(timeout=10) == 0
     assert time.monotonic() - asked < 5
     assert create_queue(redis).job_ids == [job.id]
-    assert queueing.get_state(redis, job.id) == "queued"
+    assert job_queue.get_state(redis, job.id) == "queued"
     assert Job.fetch(job.id, connection=redis, serializer="json").retries_left == RETRIES
     assert sum(c.prefixes[0].counts[0] for c in results.get_checkpoints(redis, job.id).values())
     assert create_queue(redis).started_job_registry.get_job_count(cleanup=False) == 0
@@ -334,7 +334,7 @@ def test_a_job_that_waits_for_an_engine_is_handed_back_at_once(redis, settings, 
     away = settings.model_copy(update={"engine_socket": tmp_path / "none", "engine_wait_s": 60.0})
     job = submit()
     with rq_worker(away) as process:
-        wait_for(lambda: queueing.get_state(redis, job.id) == "running")
+        wait_for(lambda: job_queue.get_state(redis, job.id) == "running")
         time.sleep(0.3)
         process.send_signal(hand_back.HAND_BACK)
         assert process.wait(timeout=5) == 0
@@ -389,7 +389,7 @@ def test_a_time_limit_is_three_times_what_the_slowest_host_needs(redis, create_j
             rq_workers=8,
         )
         hosts.announce(redis, report)
-    queueing.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    job_queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
     stored = Job.fetch(job.id, connection=redis, serializer="json")
     assert stored.timeout == job_timeout_s(job, 100.0)
 

@@ -30,7 +30,7 @@ from worker.contract.certificate.document import FinishedResult
 from worker.contract.protocol import CountRange, RangeCounted, encode_votes
 from worker.counting.range_merge import Doubt, VotesDoubted
 from worker.engine.client import EngineClient
-from worker.jobs import queue as queueing
+from worker.jobs import queue as job_queue
 from worker.jobs.queue import CertificationRqJob
 from worker.jobs.sharing.counter import Desk, cut
 from worker.jobs.sharing.help import ask_for_help, help_certification
@@ -540,14 +540,14 @@ def announce(redis) -> Callable[[str, Identity], None]:
 
 
 def register_workers(redis: Redis, number: int) -> None:
-    queue = queueing.create_queue(redis)
+    queue = job_queue.create_queue(redis)
     for i in range(number):
         Worker([queue], name=f"w{i}", connection=redis, serializer="json").register_birth()
 
 
 def test_help_is_asked_for_where_another_host_has_the_same_f(redis, posting, announce):
     job, posted = posting
-    queue = queueing.create_queue(redis)
+    queue = job_queue.create_queue(redis)
     queue.empty()  # the job itself, which was run without the queue
     run = RangeBoard(redis, job.id, "run", host="a")
     run.put_up(posted, cut(CountRange(sigma_index=0, phase="estimation", start=0, stop=9), 3))
@@ -569,10 +569,10 @@ def test_help_is_asked_for_where_another_host_has_the_same_f(redis, posting, ann
 
 def test_a_call_for_help_holds_ids_alone_and_is_soon_forgotten(redis, posting):
     job, _ = posting
-    queue = queueing.create_queue(redis)
+    queue = job_queue.create_queue(redis)
     queue.empty()
     register_workers(redis, 2)
-    assert queueing.ask_for_help(redis, job, "run", at_most=5) == 1
+    assert job_queue.ask_for_help(redis, job, "run", at_most=5) == 1
     (asked,) = queue.get_jobs()
     assert (asked.func_name, list(asked.args)) == (TASK_COUNT_RANGES, [job.id, "run"])
     assert asked.kwargs == {}

@@ -15,7 +15,7 @@ from worker.certification.merkle import VoteTree
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, WorkerReport
 from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.engine.client import EngineLost
-from worker.jobs import queue as queueing
+from worker.jobs import queue as job_queue
 from worker.jobs.queue import CertificationRqJob, ForbiddenTask, create_app_redis
 from worker.sampling.keys import SecretUnusable
 from worker.store import hosts, images, keyspace
@@ -32,11 +32,11 @@ def finished(redis, certification_id: str) -> FinishedResult:
 
 def test_a_job_becomes_its_certificates(redis, settings, submit):
     job = submit()
-    assert queueing.get_state(redis, job.id) == "queued"
+    assert job_queue.get_state(redis, job.id) == "queued"
     run_certification(redis, settings, job.id)
     result = finished(redis, job.id)
     assert [float(c.sigma) for c in result.certificates] == [0.1, 0.25]
-    assert queueing.get_state(redis, job.id) == "finished"
+    assert job_queue.get_state(redis, job.id) == "finished"
     assert results.get_checkpoints(redis, job.id) == {}
     assert results.find_progress(redis, job.id) is None
 
@@ -103,7 +103,7 @@ def test_a_request_that_drew_no_noise_is_no_attempt(redis, settings, create_job,
     job, image = create_job()
     other = job.request.model.model_copy(update={"sha256": "0" * 64})
     refused = job.model_copy(update={"request": job.request.model_copy(update={"model": other})})
-    queueing.submit(redis, [(refused, image)], image_ttl_s=600, job_ttl_s=600)
+    job_queue.submit(redis, [(refused, image)], image_ttl_s=600, job_ttl_s=600)
     run_certification(redis, settings, refused.id)
     good = submit()
     run_certification(redis, settings, good.id)
@@ -148,7 +148,7 @@ def test_an_expired_image_is_a_result_and_no_retry(redis, settings, submit):
     result = results.find_result(redis, job.id)
     assert isinstance(result, FailedResult)
     assert result.failure.code == "image_expired"
-    assert queueing.get_state(redis, job.id) == "failed"
+    assert job_queue.get_state(redis, job.id) == "failed"
 
 
 def test_a_damaged_image_is_never_certified(redis, settings, submit):
@@ -165,7 +165,7 @@ def test_a_model_that_changed_is_a_result_and_no_retry(redis, settings, create_j
     job, image = create_job()
     other = job.request.model.model_copy(update={"sha256": "0" * 64})
     job = job.model_copy(update={"request": job.request.model_copy(update={"model": other})})
-    queueing.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    job_queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
     run_certification(redis, settings, job.id)
     result = results.find_result(redis, job.id)
     assert isinstance(result, FailedResult)
@@ -262,12 +262,12 @@ def test_jobs_run_through_rq_itself(redis, settings, submit):
         try:
             deadline = time.monotonic() + 60
             while time.monotonic() < deadline:
-                if all(queueing.get_state(redis, job.id) == "finished" for job in jobs):
+                if all(job_queue.get_state(redis, job.id) == "finished" for job in jobs):
                     break
                 time.sleep(0.1)
         finally:
             process.terminate()
-    assert [queueing.get_state(redis, job.id) for job in jobs] == ["finished"] * 4
+    assert [job_queue.get_state(redis, job.id) for job in jobs] == ["finished"] * 4
 
 
 def test_single_votes_are_stored_and_make_the_root(redis, settings, submit):
