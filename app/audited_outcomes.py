@@ -20,8 +20,8 @@ from redis.exceptions import RedisError
 from app.audit_log import AuditLog, AuditLogUnavailable
 from app.audit_trail import AuditTrail
 from app.audited_jobs import describe_learning_outcome, describe_outcome
-from worker import learning_store
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
+from worker.learning import store as learning_store
 from worker.store import keyspace
 from worker.store.jobs import results
 

@@ -25,11 +25,11 @@ from models.datasets.image_folder import find_class_names, order_classes
 from models.datasets.training_images import choose_shots
 from models.imaging import ImageError
 from models.prompts.learning_settings import LearningSettings, create_learning_settings
-from worker import learning_store
 from worker.contract import LEARNING_QUEUE_NAME, MAX_CLASS_NAMES, ModelRef
 from worker.contract.learning import FinishedLearning, LabelledImage, LearningJob, LearningRequest
 from worker.intake import prepare_image
-from worker.learning_queue import get_status, submit_learning
+from worker.learning import store as learning_store
+from worker.learning.queue import get_status, submit_learning
 from worker.store import prompts
 from worker.store.images import Image, image_sha256
 

@@ -13,7 +13,7 @@ from redis import Redis
 from app.errors import QuotaExceeded
 from app.security import Caller
 from worker.jobs import queue
-from worker.learning_queue import get_status
+from worker.learning.queue import get_status
 from worker.store import keyspace
 
 _JOBS_RETRY_S = 30

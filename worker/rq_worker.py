@@ -19,16 +19,16 @@ from redis.exceptions import OutOfMemoryError
 from rq import Worker, worker_registration
 from rq.utils import now
 
-import worker.learning
 import worker.tasks  # noqa: F401  # imported before the fork, so that a work-horse starts at once
 from models.files.parent_death import die_with_parent
-from worker import learning_queue, learning_store
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
 from worker.engine.client import EngineLost
 from worker.jobs import queue as job_queue
 from worker.jobs.janitor import Janitor
 from worker.jobs.queue import CertificationRqJob, create_queue, create_worker_redis
 from worker.jobs.retries import renew_attempts
+from worker.learning import queue as learning_queue
+from worker.learning import store as learning_store
 from worker.processes import hand_back
 from worker.processes.hand_back import HAND_BACK, HandedBack
 from worker.processes.logs import configure_logging

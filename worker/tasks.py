@@ -37,6 +37,7 @@ from worker.jobs.sharing.counter import name_host
 from worker.jobs.sharing.help import get_doubts, help_certification, share
 from worker.jobs.tuned_prompts import TunedStore
 from worker.jobs.votes_streams import list_streams
+from worker.learning.task import learn
 from worker.processes.hand_back import HandedBack, heed, interruptible
 from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
@@ -45,6 +46,8 @@ from worker.store.connection import when_there_is_room
 from worker.store.jobs import results
 from worker.store.jobs.fence import Fence, begin_run
 from worker.store.votes import put_votes, renew_votes
+
+__all__ = ["certify_image", "count_ranges", "learn"]
 
 log = logging.getLogger(__name__)
 

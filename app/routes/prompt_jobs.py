@@ -15,7 +15,6 @@ from app.learning_forms import REPEATABLE, RULES, LearnForm
 from app.learning_intake import submit
 from app.learning_schemas import PromptJob, prompt_job
 from app.security import Caller, Reader, Submitter
-from worker import learning_store
 from worker.contract import Failure
 from worker.contract.learning import (
     MAX_LEARNING_IMAGES,
@@ -24,7 +23,8 @@ from worker.contract.learning import (
     FinishedLearning,
     LearningJob,
 )
-from worker.learning_queue import get_status
+from worker.learning import store as learning_store
+from worker.learning.queue import get_status
 
 router = APIRouter(tags=["prompts"])
 

@@ -17,11 +17,11 @@ from app.routes.prompt_jobs import LOST
 from app.settings import AppSettings
 from models.catalogue import load_catalogue
 from models.prompts.catalogue import load_prompt_catalogue
-from worker import learning_store
 from worker.contract import LEARNING_QUEUE_NAME, TASK_LEARN, Failure
 from worker.contract.learning import FailedLearning, FinishedLearning, LearnedEpoch
 from worker.intake import prepare_image
 from worker.jobs.queue import CertificationRqJob, create_queue
+from worker.learning import store as learning_store
 from worker.store import images, keyspace, prompts
 
 Encode = Callable[..., bytes]

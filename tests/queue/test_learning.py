@@ -19,7 +19,6 @@ from models.catalogue import load_catalogue
 from models.prompts.cards import PromptCard
 from models.prompts.learning_settings import create_learning_settings
 from models.prompts.prompt import Prompt
-from worker import learning_store
 from worker.contract import LEARNING_QUEUE_NAME, ModelRef
 from worker.contract.learning import (
     CancelledLearning,
@@ -29,11 +28,12 @@ from worker.contract.learning import (
     LearningJob,
     LearningRequest,
 )
-from worker.learned_store import finish_learning
-from worker.learner import run_order
-from worker.learner_protocol import FailureReport, Order
-from worker.learning import LearnerDied, run_learning
-from worker.learning_queue import get_status, submit_learning
+from worker.learning import store as learning_store
+from worker.learning.learned_store import finish_learning
+from worker.learning.process import run_order
+from worker.learning.protocol import FailureReport, Order
+from worker.learning.queue import get_status, submit_learning
+from worker.learning.task import LearnerDied, run_learning
 from worker.store import keyspace, prompts
 from worker.store.images import image_sha256
 
@@ -128,7 +128,7 @@ def _find_learner() -> psutil.Process:
 
 
 def _find_learners(parent: psutil.Process) -> list[psutil.Process]:
-    return [p for p in parent.children(recursive=True) if "worker.learner" in p.cmdline()]
+    return [p for p in parent.children(recursive=True) if "worker.learning.process" in p.cmdline()]
 
 
 def test_a_cancelled_learning_ends_without_a_prompt(redis, settings, submit):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
+from rq.utils import import_attribute
 
-from worker.contract import CertificationJob, Progress, WorkerReport
+from worker.contract import TASKS, CertificationJob, Progress, WorkerReport
 from worker.contract.certificate.document import CertificationResult, FinishedResult
 from worker.contract.learning import LearningJob
 from worker.store.jobs.results import Checkpoint, request_sha256
@@ -75,3 +76,8 @@ def test_a_job_that_the_previous_release_enqueued_runs(redis, settings, create_j
     run_certification(redis, settings, job.id)
     assert results.find_result(redis, job.id).status == "finished"
     assert queue.get_state(redis, job.id) == "finished"
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_every_task_that_a_job_may_name_is_there(name):
+    assert callable(import_attribute(name))

@@ -1,4 +1,4 @@
-"""Learns one prompt: python -m worker.learner, started by a work-horse, which it ends with.
+"""Learns one prompt (python -m worker.learning.process); ends with the work-horse that asked.
 
 Beside the engine the only process of a worker host with torch. An order comes in on standard
 input, reports go out on standard output; Redis is the work-horse's business.
@@ -26,7 +26,7 @@ from worker.contract import Failure
 from worker.contract.learning import LearnedEpoch, LearningRequest
 from worker.contract.prompt import EncodedPrompt
 from worker.engine.runner.machine import choose_device, set_threads
-from worker.learner_protocol import (
+from worker.learning.protocol import (
     AnewReport,
     EpochReport,
     FailureReport,

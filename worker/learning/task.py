@@ -17,11 +17,11 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq import get_current_job
 
-from worker import learning_store
 from worker.contract import Failure
 from worker.contract.learning import CancelledLearning, FailedLearning, LearningJob, LearningResult
-from worker.learned_store import finish_learning
-from worker.learner_protocol import (
+from worker.learning import store
+from worker.learning.learned_store import finish_learning
+from worker.learning.protocol import (
     AnewReport,
     EpochReport,
     FailureReport,
@@ -37,7 +37,7 @@ from worker.store import images, prompts
 
 log = logging.getLogger(__name__)
 
-_LEARNER = (sys.executable, "-m", "worker.learner")
+_LEARNER = (sys.executable, "-m", "worker.learning.process")
 _LOOK_S = 0.5
 _ID_TAKEN = Failure(
     code="prompt_id_taken",
@@ -58,15 +58,15 @@ def learn(learning_id: str) -> None:
 
 def run_learning(redis: Redis, settings: WorkerSettings, learning_id: str) -> None:
     """`learn` with its surroundings as arguments."""
-    job = learning_store.find_job(redis, learning_id)
-    if job is None or learning_store.find_result(redis, learning_id) is not None:
+    job = store.find_job(redis, learning_id)
+    if job is None or store.find_result(redis, learning_id) is not None:
         return  # expired, cancelled, or a second delivery of one that has ended
     started = time.monotonic()
     try:
         result = _learn(redis, settings, job)
     except (images.ImageExpired, images.ImageDamaged) as error:
         result = FailedLearning(failure=Failure(code="image_expired", detail=str(error)))
-    learning_store.put_result(redis, job.id, result, ttl_s=settings.certificate_ttl_s)
+    store.put_result(redis, job.id, result, ttl_s=settings.certificate_ttl_s)
     fields = {
         "learning_id": job.id,
         "status": result.status,
@@ -79,7 +79,7 @@ def _learn(redis: Redis, settings: WorkerSettings, job: LearningJob) -> Learning
     order = Order(
         request=job.request,
         pixels=_get_pixels(redis, job),
-        resume=learning_store.find_checkpoint(redis, job.id),
+        resume=store.find_checkpoint(redis, job.id),
     )
     with _run_learner(redis, job.id, order) as reports:
         for report in reports:
@@ -88,12 +88,12 @@ def _learn(redis: Redis, settings: WorkerSettings, job: LearningJob) -> Learning
                     _keep_epoch(redis, settings, job, report)
                 case AnewReport(reason=reason):
                     log.warning("learning_anew", extra={"fields": {"reason": reason}})
-                    learning_store.drop_checkpoint(redis, job.id)
+                    store.drop_checkpoint(redis, job.id)
                 case LearnedReport():
                     return _keep_prompt(redis, settings, job, report)
                 case FailureReport(failure=failure):
                     return FailedLearning(failure=failure)
-    if learning_store.find_result(redis, job.id) is None:
+    if store.find_result(redis, job.id) is None:
         raise LearnerDied("the learner ended without a prompt")
     return CancelledLearning()
 
@@ -136,7 +136,7 @@ def _ended_by_a_result(
     def watch() -> None:
         while not done.wait(_LOOK_S):
             with suppress(RedisError):
-                if learning_store.find_result(redis, learning_id) is not None:
+                if store.find_result(redis, learning_id) is not None:
                     process.kill()
                     return
 
@@ -154,7 +154,7 @@ def _keep_epoch(
 ) -> None:
     checkpoint = report.decode_checkpoint()
     ttl_s = settings.certificate_ttl_s
-    learning_store.put_epoch(redis, job.id, report.epoch, checkpoint, ttl_s=ttl_s)
+    store.put_epoch(redis, job.id, report.epoch, checkpoint, ttl_s=ttl_s)
 
 
 def _keep_prompt(
@@ -166,6 +166,6 @@ def _keep_prompt(
         finish_learning(redis, job.id, card, prompt, ttl_s=ttl_s, owner=job.prompt_owner)
     except prompts.PromptRefused:
         return FailedLearning(failure=_ID_TAKEN)  # nothing of the other prompt: it may be hidden
-    stands = learning_store.find_result(redis, job.id)
+    stands = store.find_result(redis, job.id)
     assert stands is not None, "it was just stored, or stood there"
     return stands

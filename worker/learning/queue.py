@@ -5,7 +5,6 @@ from typing import Literal
 
 from redis import Redis
 
-from worker import learning_store
 from worker.contract import LEARNING_QUEUE_NAME, TASK_LEARN, Failure
 from worker.contract.learning import FailedLearning, LearningJob
 from worker.jobs.queue import (
@@ -16,6 +15,7 @@ from worker.jobs.queue import (
     one_connection,
     wait_durable,
 )
+from worker.learning import store
 from worker.store import images as images_store
 from worker.store.counters import count_event
 from worker.store.images import Image
@@ -43,7 +43,7 @@ def submit_learning(
         queue = create_queue(connection, LEARNING_QUEUE_NAME)
         with connection.pipeline() as pipeline:
             pipeline.multi()  # as for certifications: RQ refuses to begin one after other commands
-            learning_store.put_job(pipeline, job, ttl_s=job_ttl_s)
+            store.put_job(pipeline, job, ttl_s=job_ttl_s)
             add_job(queue, pipeline, TASK_LEARN, job_id=job.id, timeout_s=timeout_s(job))
             pipeline.execute()
         wait_durable(connection)
@@ -51,12 +51,12 @@ def submit_learning(
 
 def enqueue_again(redis: Redis, learning_id: str, *, ttl_s: int) -> bool:
     """Enqueues an accepted learning that RQ has no trace of; False when its record has expired."""
-    job = learning_store.find_job(redis, learning_id)
+    job = store.find_job(redis, learning_id)
     if job is None:
         return False
     with redis.pipeline() as pipeline:
         pipeline.multi()
-        learning_store.put_job(pipeline, job, ttl_s=ttl_s)
+        store.put_job(pipeline, job, ttl_s=ttl_s)
         queue = create_queue(redis, LEARNING_QUEUE_NAME)
         add_job(queue, pipeline, TASK_LEARN, job_id=job.id, timeout_s=timeout_s(job))
         pipeline.execute()
@@ -66,7 +66,7 @@ def enqueue_again(redis: Redis, learning_id: str, *, ttl_s: int) -> bool:
 def give_up(redis: Redis, learning_id: str, reason: str, *, ttl_s: int) -> None:
     """Ends a learning whose every attempt was cut off, with the reason of the last one."""
     failure = Failure(code="learning_lost", detail=describe_attempts(reason))
-    if learning_store.put_result(redis, learning_id, FailedLearning(failure=failure), ttl_s=ttl_s):
+    if store.put_result(redis, learning_id, FailedLearning(failure=failure), ttl_s=ttl_s):
         count_event(redis, "parked")
 
 
@@ -80,7 +80,7 @@ def get_status(redis: Redis, learning_id: str) -> LearningStatus:
     """What a stored learning is doing."""
 
     def find_status() -> Literal["finished", "failed", "cancelled"] | None:
-        result = learning_store.find_result(redis, learning_id)
+        result = store.find_result(redis, learning_id)
         return None if result is None else result.status
 
     return look_up_state(redis, LEARNING_QUEUE_NAME, learning_id, find_status)
