@@ -21,7 +21,7 @@ from worker.engine.measure.eta import (
 from worker.engine.measure.fresh import run_afresh
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import check_noise
-from worker.intake import prepare_image
+from worker.prepare import prepare_image
 from worker.store.images import Image
 
 

@@ -33,7 +33,7 @@ from worker.engine.local import LocalCounter
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import check_noise
 from worker.engine.shelf.shelf import Shelf
-from worker.intake import Window, prepare_image
+from worker.prepare import Window, prepare_image
 from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 from worker.store.images import Image

@@ -20,7 +20,7 @@ from models.loading.loading import load_vlm
 from models.prompts.cards import PROMPT_ID
 from models.prompts.files import save_prompt
 from models.prompts.learning_settings import LearningSettings, Preset, create_learning_settings
-from worker.intake import get_bounds
+from worker.prepare import get_bounds
 from worker.settings import WorkerSettings
 
 

@@ -55,8 +55,8 @@ from app.settings import AppSettings
 from app.stopping import noticing_signals
 from models.catalogue import load_catalogue
 from models.imaging import Decoder
-from worker.intake import create_decoder
 from worker.jobs.queue import create_app_redis
+from worker.prepare import create_decoder
 from worker.processes.logs import warn_of_cards
 
 _MAX_FIELDS = 512

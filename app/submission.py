@@ -33,8 +33,8 @@ from worker.contract import (
     ModelRef,
     Target,
 )
-from worker.intake import prepare_image
 from worker.jobs import queue
+from worker.prepare import prepare_image
 from worker.store import prompts
 from worker.store.images import Image
 from worker.store.jobs import results

@@ -19,9 +19,9 @@ from models.catalogue import load_catalogue
 from models.prompts.catalogue import load_prompt_catalogue
 from worker.contract import LEARNING_QUEUE_NAME, TASK_LEARN, Failure
 from worker.contract.learning import FailedLearning, FinishedLearning, LearnedEpoch
-from worker.intake import prepare_image
 from worker.jobs.queue import CertificationRqJob, create_queue
 from worker.learning import store as learning_store
+from worker.prepare import prepare_image
 from worker.store import images, keyspace, prompts
 
 Encode = Callable[..., bytes]

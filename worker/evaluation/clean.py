@@ -16,7 +16,7 @@ from models.vlm.base_classifier import (
 from models.vlm.vlm import VLM
 from worker.contract import FewShotTarget, Target, TemplateTarget
 from worker.evaluation.accuracy import Share
-from worker.intake import prepare_image
+from worker.prepare import prepare_image
 
 
 def measure_clean(

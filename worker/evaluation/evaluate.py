@@ -36,7 +36,7 @@ from worker.evaluation.question import EvaluationQuestion
 from worker.evaluation.results import EvaluationResults, create_results
 from worker.evaluation.run_file import EvaluatedImage, RunFile
 from worker.evaluation.tables import format_csv, format_markdown
-from worker.intake import prepare_image
+from worker.prepare import prepare_image
 from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.store.images import Image
 from worker.store.jobs.results import request_sha256
