@@ -22,7 +22,7 @@ from app.options import (
 from app.terminal import sentences
 
 if TYPE_CHECKING:
-    from app.certify_request import Asked
+    from app.local.asked import Asked
     from worker.contract.certificate.document import FinishedResult
 
 _SERVICE = "With --server"
@@ -126,7 +126,7 @@ def certify(
 
     promptsmooth certify scans/ --server https://certify.hospital.example --output certificates/
     """
-    from app.certify_request import Asked
+    from app.local.asked import Asked
 
     asked = Asked(
         sigmas=tuple(sigma or ["0.25"]),
@@ -164,7 +164,7 @@ def _certify_here(image: Path, asked: "Asked", *, data_dir: Path | None, as_json
     from worker.processes.scheduling import wait_passively
 
     wait_passively()
-    from app.certify_here import certify_here
+    from app.local.certify import certify_here
 
     show = partial(_progress, quiet=as_json)
     result = certify_here(image, asked, data_dir=get_data_dir(data_dir), show=show)

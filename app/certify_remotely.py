@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from app.auditing import parse_json
-from app.certify_request import Asked
 from app.client import Certification, Client, FolderItem, find_images
+from app.local.asked import Asked
 from worker.contract.certificate.document import FinishedResult, parse_document
 
 _KEY_VARIABLE = "PROMPTSMOOTH_API_KEY"

@@ -145,7 +145,7 @@ def reproduce(
 
     wait_passively()
     from app.auditing import load_document
-    from app.in_process import find_prompts, reproduce_in_process
+    from app.local.engine import find_prompts, reproduce_in_process
 
     with sentences():
         findings = reproduce_in_process(
@@ -178,7 +178,7 @@ def check_votes(
 
     wait_passively()
     from app.auditing import load_document
-    from app.in_process import check_votes_in_process, find_prompts
+    from app.local.engine import check_votes_in_process, find_prompts
 
     with sentences():
         findings = check_votes_in_process(

@@ -97,8 +97,8 @@ def evaluate(
     from worker.processes.scheduling import wait_passively
 
     wait_passively()
-    from app.evaluation import EvaluationOptions, create_evaluation, parse_radii
-    from app.in_process import create_procedure
+    from app.local.engine import create_procedure
+    from app.local.evaluate import EvaluationOptions, create_evaluation, parse_radii
     from worker.evaluation.evaluate import write_results
     from worker.evaluation.results import PUBLISHED_RADII
 

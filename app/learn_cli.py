@@ -13,7 +13,7 @@ from app.models_cli import Device
 from app.terminal import sentences
 
 if TYPE_CHECKING:
-    from app.learn_in_process import Wish
+    from app.local.learn import Wish
     from models.learning.state import Epoch
 
 STOPPED = 130  # what a shell shows for ctrl-C
@@ -83,7 +83,7 @@ def learn(
     from worker.processes.scheduling import wait_passively
 
     wait_passively()
-    from app.learn_in_process import Wish
+    from app.local.learn import Wish
 
     with sentences():
         if ctx_init is not None and n_ctx is not None:
@@ -122,8 +122,8 @@ def _choose_out(given: Path | None) -> Path:
 
 
 def _learn(wish: "Wish", model: str, device: Device | None) -> None:
-    from app.in_process import find_model
-    from app.learn_in_process import learn, prepare_lesson
+    from app.local.engine import find_model
+    from app.local.learn import learn, prepare_lesson
     from worker.engine.runner.machine import choose_device, set_threads
     from worker.settings import WorkerSettings
 

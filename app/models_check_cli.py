@@ -10,7 +10,7 @@ import typer
 from app.terminal import sentences
 
 if TYPE_CHECKING:
-    from app.model_check import CheckReport
+    from app.local.model_check import CheckReport
 
 
 class Device(StrEnum):
@@ -45,7 +45,7 @@ def check(
     from worker.processes.scheduling import wait_passively
 
     wait_passively()
-    from app.model_check import check_model
+    from app.local.model_check import check_model
     from models.catalogue import load_catalogue
     from models.datasets.image_folder import list_images
     from worker.settings import WorkerSettings

@@ -99,7 +99,7 @@ def measure_eta(
     from worker.processes.scheduling import wait_passively
 
     wait_passively()
-    from app.eta_in_process import measure_model
+    from app.local.eta import measure_model
     from worker.settings import WorkerSettings
 
     with sentences():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from app.model_check import check_model
+from app.local.model_check import check_model
 from models.catalogue import load_catalogue
 from models.catalogue.bert_config import parse_bert_config
 from models.catalogue.cards import ModelCard, Published

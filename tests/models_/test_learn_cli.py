@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from app import learn_in_process
 from app.cli import cli
+from app.local import learn
 from models.datasets.image_folder import list_images
 from models.prompts.files import load_prompt
 
@@ -61,7 +61,7 @@ def test_the_same_command_gives_the_same_digest(data, tmp_path):
 def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(data, tmp_path, monkeypatch):
     """The interrupt comes where a real one does: in the middle of the second epoch."""
     assert run(data, tmp_path / "whole").exit_code == 0
-    learn_prompt = learn_in_process.learn_prompt
+    learn_prompt = learn.learn_prompt
 
     def interrupted(vlm, *arguments, on_epoch, **options):
         def stop(epoch, checkpoint):
@@ -71,7 +71,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(data, tmp_path,
 
         return learn_prompt(vlm, *arguments, on_epoch=stop, **options)
 
-    monkeypatch.setattr(learn_in_process, "learn_prompt", interrupted)
+    monkeypatch.setattr(learn, "learn_prompt", interrupted)
     stopped = run(data, tmp_path / "out")
     assert stopped.exit_code == 130
     assert "the same command goes on" in stopped.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.local_prompts import LocalPrompts, load_prompt_file
+from app.local.prompts import LocalPrompts, load_prompt_file
 from models.prompts.cards import PromptCard
 from models.prompts.files import save_prompt
 from models.prompts.prompt import Prompt

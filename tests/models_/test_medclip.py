@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from app.model_check import check_model
+from app.local.model_check import check_model
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard, Preprocessing
 from models.catalogue.medclip_config import MedClipConfig

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from app.in_process import create_procedure, create_request
-from app.local_prompts import LocalPrompts
+from app.local.engine import create_procedure, create_request
+from app.local.prompts import LocalPrompts
 from app.targets import AskedFields
 from models.catalogue.cards import Activation, ModelCard, create_text
 from models.catalogue.weights import check_weights

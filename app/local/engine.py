@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.local_prompts import LocalPrompts
+from app.local.prompts import LocalPrompts
 from app.schemas import VoteList
 from app.targets import AskedFields, create_targets
 from models.catalogue import load_catalogue

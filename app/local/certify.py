@@ -4,8 +4,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from app.certify_request import Asked
-from app.in_process import (
+from app.local.asked import Asked
+from app.local.engine import (
     certify_in_process,
     create_procedure,
     create_request,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from app.in_process import find_model, find_prompts, parse_decimal
-from app.local_prompts import LocalPrompts
+from app.local.engine import find_model, find_prompts, parse_decimal
+from app.local.prompts import LocalPrompts
 from app.targets import AskedFields, create_targets
 from models.datasets.card import DatasetCard, describe_folder, get_dataset
 from models.datasets.files import list_dataset
