@@ -150,7 +150,7 @@ def _compare(files: list[Path], found: "Whole", noted: tuple[int, str] | None) -
 
 
 def _find_anchor(chain: str, data_dir: Path | None) -> tuple[int, str]:
-    from app.local_redis import connect_redis
+    from app.deployment.redis_server import connect_redis
     from worker.store import keyspace
 
     with connect_redis(get_data_dir(data_dir)) as redis:

@@ -61,7 +61,7 @@ def up(
     Redis is the one REDIS_URL names, else a redis-server or valkey-server of the PATH, else the
     embedded Valkey. Accepted jobs survive a restart: they lie in the data folder.
     """
-    from app.local_stack import LocalStack
+    from app.deployment.one_machine import LocalStack
     from worker.processes.logs import configure_logging
 
     configure_logging(logging.WARNING)

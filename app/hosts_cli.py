@@ -101,7 +101,7 @@ def _concerned(redis: "Redis", host: str) -> "list[WorkerReport]":
 def _list(redis: "Redis") -> "tuple[WorkerReport, ...]":
     from redis.exceptions import RedisError
 
-    from app.local_redis import NoRedis
+    from app.deployment.redis_server import NoRedis
     from worker.store import hosts
 
     try:
@@ -111,6 +111,6 @@ def _list(redis: "Redis") -> "tuple[WorkerReport, ...]":
 
 
 def _connect(data_dir: "DataDir") -> "Redis":
-    from app.local_redis import connect_redis
+    from app.deployment.redis_server import connect_redis
 
     return connect_redis(get_data_dir(data_dir))

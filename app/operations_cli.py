@@ -29,7 +29,7 @@ def doctor(
     Exit status 0 when nothing fails, 1 when something does.
     """
     from app.audit_log import AUDIT_LOG_NAME
-    from app.doctor import examine
+    from app.deployment.doctor import examine
     from app.keys_cli import KEYS_FILE_NAME
     from app.settings import AppSettings
 
@@ -66,7 +66,7 @@ def backup(
 
     It may run beside the service; for a moment in which nothing runs, promptsmooth drain first.
     """
-    from app.local_redis import open_redis
+    from app.deployment.redis_server import open_redis
     from worker.store.backup import make_backup
 
     with sentences():
@@ -97,7 +97,7 @@ def restore(
     started for it. The key secret, where the backup holds it, is put into the data folder if there
     is none.
     """
-    from app.local_redis import open_redis
+    from app.deployment.redis_server import open_redis
     from worker.store.backup import require_secret, restore_backup, restore_secret
 
     with sentences():
@@ -135,6 +135,6 @@ def _if_there(path: Path) -> Path | None:
 
 
 def _connect(data_dir: "DataDir") -> "Redis":
-    from app.local_redis import connect_redis
+    from app.deployment.redis_server import connect_redis
 
     return connect_redis(get_data_dir(data_dir))

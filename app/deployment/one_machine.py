@@ -15,16 +15,16 @@ from shutil import disk_usage
 from redis.exceptions import RedisError
 
 from app.audit_log import AUDIT_LOG_NAME
-from app.deployment.settings import DeploymentSettings
-from app.keyring import Keyring
-from app.keys_cli import KEYS_FILE_NAME
-from app.local_redis import (
+from app.deployment.redis_server import (
     find_redis_server,
     forget_redis,
     lock_data_dir,
     redis_command,
     remember_redis,
 )
+from app.deployment.settings import DeploymentSettings
+from app.keyring import Keyring
+from app.keys_cli import KEYS_FILE_NAME
 from app.perimeter import require_loopback
 from app.settings import AppSettings
 from worker.health import find_fault
