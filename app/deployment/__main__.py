@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app.api_keys import KeysFileUnusable, change_keys
+from app.cli.operator.keys import KEYS_FILE_NAME
 from app.deployment.private_files import write_whole
 from app.deployment.proxy import write_proxy_settings
 from app.deployment.queue_access import make_queue_access
 from app.deployment.settings import DeploymentSettings
 from app.deployment.tls import CERTIFICATE_NAME, TlsUnusable, make_tls
-from app.keys_cli import KEYS_FILE_NAME
 from app.settings import AppSettings
 from worker.settings import WorkerSettings
 from worker.settings_errors import SETTINGS_ERRORS, explain_settings

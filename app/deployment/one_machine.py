@@ -15,6 +15,7 @@ from shutil import disk_usage
 from redis.exceptions import RedisError
 
 from app.audit_log import AUDIT_LOG_NAME
+from app.cli.operator.keys import KEYS_FILE_NAME
 from app.deployment.redis_server import (
     find_redis_server,
     forget_redis,
@@ -24,7 +25,6 @@ from app.deployment.redis_server import (
 )
 from app.deployment.settings import DeploymentSettings
 from app.keyring import Keyring
-from app.keys_cli import KEYS_FILE_NAME
 from app.perimeter import require_loopback
 from app.settings import AppSettings
 from worker.health import find_fault

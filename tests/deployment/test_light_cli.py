@@ -19,7 +19,7 @@ class Absent:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Absent())
-from app.cli import main
+from app.cli.__main__ import main
 sys.exit(main())
 """
 

@@ -5,7 +5,7 @@ import json
 import torch
 from typer.testing import CliRunner
 
-from app.cli import cli
+from app.cli.__main__ import cli
 from models.catalogue import load_catalogue
 from models.catalogue.measured import write_measured
 from models.loading.loading import load_vlm

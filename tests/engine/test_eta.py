@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from app.models_cli import ShippedCard, write_report
+from app.cli.models.commands import ShippedCard, write_report
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard, load_card
 from models.loading.loading import load_vlm

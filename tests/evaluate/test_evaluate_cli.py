@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from app.cli import cli
+from app.cli.__main__ import cli
 from models.catalogue import load_catalogue
 from models.learning.template_prompt import create_template_prompt
 from models.loading.loading import load_vlm

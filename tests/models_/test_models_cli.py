@@ -6,7 +6,7 @@ import pytest
 import tomli_w
 from typer.testing import CliRunner
 
-from app.cli import cli
+from app.cli.__main__ import cli
 from models.catalogue import load_catalogue
 from models.installation.archive import write_bundle
 from models.installation.folder import begin_folder

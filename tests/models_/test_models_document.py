@@ -8,7 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from app.cli import cli
+from app.cli.__main__ import cli
 from models.catalogue.cards import parse_description
 from models.loading.loading import create_clip
 

@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parents[2]
 ADDING = """
 import sys, time
 from pathlib import Path
-from app.terminal import ending_tidily
+from app.cli.terminal import ending_tidily
 from models.installation.folder import begin_folder
 with ending_tidily(), begin_folder(Path(sys.argv[1]), "slow") as folder:
     (folder / "weights").write_bytes(b"half")
@@ -78,7 +78,15 @@ def test_models_add_that_is_told_to_end_leaves_nothing(hf_clip, tmp_path):
     published, card = hf_clip.write(tmp_path / "published"), tmp_path / "card.toml"
     card.write_text(tomli_w.dumps(hf_clip.description.model_dump(mode="json", exclude_none=True)))
     models = tmp_path / "models"
-    command = [sys.executable, "-m", "app.cli", "models", "add", "small-plip", str(published)]
+    command = [
+        sys.executable,
+        "-m",
+        "app.cli",
+        "models",
+        "add",
+        "small-plip",
+        str(published),
+    ]
     environment = os.environ | {"PROMPTSMOOTH_MODELS": str(models)}
     with subprocess.Popen([*command, "--card", str(card)], env=environment, cwd=REPOSITORY) as run:
         while run.poll() is None and not list(models.glob(".adding-*/model")):

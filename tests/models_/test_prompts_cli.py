@@ -5,7 +5,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from app.cli import cli
+from app.cli.__main__ import cli
 from models.prompts.cards import parse_prompt_card
 from models.prompts.ctx_file import write_ctx
 from models.prompts.files import load_prompt

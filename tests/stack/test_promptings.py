@@ -10,7 +10,7 @@ import psutil
 from click.testing import Result
 from typer.testing import CliRunner
 
-from app.cli import cli
+from app.cli.__main__ import cli
 
 EVERY = ["template", "zero-shot", "routed"]
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.options import DataDir, get_data_dir
-from app.terminal import sentences
+from app.cli.options import DataDir, get_data_dir
+from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
     from app.audit_check import Broken, Whole

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.terminal import ending_tidily, sentences
+from app.cli.terminal import ending_tidily, sentences
 from models.catalogue import Catalogue, load_catalogue
 from models.catalogue.cards import ModelDescription, check_model_id, load_description
 

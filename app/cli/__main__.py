@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from app import hosts_cli, operations_cli
-from app.audit_log_cli import audit_log_cli
-from app.certify_cli import certify
-from app.evaluate_cli import evaluate
-from app.keys_cli import keys_cli
-from app.learn_cli import learn
-from app.models_cli import models_cli
-from app.options import DataDir, get_data_dir
-from app.prompts_cli import prompts_cli
-from app.terminal import sentences
+from app.cli.certify import certify
+from app.cli.evaluate import evaluate
+from app.cli.learn import learn
+from app.cli.models.commands import models_cli
+from app.cli.operator import hosts, operations
+from app.cli.operator.audit_log import audit_log_cli
+from app.cli.operator.keys import keys_cli
+from app.cli.options import DataDir, get_data_dir
+from app.cli.prompts import prompts_cli
+from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
     from worker.certification import Finding
@@ -36,13 +36,13 @@ cli.add_typer(audit_log_cli)
 cli.command()(certify)
 cli.command()(learn)
 cli.command()(evaluate)
-cli.command()(hosts_cli.workers)
-cli.command()(hosts_cli.drain)
-cli.command()(hosts_cli.resume)
-cli.command()(operations_cli.doctor)
-cli.command()(operations_cli.backup)
-cli.command()(operations_cli.restore)
-cli.command()(operations_cli.sweep)
+cli.command()(hosts.workers)
+cli.command()(hosts.drain)
+cli.command()(hosts.resume)
+cli.command()(operations.doctor)
+cli.command()(operations.backup)
+cli.command()(operations.restore)
+cli.command()(operations.sweep)
 
 
 @cli.callback()

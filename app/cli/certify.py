@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.options import (
+from app.cli.options import (
     AlphaOption,
     DataDir,
     MostSamples,
@@ -19,7 +19,7 @@ from app.options import (
     ToleranceOption,
     get_data_dir,
 )
-from app.terminal import sentences
+from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
     from app.local.asked import Asked
@@ -183,7 +183,7 @@ def _certify_remotely(
     *,
     as_json: bool,
 ) -> None:
-    from app.certify_remotely import certify_folder, certify_one, open_client, read_result
+    from app.cli.certify_remotely import certify_folder, certify_one, open_client, read_result
 
     with open_client(server, **connection) as client:
         if not image.is_dir():
@@ -206,7 +206,7 @@ def _certify_remotely(
 def _print(result: "FinishedResult") -> None:
     from rich.console import Console
 
-    from app.certificate_table import print_certificates
+    from app.cli.certificate_table import print_certificates
 
     print_certificates(result, Console())
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from app.models_cli import Device
-from app.terminal import sentences
+from app.cli.models.commands import Device
+from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
     from app.local.learn import Wish

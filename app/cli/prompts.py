@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.terminal import sentences
+from app.cli.terminal import sentences
 from models.prompts.catalogue import PromptCatalogue, load_prompt_catalogue
 
 prompts_cli = typer.Typer(

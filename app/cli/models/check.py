@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.terminal import sentences
+from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
     from app.local.model_check import CheckReport

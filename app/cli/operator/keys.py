@@ -20,8 +20,8 @@ from app.api_keys import (
     load_keys,
     now_utc,
 )
-from app.options import get_data_dir
-from app.terminal import sentences
+from app.cli.options import get_data_dir
+from app.cli.terminal import sentences
 
 KEYS_FILE_NAME = "keys.toml"
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.options import DataDir, get_data_dir
-from app.terminal import sentences
+from app.cli.options import DataDir, get_data_dir
+from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -29,8 +29,8 @@ def doctor(
     Exit status 0 when nothing fails, 1 when something does.
     """
     from app.audit_log import AUDIT_LOG_NAME
+    from app.cli.operator.keys import KEYS_FILE_NAME
     from app.deployment.doctor import examine
-    from app.keys_cli import KEYS_FILE_NAME
     from app.settings import AppSettings
 
     with sentences():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from app.options import (
+from app.cli.options import (
     AlphaOption,
     DataDir,
     MostSamples,
@@ -19,7 +19,7 @@ from app.options import (
     ToleranceOption,
     get_data_dir,
 )
-from app.terminal import sentences
+from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
     from worker.evaluation.evaluate import Evaluation, EvaluationProgress

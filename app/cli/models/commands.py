@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app import models_files_cli
-from app.models_batch_cli import choose_batch
-from app.models_check_cli import Device as Device
-from app.models_check_cli import check
-from app.terminal import sentences
+from app.cli.models import files
+from app.cli.models.batch import choose_batch
+from app.cli.models.check import Device as Device
+from app.cli.models.check import check
+from app.cli.terminal import sentences
 from models.catalogue import Catalogue, load_catalogue
 from models.catalogue.availability import judge_presence
 from models.catalogue.cards import DeviceClass, ModelCard
@@ -23,10 +23,10 @@ models_cli = typer.Typer(
     "you bring, and those in the folder that PROMPTSMOOTH_MODELS names.",
     no_args_is_help=True,
 )
-models_cli.command()(models_files_cli.add)
-models_cli.command()(models_files_cli.pull)
-models_cli.command()(models_files_cli.bundle)
-models_cli.command()(models_files_cli.remove)
+models_cli.command()(files.add)
+models_cli.command()(files.pull)
+models_cli.command()(files.bundle)
+models_cli.command()(files.remove)
 models_cli.command()(check)
 models_cli.command(name="choose-batch")(choose_batch)
 

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.models_check_cli import Device
-from app.terminal import sentences
+from app.cli.models.check import Device
+from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
     from worker.engine.measure.batch_choice import BatchChoice
@@ -91,7 +91,7 @@ def _print(report: "BatchChoice", now: int) -> None:
 
 
 def _write(model: str, device_class: str, rows: int) -> None:
-    from app.models_cli import ShippedCard
+    from app.cli.models.commands import ShippedCard
     from models.catalogue import load_catalogue
     from models.catalogue.cards import DeviceClass
     from models.catalogue.measured import format_line, write_measured
