@@ -11,10 +11,10 @@ import sys
 
 import uvicorn
 
-from app.api_keys import KeysFileUnusable
-from app.http_protocol import create_protocol
-from app.keyring import Keyring
-from app.perimeter import NotLoopback, require_loopback
+from app.server.access.api_keys import KeysFileUnusable
+from app.server.access.keyring import Keyring
+from app.server.middleware.perimeter import NotLoopback, require_loopback
+from app.server.middleware.protocol import create_protocol
 from app.settings import AppSettings
 from worker.processes.logs import configure_logging
 from worker.settings_errors import SETTINGS_ERRORS, explain_settings

@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from app.schemas import AuditFinding, AuditReport
+from app.server.answers.schemas import AuditFinding, AuditReport
 from app.strict_json import parse_strict
 from worker.certification import Finding, audit_certificate
 from worker.certification.audit import UNSEEN

@@ -12,47 +12,42 @@ from anyio import CapacityLimiter, Event
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from app.access import list_access
-from app.admission import Admission
-from app.audit_trail import (
+from app.openapi import Service, on_wrong_method
+from app.server.access.authentication import Authentication
+from app.server.access.caller import EVERYONE
+from app.server.access.keyring import Keyring
+from app.server.access.rate_limit import RateLimit
+from app.server.access.routes import list_access
+from app.server.answers.problems import add_handlers
+from app.server.audit_log.outcomes import writing_outcomes
+from app.server.audit_log.trail import (
     Audited,
     AuditTrail,
     DeletesAudited,
     create_trail,
     noting_heads,
 )
-from app.audited_outcomes import writing_outcomes
-from app.authentication import Authentication
-from app.body_timeout import BodyTimeout
-from app.cross_origin import ANSWER_HEADERS, METHODS, REQUEST_HEADERS, CrossOrigin
-from app.deps import Services
-from app.errors import add_handlers
-from app.http_metrics import HttpMetrics, create_http_histogram
-from app.keyring import Keyring
-from app.middleware import BodyLimit, OneLength, RequestContext
-from app.openapi import Service, on_wrong_method
-from app.perimeter import Perimeter, is_loopback
-from app.queue_metrics import QueueCollector
-from app.rate_limit import RateLimit
-from app.routes import (
-    audit,
+from app.server.middleware.admission import Admission
+from app.server.middleware.body_limits import BodyTimeout
+from app.server.middleware.cross_origin import ANSWER_HEADERS, METHODS, REQUEST_HEADERS, CrossOrigin
+from app.server.middleware.metrics import HttpMetrics, create_http_histogram
+from app.server.middleware.perimeter import Perimeter, is_loopback
+from app.server.middleware.queue_metrics import QueueCollector
+from app.server.middleware.request_context import BodyLimit, OneLength, RequestContext
+from app.server.middleware.shutdown import noticing_signals
+from app.server.routes import audit, models, prompt_jobs, prompts
+from app.server.routes.certifications import (
     certifications,
     certify,
     events,
-    health,
-    metrics,
-    models,
-    pages,
     pictures,
     preview,
-    prompt_jobs,
-    prompts,
     report,
     votes,
 )
-from app.security import EVERYONE
+from app.server.routes.dependencies import Services
+from app.server.routes.service import health, metrics, pages
 from app.settings import AppSettings
-from app.stopping import noticing_signals
 from models.catalogue import load_catalogue
 from models.imaging import Decoder
 from worker.jobs.queue import create_app_redis

@@ -10,8 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.certify_openapi import create_schemas
-from app.errors import (
+from app.server.answers.problems import (
     AuditLogUnavailable,
     BodyTooSlow,
     HostUnknown,
@@ -25,7 +24,8 @@ from app.errors import (
     create_response,
     describe,
 )
-from app.schemas import ProblemDocument
+from app.server.answers.schemas import ProblemDocument
+from app.server.forms.certify_openapi import create_schemas
 from models.prompts import cards
 from worker.contract.certificate import document as certificate
 

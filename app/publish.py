@@ -14,9 +14,9 @@ from pydantic import SecretStr, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-from app.access import list_access
 from app.deployment.settings import DeploymentSettings
 from app.main import create_app
+from app.server.access.routes import list_access
 from app.settings import AppSettings
 from worker.contract.certificate.document import FinishedResult
 from worker.settings import SharedSettings, WorkerSettings

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from app.api_keys import Quotas
+from app.server.access.api_keys import Quotas
 from worker.contract import MAX_SAMPLES, MAX_SIGMAS
 from worker.contract.learning import MAX_LEARNING_IMAGES
 from worker.settings import SharedSettings

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from app.client.answers import Certification
 
 if TYPE_CHECKING:
-    from app.schemas import AuditReport
+    from app.server.answers.schemas import AuditReport
 
 
 def verify(certification: Certification | bytes, trusted_keys: Sequence[str] = ()) -> "AuditReport":

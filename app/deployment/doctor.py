@@ -10,8 +10,8 @@ from typing import Any, Literal
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.audit_log import find_fault
-from app.schemas import Schema
+from app.server.answers.schemas import Schema
+from app.server.audit_log.log import find_fault
 from models.catalogue import load_catalogue
 from models.catalogue.availability import judge_presence
 from models.catalogue.cards import ModelCard

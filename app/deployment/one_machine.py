@@ -14,7 +14,6 @@ from shutil import disk_usage
 
 from redis.exceptions import RedisError
 
-from app.audit_log import AUDIT_LOG_NAME
 from app.cli.operator.keys import KEYS_FILE_NAME
 from app.deployment.redis_server import (
     find_redis_server,
@@ -24,8 +23,9 @@ from app.deployment.redis_server import (
     remember_redis,
 )
 from app.deployment.settings import DeploymentSettings
-from app.keyring import Keyring
-from app.perimeter import require_loopback
+from app.server.access.keyring import Keyring
+from app.server.audit_log.log import AUDIT_LOG_NAME
+from app.server.middleware.perimeter import require_loopback
 from app.settings import AppSettings
 from worker.health import find_fault
 from worker.jobs.queue import create_app_redis
@@ -69,7 +69,7 @@ class LocalStack:
 
         Raises:
             CannotStart: the port is taken, or Redis does not start.
-            app.perimeter.NotLoopback: others could reach it, and it has no keys.
+            app.server.middleware.perimeter.NotLoopback: others could reach it, and it has no keys.
             worker.processes.child.GivenUp: a part keeps ending.
         """
         self._require_keys()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from app.deployment.private_files import write_whole
 from app.deployment.settings import DeploymentSettings
-from app.errors import MEDIA_TYPE, BodyTooLarge
-from app.middleware import SECURITY_HEADERS
+from app.server.answers.problems import MEDIA_TYPE, BodyTooLarge
+from app.server.middleware.request_context import SECURITY_HEADERS
 from app.settings import AppSettings
 
 HTTP_NAME, ANSWERS_NAME = "http.conf", "answers.conf"

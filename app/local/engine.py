@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.local.prompts import LocalPrompts
-from app.schemas import VoteList
+from app.server.answers.schemas import VoteList
 from app.targets import AskedFields, create_targets
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard

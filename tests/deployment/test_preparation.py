@@ -25,13 +25,13 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 from rq import SimpleWorker
 
-from app.api_keys import change_keys, create_key
 from app.deployment.__main__ import prepare
 from app.deployment.proxy import ANSWERS, PLAIN_HTTP
 from app.deployment.queue_access import HEALTH_USER
 from app.deployment.redis_server import find_redis_server, redis_command
 from app.deployment.tls import RENEW_DAYS, SELF_SIGNED_DAYS, TlsUnusable
-from app.keyring import Keyring
+from app.server.access.api_keys import change_keys, create_key
+from app.server.access.keyring import Keyring
 from worker.contract import TASK_CERTIFY
 from worker.jobs.queue import CertificationRqJob, create_queue
 from worker.settings import SharedSettings, WorkerSettings

@@ -11,8 +11,8 @@ from httpx2 import Response
 from PIL import Image
 from redis import Redis
 
-from app.api_keys import ApiKey, Scope, change_keys, create_key, now_utc
 from app.main import create_app
+from app.server.access.api_keys import ApiKey, Scope, change_keys, create_key, now_utc
 from app.settings import AppSettings
 from models.imaging import Decoder
 from models.testing import create_linear_model, write_linear_model

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from app.access import Access, find_scope, list_access
-from app.api_keys import SCOPES, ApiKey
 from app.main import create_app
-from app.public import PUBLIC
+from app.server.access.api_keys import SCOPES, ApiKey
+from app.server.access.public import PUBLIC
+from app.server.access.routes import Access, find_scope, list_access
 from app.settings import AppSettings
 
 MakeKey = Callable[..., tuple[ApiKey, dict[str, str]]]
@@ -30,8 +30,8 @@ def _address(route: Access) -> str:
 @pytest.mark.parametrize("route", ROUTES, ids=_name)
 def test_every_route_says_what_it_needs_or_is_public(route: Access) -> None:
     assert (route.scope is None) == route.is_public, (
-        "say who may ask, with caller: Reader, Submitter or Administrator (app.security), or add "
-        "the address to app.public"
+        "say who may ask, with caller: Reader, Submitter or Administrator "
+        "(app.server.access.caller), or add the address to app.server.access.public"
     )
 
 

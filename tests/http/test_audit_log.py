@@ -13,12 +13,12 @@ from fastapi.testclient import TestClient
 from redis import Redis
 from typer.testing import CliRunner, Result
 
-from app.api_keys import ApiKey
-from app.audit_check import Broken, Whole, check_files
-from app.audit_log import AuditLog, AuditLogUnavailable, list_files
-from app.audited_outcomes import write_outcomes
 from app.cli.__main__ import cli
 from app.main import create_app
+from app.server.access.api_keys import ApiKey
+from app.server.audit_log.check import Broken, Whole, check_files
+from app.server.audit_log.log import AuditLog, AuditLogUnavailable, list_files
+from app.server.audit_log.outcomes import write_outcomes
 from app.settings import AppSettings
 from worker.contract import QUEUE_NAME, Failure
 from worker.contract.certificate.document import CancelledResult, FailedResult, FinishedResult
@@ -184,7 +184,7 @@ def full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Non
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return 0
 
-    return lambda: monkeypatch.setattr("app.audit_log.os.write", write_half)
+    return lambda: monkeypatch.setattr("app.server.audit_log.log.os.write", write_half)
 
 
 def test_a_full_disk_leaves_the_log_whole(folder: Path, full_disk: Callable[[], None]) -> None:
@@ -284,7 +284,7 @@ def test_an_outcome_from_while_the_app_was_away_is_an_entry_soon_after(
     redis: Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.audited_outcomes.LOOK_S", 0.02)
+    monkeypatch.setattr("app.server.audit_log.outcomes.LOOK_S", 0.02)
     _, headers = make_key("submit")
     with TestClient(create_app(audited)) as service:
         sent = _send(service, headers, png, 0)

@@ -6,8 +6,8 @@ from fastapi.testclient import TestClient
 from redis import Redis
 from starlette.types import Message, Receive, Scope, Send
 
-from app.admission import Admission
 from app.main import create_app
+from app.server.middleware.admission import Admission
 from app.settings import AppSettings
 
 OURS, THEIRS = "https://pacs.hospital.example", "https://evil.example"

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from redis import Redis
 
-from app.waiting import parse_wait
+from app.server.jobs.prefer_wait import parse_wait
 from models.catalogue import load_catalogue
 from models.imaging import parse_image, preprocess
 from worker.contract import TASK_CERTIFY, StagedParameters

@@ -8,10 +8,10 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from redis import Redis
 
-from app.errors import IdempotencyInProgress, Problem
-from app.idempotency import Claim, claim, parse_key
 from app.main import create_app
-from app.security import EVERYONE, Caller
+from app.server.access.caller import EVERYONE, Caller
+from app.server.answers.problems import IdempotencyInProgress, Problem
+from app.server.jobs.idempotency import Claim, claim, parse_key
 from app.settings import AppSettings
 from worker.store import keyspace
 

@@ -11,9 +11,16 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
-from app.api_keys import ApiKey, KeysFileUnusable, change_keys, hash_token, load_keys, now_utc
 from app.cli.__main__ import cli
-from app.keyring import Keyring
+from app.server.access.api_keys import (
+    ApiKey,
+    KeysFileUnusable,
+    change_keys,
+    hash_token,
+    load_keys,
+    now_utc,
+)
+from app.server.access.keyring import Keyring
 
 MakeKey = Callable[..., tuple[ApiKey, dict[str, str]]]
 

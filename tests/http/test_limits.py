@@ -7,9 +7,9 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from redis import Redis
 
-from app.api_keys import ApiKey, Quotas
 from app.main import create_app
-from app.rate_limit import count_request
+from app.server.access.api_keys import ApiKey, Quotas
+from app.server.access.rate_limit import count_request
 from app.settings import AppSettings
 from worker.contract import Failure
 from worker.contract.certificate.document import FailedResult

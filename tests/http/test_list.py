@@ -115,8 +115,8 @@ def test_times_include_their_ends(client: TestClient, post: Post) -> None:
 def test_a_rare_filter_ends_a_page_early_and_goes_on(
     client: TestClient, post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.listing._CHUNK", 2)
-    monkeypatch.setattr("app.listing._LOOKED_AT", 2)
+    monkeypatch.setattr("app.server.jobs.listing._CHUNK", 2)
+    monkeypatch.setattr("app.server.jobs.listing._LOOKED_AT", 2)
     rare = post(model="linear").json()["id"]
     for i in range(4):
         post(attempt=str(i))

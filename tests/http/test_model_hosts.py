@@ -8,9 +8,9 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from app.errors import ModelUnknown
 from app.main import create_app
-from app.submission import find_card
+from app.server.answers.problems import ModelUnknown
+from app.server.jobs.submit import find_card
 from models.catalogue import load_catalogue
 from worker.contract import ModelRef, ModelState, WorkerReport
 from worker.store import hosts

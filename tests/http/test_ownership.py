@@ -16,9 +16,9 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from redis import Redis
 
-from app.access import Access, list_access
-from app.api_keys import ApiKey
 from app.main import create_app
+from app.server.access.api_keys import ApiKey
+from app.server.access.routes import Access, list_access
 from app.settings import AppSettings
 from models.catalogue import load_catalogue
 from models.prompts.cards import Adaptation, PromptCard

@@ -10,10 +10,10 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from redis import Redis
 
-from app.errors import TrainingImagesInvalid, list_codes
-from app.labelled_files import open_zip
 from app.main import create_app
-from app.routes.prompt_jobs import LOST
+from app.server.answers.problems import TrainingImagesInvalid, list_codes
+from app.server.forms.labelled_files import open_zip
+from app.server.routes.prompt_jobs import LOST
 from app.settings import AppSettings
 from models.catalogue import load_catalogue
 from models.prompts.catalogue import load_prompt_catalogue

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from redis import Redis
 
-from app.errors import list_codes
+from app.server.answers.problems import list_codes
 from models.catalogue import load_catalogue
 from models.prompts.prompt import Prompt
 from worker.contract.prompt import EncodedPrompt

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from redis import Redis
 
-from app.errors import list_codes
+from app.server.answers.problems import list_codes
 from worker.store import keyspace
 
 Post = Callable[..., Response]

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import pytest
 
-from app.perimeter import NotLoopback, require_loopback
+from app.server.middleware.perimeter import NotLoopback, require_loopback
 
 Raw = tuple[int, Mapping[str, str], dict[str, object]]
 

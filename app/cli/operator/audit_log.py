@@ -10,7 +10,7 @@ from app.cli.options import DataDir, get_data_dir
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
-    from app.audit_check import Broken, Whole
+    from app.server.audit_log.check import Broken, Whole
 
 audit_log_cli = typer.Typer(
     name="audit-log",
@@ -65,7 +65,7 @@ def verify(
 
       promptsmooth audit-log verify /var/log/promptsmooth --expect-head "$(cat noted-head)"
     """
-    from app.audit_check import Broken
+    from app.server.audit_log.check import Broken
 
     with sentences():
         noted = _parse_head(expect_head)
@@ -93,7 +93,7 @@ def head(path: LogPath = None, data_dir: DataDir = None) -> None:
 
       promptsmooth audit-log head > /mnt/elsewhere/noted-head
     """
-    from app.audit_check import Broken
+    from app.server.audit_log.check import Broken
 
     with sentences():
         found = _check(_find_files(path, data_dir))
@@ -104,7 +104,7 @@ def head(path: LogPath = None, data_dir: DataDir = None) -> None:
 
 
 def _find_files(path: Path | None, data_dir: Path | None) -> list[Path]:
-    from app.audit_log import AUDIT_LOG_NAME, list_files
+    from app.server.audit_log.log import AUDIT_LOG_NAME, list_files
     from app.settings import AppSettings
 
     place = path or AppSettings().audit_log or get_data_dir(data_dir) / AUDIT_LOG_NAME
@@ -115,7 +115,7 @@ def _find_files(path: Path | None, data_dir: Path | None) -> list[Path]:
 
 
 def _check(files: list[Path]) -> "Whole | Broken":
-    from app.audit_check import check_files
+    from app.server.audit_log.check import check_files
 
     return check_files(files)
 
@@ -134,7 +134,7 @@ def _parse_head(text: str | None) -> tuple[int, str] | None:
 
 def _compare(files: list[Path], found: "Whole", noted: tuple[int, str] | None) -> list[str]:
     """What is wrong with a whole log against an entry that was noted elsewhere."""
-    from app.audit_check import find_entry
+    from app.server.audit_log.check import find_entry
 
     if noted is None:
         return []

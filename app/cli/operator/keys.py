@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
-from app.api_keys import (
+from app.cli.options import get_data_dir
+from app.cli.terminal import sentences
+from app.server.access.api_keys import (
     ApiKey,
     KeyUnknown,
     Quotas,
@@ -20,8 +22,6 @@ from app.api_keys import (
     load_keys,
     now_utc,
 )
-from app.cli.options import get_data_dir
-from app.cli.terminal import sentences
 
 KEYS_FILE_NAME = "keys.toml"
 

@@ -28,9 +28,9 @@ def doctor(
 
     Exit status 0 when nothing fails, 1 when something does.
     """
-    from app.audit_log import AUDIT_LOG_NAME
     from app.cli.operator.keys import KEYS_FILE_NAME
     from app.deployment.doctor import examine
+    from app.server.audit_log.log import AUDIT_LOG_NAME
     from app.settings import AppSettings
 
     with sentences():

@@ -1,0 +1,63 @@
+"""Keys and their scopes are checked before a byte of a body is read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.server.access.caller import Caller, require_scope
+from app.server.access.keyring import Keyring
+from app.server.access.public import is_public
+from app.server.access.routes import Access, find_scope
+from app.server.answers.problems import KeyInvalid, KeyMissing, Problem, create_response
+
+_REALM = 'Bearer realm="promptsmooth"'
+
+
+@dataclass(frozen=True)
+class Authentication:
+    """Finds out who asks: 401 where that is nobody, 403 where the key has not the route's scope.
+
+    Every address needs a key but those that are public, also one that does not exist.
+    """
+
+    app: ASGIApp
+    keyring: Keyring
+    access: Sequence[Access]
+    anonymous: Caller
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not is_public(scope["path"]):
+            try:
+                caller = self._find_caller(Headers(scope=scope))
+                if needed := find_scope(self.access, scope["method"], scope["path"]):
+                    require_scope(caller, needed)
+            except Problem as problem:
+                await create_response(Request(scope), problem)(scope, receive, send)
+                return
+            scope["state"]["caller"] = caller
+        await self.app(scope, receive, send)
+
+    def _find_caller(self, headers: Headers) -> Caller:
+        self.keyring.refresh()
+        if not self.keyring.required:
+            return self.anonymous
+        tokens = find_tokens(headers)
+        if not tokens:
+            raise KeyMissing(headers={"WWW-Authenticate": _REALM})
+        key = self.keyring.find(tokens[0]) if len(tokens) == 1 else None
+        if key is None:
+            raise KeyInvalid(headers={"WWW-Authenticate": f'{_REALM}, error="invalid_token"'})
+        return Caller(key.id, frozenset(key.scopes), key.quotas)
+
+
+def find_tokens(headers: Headers) -> list[str]:
+    """The different keys that a request holds; more than one is none."""
+    found = [value.strip() for value in headers.getlist("x-api-key")]
+    for value in headers.getlist("authorization"):
+        scheme, _, token = value.strip().partition(" ")
+        if scheme.lower() == "bearer":
+            found.append(token.strip())
+    return sorted({token for token in found if token})

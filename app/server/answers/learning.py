@@ -1,0 +1,65 @@
+"""What HTTP shows of a prompt that is being learned."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Literal
+
+from app.server.answers.schemas import Schema
+from models.prompts.learning_settings import LearningSettings
+from worker.contract import Failure, ModelRef
+from worker.contract.learning import LearnedEpoch, LearningJob
+
+
+class PromptJobLinks(Schema):
+    """Where the rest is."""
+
+    self: str
+    prompt: str
+
+
+class PromptJob(Schema):
+    """A prompt that is learned, and how far that is.
+
+    `failure` says why there is no prompt, where the status is `failed`; `prompt_sha256` which one
+    there is, where it is `finished`.
+    """
+
+    id: str
+    status: Literal["queued", "running", "finished", "failed", "cancelled"]
+    submitted_at: datetime
+    prompt_id: str
+    prompt_sha256: str | None = None
+    model: ModelRef
+    class_names: tuple[str, ...]
+    images: int
+    settings: LearningSettings
+    epochs_done: int
+    curve: tuple[LearnedEpoch, ...]
+    failure: Failure | None = None
+    links: PromptJobLinks
+
+
+def prompt_job_path(learning_id: str) -> str:
+    """Where a job of learning is."""
+    return f"/prompt-jobs/{learning_id}"
+
+
+def prompt_job(
+    job: LearningJob, *, status: str, curve: tuple[LearnedEpoch, ...], **ended: Any
+) -> PromptJob:
+    """A job of learning as it stands."""
+    request = job.request
+    return PromptJob(
+        id=job.id,
+        status=status,
+        submitted_at=job.submitted_at,
+        prompt_id=request.prompt_id,
+        model=request.model,
+        class_names=request.class_names,
+        images=len(request.images),
+        settings=LearningSettings(**asdict(request.settings)),
+        epochs_done=len(curve),
+        curve=curve,
+        links=PromptJobLinks(self=prompt_job_path(job.id), prompt=f"/prompts/{request.prompt_id}"),
+        **ended,
+    )

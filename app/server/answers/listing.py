@@ -1,0 +1,96 @@
+"""A certification as a list shows it: what it came to, without what that rests on."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.server.answers.schemas import CertificationLinks, Schema, certification_links
+from worker.contract import CertificationJob, ModelRef
+from worker.contract.certificate.document import (
+    CertificateDocument,
+    CertificationResult,
+    CertifiedDocument,
+    FinishedResult,
+    Length,
+    Prompting,
+    SigmaFigure,
+)
+
+
+class _Listed(Schema):
+    sigma: SigmaFigure
+    prompting: Prompting
+
+
+class ListedRadius(_Listed):
+    """A class, and the l2 radius within which it is kept."""
+
+    outcome: Literal["certified"] = "certified"
+    prediction: str
+    radius: Length
+
+
+class ListedAbstention(_Listed):
+    """No claim at this noise level."""
+
+    outcome: Literal["abstained"] = "abstained"
+
+
+class CertificationItem(Schema):
+    """A certification in a list; `links.self` has the rest."""
+
+    id: str
+    status: Literal["queued", "running", "finished", "failed", "cancelled"]
+    batch_id: str | None
+    submitted_at: datetime
+    model: ModelRef
+    sigmas: tuple[float, ...]
+    outcomes: tuple[
+        Annotated[ListedRadius | ListedAbstention, Field(discriminator="outcome")], ...
+    ] = Field(
+        default=(),
+        description="What its certificates say, in their order; empty unless it is finished. "
+        "Quote the certificate, not this: it has the scope and the limits.",
+    )
+    links: CertificationLinks
+
+
+class CertificationPage(Schema):
+    """Certifications of the caller, newest first, and where the older ones are."""
+
+    certifications: tuple[CertificationItem, ...]
+    next: str | None = Field(
+        description="The address of the next page, also in the header Link; null: no more. "
+        "A page can be shorter than its limit, even empty, while there is a next one."
+    )
+
+
+def certification_item(job: CertificationJob, status: str) -> CertificationItem:
+    """A certification as a list shows it, before its outcomes are looked up."""
+    return CertificationItem.model_validate(
+        {
+            "id": job.id,
+            "status": status,
+            "batch_id": job.batch_id,
+            "submitted_at": job.submitted_at,
+            "model": job.request.model,
+            "sigmas": tuple(map(float, job.request.sigmas)),
+            "links": certification_links(job),
+        }
+    )
+
+
+def with_outcomes(item: CertificationItem, result: CertificationResult | None) -> CertificationItem:
+    """The same with what its certificates say, if it is finished."""
+    if not isinstance(result, FinishedResult):
+        return item
+    return item.model_copy(update={"outcomes": tuple(map(_outcome, result.certificates))})
+
+
+def _outcome(certificate: CertificateDocument) -> ListedRadius | ListedAbstention:
+    about = {"sigma": certificate.sigma, "prompting": certificate.prompting}
+    if isinstance(certificate, CertifiedDocument):
+        said = {"prediction": certificate.prediction, "radius": certificate.radius}
+        return ListedRadius.model_validate({**about, **said})
+    return ListedAbstention.model_validate(about)

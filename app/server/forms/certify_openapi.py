@@ -1,0 +1,117 @@
+"""How OpenAPI describes the body of POST /certify, which FastAPI cannot guess: several types."""
+
+from copy import deepcopy
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from app.server.forms.certify import NUMBERS, REPEATABLE, CertifyFields, CertifyForm
+from app.server.forms.certify_body import IMAGE_TYPES
+from app.targets import TargetField
+
+_REF = "#/components/schemas/{model}"
+_EXAMPLE_PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAF0lEQVR4nGNkYIEARgUog4UUBuMDKAMAR1gCmJsl"
+    "iJIAAAAASUVORK5CYII="
+)
+
+
+def create_schemas() -> dict[str, Any]:
+    """The schemas of the form and of the JSON document, and what they refer to, by name."""
+    form = CertifyForm.model_json_schema(ref_template=_REF)
+    form["properties"] = {"image": form["properties"].pop("image"), **form["properties"]}
+    fields = CertifyFields.model_json_schema(ref_template=_REF)
+    targets = TypeAdapter(list[TargetField]).json_schema(ref_template=_REF)
+    defs = {**form.pop("$defs", {}), **fields.pop("$defs", {}), **targets.pop("$defs")}
+    return {"CertifyForm": form, "CertifyDocument": _document(fields, targets), **defs}
+
+
+def _document(fields: dict[str, Any], targets: dict[str, Any]) -> dict[str, Any]:
+    """The fields as a JSON document has them: numbers may be numbers, targets are no text."""
+    found: dict[str, Any] = {
+        "image": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string", "contentEncoding": "base64", "minLength": 4},
+            "description": "one or more image files in base64 (RFC 4648, with padding). The "
+            "content decides what they are. Several images become a batch.",
+        }
+    }
+    for name, described in fields["properties"].items():
+        found[name] = _with_numbers(name, deepcopy(described))
+    found["targets"] = {**targets, "description": fields["properties"]["targets"]["description"]}
+    return {
+        "type": "object",
+        "title": "CertifyDocument",
+        "description": "What is asked of a certification, as JSON. Names and limits are those of "
+        "the form; a number may also be written as text, and keeps its digits either way.",
+        "properties": found,
+        "required": ["image", *fields["required"]],
+        "additionalProperties": False,
+    }
+
+
+def _with_numbers(name: str, described: dict[str, Any]) -> dict[str, Any]:
+    if name not in NUMBERS or described.get("type") == "integer":
+        return described
+    if name in REPEATABLE:
+        return {**described, "items": _number_or_text(described["items"])}
+    return described if "anyOf" in described else _number_or_text(described)
+
+
+def _number_or_text(described: dict[str, Any]) -> dict[str, Any]:
+    rule = {name: described.pop(name) for name in ("type", "pattern") if name in described}
+    return {**described, "anyOf": [{"type": "number"}, rule]}
+
+
+def _parameters() -> list[dict[str, Any]]:
+    """The fields as parameters of the address, for a body that is the image itself."""
+    schema = CertifyFields.model_json_schema(ref_template=_REF)
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": f"Only where the body is an image file: {described.pop('description')}",
+            "schema": {k: v for k, v in described.items() if k != "default"},
+        }
+        for name, described in schema["properties"].items()
+    ]
+
+
+_FILE = {"schema": {"type": "string", "format": "binary"}}
+REQUEST: dict[str, Any] = {
+    "parameters": _parameters(),
+    "requestBody": {
+        "required": True,
+        "description": "A form, a JSON document, or one image file with the rest in the address.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {"$ref": _REF.format(model="CertifyForm")},
+                "encoding": {"image": {"contentType": ", ".join(IMAGE_TYPES)}},
+                "examples": {
+                    "two noise levels": {"value": {"sigma": ["0.25", "0.5"], "n_max": 2000}}
+                },
+            },
+            "application/json": {
+                "schema": {"$ref": _REF.format(model="CertifyDocument")},
+                "examples": {
+                    "two noise levels": {
+                        "value": {"image": [_EXAMPLE_PNG], "sigma": [0.25, 0.5], "n_max": 2000}
+                    },
+                    "several label sets": {
+                        "value": {
+                            "image": [_EXAMPLE_PNG],
+                            "sigma": ["0.25"],
+                            "targets": [
+                                {"class_names": ["normal lungs", "pneumonia"]},
+                                {"prompting": "few-shot", "prompt": "bundled-kermany-cxr"},
+                            ],
+                        }
+                    },
+                },
+            },
+            **dict.fromkeys(IMAGE_TYPES, _FILE),
+        },
+    },
+}

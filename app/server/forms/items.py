@@ -1,0 +1,43 @@
+"""The names and values of a form, or of an address's query, before anything is made of them."""
+
+from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
+
+from fastapi import Request
+
+from app.server.answers.problems import FieldRepeated, FieldUnknown, invalid
+
+
+def media_type(request: Request) -> str:
+    """What the body is said to be, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def require_no_query(request: Request) -> None:
+    """Refuses an address with a query where the body says everything."""
+    if request.url.query:
+        raise FieldUnknown("Nothing is taken from the query of the address; use the body's fields.")
+
+
+def check_items(
+    items: Collection[tuple[str, object]], rules: Mapping[str, str], repeatable: Collection[str]
+) -> None:
+    """Refuses unknown names, empty values, and a name twice that is taken once."""
+    names = [name for name, _ in items]
+    require_known(names, rules)
+    if empty := sorted({name for name, value in items if value == ""}):
+        raise invalid(empty[0], f"no empty value, but {rules[empty[0]]}")
+    if repeated := sorted({n for n in names if n not in repeatable and names.count(n) > 1}):
+        raise FieldRepeated(f"The field {repeated[0]} is taken once; nothing was queued.")
+
+
+def require_known(names: Iterable[str], rules: Mapping[str, str]) -> None:
+    """Refuses a name without a rule. It is not said back; the nearest of ours is."""
+    for name in names:
+        if name not in rules:
+            near = get_close_matches(name[:64], rules, n=1)
+            perhaps = f" Is {near[0]} meant?" if near else ""
+            raise FieldUnknown(
+                f"The request has a field that this service does not know.{perhaps} "
+                f"Known: {', '.join(rules)}."
+            )

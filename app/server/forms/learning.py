@@ -1,0 +1,122 @@
+"""The multipart form of POST /prompts/learn. A field's description begins with its rule."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from app.server.forms.numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE
+from app.server.forms.prompts import File, NamedClasses
+from models.catalogue.cards import Template
+from models.prompts.cards import PromptId
+from worker.contract import MAX_CLASS_NAMES
+from worker.contract.learning import MAX_EPOCHS
+
+MAX_NOISE_LEVELS = 16
+MAX_SHOTS = 1024
+
+_Whole = Annotated[int, PLAIN_WHOLE]
+_Sigma = Annotated[float, Field(ge=0, le=10), PLAIN_DECIMAL, DECIMAL_TEXT]
+
+
+def _check_different(levels: list[float]) -> list[float]:
+    if len(set(levels)) != len(levels):
+        raise ValueError("a level is named twice")
+    return levels
+
+
+class LearnForm(BaseModel):
+    """What a prompt is learned from and how. Fields that are not listed here are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    zip: File | None = Field(
+        default=None,
+        description="one zip file with a folder of images for each class, instead of image. The "
+        "folder an image lies in is its class; folders named by numbers are ordered as numbers, "
+        "others by name.",
+    )
+    image: list[File] | None = Field(
+        default=None,
+        min_length=2,
+        description="two or more image files, instead of zip. PNG, JPEG, JPEG 2000, TIFF, WebP or "
+        "DICOM.",
+    )
+    image_class: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(
+        default=None,
+        description="the class of each image, at most 200 characters, once for each image and in "
+        "their order.",
+    )
+    id: PromptId = Field(
+        description="a name of at most 64 characters a-z, 0-9, dot, hyphen and underscore, the "
+        "first a letter or digit. It names this prompt for ever.",
+        examples=["chest-xray-16-shots"],
+    )
+    model: str | None = Field(
+        default=None,
+        max_length=64,
+        description="the id of a model, at most 64 characters. Default: the service's default "
+        "model; GET /models lists all.",
+    )
+    class_name: NamedClasses | None = Field(
+        default=None,
+        description=f"2 to {MAX_CLASS_NAMES} class names, all different, none blank. In the order "
+        "of the folders, for prompts with other words than the folders' names.",
+    )
+    template: Template | None = Field(
+        default=None,
+        max_length=1000,
+        description="a sentence with {} exactly once, at most 1000 characters. With the preset "
+        "default the vectors start as the words before {}; those after it follow the class name. "
+        "Default: the model card's.",
+    )
+    preset: Literal["default", "paper"] = Field(
+        default="default",
+        description='"default" or "paper". default is what gave prompts at or above the template '
+        "here; paper is PromptSmooth as published.",
+    )
+    shots: _Whole = Field(
+        default=16,
+        ge=1,
+        le=MAX_SHOTS,
+        description=f"an integer from 1 to {MAX_SHOTS}. Images of each class; the seed chooses "
+        "them among those sent.",
+    )
+    epochs: _Whole = Field(
+        default=50,
+        ge=1,
+        le=MAX_EPOCHS,
+        description=f"an integer from 1 to {MAX_EPOCHS}. Times that each image is seen.",
+    )
+    seed: _Whole = Field(
+        default=1,
+        ge=0,
+        le=2**53,
+        description="an integer from 0 to 2^53. The same request with the same seed gives the same "
+        "prompt on the same kind of device and number of threads.",
+    )
+    noise_level: (
+        Annotated[
+            list[_Sigma],
+            Field(min_length=1, max_length=MAX_NOISE_LEVELS),
+            AfterValidator(_check_different),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description=f"1 to {MAX_NOISE_LEVELS} decimal numbers from 0 to 10, each named once. The "
+        "noise of an image is drawn from them anew in every epoch. Default: the preset's.",
+        examples=[["0", "0.25", "0.5"]],
+    )
+    learning_rate: Annotated[float, PLAIN_DECIMAL, DECIMAL_TEXT] | None = Field(
+        default=None,
+        gt=0,
+        le=10,
+        description="a decimal number greater than 0 and at most 10. Default: the preset's.",
+    )
+
+
+RULES = {
+    name: (field.description or "").split(". ")[0].removesuffix(".")
+    for name, field in LearnForm.model_fields.items()
+}
+REPEATABLE = frozenset({"image", "image_class", "class_name", "noise_level"})

@@ -1,0 +1,87 @@
+"""What GET /certifications is asked, and the cursor that goes from page to page."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
+
+from app.server.forms.numbers import PLAIN_WHOLE
+from worker.store.jobs.records import Entry
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+Status = Literal["queued", "running", "finished", "failed", "cancelled"]
+
+
+def _check_time(value: object) -> object:
+    """Numbers are times to pydantic too, and mean seconds or milliseconds as they please."""
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        raise ValueError("no RFC 3339 time")
+    return value
+
+
+def _to_utc(value: datetime) -> datetime:
+    """The first and last day of the calendar have times that are in no year elsewhere."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("no time in UTC") from None
+
+
+_Time = Annotated[AwareDatetime, BeforeValidator(_check_time), AfterValidator(_to_utc)]
+
+
+class ListQuery(BaseModel):
+    """Which certifications are asked for; without a filter all, newest first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    status: list[Status] = Field(
+        default=[],
+        max_length=5,
+        description='one or more of "queued", "running", "finished", "failed" and "cancelled".',
+    )
+    model: str | None = Field(
+        default=None, min_length=1, max_length=64, description="the id of a model."
+    )
+    batch: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{32}$", description="the id of a batch."
+    )
+    since: _Time | None = Field(
+        default=None, description="a time with its zone (RFC 3339). Sent then or later."
+    )
+    until: _Time | None = Field(
+        default=None, description="a time with its zone (RFC 3339). Sent then or earlier."
+    )
+    limit: Annotated[int, Field(ge=1, le=200), PLAIN_WHOLE] = Field(
+        default=50, description="an integer from 1 to 200. Most of one page."
+    )
+    cursor: str | None = Field(
+        default=None,
+        pattern=r"^[0-9]{1,17}-[0-9a-f]{32}$",
+        description="what an earlier page's `next` has. Says where to go on.",
+    )
+
+
+RULES = {
+    name: (field.description or "").split(". ")[0].removesuffix(".")
+    for name, field in ListQuery.model_fields.items()
+}
+
+
+def write_cursor(entry: Entry) -> str:
+    """Where a page ended, for the next one."""
+    return f"{entry.sent_us}-{entry.id}"
+
+
+def parse_cursor(text: str) -> Entry:
+    """The same back, of a text that has the pattern of one."""
+    sent_us, _, certification_id = text.partition("-")
+    return Entry(int(sent_us), certification_id)

@@ -1,0 +1,75 @@
+"""Which worker hosts could certify with a model now, as far as they say."""
+
+from collections.abc import Iterable
+
+from redis import Redis
+
+from app.server.answers.problems import ModelUnavailable
+from app.server.answers.schemas import ModelOnHost
+from models.catalogue.cards import ModelCard
+from worker.contract import ModelState, WorkerReport
+from worker.store import hosts
+
+
+def require_host(redis: Redis, card: ModelCard) -> None:
+    """Passes unless every worker host says that it cannot serve the model.
+
+    A host that is starting, or none at all, says nothing: then the queue keeps the job.
+
+    Raises:
+        ModelUnavailable: a job would fail on whichever host takes it.
+    """
+    reports = hosts.list_workers(redis)
+    if not reports or any(may_serve(report, card) for report in reports):
+        return
+    found = [state for report in reports if (state := find_state(report, card))]
+    reasons = dict.fromkeys(reason for state in found if (reason := _explain(state)))
+    why = "; ".join(reasons) or "none of them knows this model"
+    raise ModelUnavailable(f"No worker host can certify with this model: {why}.")
+
+
+def may_serve(report: WorkerReport, card: ModelCard) -> bool:
+    """Whether a job could go well on this host."""
+    if not report.ready or report.states is None:
+        return True
+    return can_serve(report, card)
+
+
+def can_serve(report: WorkerReport, card: ModelCard) -> bool:
+    """Whether a host says that it votes with the model, at once or after loading it."""
+    if not report.ready:
+        return False
+    state = find_state(report, card)
+    if state is not None:
+        return state.can_serve
+    return any(held.model.sha256 == card.sha256 for held in report.models)
+
+
+def find_state(report: WorkerReport, card: ModelCard) -> ModelState | None:
+    """What a host says of a model, which its digest names."""
+    states = report.states or ()
+    return next((state for state in states if state.model.sha256 == card.sha256), None)
+
+
+def list_hosts(reports: Iterable[WorkerReport], card: ModelCard) -> tuple[ModelOnHost, ...]:
+    """What each host that is ready says of a model."""
+    return tuple(
+        ModelOnHost(name=report.name, **state.model_dump(exclude={"model"}))
+        for report in reports
+        if report.ready and (state := find_state(report, card)) is not None
+    )
+
+
+def list_ready(reports: Iterable[WorkerReport], card: ModelCard) -> tuple[str, ...]:
+    """The hosts on which the model votes at once."""
+    return tuple(
+        report.name
+        for report in reports
+        if report.ready and any(held.model.sha256 == card.sha256 for held in report.models)
+    )
+
+
+def _explain(state: ModelState) -> str:
+    if state.missing_files:
+        return f"missing: {', '.join(state.missing_files)}"
+    return state.detail.rstrip(".")

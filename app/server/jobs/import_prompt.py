@@ -1,0 +1,79 @@
+"""From an uploaded file to a prompt for a model of this installation. No torch."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from app.server.answers.problems import PromptFormatUnsupported, PromptInvalid, invalid
+from app.server.forms.prompts import RULES, ImportForm
+from app.server.jobs.submit import find_card
+from models.catalogue import Catalogue
+from models.catalogue.text_width import find_text_width
+from models.prompts.cards import PromptCard
+from models.prompts.ctx_file import UnreadableCtx, find_suffix, parse_ctx
+from models.prompts.imported import ImportRefused, create_import
+from models.prompts.prompt import Prompt
+from worker.contract.prompt import EncodedPrompt
+
+MAX_BYTES = 4 * 2**20
+_DEFAULT_SUFFIX = "."
+
+
+def create_prompt(form: ImportForm, catalogue: Catalogue) -> tuple[PromptCard, Prompt]:
+    """The prompt that a form asks to import.
+
+    Raises:
+        Problem: the file is no prompt, is none for this model, or another field is wrong.
+    """
+    model = find_card(catalogue, form.model)
+    ctx, suffix = _parse(form)
+    if not suffix.isprintable():
+        raise invalid("suffix", RULES["suffix"])
+    try:
+        return create_import(
+            ctx,
+            prompt_id=form.id,
+            model=model,
+            text_width=find_text_width(model, catalogue.folder(model.id)),
+            class_names=form.class_name,
+            suffix=suffix,
+            created_at=datetime.now(UTC),
+            licence=form.licence,
+            source=form.source,
+        )
+    except ImportRefused as error:
+        raise PromptInvalid(str(error)) from None
+
+
+def _parse(form: ImportForm) -> tuple[npt.NDArray[np.float32], str]:
+    """The vectors and the words after the class name; the content decides, not the file's name."""
+    content = form.file.file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise PromptInvalid(f"A prompt of at most {MAX_BYTES} bytes was expected; more came.")
+    if content[8:9] == b"{":
+        ctx, said = _parse_safetensors(content)
+        return ctx, form.suffix if form.suffix is not None else said or _DEFAULT_SUFFIX
+    if content.lstrip()[:1] == b"{":
+        if form.suffix is not None:
+            raise invalid("suffix", "no value: a prompt in JSON says it itself")
+        prompt = _parse_json(content)
+        return prompt.ctx, prompt.suffix
+    raise PromptFormatUnsupported
+
+
+def _parse_safetensors(content: bytes) -> tuple[npt.NDArray[np.float32], str | None]:
+    try:
+        return parse_ctx(content), find_suffix(content)
+    except UnreadableCtx as error:
+        raise PromptInvalid(f"The file is no safetensors file of a prompt: {error}.") from None
+
+
+def _parse_json(content: bytes) -> Prompt:
+    try:
+        return EncodedPrompt.model_validate_json(content).decode()
+    except ValueError:
+        raise PromptInvalid(
+            "Expected JSON with ctx, n_ctx, width and suffix, as GET /prompts/{id}/ctx answers it, "
+            "with n_ctx x width finite numbers in ctx."
+        ) from None

@@ -1,0 +1,220 @@
+"""From the form of POST /prompts/learn to a job and its prepared images."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from uuid import uuid4
+
+import numpy as np
+from anyio import to_thread
+
+from app.server.access.caller import Caller
+from app.server.access.quotas import reserve
+from app.server.answers.problems import ImageRefused, PromptIdTaken, TrainingImagesInvalid, invalid
+from app.server.audit_log.entries import describe_learning
+from app.server.audit_log.outcomes import await_outcomes
+from app.server.forms.labelled_files import SentFile, check_count, open_zip, read_limited
+from app.server.forms.learning import LearnForm
+from app.server.jobs.capacity.model_hosts import require_host
+from app.server.jobs.submit import find_card
+from app.server.routes.dependencies import Services
+from models.catalogue.cards import ModelCard, check_class_names
+from models.catalogue.text_width import find_text_width
+from models.datasets.image_folder import find_class_names, order_classes
+from models.datasets.training_images import choose_shots
+from models.imaging import ImageError
+from models.prompts.learning_settings import LearningSettings, create_learning_settings
+from worker.contract import LEARNING_QUEUE_NAME, MAX_CLASS_NAMES, ModelRef
+from worker.contract.learning import FinishedLearning, LabelledImage, LearningJob, LearningRequest
+from worker.learning import store as learning_store
+from worker.learning.queue import get_status, submit_learning
+from worker.prepare import prepare_image
+from worker.store import prompts
+from worker.store.images import Image, image_sha256
+
+
+async def submit(services: Services, form: LearnForm, caller: Caller) -> LearningJob:
+    """Queues a learning: the images that the seed chooses, decoded and prepared.
+
+    The very same request is the same learning, as long as that can still give its prompt.
+
+    Raises:
+        Problem: the form asks for something that cannot be learned; nothing is queued.
+        redis.exceptions.RedisError: the queue is away.
+    """
+    card = find_card(services.catalogue, form.model or services.settings.default_model)
+    if find_text_width(card, services.catalogue.folder(card.id)) == 0:
+        raise invalid("model", "a model that takes context vectors")
+    await to_thread.run_sync(require_host, services.redis, card)
+    await to_thread.run_sync(_check_form_of_id, form.id)
+    files = await to_thread.run_sync(_open, form, services.settings.max_learning_images)
+    names = order_classes(file.class_name for file in files)
+    class_names, settings = _check_names(form, names), create_settings(form, card)
+    shots = choose(files, names, settings)
+    images = await _prepare(services, card, [file for file, _ in shots], count=len(files))
+    indices = [index for _, index in shots]
+    job = _create_job(caller, form.id, card, class_names, settings, images, indices)
+    if (earlier := await to_thread.run_sync(_find_earlier, services, job)) is not None:
+        return earlier
+    await to_thread.run_sync(_check_id, services, form.id)
+    await to_thread.run_sync(_enqueue, services, caller, job, images)
+    return job
+
+
+def _find_earlier(services: Services, job: LearningJob) -> LearningJob | None:
+    """The learning that this request began before: under way, or ended with its prompt there."""
+    redis = services.redis
+    earlier = learning_store.find_equal(redis, job)
+    if earlier is None:
+        return None
+    match get_status(redis, earlier.id):
+        case "queued" | "running":
+            return earlier
+        case "finished":
+            result = learning_store.find_result(redis, earlier.id)
+            card = prompts.find_card(redis, job.request.prompt_id, view=job.prompt_owner)
+            digest = result.prompt_sha256 if isinstance(result, FinishedLearning) else None
+            return earlier if card is not None and card.sha256 == digest else None
+    return None
+
+
+def choose(
+    files: Sequence[SentFile], names: Sequence[str], settings: LearningSettings
+) -> list[tuple[SentFile, int]]:
+    """The files to learn from and their class indices, in the order of the classes.
+
+    Raises:
+        TrainingImagesInvalid: a class has fewer images than shots.
+    """
+    labelled = sorted(((file, names.index(file.class_name)) for file in files), key=lambda x: x[1])
+    indices = np.array([index for _, index in labelled], dtype=np.int64)
+    try:
+        return [labelled[place] for place in choose_shots(indices, settings.shots, settings.seed)]
+    except ValueError as error:
+        raise TrainingImagesInvalid(str(error)) from None
+
+
+def _create_job(
+    caller: Caller,
+    prompt_id: str,
+    card: ModelCard,
+    class_names: tuple[str, ...],
+    settings: LearningSettings,
+    images: Sequence[Image],
+    indices: Sequence[int],
+) -> LearningJob:
+    labelled = zip(images, indices, strict=True)
+    request = LearningRequest(
+        prompt_id=prompt_id,
+        model=ModelRef(id=card.id, sha256=card.sha256),
+        class_names=class_names,
+        settings=settings,
+        size=card.preprocessing.size,
+        images=tuple(LabelledImage(sha256=image_sha256(i), class_index=c) for i, c in labelled),
+    )
+    return LearningJob(
+        id=uuid4().hex,
+        owner=caller.key_id,
+        shared=caller.view is None,
+        request=request,
+        submitted_at=datetime.now(UTC),
+    )
+
+
+def create_settings(form: LearnForm, card: ModelCard) -> LearningSettings:
+    """How to learn: the preset, with what the form says otherwise."""
+    try:
+        settings = create_learning_settings(form.preset, form.template or card.template)
+    except ValueError:
+        raise invalid("template", "words before {}: the vectors stand in their place") from None
+    settings = replace(settings, shots=form.shots, epochs=form.epochs, seed=form.seed)
+    if form.noise_level is not None:
+        settings = replace(settings, noise_levels=tuple(form.noise_level))
+    if form.learning_rate is not None:
+        settings = replace(settings, learning_rate=form.learning_rate)
+    return settings
+
+
+def _check_form_of_id(prompt_id: str) -> None:
+    try:
+        prompts.check_id(prompt_id)
+    except prompts.PromptIdReserved:
+        expected = "an id that neither begins with zero-shot- nor is 64 hexadecimal digits"
+        raise invalid("id", expected) from None
+
+
+def _check_id(services: Services, prompt_id: str) -> None:
+    if prompts.is_taken(services.redis, prompt_id):
+        raise PromptIdTaken(
+            "The id is taken: it names a prompt, or it named one that was removed. Use that "
+            "prompt, or choose another id."
+        )
+
+
+def _open(form: LearnForm, most: int) -> list[SentFile]:
+    if (form.zip is None) == (form.image is None):
+        raise invalid("zip", "either zip, or image with image_class, and not both")
+    if form.zip is not None:
+        if form.image_class is not None:
+            raise invalid("image_class", "no value: the folders of the zip are the classes")
+        return open_zip(form.zip.file, most=most)
+    images, classes = form.image or [], form.image_class or []
+    if len(images) != len(classes):
+        raise invalid("image_class", f"one class for each of {len(images)} images")
+    check_count(len(images), most)
+    return [
+        SentFile(
+            place=place, class_name=name.strip(), read=partial(read_limited, images[place].file)
+        )
+        for place, name in enumerate(classes)
+    ]
+
+
+def _check_names(form: LearnForm, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The class names of the prompt: those of the form, else those of the folders as words."""
+    if not 2 <= len(names) <= MAX_CLASS_NAMES:
+        raise TrainingImagesInvalid(
+            f"Expected images of 2 to {MAX_CLASS_NAMES} classes, got {len(names)}."
+        )
+    if form.class_name is not None and len(form.class_name) != len(names):
+        raise invalid("class_name", f"one name for each of {len(names)} classes")
+    found = form.class_name or find_class_names(names)
+    if found is None:
+        raise invalid("class_name", "a name for each class: numbers say nothing to a text tower")
+    try:
+        return check_class_names(found)
+    except ValueError:
+        raise TrainingImagesInvalid("Expected classes of different names, none blank.") from None
+
+
+async def _prepare(
+    services: Services, card: ModelCard, files: Sequence[SentFile], *, count: int
+) -> list[Image]:
+    """The model's 8-bit inputs; one file's bytes in memory at a time."""
+
+    def prepare(file: SentFile) -> Image:
+        return prepare_image(file.read(), card, decoder=services.decoder)[0]
+
+    images = []
+    for file in files:
+        try:
+            images.append(await to_thread.run_sync(prepare, file, limiter=services.decoding))
+        except ImageError as error:
+            raise ImageRefused(error, index=file.place, count=count) from None
+    return images
+
+
+def _enqueue(services: Services, caller: Caller, job: LearningJob, images: Sequence[Image]) -> None:
+    samples = job.request.settings.epochs * len(images)
+    with reserve(services.redis, caller, learn=[job.id], samples=samples):
+        services.audit.record("learn.accepted", **describe_learning(job))
+        ttl_s = services.settings.certificate_ttl_s
+        await_outcomes(services.audit, services.redis, LEARNING_QUEUE_NAME, [job.id], ttl_s=ttl_s)
+        submit_learning(
+            services.redis,
+            job,
+            images,
+            image_ttl_s=services.settings.image_ttl_s,
+            job_ttl_s=services.settings.certificate_ttl_s,
+        )

@@ -1,0 +1,99 @@
+"""A page of GET /certifications."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from urllib.parse import urlencode
+
+from redis import Redis
+
+from app.server.access.caller import Caller
+from app.server.answers.listing import (
+    CertificationItem,
+    CertificationPage,
+    certification_item,
+    with_outcomes,
+)
+from app.server.forms.listing import ListQuery, parse_cursor, write_cursor
+from worker.contract import CertificationJob
+from worker.jobs import queue
+from worker.store.jobs import records, results
+from worker.store.jobs.records import Entry
+
+_LOOKED_AT = 2000  # entries of one request: a rare filter never reads the whole list at once
+_CHUNK = 100
+
+
+def find_page(redis: Redis, caller: Caller, query: ListQuery) -> CertificationPage:
+    """A page of what the caller may see, and where the next one begins.
+
+    A page can be shorter than its limit, even empty, while there is a next one: filters are
+    applied to a bounded number of certifications at a time.
+    """
+    page = _find_page(redis, caller, query)
+    found = results.find_results(redis, [item.id for item in page.certifications])
+    items = map(with_outcomes, page.certifications, found)
+    return page.model_copy(update={"certifications": tuple(items)})
+
+
+def _find_page(redis: Redis, caller: Caller, query: ListQuery) -> CertificationPage:
+    walk, items, looked_at = _walk(redis, caller, query), list[CertificationItem](), 0
+    entry: Entry | None = None
+    while looked_at < _LOOKED_AT:
+        chunk = list(islice(walk, _CHUNK))
+        for entry, item in _read(redis, chunk, query):
+            looked_at += 1
+            if item is not None:
+                items.append(item)
+            if len(items) == query.limit:
+                return _page(items, query, entry)
+        if len(chunk) < _CHUNK:
+            return _page(items, query, None)
+    return _page(items, query, entry)
+
+
+def _read(
+    redis: Redis, entries: Sequence[Entry], query: ListQuery
+) -> Iterator[tuple[Entry, CertificationItem | None]]:
+    """Each entry with what is shown of it; None where that is not asked for."""
+    jobs = results.find_jobs(redis, [entry.id for entry in entries])
+    asked = [job for job in jobs if job is not None and _is_asked(job, query)]
+    states = dict(zip((job.id for job in asked), _find_states(redis, asked), strict=True))
+    for entry, job in zip(entries, jobs, strict=True):
+        status = states.get(entry.id)
+        if job is None or status is None or (query.status and status not in query.status):
+            yield entry, None
+        else:
+            yield entry, certification_item(job, status)
+
+
+def _is_asked(job: CertificationJob, query: ListQuery) -> bool:
+    return query.model in (None, job.request.model.id) and query.batch in (None, job.batch_id)
+
+
+def _find_states(redis: Redis, jobs: Sequence[CertificationJob]) -> list[queue.State]:
+    return queue.get_states(redis, [job.id for job in jobs])
+
+
+def _page(
+    items: Sequence[CertificationItem], query: ListQuery, after: Entry | None
+) -> CertificationPage:
+    if after is None:
+        return CertificationPage(certifications=tuple(items), next=None)
+    asked = query.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    parameters = urlencode({**asked, "cursor": write_cursor(after)}, doseq=True)
+    return CertificationPage(certifications=tuple(items), next=f"/certifications?{parameters}")
+
+
+def _walk(redis: Redis, caller: Caller, query: ListQuery) -> Iterator[Entry]:
+    return records.walk(
+        redis,
+        caller.view,
+        after=None if query.cursor is None else parse_cursor(query.cursor),
+        until_us=None if query.until is None else _microseconds(query.until),
+        since_us=0 if query.since is None else _microseconds(query.since),
+    )
+
+
+def _microseconds(time: datetime) -> int:
+    return max(0, int(time.timestamp() * 1_000_000))

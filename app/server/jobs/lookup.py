@@ -1,0 +1,169 @@
+"""What has become of a certification, read from Redis."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any
+
+from redis import Redis
+
+from app.server.access.caller import Caller
+from app.server.answers.problems import BatchUnknown, CertificationUnknown
+from app.server.answers.schemas import (
+    Batch,
+    BatchLinks,
+    CancelledCertification,
+    Certification,
+    FailedCertification,
+    FinishedCertification,
+    QueuedCertification,
+    RefusedProblem,
+    RunningCertification,
+    SampleProgress,
+    asked,
+    batch_path,
+    certification_links,
+)
+from app.server.jobs.capacity.estimate import estimate_running_s, find_outlook
+from worker.contract import CertificationJob, Failure, RefusedImage
+from worker.contract.certificate.document import CancelledResult, FailedResult, FinishedResult
+from worker.jobs import queue
+from worker.store.jobs import results
+
+LOST = Failure(
+    code="certification_lost",
+    detail="It ended without a result: every attempt was cut off. Send the image again; "
+    "if that happens twice, the operator finds the reason in the worker's log.",
+)
+
+
+DAMAGED = Failure(
+    code="record_damaged",
+    detail="Its stored result cannot be read any more. Send the image again; the operator finds "
+    "the record in the service's log.",
+)
+
+
+def find_job(redis: Redis, certification_id: str, caller: Caller) -> CertificationJob:
+    """The job of a certification that the caller may see: every route that names one comes by here.
+
+    Raises:
+        CertificationUnknown: there is none, or no longer, or it is another key's.
+    """
+    job = results.find_job(redis, certification_id)
+    if job is None or not caller.may_see(job.owner):
+        raise CertificationUnknown
+    return job
+
+
+def find_batch_jobs(redis: Redis, batch_id: str, caller: Caller) -> tuple[CertificationJob, ...]:
+    """The jobs of a batch in the order of its images; those purged one by one are left out,
+    and those whose record is damaged.
+
+    Raises:
+        BatchUnknown: there is none, or no longer, or it is another key's.
+    """
+    found = results.find_jobs(redis, results.find_batch(redis, batch_id))
+    jobs = tuple(job for job in found if job is not None and caller.may_see(job.owner))
+    if not jobs:
+        raise BatchUnknown
+    return jobs
+
+
+def show(redis: Redis, job: CertificationJob) -> Certification:
+    """A certification as it stands now."""
+    try:
+        return _show(redis, job)
+    except results.RecordDamaged:
+        return FailedCertification(**_common(job), failure=DAMAGED)
+
+
+def _show(redis: Redis, job: CertificationJob) -> Certification:
+    match queue.get_state(redis, job.id):
+        case "queued":
+            outlook = find_outlook(redis, job.id)
+            return QueuedCertification(**_common(job), asked=asked(job.request), **asdict(outlook))
+        case "running":
+            progress = find_progress(redis, job)
+            left = progress.samples_total - progress.samples_done
+            estimated_s = estimate_running_s(redis, job.request.model.id, left)
+            return RunningCertification(
+                **_common(job), asked=asked(job.request), progress=progress, estimated_s=estimated_s
+            )
+        case "finished" | "failed" | "cancelled":
+            return _ended(redis, job)
+
+
+def show_batch(redis: Redis, jobs: Sequence[CertificationJob]) -> Batch:
+    """The batch of these jobs as it stands now."""
+    return create_batch(redis, tuple(show(redis, job) for job in jobs))
+
+
+def show_all(redis: Redis, jobs: Sequence[CertificationJob]) -> Certification | Batch:
+    """What was sent together: one certification, or a batch."""
+    return show(redis, jobs[0]) if jobs[0].batch_id is None else show_batch(redis, jobs)
+
+
+def create_batch(redis: Redis, certifications: tuple[Certification, ...]) -> Batch:
+    """The batch that these certifications are, with the images that could not be used."""
+    batch_id = certifications[0].batch_id
+    assert batch_id is not None, "they were sent together"
+    refused = tuple(map(_refused, results.find_refused(redis, batch_id)))
+    return Batch(
+        id=batch_id,
+        done=len(refused) + sum(map(is_done, certifications)),
+        total=len(refused) + len(certifications),
+        certifications=certifications,
+        refused=refused,
+        links=BatchLinks(self=batch_path(batch_id)),
+    )
+
+
+def is_done(certification: Certification) -> bool:
+    """Whether nothing more will happen to it."""
+    return certification.status not in ("queued", "running")
+
+
+def _refused(image: RefusedImage) -> RefusedProblem:
+    title = HTTPStatus(image.status).phrase
+    return RefusedProblem(title=title, **image.model_dump())
+
+
+def _common(job: CertificationJob) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "batch_id": job.batch_id,
+        "image_index": job.image_index,
+        "submitted_at": job.submitted_at,
+        "model": job.request.model,
+        "input": job.request.input,
+        "links": certification_links(job),
+    }
+
+
+def find_progress(redis: Redis, job: CertificationJob) -> SampleProgress:
+    """How far a certification is; nothing is done before it runs."""
+    progress = results.find_progress(redis, job.id)
+    total = job.request.samples_total
+    if progress is None:
+        return SampleProgress(samples_done=0, samples_total=total)
+    return SampleProgress(
+        samples_done=progress.samples_done, samples_total=total, live=progress.live
+    )
+
+
+def _ended(redis: Redis, job: CertificationJob) -> Certification:
+    match results.find_result(redis, job.id):
+        case FinishedResult() as result:
+            return FinishedCertification(
+                **_common(job),
+                certificates=result.certificates,
+                provenance=result.provenance,
+                signature=result.signature,
+            )
+        case FailedResult(failure=failure):
+            return FailedCertification(**_common(job), failure=failure)
+        case CancelledResult():
+            return CancelledCertification(**_common(job))
+        case None:
+            return FailedCertification(**_common(job), failure=LOST)

@@ -1,0 +1,120 @@
+"""POST /certify."""
+
+from functools import partial
+
+from anyio import to_thread
+from fastapi import APIRouter, Response
+from redis.exceptions import WatchError
+from starlette.responses import JSONResponse
+
+from app.server.access.caller import Caller, Submitter
+from app.server.answers import problems
+from app.server.answers.schemas import Batch, Certification
+from app.server.forms.certify_body import Asked, AskedDep
+from app.server.forms.certify_openapi import REQUEST
+from app.server.jobs.idempotency import claim, parse_key
+from app.server.jobs.lookup import is_done, show_all
+from app.server.jobs.prefer_wait import parse_wait, wait_until
+from app.server.jobs.submit import submit
+from app.server.routes.accepted import describe_accepted
+from app.server.routes.dependencies import IdempotencyKey, PreferHeader, Services, ServicesDep
+from worker.contract import CertificationJob
+
+router = APIRouter(tags=["certify"])
+
+_POLL_AFTER_S = 1
+_PROBLEMS = problems.describe(
+    problems.FormUnreadable,
+    problems.JsonUnreadable,
+    problems.IdempotencyInProgress,
+    problems.CertificationGone,
+    problems.BodyTooLarge,
+    problems.MediaTypeUnsupported,
+    problems.RequestInvalid,
+    problems.FieldUnknown,
+    problems.FieldRepeated,
+    problems.IdempotencyKeyReused,
+    problems.ModelUnknown,
+    problems.ImageRefused,
+    problems.DecodingUnavailable,
+    problems.QueueFull,
+    problems.ModelUnavailable,
+    problems.QuotaExceeded,
+    problems.QueueUnavailable,
+    problems.StorageFull,
+)
+
+
+@router.post(
+    "/certify",
+    status_code=202,
+    response_model=Certification | Batch,
+    openapi_extra=REQUEST,
+    responses={
+        **_PROBLEMS,
+        200: {"model": Certification | Batch, "description": "Done within the preferred wait"},
+        202: describe_accepted(
+            "Accepted; Location says where the certificates will be",
+            parameter="certification_id",
+            operations={
+                "follow": "get_certification",
+                "progress": "get_events",
+                "cancel": "delete_certification",
+            },
+        ),
+    },
+)
+async def certify(
+    asked: AskedDep,
+    services: ServicesDep,
+    caller: Submitter,
+    idempotency_key: IdempotencyKey,
+    prefer: PreferHeader = None,
+) -> Response:
+    """Certifies the prediction for one or more images at one or more noise levels.
+
+    Of several images, those that can be used are accepted and the others are in `refused` of the
+    batch, each as a problem of its own; where none can be used the answer is the first one's
+    problem. What is wrong with the request itself refuses it whole.
+    """
+    jobs = await _accept(services, asked, caller, idempotency_key)
+    wait_s = parse_wait(prefer or [], cap_s=services.settings.wait_cap_s)
+    done = None if wait_s is None else await _wait(services, jobs, wait_s)
+    if (shown := done) is None:
+        shown = await to_thread.run_sync(show_all, services.redis, jobs)
+    headers = {"Location": shown.links.self}
+    if wait_s is not None:
+        headers["Preference-Applied"] = f"wait={wait_s}"
+    if done is None:
+        headers["Retry-After"] = str(_POLL_AFTER_S)
+    return JSONResponse(
+        shown.model_dump(mode="json"), status_code=202 if done is None else 200, headers=headers
+    )
+
+
+async def _accept(
+    services: Services, asked: Asked, caller: Caller, idempotency_key: str | None
+) -> list[CertificationJob]:
+    """The jobs of this request, queued now or when its idempotency key was first used."""
+    if idempotency_key is None:
+        return await submit(services, asked, caller)
+    key, fingerprint = parse_key(idempotency_key), await asked.fingerprint()
+    found = await to_thread.run_sync(claim, services.redis, caller, key, fingerprint)
+    if isinstance(found, list):
+        return found
+    try:
+        return await submit(services, asked, caller, found)
+    except WatchError:
+        raise problems.IdempotencyInProgress from None
+    except problems.Problem:
+        await to_thread.run_sync(found.release, services.redis)
+        raise
+
+
+async def _wait(
+    services: Services, jobs: list[CertificationJob], wait_s: int
+) -> Certification | Batch | None:
+    def is_over(shown: Certification | Batch) -> bool:
+        return shown.done == shown.total if isinstance(shown, Batch) else is_done(shown)
+
+    return await wait_until(partial(show_all, services.redis, jobs), is_over, wait_s)

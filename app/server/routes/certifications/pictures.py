@@ -1,0 +1,86 @@
+"""Pictures of a certification: the certified input, and what noise looks like on it."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from redis import Redis
+
+from app.server.answers import problems
+from app.server.answers.etag import NOT_KEPT, NOT_MODIFIED, IfNoneMatch, tagged
+from app.server.answers.illustration import sample_illustration
+from app.server.answers.pictures import encode_png
+from app.server.forms.numbers import PLAIN_DECIMAL
+from app.server.routes.dependencies import JobDep, RedisDep
+from worker.contract import CertificationJob
+from worker.store import images
+from worker.store.images import Image
+
+router = APIRouter(prefix="/certifications/{certification_id}", tags=["certifications"])
+
+_FOUND: dict[int | str, dict[str, Any]] = {
+    **NOT_MODIFIED,
+    **problems.describe(
+        problems.CertificationUnknown, problems.InputImageExpired, problems.QueueUnavailable
+    ),
+}
+_PNG: dict[str, Any] = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
+ShownSigma = Annotated[
+    float,
+    Query(
+        ge=0.001,
+        le=10,
+        allow_inf_nan=False,
+        description="Standard deviation of the noise on pixels in [0, 1], from 0.001 to 10.",
+    ),
+    PLAIN_DECIMAL,
+]
+
+
+@router.get(
+    "/input.png",
+    response_class=Response,
+    responses={**_FOUND, 200: {"content": _PNG, "description": "The certified 8-bit image"}},
+)
+def get_input_image(job: JobDep, redis: RedisDep, if_none_match: IfNoneMatch = None) -> Response:
+    """The image that the certificates speak of: 8 bit, at the model's resolution."""
+    return _answer(_find_image(redis, job), if_none_match)
+
+
+@router.get(
+    "/noisy.png",
+    response_class=Response,
+    responses={
+        **_FOUND,
+        **problems.describe(
+            problems.CertificationUnknown,
+            problems.InputImageExpired,
+            problems.RequestInvalid,
+            problems.QueueUnavailable,
+        ),
+        200: {"content": _PNG, "description": "An illustration, not a certified sample"},
+    },
+)
+def get_noisy_image(
+    job: JobDep, redis: RedisDep, sigma: ShownSigma, if_none_match: IfNoneMatch = None
+) -> Response:
+    """What noise of a level looks like on the certified image. An illustration and nothing else.
+
+    It is not one of the samples that were counted: those come from a secret key, and are not cut to
+    the range of a picture.
+    """
+    return _answer(sample_illustration(_find_image(redis, job), sigma), if_none_match)
+
+
+def _answer(image: Image, if_none_match: str | None) -> Response:
+    png = Response(encode_png(image.transpose(1, 2, 0)), media_type="image/png")  # (H, W, 3)
+    return tagged(png, if_none_match, cache=NOT_KEPT)
+
+
+def _find_image(redis: Redis, job: CertificationJob) -> Image:
+    described = job.request.input
+    try:
+        return images.get_image(
+            redis, described.sha256, height=described.height, width=described.width
+        )
+    except (images.ImageExpired, images.ImageDamaged):
+        raise problems.InputImageExpired from None

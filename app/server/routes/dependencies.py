@@ -1,0 +1,148 @@
+"""What endpoints depend on, under the names they use."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from anyio import CapacityLimiter, Event
+from fastapi import Depends, Header, Path, Request
+from redis import Redis
+
+from app.server.access.caller import Reader, Submitter
+from app.server.answers.problems import (
+    BatchUnknown,
+    CertificationUnknown,
+    FieldRepeated,
+    MediaTypeUnsupported,
+)
+from app.server.audit_log.trail import AuditTrail
+from app.server.forms.items import check_items, media_type, require_no_query
+from app.server.jobs.lookup import find_batch_jobs, find_job
+from app.settings import AppSettings
+from models.catalogue import Catalogue
+from models.imaging import Decoder
+from worker.contract import CertificationJob as Job
+
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What the app holds while it runs."""
+
+    settings: AppSettings
+    catalogue: Catalogue
+    redis: Redis
+    decoding: CapacityLimiter
+    audit: AuditTrail
+    decoder: Decoder
+    watching: CapacityLimiter
+    stopping: Event
+
+
+def _get_services(request: Request) -> Services:
+    services: Services = request.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(_get_services)]
+
+
+def _get_redis(services: ServicesDep) -> Redis:
+    return services.redis
+
+
+def _get_settings(services: ServicesDep) -> AppSettings:
+    return services.settings
+
+
+def _get_catalogue(services: ServicesDep) -> Catalogue:
+    return services.catalogue
+
+
+def _check_certification_id(certification_id: Annotated[str, Path()]) -> str:
+    if not _ID.fullmatch(certification_id):
+        raise CertificationUnknown
+    return certification_id
+
+
+def _check_batch_id(batch_id: Annotated[str, Path()]) -> str:
+    if not _ID.fullmatch(batch_id):
+        raise BatchUnknown
+    return batch_id
+
+
+def take_only(rules: Mapping[str, str], repeatable: Collection[str]) -> Any:
+    """A dependency that refuses what a form would otherwise drop without a word.
+
+    Args:
+        rules: what is expected of each field of the form.
+        repeatable: the fields that may come several times.
+    """
+
+    async def check(request: Request) -> None:
+        if media_type(request) != "multipart/form-data":
+            raise MediaTypeUnsupported("Expected a body of type multipart/form-data.")
+        require_no_query(request)
+        check_items((await request.form()).multi_items(), rules, repeatable)
+
+    return Depends(check)
+
+
+RedisDep = Annotated[Redis, Depends(_get_redis)]
+SettingsDep = Annotated[AppSettings, Depends(_get_settings)]
+CatalogueDep = Annotated[Catalogue, Depends(_get_catalogue)]
+
+
+_CertificationId = Annotated[str, Depends(_check_certification_id)]
+_BatchId = Annotated[str, Depends(_check_batch_id)]
+
+
+def _find_job(certification_id: _CertificationId, redis: RedisDep, caller: Reader) -> Job:
+    return find_job(redis, certification_id, caller)
+
+
+def _find_own_job(certification_id: _CertificationId, redis: RedisDep, caller: Submitter) -> Job:
+    return find_job(redis, certification_id, caller)
+
+
+def _find_jobs(batch_id: _BatchId, redis: RedisDep, caller: Reader) -> tuple[Job, ...]:
+    return find_batch_jobs(redis, batch_id, caller)
+
+
+def _find_own_jobs(batch_id: _BatchId, redis: RedisDep, caller: Submitter) -> tuple[Job, ...]:
+    return find_batch_jobs(redis, batch_id, caller)
+
+
+JobDep = Annotated[Job, Depends(_find_job)]
+"""The certification of the path, to be read."""
+OwnJobDep = Annotated[Job, Depends(_find_own_job)]
+"""The certification of the path, to be ended: it takes the scope that sent it."""
+BatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_jobs)]
+OwnBatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_own_jobs)]
+PreferHeader = Annotated[
+    list[str] | None,
+    Header(
+        description="`wait=N`: answer with the certificates if they are there within N seconds "
+        "(RFC 7240), else with 202 as usual."
+    ),
+]
+_IdempotencyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="A name of the client's choice for this request, 1 to 255 visible characters. "
+        "The same name with the same request leads to the same certification, however often it is "
+        "sent (draft-ietf-httpapi-idempotency-key-header).",
+    ),
+]
+
+
+def _find_idempotency_key(request: Request, key: _IdempotencyHeader = None) -> str | None:
+    if len(request.headers.getlist("idempotency-key")) > 1:
+        raise FieldRepeated("The header Idempotency-Key is taken once; nothing was queued.")
+    return key
+
+
+IdempotencyKey = Annotated[str | None, Depends(_find_idempotency_key)]
