@@ -12,7 +12,6 @@ from anyio import CapacityLimiter, Event
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from app.openapi import Service, on_wrong_method
 from app.server.access.authentication import Authentication
 from app.server.access.caller import EVERYONE
 from app.server.access.keyring import Keyring
@@ -35,6 +34,7 @@ from app.server.middleware.perimeter import Perimeter, is_loopback
 from app.server.middleware.queue_metrics import QueueCollector
 from app.server.middleware.request_context import BodyLimit, OneLength, RequestContext
 from app.server.middleware.shutdown import noticing_signals
+from app.server.openapi import Service, on_wrong_method
 from app.server.routes import audit, models, prompt_jobs, prompts
 from app.server.routes.certifications import (
     certifications,

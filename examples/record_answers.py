@@ -1,4 +1,4 @@
-"""Records an answer of every route: python examples/record_answers.py writes app/answers.json.
+"""Records an answer of every route into app/server/answers.json: python examples/record_answers.py.
 
 It starts the service, asks every route that answers in JSON once, with a real DICOM image and a
 small PNG, and keeps what came back. OpenAPI shows these answers as examples; a test compares them
@@ -18,7 +18,7 @@ from demo import free_port, start_service
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-ANSWERS = Path(__file__).parents[1] / "app" / "answers.json"
+ANSWERS = Path(__file__).parents[1] / "app" / "server" / "answers.json"
 ID = "{certification_id}"
 
 

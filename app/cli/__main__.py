@@ -109,7 +109,7 @@ def audit(
 
     Exit status 0 when every check holds, 1 when one does not.
     """
-    from app.auditing import audit_document, load_document
+    from worker.contract.certificate.audit import audit_document, load_document
     from worker.sampling.table import create_noise_table
 
     with sentences():
@@ -144,8 +144,8 @@ def reproduce(
     from worker.processes.scheduling import wait_passively
 
     wait_passively()
-    from app.auditing import load_document
     from app.local.engine import find_prompts, reproduce_in_process
+    from worker.contract.certificate.audit import load_document
 
     with sentences():
         findings = reproduce_in_process(
@@ -177,8 +177,8 @@ def check_votes(
     from worker.processes.scheduling import wait_passively
 
     wait_passively()
-    from app.auditing import load_document
     from app.local.engine import check_votes_in_process, find_prompts
+    from worker.contract.certificate.audit import load_document
 
     with sentences():
         findings = check_votes_in_process(

@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from app.auditing import parse_json
 from app.client import Certification, Client, FolderItem, find_images
 from app.local.asked import Asked
+from worker.contract.certificate.audit import parse_json
 from worker.contract.certificate.document import FinishedResult, parse_document
 
 _KEY_VARIABLE = "PROMPTSMOOTH_API_KEY"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from app.client.answers import Certification
 
 if TYPE_CHECKING:
-    from app.server.answers.schemas import AuditReport
+    from worker.contract.certificate.audit import AuditReport
 
 
 def verify(certification: Certification | bytes, trusted_keys: Sequence[str] = ()) -> "AuditReport":
@@ -24,7 +24,7 @@ def verify(certification: Certification | bytes, trusted_keys: Sequence[str] = (
     Raises:
         ValueError: the bytes are no JSON object.
     """
-    from app.auditing import audit_document, parse_json
+    from worker.contract.certificate.audit import audit_document, parse_json
 
     content = certification if isinstance(certification, bytes) else certification.content
     return audit_document(parse_json(content), tuple(trusted_keys))

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.auditing import MAX_DOCUMENT_BYTES, audit_document, parse_json
 from worker.certification import Tally, audit_certificate
 from worker.certification.merkle import VoteTree, audit_path
 from worker.contract import (
@@ -21,6 +20,7 @@ from worker.contract import (
     StagedParameters,
     TemplateTarget,
 )
+from worker.contract.certificate.audit import MAX_DOCUMENT_BYTES, audit_document, parse_json
 from worker.contract.certificate.document import FinishedResult, Provenance, parse_document
 from worker.contract.certificate.signature import (
     check_signature,

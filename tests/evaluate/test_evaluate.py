@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from app.auditing import audit_document
 from models.datasets.image_folder import UnusableImage
 from worker.contract import CohenParameters, InputImage, StagedParameters, TemplateTarget
+from worker.contract.certificate.audit import audit_document
 from worker.contract.certificate.signature import create_signing_key, encode_public_key
 from worker.evaluation.evaluate import RUN_FILE, SECRET_FILE, evaluate, write_results
 from worker.evaluation.results import PUBLISHED_RADII, create_results, find_largest_radius

@@ -369,20 +369,3 @@ class VoteList(Schema):
     n: int
     root: str
     votes: tuple[ShownVote, ...]
-
-
-class AuditFinding(Schema):
-    """One thing that was checked, and what was found in words."""
-
-    code: str
-    holds: bool
-    sentence: str
-    certificate: int | None = Field(description="Which certificate, from 0; null: the document.")
-
-
-class AuditReport(Schema):
-    """What holds, what does not, and what no audit of counts can see."""
-
-    holds: bool
-    findings: tuple[AuditFinding, ...]
-    unseen: tuple[str, ...]

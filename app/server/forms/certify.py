@@ -15,7 +15,6 @@ from pydantic import (
 
 from app.server.forms.numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE
 from app.server.forms.window_field import WINDOW, read_window
-from app.strict_json import parse_strict
 from app.targets import (
     AskedClassNames,
     AskedFields,
@@ -23,6 +22,7 @@ from app.targets import (
     PromptName,
     TargetField,
 )
+from models.files.strict_json import parse_strict
 from models.imaging import RequestedWindow
 from worker.contract import (
     MAX_CLASS_NAMES,

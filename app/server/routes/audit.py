@@ -4,11 +4,16 @@ from anyio import to_thread
 from fastapi import APIRouter, Request
 from redis import Redis
 
-from app.auditing import MAX_DOCUMENT_BYTES, audit_document, parse_json
 from app.server.access.caller import Reader
 from app.server.answers import problems
-from app.server.answers.schemas import AuditReport, SigningKey
+from app.server.answers.schemas import SigningKey
 from app.server.routes.dependencies import RedisDep
+from worker.contract.certificate.audit import (
+    MAX_DOCUMENT_BYTES,
+    AuditReport,
+    audit_document,
+    parse_json,
+)
 from worker.store import keyspace
 
 router = APIRouter(tags=["audit"])

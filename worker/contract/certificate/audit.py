@@ -5,16 +5,35 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from app.server.answers.schemas import AuditFinding, AuditReport
-from app.strict_json import parse_strict
+from pydantic import Field
+
+from models.files.strict_json import parse_strict
 from worker.certification import Finding, audit_certificate
 from worker.certification.audit import UNSEEN
 from worker.contract.certificate.document import FinishedResult, parse_document
 from worker.contract.certificate.signature import check_signature
 from worker.contract.certificate.statement import create_statement
+from worker.contract.quantities import Contract
 
 MAX_DOCUMENT_BYTES = 4 * 2**20
 TableDigest = Callable[[Decimal], str]
+
+
+class AuditFinding(Contract):
+    """One thing that was checked, and what was found in words."""
+
+    code: str
+    holds: bool
+    sentence: str
+    certificate: int | None = Field(description="Which certificate, from 0; null: the document.")
+
+
+class AuditReport(Contract):
+    """What holds, what does not, and what no audit of counts can see."""
+
+    holds: bool
+    findings: tuple[AuditFinding, ...]
+    unseen: tuple[str, ...]
 
 
 def load_document(path: Path) -> dict[str, Any]:
