@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-from app.deployment.private_files import write_whole
 from app.deployment.settings import DeploymentSettings
 from app.server.answers.problems import MEDIA_TYPE, BodyTooLarge
 from app.server.middleware.request_context import SECURITY_HEADERS
 from app.settings import AppSettings
+from models.files.whole_file import write_whole
 
 HTTP_NAME, ANSWERS_NAME = "http.conf", "answers.conf"
 _AFTER_WAIT_S = 60  # beyond the longest wait that a client is granted

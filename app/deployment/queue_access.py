@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from pathlib import Path
 
-from app.deployment.private_files import write_whole
+from models.files.whole_file import write_whole
 
 QUEUE_USER, HEALTH_USER = "promptsmooth", "health"
 PASSWORD_NAME, HEALTH_PASSWORD_NAME, ACL_NAME = "redis-password", "health-password", "users.acl"

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from app.deployment.private_files import write_whole
+from models.files.whole_file import write_whole
 
 CERTIFICATE_NAME, KEY_NAME = "server.crt", "server.key"
 SELF_SIGNED_DAYS = 397

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.catalogue.cards import ModelCard
-from models.files.quoting import quote
+from models.files.untrusted_text import quote
 from models.vlm.bert_text import BertTextTower
 from models.vlm.onednn import find_kernels, use_onednn
 from models.vlm.vlm import PixelNormalisation

@@ -13,8 +13,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from torch import Tensor
 
 from models.catalogue.weights import ConfigMismatch, UnreadableWeights
-from models.files.quoting import quote
-from models.files.untrusted_text import parse_json
+from models.files.untrusted_text import parse_json, quote
 
 VOCAB, TOKENIZER_CONFIG = "vocab.txt", "tokenizer_config.json"
 _PAD, _UNKNOWN, _START, _END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"

@@ -1,6 +1,6 @@
 """Somebody's long text is not said back in full."""
 
-from models.files.quoting import MOST, quote
+from models.files.untrusted_text import MOST, quote
 
 
 def test_a_quoted_text_has_at_most_sixty_characters_and_a_short_one_is_whole():

@@ -22,7 +22,7 @@ from app.targets import (
     PromptName,
     TargetField,
 )
-from models.files.strict_json import parse_strict
+from models.files.untrusted_text import parse_strict
 from models.imaging import RequestedWindow
 from worker.contract import (
     MAX_CLASS_NAMES,

@@ -27,7 +27,7 @@ from app.server.forms.certify import NUMBERS, REPEATABLE, RULES, CertifyFields, 
 from app.server.forms.items import check_items, media_type, require_known, require_no_query
 from app.server.routes.dependencies import ServicesDep
 from app.settings import AppSettings
-from models.files.strict_json import WrittenNumber, parse_strict
+from models.files.untrusted_text import WrittenNumber, parse_strict
 
 Read = Callable[[], Awaitable[bytes]]
 T = TypeVar("T", bound=BaseModel)

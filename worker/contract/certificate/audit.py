@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from models.files.strict_json import parse_strict
+from models.files.untrusted_text import parse_strict
 from worker.certification import Finding, audit_certificate
 from worker.certification.audit import UNSEEN
 from worker.contract.certificate.document import FinishedResult, parse_document
