@@ -48,11 +48,10 @@ from app.server.routes.certifications import (
 from app.server.routes.dependencies import Services
 from app.server.routes.service import health, metrics, pages
 from app.settings import AppSettings
-from models.catalogue import load_catalogue
+from models.catalogue import load_catalogue, warn_of_cards
 from models.imaging import Decoder
 from worker.jobs.queue import create_app_redis
 from worker.prepare import create_decoder
-from worker.processes.logs import warn_of_cards
 
 _MAX_FIELDS = 512
 _WATCHING_THREADS = 4  # look at Redis for all event streams together, a moment each

@@ -7,6 +7,14 @@ from typing import Annotated
 import typer
 
 
+class Device(StrEnum):
+    """Where a model runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 class Prompting(StrEnum):
     """How class names become what an image is compared with."""
 
