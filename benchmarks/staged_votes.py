@@ -34,8 +34,8 @@ from worker.contract import (  # noqa: E402
     StagedParameters,
     TemplateTarget,
 )
-from worker.contract.canonical import canonical_bytes  # noqa: E402
 from worker.contract.protocol import CountRange  # noqa: E402
+from worker.contract.request import canonical_bytes  # noqa: E402
 from worker.counting.sessions import NOTHING_TUNED, create_session  # noqa: E402
 from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402

@@ -31,12 +31,12 @@ from worker.counting.range_merge import Doubt
 from worker.counting.sessions import PromptMissing
 from worker.engine.client import EngineAway, EngineClient, EngineLost, EngineRefused
 from worker.jobs.cancel import Cancelled, require_wanted
+from worker.jobs.purge import list_streams
 from worker.jobs.queue import ROOM_S, UNREADABLE, give_up
 from worker.jobs.retries import is_suspect
 from worker.jobs.sharing.counter import name_host
 from worker.jobs.sharing.help import get_doubts, help_certification, share
 from worker.jobs.tuned_prompts import TunedStore
-from worker.jobs.votes_streams import list_streams
 from worker.learning.task import learn
 from worker.processes.hand_back import HandedBack, heed, interruptible
 from worker.sampling.keys import commitment, load_secret

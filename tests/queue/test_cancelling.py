@@ -10,9 +10,8 @@ import pytest
 from worker.contract.certificate.document import CancelledResult, FinishedResult
 from worker.jobs import queue
 from worker.jobs.cancel import cancel
-from worker.jobs.purge import purge
+from worker.jobs.purge import list_streams, purge
 from worker.jobs.queue import create_queue, fetch_job
-from worker.jobs.votes_streams import list_streams
 from worker.store import keyspace
 from worker.store.images import ImageExpired, get_image
 from worker.store.jobs import results

@@ -29,10 +29,10 @@ from worker.contract.learning import (
     LearningRequest,
 )
 from worker.learning import store as learning_store
-from worker.learning.learned_store import finish_learning
 from worker.learning.process import run_order
 from worker.learning.protocol import FailureReport, Order
 from worker.learning.queue import get_status, submit_learning
+from worker.learning.store import finish_learning
 from worker.learning.task import LearnerDied, run_learning
 from worker.store import keyspace, prompts
 from worker.store.images import image_sha256

@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
+import rfc8785
 from pydantic import Field, model_validator
 
 from models.catalogue.cards import Sha256
@@ -322,3 +323,8 @@ class WorkerReport(Contract):
     def shown_state(self) -> HostState:
         """The state, of a host of an earlier release too."""
         return self.state or ("ready" if self.ready else "starting")
+
+
+def canonical_bytes(request: dict[str, Any]) -> bytes:
+    """RFC 8785 form of a request: equal requests are equal bytes, whatever their spelling."""
+    return rfc8785.dumps(request)

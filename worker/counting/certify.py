@@ -9,7 +9,6 @@ from typing import Protocol
 from models.prompts.prompt import Prompt
 from worker.certification import Phase
 from worker.contract import CertifyRequest, Identity
-from worker.contract.canonical import canonical_bytes
 from worker.contract.certificate.document import (
     AbstainedDocument,
     CertifiedDocument,
@@ -24,6 +23,7 @@ from worker.contract.protocol import (
     SessionOpened,
     TunePrompts,
 )
+from worker.contract.request import canonical_bytes
 from worker.counting.certificates import Counted, create_certificate
 from worker.counting.contests import PHASES, create_contests
 from worker.counting.prefetch import Foresight

@@ -12,11 +12,12 @@ the same image with the same request.
 from redis import Redis
 from redis.client import Pipeline
 
-from worker.contract import CertificationJob
+from worker.contract import CertificationJob, CertifyRequest
+from worker.counting.contests import PHASES, create_contests, create_places
 from worker.jobs.queue import one_connection, wait_durable
-from worker.jobs.votes_streams import list_streams
 from worker.store import keyspace
-from worker.store.jobs import records, results
+from worker.store.jobs import listing, results
+from worker.store.votes import votes_stream
 
 _RELEASE = """
 redis.call('SREM', KEYS[1], ARGV[1])
@@ -76,6 +77,17 @@ def _remove_job(pipeline: Pipeline, job: CertificationJob, *, ttl_s: int) -> Non
         keyspace.progress(job.id),
         keyspace.cost(job.id),
     )
-    records.remove(pipeline, job)
+    listing.remove(pipeline, job)
     if job.batch_id is not None:
         pipeline.lrem(keyspace.batch(job.batch_id), 0, job.id)
+
+
+def list_streams(request: CertifyRequest) -> tuple[str, ...]:
+    """The names of all streams that a request's votes can be in."""
+    ballots = create_places(create_contests(request))[-1].stop
+    return tuple(
+        votes_stream(sigma, phase, place)
+        for sigma in request.sigmas
+        for phase in PHASES
+        for place in range(ballots)
+    )

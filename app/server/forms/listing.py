@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from app.server.forms.numbers import PLAIN_WHOLE
-from worker.store.jobs.records import Entry
+from worker.store.jobs.listing import Entry
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 Status = Literal["queued", "running", "finished", "failed", "cancelled"]

@@ -17,8 +17,8 @@ from app.server.answers.listing import (
 from app.server.forms.listing import ListQuery, parse_cursor, write_cursor
 from worker.contract import CertificationJob
 from worker.jobs import queue
-from worker.store.jobs import records, results
-from worker.store.jobs.records import Entry
+from worker.store.jobs import listing, results
+from worker.store.jobs.listing import Entry
 
 _LOOKED_AT = 2000  # entries of one request: a rare filter never reads the whole list at once
 _CHUNK = 100
@@ -86,7 +86,7 @@ def _page(
 
 
 def _walk(redis: Redis, caller: Caller, query: ListQuery) -> Iterator[Entry]:
-    return records.walk(
+    return listing.walk(
         redis,
         caller.view,
         after=None if query.cursor is None else parse_cursor(query.cursor),

@@ -21,11 +21,11 @@ from worker.contract import (
     Progress,
     RefusedImage,
 )
-from worker.contract.canonical import canonical_bytes
 from worker.contract.certificate.document import CertificationResult, FinishedResult
+from worker.contract.request import canonical_bytes
 from worker.store import keyspace
 from worker.store.counters import count_result
-from worker.store.jobs import records
+from worker.store.jobs import listing
 from worker.store.jobs.fence import Fence, Superseded
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def put_job(redis: "Redis | Pipeline", job: CertificationJob, *, ttl_s: int) -> 
     redis.set(keyspace.job(job.id), job.model_dump_json(), ex=ttl_s)
     cost = f"{job.request.samples_total} {job.request.model.id}"
     redis.set(keyspace.cost(job.id), cost, ex=ttl_s)
-    records.put(redis, job, ttl_s=ttl_s)
+    listing.put(redis, job, ttl_s=ttl_s)
     hold(redis, keyspace.image_holders(job.request.input.sha256), keyspace.job(job.id), ttl_s=ttl_s)
     if job.batch_id is not None:
         redis.rpush(keyspace.batch(job.batch_id), job.id)
