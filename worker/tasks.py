@@ -24,6 +24,7 @@ from worker.contract.certificate.document import (
     FinishedResult,
 )
 from worker.contract.certificate.signature import sign
+from worker.contract.request import request_sha256
 from worker.counting.certify import certify
 from worker.counting.live_votes import create_live
 from worker.counting.prefixes import Board
@@ -43,7 +44,8 @@ from worker.sampling.keys import commitment, load_secret
 from worker.settings import WorkerSettings
 from worker.store import hosts, images, keyspace, prompts
 from worker.store.connection import when_there_is_room
-from worker.store.jobs import results
+from worker.store.jobs import certificates, progress, records, results
+from worker.store.jobs.damaged import RecordDamaged
 from worker.store.jobs.fence import Fence, begin_run
 from worker.store.votes import put_votes, renew_votes
 
@@ -68,7 +70,7 @@ def certify_image(certification_id: str) -> None:
     except EngineAway as away:
         raise HandedBack from away  # not this job's failure, and no attempt of it
     except EngineLost:
-        results.note_lost_engine(rq_job.connection, certification_id)
+        progress.note_lost_engine(rq_job.connection, certification_id)
         raise
 
 
@@ -108,8 +110,8 @@ def run_certification(
         JobTooSlow: the allowance is spent.
     """
     try:
-        job = results.find_job(redis, certification_id)
-    except results.RecordDamaged:
+        job = records.find_job(redis, certification_id)
+    except RecordDamaged:
         give_up(redis, certification_id, UNREADABLE, ttl_s=settings.certificate_ttl_s)
         return
     if job is None or results.has_result(redis, certification_id):
@@ -181,15 +183,15 @@ def _find_or_certify(run: _Run) -> FinishedResult:
     redis, settings, job = run.redis, run.settings, run.job
     secret = load_secret(settings.secret_path)
     hosts.require_commitment(redis, commitment(secret))
-    sha256 = results.request_sha256(job.request, commitment(secret))
+    sha256 = request_sha256(job.request, commitment(secret))
     ttl_s = settings.certificate_ttl_s
-    results.hold(redis, keyspace.votes_holders(sha256), keyspace.job(job.id), ttl_s=ttl_s)
-    result = results.find_certificate(redis, sha256)
+    records.hold(redis, keyspace.votes_holders(sha256), keyspace.job(job.id), ttl_s=ttl_s)
+    result = certificates.find_certificate(redis, sha256)
     if result is None:
         doubts = get_doubts(redis, sha256)
         made, known = _certify(run, secret, sha256, doubts)
         run.fence.require(redis)
-        keep = partial(results.keep_certificate, redis, sha256, made, doubts=known)
+        keep = partial(certificates.keep_certificate, redis, sha256, made, doubts=known)
         result = when_there_is_room(partial(keep, ttl_s=ttl_s))
     else:
         _renew(redis, job, sha256, ttl_s=ttl_s)
@@ -223,12 +225,12 @@ def _certify(
             image,
             counter=counter,
             secret=secret,
-            count_attempt=lambda: results.count_attempt(redis, job.request, sha256),
+            count_attempt=lambda: certificates.count_attempt(redis, job.request, sha256),
             find_prompt=lambda wanted: prompts.find_prompt(redis, wanted),
             keep_tuned=TunedStore(
                 redis, job.request, sha256, settings.certificate_ttl_s, owner=job.owner
             ),
-            checkpoints=results.get_checkpoints(redis, job.id),
+            checkpoints=progress.get_checkpoints(redis, job.id),
             doubts=len(doubts),
             on_votes=recorder,
         )
@@ -270,7 +272,7 @@ class _Recorder:
         fresh = tuple(board.drain_votes())
 
         def fill(pipeline: Pipeline) -> None:
-            results.put_progress(
+            progress.put_progress(
                 pipeline,
                 job.id,
                 board.samples_done,
@@ -279,7 +281,7 @@ class _Recorder:
             )
             for votes in fresh:
                 put_votes(pipeline, self._sha256, votes, ttl_s=run.settings.certificate_ttl_s)
-            results.put_checkpoints(
+            progress.put_checkpoints(
                 pipeline, job.id, board.checkpoints(identity), ttl_s=run.settings.image_ttl_s
             )
 

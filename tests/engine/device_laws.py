@@ -17,6 +17,7 @@ from models.loading.loading import load_vlm
 from models.vlm.linear_toy import LinearVLM
 from models.vlm.vlm import VLM
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
+from worker.contract.image import image_sha256
 from worker.counting.certify import certify
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
@@ -28,7 +29,6 @@ from worker.engine.shelf.loaded_model import hold_model
 from worker.engine.shelf.shelf import Shelf
 from worker.sampling.table import create_noise_table
 from worker.sampling.words import NoiseKey
-from worker.store.images import image_sha256
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")

@@ -22,6 +22,7 @@ from worker.contract import (
     ModelRef,
     TemplateTarget,
 )
+from worker.contract.image import Image, image_sha256
 from worker.engine.engine import Engine
 from worker.engine.server import EngineServer
 from worker.engine.shelf.shelf import Shelf
@@ -29,7 +30,6 @@ from worker.jobs import queue
 from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 from worker.store import hosts
-from worker.store.images import Image, image_sha256
 
 SIZE = 16
 

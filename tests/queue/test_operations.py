@@ -20,7 +20,7 @@ from worker.rq_worker import create_janitor
 from worker.sampling.keys import commitment, load_secret
 from worker.store import backup, hosts, images, keyspace
 from worker.store.backup import DATA, MANIFEST, BackupUnusable, make_backup, restore_backup
-from worker.store.jobs import accepted, results
+from worker.store.jobs import accepted, records, results
 from worker.store.retention import sweep
 from worker.tasks import run_certification
 
@@ -71,8 +71,8 @@ def test_a_restore_overwrites_nothing_unless_told(redis, settings, submit, tmp_p
     with pytest.raises(BackupUnusable, match="--over"):
         restore_backup(redis, tmp_path / "backup")
     restore_backup(redis, tmp_path / "backup", over=True)
-    assert results.find_job(redis, job.id) == job
-    assert results.find_job(redis, later.id) is None
+    assert records.find_job(redis, job.id) == job
+    assert records.find_job(redis, later.id) is None
     assert create_queue(redis).job_ids == []
 
 
@@ -319,7 +319,7 @@ def test_the_commands_say_it_by_their_exit_status(redis, valkey_url, settings, s
     redis.flushdb()
     settings.secret_path.unlink()
     assert run("restore", folder).returncode == 0
-    assert results.find_job(redis, job.id) == job
+    assert records.find_job(redis, job.id) == job
     assert accepted.is_open(redis, QUEUE_NAME, job.id)
     assert images.get_image(redis, job.request.input.sha256, height=16, width=16).any()
     published = redis.get(keyspace.KEY_COMMITMENT).decode()

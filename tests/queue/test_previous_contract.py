@@ -14,7 +14,8 @@ from rq.utils import import_attribute
 from worker.contract import TASKS, CertificationJob, Progress, WorkerReport
 from worker.contract.certificate.document import CertificationResult, FinishedResult
 from worker.contract.learning import LearningJob
-from worker.store.jobs.results import Checkpoint, request_sha256
+from worker.contract.request import request_sha256
+from worker.contract.votes import Checkpoint
 from worker.tasks import run_certification
 
 FOLDER = Path(__file__).parent / "schema_v1"

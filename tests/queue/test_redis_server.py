@@ -36,7 +36,7 @@ from worker.rq_worker import create_janitor
 from worker.sampling.keys import commitment, load_secret
 from worker.store import hosts, keyspace
 from worker.store.backup import make_backup
-from worker.store.jobs import results
+from worker.store.jobs import records, results
 from worker.tasks import run_certification
 
 
@@ -276,7 +276,7 @@ def test_what_was_accepted_is_there_after_kill_9(tmp_path, free_port, create_job
     process.kill()
     process.wait()
     with server(tmp_path / "v", free_port):
-        assert results.find_job(redis, job.id) == job
+        assert records.find_job(redis, job.id) == job
         assert create_queue(redis).job_ids == [job.id]
 
 
@@ -311,7 +311,7 @@ def test_what_was_accepted_with_a_full_disk_is_there_after_kill_9(tmp_path, free
             process.kill()
     assert 1 < len(accepted) < 100
     with server(folder, free_port):
-        assert None not in results.find_jobs(redis, accepted)
+        assert None not in records.find_jobs(redis, accepted)
 
 
 def _wait_for_answer(redis: Redis) -> None:

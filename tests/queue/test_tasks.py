@@ -14,13 +14,15 @@ from rq import Queue
 from worker.certification.merkle import VoteTree
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, WorkerReport
 from worker.contract.certificate.document import FailedResult, FinishedResult
+from worker.contract.request import request_sha256
+from worker.contract.votes import votes_stream
 from worker.engine.client import EngineLost
 from worker.jobs import queue as job_queue
 from worker.jobs.queue import CertificationRqJob, ForbiddenTask, create_app_redis
 from worker.sampling.keys import SecretUnusable
 from worker.store import hosts, images, keyspace
-from worker.store.jobs import results
-from worker.store.votes import get_votes, votes_stream
+from worker.store.jobs import certificates, progress, results
+from worker.store.votes import get_votes
 from worker.tasks import run_certification
 
 
@@ -37,8 +39,8 @@ def test_a_job_becomes_its_certificates(redis, settings, submit):
     result = finished(redis, job.id)
     assert [float(c.sigma) for c in result.certificates] == [0.1, 0.25]
     assert job_queue.get_state(redis, job.id) == "finished"
-    assert results.get_checkpoints(redis, job.id) == {}
-    assert results.find_progress(redis, job.id) is None
+    assert progress.get_checkpoints(redis, job.id) == {}
+    assert progress.find_progress(redis, job.id) is None
 
 
 def test_the_same_request_again_returns_the_stored_certificates(redis, settings, submit):
@@ -112,9 +114,9 @@ def test_a_request_that_drew_no_noise_is_no_attempt(redis, settings, create_job,
 
 def test_an_attempt_keeps_its_number(redis, create_job):
     (one, _), (two, _) = create_job(), create_job(n=301)
-    assert results.count_attempt(redis, one.request, "a" * 64) == 1
-    assert results.count_attempt(redis, two.request, "b" * 64) == 2
-    assert results.count_attempt(redis, one.request, "a" * 64) == 1
+    assert certificates.count_attempt(redis, one.request, "a" * 64) == 1
+    assert certificates.count_attempt(redis, two.request, "b" * 64) == 2
+    assert certificates.count_attempt(redis, one.request, "a" * 64) == 1
 
 
 def test_a_retry_goes_on_from_the_stored_counts(redis, settings, submit, monkeypatch):
@@ -131,12 +133,12 @@ def test_a_retry_goes_on_from_the_stored_counts(redis, settings, submit, monkeyp
         if len(counted) == 5:
             raise RedisConnectionError("away")
 
-    put = results.put_checkpoints
-    monkeypatch.setattr(results, "put_checkpoints", break_off)
+    put = progress.put_checkpoints
+    monkeypatch.setattr(progress, "put_checkpoints", break_off)
     with pytest.raises(RedisConnectionError):
         run_certification(redis, eager, broken.id)
-    assert results.get_checkpoints(redis, broken.id)
-    assert results.find_progress(redis, broken.id).samples_done > 0
+    assert progress.get_checkpoints(redis, broken.id)
+    assert progress.find_progress(redis, broken.id).samples_done > 0
     run_certification(redis, settings, broken.id)
     assert finished(redis, broken.id) == finished(redis, whole.id)
 
@@ -274,7 +276,7 @@ def test_single_votes_are_stored_and_make_the_root(redis, settings, submit):
     job = submit()
     run_certification(redis, settings, job.id)
     result = finished(redis, job.id)
-    sha256 = results.request_sha256(job.request, result.provenance.key_commitment)
+    sha256 = request_sha256(job.request, result.provenance.key_commitment)
     for entry in result.certificates:
         for phase, n in (("selection", entry.n0), ("estimation", entry.n)):
             votes = get_votes(redis, sha256, votes_stream(entry.sigma, phase, 0), n)

@@ -28,10 +28,10 @@ from worker.contract import (
     ZeroShotTarget,
 )
 from worker.contract.certificate.document import FinishedResult
+from worker.contract.image import Image, image_sha256
 from worker.jobs import queue
 from worker.sampling.keys import create_secret
 from worker.store import hosts, keyspace
-from worker.store.images import Image, image_sha256
 from worker.store.jobs import results
 
 pytestmark = pytest.mark.stack

@@ -15,6 +15,7 @@ from worker.contract.certificate.document import (
     FinishedResult,
     Provenance,
 )
+from worker.contract.image import Image
 from worker.contract.protocol import (
     CountRange,
     OpenSession,
@@ -23,7 +24,8 @@ from worker.contract.protocol import (
     SessionOpened,
     TunePrompts,
 )
-from worker.contract.request import canonical_bytes
+from worker.contract.request import canonical_bytes, request_sha256
+from worker.contract.votes import Checkpoint
 from worker.counting.certificates import Counted, create_certificate
 from worker.counting.contests import PHASES, create_contests
 from worker.counting.prefetch import Foresight
@@ -37,8 +39,6 @@ from worker.counting.sessions import (
 )
 from worker.sampling.keys import KeyPurpose, commitment, derive_key
 from worker.sampling.words import NoiseKey
-from worker.store.images import Image
-from worker.store.jobs.results import Checkpoint, request_sha256
 
 FindPrompt = Callable[[str], Prompt | None]
 """The prompt with a digest, or None."""

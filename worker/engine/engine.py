@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from worker.contract import EngineFigures
+from worker.contract.image import Image
 from worker.contract.protocol import (
     CountRange,
     EngineStatus,
@@ -36,7 +37,6 @@ from worker.engine.voting import VoteTaker
 from worker.sampling.keys import KeyPurpose
 from worker.sampling.table import create_noise_table
 from worker.sampling.words import NoiseKey
-from worker.store.images import Image
 
 OnWait = Callable[[], None]
 

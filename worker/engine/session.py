@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
+from worker.contract.image import Image
 from worker.contract.protocol import SessionOpened
 from worker.engine.runner.batch import Batch
 from worker.sampling.keys import KeyPurpose
 from worker.sampling.table import NoiseTable
 from worker.sampling.words import NoiseKey
-from worker.store.images import Image
 
 if TYPE_CHECKING:
     from worker.engine.shelf.loaded_model import LoadedModel  # which holds what runs slices

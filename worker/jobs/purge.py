@@ -13,11 +13,12 @@ from redis import Redis
 from redis.client import Pipeline
 
 from worker.contract import CertificationJob, CertifyRequest
+from worker.contract.request import request_sha256
+from worker.contract.votes import votes_stream
 from worker.counting.contests import PHASES, create_contests, create_places
 from worker.jobs.queue import one_connection, wait_durable
 from worker.store import keyspace
-from worker.store.jobs import listing, results
-from worker.store.votes import votes_stream
+from worker.store.jobs import listing
 
 _RELEASE = """
 redis.call('SREM', KEYS[1], ARGV[1])
@@ -50,7 +51,7 @@ def _find_request_sha256(redis: Redis, job: CertificationJob) -> str | None:
     if found is None:
         return None
     commitment = found.decode() if isinstance(found, bytes) else found
-    return results.request_sha256(job.request, commitment)
+    return request_sha256(job.request, commitment)
 
 
 def _release_image(pipeline: Pipeline, job: CertificationJob) -> None:

@@ -33,10 +33,11 @@ from worker.contract import (
     Failure,
 )
 from worker.contract.certificate.document import FailedResult
+from worker.contract.image import Image
 from worker.store import hosts, images, keyspace
 from worker.store.counters import count_event
-from worker.store.images import Image
-from worker.store.jobs import accepted, results
+from worker.store.jobs import accepted, records, results
+from worker.store.jobs.damaged import RecordDamaged
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
 T = TypeVar("T", bound=str)
@@ -208,7 +209,7 @@ def _enqueue(
         pipeline.multi()  # RQ would begin the transaction itself, and refuses after other commands
         for job, image in jobs:
             images.put_image(pipeline, image, ttl_s=max(image_ttl_s, job_ttl_s))
-            results.put_job(pipeline, job, ttl_s=job_ttl_s)
+            records.put_job(pipeline, job, ttl_s=job_ttl_s)
             timeout_s = job_timeout_s(job, speeds.get(job.request.model.id))
             add_job(queue, pipeline, TASK_CERTIFY, job_id=job.id, timeout_s=timeout_s)
         alongside(pipeline)
@@ -238,7 +239,7 @@ def wait_durable(redis: Redis) -> None:
 
 def enqueue_again(redis: Redis, certification_id: str, *, ttl_s: int) -> bool:
     """Enqueues an accepted job that RQ has no trace of; False when its own record has expired."""
-    job = results.find_job(redis, certification_id)
+    job = records.find_job(redis, certification_id)
     if job is None:
         return False
     with redis.pipeline() as pipeline:
@@ -363,7 +364,7 @@ def _read_state(redis: Redis, job_id: str, start: bytes, rq_status: bytes | None
         case _:
             try:
                 return get_state(redis, job_id)
-            except results.RecordDamaged:
+            except RecordDamaged:
                 return "failed"
 
 

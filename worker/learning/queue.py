@@ -6,6 +6,7 @@ from typing import Literal
 from redis import Redis
 
 from worker.contract import LEARNING_QUEUE_NAME, TASK_LEARN, Failure
+from worker.contract.image import Image
 from worker.contract.learning import FailedLearning, LearningJob
 from worker.jobs.queue import (
     add_job,
@@ -18,7 +19,6 @@ from worker.jobs.queue import (
 from worker.learning import store
 from worker.store import images as images_store
 from worker.store.counters import count_event
-from worker.store.images import Image
 
 LearningStatus = Literal["queued", "running", "finished", "failed", "cancelled"]
 

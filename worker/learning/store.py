@@ -16,7 +16,7 @@ from worker.contract.learning import FinishedLearning, LearnedEpoch, LearningJob
 from worker.contract.prompt import EncodedPrompt
 from worker.store import keyspace, prompts
 from worker.store.jobs import accepted
-from worker.store.jobs.results import hold
+from worker.store.jobs.records import hold
 
 _RESULT: TypeAdapter[LearningResult] = TypeAdapter(LearningResult)
 _FINISH = f"""

@@ -40,3 +40,7 @@ def when_there_is_room(write: Callable[[], T]) -> T:
             log.warning("redis_full", extra={"fields": {"do": _DO}})
             with interruptible():
                 time.sleep(_LOOK_S)
+
+
+def as_text(entry: bytes | str) -> str:
+    return entry.decode() if isinstance(entry, bytes) else entry

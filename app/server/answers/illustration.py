@@ -6,7 +6,7 @@ cut to the range of a picture.
 
 import numpy as np
 
-from worker.store.images import Image, image_sha256
+from worker.contract.image import Image, image_sha256
 
 
 def sample_illustration(image: Image, sigma: float) -> Image:

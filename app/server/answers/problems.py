@@ -46,7 +46,7 @@ from models import imaging
 from models.imaging import ImageError
 from models.imaging.pixels.errors import list_errors as list_image_errors
 from worker.contract import RefusedImage
-from worker.store.jobs import results
+from worker.store.jobs import damaged
 
 # unreachable, too slow, or it says no: out of memory, disk full, read-only
 QUEUE_AWAY = (RedisConnectionError, RedisTimeoutError, ResponseError)
@@ -531,7 +531,7 @@ async def _on_decoding(request: Request, _error: Exception) -> Response:
 def add_handlers(app: FastAPI) -> None:
     """Every error of the app becomes a problem document."""
     app.add_exception_handler(imaging.DecodingUnavailable, _on_decoding)
-    app.add_exception_handler(results.RecordDamaged, _on_damaged)
+    app.add_exception_handler(damaged.RecordDamaged, _on_damaged)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     for redis_error in QUEUE_AWAY:

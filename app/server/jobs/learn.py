@@ -26,12 +26,12 @@ from models.datasets.training_images import choose_shots
 from models.imaging import ImageError
 from models.prompts.learning_settings import LearningSettings, create_learning_settings
 from worker.contract import LEARNING_QUEUE_NAME, MAX_CLASS_NAMES, ModelRef
+from worker.contract.image import Image, image_sha256
 from worker.contract.learning import FinishedLearning, LabelledImage, LearningJob, LearningRequest
 from worker.learning import store as learning_store
 from worker.learning.queue import get_status, submit_learning
 from worker.prepare import prepare_image
 from worker.store import prompts
-from worker.store.images import Image, image_sha256
 
 
 async def submit(services: Services, form: LearnForm, caller: Caller) -> LearningJob:

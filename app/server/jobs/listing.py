@@ -17,7 +17,7 @@ from app.server.answers.listing import (
 from app.server.forms.listing import ListQuery, parse_cursor, write_cursor
 from worker.contract import CertificationJob
 from worker.jobs import queue
-from worker.store.jobs import listing, results
+from worker.store.jobs import listing, records, results
 from worker.store.jobs.listing import Entry
 
 _LOOKED_AT = 2000  # entries of one request: a rare filter never reads the whole list at once
@@ -56,7 +56,7 @@ def _read(
     redis: Redis, entries: Sequence[Entry], query: ListQuery
 ) -> Iterator[tuple[Entry, CertificationItem | None]]:
     """Each entry with what is shown of it; None where that is not asked for."""
-    jobs = results.find_jobs(redis, [entry.id for entry in entries])
+    jobs = records.find_jobs(redis, [entry.id for entry in entries])
     asked = [job for job in jobs if job is not None and _is_asked(job, query)]
     states = dict(zip((job.id for job in asked), _find_states(redis, asked), strict=True))
     for entry, job in zip(entries, jobs, strict=True):

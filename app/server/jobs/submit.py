@@ -33,11 +33,11 @@ from worker.contract import (
     ModelRef,
     Target,
 )
+from worker.contract.image import Image
 from worker.jobs import queue
 from worker.prepare import prepare_image
 from worker.store import prompts
-from worker.store.images import Image
-from worker.store.jobs import results
+from worker.store.jobs import records
 
 Prepared = tuple[int, Image, InputImage]
 
@@ -199,7 +199,7 @@ def _enqueue(
         if refused:
             assert batch_id is not None, "one image that is refused is no job"
             ttl_s = settings.certificate_ttl_s
-            results.put_refused(pipeline, batch_id, [one.of_image for one in refused], ttl_s=ttl_s)
+            records.put_refused(pipeline, batch_id, [one.of_image for one in refused], ttl_s=ttl_s)
         if claim is not None:
             claim.keep(pipeline, [job.id for job, _ in pairs], ttl_s=settings.idempotency_ttl_s)
 

@@ -12,8 +12,8 @@ from app.server.answers.pictures import encode_png
 from app.server.forms.numbers import PLAIN_DECIMAL
 from app.server.routes.dependencies import JobDep, RedisDep
 from worker.contract import CertificationJob
+from worker.contract.image import Image
 from worker.store import images
-from worker.store.images import Image
 
 router = APIRouter(prefix="/certifications/{certification_id}", tags=["certifications"])
 
