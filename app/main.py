@@ -50,8 +50,8 @@ from app.server.routes.service import health, metrics, pages
 from app.settings import AppSettings
 from models.catalogue import load_catalogue, warn_of_cards
 from models.imaging import Decoder
-from worker.jobs.queue import create_app_redis
 from worker.prepare import create_decoder
+from worker.store.connection import create_app_redis
 
 _MAX_FIELDS = 512
 _WATCHING_THREADS = 4  # look at Redis for all event streams together, a moment each

@@ -25,7 +25,7 @@ from worker.contract.certificate.signature import create_signing_key, encode_pub
 from worker.contract.protocol import EngineStatus
 from worker.engine.client import EngineClient, EngineLost
 from worker.jobs.publish_prompts import publish_prompts
-from worker.jobs.queue import create_app_redis, free_jobs_of
+from worker.jobs.queue import free_jobs_of
 from worker.processes.child import CANNOT_START, Child, GivenUp, end_all
 from worker.processes.hand_back import HAND_BACK
 from worker.processes.parent import with_parent
@@ -34,6 +34,7 @@ from worker.processes.socket_claim import SocketTaken, claim_socket
 from worker.sampling.keys import SecretUnusable, commitment, create_secret, load_secret
 from worker.settings import SETTINGS_ERRORS, WorkerSettings, explain_settings
 from worker.store import hosts
+from worker.store.connection import create_app_redis
 
 log = logging.getLogger(__name__)
 

@@ -28,9 +28,9 @@ from app.server.audit_log.log import AUDIT_LOG_NAME
 from app.server.middleware.perimeter import require_loopback
 from app.settings import AppSettings
 from worker.health import find_fault
-from worker.jobs.queue import create_app_redis
 from worker.processes.child import Child, end_all
 from worker.processes.parent import with_parent
+from worker.store.connection import create_app_redis
 
 _TICK_S = 0.1
 _SOON_HEALTHY_S = 10.0  # what starts in a second or two

@@ -9,14 +9,14 @@ import pytest
 
 from worker.contract.certificate.document import CancelledResult, FinishedResult
 from worker.contract.request import request_sha256
-from worker.jobs import queue
 from worker.jobs.cancel import cancel
+from worker.jobs.certify import run_certification
 from worker.jobs.purge import list_streams, purge
 from worker.jobs.queue import create_queue, fetch_job
+from worker.jobs.state import get_state
 from worker.store import keyspace
 from worker.store.images import ImageExpired, get_image
 from worker.store.jobs import progress, records, results
-from worker.tasks import run_certification
 
 
 def image_of(redis, job):
@@ -34,7 +34,7 @@ def test_a_queued_certification_that_is_cancelled_leaves_the_queue(redis, settin
     job, other = submit(), submit(seed=1)
     assert cancel(redis, job.id, ttl_s=600)
     assert create_queue(redis).job_ids == [other.id]
-    assert queue.get_state(redis, job.id) == "cancelled"
+    assert get_state(redis, job.id) == "cancelled"
     run_certification(redis, settings, job.id)  # a worker that had taken it already
     assert isinstance(results.find_result(redis, job.id), CancelledResult)
 
@@ -148,14 +148,14 @@ def test_a_work_horse_that_waits_for_its_engine_is_stopped(redis, settings, subm
     command = [sys.executable, "-m", "worker.rq_worker"]
     with subprocess.Popen(command, env=environment) as process:
         try:
-            until(lambda: queue.get_state(redis, job.id) == "running")
+            until(lambda: get_state(redis, job.id) == "running")
             assert cancel(redis, job.id, ttl_s=600)
             until(lambda: fetch_job(redis, job.id).is_stopped)
             other = submit(seed=1)
-            until(lambda: queue.get_state(redis, other.id) == "running")
+            until(lambda: get_state(redis, other.id) == "running")
         finally:
             process.kill()
-    assert queue.get_state(redis, job.id) == "cancelled"
+    assert get_state(redis, job.id) == "cancelled"
 
 
 def until(holds, *, within_s: float = 30) -> None:

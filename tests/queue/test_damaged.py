@@ -8,11 +8,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from worker.contract import QUEUE_NAME
 from worker.contract.certificate.document import FailedResult, FinishedResult
+from worker.jobs.certify import run_certification
 from worker.rq_worker import create_janitor
 from worker.store import hosts, keyspace
 from worker.store.jobs import accepted, progress, records, results
 from worker.store.jobs.damaged import RecordDamaged
-from worker.tasks import run_certification
 
 BROKEN = b'{"roll": "cut of'
 

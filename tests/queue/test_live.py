@@ -2,8 +2,8 @@
 
 from worker.certification import lower_confidence_bound, upper_confidence_bound
 from worker.contract import Progress
+from worker.jobs.certify import run_certification
 from worker.store.jobs import progress, results
-from worker.tasks import run_certification
 
 
 def test_live_votes_are_the_votes_so_far_and_end_as_the_certificate_s(

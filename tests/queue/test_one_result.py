@@ -20,9 +20,11 @@ from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.contract.request import request_sha256
 from worker.engine.client import EngineClient
 from worker.jobs import queue as job_queue
+from worker.jobs.certify import JobTooSlow, run_certification
 from worker.jobs.janitor import SUSPECT_S, Janitor
 from worker.jobs.queue import RETRIES, ROOM_S, create_queue, job_timeout_s
 from worker.jobs.retries import renew_attempts
+from worker.jobs.state import get_state
 from worker.processes import hand_back
 from worker.processes.hand_back import HandedBack
 from worker.rq_worker import create_janitor, create_worker
@@ -32,7 +34,6 @@ from worker.store.counters import get_counters
 from worker.store.jobs import accepted, results
 from worker.store.jobs import progress as progress_store
 from worker.store.jobs.fence import Superseded, begin_run
-from worker.tasks import JobTooSlow, run_certification
 
 
 @contextmanager
@@ -140,7 +141,7 @@ def test_a_job_that_rq_lost_is_queued_and_runs(redis, settings, submit, sweep_tw
         redis.delete(Job.key_for(job.id))
     if loss in ("place", "everything"):
         redis.lrem(create_queue(redis).key, 0, job.id)
-    assert job_queue.get_state(redis, job.id) == "queued"
+    assert get_state(redis, job.id) == "queued"
     sweep_twice()
     if loss == "hash":  # RQ drops an id without a record when it meets it
         redis.lrem(create_queue(redis).key, 0, job.id)
@@ -325,7 +326,7 @@ def test_a_running_job_is_handed_back_with_its_votes_and_all_attempts(redis, set
         assert process.wait(timeout=10) == 0
     assert time.monotonic() - asked < 5
     assert create_queue(redis).job_ids == [job.id]
-    assert job_queue.get_state(redis, job.id) == "queued"
+    assert get_state(redis, job.id) == "queued"
     assert Job.fetch(job.id, connection=redis, serializer="json").retries_left == RETRIES
     assert sum(
         c.prefixes[0].counts[0] for c in progress_store.get_checkpoints(redis, job.id).values()
@@ -338,7 +339,7 @@ def test_a_job_that_waits_for_an_engine_is_handed_back_at_once(redis, settings, 
     away = settings.model_copy(update={"engine_socket": tmp_path / "none", "engine_wait_s": 60.0})
     job = submit()
     with rq_worker(away) as process:
-        wait_for(lambda: job_queue.get_state(redis, job.id) == "running")
+        wait_for(lambda: get_state(redis, job.id) == "running")
         time.sleep(0.3)
         process.send_signal(hand_back.HAND_BACK)
         assert process.wait(timeout=5) == 0

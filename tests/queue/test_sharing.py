@@ -32,13 +32,13 @@ from worker.contract.request import request_sha256
 from worker.counting.range_merge import Doubt, VotesDoubted
 from worker.engine.client import EngineClient
 from worker.jobs import queue as job_queue
+from worker.jobs.certify import run_certification
 from worker.jobs.queue import CertificationRqJob
 from worker.jobs.sharing.counter import Desk, cut
 from worker.jobs.sharing.help import ask_for_help, help_certification
 from worker.jobs.sharing.ranges import BOARD_TTL_S, BoardGone, Posting, RangeBoard
 from worker.store import hosts, images, keyspace
 from worker.store.jobs import certificates, progress, results
-from worker.tasks import run_certification
 
 FOREVER_S = 600.0
 

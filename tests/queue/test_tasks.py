@@ -18,12 +18,14 @@ from worker.contract.request import request_sha256
 from worker.contract.votes import votes_stream
 from worker.engine.client import EngineLost
 from worker.jobs import queue as job_queue
-from worker.jobs.queue import CertificationRqJob, ForbiddenTask, create_app_redis
+from worker.jobs.certify import run_certification
+from worker.jobs.queue import CertificationRqJob, ForbiddenTask
+from worker.jobs.state import get_state
 from worker.sampling.keys import SecretUnusable
 from worker.store import hosts, images, keyspace
+from worker.store.connection import create_app_redis
 from worker.store.jobs import certificates, progress, results
 from worker.store.votes import get_votes
-from worker.tasks import run_certification
 
 
 def finished(redis, certification_id: str) -> FinishedResult:
@@ -34,11 +36,11 @@ def finished(redis, certification_id: str) -> FinishedResult:
 
 def test_a_job_becomes_its_certificates(redis, settings, submit):
     job = submit()
-    assert job_queue.get_state(redis, job.id) == "queued"
+    assert get_state(redis, job.id) == "queued"
     run_certification(redis, settings, job.id)
     result = finished(redis, job.id)
     assert [float(c.sigma) for c in result.certificates] == [0.1, 0.25]
-    assert job_queue.get_state(redis, job.id) == "finished"
+    assert get_state(redis, job.id) == "finished"
     assert progress.get_checkpoints(redis, job.id) == {}
     assert progress.find_progress(redis, job.id) is None
 
@@ -150,7 +152,7 @@ def test_an_expired_image_is_a_result_and_no_retry(redis, settings, submit):
     result = results.find_result(redis, job.id)
     assert isinstance(result, FailedResult)
     assert result.failure.code == "image_expired"
-    assert job_queue.get_state(redis, job.id) == "failed"
+    assert get_state(redis, job.id) == "failed"
 
 
 def test_a_damaged_image_is_never_certified(redis, settings, submit):
@@ -191,7 +193,9 @@ def test_a_result_is_never_overwritten(redis, settings, submit):
     assert finished(redis, job.id) == before
 
 
-@pytest.mark.parametrize("name", ["os.system", "worker.tasks.run_certification", "builtins.eval"])
+@pytest.mark.parametrize(
+    "name", ["os.system", "worker.jobs.certify.run_certification", "builtins.eval"]
+)
 def test_the_queue_runs_nothing_but_our_tasks(redis, name):
     queue = Queue(QUEUE_NAME, connection=redis, serializer="json")
     stored = queue.enqueue_call(name, args=("true",))
@@ -264,12 +268,12 @@ def test_jobs_run_through_rq_itself(redis, settings, submit):
         try:
             deadline = time.monotonic() + 60
             while time.monotonic() < deadline:
-                if all(job_queue.get_state(redis, job.id) == "finished" for job in jobs):
+                if all(get_state(redis, job.id) == "finished" for job in jobs):
                     break
                 time.sleep(0.1)
         finally:
             process.terminate()
-    assert [job_queue.get_state(redis, job.id) for job in jobs] == ["finished"] * 4
+    assert [get_state(redis, job.id) for job in jobs] == ["finished"] * 4
 
 
 def test_single_votes_are_stored_and_make_the_root(redis, settings, submit):

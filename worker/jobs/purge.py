@@ -16,8 +16,8 @@ from worker.contract import CertificationJob, CertifyRequest
 from worker.contract.request import request_sha256
 from worker.contract.votes import votes_stream
 from worker.counting.contests import PHASES, create_contests, create_places
-from worker.jobs.queue import one_connection, wait_durable
 from worker.store import keyspace
+from worker.store.connection import one_connection, wait_durable
 from worker.store.jobs import listing
 
 _RELEASE = """

@@ -16,7 +16,7 @@ from app.server.answers.listing import (
 )
 from app.server.forms.listing import ListQuery, parse_cursor, write_cursor
 from worker.contract import CertificationJob
-from worker.jobs import queue
+from worker.jobs.state import State, get_states
 from worker.store.jobs import listing, records, results
 from worker.store.jobs.listing import Entry
 
@@ -71,8 +71,8 @@ def _is_asked(job: CertificationJob, query: ListQuery) -> bool:
     return query.model in (None, job.request.model.id) and query.batch in (None, job.batch_id)
 
 
-def _find_states(redis: Redis, jobs: Sequence[CertificationJob]) -> list[queue.State]:
-    return queue.get_states(redis, [job.id for job in jobs])
+def _find_states(redis: Redis, jobs: Sequence[CertificationJob]) -> list[State]:
+    return get_states(redis, [job.id for job in jobs])
 
 
 def _page(

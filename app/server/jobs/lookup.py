@@ -27,7 +27,7 @@ from app.server.answers.schemas import (
 from app.server.jobs.capacity.estimate import estimate_running_s, find_outlook
 from worker.contract import CertificationJob, Failure, RefusedImage
 from worker.contract.certificate.document import CancelledResult, FailedResult, FinishedResult
-from worker.jobs import queue
+from worker.jobs.state import get_state
 from worker.store.jobs import progress as progress_store
 from worker.store.jobs import records, results
 from worker.store.jobs.damaged import RecordDamaged
@@ -81,7 +81,7 @@ def show(redis: Redis, job: CertificationJob) -> Certification:
 
 
 def _show(redis: Redis, job: CertificationJob) -> Certification:
-    match queue.get_state(redis, job.id):
+    match get_state(redis, job.id):
         case "queued":
             outlook = find_outlook(redis, job.id)
             return QueuedCertification(**_common(job), asked=asked(job.request), **asdict(outlook))

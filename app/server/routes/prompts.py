@@ -25,8 +25,8 @@ from models.prompts.catalogue import ships
 from models.prompts.ctx_file import write_ctx
 from models.prompts.prompt import Prompt
 from worker.contract.prompt import EncodedPrompt
-from worker.jobs.queue import one_connection, wait_durable
 from worker.store import prompts
+from worker.store.connection import one_connection, wait_durable
 
 router = APIRouter(prefix="/prompts", tags=["prompts"])
 
