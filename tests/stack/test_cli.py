@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pydicom.data import get_testdata_file
 from rich.console import Console
+from waiting import HANG_S
 
 from app.certificate_table import print_certificates
 from worker.document import parse_document
@@ -35,7 +36,7 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
         check=False,
     )
 

@@ -31,9 +31,7 @@ def test_models_come_and_go_while_requests_name_them(start, stop, to_png, free_p
 
         def certify(model: str, attempt: int) -> dict:
             picture = pictures[model]
-            answer = stack.certify(
-                to_png(picture), model=model, attempt=str(attempt), wait=60, **asked
-            )
+            answer = stack.certify(to_png(picture), model=model, attempt=str(attempt), **asked)
             assert answer.status_code == 200, answer.text
             return answer.json()
 
