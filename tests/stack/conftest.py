@@ -38,13 +38,13 @@ class Stack:
         """The certification when it has ended; it may take as long as its samples go on."""
         return self.wait_for(location, lambda found: found["status"] in ("finished", "failed"))
 
-    def count(self, location: str, samples: int = 1) -> dict:
-        """The certification when so many of its samples are counted; it must not have ended."""
+    def count(self, location: str, samples: int = 1) -> int:
+        """Waits until so many samples are counted, and says how many; there must be more to come."""
         found = self.wait_for(
             location, lambda found: found["status"] == "finished" or samples_done(found) >= samples
         )
         assert found["status"] == "running", found
-        return found
+        return samples_done(found)
 
     def wait_for(self, location: str, holds: Callable[[dict], bool]) -> dict:
         found: dict = {}

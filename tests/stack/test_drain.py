@@ -20,8 +20,8 @@ def run(stack, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_drained_host_hands_back_what_runs_and_goes_on_from_there(stack, to_png):
     image = np.random.default_rng(90).integers(60, 200, (3, 64, 64)).astype(np.uint8)
-    location = stack.certify(to_png(image), wait=0, sigma="0.3", n="6000").headers["location"]
-    stack.count(location, 300)
+    location = stack.certify(to_png(image), wait=0, sigma="0.3", n="100000").headers["location"]
+    before = stack.count(location, 300)
     drained = run(stack, "drain")
     assert drained.returncode == 0, drained.stdout + drained.stderr
     assert "drained" in drained.stdout
@@ -34,8 +34,9 @@ def test_a_drained_host_hands_back_what_runs_and_goes_on_from_there(stack, to_pn
     assert (listed.returncode, json.loads(listed.stdout)[0]["state"]) == (1, "drained")
 
     assert run(stack, "resume").returncode == 0
-    for one in (location, accepted.headers["location"]):
-        assert stack.follow(one)["status"] == "finished"
+    assert stack.count(location, before + 1) > before
+    assert stack.http.delete(location).json()["status"] == "cancelled"
+    assert stack.follow(accepted.headers["location"])["status"] == "finished"
     log = stack.log.read_text()
     assert "attempt_failed" not in log
     ended = [json.loads(line) for line in log.splitlines() if "certification_ended" in line]
