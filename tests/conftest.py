@@ -29,6 +29,20 @@ settings.register_profile(  # no law is about time
 settings.load_profile("laws")
 
 REPOSITORY = Path(__file__).parents[1]
+# What runs long and waits much begins first, where tests run beside one another.
+FIRST = ("stack", "queue", "evaluate", "engine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make test` runs files beside one another, each whole; those of the stack share one."""
+    for item in items:
+        ring, file = item.path.relative_to(REPOSITORY / "tests").parts[0], item.path.name
+        item.add_marker(pytest.mark.xdist_group(ring if ring == "stack" else f"{ring}/{file}"))
+    items.sort(key=lambda item: _place(item.path.relative_to(REPOSITORY / "tests").parts[0]))
+
+
+def _place(ring: str) -> int:
+    return FIRST.index(ring) if ring in FIRST else len(FIRST)
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,7 @@ class Stack:
         return self.wait_for(location, lambda found: found["status"] in ("finished", "failed"))
 
     def count(self, location: str, samples: int = 1) -> int:
-        """Waits until so many samples are counted, and says how many; there must be more to come."""
+        """Waits until so many samples are counted; says how many. More must be to come."""
         found = self.wait_for(
             location, lambda found: found["status"] == "finished" or samples_done(found) >= samples
         )

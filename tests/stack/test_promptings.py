@@ -85,7 +85,7 @@ def test_votes_of_the_selector_can_be_checked_too(stack, to_png):
 
 def test_an_engine_killed_under_way_changes_no_tuned_certificate(stack, to_png, tmp_path):
     """The retry goes on under the prompt that was kept: every vote is that prompt's."""
-    fields = {"sigma": "0.25", "targets": BANK, "n_max": "6000", "tolerance": "0"}
+    fields = {"sigma": "0.25", "targets": BANK, "n_max": "2000", "tolerance": "0"}
     image = to_png(create_image(7))
     location = stack.certify(image, wait=0, **fields).headers["location"]
     stack.count(location)
