@@ -17,6 +17,7 @@ from PIL import Image
 from waiting import HANG_S, wait_until
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
+ENDED = ("finished", "failed", "cancelled")
 WAIT_S = 300  # the most that can be granted
 
 
@@ -36,12 +37,12 @@ class Stack:
 
     def follow(self, location: str) -> dict:
         """The certification when it has ended; it may take as long as its samples go on."""
-        return self.wait_for(location, lambda found: found["status"] in ("finished", "failed"))
+        return self.wait_for(location, lambda found: found["status"] in ENDED)
 
     def count(self, location: str, samples: int = 1) -> int:
         """Waits until so many samples are counted; says how many. More must be to come."""
         found = self.wait_for(
-            location, lambda found: found["status"] == "finished" or samples_done(found) >= samples
+            location, lambda found: found["status"] in ENDED or samples_done(found) >= samples
         )
         assert found["status"] == "running", found
         return samples_done(found)
