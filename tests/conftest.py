@@ -33,6 +33,7 @@ REPOSITORY = Path(__file__).parents[1]
 FIRST = ("stack", "queue", "evaluate", "engine")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """`make test` runs files beside one another, each whole; those of the stack share one."""
     for item in items:

@@ -54,6 +54,7 @@ class Stack:
             answer = self.http.get(location)
             if answer.status_code == 503:  # Redis was slow for a moment
                 return None
+            found.clear()
             found.update(answer.raise_for_status().json())
             return found if holds(found) else None
 
