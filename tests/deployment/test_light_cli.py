@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from waiting import HANG_S
 
 REPOSITORY = Path(__file__).parents[2]
 HEAVY = {"torch", "torchvision", "open_clip", "numba", "mpmath", "matplotlib", "transformers"}
@@ -29,7 +30,7 @@ def run(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "PROMPTSMOOTH_KEYS_FILE": str(folder / "keys.toml")}
     command = [sys.executable, "-c", _LIGHT, *arguments]
     return subprocess.run(
-        command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+        command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=HANG_S
     )
 
 
