@@ -22,12 +22,12 @@ def lay_out() -> None:
     shutil.rmtree(PAGES, ignore_errors=True)
     shutil.copytree(REPOSITORY / "docs", PAGES, ignore=shutil.ignore_patterns("*.py", "vendor"))
     for page in PAGES.rglob("*.md"):
-        page.write_text(page.read_text().replace("](../", "]("))
+        page.write_text(page.read_text("utf-8").replace("](../", "]("), "utf-8")
     for pattern in BESIDE:
         for document in REPOSITORY.glob(pattern):
             target = PAGES / document.relative_to(REPOSITORY)
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(document.read_text().replace("](docs/", "]("))
+            target.write_text(document.read_text("utf-8").replace("](docs/", "]("), "utf-8")
 
 
 def generate() -> None:
@@ -46,8 +46,8 @@ def cut_off() -> None:
     shutil.copy(REPOSITORY / "docs" / "vendor" / "iframe-worker" / "index.js", SITE / SHIM)
     for page in SITE.rglob("*.html"):
         up = "../" * (len(page.relative_to(SITE).parts) - 1)
-        text = page.read_text().replace(SHIM_ADDRESS, up + SHIM)
-        page.write_text(text)
+        text = page.read_text("utf-8").replace(SHIM_ADDRESS, up + SHIM)
+        page.write_text(text, "utf-8")
         if found := re.search(r'(?:src|<link[^>]* href)="?https?://[^">]+', text):
             raise ValueError(f"{page.name} loads {found[0]}")
 
