@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve docs test test-schema test-docs test-coverage test-models
 .PHONY: test-fuzz test-chaos test-browser test-deployment airgap lock check
-.PHONY: check-docker clean
+.PHONY: pictures check-docker clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -48,6 +48,9 @@ test-docs: setup  ## every command of the guide, against a running service; minu
 
 docs: setup  ## the guide as a site to read offline: build/site/index.html
 	@$(BIN)/python docs/build.py
+
+pictures:  ## draw docs/images/*.svg from the text beside them; needs Graphviz
+	@neato -n2 -Tsvg docs/images/processes.dot -o docs/images/processes.svg
 
 test-browser: setup  ## the page in Chromium before the running service; minutes
 	@$(BIN)/python -m pytest -q -rs -m browser tests/browser
