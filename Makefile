@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve docs test test-schema test-docs test-coverage test-models
 .PHONY: test-fuzz test-chaos test-browser test-deployment airgap lock check
-.PHONY: check-docker clean
+.PHONY: pictures check-docker clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -76,6 +76,9 @@ test-deployment:  ## build and start docker-compose.yml, certify, kill, restore,
 
 docs: setup  ## the guide as a site to read offline: build/site/index.html
 	@$(BIN)/python docs/build.py
+
+pictures:  ## draw docs/images/*.svg from the text beside them; needs Graphviz
+	@neato -n2 -Tsvg docs/images/processes.dot -o docs/images/processes.svg
 
 airgap:  ## one folder, build/airgap, with all that a machine without network needs; needs docker
 	@docker compose build
