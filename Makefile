@@ -27,7 +27,7 @@ serve: setup  ## run the service at http://127.0.0.1:8000 until ctrl-C
 	@$(BIN)/promptsmooth up
 
 test: setup  ## the tests, as .ci/run calls them
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=20
+	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder --durations=20
 
 ##@ Slower tests
 

@@ -6,6 +6,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -33,17 +34,27 @@ REPOSITORY = Path(__file__).parents[1]
 FIRST = ("stack", "queue", "evaluate", "engine")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make test` runs files beside one another, each whole; those of the stack share one."""
-    for item in items:
-        ring, file = item.path.relative_to(REPOSITORY / "tests").parts[0], item.path.name
-        item.add_marker(pytest.mark.xdist_group(ring if ring == "stack" else f"{ring}/{file}"))
-    items.sort(key=lambda item: _place(item.path.relative_to(REPOSITORY / "tests").parts[0]))
+    rings = [*FIRST, "others"]
+
+    def find_place(item: pytest.Item) -> int:
+        ring = item.path.relative_to(REPOSITORY / "tests").parts[0]
+        return rings.index(ring if ring in FIRST else "others")
+
+    items.sort(key=find_place)
 
 
-def _place(ring: str) -> int:
-    return FIRST.index(ring) if ring in FIRST else len(FIRST)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`make test` runs files beside one another, each whole; those of the stack share one stack."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, _ = nodeid.partition("::")
+            return "stack" if file.startswith("tests/stack/") else file
+
+    return Files(config, log)
 
 
 @pytest.fixture(autouse=True)
