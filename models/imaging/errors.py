@@ -148,17 +148,14 @@ class BurnedInText(ImageError):
 
 
 class TransferSyntaxUnsupported(ImageError):
-    """The DICOM transfer syntax has no decoder here; `uid` is empty where the file names none.
-
-    `lacking` is a package that decodes it and is not installed.
-    """
+    """The DICOM transfer syntax has no decoder here; `uid` is empty where the file names none."""
 
     code = "transfer_syntax_unsupported"
 
     def __init__(self, uid: str, *, lacking: str | None = None) -> None:
         self.uid = uid if re.fullmatch(r"[0-9.]{1,64}", uid) else ""
         came = f"got {self.uid}" if self.uid else "the file names none that can be read"
-        if lacking is not None:
+        if lacking is not None:  # the package that would decode it
             came += f", whose decoder {lacking} is not installed with this Python"
         super().__init__(
             f"Expected a supported DICOM transfer syntax, {came}. Convert the file to Explicit VR "

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from waiting import HANG_S
 
 REPOSITORY = Path(__file__).parents[2]
 HEAVY = {"torch", "torchvision", "open_clip", "numba", "mpmath", "matplotlib", "transformers"}
@@ -35,7 +36,7 @@ def run(*arguments: str, folder: Path, **variables: str) -> "subprocess.Complete
         cwd=REPOSITORY,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=HANG_S,
     )
 
 

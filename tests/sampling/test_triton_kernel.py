@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from waiting import HANG_S
 
 LAWS = Path(__file__).with_name("triton_laws.py")
 
@@ -26,7 +27,7 @@ def run_laws(environment: dict[str, str], scratch: Path) -> None:
         env={**inherited, "TRITON_CACHE_DIR": str(scratch), **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
         check=False,
     )
     assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from pydicom.data import get_testdata_file
+from waiting import HANG_S
 
 pytestmark = [pytest.mark.stack, pytest.mark.guide]
 REPOSITORY = Path(__file__).parents[2]
@@ -84,7 +85,7 @@ def test_every_command_of_the_guide_runs(page, stack, folder, tmp_path):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
