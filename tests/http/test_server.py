@@ -314,7 +314,7 @@ def _own_address() -> str:
         try:
             probe.connect(("192.0.2.1", 9))
         except OSError:
-            pytest.skip("this machine has no address but the loopback")
+            pytest.skip("no address but the loopback (connect this machine to a network)")
         address: str = probe.getsockname()[0]
         return address
 
