@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", filter(find_run_here, PAGES), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*filter(find_run_here, PAGES)], ids=lambda page: page.stem)
 def test_every_command_of_the_guide_runs(page, stack, folder, tmp_path):
     work = tmp_path / "work"
     shutil.copytree(folder, work)
