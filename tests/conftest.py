@@ -18,6 +18,22 @@ from models.imaging import Decoder, DecodingBounds
 from models.testing import LinearModel, create_linear_model, write_linear_model
 from worker.process import wait_passively
 
+# What tests are told; every other setting of the service is a test's own.
+OURS = {"PROMPTSMOOTH_DATA", "PROMPTSMOOTH_COVERAGE", "PROMPTSMOOTH_SCREENSHOTS"}
+# What else of the surroundings changes an answer: another queue, a proxy, colours, narrow tables.
+SURROUNDINGS = {"REDIS_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "COLUMNS"}
+SURROUNDINGS |= {"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE", "GITHUB_ACTIONS"}
+
+
+def _forget_surroundings() -> None:
+    """Tests and the processes they start see no setting of whoever runs them."""
+    for name in list(os.environ):
+        own = name.startswith("PROMPTSMOOTH_") and name not in OURS
+        if own or name.upper() in SURROUNDINGS:
+            del os.environ[name]
+
+
+_forget_surroundings()
 wait_passively()
 # A run starts hundreds of processes: what the first has compiled, the others need not.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -18,7 +18,7 @@ from worker.engine.runner import DeviceNoiseMissing, create_runner
 LAWS = Path(__file__).with_name("device_laws.py")
 
 needs_triton = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="no triton for this platform"
+    importlib.util.find_spec("triton") is None, reason="triton is for Linux alone: run it there"
 )
 
 

@@ -8,7 +8,10 @@ import pytest
 import torch
 from waiting import HANG_S
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(),
+    reason="torch finds no GPU (make setup TORCH=cuda, on a machine with one)",
+)
 
 REPOSITORY = Path(__file__).parents[2]
 

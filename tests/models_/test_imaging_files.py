@@ -16,7 +16,8 @@ import pytest
 from models.imaging import DecodedImage, ImageError, parse_image
 
 NEEDS_JPEG_LS = pytest.mark.skipif(
-    find_spec("jpeg_ls") is None, reason="no pyjpegls for this Python"
+    find_spec("jpeg_ls") is None,
+    reason="no pyjpegls for this Python (make setup PYTHON=python3.13)",
 )
 # The code of each file that is refused.
 REFUSED = {

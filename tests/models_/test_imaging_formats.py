@@ -306,7 +306,10 @@ def compressed(dataset: Dataset, syntax: str, folder: Path) -> bytes:
 
 JPEG_LS = pytest.param(
     uid.JPEGLSLossless,
-    marks=pytest.mark.skipif(find_spec("jpeg_ls") is None, reason="no pyjpegls for this Python"),
+    marks=pytest.mark.skipif(
+        find_spec("jpeg_ls") is None,
+        reason="no pyjpegls for this Python (make setup PYTHON=python3.13)",
+    ),
 )
 LOSSLESS = [uid.RLELossless, JPEG_LS, uid.JPEG2000Lossless, uid.JPEGLosslessSV1]
 

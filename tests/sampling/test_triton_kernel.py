@@ -14,7 +14,7 @@ from waiting import HANG_S
 LAWS = Path(__file__).with_name("triton_laws.py")
 
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="no triton for this platform"
+    importlib.util.find_spec("triton") is None, reason="triton is for Linux alone: run it there"
 )
 
 
@@ -37,7 +37,10 @@ def test_laws_hold_in_the_interpreter(tmp_path):
     run_laws({"TRITON_INTERPRET": "1"}, tmp_path)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+@pytest.mark.skipif(
+    not torch.cuda.is_available(),
+    reason="torch finds no GPU (make setup TORCH=cuda, on a machine with one)",
+)
 def test_laws_hold_on_the_gpu(tmp_path):
     run_laws({}, tmp_path)
 
