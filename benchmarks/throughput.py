@@ -10,7 +10,6 @@ libraries have them, (d) a large matrix product. Ratios are medians over the rou
 in a process of its own; results of models that are not run again stay in the file.
 """
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -37,6 +36,7 @@ from throughput_table import write_markdown  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from models.catalogue.cards import Precision, create_text  # noqa: E402
+from models.vlm.provenance import find_versions  # noqa: E402
 from models.vlm.vlm import VLM, NormalisedTower  # noqa: E402
 from worker.contract import (  # noqa: E402
     CertifyRequest,
@@ -292,10 +292,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        **{
-            name: importlib.metadata.version(name)
-            for name in ("torch", "numpy", "numba", "open_clip_torch", "transformers")
-        },
+        **find_versions("torch", "numpy", "numba", "open_clip_torch", "transformers"),
     }
 
 

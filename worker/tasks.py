@@ -12,12 +12,9 @@ from worker.jobs.queue import ROOM_S
 from worker.jobs.retries import is_suspect
 from worker.jobs.sharing.counter import name_host
 from worker.jobs.sharing.help import help_certification
-from worker.learning.task import learn
 from worker.processes.hand_back import HandedBack
 from worker.settings import WorkerSettings
 from worker.store.jobs import progress
-
-__all__ = ["certify_image", "count_ranges", "learn"]
 
 
 def certify_image(certification_id: str) -> None:

@@ -1,5 +1,6 @@
 """The command line. Heavy imports stand inside the commands."""
 
+import io
 import logging
 import signal
 import sys
@@ -205,10 +206,22 @@ def _print_finding(holds: bool, place: int | None, sentence: str) -> None:
 
 def main() -> None:
     """The console script."""
+    _write_every_character()
     try:
         cli()
     except BrokenPipeError:
         sys.exit(1)
+
+
+def _write_every_character() -> None:
+    """Files and pipes get UTF-8, as JSON has to be; a terminal gets what it can show, else \\u03c3.
+
+    Some locales have neither σ nor an arrow, and the command would end at the first of them.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            own = stream.encoding if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=own, errors="backslashreplace")
 
 
 if __name__ == "__main__":

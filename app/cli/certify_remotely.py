@@ -78,7 +78,10 @@ def certify_folder(
     paths = find_images(folder)
     output.mkdir(parents=True, exist_ok=True)
     finished = 0
-    with (output / "certificates.csv").open("w", newline="") as file, _bar(quiet=quiet) as bar:
+    with (
+        (output / "certificates.csv").open("w", newline="", encoding="utf-8") as file,
+        _bar(quiet=quiet) as bar,
+    ):
         write = csv.DictWriter(file, _COLUMNS)
         write.writeheader()
         for item in bar.track(

@@ -1,9 +1,7 @@
 """The card of a prompt that was learned: everything that, run again, gives the same vectors."""
 
-import platform
 from dataclasses import asdict
 from datetime import datetime
-from importlib.metadata import version
 
 import torch
 
@@ -12,6 +10,7 @@ from models.datasets.training_images import TrainingImages
 from models.learning.few_shot import Learned
 from models.prompts.cards import Learning, PromptCard
 from models.prompts.learning_settings import LearningSettings
+from models.vlm.provenance import find_versions, get_device_name
 from models.vlm.vlm import VLM
 
 _PACKAGES = (
@@ -75,14 +74,8 @@ def _create_learning(
         images_sha256=images.sha256,
         loss=learned.curve[-1].loss,
         accuracy=learned.curve[-1].accuracy,
-        device=_get_device_name(vlm.device),
+        device=get_device_name(vlm.device),
         threads=torch.get_num_threads(),
         seconds=sum(epoch.seconds for epoch in learned.curve),
-        versions={name: version(name) for name in _PACKAGES},
+        versions=find_versions(*_PACKAGES),
     )
-
-
-def _get_device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"

@@ -10,8 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -21,10 +21,14 @@ import httpx2
 import numpy as np
 import pytest
 from PIL import Image
+from waiting import HANG_S, wait_until
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed (make setup)"
+)
 
-CHROMIUM = shutil.which("chromium")
+NAMES = ("chromium", "chromium-browser", "google-chrome")  # Debian, Ubuntu, Google's own
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -62,7 +66,7 @@ class Service:
         return f"http://127.0.0.1:{self.port}"
 
     def get(self, path: str) -> Any:
-        return httpx2.get(f"{self.url}/{path}", trust_env=False, timeout=30).json()
+        return httpx2.get(f"{self.url}/{path}", trust_env=False, timeout=HANG_S).json()
 
     def start(self) -> None:
         environment = {
@@ -80,7 +84,7 @@ class Service:
     def stop(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(timeout=60)
+        self.process.wait(HANG_S)
 
     def run(self, *arguments: str) -> str:
         """A command of promptsmooth on this service's data folder; what it printed."""
@@ -95,15 +99,12 @@ class Service:
         return done.stdout.strip()
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                if httpx2.get(f"{self.url}/readyz", trust_env=False).status_code == 200:
-                    return
-            except httpx2.TransportError:
-                pass
-            time.sleep(0.2)
-        raise AssertionError((self.folder / "service.log").read_text())
+        def is_ready() -> bool:
+            with suppress(httpx2.TransportError):
+                return httpx2.get(f"{self.url}/readyz", trust_env=False).status_code == 200
+            return False
+
+        wait_until(is_ready, say=(self.folder / "service.log").read_text)
 
 
 @pytest.fixture(scope="session")
@@ -146,7 +147,7 @@ class Tabs:
         context.add_init_script(path=WATCHER)
         context.route("**/*", self._only_local)
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(1000 * HANG_S)
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.faults.append(f"error of a script: {error}"))
         page.goto(f"{self.service.url}/#/{address}")

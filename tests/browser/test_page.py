@@ -39,7 +39,7 @@ def send(page: Any) -> str:
 
 
 def wait_for_answer(page: Any) -> None:
-    page.wait_for_selector(".verdict", timeout=240_000)
+    page.wait_for_selector(".verdict")
 
 
 def certify(page: Any, *files: str, **asked: Any) -> str:
@@ -82,7 +82,7 @@ def test_first_paint_takes_less_than_200_kb(tabs: Any, service: Any) -> None:
     session.send("Network.setCacheDisabled", {"cacheDisabled": True})
     page.reload()
     page.wait_for_selector("form.certify")
-    page.wait_for_timeout(500)
+    page.wait_for_load_state("networkidle")
     assert len(received) > 10
     assert sum(received) < FIRST_PAINT_BYTES
 
@@ -103,7 +103,7 @@ def test_image_to_answer_without_a_layout_jump_and_back_through_audit(
     page.wait_for_selector(".progress .bound:not(:empty)")
     page.evaluate("() => (window.shifts = [])")
     check(page, "progress")
-    page.wait_for_selector(".verdict", timeout=240_000)
+    page.wait_for_selector(".verdict")
     shifts = [one for one in page.evaluate("() => window.shifts") if one["progress"]]
     assert sum(one["value"] for one in shifts) < 0.01, shifts
     check(page, "answer")
@@ -190,7 +190,7 @@ def test_abstention_is_neither_a_class_nor_an_error(
     choose(page, divided, near)
     ask(page, levels=("0.1", "1"))
     send(page)
-    page.get_by_text("2 of 2 images finished").wait_for(timeout=120_000)
+    page.get_by_text("2 of 2 images finished").wait_for()
     check(page, "batch")
     page.get_by_role("button", name="Radius").click()
     page.get_by_role("button", name="Radius").click()
@@ -238,7 +238,7 @@ def test_batch_names_the_image_that_cannot_be_used_and_certifies_the_others(
     choose(page, head, str(data_folder / "odd_formats" / "bad" / "html_as.png"), xray)
     ask(page, levels=("0.25",))
     batch = send(page)
-    page.get_by_text("2 of 3 images finished, 1 could not be used").wait_for(timeout=120_000)
+    page.get_by_text("2 of 3 images finished, 1 could not be used").wait_for()
     check(page, "batch-refused")
     rows = [row.inner_text() for row in page.locator("tbody tr").all()]
     for row, words in zip(rows, (Path(head).name, "html_as.png", Path(xray).name), strict=True):
@@ -311,7 +311,7 @@ def test_what_is_asked_on_the_page_is_what_is_certified(
     page.locator(".certify-question .actions .problem:not(:empty)").wait_for()
     page.get_by_label("Another").fill("")
     batch = send(page)
-    page.get_by_text("2 of 2 images finished").wait_for(timeout=120_000)
+    page.get_by_text("2 of 2 images finished").wait_for()
     first, second = service.get(f"batches/{batch}")["certifications"]
     assert (first["input"]["frame"], first["input"]["frames"]) == (3, 10)
     assert first["input"]["window"] == second["input"]["window"] == [40, 400]
@@ -345,7 +345,6 @@ def test_certification_goes_on_where_it_was_when_the_service_is_started_again(
         "(done) => document.querySelector('.verdict') || parseInt(document.querySelector("
         "'.progress .done')?.textContent.replaceAll(',', '')) > done",
         arg=done,
-        timeout=120_000,
     )
     assert not page.get_by_text("The service does not answer").is_visible()
     if page.locator(".progress").count():
@@ -393,7 +392,7 @@ def test_prompt_is_learned_from_a_zip_and_can_be_asked_for(
     page.get_by_label("Images of each class").fill("3")
     page.get_by_label("Epochs").fill("3")
     page.get_by_role("button", name="Learn the prompt").click()
-    page.get_by_text("It can be chosen for a certification at once").wait_for(timeout=120_000)
+    page.get_by_text("It can be chosen for a certification at once").wait_for()
     assert page.locator(".curve path.line").first.get_attribute("d").count("L") == 2
     check(page, "learned")
     page.get_by_role("link", name="Certify an image").click()

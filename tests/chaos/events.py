@@ -22,7 +22,7 @@ def kill_horse(service: Service, random: Random) -> float:
 
 def kill_engine(service: Service, random: Random) -> float:
     """The process with the models: all jobs of the host wait for it."""
-    wait_for(lambda: service.processes("worker.engine"), within_s=30, what="an engine")
+    wait_for(lambda: service.processes("worker.engine"), what="an engine")
     (engine,) = service.processes("worker.engine")
     return _recover(service, service.find_victims(random), engine.kill)
 
@@ -47,7 +47,7 @@ def kill_app(service: Service, random: Random) -> float:
     app = service.processes("-m app")[0]
     began = time.monotonic()
     app.kill()
-    wait_for(lambda: service.get("/healthz").status_code == 200, within_s=30, what="the app")
+    wait_for(lambda: service.get("/healthz").status_code == 200, what="the app")
     return time.monotonic() - began
 
 
@@ -66,13 +66,11 @@ def stop_redis(service: Service, random: Random) -> float:
     try:
         deadline = time.monotonic() + OUTAGE_S
         while time.monotonic() < deadline:
-            began = time.monotonic()
-            try:
+            try:  # the client does not wait as long as the outage lasts
                 answer = service.post(Ask(seed=1, n=20))
                 assert answer.status_code == 503, answer.text
             except httpx2.TransportError as error:
                 raise AssertionError("the app did not answer in the outage") from error
-            assert time.monotonic() - began < 5
             time.sleep(1)
     finally:
         redis.resume()
@@ -80,7 +78,7 @@ def stop_redis(service: Service, random: Random) -> float:
     done = {job: service.samples_done(job) for job in victims}
     for job in victims:
         again = partial(service.counts_again, job, None, done[job])
-        wait_for(again, within_s=60, what=job)
+        wait_for(again, what=job)
     return time.monotonic() - began
 
 
@@ -91,7 +89,7 @@ def stop_before_start(service: Service, random: Random) -> float:
     """
     queue = create_queue(service.redis)
     while True:
-        wait_for(lambda: not queue.count and not service.horses(), within_s=120, what="it is idle")
+        wait_for(lambda: not queue.count and not service.horses(), what="it is idle")
         waiting = service.processes("worker.rq_worker")
         for one in waiting:
             one.suspend()
@@ -110,13 +108,13 @@ def stop_before_start(service: Service, random: Random) -> float:
 
 def cancel(service: Service, random: Random) -> float:
     """Not harm but a wish: DELETE of a job that counts on the bundled model."""
-    ask = Ask(seed=random.randrange(10**6, 10**7), n=50_000, model="bundled")
+    ask = Ask(seed=random.randrange(10**6, 10**7), n=1_000_000, model="bundled")
     job = service.submit(ask)
-    wait_for(lambda: job in service.counting(), within_s=60, what="it counts")
+    wait_for(lambda: job in service.counting(), what="it counts")
     began = time.monotonic()
     answer = service.http.delete(f"/certifications/{job}")
     assert answer.status_code in (200, 202, 204), answer.text
-    wait_for(lambda: job not in service.horses(), within_s=30, what="nobody counts")
+    wait_for(lambda: job not in service.horses(), what="nobody counts")
     return time.monotonic() - began
 
 
@@ -171,7 +169,7 @@ def _recover(service: Service, jobs: list[str], harm: Callable[[], object]) -> f
         raise Missed
     for job in hit:
         again = partial(service.counts_again, job, tokens[job], done[job])
-        wait_for(again, within_s=120, what=job)
+        wait_for(again, what=job)
     return time.monotonic() - began
 
 

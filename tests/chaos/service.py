@@ -32,7 +32,11 @@ SIZE = 16
 RQ_WORKERS = 4
 
 
-def wait_for(look: Callable[[], Any], *, within_s: float, what: str) -> Any:
+HANG_S = 600.0
+"""A deadline ends a hang; how long things take is measured, and written down."""
+
+
+def wait_for(look: Callable[[], Any], *, within_s: float = HANG_S, what: str) -> Any:
     """What `look` finds, as soon as it finds something."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
@@ -101,12 +105,12 @@ class Service:
             assert answer.status_code == 202, answer.text
             return str(answer.json()["id"])
 
-        return str(wait_for(send, within_s=120, what="a request is accepted"))
+        return str(wait_for(send, what="a request is accepted"))
 
     def get(self, path: str) -> httpx2.Response:
         return self.http.get(path)
 
-    def follow(self, certification_id: str, *, within_s: float = 240) -> dict[str, Any]:
+    def follow(self, certification_id: str) -> dict[str, Any]:
         """The certification when it has ended."""
 
         def look() -> dict[str, Any] | None:
@@ -116,7 +120,7 @@ class Service:
             found: dict[str, Any] = answer.json()
             return None if found["status"] in ("queued", "running") else found
 
-        return dict(wait_for(look, within_s=within_s, what=f"{certification_id} ends"))
+        return dict(wait_for(look, what=f"{certification_id} ends"))
 
     def processes(self, part: str) -> list[psutil.Process]:
         """Processes of the service whose command line contains `part`."""
@@ -236,14 +240,12 @@ def start(
     command = [PROMPTSMOOTH, "up", "--port", str(port), "--data-dir", folder / "data"]
     with (folder / "service.log").open("ab") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    http = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False)
+    http = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False)
     service = Service(process=process, http=http, folder=folder, long_n=long_n)
     try:
-        wait_for(
-            lambda: service.get("/readyz").status_code == 200, within_s=120, what="it is ready"
-        )
+        wait_for(lambda: service.get("/readyz").status_code == 200, what="it is ready")
         yield service
     finally:
         http.close()
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
+        process.wait(timeout=HANG_S)

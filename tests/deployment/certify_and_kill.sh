@@ -5,7 +5,7 @@
 
 trust_and_authenticate
 echo "ready"
-wait_until 180 "ready" is_ready
+wait_until "ready" is_ready
 
 echo "certify"
 certify 0
@@ -18,11 +18,11 @@ echo "  the audit inside the container passes"
 echo "kill -9 of the worker while a job is under way"
 [ "$(post 1 6000)" = 202 ] || fail "not accepted: $(cat "$LAST")"
 under_way="/certifications/$(field "$LAST" id)"
-wait_until 60 "the job under way" has_progress "$under_way"
+wait_until "the job under way" has_progress "$under_way"
 killed=$(date +%s.%N)
 kill_main worker
 certify 2
-wait_until 240 "the job that was under way" is_finished "$under_way"
+wait_until "the job that was under way" is_finished "$under_way"
 check_certificates "$FOLDER/under_way.json"
 echo "  the job that was under way finished $(seconds_since "$killed") after the kill"
 

@@ -2,5 +2,5 @@
 # A running deployment certifies a DICOM image through TLS with a key.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 trust_and_authenticate
-wait_until 180 "ready" is_ready
+wait_until "ready" is_ready
 certify 0

@@ -6,7 +6,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 OPERATE=$HERE/../../docker/operate
 export COMPOSE
 trust_and_authenticate
-wait_until 180 "ready" is_ready
+wait_until "ready" is_ready
 
 echo "a certificate is renewed while an answer is awaited"
 cp "$TRUSTED" "$FOLDER/before.crt"
@@ -16,7 +16,7 @@ inside proxy cat /etc/promptsmooth/server.crt >"$FOLDER/after.crt"
 cmp -s "$FOLDER/before.crt" "$FOLDER/after.crt" && fail "the certificate is the same"
 cp "$FOLDER/after.crt" "$TRUSTED"
 is_served() { http -o /dev/null "$URL/healthz" 2>/dev/null; }
-wait_until 20 "the new certificate" is_served
+wait_until "the new certificate" is_served
 wait $!
 [[ $(cat "$FOLDER/status") =~ ^20[02]$ ]] || fail "the awaited answer: $(cat "$FOLDER/status")"
 echo "  new connections get the new one; the awaited answer came"
@@ -27,7 +27,7 @@ has_three() {
   http -o "$LAST" "$URL/readyz" && [ "$(python3 -c 'import json, sys
 print(len(set(json.load(open(sys.argv[1]))["workers"])))' "$LAST")" = 3 ]
 }
-wait_until 120 "three worker hosts in /readyz" has_three
+wait_until "three worker hosts in /readyz" has_three
 secrets=$(for n in 1 2 3; do $COMPOSE exec -T --index $n worker sha256sum /var/lib/promptsmooth/key-secret </dev/null; done | sort -u)
 [ "$(wc -l <<<"$secrets")" = 1 ] || fail "the workers have different key secrets"
 certify 11
@@ -62,7 +62,7 @@ first="/certifications/$(field "$LAST" id)"
 http -o "$FOLDER/first.json" "$URL$first"
 [ "$(post 13 6000)" = 202 ] || fail "not accepted: $(cat "$LAST")"
 under_way="/certifications/$(field "$LAST" id)"
-wait_until 60 "the job under way" has_progress "$under_way"
+wait_until "the job under way" has_progress "$under_way"
 old=$(container worker)
 # another release: the same code, other images
 for image in app worker; do
@@ -70,8 +70,8 @@ for image in app worker; do
 done
 "$OPERATE/upgrade.sh" "$FOLDER/backup"
 [ "$(container worker)" != "$old" ] || fail "the worker was not swapped"
-wait_until 120 "ready after the upgrade" is_ready
-wait_until 240 "the job that was under way" is_finished "$under_way"
+wait_until "ready after the upgrade" is_ready
+wait_until "the job that was under way" is_finished "$under_way"
 check_certificates "$FOLDER/under_way.json"
 http -o "$FOLDER/again.json" "$URL$first"
 cmp "$FOLDER/first.json" "$FOLDER/again.json" || fail "the first certification is another one now"
@@ -87,7 +87,7 @@ cp -R "$FOLDER/backup" "$FOLDER/damaged"
 printf x >>"$FOLDER/damaged/volumes.tar"
 "$OPERATE/restore.sh" "$FOLDER/damaged" 2>/dev/null >&2 && fail "a damaged backup was put back"
 "$OPERATE/restore.sh" "$FOLDER/backup"
-wait_until 180 "ready after the restore" is_ready
+wait_until "ready after the restore" is_ready
 http -o "$FOLDER/again.json" "$URL$first"
 cmp "$FOLDER/first.json" "$FOLDER/again.json" || fail "the first certification is another one now"
 [ "$(http -o "$LAST" -w '%{http_code}' "$URL$lost")" = 404 ] || fail "the backup holds what came after it"

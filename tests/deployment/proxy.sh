@@ -3,7 +3,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 trust_and_authenticate
-wait_until 180 "ready" is_ready
+wait_until "ready" is_ready
 
 echo "the proxy"
 python3 "$HERE/proxy.py" "$URL" "http://localhost:${PROMPTSMOOTH_HTTP_PORT:-8080}" "$TRUSTED" "$KEY"

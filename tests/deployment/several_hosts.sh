@@ -4,7 +4,7 @@
 OPERATE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/../../docker/operate
 export COMPOSE
 trust_and_authenticate
-wait_until 180 "ready" is_ready
+wait_until "ready" is_ready
 
 echo "a second host"
 # Redis is reached as another machine would reach it: through the port that this machine publishes.
@@ -22,10 +22,10 @@ other=(docker compose -f compose.worker-host.yml -f "$FOLDER/other.yml" --projec
 $COMPOSE stop worker >/dev/null 2>&1
 "${other[@]}" up --detach --wait --no-build --pull never >/dev/null 2>&1 ||
   fail "the second host: $("${other[@]}" logs --tail 5)"
-wait_until 60 "ready by the second host alone" is_ready
+wait_until "ready by the second host alone" is_ready
 certify 20
 echo "  certified by the second host alone, over TLS"
 "${other[@]}" down --volumes --timeout 20 >/dev/null 2>&1
 $COMPOSE up --detach --wait --no-build --pull never >/dev/null 2>&1
-wait_until 120 "ready" is_ready
+wait_until "ready" is_ready
 echo "SEVERAL HOSTS OK"

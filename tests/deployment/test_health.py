@@ -5,6 +5,8 @@ import sys
 from multiprocessing.connection import Listener
 from pathlib import Path
 
+from waiting import HANG_S
+
 from worker.health import find_fault
 
 
@@ -13,7 +15,7 @@ def test_health_without_an_engine_says_where_none_listens(tmp_path: Path) -> Non
     environment = {"PROMPTSMOOTH_ENGINE_SOCKET": str(socket_path), "HOME": str(tmp_path)}
     command = [sys.executable, "-m", "worker.health"]
 
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANG_S)
 
     assert done.returncode == 1
     assert f"no engine listens at {socket_path}" in done.stderr

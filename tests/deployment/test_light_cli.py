@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from waiting import HANG_S
 
 REPOSITORY = Path(__file__).parents[2]
 HEAVY = {"torch", "torchvision", "open_clip", "numba", "mpmath", "matplotlib", "transformers"}
@@ -24,12 +25,18 @@ sys.exit(main())
 """
 
 
-def run(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+def run(*arguments: str, folder: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
     """The command line where nothing heavy can be imported."""
-    environment = {**os.environ, "PROMPTSMOOTH_KEYS_FILE": str(folder / "keys.toml")}
+    keys_file = {"PROMPTSMOOTH_KEYS_FILE": str(folder / "keys.toml")}
+    environment = {**os.environ, **keys_file, **variables}
     command = [sys.executable, "-c", _LIGHT, *arguments]
     return subprocess.run(
-        command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+        command,
+        env=environment,
+        cwd=REPOSITORY,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=HANG_S,
     )
 
 
@@ -50,3 +57,13 @@ def test_hosts_are_spoken_to_without_anything_heavy(
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr, done.stderr
     assert "Redis" in done.stdout + done.stderr
+
+
+def test_a_character_that_a_locale_lacks_does_not_end_a_command(
+    tmp_path: Path, free_port: int
+) -> None:
+    """A pipe or a file gets UTF-8, whatever the locale."""
+    latin = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"}  # as where LANG says ISO-8859-1
+    done = run("doctor", folder=tmp_path, REDIS_URL=f"redis://127.0.0.1:{free_port}/0", **latin)
+    assert done.returncode == 1, done.stderr
+    assert "→" in done.stdout

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from waiting import HANG_S
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPTS = sorted(
@@ -21,7 +22,7 @@ def call(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "DOCKER_HOST": "unix:///nowhere"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=HANG_S,
         check=False,
     )
 

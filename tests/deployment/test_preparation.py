@@ -7,7 +7,6 @@ import ssl
 import stat
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 from rq import SimpleWorker
+from waiting import wait_until
 
 from app.deployment.__main__ import prepare
 from app.deployment.proxy import ANSWERS, PLAIN_HTTP
@@ -140,12 +140,15 @@ def guarded(start: Prepare, volumes: Volumes, tmp_path: Path, free_port: int) ->
     )
     options = ["--port", str(free_port), "--aclfile", str(volumes.root / "redis" / "users.acl")]
     with subprocess.Popen([*command, *options]) as server:
-        for _ in range(100):
-            with suppress(OSError), socket.create_connection(("127.0.0.1", free_port)):
-                break
-            time.sleep(0.05)
+        wait_until(lambda: listens(free_port))
         yield f"127.0.0.1:{free_port}/0"
         server.terminate()
+
+
+def listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 def test_nobody_uses_redis_without_a_password(guarded: str, volumes: Volumes) -> None:

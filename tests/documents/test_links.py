@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
+DOCUMENTS = sorted(
+    page for folder in ("", "docs/", "docs/decisions/") for page in REPOSITORY.glob(f"{folder}*.md")
+)
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(#[^)\s]+)?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""Every trap of RQ that ARCHITECTURE.md names has its tests, and they exist."""
+"""Every trap of RQ that docs/queue.md names has its tests, and they exist."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def test_every_trap_names_tests_that_there_are():
-    page = (REPOSITORY / "ARCHITECTURE.md").read_text()
+    page = (REPOSITORY / "docs" / "queue.md").read_text()
     table = page.partition("## Traps of RQ")[2].partition("\n## ")[0]
     rows = [line for line in table.splitlines() if line.startswith("| ") and "---" not in line][1:]
     assert len(rows) >= 19

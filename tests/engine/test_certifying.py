@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import HANG_S
 
 from worker.certification import certify_cohen, rounded_down
 from worker.certification.merkle import VoteTree
@@ -205,7 +206,7 @@ def served(engine, tmp_path: Path):
 
 def test_certificates_over_the_socket_are_those_made_in_process(engine, tmp_path, create_request):
     request, image = create_request("bundled", sigmas=["0.25", "0.5"])
-    with serving(engine, tmp_path) as path, EngineClient.connect(path, wait_s=5) as client:
+    with serving(engine, tmp_path) as path, EngineClient.connect(path, wait_s=HANG_S) as client:
         over_socket = certify(
             request, image, counter=client, secret=SECRET, count_attempt=lambda: 1
         )
@@ -215,9 +216,9 @@ def test_certificates_over_the_socket_are_those_made_in_process(engine, tmp_path
 def test_a_client_that_vanishes_harms_nobody(served, create_request):
     request, image = create_request()
     for _ in range(3):
-        with EngineClient.connect(served, wait_s=5) as client:
+        with EngineClient.connect(served, wait_s=HANG_S) as client:
             certify_some(client, request, image)
-    with EngineClient.connect(served, wait_s=5) as client:
+    with EngineClient.connect(served, wait_s=HANG_S) as client:
         certify(request, image, counter=client, secret=SECRET, count_attempt=lambda: 1)
 
 
@@ -240,7 +241,7 @@ def test_a_refusal_over_the_socket_says_why(served, create_request):
         update={"model": request.model.model_copy(update={"sha256": "0" * 64})}
     )
     with (
-        EngineClient.connect(served, wait_s=5) as client,
+        EngineClient.connect(served, wait_s=HANG_S) as client,
         pytest.raises(EngineRefused) as caught,
     ):
         certify(other, image, counter=client, secret=SECRET, count_attempt=lambda: 1)
@@ -253,6 +254,6 @@ def test_an_engine_that_is_not_there_is_lost(tmp_path):
 
 
 def test_status_names_the_models_that_are_ready(served):
-    with EngineClient.connect(served, wait_s=5) as client:
-        status = client.status(timeout_s=5)
+    with EngineClient.connect(served, wait_s=HANG_S) as client:
+        status = client.status(timeout_s=HANG_S)
     assert [m.model.id for m in status.models] == ["bundled", "linear"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from waiting import HANG_S
 
 from models.catalogue import load_catalogue
 from models.loading.loading import load_vlm
@@ -17,7 +18,7 @@ from worker.engine.runner.runner import DeviceNoiseMissing, create_runner
 LAWS = Path(__file__).with_name("device_laws.py")
 
 needs_triton = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="no triton for this platform"
+    importlib.util.find_spec("triton") is None, reason="triton is for Linux alone: run it there"
 )
 
 
@@ -30,7 +31,7 @@ def test_laws_hold_in_the_interpreter(tmp_path):
         env={**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
         check=False,
     )
     assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]

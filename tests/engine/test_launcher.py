@@ -12,10 +12,15 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = [
-    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no triton here"),
-    pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler here"),
     pytest.mark.skipif(
-        not Path(sysconfig.get_paths()["include"], "Python.h").exists(), reason="no Python.h here"
+        importlib.util.find_spec("triton") is None, reason="triton is for Linux alone: run it there"
+    ),
+    pytest.mark.skipif(
+        shutil.which("gcc") is None, reason="no gcc on the PATH (apt-get install gcc)"
+    ),
+    pytest.mark.skipif(
+        not Path(sysconfig.get_paths()["include"], "Python.h").exists(),
+        reason="no Python.h (apt-get install python3-dev)",
     ),
 ]
 

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from waiting import HANG_S
 
 from worker.contract import CohenParameters, TemplateTarget, ZeroShotTarget
 from worker.counting.certify import certify
@@ -89,7 +90,7 @@ def test_a_counter_does_not_wait_for_an_engine_that_ended(engine, create_request
         while not engine.wait_for_work(0.1):
             pass
     with pytest.raises(EngineEnded):
-        future.result(timeout=10)
+        future.result(HANG_S)
 
 
 class Broken(Engine):

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save
+from waiting import HANG_S, wait_until
 
 import models
 import worker.engine.shelf.shelf
@@ -217,7 +218,7 @@ def test_a_model_in_use_is_not_evicted_and_who_needs_its_room_waits(folder):
     beats = threading.Semaphore(0)
     other, its_image = create_spec(folder, "two")
     waiting = in_thread(lambda: engine.open(other, its_image, lambda _: None, beats.release))
-    assert beats.acquire(timeout=60)  # it says that it waits
+    assert beats.acquire(timeout=HANG_S)  # it says that it waits
     assert states(shelf)["two"] == "loading"
     ask(engine, session, 128)  # and the model that is used goes on voting
     while engine.step():
@@ -225,7 +226,7 @@ def test_a_model_in_use_is_not_evicted_and_who_needs_its_room_waits(folder):
     assert sum(c.stop - c.start for c in counted) == 128
     assert not waiting.done()
     engine.close(session)
-    assert waiting.result(60).opened.identity.model.id == "two"
+    assert waiting.result(HANG_S).opened.identity.model.id == "two"
     assert loaded(shelf) == {"two"}
 
 
@@ -236,15 +237,15 @@ def test_who_waits_for_room_is_not_overtaken_by_sessions_on_what_it_waits_for(fo
     first = engine.open(*specs["one"], lambda _: None)
     beats = threading.Semaphore(0)
     second = in_thread(lambda: engine.open(*specs["two"], lambda _: None, beats.release))
-    assert beats.acquire(timeout=60)
+    assert beats.acquire(timeout=HANG_S)
     third = in_thread(lambda: engine.open(*specs["one"], lambda _: None, beats.release))
-    assert beats.acquire(timeout=60)
-    assert beats.acquire(timeout=60)
+    assert beats.acquire(timeout=HANG_S)
+    assert beats.acquire(timeout=HANG_S)
     engine.close(first)
-    found = second.result(60)
+    found = second.result(HANG_S)
     assert not third.done()
     engine.close(found)
-    engine.close(third.result(60))
+    engine.close(third.result(HANG_S))
 
 
 def test_who_gives_up_waiting_keeps_nobody_waiting(folder):
@@ -298,10 +299,10 @@ def test_an_evicted_model_is_gone_before_the_next_is_read(folder):
     shelf.watched = weakref.ref(shelf.list_loaded()[0].vlm)
     other, its_image = create_spec(folder, "two")
     waiting = in_thread(lambda: engine.open(other, its_image, lambda _: None, beats.release))
-    assert beats.acquire(timeout=60)
+    assert beats.acquire(timeout=HANG_S)
     ask(engine, sessions[0], 1)
     assert engine.step()
-    engine.close(waiting.result(60))
+    engine.close(waiting.result(HANG_S))
     assert shelf.left is None
 
 
@@ -327,10 +328,10 @@ def test_tuning_closes_the_session_before_and_does_not_wait_for_itself(folder, k
         return len(counter.tune(wanted, image).tuned)
 
     if kind == "alone":
-        assert in_thread(lambda: open_and_tune(LocalCounter(engine))).result(60) == 1
+        assert in_thread(lambda: open_and_tune(LocalCounter(engine))).result(HANG_S) == 1
     else:
         with SharedEngine(engine) as shared, shared.create_counter() as counter:
-            assert in_thread(lambda: open_and_tune(counter)).result(60) == 1
+            assert in_thread(lambda: open_and_tune(counter)).result(HANG_S) == 1
     assert loaded(shelf) == {"bundled"}
 
 
@@ -339,7 +340,7 @@ def test_a_load_that_breaks_the_device_wakes_all_who_wait(folder, tmp_path, monk
     breaking = threading.Event()
 
     def break_device(*_: object) -> None:
-        assert breaking.wait(60)
+        assert breaking.wait(HANG_S)
         raise torch.AcceleratorError("an illegal memory access was encountered")
 
     monkeypatch.setattr(worker.engine.shelf.shelf, "load_model", break_device)
@@ -347,8 +348,7 @@ def test_a_load_that_breaks_the_device_wakes_all_who_wait(folder, tmp_path, monk
     engine = Engine(shelf)
     specs = [create_spec(folder, name) for name in ("one", "one", "two")]
     waiting = [in_thread(lambda s=s: engine.open(*s, lambda _: None)) for s in specs]
-    while states(shelf)["two"] != "loading":
-        pass
+    wait_until(lambda: states(shelf)["two"] == "loading")
     server = EngineServer(engine, tmp_path / "engine.sock")
     serving_it = in_thread(server.serve)
     with connect(tmp_path / "engine.sock") as client:
@@ -356,14 +356,14 @@ def test_a_load_that_breaks_the_device_wakes_all_who_wait(folder, tmp_path, monk
         breaking.set()
         for future in waiting:
             with pytest.raises(DeviceLost) as caught:
-                future.result(60)
+                future.result(HANG_S)
             assert isinstance(caught.value.__cause__, torch.AcceleratorError)
         with pytest.raises(DeviceLost):
-            serving_it.result(60)
+            serving_it.result(HANG_S)
         assert not opening.done()
         server.stop()
         with pytest.raises(EngineLost):
-            opening.result(60)
+            opening.result(HANG_S)
     with pytest.raises(DeviceLost):
         engine.open(*specs[2], lambda _: None)
 
@@ -458,7 +458,7 @@ def test_while_one_model_loads_others_vote_and_the_status_says_so(
     monkeypatch.setattr(
         worker.engine.shelf.shelf,
         "load_model",
-        lambda *given: load(*given) if go_on.wait(60) else None,
+        lambda *given: load(*given) if go_on.wait(HANG_S) else None,
     )
     path = tmp_path / "engine.sock"
     with serving(shelf, path), connect(path) as busy, connect(path) as asking:
@@ -468,12 +468,12 @@ def test_while_one_model_loads_others_vote_and_the_status_says_so(
         while not all(future.done() for future in opening):
             busy.count(CountRange(sigma_index=0, phase="estimation", start=votes, stop=votes + 64))
             votes = busy.receive().stop
-            status = {s.model.id: s.state for s in asking.status(timeout_s=10).states}
+            status = {s.model.id: s.state for s in asking.status(timeout_s=HANG_S).states}
             seen.append((status[slow], votes))
             if [state for state, _ in seen].count("loading") >= 2:
                 go_on.set()
         assert all(future.result() for future in opening)
-        status = asking.status(timeout_s=10)
+        status = asking.status(timeout_s=HANG_S)
     (state,) = [s for s in status.states if s.model.id == slow]
     assert (state.state, state.memory_bytes) == ("ready", 8 * (3 * 2048**2 + 1))
     assert status.samples_per_s.keys() == {"one", slow}  # warmed up
@@ -483,7 +483,7 @@ def test_while_one_model_loads_others_vote_and_the_status_says_so(
 
 
 def connect(path: Path) -> EngineClient:
-    return EngineClient.connect(path, wait_s=5)
+    return EngineClient.connect(path, wait_s=HANG_S)
 
 
 def open_and_close(path: Path, spec: OpenSession, image: Image) -> bool:

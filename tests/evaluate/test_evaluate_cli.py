@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from typer.testing import CliRunner
+from waiting import HANG_S
 
 from app.cli.__main__ import cli
 from models.catalogue import load_catalogue
@@ -38,7 +39,7 @@ def start(*arguments: object, data_dir: Path) -> subprocess.Popen[str]:
 
 def run(*arguments: object, data_dir: Path) -> tuple[int, str, str]:
     process = start(*arguments, data_dir=data_dir)
-    out, error = process.communicate(timeout=120)
+    out, error = process.communicate(timeout=HANG_S)
     return process.returncode, out, error
 
 

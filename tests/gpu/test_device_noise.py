@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from waiting import HANG_S
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(),
+    reason="torch finds no GPU (make setup TORCH=cuda, on a machine with one)",
+)
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -19,7 +23,7 @@ def test_laws_of_the_device_runner_hold_on_the_gpu():
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=HANG_S,
         check=False,
     )
     assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]

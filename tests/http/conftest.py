@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from PIL import Image
 from redis import Redis
+from waiting import HANG_S
 
 from app.main import create_app
 from app.server.access.api_keys import ApiKey, Scope, change_keys, create_key, now_utc
@@ -57,7 +58,12 @@ def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def settings(valkey_url: str, models_folder: Path) -> AppSettings:
     return AppSettings(
-        redis_url=valkey_url, models=models_folder, max_images=3, max_body_bytes=2_000_000
+        redis_url=valkey_url,
+        models=models_folder,
+        max_images=3,
+        max_body_bytes=2_000_000,
+        wait_cap_s=300,
+        decode_timeout_s=HANG_S,
     )
 
 

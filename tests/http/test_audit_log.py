@@ -4,7 +4,6 @@ import errno
 import json
 import multiprocessing
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 from typer.testing import CliRunner, Result
+from waiting import wait_until
 
 from app.cli.__main__ import cli
 from app.main import create_app
@@ -291,9 +291,7 @@ def test_an_outcome_from_while_the_app_was_away_is_an_entry_soon_after(
     results.put_result(redis, sent, CancelledResult(), ttl_s=600)
     redis.delete(keyspace.AUDIT_WRITER)  # as it is some seconds after an app has ended
     with TestClient(create_app(audited)):
-        deadline = time.monotonic() + 10
-        while not _ended(folder) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: _ended(folder))
     (ended,) = _ended(folder)
     assert (ended["certification_id"], ended["status"]) == (sent, "cancelled")
 

@@ -1,7 +1,6 @@
 """What a file does to its decoder does nothing to the app."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -9,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from redis import Redis
+from waiting import wait_until
 
 from app.main import create_app
 from app.settings import AppSettings
@@ -21,6 +21,13 @@ def brief(settings: AppSettings, redis: Redis) -> Iterator[TestClient]:
     """An app of its own decoder that has a second for each image."""
     hurried = settings.model_copy(update={"decode_timeout_s": 1.0})
     with TestClient(create_app(hurried), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def patient(settings: AppSettings, redis: Redis) -> Iterator[TestClient]:
+    """An app of its own decoder that has all the time for an image."""
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -40,34 +47,33 @@ def test_app_answers_others_while_a_decoder_runs_out_of_time(
     answered = 0
     while any(thread.is_alive() for thread in threads):
         assert brief.get("/healthz").status_code == 200
-        answered += 1
-    assert answered >= 2  # many more on a machine that is not busy
+        answered += all(thread.is_alive() for thread in threads)
+    assert answered  # often, on a machine that is not busy
     for answer in answers:
         assert (answer.status_code, answer.json()["code"]) == (422, "decoding_timed_out")
         assert "within 1 s" in answer.json()["detail"]
     assert queued_ids() == []
-    assert send(brief, png).status_code == 202
+    # On a machine that is busy, a second may be too short for this image too.
+    wait_until(lambda: send(brief, png).status_code == 202)
 
 
 def test_program_ended_at_work_is_503_and_the_next_image_is_taken(
-    brief: TestClient, slow_dicom: bytes, png: bytes, queued_ids: Ids
+    patient: TestClient, slow_dicom: bytes, png: bytes, queued_ids: Ids
 ) -> None:
-    assert send(brief, png).status_code == 202
+    assert send(patient, png).status_code == 202
     mine = psutil.Process().children()
     programs = [p for p in mine if "models.imaging.decoder.program" in p.cmdline()]
     newest = max(programs, key=lambda program: program.create_time())
 
     def kill() -> None:
-        deadline = time.monotonic() + 20
-        while not newest.children() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(newest.children, pause_s=0.01)
         newest.kill()
 
     thread = threading.Thread(target=kill)
     thread.start()
-    answer = send(brief, slow_dicom)
+    answer = send(patient, slow_dicom)
     thread.join()
     assert (answer.status_code, answer.json()["code"]) == (503, "decoding_unavailable")
     assert int(answer.headers["retry-after"]) >= 1
-    assert send(brief, png).status_code == 202
+    assert send(patient, png).status_code == 202
     assert len(queued_ids()) == 2

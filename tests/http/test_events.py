@@ -5,18 +5,17 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 import httpx2
 import psutil
 import pytest
-from fastapi.testclient import TestClient
 from redis import Redis
 from rq.job import JobStatus
+from waiting import HANG_S, wait_until
 
 from app.settings import AppSettings
 from worker.contract import CertificationJob, LiveVotes
@@ -45,7 +44,7 @@ class Served:
     url: str
 
     def open(self, **headers: str) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, timeout=20, trust_env=False, headers=headers)
+        return httpx2.Client(base_url=self.url, timeout=HANG_S, trust_env=False, headers=headers)
 
 
 @pytest.fixture
@@ -65,20 +64,23 @@ def served(settings: AppSettings, redis: Redis, free_port: int) -> Iterator[Serv
 
 
 def _wait(served: Served) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            if httpx2.get(f"{served.url}/healthz", trust_env=False).status_code == 200:
-                return
-        except httpx2.TransportError:
-            time.sleep(0.1)
-    raise AssertionError("the app does not answer")
+    def answers() -> bool:
+        assert served.process.poll() is None
+        with suppress(httpx2.TransportError), served.open() as client:
+            return client.get("/healthz").status_code == 200
+        return False
+
+    wait_until(answers)
 
 
 @pytest.fixture
 def job(served: Served, redis: Redis, png: bytes) -> CertificationJob:
     answer = httpx2.post(
-        f"{served.url}/certify", files={"image": png}, data={"sigma": "0.25"}, trust_env=False
+        f"{served.url}/certify",
+        files={"image": png},
+        data={"sigma": "0.25"},
+        trust_env=False,
+        timeout=HANG_S,
     )
     found = records.find_job(redis, answer.json()["id"])
     assert found is not None
@@ -133,7 +135,9 @@ def test_a_stream_tells_each_state_until_the_end(
         results.put_result(redis, job.id, finish(job), ttl_s=60)
         done = events.next()
         assert done["event"] == "done"
-        shown = httpx2.get(f"{served.url}/certifications/{job.id}", trust_env=False).json()
+        shown = httpx2.get(
+            f"{served.url}/certifications/{job.id}", trust_env=False, timeout=HANG_S
+        ).json()
         assert json.loads(done["data"]) == shown
         with pytest.raises(EOFError):
             events.next()
@@ -157,12 +161,12 @@ def test_a_purged_certification_ends_its_stream(
         events = _open(served, job, stack)
         events.next()
         path = f"{served.url}/certifications/{job.id}"
-        assert httpx2.delete(path, trust_env=False).json()["status"] == "cancelled"
+        assert httpx2.delete(path, trust_env=False, timeout=HANG_S).json()["status"] == "cancelled"
         assert events.next()["event"] == "done"
     with ExitStack() as stack:
         assert _open(served, job, stack).next()["event"] == "done"
-    assert httpx2.delete(path, trust_env=False).status_code == 204
-    answer = httpx2.get(f"{path}/events", trust_env=False)
+    assert httpx2.delete(path, trust_env=False, timeout=HANG_S).status_code == 204
+    answer = httpx2.get(f"{path}/events", trust_env=False, timeout=HANG_S)
     assert (answer.status_code, answer.json()["code"]) == (404, "certification_unknown")
 
 
@@ -175,10 +179,7 @@ def test_streams_hold_no_threads_and_end_with_their_clients_and_the_app(
         assert len({events.next()["id"] for events in streams}) == 1
         assert process.num_threads() < 30  # numpy's and anyio's few
         assert len(_connections(process)) >= 60
-    deadline = time.monotonic() + 10
-    while len(_connections(process)) > 5 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert len(_connections(process)) <= 5
+    wait_until(lambda: len(_connections(process)) <= 5)
     with ExitStack() as stack:
         events = _open(served, job, stack)
         events.next()
@@ -187,7 +188,7 @@ def test_streams_hold_no_threads_and_end_with_their_clients_and_the_app(
         assert end["retry"] == "2000"
         with pytest.raises(EOFError):
             events.next()
-        assert served.process.wait(timeout=10) in (0, -signal.SIGTERM)
+        assert served.process.wait(HANG_S) in (0, -signal.SIGTERM)
 
 
 def _connections(process: psutil.Process) -> list[object]:
@@ -195,27 +196,19 @@ def _connections(process: psutil.Process) -> list[object]:
 
 
 def test_a_stream_outlives_a_queue_that_is_away(
-    client: TestClient, redis: Redis, post: Callable[..., httpx2.Response], finish: Finish
+    served: Served, redis: Redis, job: CertificationJob, finish: Finish
 ) -> None:
     """Redis stops answering (as when it is paused on a full disk), and comes back."""
-    found = records.find_job(redis, post().json()["id"])
-    assert found is not None
-    got: list[str] = []
-
-    def read() -> None:
-        got.append(client.get(f"/certifications/{found.id}/events").text)
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    time.sleep(1)
-    redis.client_pause(2500)
-    time.sleep(3)
-    results.put_result(redis, found.id, finish(found), ttl_s=60)
-    thread.join(timeout=20)
-    (text,) = got
-    assert [line for line in text.splitlines() if line.startswith("event")] == [
-        "event: progress",
-        "event: done",
-    ]
-    assert text.count(": the queue does not answer") == 1
-    assert "retry: 2000" in text
+    server = psutil.Process(redis.info("server")["process_id"])
+    with ExitStack() as stack:
+        events = _open(served, job, stack)
+        assert events.next()["event"] == "progress"
+        server.suspend()
+        try:
+            away = events.next()
+            time.sleep(2)  # it looks again, and has said it
+        finally:
+            server.resume()
+        assert away == {"": "the queue does not answer", "retry": "2000"}
+        results.put_result(redis, job.id, finish(job), ttl_s=60)
+        assert events.next()["event"] == "done"

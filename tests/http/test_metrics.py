@@ -155,7 +155,9 @@ def test_an_alert_fires_when_there_are_no_figures_at_all() -> None:
     assert f'up{{job="{job[1]}"}} == 0' in ALERTS.read_text()
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool on the PATH")
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="no promtool on the PATH (apt-get install prometheus)"
+)
 def test_promtool_takes_the_alerts_and_the_configuration() -> None:
     for command in (
         ["check", "rules", ALERTS],

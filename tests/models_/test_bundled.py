@@ -66,11 +66,16 @@ def test_bundled_accuracy_is_what_the_card_says(vlm, data_folder, name):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("template", ["{}", "A photo of a {}.", "An image of {}."])
-def test_bundled_finds_the_classes_under_other_templates(vlm, data_folder, template):
+def test_bundled_finds_the_classes_under_other_templates(vlm, data_folder):
+    """The features of an image are the same under all of them."""
     image_set = load_image_set(data_folder / "mednist", "test", vlm.card.preprocessing)
-    classifier = create_base_classifier(vlm, template, image_set.class_names)
-    assert get_accuracy(classifier, image_set, 0.0, copies=1, seed=0) > 0.95
+    ((pixels, classes),) = sample_noisy_copies(image_set, 0.0, 1, seed=0)
+    batches = pixels.split(vlm.card.batch_size["cpu"])
+    features = torch.cat([vlm.encode_images(batch) for batch in batches])
+    for template in ("{}", "A photo of a {}.", "An image of {}."):
+        classifier = create_base_classifier(vlm, template, image_set.class_names)
+        found = classifier.logits(features).argmax(dim=1)
+        assert (found == classes).double().mean() > 0.95, template
 
 
 def test_noise_of_the_evaluation_is_gaussian_on_the_grid_and_not_clipped(vlm):

@@ -183,7 +183,9 @@ def _closed(folder):
         pytest.param(
             _closed,
             "Permission denied",
-            marks=pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything"),
+            marks=pytest.mark.skipif(
+                os.geteuid() == 0, reason="root may read everything (run it as another user)"
+            ),
         ),
     ],
 )

@@ -1,6 +1,7 @@
 """The DICOM grey scale pipeline, on objects made here whose answers can be worked out by hand."""
 
 import io
+import sys
 import zlib
 from typing import Any
 
@@ -343,6 +344,18 @@ def test_multi_component_jpeg_2000_is_refused_not_half_decoded() -> None:
     data = dicom(RAMP, syntax=uid.JPEG2000MC, pixel_data=encapsulate([b"\xff\x4f"]))
     with pytest.raises(TransferSyntaxUnsupported, match=r"4\.93"):
         parse_image(data)
+
+
+@pytest.mark.parametrize("syntax", [uid.JPEGLSLossless, uid.JPEGLSNearLossless])
+def test_jpeg_ls_without_its_decoder_is_refused_with_the_package_named(
+    monkeypatch: pytest.MonkeyPatch, syntax: str
+) -> None:
+    """Python 3.14 has no pyjpegls."""
+    monkeypatch.setitem(sys.modules, "jpeg_ls", None)
+    data = dicom(RAMP, syntax=syntax, pixel_data=encapsulate([b"\xff\xd8"]))
+    with pytest.raises(TransferSyntaxUnsupported, match="pyjpegls is not installed") as caught:
+        parse_image(data)
+    assert caught.value.uid == syntax
 
 
 def test_hostile_transfer_syntax_is_not_echoed() -> None:

@@ -16,7 +16,8 @@ CONFIG = {
 }
 
 pytestmark = pytest.mark.skipif(
-    not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN"
+    not torch.backends.mkldnn.is_available(),
+    reason="this torch has no oneDNN (make setup, on x86-64)",
 )
 
 

@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import tomli_w
+from waiting import HANG_S, wait_until
 
 from models.installation.folder import ModelTaken, begin_folder, remove_folder
 from models.testing import create_linear_model, write_linear_model
@@ -23,7 +23,7 @@ from models.installation.folder import begin_folder
 with ending_tidily(), begin_folder(Path(sys.argv[1]), "slow") as folder:
     (folder / "weights").write_bytes(b"half")
     print("begun", flush=True)
-    time.sleep(600)
+    time.sleep(6000)
 """
 
 
@@ -68,7 +68,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_and_the_living_keep_t
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_process_that_is_told_to_end_leaves_nothing(adding, tmp_path, number):
     adding.send_signal(number)
-    ended = adding.wait(timeout=30)
+    ended = adding.wait(timeout=HANG_S)
     assert ended in (128 + number, -number)  # Python itself ends by SIGINT
     assert list_names(tmp_path / "models") == []
 
@@ -89,8 +89,7 @@ def test_models_add_that_is_told_to_end_leaves_nothing(hf_clip, tmp_path):
     ]
     environment = os.environ | {"PROMPTSMOOTH_MODELS": str(models)}
     with subprocess.Popen([*command, "--card", str(card)], env=environment, cwd=REPOSITORY) as run:
-        while run.poll() is None and not list(models.glob(".adding-*/model")):
-            time.sleep(0.01)
+        wait_until(lambda: run.poll() is not None or list(models.glob(".adding-*/model")))
         run.terminate()
     assert run.returncode == 128 + signal.SIGTERM
     assert list_names(models) == []

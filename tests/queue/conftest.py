@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from redis import Redis
+from waiting import HANG_S, NEVER_S
 
 from models.catalogue import load_catalogue
 from models.loading.loading import load_vlm
@@ -58,7 +59,7 @@ def settings(
         engine_socket=engine_socket,
         models=models_folder,
         serve_models=("linear",),
-        engine_wait_s=2,
+        engine_wait_s=HANG_S,
     )
     create_secret(made.secret_path)
     hosts.publish_keys(redis, commitment(load_secret(made.secret_path)), "")
@@ -93,7 +94,7 @@ def create_job(models_folder: Path) -> Callable[..., tuple[CertificationJob, Ima
 def submit(redis: Redis, create_job) -> Callable[..., CertificationJob]:
     def submit_one(**changes: object) -> CertificationJob:
         job, image = create_job(**changes)
-        queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+        queue.submit(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
         return job
 
     return submit_one

@@ -3,9 +3,9 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
+from waiting import NEVER_S, wait_until
 
 from worker.contract.certificate.document import CancelledResult, FinishedResult
 from worker.contract.request import request_sha256
@@ -143,23 +143,16 @@ def test_a_work_horse_that_waits_for_its_engine_is_stopped(redis, settings, subm
         "REDIS_URL": settings.redis_url.get_secret_value(),
         "PROMPTSMOOTH_DATA_DIR": str(settings.data_dir),
         "PROMPTSMOOTH_ENGINE_SOCKET": str(tmp_path / "no-engine.sock"),
-        "PROMPTSMOOTH_ENGINE_WAIT_S": "120",
+        "PROMPTSMOOTH_ENGINE_WAIT_S": f"{NEVER_S:g}",
     }
     command = [sys.executable, "-m", "worker.rq_worker"]
     with subprocess.Popen(command, env=environment) as process:
         try:
-            until(lambda: get_state(redis, job.id) == "running")
+            wait_until(lambda: get_state(redis, job.id) == "running")
             assert cancel(redis, job.id, ttl_s=600)
-            until(lambda: fetch_job(redis, job.id).is_stopped)
+            wait_until(lambda: fetch_job(redis, job.id).is_stopped)
             other = submit(seed=1)
-            until(lambda: get_state(redis, other.id) == "running")
+            wait_until(lambda: get_state(redis, other.id) == "running")
         finally:
             process.kill()
     assert get_state(redis, job.id) == "cancelled"
-
-
-def until(holds, *, within_s: float = 30) -> None:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

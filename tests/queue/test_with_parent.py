@@ -2,19 +2,19 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
+from waiting import HANG_S, wait_until
 
 from worker.processes.parent import with_parent
 
 _STARTS_A_CHILD = """
 import subprocess, sys, time
 from worker.processes.parent import with_parent
-child = subprocess.Popen(with_parent([sys.executable, "-c", "import time; time.sleep(60)"]))
+child = subprocess.Popen(with_parent([sys.executable, "-c", "import time; time.sleep(6000)"]))
 print(child.pid, flush=True)
-time.sleep(60)
+time.sleep(6000)
 """
 
 
@@ -22,10 +22,9 @@ def test_a_child_ends_when_its_parent_is_killed():
     parent = subprocess.Popen([sys.executable, "-c", _STARTS_A_CHILD], stdout=subprocess.PIPE)
     with parent:
         child = psutil.Process(int(parent.stdout.readline()))
-        while "worker.processes.parent" in child.cmdline():
-            time.sleep(0.01)
+        wait_until(lambda: "worker.processes.parent" not in child.cmdline())
         parent.kill()
-    _, alive = psutil.wait_procs([child], timeout=10)
+    _, alive = psutil.wait_procs([child], timeout=HANG_S)
     assert not alive
 
 
@@ -33,7 +32,7 @@ def test_a_child_whose_parent_was_killed_before_it_asked_does_not_run(tmp_path: 
     ran = tmp_path / "ran"
     command = with_parent([sys.executable, "-c", f"open({str(ran)!r}, 'w')"])
     child = subprocess.Popen([*command[:3], str(_dead_process()), *command[4:]])
-    assert child.wait(timeout=10) == 1
+    assert child.wait(timeout=HANG_S) == 1
     assert not ran.exists()
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from waiting import HANG_S
 
 LAWS = Path(__file__).with_name("triton_laws.py")
 
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="no triton for this platform"
+    importlib.util.find_spec("triton") is None, reason="triton is for Linux alone: run it there"
 )
 
 
@@ -26,7 +27,7 @@ def run_laws(environment: dict[str, str], scratch: Path) -> None:
         env={**inherited, "TRITON_CACHE_DIR": str(scratch), **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
         check=False,
     )
     assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
@@ -36,7 +37,10 @@ def test_laws_hold_in_the_interpreter(tmp_path):
     run_laws({"TRITON_INTERPRET": "1"}, tmp_path)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+@pytest.mark.skipif(
+    not torch.cuda.is_available(),
+    reason="torch finds no GPU (make setup TORCH=cuda, on a machine with one)",
+)
 def test_laws_hold_on_the_gpu(tmp_path):
     run_laws({}, tmp_path)
 

@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,8 +14,11 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from waiting import HANG_S, wait_until
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
+ENDED = ("finished", "failed", "cancelled")
+WAIT_S = 300  # the most that can be granted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,29 +29,51 @@ class Stack:
     http: httpx2.Client
     log: Path
 
-    def certify(self, image: bytes, *, wait: int = 30, **fields: object) -> httpx2.Response:
+    def certify(self, image: bytes, *, wait: int = WAIT_S, **fields: object) -> httpx2.Response:
         if "n" in fields:
             fields.setdefault("procedure", "cohen")
         headers = {"Prefer": f"wait={wait}"} if wait else {}
         return self.http.post("/certify", files={"image": image}, data=fields, headers=headers)
 
-    def follow(self, location: str, *, within_s: float = 120) -> dict:
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
+    def follow(self, location: str) -> dict:
+        """The certification when it has ended; it may take as long as its samples go on."""
+        return self.wait_for(location, lambda found: found["status"] in ENDED)
+
+    def count(self, location: str, samples: int = 1) -> int:
+        """Waits until so many samples are counted; says how many. More must be to come."""
+        found = self.wait_for(
+            location, lambda found: found["status"] in ENDED or samples_done(found) >= samples
+        )
+        assert found["status"] == "running", found
+        return samples_done(found)
+
+    def wait_for(self, location: str, holds: Callable[[dict], bool]) -> dict:
+        found: dict = {}
+
+        def look() -> dict | None:
             answer = self.http.get(location)
             if answer.status_code == 503:  # Redis was slow for a moment
-                time.sleep(float(answer.headers["retry-after"]))
-                continue
-            found = answer.raise_for_status().json()
-            if found["status"] in ("finished", "failed"):
-                return found
-            time.sleep(0.1)
-        raise AssertionError(f"{location} is {found['status']} after {within_s} s")
+                return None
+            found.clear()
+            found.update(answer.raise_for_status().json())
+            return found if holds(found) else None
+
+        return wait_until(
+            look,
+            pause_s=0.05,
+            progress=lambda: (found.get("status"), samples_done(found)),
+            say=self.log.read_text,
+        )
 
     def processes(self, part: str) -> list[psutil.Process]:
         """Processes of this service whose command line contains `part`."""
         family = psutil.Process(self.process.pid).children(recursive=True)
         return [p for p in family if part in " ".join(p.cmdline())]
+
+
+def samples_done(found: dict) -> int:
+    """How many samples of a certification are counted, as it says itself."""
+    return (found.get("progress") or {}).get("samples_done", 0)
 
 
 def start_stack(folder: Path, port: int, *, models: Path, **settings: str) -> Stack:
@@ -58,6 +82,8 @@ def start_stack(folder: Path, port: int, *, models: Path, **settings: str) -> St
         "PROMPTSMOOTH_MODELS": str(models),
         "PROMPTSMOOTH_SERVE_MODELS": '["bundled", "linear"]',
         "PROMPTSMOOTH_RQ_WORKERS": "4",
+        "PROMPTSMOOTH_WAIT_CAP_S": str(WAIT_S),
+        "PROMPTSMOOTH_DECODE_TIMEOUT_S": f"{HANG_S:g}",
         **{f"PROMPTSMOOTH_{name.upper()}": value for name, value in settings.items()},
     }
     command = [str(PROMPTSMOOTH), "up", "--port", str(port), "--data-dir", str(folder / "data")]
@@ -65,29 +91,27 @@ def start_stack(folder: Path, port: int, *, models: Path, **settings: str) -> St
     log = folder / "service.log"
     with log.open("ab") as file:
         process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
-    http = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
+    http = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=HANG_S, trust_env=False)
     stack = Stack(process=process, http=http, log=log)
     wait_until_ready(stack)
     return stack
 
 
-def wait_until_ready(stack: Stack, *, within_s: float = 90) -> None:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
+def wait_until_ready(stack: Stack) -> None:
+    def is_ready() -> bool:
         assert stack.process.poll() is None, stack.log.read_text()
         try:
-            if stack.http.get("/readyz").status_code == 200:
-                return
+            return stack.http.get("/readyz").status_code == 200
         except httpx2.TransportError:
-            pass
-        time.sleep(0.2)
-    raise AssertionError(f"not ready in {within_s} s: {stack.log.read_text()}")
+            return False
+
+    wait_until(is_ready, pause_s=0.1, say=stack.log.read_text)
 
 
 def stop_stack(stack: Stack) -> int:
     stack.http.close()
     stack.process.send_signal(signal.SIGINT)
-    return stack.process.wait(timeout=60)
+    return stack.process.wait(timeout=HANG_S)
 
 
 @pytest.fixture(scope="session")

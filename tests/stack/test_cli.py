@@ -9,9 +9,13 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from pydicom.data import get_testdata_file
 from rich.console import Console
+from typer.testing import CliRunner
+from waiting import HANG_S
 
+from app.cli.__main__ import cli
 from app.cli.certificate_table import print_certificates
 from worker.contract.certificate.document import parse_document
 
@@ -35,9 +39,14 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
         check=False,
     )
+
+
+def run_here(*arguments: object) -> Result:
+    """In this process, which has torch already; an exception that leaves a command is raised."""
+    return CliRunner().invoke(cli, [str(one) for one in arguments], catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +82,8 @@ def test_a_table_of_80_columns_cuts_no_figure_and_no_prompting(certificate):
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_has_help(command):
-    done = run(*command, "--help")
-    assert done.returncode == 0
+    done = run_here(*command, "--help")
+    assert done.exit_code == 0
     assert "Usage: promptsmooth" in done.stdout
 
 
@@ -94,8 +103,8 @@ def test_every_command_has_help(command):
 )
 def test_a_mistake_is_one_sentence_and_exit_status_2(tmp_path, arguments, sentence):
     image = get_testdata_file("CT_small.dcm")
-    done = run("certify", image, "--n-max", 10, "--data-dir", tmp_path, *arguments)
-    assert done.returncode == 2
+    done = run_here("certify", image, "--n-max", 10, "--data-dir", tmp_path, *arguments)
+    assert done.exit_code == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -109,7 +118,7 @@ def test_what_is_no_image_is_a_sentence(tmp_path):
 
 
 def test_an_audit_says_by_its_exit_status_whether_all_holds(certificate, tmp_path):
-    assert run("audit", certificate).returncode == 0
+    assert run_here("audit", certificate).exit_code == 0
     forged = json.loads(certificate.read_text())
     forged["certificates"][0]["p_a_lower"] = 0.99
     (tmp_path / "forged.json").write_text(json.dumps(forged))
@@ -121,15 +130,15 @@ def test_an_audit_says_by_its_exit_status_whether_all_holds(certificate, tmp_pat
 
 def test_an_audit_trusts_the_key_it_is_given(certificate):
     key = json.loads(certificate.read_text())["signature"]["public_key"]
-    assert run("audit", certificate, "--key", key).returncode == 0
-    assert run("audit", certificate, "--key", "A" * 43 + "=").returncode == 1
+    assert run_here("audit", certificate, "--key", key).exit_code == 0
+    assert run_here("audit", certificate, "--key", "A" * 43 + "=").exit_code == 1
 
 
 def test_a_certificate_is_reproduced_from_its_image(certificate):
     image = get_testdata_file("CT_small.dcm")
-    assert run("reproduce", certificate, image).returncode == 0
-    other = run("reproduce", certificate, get_testdata_file("MR_small.dcm"))
-    assert other.returncode == 2
+    assert run_here("reproduce", certificate, image).exit_code == 0
+    other = run_here("reproduce", certificate, get_testdata_file("MR_small.dcm"))
+    assert other.exit_code == 2
     assert "not the certified one" in other.stderr
 
 

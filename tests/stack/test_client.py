@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom.data import get_testdata_file
+from waiting import HANG_S
 
 from app.client import AsyncClient, Client, ServiceRefused, verify
 
@@ -22,7 +23,7 @@ ASKED = {"sigma": ["0.1", "0.5"], "n_max": "300", "model": "bundled"}
 
 @pytest.fixture
 def client(stack):
-    with Client(str(stack.http.base_url)) as client:
+    with Client(str(stack.http.base_url), timeout_s=HANG_S, patience_s=HANG_S) as client:
         yield client
 
 
@@ -82,7 +83,8 @@ def test_a_folder_loses_no_image_to_a_broken_neighbour(client, folder):
 
 def test_the_client_to_await_answers_as_the_other_does(stack, client, folder):
     async def certify_all() -> dict:
-        async with AsyncClient(str(stack.http.base_url)) as waiting:
+        url = str(stack.http.base_url)
+        async with AsyncClient(url, timeout_s=HANG_S, patience_s=HANG_S) as waiting:
             one = await waiting.certify(CT.read_bytes(), **ASKED)
             assert await waiting.signing_key() == client.signing_key()
             assert (await waiting.audit(one))["holds"]
@@ -104,7 +106,7 @@ def run(stack, *arguments: object, **environment: str) -> subprocess.CompletedPr
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
         check=False,
     )
 
@@ -136,7 +138,7 @@ def test_the_command_says_what_is_missing(stack, folder, tmp_path):
         [PROMPTSMOOTH, "certify", folder, "--data-dir", tmp_path],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_S,
         check=False,
     )
     assert (alone.returncode, "--server" in alone.stderr) == (2, True)

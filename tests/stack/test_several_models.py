@@ -23,6 +23,8 @@ def test_models_come_and_go_while_requests_name_them(start, stop, to_png, free_p
         models=models,
         serve_models='["bundled"]',
         model_memory_mb="25",
+        rq_workers="1",
+        learning_workers="0",
     )
     try:
         pictures = {name: beyond(model) for name, model in large.items()}
@@ -31,9 +33,7 @@ def test_models_come_and_go_while_requests_name_them(start, stop, to_png, free_p
 
         def certify(model: str, attempt: int) -> dict:
             picture = pictures[model]
-            answer = stack.certify(
-                to_png(picture), model=model, attempt=str(attempt), wait=60, **asked
-            )
+            answer = stack.certify(to_png(picture), model=model, attempt=str(attempt), **asked)
             assert answer.status_code == 200, answer.text
             return answer.json()
 

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 from redis import Redis
+from waiting import NEVER_S, wait_until
 
 from models.catalogue import load_catalogue
 from worker.contract import (
@@ -83,12 +83,8 @@ def create_job() -> tuple[CertificationJob, Image]:
     return job, image
 
 
-def wait_for(find: Callable[[], object], logs: list[Path], within_s: float = 90) -> object:
-    deadline = time.monotonic() + within_s
-    while not (found := find()):
-        assert time.monotonic() < deadline, [log.read_text() for log in logs]
-        time.sleep(0.1)
-    return found
+def wait_for(find: Callable[[], object], logs: list[Path]) -> object:
+    return wait_until(find, say=lambda: [log.read_text() for log in logs])
 
 
 def events(logs: list[Path], name: str) -> list[dict]:
@@ -98,7 +94,7 @@ def events(logs: list[Path], name: str) -> list[dict]:
 
 def certify(redis: Redis, logs: list[Path]) -> FinishedResult:
     job, image = create_job()
-    queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    queue.submit(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
     result = wait_for(lambda: results.find_result(redis, job.id), logs)
     assert isinstance(result, FinishedResult)
     return result

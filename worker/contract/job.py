@@ -12,9 +12,8 @@ QUEUE_NAME = "certify"
 TASK_CERTIFY = "worker.tasks.certify_image"
 TASK_COUNT_RANGES = "worker.tasks.count_ranges"
 LEARNING_QUEUE_NAME = "learn"
-TASK_LEARN = "worker.tasks.learn"
-TASK_LEARN_BEFORE = "worker.learning.learn"  # in jobs that an earlier release queued
-TASKS = frozenset({TASK_CERTIFY, TASK_COUNT_RANGES, TASK_LEARN, TASK_LEARN_BEFORE})
+TASK_LEARN = "worker.learning.learn"
+TASKS = frozenset({TASK_CERTIFY, TASK_COUNT_RANGES, TASK_LEARN})
 
 ANONYMOUS = "anonymous"
 """The owner of what was sent while no keys were configured."""

@@ -2,7 +2,7 @@
 
 
 def learn(learning_id: str) -> None:
-    """`worker.tasks.learn` under the name that jobs of an earlier release have."""
+    """Learns the prompt of a stored job. RQ calls it by this name, which queued jobs hold."""
     from worker.learning import task
 
     task.learn(learning_id)

@@ -45,7 +45,9 @@ def main(descriptor: int) -> None:
 
 def _load_decoders() -> None:
     import gdcm  # noqa: F401
-    import jpeg_ls  # noqa: F401
+
+    with suppress(ImportError):  # no wheel for Python 3.14: JPEG-LS is refused there
+        import jpeg_ls  # noqa: F401
     from PIL import Jpeg2KImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
 
     from models.imaging.dicom import image  # noqa: F401

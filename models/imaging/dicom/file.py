@@ -1,6 +1,7 @@
 """A DICOM file's data set: only the tags that make a picture, and no more bytes than allowed."""
 
 import zlib
+from importlib.util import find_spec
 from io import BytesIO
 
 from pydicom import uid
@@ -36,6 +37,7 @@ _DIRECT = {  # decoded in `dicom_codecs`
     uid.RLELossless,
 }
 _SYNTAXES = {*NATIVE_SYNTAXES, *PLUGINS, *_DIRECT}
+_JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
 _KEPT = [
     "Modality",
     "SamplesPerPixel",
@@ -110,6 +112,8 @@ def _read_transfer_syntax(file: BytesIO) -> uid.UID:
     syntax = uid.UID(str(meta.get("TransferSyntaxUID", "")))
     if syntax not in _SYNTAXES:
         raise TransferSyntaxUnsupported(str(syntax))
+    if syntax in _JPEG_LS and find_spec("jpeg_ls") is None:  # no wheel for Python 3.14
+        raise TransferSyntaxUnsupported(str(syntax), lacking="pyjpegls")
     return syntax
 
 

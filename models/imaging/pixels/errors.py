@@ -152,9 +152,11 @@ class TransferSyntaxUnsupported(ImageError):
 
     code = "transfer_syntax_unsupported"
 
-    def __init__(self, uid: str) -> None:
+    def __init__(self, uid: str, *, lacking: str | None = None) -> None:
         self.uid = uid if re.fullmatch(r"[0-9.]{1,64}", uid) else ""
         came = f"got {self.uid}" if self.uid else "the file names none that can be read"
+        if lacking is not None:  # the package that would decode it
+            came += f", whose decoder {lacking} is not installed with this Python"
         super().__init__(
             f"Expected a supported DICOM transfer syntax, {came}. Convert the file to Explicit VR "
             "Little Endian (1.2.840.10008.1.2.1)."

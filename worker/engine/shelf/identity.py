@@ -1,11 +1,9 @@
 """Which f an engine runs: everything that can move a logit."""
 
-import platform
-from importlib.metadata import version
-
 import torch
 
 from models.catalogue.cards import DeviceClass
+from models.vlm.provenance import find_versions, get_device_name
 from models.vlm.vlm import VLM
 from worker.contract import Identity, ModelRef
 
@@ -31,11 +29,11 @@ def create_identity(vlm: VLM) -> Identity:
         architecture=card.architecture,
         precision=card.precision[device_class],
         device_class=device_class,
-        device=_device_name(vlm.device),
+        device=get_device_name(vlm.device),
         threads=torch.get_num_threads(),
         batch_size=card.batch_size[device_class],
         tau=card.tau[device_class],
-        versions={name: version(name) for name in _PACKAGES} | _find_kernels(vlm),
+        versions=find_versions(*_PACKAGES) | _find_kernels(vlm),
     )
 
 
@@ -43,9 +41,3 @@ def _find_kernels(vlm: VLM) -> dict[str, str]:
     """Whose matrix products the image tower has, where it says so."""
     kernels = getattr(vlm, "kernels", None)
     return {} if kernels is None else {"kernels": str(kernels)}
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"

@@ -1,0 +1,184 @@
+"""What the service wrote before its modules moved is read, and means the same.
+
+The bytes of jobs, checkpoints, results and prompts are put into Redis as they lay there.
+"""
+
+import json
+import re
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from rq import SimpleWorker
+
+from . import asked, samples, subject
+from .freeze import create_answers
+from .subject import Host
+
+DOCUMENTS = sorted(
+    name for name in samples.list_names() if re.match(r"certificates/|bundled/certificate", name)
+)
+RECORDS = [name for name in samples.list_names() if name.startswith("records/")]
+RESULT = f"promptsmooth:certification:{asked.JOB_ID}:result"
+CHECKPOINT = f"promptsmooth:certification:{asked.JOB_ID}:checkpoint"
+SENTINEL = b"\x77\x77"
+
+
+def load(name: str) -> samples.Snapshot:
+    """What lay in Redis."""
+    snapshot: samples.Snapshot = json.loads(samples.read(f"records/{name}.json"))
+    return snapshot
+
+
+@pytest.fixture
+def put(redis: Redis):
+    """Puts records into Redis, which was empty."""
+    return lambda name: samples.restore(redis, load(name))
+
+
+def find_result(redis: Redis) -> str:
+    """The stored result without what is a matter of the machine."""
+    found = redis.get(RESULT)
+    assert isinstance(found, bytes), "the job has no result"
+    return samples.settle(found.decode())
+
+
+@pytest.fixture
+def frozen_result() -> str:
+    """The result that the frozen job came to."""
+    return samples.settle(load("finished")[RESULT]["value"])
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_finished_certification_is_read_whole_and_holds(name):
+    text = samples.read(name).removesuffix("\n")
+    assert subject.find_faults(text) == []
+    assert subject.sign_again(text) == text  # every byte, the signature too
+
+
+@pytest.mark.parametrize("changed", ["n_used", "attempts"])
+def test_a_document_of_which_a_figure_was_changed_does_not_hold(changed):
+    document = json.loads(samples.read("certificates/one-sigma.json"))
+    document["certificates"][0][changed] += 1
+    assert "The document was changed after it was signed." in subject.find_faults(
+        json.dumps(document)
+    )
+
+
+def test_the_service_answers_of_old_records_what_it_answered(host: Host):
+    records = {name: samples.read(name).encode() for name in RECORDS}
+    made = create_answers(host, records)
+    assert json.loads(made["answers.json"]) == json.loads(samples.read("answers.json"))
+
+
+@pytest.fixture
+def same_signals() -> Iterator[None]:
+    """RQ takes the signals of its process; those of the tests come back."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("same_signals")
+def test_a_job_that_waited_is_taken_by_rq_and_has_its_certificate(
+    redis: Redis, host: Host, put, monkeypatch, frozen_result
+):
+    """By the name of the function that lay in the queue."""
+    put("queued")
+    for name, value in host.environment.items():
+        monkeypatch.setenv(name, value)
+    queue = subject.create_queue(redis)
+    worker = SimpleWorker([queue], connection=redis, job_class=queue.job_class, serializer="json")
+    worker.work(burst=True)
+    assert find_result(redis) == frozen_result
+
+
+def test_a_certification_cut_off_goes_on_from_its_checkpoint(
+    redis: Redis, host: Host, put, frozen_result
+):
+    """To the same certificate; the votes that were stored are not counted again."""
+    put("half-way")
+    _adopt_checkpoints(redis, host.identify("linear"))
+    (votes,) = redis.keys("promptsmooth:votes:*")
+    frozen = samples.decode(load("finished")[votes.decode()]["value"])
+    redis.setrange(votes, 0, SENTINEL)
+    subject.run_certification(redis, host.settings, asked.JOB_ID)
+    assert find_result(redis) == frozen_result
+    assert redis.get(votes) == SENTINEL + frozen[len(SENTINEL) :]
+
+
+def _adopt_checkpoints(redis: Redis, identity: Any) -> None:
+    """Says that this machine's f counted them: of this model it is the same one everywhere."""
+    for field, text in redis.hgetall(CHECKPOINT).items():
+        checkpoint = json.loads(text)
+        assert checkpoint["identity"].keys() == identity.keys()
+        redis.hset(CHECKPOINT, field, json.dumps(checkpoint | {"identity": identity}))
+
+
+def test_an_equal_request_is_answered_with_the_stored_certificate(redis: Redis, host: Host, put):
+    put("finished")
+    redis.delete(RESULT, *redis.keys("promptsmooth:image:*"))  # nothing can be counted again
+    subject.run_certification(redis, host.settings, asked.JOB_ID)
+    assert redis.get(RESULT) == samples.decode(load("finished")[RESULT]["value"])
+
+
+@pytest.mark.parametrize("task", json.loads(samples.read("tasks.json")))
+def test_every_task_that_lay_in_a_queue_is_found(redis: Redis, put, task: str):
+    for name in ("queued", "hosts", "learning"):
+        put(name)
+    ids = [key.decode().removeprefix("rq:job:") for key in redis.keys("rq:job:*")]
+    (job,) = (job for each in ids if (job := subject.fetch_job(redis, each)).func_name == task)
+    assert callable(job.func)
+
+
+def test_a_learning_cut_off_goes_on_from_its_checkpoint(host: Host, put):
+    put("learning")
+    kinds = [(report.kind, getattr(report, "epoch", None)) for report in subject.learn_on(host)]
+    assert [kind for kind, _ in kinds] == ["epoch", "learned"]
+    assert kinds[0][1].number == 2
+
+
+def test_a_learned_prompt_is_read_from_each_of_its_files():
+    path = samples.FOLDER / "prompts" / "frozen.toml"
+    sha256 = samples.read("prompts/digests.txt").split()[0]
+    assert subject.read_prompt(path, samples.read("prompts/encoded.json")) == {sha256}
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Callable[[str], Path]:
+    """Copies a file of the set to where it can be written to."""
+    return lambda name: Path(shutil.copy(samples.FOLDER / "files" / name, tmp_path))
+
+
+def test_an_evaluation_cut_off_goes_on(copy):
+    sitting, results = subject.go_on_with_run(copy("images.jsonl"))
+    assert sitting == 1
+    assert [subject.find_faults(text) for text in results] == [[]]
+
+
+def test_an_audit_log_goes_on_and_is_whole(copy):
+    folder = copy("audit-000000000001.jsonl").parent
+    seq, found = subject.go_on_with_audit_log(folder)
+    assert seq == 3
+    assert (found.first, found.head.seq) == (1, 3)
+
+
+def test_ranges_that_another_host_put_up_are_counted(redis: Redis, put):
+    put("hosts")
+    posting, leased, taken = subject.read_board(redis)
+    (stored,) = samples.select(load("hosts"), ":ranges:.*:posting$").values()
+    assert posting == json.loads(stored["value"])
+    assert (leased["start"], leased["stop"]) == (2, 4)  # its lease has run out meanwhile
+    assert taken["host"] == "host-b"
+    assert taken["counted"] == subject.COUNTED
+
+
+def test_a_host_of_the_release_before_is_seen(redis: Redis, put):
+    put("hosts")
+    (stored,) = samples.select(load("hosts"), "promptsmooth:worker:").values()
+    assert subject.list_hosts(redis) == [json.loads(stored["value"])]

@@ -1,0 +1,57 @@
+"""Checks what import-linter cannot: rooms of a readable size, and no circle in the page's modules.
+
+`make check` calls it. A room is a folder of Python modules; `__init__.py` does not count.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("app", "worker", "models")
+LARGEST = 16
+SMALLEST = 3  # unless it holds rooms
+PAGE = ROOT / "app" / "web" / "page"
+_IMPORT = re.compile(r"""^\s*(?:import|export)\b[^;'"]*['"]\./([\w.]+)['"]""", re.MULTILINE)
+
+
+def find_rooms(package: Path) -> Iterator[Path]:
+    """The package itself and every folder below it that Python imports from."""
+    return (file.parent for file in sorted(package.rglob("__init__.py")))
+
+
+def check_size(room: Path) -> Iterator[str]:
+    """What is wrong with the number of modules in a room."""
+    modules = sum(1 for file in room.glob("*.py") if file.name != "__init__.py")
+    holds_rooms = any(room.glob("*/__init__.py"))
+    name = room.relative_to(ROOT) if room.is_relative_to(ROOT) else room
+    if modules > LARGEST:
+        yield f"{name} has {modules} modules; a room has at most {LARGEST}: split it by noun"
+    if modules < SMALLEST and not holds_rooms:
+        yield f"{name} has {modules} modules; a room has at least {SMALLEST}: merge it"
+
+
+def check_page(folder: Path) -> Iterator[str]:
+    """A circle among the ES modules of a page, if there is one."""
+    imports = {file.name: set(_IMPORT.findall(file.read_text())) for file in folder.glob("*.js")}
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        yield f"{folder.name}: a circle of imports: {' -> '.join(error.args[1])}"
+
+
+def main() -> None:
+    """Prints what is wrong; exit status 1 where anything is."""
+    faults = [
+        fault for name in PACKAGES for room in find_rooms(ROOT / name) for fault in check_size(room)
+    ]
+    faults += check_page(PAGE)
+    for fault in faults:
+        print(f"rooms: {fault}")
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()
