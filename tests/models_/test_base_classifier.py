@@ -124,7 +124,7 @@ def test_text_longer_than_the_context_is_refused(tiny_clip, tmp_path):
     [
         ("A cell.", ["cat", "dog"], "exactly once"),
         ("A {}.", ["cat"], "At least two"),
-        ("A {}.", ["cat", "cat"], "came twice"),
+        ("A {}.", ["cat", "cat"], "occurs more than once"),
     ],
 )
 def test_prompt_that_makes_no_classifier_is_refused(tiny_clip, tmp_path, template, names, sentence):

@@ -132,12 +132,12 @@ def test_model_that_would_break_the_installation_is_refused(tmp_path):
     write_linear_model(tmp_path / "from", create_linear_model(), model_id="bundled")
     card = load_card(tmp_path / "from" / "bundled" / "card.toml")
     write_bundle(card, tmp_path / "from" / "bundled", tmp_path / "bundled.tar")
-    with pytest.raises(InvalidCard, match="'bundled' belongs to another card already"):
+    with pytest.raises(InvalidCard, match="another card already has the id 'bundled'"):
         add_bundle("bundled", tmp_path / "bundled.tar", tmp_path / "to")
     write_linear_model(tmp_path / "other", create_linear_model())
     shutil.copytree(tmp_path / "other" / "linear", tmp_path / "to" / "ours")
     linear = load_catalogue(tmp_path / "to")
     write_bundle(linear.get("linear"), linear.folder("linear"), tmp_path / "linear.tar")
-    with pytest.raises(InvalidCard, match="'linear' belongs to another card already"):
+    with pytest.raises(InvalidCard, match="another card already has the id 'linear'"):
         add_bundle("linear", tmp_path / "linear.tar", tmp_path / "to")
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["ours"]

@@ -166,7 +166,7 @@ def test_vectors_that_are_not_finite_are_refused(bundled, value):
     ("changes", "said"),
     [
         ({"class_names": ("one",)}, "At least two"),
-        ({"class_names": ("one", "one")}, "came twice"),
+        ({"class_names": ("one", "one")}, "occurs more than once"),
         ({"prompt_id": "../x"}, "pattern"),
         ({"suffix": "a\nb"}, "words after the class name"),
     ],

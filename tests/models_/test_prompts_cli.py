@@ -65,7 +65,7 @@ def test_what_cannot_be_imported_is_one_sentence_and_nothing_is_written(folder, 
     write(file)
     require_sentence(run_import(file, model="none"), "no model 'none'")
     require_sentence(run_import(file, prompt_id="A b"), "id: ")
-    require_sentence(run_import(file, "--class-name", "pneumonia"), "came twice")
+    require_sentence(run_import(file, "--class-name", "pneumonia"), "occurs more than once")
     file.write_bytes(file.read_bytes()[:200])
     require_sentence(run_import(file), "damaged or cut short")
     assert not folder.exists()
