@@ -1,8 +1,8 @@
-"""Texts of others in our sentences. No torch."""
+"""Quotes untrusted text in messages; no torch."""
 
 MOST = 60
 
 
 def quote(text: str) -> str:
-    """The text in quotation marks; of a long one the beginning, `MOST` characters in all."""
+    """Returns the text in quotation marks, shortened to at most `MOST` characters."""
     return repr(text if len(text) <= MOST else f"{text[: MOST - 1]}…")

@@ -1,4 +1,4 @@
-"""JSON and TOML that nobody vouches for: whatever is wrong with it is a ValueError."""
+"""Parses untrusted JSON and TOML; every error is a ValueError."""
 
 import json
 import tomllib
@@ -8,10 +8,10 @@ _TOO_DEEP = "it is nested too deeply"
 
 
 def parse_json(content: str | bytes) -> Any:
-    """What a JSON text holds.
+    """Returns the value in a JSON text.
 
     Raises:
-        ValueError: no JSON, or nested deeper than Python's parser goes.
+        ValueError: the text is not JSON, or is nested too deeply for Python's parser.
     """
     try:
         return json.loads(content)
@@ -20,10 +20,10 @@ def parse_json(content: str | bytes) -> Any:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """What a TOML text holds.
+    """Returns the table in a TOML text.
 
     Raises:
-        ValueError: no TOML, or nested deeper than Python's parser goes.
+        ValueError: the text is not TOML, or is nested too deeply for Python's parser.
     """
     try:
         return tomllib.loads(text)
