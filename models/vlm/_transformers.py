@@ -1,4 +1,4 @@
-"""One door to transformers, which also opens where torchvision was built for another torch."""
+"""Imports transformers, even if torchvision was built for another torch."""
 
 import importlib
 from types import ModuleType
@@ -7,10 +7,10 @@ from models.vlm._imports import get_open_clip
 
 
 def get_transformers() -> ModuleType:
-    """The `transformers` package, imported on first use.
+    """Returns the `transformers` package, imported on first use.
 
-    It imports torchvision where it finds one, so open_clip's door comes first. Only classes of
-    modules are used from here, never `from_pretrained`, so nothing is ever looked up.
+    transformers imports torchvision if it is installed, so `get_open_clip` runs first. Only module
+    classes are used from it, never `from_pretrained`, so it never looks anything up.
     """
     get_open_clip()
     return importlib.import_module("transformers")

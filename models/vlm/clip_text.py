@@ -1,4 +1,4 @@
-"""CLIP's text tower from embeddings instead of tokens, so that context vectors can come first."""
+"""CLIP's text tower, taking embeddings instead of tokens so that context vectors can come first."""
 
 from typing import Any, final
 
@@ -12,13 +12,14 @@ from models.catalogue.weights import ConfigMismatch
 class ClipTextTower:
     """The steps of open_clip's `encode_text`, with context vectors after the start token.
 
-    Tokens of a prompt are `[SOS] class name … [EOS] padding`; the vectors are put in after [SOS]
-    and as much padding falls off the end, so [EOS] and every position are where a text of that
-    length has them (CoOp, Zhou et al., IJCV 2022; PromptSmooth uses the same layout).
+    The tokens of a prompt are `[SOS] class name … [EOS] padding`. The vectors are inserted after
+    [SOS], and the same amount of padding is dropped at the end. So [EOS] and every position are
+    where a text of that length has them (CoOp, Zhou et al., IJCV 2022; PromptSmooth uses the same
+    layout).
     """
 
     def __init__(self, clip: Any) -> None:  # open_clip is untyped
-        tower = getattr(clip, "text", clip)  # CustomTextCLIP keeps its text tower apart
+        tower = getattr(clip, "text", clip)  # CustomTextCLIP has a separate text tower
         self.token_embedding = tower.token_embedding
         self.positional_embedding = tower.positional_embedding  # (context_length, width)
         self.transformer = tower.transformer
@@ -35,12 +36,12 @@ class ClipTextTower:
         return int(self.token_embedding.weight.shape[1])
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """The embeddings of token ids, float32 (*tokens.shape, width)."""
+        """Returns the embeddings of token ids, float32 (*tokens.shape, width)."""
         embeddings: Tensor = self.token_embedding(tokens)
         return embeddings.to(torch.float32)
 
     def __call__(self, ctx: Tensor, tokens: Tensor) -> Tensor:
-        """Features (C, D), not normalised; `ctx` is (n_ctx, width), `tokens` (C, length)."""
+        """Returns unnormalised features (C, D); `ctx` is (n_ctx, width), `tokens` (C, length)."""
         words = self.embed(tokens)  # (C, length, width)
         vectors = ctx.expand(len(tokens), -1, -1)  # (C, n_ctx, width)
         x = torch.cat([words[:, :1], vectors, words[:, 1:]], dim=1)[:, : tokens.shape[1]]
@@ -48,7 +49,7 @@ class ClipTextTower:
         x = x + self.positional_embedding  # (C, length, width)
         if self.attn_mask is None:
             x = self.transformer(x)
-        else:  # causal: [EOS] sees nothing of the padding after it, which is most of the length
+        else:  # causal: [EOS] does not see the padding after it, which is most of the length
             used = int(end.max()) + 1
             x = self.transformer(x[:, :used], attn_mask=self.attn_mask[:used, :used])
         x = self.ln_final(x)

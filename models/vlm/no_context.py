@@ -1,4 +1,4 @@
-"""What the toys share: they have no text tower, so they take no context vectors."""
+"""The context-vector half of a `VLM` for the toys, which have no text tower."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,16 @@ from models.catalogue.cards import ModelCard
 
 
 class NoContext:
-    """The part of a `VLM` that takes context vectors, of a model that takes none."""
+    """The part of a `VLM` that takes context vectors, for models that take none."""
 
     card: ModelCard
     text_width = 0
 
     def embed_text(self, text: str) -> Tensor:
-        """See `VLM.embed_text`. There is no text tower."""
-        raise ValueError(f"The model {self.card.id} takes no context vectors; {text!r} came.")
+        """Raises ValueError, because there is no text tower; see `VLM.embed_text`."""
+        raise ValueError(f"The model {self.card.id} takes no context vectors; got {text!r}.")
 
     def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
-        """See `VLM.encode_prompts`. There is no text tower."""
+        """Raises ValueError, because there is no text tower; see `VLM.encode_prompts`."""
         came = f"{len(ctx)} of them for {len(texts)} classes"
-        raise ValueError(f"The model {self.card.id} takes no context vectors; {came} came.")
+        raise ValueError(f"The model {self.card.id} takes no context vectors; got {came}.")
