@@ -1,0 +1,1 @@
+"""Vision-language models: their cards, files, images and prompts."""

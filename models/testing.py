@@ -1,8 +1,8 @@
-"""A model whose certificates can be checked: written to disk as any model is, and its geometry.
+"""A test model whose certificates can be checked against geometry; no torch.
 
 `write_linear_model` writes a card and weights that the whole service can serve. The class of an
-image is the side of a plane it lies on, so the distance to the nearest image of the other class is
-known exactly (`LinearModel.distance`). No torch is needed here.
+image is the side of a plane on which it lies, so the distance to the nearest image of the other
+class is known exactly (`LinearModel.distance`).
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _WEIGHTS = "linear.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class LinearModel:
-    """The plane w·x = b over integer pixels x: class 0 below it, class 1 above.
+    """The plane w·x = b over integer pixels x: class 0 lies below it, class 1 above.
 
     `weight` is int64 (3, size, size), not all zero. `threshold` is half an odd integer, so no image
     lies on the plane.
@@ -36,14 +36,14 @@ class LinearModel:
     def __post_init__(self) -> None:
         shape = self.weight.shape
         if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
-            raise ValueError(f"The weight has the shape (3, size, size); {shape} came.")
+            raise ValueError(f"The weight must have the shape (3, size, size); got {shape}.")
         if not np.issubdtype(self.weight.dtype, np.integer) or not self.weight.any():
-            raise ValueError("The weight holds integers that are not all zero.")
+            raise ValueError("The weight must hold integers that are not all zero.")
         if self.threshold % 1 != 0.5:
-            raise ValueError(f"The threshold is half an odd integer; {self.threshold} came.")
+            raise ValueError(f"The threshold must be half an odd integer; got {self.threshold}.")
         first, second = self.class_names
         if first in second or second in first:
-            raise ValueError(f"Neither class name contains the other; {self.class_names} came.")
+            raise ValueError(f"Neither class name may contain the other; got {self.class_names}.")
 
     @property
     def size(self) -> int:
@@ -51,21 +51,21 @@ class LinearModel:
         return int(self.weight.shape[1])
 
     def margin(self, pixels: npt.NDArray[np.integer]) -> float:
-        """w·x - b, exactly; `pixels` is (3, size, size)."""
+        """Returns w·x - b exactly; `pixels` is (3, size, size)."""
         return int((self.weight.astype(np.int64) * pixels.astype(np.int64)).sum()) - self.threshold
 
     def class_index(self, pixels: npt.NDArray[np.integer]) -> int:
-        """0 below the plane, 1 above."""
+        """Returns 0 below the plane and 1 above it."""
         return int(self.margin(pixels) > 0)
 
     def distance(self, pixels: npt.NDArray[np.integer]) -> float:
-        """l2 distance from an image to the plane, in pixels scaled to [0, 1]."""
+        """Returns the l2 distance from an image to the plane, in pixels scaled to [0, 1]."""
         squares = int((self.weight.astype(np.int64) ** 2).sum())
         return abs(self.margin(pixels)) / (255 * math.sqrt(squares))
 
 
 def create_linear_model(*, size: int = 8, seed: int = 0) -> LinearModel:
-    """A plane with small random weights, some negative, through the middle of the grey images."""
+    """Creates a plane with small random weights through the middle of the grey images."""
     weight = np.random.default_rng(seed).integers(-3, 4, size=(3, size, size))
     return LinearModel(weight=weight, threshold=float(weight.sum()) * 127 + 0.5)
 
@@ -79,7 +79,7 @@ def write_linear_model(
 ) -> ModelCard:
     """Writes `<folder>/<model_id>/card.toml` and the weights beside it; returns the card.
 
-    `folder` is then a folder of models for `models.catalogue.catalogue.load_catalogue`.
+    `models.catalogue.catalogue.load_catalogue` can then read `folder`.
     """
     content = save(
         {

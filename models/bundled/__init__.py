@@ -1,0 +1,1 @@
+"""The bundled model: how it was trained and how it is evaluated."""

@@ -1,11 +1,11 @@
-"""Accuracy of a model, by text prompts alone, on the test folders, clean and under noise.
+"""Measures a model's zero-shot accuracy on the test folders, on clean and on noisy images.
 
     python -m models.bundled.evaluate --data DIR [--models DIR] [--model bundled]
 
-Every set is classified over its own classes in its own template. The noise is that of a
-certificate, Gaussian in [0, 1] pixels rounded to the 8-bit grid, several copies of each image; the
-accuracy is that of the base classifier over all copies, without smoothing. What is printed are the
-card's `[[evaluation]]` tables.
+Each set is classified over its own classes with its own template. The noise is the noise of a
+certificate: Gaussian on pixels in [0, 1], rounded to the 8-bit grid, with several copies of each
+image. The accuracy is that of the base classifier over all copies, without smoothing. The output is
+the `[[evaluation]]` tables for a model card.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SEED = 0
 def sample_noisy_copies(
     image_set: ImageSet, sigma: float, copies: int, seed: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """All images, once per copy: int16 (N, 3, H, W) and classes (N,). Not for certificates."""
+    """Yields all images once per copy: int16 (N, 3, H, W), classes (N,). Not for certificates."""
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.from_numpy(image_set.pixels).to(torch.int16)
     for _ in range(copies):
@@ -42,7 +42,7 @@ def sample_noisy_copies(
 def get_accuracy(
     base_classifier: BaseClassifier, image_set: ImageSet, sigma: float, *, copies: int, seed: int
 ) -> float:
-    """Share of all copies of all images whose class is found."""
+    """Returns the share of all copies of all images that are classified correctly."""
     batch = base_classifier.vlm.card.batch_size["cpu"]
     right, seen = 0, 0
     for pixels, classes in sample_noisy_copies(image_set, sigma, copies, seed):
@@ -53,7 +53,7 @@ def get_accuracy(
 
 
 def evaluate(vlm: VLM, image_set: ImageSet) -> Iterator[Evaluation]:
-    """One result per noise strength; a clean image needs no second copy."""
+    """Yields one result for each noise strength; clean images need only one copy."""
     classifier = create_base_classifier(vlm, image_set.template, image_set.class_names)
     for sigma in SIGMAS:
         copies = COPIES if sigma else 1
@@ -68,7 +68,7 @@ def evaluate(vlm: VLM, image_set: ImageSet) -> Iterator[Evaluation]:
 
 
 def get_images_per_second(vlm: VLM, *, batches: int = 20) -> float:
-    """Speed of the image tower at the card's batch shape, on the CPU."""
+    """Measures the speed of the image tower on the CPU at the card's batch shape."""
     batch, size = vlm.card.batch_size["cpu"], vlm.card.preprocessing.size
     pixels = torch.zeros(batch, 3, size, size, dtype=torch.int16)
     vlm.encode_images(pixels)
@@ -79,14 +79,14 @@ def get_images_per_second(vlm: VLM, *, batches: int = 20) -> float:
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m models.bundled.evaluate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the image sets")
-    parser.add_argument("--models", type=Path, help="folder of models beside those that ship")
+    parser.add_argument("--models", type=Path, help="folder of additional models")
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--sets", nargs="+", default=IMAGE_SETS, help="folders under --data")
     parser.add_argument("--threads", type=int, default=2)

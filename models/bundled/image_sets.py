@@ -1,4 +1,4 @@
-"""Folders of labelled images, `<set>/<train|test>/<class>/<file>` with a `card.json`, in memory."""
+"""Loads a folder of labelled images with a `card.json` into memory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,9 @@ from models.datasets.image_folder import Split, UnusableFolder, list_images
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """The images of one split, prepared for a model, with what they are called.
+    """The images of one split, prepared for a model, with the names of their classes.
 
-    `pixels` is uint8, (N, 3, size, size); `classes` is int64, (N,), an index into `class_names`.
+    `pixels` is uint8 (N, 3, size, size). `classes` is int64 (N,), indices into `class_names`.
     """
 
     name: str
@@ -25,15 +25,15 @@ class ImageSet:
 
 
 def load_image_set(folder: Path, split: Split, preprocessing: Preprocessing) -> ImageSet:
-    """Reads one split in order of class and file name.
+    """Reads `<folder>/<split>/<class>/<file>`, in order of class and file name.
 
     Raises:
         UnusableFolder: the folder, its `card.json` or a class folder is missing or empty.
-        UnusableImage: a file is no image.
+        UnusableImage: a file is not an image.
     """
     listed = list_images(folder, split)
     if listed.card is None:
-        raise UnusableFolder(f"A card.json was expected in {folder}; there is none.")
+        raise UnusableFolder(f"Expected a card.json in {folder}; there is none.")
     return ImageSet(
         name=listed.card.name,
         class_names=tuple(listed.card.classes.values()),

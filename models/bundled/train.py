@@ -1,8 +1,8 @@
-"""Trains the bundled model: a small CLIP on three public sets of medical images.
+"""Trains the bundled model, a small CLIP, on three public sets of medical images.
 
     python -m models.bundled.train --data DIR --noise 0.4 --epochs 90 --seed 1 --out DIR
 
-The images are noised in [0, 1] pixels at a strength drawn anew for every image, so that the base
+Training adds noise to pixels in [0, 1], with a strength drawn anew for each image, so that the base
 classifier still works under the noise of a certificate (Cohen et al. 2019, section 3.3).
 """
 
@@ -39,7 +39,7 @@ MODEL_CFG: dict[str, Any] = {
         "layers": 3,
     },
 }
-# Beside each set's own template, so that a prompt in other words finds the classes too.
+# Used beside each set's own template, so that prompts in other words also find the classes.
 TEMPLATES = (
     "{}",
     "{}.",
@@ -65,23 +65,23 @@ LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 0.05
 WARM_UP = 0.05  # of all steps
 CLEAN = 0.2
-AVERAGE_OVER = 300  # steps that the shipped weights are a running mean of
+AVERAGE_OVER = 300  # the shipped weights are a running mean over about this many steps
 LABEL_SMOOTHING = 0.1
 LARGEST_SCALE = math.log(100.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """All training images with, for each class, the texts that may stand for it."""
+    """All training images and, for each class, the texts that describe it."""
 
     pixels: Tensor  # (N, 3, H, W) uint8
     classes: Tensor  # (N,) over the classes of all sets
-    upright: Tensor  # (N,) bool: an image that has a right way up
+    upright: Tensor  # (N,) bool: whether the image has a right way up
     texts: tuple[tuple[str, ...], ...]  # per class; the first is the set's own
 
 
 def create_examples(image_sets: list[ImageSet]) -> Examples:
-    """One pool of images and classes from several sets."""
+    """Combines the images and classes of several sets."""
     texts: list[tuple[str, ...]] = []
     classes, upright = [], []
     for image_set in image_sets:
@@ -99,7 +99,7 @@ def create_examples(image_sets: list[ImageSet]) -> Examples:
 
 
 def augment(pixels: Tensor, upright: Tensor, generator: torch.Generator) -> Tensor:
-    """Small shifts, turns and zooms, mirrored halves, other light. Pixels in [0, 1] throughout."""
+    """Applies small shifts, rotations, zooms, mirroring and light changes to pixels in [0, 1]."""
     count = len(pixels)
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -126,9 +126,9 @@ def augment(pixels: Tensor, upright: Tensor, generator: torch.Generator) -> Tens
 
 
 def sample_training_noise(pixels: Tensor, noise: float, generator: torch.Generator) -> Tensor:
-    """Gaussian noise, its strength drawn for each image from U(0, noise); nothing is clipped.
+    """Adds Gaussian noise whose strength is drawn for each image from U(0, noise).
 
-    A share of `CLEAN` of the images stays without noise.
+    A share of `CLEAN` of the images gets no noise. Nothing is clipped.
     """
     strength = noise * torch.rand(len(pixels), 1, 1, 1, generator=generator)
     strength = strength * (torch.rand(strength.shape, generator=generator) >= CLEAN)
@@ -136,9 +136,9 @@ def sample_training_noise(pixels: Tensor, noise: float, generator: torch.Generat
 
 
 def contrastive_loss(logits: Tensor, classes: Tensor) -> Tensor:
-    """Image to text and text to image, where all images of a text's class are its positives.
+    """Averages the image-to-text and text-to-image losses; a text's positives are all its images.
 
-    `logits` is (B, C), one text for each class; `classes` is (B,).
+    `logits` is (B, C), with one text for each class; `classes` is (B,).
     """
     image_to_text = functional.cross_entropy(logits, classes, label_smoothing=LABEL_SMOOTHING)
     same = functional.one_hot(classes, logits.shape[1]).float()  # (B, C)
@@ -149,7 +149,7 @@ def contrastive_loss(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
-    """Linear warm-up, then half a cosine down to zero."""
+    """Rises linearly during warm-up, then falls to zero along half a cosine."""
     warm_up = max(1, int(WARM_UP * steps))
     if step < warm_up:
         return (step + 1) / warm_up
@@ -157,7 +157,7 @@ def learning_rate_factor(step: int, steps: int) -> float:
 
 
 def create_optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
-    """AdamW; matrices decay, but not embeddings, gains, biases and the scale."""
+    """Creates AdamW; matrices decay, but embeddings, gains, biases and the scale do not."""
     decays = [p for n, p in model.named_parameters() if p.ndim >= 2 and "embedding" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim < 2 or "embedding" in n]
     return torch.optim.AdamW(
@@ -168,13 +168,13 @@ def create_optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
 
 
 def sample_batches(count: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """One epoch: every image once, in batches of one size (the odd rest waits)."""
+    """Yields one epoch of images in batches of equal size; an incomplete last batch is left out."""
     order = torch.randperm(count, generator=generator)
     return (order[at : at + BATCH] for at in range(0, count - BATCH + 1, BATCH))
 
 
 def sample_texts(texts: tuple[tuple[str, ...], ...], generator: torch.Generator) -> list[str]:
-    """One text for every class: its set's own in half of all draws."""
+    """Draws one text for each class: in half of all draws, the set's own."""
     chosen = []
     for own, *others in texts:
         use_own = torch.rand((), generator=generator) < 0.5
@@ -186,7 +186,7 @@ def sample_texts(texts: tuple[tuple[str, ...], ...], generator: torch.Generator)
 def train(
     examples: Examples, *, noise: float, epochs: int, seed: int, say: Callable[[str], None] = print
 ) -> torch.nn.Module:
-    """The trained model: the running mean of the last steps' weights, in fp32."""
+    """Returns the trained model: the running mean of the last steps' weights, in fp32."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     open_clip = get_open_clip()
@@ -233,7 +233,7 @@ def train(
 
 
 def save(model: torch.nn.Module, folder: Path) -> None:
-    """Writes open_clip's two files, the tensors in fp16."""
+    """Writes open_clip's two files, with the tensors in fp16."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "model_cfg": MODEL_CFG,
@@ -251,7 +251,7 @@ def save(model: torch.nn.Module, folder: Path) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m models.bundled.train",
         description=__doc__,
@@ -259,7 +259,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the image sets")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model into")
-    parser.add_argument("--noise", type=float, default=0.4, help="largest noise strength; 0: none")
+    parser.add_argument("--noise", type=float, default=0.4, help="largest noise strength; 0 = none")
     parser.add_argument("--epochs", type=int, default=90)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)

@@ -1,4 +1,4 @@
-"""What a model is, which there are, and whether the files of each are at hand. No torch."""
+"""Model cards, the catalogue of models and checks of their weight files; no torch."""
 
 from models.catalogue.catalogue import (
     Catalogue,

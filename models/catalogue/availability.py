@@ -1,4 +1,7 @@
-"""Are a model's weight files here? No torch; presence and length only, digests when loading."""
+"""Checks whether a model's weight files are present and have the right length; no torch.
+
+Digests are checked only when a model is loaded.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +13,7 @@ from models.catalogue.weights import DigestMismatch, WeightsMissing, check_size
 
 @dataclass(frozen=True, kw_only=True)
 class Present:
-    """Every file of the card is there, with the length the card says."""
+    """Every file on the card is present and has the length the card states."""
 
     word = "present"
     reason = ""
@@ -18,7 +21,7 @@ class Present:
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
-    """The model is known, and a file of it or all of them are not here."""
+    """The model is known, but at least one of its files is missing."""
 
     reason: str
     word = "missing"
@@ -26,7 +29,7 @@ class Missing:
 
 @dataclass(frozen=True, kw_only=True)
 class Wrong:
-    """A file is there and is another one than the card says."""
+    """A file is present but is not the one the card names."""
 
     reason: str
     word = "wrong"
@@ -36,19 +39,19 @@ Presence = Present | Missing | Wrong
 
 
 def judge_presence(catalogue: Catalogue, model_id: str) -> Presence:
-    """What of a model is here.
+    """Returns whether a model's files are present, missing or wrong.
 
     Raises:
-        UnknownModel: nothing has this id.
+        UnknownModel: no model has this id.
     """
     described = catalogue.describe(model_id)
     if model_id not in catalogue.entries:
-        return Missing(reason=f"never added; get it from {described.source}")
+        return Missing(reason=f"not added yet; get it from {described.source}")
     return judge_files(catalogue.get(model_id), catalogue.folder(model_id))
 
 
 def judge_files(card: ModelCard, folder: Path) -> Presence:
-    """Whether the files of a card lie in a folder."""
+    """Returns whether the files of a card are present in a folder."""
     try:
         for file in card.files:
             check_size(file, folder)

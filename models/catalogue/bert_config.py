@@ -1,4 +1,4 @@
-"""The configuration of the BERT inside an open_clip model, `bert_config.json`. No torch."""
+"""Parses `bert_config.json`, the configuration of the BERT inside an open_clip model; no torch."""
 
 from typing import Any
 
@@ -19,21 +19,21 @@ _SIZES = (
 
 
 def parse_bert_config(content: bytes) -> dict[str, Any]:
-    """A BERT's configuration in transformers' words: what shapes the tower, and nothing else.
+    """Returns the settings that shape the text tower, under transformers' names.
 
-    Every other key is left out: some choose code to run, and where to fetch it.
+    All other keys are dropped: some of them select code to run and where to download it.
 
     Raises:
-        UnreadableWeights: no JSON, or no object.
-        ConfigMismatch: another kind of model, one that brings code of its own, or a size that is
-            none.
+        UnreadableWeights: the content is not a JSON object.
+        ConfigMismatch: the configuration is of another kind of model, brings its own code, or has
+            an invalid size.
     """
     try:
         config = parse_json(content)
     except ValueError as error:
         raise UnreadableWeights(BERT_CONFIG, str(error)) from error
     if not isinstance(config, dict):
-        raise UnreadableWeights(BERT_CONFIG, f"an object was expected, {config!r:.40} came")
+        raise UnreadableWeights(BERT_CONFIG, f"expected an object, got {config!r:.40}")
     plain = {
         "model_type": "bert",
         "auto_map": None,

@@ -1,6 +1,6 @@
-"""Model cards: what a model is, where its weights come from and how an image is prepared for it.
+"""Model cards: what a model is, where its weights come from and how its images are prepared.
 
-A card is a TOML file. Reading one needs no torch.
+A card is a TOML file. Reading one does not need torch.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ _FIXED = {
 
 
 class InvalidCard(ValueError):
-    """A card that cannot be read or breaks a rule of `ModelCard`."""
+    """A card cannot be read or breaks a rule of `ModelCard`."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"The model card {path} is not valid: {reason}")
@@ -54,51 +54,51 @@ def check_template(template: str) -> str:
     """Returns the template, which contains `{}` exactly once.
 
     Raises:
-        ValueError: the place for the class name is missing or there is more than one.
+        ValueError: the template does not contain `{}`, or contains it more than once.
     """
     found = template.count(SLOT)
     if found != 1:
         raise ValueError(
-            f"A template names the place of the class name with {SLOT} exactly once; "
-            f"{template!r} has it {found} times."
+            f"A template must contain {SLOT}, the placeholder for the class name, exactly once; "
+            f"{template!r} contains it {found} times."
         )
     return template
 
 
 def check_class_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the class names: at least two, all different, printable and none blank.
+    """Returns the class names: at least two, all different, printable and not blank.
 
-    They stand in sentences that are quoted, so they have no line breaks and no control characters.
+    Messages quote them, so they must not contain line breaks or control characters.
 
     Raises:
-        ValueError: one of these does not hold.
+        ValueError: the class names break one of these rules.
     """
     if len(class_names) < 2:
-        raise ValueError(f"At least two class names are needed; {len(class_names)} came.")
+        raise ValueError(f"Expected at least two class names, got {len(class_names)}.")
     if blank := [name for name in class_names if not (name.strip() and name.isprintable())]:
-        raise ValueError(f"A class name is not blank and on one line; {blank[0]!r} came.")
+        raise ValueError(f"A class name must be one line and not blank; got {blank[0]!r}.")
     repeated = sorted({name for name in class_names if class_names.count(name) > 1})
     if repeated:
-        raise ValueError(f"Class names differ from one another; {repeated[0]!r} came twice.")
+        raise ValueError(f"Class names must be different; {repeated[0]!r} occurs more than once.")
     return class_names
 
 
 def check_model_id(model_id: str) -> str:
-    """Returns the id of a model, which is also the name of its folder.
+    """Returns the model id, which is also the name of the model's folder.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the id is not valid.
     """
     if not re.fullmatch(_ID, model_id):
         raise ValueError(
-            "A model's id has 1 to 64 small letters, digits, dots, dashes and underscores, and "
-            f"begins with a letter or a digit; {model_id!r:.80} came."
+            "A model id has 1 to 64 lowercase letters, digits, dots, hyphens and underscores, and "
+            f"starts with a letter or a digit; got {model_id!r:.80}."
         )
     return model_id
 
 
 def create_text(template: str, class_name: str) -> str:
-    """The sentence that stands for a class: the template with the class name in its place."""
+    """Returns the text for a class: the template with the class name filled in."""
     return check_template(template).replace(SLOT, class_name)
 
 
@@ -110,7 +110,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def _or(**defaults: Any) -> BeforeValidator:
-    """A device class that a card does not name keeps its default."""
+    """Fills in the default of each device class that a card leaves out."""
     return BeforeValidator(
         lambda value: {**defaults, **value} if isinstance(value, Mapping) else value
     )
@@ -139,7 +139,7 @@ class Preprocessing(_Card):
 
 
 class WeightFile(_Card):
-    """One file of a model: a plain name, its SHA-256 in hexadecimal and its length."""
+    """One file of a model: its plain name, its SHA-256 in hexadecimal and its length."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     sha256: Sha256
@@ -147,7 +147,7 @@ class WeightFile(_Card):
 
     @property
     def holds_tensors(self) -> bool:
-        """Whether it is no configuration and no vocabulary."""
+        """Whether the file is neither a configuration nor a vocabulary."""
         return not self.name.endswith((".json", ".txt"))
 
 
@@ -174,12 +174,12 @@ class Evaluation(_Card):
 
 
 class Published(_Card):
-    """How the weights of a model are published, and what they must turn out to be.
+    """How a model's weights are published, and the architecture they must have.
 
-    `form` is the layout of files that `models.forms` reads. `repository` is their place on the
-    Hugging Face Hub, empty where they are not there. `model_cfg` is the architecture in the words
-    of open_clip's configuration: what a published configuration says must agree with it, and what
-    it leaves out is taken from here.
+    `form` is the file layout, one of those that `models.forms` reads. `repository` is the
+    repository on the Hugging Face Hub, or empty if the weights are not there. `model_cfg` is the
+    architecture under open_clip's names: the published configuration must agree with it, and
+    values that the published configuration leaves out are taken from here.
     """
 
     form: SourceForm
@@ -188,9 +188,9 @@ class Published(_Card):
 
 
 class Origin(_Card):
-    """What the weight files of an installation were made from: the published files, untouched.
+    """The published files, unmodified, from which an installation's weight files were made.
 
-    `revision` is the Hub's commit where they were fetched from there.
+    `revision` is the Hub commit, if the files were downloaded from the Hub.
     """
 
     form: SourceForm
@@ -200,12 +200,13 @@ class Origin(_Card):
 
 
 class ModelDescription(_Card):
-    """A model (VLM) as far as it can be described without its weight files.
+    """Everything about a model (VLM) that can be stated without its weight files.
 
-    `batch_size` is the one padded batch shape of each device class. It, the precision and the
-    ambiguity threshold `tau` (on logits) are part of what the base classifier is: another
-    shape or precision moves logits. `activation` pins that of both transformers: tensors do not
-    tell GELU from quick GELU, so weights loaded into the wrong one would load without a word.
+    `batch_size` is the single padded batch shape for each device class. Batch shape, precision and
+    the ambiguity threshold `tau` (on logits) are part of the base classifier's identity: another
+    shape or precision changes the logits. `activation` fixes the activation of both transformers.
+    Tensors do not show whether a model uses GELU or quick GELU, so weights loaded with the wrong
+    one would load without an error.
     """
 
     id: str = Field(pattern=f"^{_ID}$")
@@ -237,31 +238,31 @@ class ModelDescription(_Card):
 
 
 class ModelCard(ModelDescription):
-    """A model that can be loaded: its description, and the digests of its weight files."""
+    """A model that can be loaded: its description plus the digests of its weight files."""
 
     files: tuple[WeightFile, ...] = Field(min_length=1)
     origin: Origin | None = None
 
     @property
     def weights_sha256(self) -> str:
-        """Identifies the weights alone, which is what a learned prompt is learned for.
+        """Identifies the weights alone, which is what a learned prompt is tied to.
 
-        Another batch shape, tau or precision of the same weights takes the same prompts.
+        The same weights with another batch shape, tau or precision accept the same prompts.
         """
         digests = sorted(file.sha256 for file in self.files)
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
     @property
     def sha256(self) -> str:
-        """Identifies all of the base classifier that a card fixes, prompt and device apart.
+        """Identifies everything about the base classifier that a card fixes.
 
-        SHA-256 over the digests of the weights and everything else that moves a logit or a vote:
-        architecture, context length, preprocessing, batch shape, tau and precision. Names, licences
-        and measured accuracies are left out.
+        It is the SHA-256 of the weights' digests and of everything else that affects a logit or a
+        vote: architecture, context length, preprocessing, batch shape, tau and precision. It does
+        not cover the prompt, the device, names, licences or measured accuracies.
         """
         fixed = self.model_dump(mode="json", include=_FIXED)
         if not self.preprocessing.grey:
-            del fixed["preprocessing"]["grey"]  # certificates name digests from before it existed
+            del fixed["preprocessing"]["grey"]  # keeps digests in certificates older than the field
         fixed["files"] = sorted(fixed["files"], key=lambda file: str(file["name"]))
         canonical = json.dumps(fixed, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -271,19 +272,19 @@ _Kind = TypeVar("_Kind", bound=ModelDescription)
 
 
 def parse_card(text: str) -> ModelCard:
-    """The card that a TOML text holds.
+    """Returns the card in a TOML text.
 
     Raises:
-        ValueError: not TOML, a field unknown, missing or out of range.
+        ValueError: the text is not TOML, or a field is unknown, missing or out of range.
     """
     return ModelCard.model_validate(parse_toml(text))
 
 
 def parse_description(text: str) -> ModelDescription:
-    """The card that a TOML text holds: a `ModelCard` where it names files.
+    """Returns the card in a TOML text: a `ModelCard` if it lists files.
 
     Raises:
-        ValueError: not TOML, a field unknown, missing or out of range.
+        ValueError: the text is not TOML, or a field is unknown, missing or out of range.
     """
     fields = parse_toml(text)
     kind = ModelCard if "files" in fields else ModelDescription
@@ -291,35 +292,35 @@ def parse_description(text: str) -> ModelDescription:
 
 
 def load_card(path: Path) -> ModelCard:
-    """The card in a TOML file.
+    """Returns the card in a TOML file.
 
     Raises:
-        InvalidCard: the file is unreadable, is not TOML or breaks a rule; it names the file.
+        InvalidCard: the file is unreadable, is not TOML or breaks a rule. The error names the file.
     """
     return _load(path, parse_card)
 
 
 def load_description(path: Path) -> ModelDescription:
-    """The card in a TOML file, a `ModelCard` where it names files.
+    """Returns the card in a TOML file: a `ModelCard` if it lists files.
 
     Raises:
-        InvalidCard: the file is unreadable, is not TOML or breaks a rule; it names the file.
+        InvalidCard: the file is unreadable, is not TOML or breaks a rule. The error names the file.
     """
     return _load(path, parse_description)
 
 
 def read_card(path: Path) -> str:
-    """The text of a card's file, which is no pipe and no more than a card needs.
+    """Returns the text of a card's file, which must be a regular file of at most 1 MiB.
 
     Raises:
-        OSError, ValueError: it cannot be read.
+        OSError, ValueError: the file cannot be read.
     """
     if path.exists() and not path.is_file():
-        raise ValueError("it is no file")
+        raise ValueError("it is not a regular file")
     with path.open("rb") as stream:
         content = stream.read(_MAX_CARD_BYTES + 1)
     if len(content) > _MAX_CARD_BYTES:
-        raise ValueError(f"a card has at most {_MAX_CARD_BYTES} bytes")
+        raise ValueError(f"a card may have at most {_MAX_CARD_BYTES} bytes")
     return content.decode()
 
 

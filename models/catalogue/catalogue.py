@@ -1,8 +1,8 @@
-"""Which models there are, and where the files of each lie.
+"""The catalogue of models: which models there are and where their files are.
 
-A card that ships without digests describes a model whose weights never come with the service. It is
-*known*: it can be listed, and `promptsmooth models add` makes the installation's own card of it,
-with digests, which then stands in its place.
+A card that ships without digests describes a model whose weights do not come with the service. Such
+a model is *known*: it can be listed, and `promptsmooth models add` creates the installation's own
+card for it, with digests. That card then replaces the description.
 """
 
 import logging
@@ -31,24 +31,24 @@ class UnknownModel(LookupError):
 
     def __init__(self, model_id: str, known: tuple[str, ...]) -> None:
         there_are = ", ".join(known) if known else "none"
-        super().__init__(f"There is no model {model_id!r}; the models known here: {there_are}.")
+        super().__init__(f"There is no model {model_id!r}. Known models: {there_are}.")
         self.model_id = model_id
         self.known = known
 
 
 class ModelNotAdded(UnknownModel):
-    """A model is described here and its weights have never been added."""
+    """A model is described here, but its weights were never added."""
 
     def __init__(self, description: ModelDescription, known: tuple[str, ...]) -> None:
         super().__init__(description.id, known)
         self.args = (
-            f"The model {description.id!r} is known, but its weights are not here: get them from "
+            f"The weights of the model {description.id!r} have not been added. Get them from "
             f"{description.source} and run: promptsmooth models add {description.id} PATH",
         )
 
 
 class ModelNotValid(UnknownModel):
-    """The card of a model cannot be used, so the model is not served."""
+    """A model's card cannot be used, so the model is not served."""
 
     def __init__(self, model_id: str, reason: InvalidCard, known: tuple[str, ...]) -> None:
         super().__init__(model_id, known)
@@ -57,7 +57,7 @@ class ModelNotValid(UnknownModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A card, its file, and the folder its weight files lie in (or are expected in)."""
+    """A card, its file, and the folder where its weight files are or should be."""
 
     card: ModelCard
     path: Path
@@ -69,9 +69,9 @@ class Catalogue:
     """The models of one installation, by id.
 
     Attributes:
-        entries: those with digests; whether the files are there, `availability` says.
-        descriptions: those that ship as a description, whether or not they were added since.
-        invalid: what is wrong with own cards that cannot be used, by the id that each would have.
+        entries: cards with digests. Their files may be missing; `availability` checks that.
+        descriptions: the descriptions that ship, including those of models added since.
+        invalid: for each of the installation's cards that cannot be used, its id and what is wrong.
     """
 
     entries: Mapping[str, Entry]
@@ -79,58 +79,58 @@ class Catalogue:
     invalid: Mapping[str, InvalidCard] = field(default_factory=dict)
 
     def get(self, model_id: str) -> ModelCard:
-        """The card of a model.
+        """Returns the card of a model.
 
         Raises:
-            UnknownModel: no card has this id; ModelNotAdded where only a description has it,
-                ModelNotValid where a card has it that cannot be used.
+            UnknownModel: no card has this id. ModelNotAdded if only a description has it,
+                ModelNotValid if its card cannot be used.
         """
         return self._entry(model_id).card
 
     def folder(self, model_id: str) -> Path:
-        """The folder of a model's weight files; `weights` checks whether they are there.
+        """Returns the folder of a model's weight files, which `weights` can check.
 
         Raises:
-            UnknownModel: no card has this id; ModelNotAdded where only a description has it,
-                ModelNotValid where a card has it that cannot be used.
+            UnknownModel: no card has this id. ModelNotAdded if only a description has it,
+                ModelNotValid if its card cannot be used.
         """
         return self._entry(model_id).folder
 
     def describe(self, model_id: str) -> ModelDescription:
-        """What ships about a model that `models add` can make a card of, or else its card.
+        """Returns the description that ships for a model, or its card if there is none.
 
         Raises:
-            UnknownModel: nothing here has this id.
+            UnknownModel: no model has this id.
         """
         shipped = self.descriptions.get(model_id)
         return shipped if shipped is not None else self.get(model_id)
 
     def find_own_card(self, model_id: str) -> Path | None:
-        """The card's file where the installation may change it; None for a card that ships.
+        """Returns the card's file if it is the installation's own; None for a card that ships.
 
         Raises:
-            UnknownModel: no card has this id; ModelNotAdded where only a description has it,
-                ModelNotValid where a card has it that cannot be used.
+            UnknownModel: no card has this id. ModelNotAdded if only a description has it,
+                ModelNotValid if its card cannot be used.
         """
         path = self._entry(model_id).path
         return None if path.parent == _SHIPPED_CARDS else path
 
     def check_addition(self, card: ModelCard, path: Path) -> None:
-        """Passes when `card`, the file `path`, may become one of the installation's own.
+        """Passes if `card`, in the file `path`, may be added to the installation.
 
         Raises:
-            InvalidCard: its id belongs to another card, or its activation is not the known one.
+            InvalidCard: another card has its id, or its activation is not the known one.
         """
         if card.id in self.entries or card.id in self.invalid:
-            raise InvalidCard(path, f"the id {card.id!r} belongs to another card already.")
+            raise InvalidCard(path, f"another card already has the id {card.id!r}.")
         _check_activation(card, path, self.descriptions.get(card.id))
 
     def list(self) -> tuple[ModelCard, ...]:
-        """All cards that can be loaded if their files are there, in order of their ids."""
+        """All cards with digests, in order of id; their files may still be missing."""
         return tuple(self.entries[model_id].card for model_id in sorted(self.entries))
 
     def list_not_added(self) -> tuple[ModelDescription, ...]:
-        """The models that are known and were never added, in order of their ids."""
+        """The models that are known but were never added, in order of id."""
         absent = sorted(self.descriptions.keys() - self.entries.keys() - self.invalid.keys())
         return tuple(self.descriptions[model_id] for model_id in absent)
 
@@ -147,19 +147,19 @@ class Catalogue:
 
 
 def load_catalogue(folder: Path | None = None) -> Catalogue:
-    """Reads the cards that ship and those of the installation's own models folder.
+    """Reads the cards that ship and the cards in the installation's models folder.
 
-    Own cards are `<folder>/<anything>/card.toml`, with the weight files beside the card, and
-    `<folder>/<anything>.toml`, with the weight files in `<folder>/<id>/`. Names that begin with a
-    dot are left alone: they are not finished. An own card may have the id of a description that
-    ships, and stands in its place.
+    The installation's cards are `<folder>/<anything>/card.toml`, with the weight files beside the
+    card, and `<folder>/<anything>.toml`, with the weight files in `<folder>/<id>/`. Names that
+    start with a dot are skipped, because they are unfinished. A card may have the id of a
+    description that ships, and then replaces it.
 
-    An own card that cannot be used (it is not valid, has another activation than the description it
-    stands for, or an id that another card has too) makes its id unusable and no other: of two cards
-    nobody can say which was meant.
+    A card cannot be used if it is not valid, if its activation differs from the description it
+    replaces, or if another card has the same id. Only that id then becomes unusable: with two cards
+    for one id, nobody can tell which was meant.
 
     Raises:
-        NotADirectoryError: `folder` is given and is no folder.
+        NotADirectoryError: `folder` is given but is not a folder.
     """
     entries: dict[str, Entry] = {}
     descriptions: dict[str, ModelDescription] = {}
@@ -186,15 +186,15 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
 def _find_own(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
         raise NotADirectoryError(
-            f"The folder of models {folder} (PROMPTSMOOTH_MODELS) is not there, or is no folder; "
-            "promptsmooth models add makes it."
+            f"The models folder {folder} (PROMPTSMOOTH_MODELS) does not exist or is not a folder. "
+            "To create it, run promptsmooth models add."
         )
     yield from filter(_is_there, (place / _CARD for place in sorted(folder.glob("[!.]*"))))
     yield from sorted(folder.glob("[!.]*.toml"))
 
 
 def _is_there(path: Path) -> bool:
-    """Whether a card is there or may be: one that cannot be looked at is said, not passed over."""
+    """Whether a card exists or may exist: one that cannot be accessed is reported."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -211,7 +211,7 @@ def _load_own(path: Path) -> Entry:
 
 
 def _find_id(path: Path) -> str:
-    """The id that a card has, or else the one that its place gives it."""
+    """Returns the id in a card, or else the id implied by its location."""
     place = path.parent.name if path.name == _CARD else path.stem
     try:
         named = parse_toml(read_card(path)).get("id")
@@ -221,13 +221,13 @@ def _find_id(path: Path) -> str:
 
 
 def _check_activation(card: ModelCard, path: Path, described: ModelDescription | None) -> None:
-    """The one thing about known weights that no tensor tells and no lab can wish otherwise."""
+    """Checks the one property of known weights that tensors do not show and no lab may change."""
     pinned = described.activation if described is not None else None
     if pinned is not None and card.activation != pinned:
         raise InvalidCard(
             path,
-            f"the weights of {card.id!r} were trained with the activation {pinned}, which the card "
-            f"has to name; it names {card.activation or 'none'}.",
+            f"the weights of {card.id!r} were trained with the activation {pinned}, so the card "
+            f"must name {pinned}; it names {card.activation or 'none'}.",
         )
 
 

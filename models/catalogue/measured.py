@@ -1,6 +1,6 @@
-"""Writes what was measured about a model into its card's file: tau, or the batch shape.
+"""Writes measured values, tau or the batch shape, into a card's file.
 
-The rest of the card's text is left as it is.
+The rest of the card's text is left unchanged.
 """
 
 import re
@@ -28,12 +28,12 @@ class ShippedCard(ValueError):
 
 
 def format_tau(tau: Mapping[DeviceClass, float]) -> str:
-    """The line of a card that says tau of each device class it names."""
+    """Returns the line of a card that states tau for each device class."""
     return format_line("tau", tau)
 
 
 def format_line(name: Measured, values: Mapping[DeviceClass, float]) -> str:
-    """The line of a card that says something of each device class it names."""
+    """Returns the line of a card that states a value for each device class."""
     pairs = ", ".join(f"{device} = {value!r}" for device, value in sorted(values.items()))
     return f"{name} = {{ {pairs} }}"
 
@@ -44,10 +44,11 @@ def replace_tau(text: str, device_class: DeviceClass, tau: float) -> str:
 
 
 def replace_measured(text: str, name: Measured, device_class: DeviceClass, value: float) -> str:
-    """A card's text with this value for one device class; nothing else that it says is changed.
+    """Returns a card's text with this value for one device class and everything else unchanged.
 
     Raises:
-        ValueError: the value is written in a way that cannot be edited, or is none for a card.
+        ValueError: the card states the value in a form that cannot be edited, or the value is not
+            valid in a card.
     """
     before = tomllib.loads(text)
     wanted: dict[DeviceClass, float] = {**before.get(name, {}), device_class: value}
@@ -56,13 +57,13 @@ def replace_measured(text: str, name: Measured, device_class: DeviceClass, value
             parse_card(edited)
             return edited
     line = format_line(name, wanted)
-    raise ValueError(f"{name} in the card is not written as a table; write: {line}")
+    raise ValueError(f"{name} in the card is not written as a table; write it as: {line}")
 
 
 def _edits(
     text: str, name: Measured, device_class: DeviceClass, wanted: Mapping[DeviceClass, float]
 ) -> Iterator[str]:
-    """Where the line may belong, the tidiest place first; the caller checks what each says."""
+    """Yields edited texts, the tidiest first; the caller checks what each one parses to."""
     line = format_line(name, wanted)
     inline = re.compile(rf"^{name}[ \t]*=[ \t]*\{{[^{{}}]*\}}", re.MULTILINE)
     table = re.compile(rf"^\[{name}\][^\n]*\n", re.MULTILINE)
@@ -93,10 +94,10 @@ def write_tau(path: Path, device_class: DeviceClass, tau: float) -> ModelCard:
 def write_measured(
     path: Path, name: Measured, device_class: DeviceClass, value: float
 ) -> ModelCard:
-    """Puts it into a card's file, which is replaced as a whole or not at all; returns the card.
+    """Writes the value into a card's file, which is replaced whole or not at all; returns the card.
 
     Raises:
-        InvalidCard: the file is no valid card, or cannot be edited.
+        InvalidCard: the file is not a valid card or cannot be edited.
     """
     load_card(path)
     try:

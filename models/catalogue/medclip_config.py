@@ -1,4 +1,4 @@
-"""The architecture of a MedCLIP-ViT, as a small file beside its weights. No torch."""
+"""Parses and writes `medclip_config.json`, the architecture of a MedCLIP-ViT; no torch."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ class _Config(BaseModel):
 
 
 class SwinShape(_Config):
-    """Swin-T as `microsoft/swin-tiny-patch4-window7-224` has it, in transformers' words."""
+    """Swin-T as in `microsoft/swin-tiny-patch4-window7-224`, under transformers' names."""
 
     image_size: int = 224
     patch_size: int = 4
@@ -31,7 +31,7 @@ class SwinShape(_Config):
 
 
 class BertShape(_Config):
-    """BERT as Bio_ClinicalBERT has it, in transformers' words."""
+    """BERT as in Bio_ClinicalBERT, under transformers' names."""
 
     vocab_size: int = 28996
     hidden_size: int = 768
@@ -46,10 +46,10 @@ class BertShape(_Config):
 
 
 class MedClipConfig(_Config):
-    """A MedCLIP-ViT. What is not said is the published model (Wang et al., EMNLP 2022).
+    """A MedCLIP-ViT; the defaults are the published model (Wang et al., EMNLP 2022).
 
-    `context_length` is part of the model: features are means over all positions, padding included.
-    25 is what prompts for MedCLIP were learned with.
+    `context_length` is part of the model, because features are means over all positions, including
+    padding. Prompts for MedCLIP were learned with 25.
     """
 
     embed_dim: int = 512
@@ -58,15 +58,15 @@ class MedClipConfig(_Config):
     text: BertShape = BertShape()
 
     def dump(self) -> bytes:
-        """The content of the file."""
+        """Returns the content of the file."""
         return (json.dumps(self.model_dump(mode="json"), indent=1) + "\n").encode()
 
 
 def parse_medclip_config(content: bytes) -> MedClipConfig:
-    """The architecture in a file's content.
+    """Returns the architecture in a file's content.
 
     Raises:
-        UnreadableWeights: no JSON, or a field that is unknown or out of range.
+        UnreadableWeights: the content is not JSON, or a field is unknown or out of range.
     """
     try:
         fields: Any = parse_json(content)

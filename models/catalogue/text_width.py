@@ -1,4 +1,4 @@
-"""How wide the context vectors of a model are, read without loading it. No torch."""
+"""Finds the width of a model's context vectors without loading the model; no torch."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from models.catalogue.medclip_config import CONFIG as MEDCLIP_CONFIG
 from models.catalogue.weights import WeightsError, load_file
 from models.files.untrusted_text import parse_json
 
-_PLACES = {  # of the number, in the first of these files that the card names
+_PLACES = {  # the first of these files that the card names states the width under these keys
     MEDCLIP_CONFIG: ("text", "hidden_size"),
     BERT_CONFIG: ("hidden_size",),
     "open_clip_config.json": ("model_cfg", "text_cfg", "width"),
@@ -17,10 +17,10 @@ _PLACES = {  # of the number, in the first of these files that the card names
 
 
 def find_text_width(card: ModelCard, folder: Path) -> int | None:
-    """The width of the model's text tower; 0 where it takes no context vectors.
+    """Returns the width of the model's text tower, or 0 if it takes no context vectors.
 
-    None where the files at hand do not say: they are not here, or the text tower is another
-    library's. The engine refuses vectors of a wrong width in any case.
+    Returns None if the files do not tell: they are missing, or another library defines the text
+    tower. In any case, the engine refuses vectors of the wrong width.
     """
     if card.architecture == "linear":
         return 0

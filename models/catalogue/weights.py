@@ -1,11 +1,11 @@
-"""Are a model's weight files the ones its card names?
+"""Checks that a model's weight files are the ones its card names.
 
 WeightsError
-├── WeightsMissing     a file is not there
-├── DigestMismatch     a file is there and is another one: its length or its SHA-256 differs
-├── UnreadableWeights  the right file, but not of the form it should have
-├── ConfigMismatch     the configuration file contradicts the card, or names an unknown part
-└── StateDictMismatch  the tensors are not those of the architecture
+├── WeightsMissing     a file is missing
+├── DigestMismatch     a file is present, but its length or its SHA-256 differs
+├── UnreadableWeights  the right file, but its content does not have the expected form
+├── ConfigMismatch     the configuration file contradicts the card or names an unknown part
+└── StateDictMismatch  the tensors do not fit the architecture
 """
 
 import hashlib
@@ -19,7 +19,7 @@ class WeightsError(Exception):
 
 
 class WeightsMissing(WeightsError):
-    """A weight file is not where it is expected."""
+    """A weight file is not where it should be."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"The weight file {path.name} is missing; it is expected at {path}.")
@@ -40,7 +40,7 @@ class DigestMismatch(WeightsError):
 
 
 class UnreadableWeights(WeightsError):
-    """A weight file is the one the card names and still cannot be read."""
+    """A weight file is the one the card names but cannot be read."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"The weight file {name} cannot be read: {reason}.")
@@ -48,7 +48,7 @@ class UnreadableWeights(WeightsError):
 
 
 class ConfigMismatch(WeightsError):
-    """The model's configuration file does not agree with its card or with open_clip."""
+    """The model's configuration file contradicts its card or open_clip."""
 
     def __init__(self, key: str, *, expected: str, found: str) -> None:
         super().__init__(f"The configuration's {key}: expected {expected}, found {found}.")
@@ -58,7 +58,7 @@ class ConfigMismatch(WeightsError):
 
 
 class StateDictMismatch(WeightsError):
-    """The tensors of a weight file are not those of the architecture."""
+    """The tensors of a weight file do not fit the architecture."""
 
     def __init__(self, leaf: str, *, expected: str, found: str) -> None:
         super().__init__(
@@ -70,11 +70,11 @@ class StateDictMismatch(WeightsError):
 
 
 def check_weights(card: ModelCard, folder: Path) -> None:
-    """Passes when every file of the card lies in `folder` with the right length and SHA-256.
+    """Passes if every file of the card is in `folder` with the right length and SHA-256.
 
     Raises:
-        WeightsMissing: a file is not there.
-        DigestMismatch: a file's length or SHA-256 differs; nothing later is read.
+        WeightsMissing: a file is missing.
+        DigestMismatch: a file's length or SHA-256 differs; the files after it are not read.
     """
     for file in card.files:
         check_file(file, folder)
@@ -88,10 +88,10 @@ def check_file(file: WeightFile, folder: Path) -> None:
 
 
 def load_file(file: WeightFile, folder: Path) -> bytes:
-    """The content of a file; what was checked is what is returned.
+    """Returns the content of a file; the bytes returned are the bytes that were checked.
 
     Raises:
-        WeightsMissing: the file is not there.
+        WeightsMissing: the file is missing.
         DigestMismatch: its length or SHA-256 differs.
     """
     check_size(file, folder)
@@ -101,10 +101,10 @@ def load_file(file: WeightFile, folder: Path) -> bytes:
 
 
 def check_size(file: WeightFile, folder: Path) -> None:
-    """The quick half of `check_file`: presence and length, nothing read.
+    """Does the quick half of `check_file`: presence and length, without reading the file.
 
     Raises:
-        WeightsMissing: the file is not there.
+        WeightsMissing: the file is missing.
         DigestMismatch: its length differs.
     """
     path = folder / file.name
@@ -116,10 +116,10 @@ def check_size(file: WeightFile, folder: Path) -> None:
 
 
 def check_digest(file: WeightFile, folder: Path, found: str) -> None:
-    """Passes when `found` is the card's SHA-256 of the file.
+    """Passes if `found` is the SHA-256 that the card states for the file.
 
     Raises:
-        DigestMismatch: it is not.
+        DigestMismatch: the digests differ.
     """
     if found != file.sha256:
         raise DigestMismatch(

@@ -1,7 +1,7 @@
-"""Dataset cards: the classes of a labelled folder of images, their words, and how it was split.
+"""Dataset cards: the classes of a labelled image folder and how it was split; no torch.
 
-A card says what a folder must hold; no image comes with it. Cards are TOML; a folder with a
-`card.json`, or with nothing but class folders, is described by the same value. No torch.
+A card states what a folder must hold; it contains no images. Cards are TOML files. A folder with a
+`card.json`, or with only class folders, is described by a card too.
 """
 
 import re
@@ -18,14 +18,14 @@ _SHIPPED = Path(__file__).parent.parent / "shipped" / "datasets"
 
 
 class InvalidDataset(ValueError):
-    """A dataset card that cannot be read or breaks a rule of `DatasetCard`."""
+    """A dataset card cannot be read or breaks a rule of `DatasetCard`."""
 
 
 class UnknownDataset(LookupError):
     """No dataset card has this id."""
 
     def __init__(self, dataset_id: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"There is no dataset {dataset_id!r}; there are {', '.join(known)}.")
+        super().__init__(f"There is no dataset {dataset_id!r}. Known datasets: {', '.join(known)}.")
 
 
 class _Card(BaseModel):
@@ -33,7 +33,7 @@ class _Card(BaseModel):
 
 
 class DatasetClass(_Card):
-    """One class: the name of its folder, and the name that is compared with an image."""
+    """One class: the name of its folder and the name that is compared with images."""
 
     folder: str = Field(pattern=r"^[^/\\.][^/\\]*$")
     name: str
@@ -42,16 +42,16 @@ class DatasetClass(_Card):
 def _check_classes(classes: tuple[DatasetClass, ...]) -> tuple[DatasetClass, ...]:
     check_class_names(tuple(one.name for one in classes))
     if len({one.folder for one in classes}) != len(classes):
-        raise ValueError("each class has a folder of its own")
+        raise ValueError("each class must have its own folder")
     return classes
 
 
 class DatasetCard(_Card):
     """A dataset of labelled images in `<root>/<train|test>/<class folder>/<image>`.
 
-    `classes` stand in index order. `template` is None where only the model's own is known.
-    With `names_identify_images` a file's name names its image, so that one name in two places of
-    the folder is an image that was split by row, and the folder is refused.
+    `classes` are in index order. `template` is None if only the model's own template is known.
+    With `names_identify_images`, a file name identifies an image. A folder that has one name in two
+    places was split by row instead of by image, and is refused.
     """
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -68,12 +68,12 @@ class DatasetCard(_Card):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes in index order, as they are compared with an image."""
+        """The names that are compared with images, in index order."""
         return tuple(one.name for one in self.classes)
 
 
 def load_dataset_card(path: Path) -> DatasetCard:
-    """The card in a TOML file. InvalidDataset when it is none; the sentence names the file."""
+    """Returns the card in a TOML file; an InvalidDataset error names the file."""
     try:
         return DatasetCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValidationError, ValueError) as error:
@@ -81,12 +81,12 @@ def load_dataset_card(path: Path) -> DatasetCard:
 
 
 def list_datasets() -> tuple[DatasetCard, ...]:
-    """The cards that ship, in order of their ids."""
+    """Returns the cards that ship, in order of id."""
     return tuple(load_dataset_card(path) for path in sorted(_SHIPPED.glob("*.toml")))
 
 
 def get_dataset(dataset_id: str) -> DatasetCard:
-    """The card that ships under an id. UnknownDataset when there is none."""
+    """Returns the card that ships under an id, or raises UnknownDataset."""
     cards = {card.id: card for card in list_datasets()}
     if dataset_id not in cards:
         raise UnknownDataset(dataset_id, tuple(cards))
@@ -94,18 +94,18 @@ def get_dataset(dataset_id: str) -> DatasetCard:
 
 
 def describe_folder(root: Path, split: Split) -> DatasetCard:
-    """The card that a folder brings as `card.json`, else one made from a split's class folders.
+    """Returns a folder's card, from its `card.json` or else from the class folders of a split.
 
     Raises:
-        UnusableFolder: there is no folder, its card is not valid, a class has no images, or nothing
-            says what the classes are called.
+        UnusableFolder: the folder does not exist, its card is not valid, a class has no images, or
+            the class names are unknown.
     """
     listed = list_images(root, split)
     names = listed.find_class_names()
     if names is None:
         raise UnusableFolder(
-            f"The class folders of {root} are numbers, which say nothing: name the dataset's card, "
-            "or put a card.json with names into the folder."
+            f"The class folders of {root} are numbers, so the class names are unknown. Name the "
+            "dataset's card, or add a card.json with class names to the folder."
         )
     classes = [
         DatasetClass(folder=folder, name=name)
@@ -114,7 +114,7 @@ def describe_folder(root: Path, split: Split) -> DatasetCard:
     try:
         return _describe(root, listed.card, tuple(classes))
     except ValidationError as error:
-        raise UnusableFolder(f"The folder {root} is no dataset: {_sentence(error)}") from error
+        raise UnusableFolder(f"The folder {root} is not a dataset: {_sentence(error)}") from error
 
 
 def _describe(

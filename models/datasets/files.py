@@ -1,4 +1,4 @@
-"""The files of a dataset: one split of a folder, class by class. No torch."""
+"""Lists the files of one split of a dataset, class by class; no torch."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from models.datasets.image_folder import SPLITS, ImageFolder, Split, UnusableFol
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledFile:
-    """A file and the index of its class; `name` is `<class folder>/<file>` on every system."""
+    """A file and the index of its class; `name` is `<class folder>/<file>` on every platform."""
 
     path: Path
     name: str
@@ -22,11 +22,11 @@ ClassFiles = tuple[LabelledFile, ...]
 
 
 def list_dataset(root: Path, card: DatasetCard, split: Split) -> tuple[ClassFiles, ...]:
-    """The images of one split: for each class of the card, its files by name.
+    """Returns, for each class of the card, the files of one split in order of name.
 
     Raises:
-        UnusableFolder: a class folder is missing or empty, or an image lies in two places although
-            the card says that names identify images.
+        UnusableFolder: a class folder is missing or empty, or the card says that names identify
+            images and one image is in two places.
     """
     folders = [one.folder for one in card.classes]
     listed = list_images(root, split, folders)
@@ -43,10 +43,10 @@ def list_dataset(root: Path, card: DatasetCard, split: Split) -> tuple[ClassFile
 
 
 def _require_unique(card: DatasetCard, splits: Sequence[ImageFolder]) -> None:
-    """UnusableFolder where one image lies in two splits, or in two classes of one."""
+    """Raises UnusableFolder if an image is in two splits, or in two classes of one split."""
     names = Counter(path.stem for listed in splits for path in listed.files)
     if repeated := sum(times > 1 for times in names.values()):
         raise UnusableFolder(
-            f"{card.id} is split by image, so that every image lies in one folder; {repeated} lie "
-            "in several. Split the list of images, not the list of rows."
+            f"{card.id} is split by image, so each image must be in exactly one folder; {repeated} "
+            "images are in several. Split the list of images, not the list of rows."
         )

@@ -1,7 +1,7 @@
-"""Labelled images in folders, listed and then read as far as they are needed. No torch.
+"""Lists labelled images in folders and reads them only as they are needed; no torch.
 
-`<root>/<train|test>/<class folder>/<image>` or `<root>/<class folder>/<image>`. A `card.json` in
-the root may say what the class folders mean and where the images come from.
+The layout is `<root>/<train|test>/<class folder>/<image>` or `<root>/<class folder>/<image>`. A
+`card.json` in the root may name the classes and the source of the images.
 """
 
 import json
@@ -23,11 +23,11 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 class UnusableFolder(ValueError):
-    """The folder holds no labelled images in a layout that is known here."""
+    """The folder has no labelled images in a known layout."""
 
 
 class UnusableImage(ValueError):
-    """A file among the images cannot be read. Its name may be a patient's: only `path` has it."""
+    """A file cannot be read as an image. Its name may identify a patient, so only `path` has it."""
 
     def __init__(self, path: Path, *, place: str, reason: str) -> None:
         super().__init__(f"{place} cannot be used. {reason}")
@@ -35,7 +35,7 @@ class UnusableImage(ValueError):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")  # a card may say more
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a card may have more fields
 
 
 class _Licence(_Part):
@@ -47,7 +47,7 @@ class _Source(_Part):
 
 
 class FolderCard(_Part):
-    """What a `card.json` says that is needed here: class folders in index order, with names."""
+    """The fields of a `card.json` that are used here; `classes` maps folders to names, in order."""
 
     name: str
     title: str = ""
@@ -59,7 +59,7 @@ class FolderCard(_Part):
 
     @property
     def training_set(self) -> TrainingSet:
-        """The set as a model's or prompt's card names its training data."""
+        """The dataset as training data on a model's or a prompt's card."""
         return TrainingSet(
             name=self.title or self.name,
             licence=self.licence.id if self.licence else "",
@@ -70,9 +70,9 @@ class FolderCard(_Part):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder:
-    """The files of one split, listed and not yet read.
+    """The files of one split, listed but not yet read.
 
-    `files` and `classes` are in order of class, then of file name. `card` is None where there is no
+    `files` and `classes` are in order of class, then of file name. `card` is None if there is no
     `card.json`.
     """
 
@@ -82,13 +82,13 @@ class ImageFolder:
     card: FolderCard | None
 
     def find_class_names(self) -> tuple[str, ...] | None:
-        """The card's, else the folders' own; None where those are numbers, which say nothing."""
+        """Returns the card's class names, or else the folders' names; None if those are numbers."""
         if self.card is not None:
             return tuple(self.card.classes.values())
         return find_class_names(self.class_folders)
 
     def get_place(self, at: int) -> str:
-        """Which file that is, without its name: counted from 1 within its class folder."""
+        """Describes a file without its name, by its number in its class folder, starting from 1."""
         index = int(self.classes[at])
         number = at - int(np.flatnonzero(self.classes == index)[0]) + 1
         return f"File {number} of class folder {self.class_folders[index]!r}"
@@ -99,10 +99,10 @@ class ImageFolder:
         preprocessing: Preprocessing,
         bounds: DecodingBounds | None = None,
     ) -> npt.NDArray[np.uint8]:
-        """The chosen images prepared for a model, uint8 (N, 3, size, size).
+        """Returns the chosen images, prepared for a model: uint8 (N, 3, size, size).
 
         Raises:
-            UnusableImage: a file is no image of an accepted kind.
+            UnusableImage: a file is not an image in an accepted format.
         """
         with Decoder(bounds=bounds) as decoder:
             return np.stack([self._load_one(int(at), preprocessing, decoder) for at in chosen])
@@ -120,17 +120,17 @@ class ImageFolder:
 def list_images(
     root: Path, split: Split, class_folders: Sequence[str] | None = None
 ) -> ImageFolder:
-    """The images of a split; all there are where the root is not split.
+    """Lists the images of a split, or all images if the root is not split.
 
-    Class folders are those that are given, else those of the card in its order, else all in order
-    of their names, as numbers where all are numbers. Files whose names begin with a point are left
-    out.
+    The class folders are the given ones, or else those of the card in its order, or else all
+    folders in order of name. If all names are numbers, they are ordered as numbers. Files whose
+    names start with a dot are skipped.
 
     Raises:
-        UnusableFolder: no such folder, a bad card, or a class without images.
+        UnusableFolder: the folder does not exist, its card is not valid, or a class has no images.
     """
     if not root.is_dir():
-        raise UnusableFolder(f"A folder of images was expected at {root}; there is none.")
+        raise UnusableFolder(f"Expected a folder of images at {root}; there is none.")
     card = _load_card(root / CARD)
     home = _find_home(root, split)
     names = tuple(class_folders or (card.classes if card else _find_class_folders(home)))
@@ -154,23 +154,23 @@ def _load_card(path: Path) -> FolderCard | None:
 
 
 def _find_home(root: Path, split: Split) -> Path:
-    """The folder of the class folders."""
+    """Returns the folder that holds the class folders."""
     if not any((root / name).is_dir() for name in SPLITS):
         return root
     if not (root / split).is_dir():
-        raise UnusableFolder(f"The folder {root} is split, and has no {split!r} part.")
+        raise UnusableFolder(f"The folder {root} is split but has no {split!r} part.")
     return root / split
 
 
 def _find_class_folders(home: Path) -> tuple[str, ...]:
     names = [path.name for path in home.iterdir() if path.is_dir() and path.name[0] not in "._"]
     if not names:
-        raise UnusableFolder(f"There are no class folders in {home}; one a class was expected.")
+        raise UnusableFolder(f"Expected one folder for each class in {home}; there are none.")
     return order_classes(names)
 
 
 def order_classes(names: Iterable[str]) -> tuple[str, ...]:
-    """Different class folders in their order: as numbers where all are numbers, else by name."""
+    """Sorts class folders without duplicates: as numbers if all are numbers, else by name."""
     different = set(names)
     if all(name.isdecimal() for name in different):
         return tuple(sorted(different, key=lambda name: (int(name), name)))
@@ -178,7 +178,7 @@ def order_classes(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def find_class_names(class_folders: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The folders' own names as words; None where those are numbers, which say nothing."""
+    """Returns the folders' names as words, or None if all are numbers."""
     if all(name.isdecimal() for name in class_folders):
         return None
     return tuple(name.replace("_", " ") for name in class_folders)

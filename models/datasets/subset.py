@@ -1,4 +1,4 @@
-"""Which test images are evaluated: the classes in turn, in an order that a seed fixes."""
+"""Chooses the test images to evaluate: one class after another, in an order fixed by a seed."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ PUBLISHED_SEED = 3
 def choose_subset(
     classes: Sequence[ClassFiles], images: int, *, seed: int = PUBLISHED_SEED
 ) -> tuple[LabelledFile, ...]:
-    """`images` files, one of each class in turn until they are enough or there are no more.
+    """Returns `images` files, taken from each class in turn until there are enough or none is left.
 
-    A class that runs short leaves the others their turns. Within a class files stand in order of a
-    digest of the seed and their names, so neither the file system, nor the platform, nor a version
-    of a random generator can change the choice, and a smaller choice is the beginning of a larger.
+    A class that runs out is skipped. Within a class, files are sorted by a digest of the seed and
+    the file name. The choice therefore does not depend on the file system, the platform or the
+    version of a random generator, and a smaller choice is the beginning of a larger one.
 
     Args:
         classes: the files of each class.
-        images: how many, at least 1.
-        seed: names the order.
+        images: how many files to choose, at least 1.
+        seed: fixes the order.
     """
     if images < 1:
-        raise ValueError(f"at least one image is evaluated, got {images}")
+        raise ValueError(f"expected at least one image to evaluate, got {images}")
 
     def place(file: LabelledFile) -> bytes:
         return hashlib.sha256(f"{seed}/{file.name}".encode()).digest()
@@ -34,7 +34,7 @@ def choose_subset(
 
 
 def listing_sha256(files: Sequence[LabelledFile]) -> str:
-    """Identifies chosen files: their order, names, classes and contents."""
+    """Identifies the chosen files by their order, names, classes and contents."""
     digest = hashlib.sha256(b"promptsmooth listing 1\n")
     for file in files:
         content = hashlib.sha256(file.path.read_bytes()).hexdigest()

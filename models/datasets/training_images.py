@@ -1,4 +1,4 @@
-"""Labelled images that a prompt is learned from, and the choice of a few a class. No torch."""
+"""Labelled images for prompt learning, and the choice of a few images per class; no torch."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ import numpy.typing as npt
 class TrainingImages:
     """Images prepared for a model, uint8 (N, 3, S, S), and their classes, int64 (N,), from 0.
 
-    Nobody can write to either. `sha256` identifies them, in their order.
+    Both arrays are read-only copies. `sha256` identifies the images and classes in their order.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -27,16 +27,16 @@ class TrainingImages:
             or shape[2] != shape[3]
         ):
             raise ValueError(
-                f"Training images are uint8 of shape (N, 3, S, S); {self.pixels.dtype} of shape "
-                f"{shape} came."
+                f"Training images must be uint8 of shape (N, 3, S, S); got {self.pixels.dtype} of "
+                f"shape {shape}."
             )
         if self.classes.dtype != np.int64 or self.classes.shape != shape[:1]:
             raise ValueError(
-                f"The classes of {shape[0]} images are int64 of shape ({shape[0]},); "
-                f"{self.classes.dtype} of shape {self.classes.shape} came."
+                f"The classes of {shape[0]} images must be int64 of shape ({shape[0]},); got "
+                f"{self.classes.dtype} of shape {self.classes.shape}."
             )
         if not len(self.classes) or self.classes.min() < 0:
-            raise ValueError("There is at least one training image, and classes count from 0.")
+            raise ValueError("Expected at least one training image, with classes counted from 0.")
         for name in ("pixels", "classes"):
             owned = np.array(getattr(self, name), order="C")
             owned.setflags(write=False)
@@ -47,12 +47,12 @@ class TrainingImages:
 
     @property
     def size(self) -> int:
-        """Height and width of an image in pixels."""
+        """Height and width of each image in pixels."""
         return int(self.pixels.shape[2])
 
     @property
     def sha256(self) -> str:
-        """SHA-256 over the shape, the pixels and the classes."""
+        """SHA-256 of the shape, the pixels and the classes."""
         head = json.dumps({"shape": list(self.pixels.shape)})
         digest = hashlib.sha256(f"promptsmooth training images 1\n{head}\n".encode())
         digest.update(self.pixels.tobytes())
@@ -61,27 +61,27 @@ class TrainingImages:
 
 
 def count_classes(classes: npt.NDArray[np.int64], num_classes: int) -> list[int]:
-    """How many images each of the classes 0 … num_classes - 1 has."""
+    """Returns the number of images in each of the classes 0 … num_classes - 1."""
     return [int(count) for count in np.bincount(classes, minlength=num_classes)]
 
 
 def choose_shots(classes: npt.NDArray[np.int64], shots: int, seed: int) -> npt.NDArray[np.intp]:
-    """Which images to learn from: `shots` of each class, in the order they come in.
+    """Chooses the images to learn from: `shots` of each class, in their original order.
 
-    A function of the places of each class's images and the seed alone: an image is chosen when the
-    digest of seed, class and its number within the class is among the lowest.
+    The choice depends only on the seed and on where each class's images are. An image is chosen if
+    the digest of the seed, its class and its number within the class is among the lowest.
 
     Raises:
-        ValueError: there is one class only, or a class has fewer images than shots.
+        ValueError: there is only one class, or a class has fewer than `shots` images.
     """
     counts = count_classes(classes, 1)
     if len(counts) < 2:
-        raise ValueError("A prompt is learned from at least two classes; images of one came.")
+        raise ValueError("A prompt is learned from at least two classes; got images of one.")
     chosen: list[np.intp] = []
     for index, count in enumerate(counts):
         if count < shots:
             raise ValueError(
-                f"Each class needs {shots} images, one a shot; class {index} has {count}. "
+                f"Each class needs {shots} images, one for each shot; class {index} has {count}. "
                 "Add images or ask for fewer shots."
             )
         ranks = sorted(range(count), key=lambda number: _rank(seed, index, number))
@@ -90,5 +90,5 @@ def choose_shots(classes: npt.NDArray[np.int64], shots: int, seed: int) -> npt.N
 
 
 def _rank(seed: int, class_index: int, number: int) -> bytes:
-    """A draw that no library's version can change."""
+    """Returns a pseudorandom rank that does not depend on any library's version."""
     return hashlib.sha256(f"promptsmooth shots 1 {seed} {class_index} {number}".encode()).digest()

@@ -1,0 +1,1 @@
+"""Safe file handling: atomic writes, claimed folders and untrusted text; no torch."""

@@ -1,4 +1,4 @@
-"""A temporary folder that belongs to a living process: others remove what dead ones left."""
+"""Temporary folders, locked while their process lives and removed once it is dead."""
 
 import fcntl
 import os
@@ -11,13 +11,13 @@ from pathlib import Path
 
 @contextmanager
 def claim_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new folder whose name begins with `prefix`; it goes when the block ends, however it ends.
+    """Yields a new folder whose name starts with `prefix` and removes it when the block ends.
 
-    The process holds a lock on it, which ends with the process, whatever ends that. So a folder of
-    the same kind (up to the first dash of the prefix) that nobody holds was left behind, and is
-    removed here first. Where the file system knows no locks, nothing of others is removed.
+    The process holds a lock on the folder, and the lock ends with the process even if the process
+    is killed. An unlocked folder of the same kind (the prefix up to its first dash) is therefore a
+    leftover, and this call removes it first. On a file system without locks, it removes nothing.
     """
-    with _locked(parent):  # so that nobody finds the new folder before it is held
+    with _locked(parent):  # so that no other process sees the new folder before it is locked
         _sweep(parent, prefix.partition("-")[0] + "-")
         folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
         held = _try_lock(folder)
@@ -49,7 +49,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _try_lock(folder: Path) -> int | None:
-    """A descriptor that holds the folder until it is closed; None where another process does."""
+    """Returns a descriptor that locks the folder until closed; None if it cannot be locked."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

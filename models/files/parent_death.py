@@ -1,4 +1,4 @@
-"""A process that ends with whoever started it."""
+"""Ends a process when its parent ends."""
 
 import ctypes
 import os
@@ -9,12 +9,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(parent: int) -> None:
-    """Has the kernel kill this process when its parent ends, even by SIGKILL (Linux).
+    """Asks the kernel to kill this process when its parent ends, even by SIGKILL (Linux only).
 
-    The parent is the thread that started this process: it must not end before its process does.
+    To the kernel, the parent is the thread that started this process, so that thread must live as
+    long as its process.
 
     Args:
-        parent: the parent's id, known before the fork: one that ended before this call is noticed.
+        parent: the parent's id, taken before the fork, so that a parent that has already ended is
+            noticed.
     """
     if not sys.platform.startswith("linux"):
         return

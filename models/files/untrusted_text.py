@@ -1,4 +1,4 @@
-"""Texts of others: JSON and TOML that nobody vouches for, and their words in our sentences."""
+"""Parses untrusted JSON and TOML, and quotes untrusted text in our messages."""
 
 import json
 import re
@@ -11,10 +11,10 @@ _HALF_OF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")  # perhaps: a whole one is a 
 
 
 def parse_json(content: str | bytes) -> Any:
-    """What a JSON text holds.
+    """Returns the value in a JSON text.
 
     Raises:
-        ValueError: no JSON, or nested deeper than Python's parser goes.
+        ValueError: the text is not JSON, or is nested too deeply for Python's parser.
     """
     try:
         return json.loads(content)
@@ -23,10 +23,10 @@ def parse_json(content: str | bytes) -> Any:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """What a TOML text holds.
+    """Returns the table in a TOML text.
 
     Raises:
-        ValueError: no TOML, or nested deeper than Python's parser goes.
+        ValueError: the text is not TOML, or is nested too deeply for Python's parser.
     """
     try:
         return tomllib.loads(text)

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Writes a file whole or not at all."""
 
 import fcntl
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
-    """Puts a whole file in place, or leaves what was there; with this mode, if one is given.
+    """Writes the whole file, with this mode if one is given, or leaves the old file in place.
 
     Where a mode is given, nobody else can open the file before it has that mode.
     """
@@ -21,19 +21,19 @@ def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
 
 @contextmanager
 def replace_whole(path: Path, *, created: int = 0o666) -> Iterator[Path]:
-    """A file beside `path` to write to, which takes its place if the block raises nothing.
+    """Yields a file beside `path` that replaces it if the block does not raise.
 
-    It is created with the mode `created`, less the umask.
+    The file is created with the mode `created`, less the umask.
 
-    A writer holds a lock on its file, which ends with its process, whatever ends that. So one that
-    nobody holds was left by a writer that was killed, and is removed by the next one.
+    The writer holds a lock on the new file, and the lock ends with the process even if the process
+    is killed. An unlocked file is therefore a leftover, and the next writer removes it.
     """
     _sweep(path)
-    writer = f"{os.getpid()}-{threading.get_ident()}"  # two may write the same file at a time
+    writer = f"{os.getpid()}-{threading.get_ident()}"  # two threads may write one file at once
     begun = path.with_name(f".{path.name}.{writer}.tmp")
     create = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     with os.fdopen(os.open(begun, create, created), "wb") as held:
-        with suppress(OSError):  # a file system without locks, where nothing is swept either
+        with suppress(OSError):  # on a file system without locks, `_sweep` removes nothing
             fcntl.flock(held, fcntl.LOCK_EX)
         try:
             yield begun
@@ -45,7 +45,7 @@ def replace_whole(path: Path, *, created: int = 0o666) -> Iterator[Path]:
 
 
 def _sweep(path: Path) -> None:
-    """Removes what killed writers of `path` left."""
+    """Removes the files that killed writers of `path` left behind."""
     name = f".{path.name}."
     for left in path.parent.glob(".*.tmp"):
         if left.name.startswith(name):

@@ -1,4 +1,4 @@
-"""The forms that weights are published in, and how each becomes the files of an installation.
+"""Published forms of weights and their conversion to an installation's files.
 
-A form is one module with one `Form`; `models.forms.registry` lists them.
+Each form is one module with one `Form`; `models.forms.registry` lists them.
 """

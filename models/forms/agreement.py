@@ -1,4 +1,4 @@
-"""Does a published configuration say what the card says?"""
+"""Checks that a published configuration agrees with the card."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,11 +15,11 @@ _SILENT = "The configuration says nothing of preprocessing; it is the card's."
 def agree_on_model_cfg(
     found: Mapping[str, Any], description: ModelDescription
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The architecture, and the keys in which the card filled what the configuration left out.
+    """Returns the architecture, and the keys that the configuration left out and the card filled.
 
     Raises:
-        ConfigMismatch: both speak of a key and differ, or one names what the other leaves at
-            open_clip's default.
+        ConfigMismatch: the card and the configuration differ in a key, or one of them names a key
+            that the other leaves at open_clip's default.
     """
     pinned = dict(description.published.model_cfg) if description.published else {}
     if not pinned:
@@ -38,10 +38,10 @@ def agree_on_model_cfg(
 def agree_on_preprocessing(
     found: Mapping[str, Any], preprocessing: Preprocessing
 ) -> tuple[str, ...]:
-    """Passes when open_clip's `preprocess_cfg` is the card's preprocessing.
+    """Passes if open_clip's `preprocess_cfg` agrees with the card's preprocessing.
 
-    What it leaves out is open_clip's default, as it is to open_clip. One that says nothing at all
-    leaves everything to the card, and the sentence returned says so.
+    Keys that it leaves out have open_clip's defaults, as they do in open_clip. If it is empty, the
+    card decides everything, and the returned note says so.
 
     Raises:
         ConfigMismatch: a key differs.
@@ -70,7 +70,7 @@ def agree_on_preprocessing(
 
 
 def _plain(value: object) -> object:
-    """Lists and tuples alike; a size of both sides as that of one where they are equal."""
+    """Turns tuples into lists, and a size with two equal sides into one number."""
     if not isinstance(value, list | tuple):
         return value
     pair = len(value) == 2 and value[0] == value[1]  # height and width

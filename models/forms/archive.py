@@ -1,4 +1,4 @@
-"""A published zip archive, which is not trusted. Nothing of it is unpacked to disk."""
+"""Reads published zip archives, which are untrusted, without unpacking them to disk."""
 
 import zipfile
 import zlib
@@ -11,11 +11,11 @@ _LARGEST = 4 * 2**30  # MedCLIP's file has about half a gigabyte
 
 
 def read_members(path: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """The files of an archive that have these names, in whatever folder inside it.
+    """Returns the contents of the files with these names, in any folder of the archive.
 
     Raises:
-        UnreadableWeights: no archive, one cut short or damaged, one with a path that leads out of
-            it, the same name twice, or more bytes than any such model has.
+        UnreadableWeights: the file is not an archive, is truncated or damaged, has a path that
+            leads outside, has the same name twice, or is larger than any such model.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -24,7 +24,7 @@ def read_members(path: Path, names: Sequence[str]) -> dict[str, bytes]:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise UnreadableWeights(
             path.name,
-            f"a whole zip archive was expected, a damaged one or one cut short came ({error})",
+            f"expected a complete zip archive, got a damaged or truncated one ({error})",
         ) from error
 
 
@@ -36,16 +36,16 @@ def _choose(
         place = PurePosixPath(member.filename.replace("\\", "/"))
         if place.is_absolute() or ".." in place.parts or ":" in member.filename:
             raise UnreadableWeights(
-                name, f"paths inside the archive were expected, {member.filename!r} was found"
+                name, f"expected only paths inside the archive, got {member.filename!r}"
             )
         if place.name not in names or member.is_dir():
             continue
         if place.name in chosen:
-            raise UnreadableWeights(name, f"one {place.name} was expected, two were found")
+            raise UnreadableWeights(name, f"expected one {place.name}, found two")
         if member.file_size > _LARGEST:
             raise UnreadableWeights(
                 name,
-                f"{place.name} of at most {_LARGEST} bytes was expected, {member.file_size} found",
+                f"expected {place.name} to have at most {_LARGEST} bytes, got {member.file_size}",
             )
         chosen[place.name] = member
     return chosen

@@ -1,4 +1,4 @@
-"""The small files of a published BERT in one spelling; tensors that follow from an architecture."""
+"""Writes a published BERT's small files in canonical form and drops its derivable tensors."""
 
 from collections.abc import Mapping
 
@@ -10,9 +10,9 @@ from models.catalogue.weights import StateDictMismatch
 from models.forms.canonical import dump_canonical
 from models.vlm.wordpiece import TOKENIZER_CONFIG, VOCAB, parse_tokenizer_config
 
-# A BERT that is published with `vocab.txt` alone: transformers then lower-cases.
+# For a BERT published with `vocab.txt` alone: transformers lower-cases texts in that case.
 TOKENIZER_DEFAULT = b'{"do_lower_case": true, "tokenizer_class": "BertTokenizer"}\n'
-# What transformers assumes where a configuration says nothing (BertConfig): BERT-base.
+# The values that transformers assumes for missing keys (BertConfig): BERT-base.
 _BERT = {
     "vocab_size": 30522,
     "hidden_size": 768,
@@ -24,24 +24,24 @@ _BERT = {
     "layer_norm_eps": 1e-12,
     "pad_token_id": 0,
 }
-# What `models.vlm.wordpiece` reads of a tokenizer's configuration, and takes where nothing is said.
+# The keys that `models.vlm.wordpiece` reads from a tokenizer's configuration, with its defaults.
 _TOKENIZER = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
 
 
 def spell_bert_config(content: bytes) -> bytes:
-    """The one spelling of a BERT's configuration: what shapes it, defaults written out.
+    """Returns the canonical form of a BERT's configuration: its shape, with defaults written out.
 
     Raises:
-        WeightsError: no configuration of a plain BERT.
+        WeightsError: the content is not the configuration of a plain BERT.
     """
     return dump_canonical({**_BERT, **parse_bert_config(content)})
 
 
 def spell_tokenizer(contents: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The one spelling of a tokenizer's two files, which `models.vlm.wordpiece` reads the same.
+    """Returns a tokenizer's two files in canonical form; `models.vlm.wordpiece` reads both alike.
 
     Raises:
-        WeightsError: another kind of tokenizer, or no JSON.
+        WeightsError: the tokenizer is of another kind, or its configuration is not JSON.
     """
     config = parse_tokenizer_config(contents[TOKENIZER_CONFIG])
     read = {key: config.get(key, default) for key, default in _TOKENIZER.items()}
@@ -53,10 +53,10 @@ def spell_tokenizer(contents: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def drop_derived(tensors: dict[str, Tensor], leaf: str, expected: Tensor) -> None:
-    """Removes a tensor that follows from the architecture, where it is there.
+    """Removes a tensor, if present, whose values follow from the architecture.
 
     Raises:
-        StateDictMismatch: it has other values, so this is another architecture.
+        StateDictMismatch: the tensor has other values, so the architecture is another one.
     """
     found = tensors.pop(leaf, None)
     if found is None:

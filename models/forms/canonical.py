@@ -1,4 +1,4 @@
-"""One spelling of an architecture: the same model has one digest, however it was published."""
+"""Writes an architecture in canonical form, so a model has one digest however it was published."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from models.catalogue.weights import ConfigMismatch
 from models.vlm._imports import get_open_clip
 
 _TOP = {"quick_gelu": False, "custom_text": False}
-# What is written though it may be open_clip's default, of towers that are open_clip's own.
+# Keys of open_clip's own towers that are always written, even at open_clip's defaults.
 _SHAPES = {
     "vision_cfg": ("image_size", "layers", "patch_size", "width"),
     "text_cfg": ("context_length", "heads", "layers", "vocab_size", "width"),
@@ -20,10 +20,10 @@ _NEEDED = {"vision_cfg": ("image_size",), "text_cfg": ("context_length",)}
 
 
 def complete_model_cfg(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with open_clip's defaults written out.
+    """Returns the configuration with open_clip's defaults written out.
 
     Raises:
-        ConfigMismatch: a part is no object, or has a key that open_clip does not know.
+        ConfigMismatch: a tower's part is not an object, or has a key that open_clip does not know.
     """
     model = get_open_clip().model
     require_parts(config)
@@ -41,7 +41,7 @@ def complete_model_cfg(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_parts(config: Mapping[str, Any]) -> None:
-    """Passes when the towers of a `model_cfg`, where they are there, are objects."""
+    """Passes if each tower's part of a `model_cfg` is an object or missing."""
     for part in _SHAPES:
         if not isinstance(config.get(part, {}), Mapping):
             raise ConfigMismatch(
@@ -50,9 +50,9 @@ def require_parts(config: Mapping[str, Any]) -> None:
 
 
 def spell_model_cfg(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The one spelling of a `model_cfg`: the shape, and what differs from open_clip's defaults.
+    """Returns a `model_cfg` in canonical form: the shape and what differs from the defaults.
 
-    Names of a BERT on the hub are not part of it: the BERT is what lies beside the configuration.
+    It leaves out the name of a BERT on the Hub: the BERT used is the one beside the configuration.
     """
     whole, defaults = complete_model_cfg(config), complete_model_cfg({})
     spelled = {
@@ -65,7 +65,7 @@ def spell_model_cfg(config: Mapping[str, Any]) -> dict[str, Any]:
     if spelled["text_cfg"].get("hf_model_name"):
         spelled["text_cfg"]["hf_model_name"] = BERT_CONFIG
         spelled["text_cfg"].pop("hf_tokenizer_name", None)
-        spelled.pop("custom_text", None)  # which a BERT implies
+        spelled.pop("custom_text", None)  # implied by a BERT
     return spelled
 
 
@@ -74,12 +74,12 @@ def _spell_part(
 ) -> dict[str, object]:
     kept = _NEEDED[part] if found.get(_FOREIGN[part]) else _SHAPES[part]
     return {
-        key: float(value) if isinstance(defaults[key], float) else value  # 3 and 3.0 are one number
+        key: float(value) if isinstance(defaults[key], float) else value  # 3 and 3.0 are equal
         for key, value in found.items()
         if key in kept or value != defaults[key]
     }
 
 
 def dump_canonical(value: Mapping[str, Any]) -> bytes:
-    """JSON with its keys in order."""
+    """Returns indented JSON with sorted keys."""
     return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()

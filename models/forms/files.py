@@ -1,4 +1,4 @@
-"""Finding and reading published files, none of which is trusted."""
+"""Finds and reads published files, which are untrusted."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,46 +18,46 @@ _MAX_CONFIG_BYTES = 2**20
 
 
 def find_first(folder: Path, names: Sequence[str]) -> Path | None:
-    """The first of some files that is there."""
+    """Returns the first of these files that exists."""
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def load_json(path: Path, max_bytes: int = _MAX_CONFIG_BYTES) -> dict[str, Any]:
-    """A small JSON object.
+    """Returns the JSON object in a small file.
 
     Raises:
-        UnreadableWeights: it is no such thing.
+        UnreadableWeights: the file does not hold a JSON object, or is too large.
     """
     try:
         with path.open("rb") as stream:
             value = parse_json(stream.read(max_bytes + 1))
     except ValueError as error:
-        raise UnreadableWeights(path.name, f"no JSON: {error}") from error
+        raise UnreadableWeights(path.name, f"it is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise UnreadableWeights(path.name, "a JSON object is expected")
+        raise UnreadableWeights(path.name, "expected a JSON object")
     return value
 
 
 def get_part(config: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
-    """An object within a JSON object; an empty one where the key is not there.
+    """Returns an object inside a JSON object, or an empty one if the key is missing.
 
     Args:
-        name: of the file, for the sentence.
+        name: the file's name, for the message.
 
     Raises:
-        UnreadableWeights: something else has this key.
+        UnreadableWeights: the key's value is not an object.
     """
     part = config.get(key, {})
     if not isinstance(part, dict):
-        raise UnreadableWeights(name, f"{key} is to be an object, and is {part!r:.40}")
+        raise UnreadableWeights(name, f"{key} must be an object, got {part!r:.40}")
     return part
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file; no code in it is run.
+    """Returns the tensors in a file without running any code in it.
 
     Raises:
-        UnreadableWeights: it holds anything but tensors by name, or is damaged or cut short.
+        UnreadableWeights: the file holds anything but named tensors, or is damaged or truncated.
     """
     if path.suffix != ".safetensors":
         return parse_pickle(path.name, path.read_bytes())
@@ -68,12 +68,12 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def require_weights(folder: Path, names: Sequence[str]) -> Path:
-    """The file of weights in a folder.
+    """Returns the weights file in a folder.
 
     Raises:
-        FormRefused: none of the names is there.
+        FormRefused: the folder has none of these names.
     """
     found = find_first(folder, names)
     if found is None:
-        raise FormRefused(f"{folder} holds no weights: one of {', '.join(names)} was expected.")
+        raise FormRefused(f"Expected weights in {folder}, as one of: {', '.join(names)}.")
     return found

@@ -1,4 +1,4 @@
-"""What a published form of weights is."""
+"""The interface of a published form of weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from models.catalogue.cards import Architecture, ModelDescription, SourceForm
 
 
 class FormRefused(ValueError):
-    """What came is of no form that can be read, or not whole."""
+    """The files are incomplete or in none of the known forms."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What the user points at: a folder or a file, perhaps its configuration, and what it is of.
+    """The folder or file that the user names, and the model it should be.
 
     Attributes:
-        path: exists.
-        config: a configuration file that lies apart from a bare file of weights.
+        path: an existing folder or file.
+        config: a configuration file that is stored apart from a bare weights file.
     """
 
     path: Path
@@ -26,17 +26,17 @@ class Source:
 
     @property
     def published(self) -> SourceForm | None:
-        """The form that the description names."""
+        """The form that the description names, if any."""
         published = self.description.published
         return published.form if published is not None else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Converted:
-    """What a conversion read, and what its user should know.
+    """The files that a conversion read, and notes for the user.
 
     Attributes:
-        read: the published files; their digests go onto the card.
+        read: the published files, whose digests go onto the card.
         notes: sentences to show.
     """
 
@@ -46,16 +46,16 @@ class Converted:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """One form.
+    """One published form of weights.
 
     Attributes:
-        looks_like: what a folder or file of this form is, in words for a sentence.
-        architectures: of which cards it holds the weights.
-        recognises: whether a source is of this form; reads configuration at most.
+        looks_like: describes a folder or file of this form, in words that fit into a sentence.
+        architectures: the card architectures whose weights it can hold.
+        recognises: whether a source has this form; reads at most its configuration.
         convert: writes the files of the model, and nothing else, into an empty folder. Raises
             FormRefused or WeightsError.
-        hub_files: what to fetch from the Hugging Face Hub besides weights, where it is there.
-        hub_weights: names of the file of weights there, the best first.
+        hub_files: files to download from the Hugging Face Hub besides the weights, if present.
+        hub_weights: names of the weights file there, the preferred one first.
     """
 
     name: SourceForm

@@ -1,7 +1,7 @@
-"""The form of MedCLIP: a zip with `pytorch_model.bin`. The tokenizer comes apart from it.
+"""The form of MedCLIP: a zip archive with `pytorch_model.bin`; its tokenizer comes separately.
 
-`vocab.txt` of Bio_ClinicalBERT (and its `tokenizer_config.json`, where there is one) is looked for
-inside the zip, then beside it. A folder that the zip was unpacked into is read as well.
+`vocab.txt` of Bio_ClinicalBERT and an optional `tokenizer_config.json` are looked for inside the
+archive and then beside it. A folder with the unpacked archive works as well.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ _TOKENIZER = (VOCAB, TOKENIZER_CONFIG)
 
 
 def recognises(source: Source) -> bool:
-    """A zip that is not torch's own kind of zip, or the folder it was unpacked into."""
+    """Recognises a zip archive that torch did not write, or the folder of its unpacked files."""
     path = source.path
     if path.is_dir():
         return (path / _TENSORS).is_file() and not (path / "config.json").exists()
@@ -38,14 +38,14 @@ def convert(source: Source, folder: Path) -> Converted:
 
 
 def convert_medclip(source: Source, folder: Path, config: MedClipConfig) -> Converted:
-    """Writes tensors under their published names, the architecture and the tokenizer.
+    """Writes the tensors under their published names, the architecture and the tokenizer.
 
     Tensors that follow from the architecture (positions) are compared with it and left out.
 
     Raises:
-        FormRefused: a file is not there.
-        WeightsError: a file is damaged, a tensor is missing, surplus or of another shape, or the
-            vocabulary is another BERT's.
+        FormRefused: a file is missing.
+        WeightsError: a file is damaged, a tensor is missing, unexpected or of another shape, or the
+            vocabulary belongs to another BERT.
     """
     contents, read = _read(source.path)
     for name in (_TENSORS, VOCAB):
@@ -67,14 +67,14 @@ def convert_medclip(source: Source, folder: Path, config: MedClipConfig) -> Conv
 
 
 _LOWER_CASED = (
-    f"No {TOKENIZER_CONFIG} came with {VOCAB}; texts are lower-cased, as transformers does then."
+    f"{VOCAB} came without {TOKENIZER_CONFIG}, so texts are lower-cased, as in transformers."
 )
 
 
 def _explain(path: Path, name: str) -> str:
     beside = "inside the archive or beside it" if path.is_file() else "in the folder"
     what = "the vocabulary of Bio_ClinicalBERT" if name == VOCAB else "the weights of MedCLIP"
-    return f"{name}, {what}, was expected {beside}; {path} does not have it."
+    return f"Expected {name}, {what}, {beside}; {path} does not have it."
 
 
 def _names(paths: tuple[Path, ...]) -> set[str]:
@@ -92,9 +92,9 @@ def _drop_positions(tensors: dict[str, Tensor], config: MedClipConfig) -> None:
 
 
 def create_relative_position_index(window: int) -> Tensor:
-    """Which row of the bias table each pair of places in a window reads, (window², window²).
+    """Returns the row of the bias table for each pair of places in a window, (window², window²).
 
-    Liu et al., Swin Transformer, ICCV 2021, section 3.2.
+    Source: Liu et al., Swin Transformer, ICCV 2021, section 3.2.
     """
     at = torch.arange(window * window)
     down = (at // window)[:, None] - (at // window)[None, :] + window - 1
@@ -103,7 +103,7 @@ def create_relative_position_index(window: int) -> Tensor:
 
 
 def _read(path: Path) -> tuple[dict[str, bytes], tuple[Path, ...]]:
-    """The contents of the wanted files by plain name, and the files that were read."""
+    """Returns the contents of the wanted files by plain name, and the files that were read."""
     if path.is_dir():
         files = [path / name for name in (_TENSORS, *_TOKENIZER) if (path / name).is_file()]
         return {file.name: file.read_bytes() for file in files}, tuple(files)

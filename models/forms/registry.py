@@ -1,4 +1,4 @@
-"""Every form there is, and which one a source is of."""
+"""Lists all forms and chooses the one that fits a source."""
 
 from models.forms import medclip
 from models.forms.form import Form, FormRefused, Source
@@ -15,10 +15,10 @@ FORMS: tuple[Form, ...] = (
 
 
 def choose_form(source: Source) -> Form:
-    """The form of a source: the one its description names if that fits, else the one that fits.
+    """Returns the form of a source: the one its description names if it fits, else one that fits.
 
     Raises:
-        FormRefused: none fits, or it holds weights of another architecture than the description's.
+        FormRefused: no form fits, or the form that fits holds weights of another architecture.
     """
     fitting = [form for form in FORMS if form.recognises(source)]
     fitting.sort(key=lambda form: form.name != source.published)
@@ -35,5 +35,5 @@ def choose_form(source: Source) -> Form:
 
 
 def get_form(name: str) -> Form:
-    """The form with a name that a card has."""
+    """Returns the form with this name."""
     return next(form for form in FORMS if form.name == name)

@@ -1,8 +1,8 @@
-"""Untrusted image files to the model's 8-bit input; no torch.
+"""Turns untrusted image files into the model's 8-bit input; no torch.
 
-A `Decoder` is the door: it runs `prepare`, that is `parse_image` and `preprocess`, in a process of
-its own that is bounded in time and memory. What an image was refused for is an `ImageError` with a
-stable `code`.
+Use a `Decoder`: it runs `prepare`, which is `parse_image` and `preprocess`, in a separate process
+with limits on time and memory. An image that is refused raises an `ImageError` with a stable
+`code`.
 """
 
 from models.imaging.decoder.decoder import Decoder

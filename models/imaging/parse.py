@@ -1,4 +1,4 @@
-"""Which decoder takes a file."""
+"""Detects an image file's format and calls its decoder."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,22 +40,23 @@ def parse_image(
     limits: ImageLimits = _DEFAULT_LIMITS,
     refuse_burned_in: bool = False,
 ) -> DecodedImage:
-    """Decodes one frame of an image file to 8-bit RGB, or says why not.
+    """Decodes one frame of an image file to 8-bit RGB, or raises an `ImageError` that says why not.
 
-    The format is told by the content. Whatever the bytes, nothing but `ImageError` is raised, no
-    warning and no log line leaves, and nothing of the file but its pixels is kept. But a file that
-    is not trusted goes to a `Decoder`: neither time nor memory is bounded here, and a decoder that
-    crashes ends this process. Calls from several threads take turns.
+    The format is detected from the content. Whatever the bytes, nothing but `ImageError` is raised,
+    no warning or log line gets out, and only the pixels of the file are kept. Untrusted files still
+    belong in a `Decoder`: this function does not limit time or memory, and a decoder that crashes
+    ends this process. Calls from several threads take turns.
 
     Args:
         data: The whole file.
-        frame: Which frame, from 0; needed where there are several, ignored where there is one.
-        window: (centre, width) in the image's own units, with a width of at least 1, as DICOM's
-            LINEAR function reads them; "auto" for a window between the 0.5 and 99.5 percentiles.
-            None: DICOM files use their own first window (else their VOI lookup table, else the
-            percentiles), other deep grey images their full range of values.
-        limits: Checked before memory is taken.
-        refuse_burned_in: Refuses DICOM files that say that text is burned in; else it is noted.
+        frame: The frame to decode, from 0. Needed if there are several, ignored if there is one.
+        window: (centre, width) in the image's own units, with a width of at least 1, as in DICOM's
+            LINEAR function; "auto" for a window between the 0.5 and 99.5 percentiles. With None,
+            DICOM files use their own first window, or else their VOI lookup table, or else the
+            percentiles; other deep grey images use their full range of values.
+        limits: Checked before memory is allocated.
+        refuse_burned_in: Whether to refuse DICOM files that declare burned-in text. If False, a
+            note reports it.
 
     Raises:
         ImageError: see `models.imaging.pixels.errors`.

@@ -1,4 +1,4 @@
-"""From untrusted bytes to what a model sees, and to a small picture of what was sent."""
+"""Turns untrusted bytes into a model's input and a small picture of what was sent."""
 
 from dataclasses import dataclass
 
@@ -18,13 +18,13 @@ _DEFAULT_LIMITS = ImageLimits()
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedImage:
-    """One frame as the model's input, and how it came about.
+    """One frame as the model's input, and how it was made.
 
     Attributes:
-        input: uint8, (3, size, size): the image that a certificate speaks of.
-        picture: uint8, (h, w, 3): the frame made small enough to look at; None unless asked for.
+        input: uint8, (3, size, size): the image that a certificate is about.
+        picture: uint8, (h, w, 3): the frame scaled down for viewing; None unless asked for.
         height, width: The frame's size in its file.
-        source, window, window_origin, frame, frames, notes: As `DecodedImage` has them.
+        source, window, window_origin, frame, frames, notes: As in `DecodedImage`.
     """
 
     input: NDArray[np.uint8]
@@ -49,7 +49,7 @@ def prepare(
     limits: ImageLimits = _DEFAULT_LIMITS,
     refuse_burned_in: bool = False,
 ) -> PreparedImage:
-    """Decodes, resizes and crops one frame; `picture_side` asks for a picture of that longest side.
+    """Decodes, resizes and crops one frame, and adds a picture of at most `picture_side` if given.
 
     Raises:
         ImageError: see `parse_image`.
@@ -72,7 +72,7 @@ def prepare(
 
 
 def _shrink(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The picture with no side longer than `side`; a smaller one as it is."""
+    """Scales the picture down so that no side exceeds `side`; smaller pictures stay as they are."""
     image = Image.fromarray(pixels)
     image.thumbnail((side, side), Image.Resampling.BICUBIC)
     return np.asarray(image)  # (h, w, 3)

@@ -1,4 +1,4 @@
-"""From a decoded picture to the model's 8-bit input: the image that a certificate speaks of."""
+"""Turns a decoded picture into the model's 8-bit input, the image that a certificate is about."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,10 @@ _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BI
 
 
 def preprocess(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """The model's input, equal to the reference's transform before it becomes floats.
+    """Returns the model's input, equal to the reference transform's before it becomes floats.
 
-    That is open_clip's evaluation transform for `shortest` and `squash` in colour, and MedCLIP's
-    feature extractor (of transformers 4.24) for `pad` in grey.
+    The reference is open_clip's evaluation transform for `shortest` and `squash` in colour, and
+    MedCLIP's feature extractor (of transformers 4.24) for `pad` in grey.
 
     Args:
         pixels: uint8, (H, W, 3).
@@ -34,13 +34,13 @@ def preprocess(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArr
         image = _pad(image, preprocessing.size)
     width, height = _resized(image.width, image.height, preprocessing)
     resized = image.resize((width, height), _FILTERS[preprocessing.interpolation])
-    colours = np.asarray(resized.convert("RGB"))  # of a grey image, three times the same
+    colours = np.asarray(resized.convert("RGB"))  # repeats the one channel of a grey image
     cropped = _crop_centre(colours, preprocessing.size)  # (size, size, 3)
     return np.ascontiguousarray(cropped.transpose(2, 0, 1))  # (3, size, size)
 
 
 def _resized(width: int, height: int, preprocessing: Preprocessing) -> tuple[int, int]:
-    """Width and height after resizing; the longer side is truncated, as torchvision does."""
+    """Returns width and height after resizing; the longer side is truncated, as in torchvision."""
     size = preprocessing.size
     if preprocessing.resize in ("squash", "pad"):
         return size, size
@@ -49,7 +49,7 @@ def _resized(width: int, height: int, preprocessing: Preprocessing) -> tuple[int
 
 
 def _pad(image: Image.Image, size: int) -> Image.Image:
-    """The image in the middle of a black square, which is never smaller than `size`."""
+    """Centres the image on a black square, whose side is never smaller than `size`."""
     side = max(size, image.width, image.height)
     square = Image.new(image.mode, (side, side))
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
@@ -57,7 +57,7 @@ def _pad(image: Image.Image, size: int) -> Image.Image:
 
 
 def _crop_centre(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The middle; a half pixel is rounded to even, as torchvision does."""
+    """Returns the middle of the image; half pixels are rounded to even, as in torchvision."""
     top = round((pixels.shape[0] - size) / 2)
     left = round((pixels.shape[1] - size) / 2)
     return pixels[top : top + size, left : left + size]

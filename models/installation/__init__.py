@@ -1,0 +1,1 @@
+"""Installing models: adding, downloading, bundling and removing them."""

@@ -1,4 +1,4 @@
-"""Published weights become a model of this installation. Nothing is fetched."""
+"""Adds published weights to this installation as a model, without downloading anything."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from models.loading.trial import try_out
 
 @dataclass(frozen=True, kw_only=True)
 class Added:
-    """A model that was added, and what its user should know."""
+    """A model that was added, and notes for the user."""
 
     card: ModelCard
     folder: Path
@@ -35,21 +35,21 @@ def add_model(
 ) -> Added:
     """Converts published weights into `<models>/<id>/`, with a card that names their digests.
 
-    What is written has been loaded once, strictly, as an engine loads it. After an error the
-    folder of models is as it was.
+    The result is loaded once, with the same strict checks as in an engine, before it is kept. After
+    an error, the models folder is unchanged.
 
     Args:
-        description: what the weights are said to be.
-        path: a folder or a file of one of the forms.
-        models: the installation's folder of models; made where it is not there.
-        config: configuration of a bare file of weights.
-        repository, revision: for the card, where they were fetched from the Hub.
+        description: the model that the weights should be.
+        path: a folder or file in one of the forms.
+        models: the installation's models folder, which is created if it does not exist.
+        config: the configuration of a bare weights file.
+        repository, revision: where the files were downloaded on the Hub, for the card.
 
     Raises:
-        FormRefused: the weights are of no form that can be read.
-        WeightsError: they are not those of the description.
-        ModelTaken: the id has a folder already.
-        InvalidCard: the id is taken by a model that ships or lies elsewhere in the folder.
+        FormRefused: the weights have no known form.
+        WeightsError: the weights are not those of the description.
+        ModelTaken: the id already has a folder.
+        InvalidCard: the id belongs to a model that ships or is elsewhere in the folder.
     """
     source = Source(path=path, config=config, description=description)
     form = choose_form(source)

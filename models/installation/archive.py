@@ -1,7 +1,7 @@
-"""One model in one archive, for machines without a network: card, weights and their checksums.
+"""Packs one model into an archive for machines without a network, and adds it from there.
 
-A tar file with plain names only: SHA256SUMS, which `sha256sum --check` reads, card.toml and the
-files that the card names. The same model always makes the same bytes.
+The archive is a tar file with plain names only: SHA256SUMS, which `sha256sum --check` reads,
+card.toml and the files that the card names. The same model always gives the same bytes.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ _MAX_TEXT_BYTES = 2**20
 
 
 class BundleRefused(ValueError):
-    """An archive that `models bundle` did not make, or that is damaged."""
+    """An archive is damaged, or was not made by `models bundle`."""
 
 
 def write_bundle(card: ModelCard, folder: Path, out: Path) -> None:
     """Writes the archive whole or not at all.
 
     Raises:
-        WeightsError: a file of the model is missing or another one.
+        WeightsError: a file of the model is missing or is not the one the card names.
     """
     check_weights(card, folder)
     text = format_model_card(card).encode()
@@ -53,14 +53,14 @@ def is_bundle(path: Path) -> bool:
 
 
 def add_bundle(model_id: str, path: Path, models: Path) -> Added:
-    """Adds the model of an archive to the folder of models, after every checksum was compared.
+    """Adds the model in an archive to the models folder after checking every checksum.
 
     Raises:
-        BundleRefused: no such archive, a name that is not plain, a file too many or missing, or
-            the model of another id.
-        WeightsError: a file is not the one its checksum is of, or does not load.
-        ModelTaken: the id has a folder already.
-        InvalidCard: the id is taken by a model that ships or lies elsewhere in the folder.
+        BundleRefused: the file is not such an archive, has a name that is not plain, has a file too
+            many or too few, or holds a model with another id.
+        WeightsError: a file does not match its checksum or does not load.
+        ModelTaken: the id already has a folder.
+        InvalidCard: the id belongs to a model that ships or is elsewhere in the folder.
     """
     with begin_folder(models, model_id) as folder:
         with _refusing(path), tarfile.open(path, "r:") as archive:
@@ -79,18 +79,18 @@ def _refusing(path: Path) -> Iterator[None]:
         yield
     except (tarfile.TarError, EOFError) as error:
         raise BundleRefused(
-            f"{path} is no archive of models bundle, or is damaged or cut short: {error}."
+            f"{path} is damaged or truncated, or was not made by models bundle: {error}."
         ) from error
 
 
 def _list_members(archive: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
-    """The members by name: plain files beside one another, no two of one name."""
+    """Returns the members by name: plain files in one folder, with different names."""
     members: dict[str, tarfile.TarInfo] = {}
     for member in archive:
         plain = member.isreg() and not member.issparse() and _is_plain(member.name)
         if not plain or member.name in members:
             raise BundleRefused(
-                f"An archive of a model holds plain files of different names; {member.name!r} came."
+                f"Expected plain files with different names in the archive; got {member.name!r}."
             )
         members[member.name] = member
     return members
@@ -109,13 +109,13 @@ def _read_card(
     except ValueError as error:
         raise BundleRefused(f"The archive's {CARD} is not valid: {error}") from error
     if card.id != model_id:
-        raise BundleRefused(f"The archive holds the model {card.id!r}; {model_id!r} was asked for.")
+        raise BundleRefused(f"Expected the model {model_id!r} in the archive; got {card.id!r}.")
     expected = {SUMS, CARD, *(file.name for file in card.files)}
     if other := sorted(expected ^ members.keys()):
         state = "lacks" if other[0] in expected else "also holds"
         raise BundleRefused(f"The archive {state} the file {other[0]!r}.")
     if _read_text(archive, members, SUMS) != _format_sums(card, text):
-        raise BundleRefused(f"The archive's {SUMS} is not that of its {CARD}: it was changed.")
+        raise BundleRefused(f"The archive's {SUMS} does not match its {CARD}: it was changed.")
     return card
 
 

@@ -1,4 +1,4 @@
-"""The folder of one model in an installation: made whole or not at all."""
+"""Creates and removes the folder of one model, whole or not at all."""
 
 import errno
 import hashlib
@@ -17,20 +17,20 @@ _BEGUN = ".adding-"
 
 
 class ModelTaken(ValueError):
-    """The folder of models has something under this id already."""
+    """The models folder already has something under this id."""
 
     def __init__(self, model_id: str, path: Path) -> None:
         super().__init__(
-            f"There is something at {path} already; first run: promptsmooth models remove "
-            f"{model_id}; or move it away, where that knows no such model."
+            f"There is already something at {path}. Run promptsmooth models remove {model_id} "
+            f"first; if that command knows no such model, move it away."
         )
 
 
 def describe_file(path: Path) -> WeightFile:
-    """Name, length and SHA-256 of a file.
+    """Returns the name, length and SHA-256 of a file.
 
     Raises:
-        ValueError: a name that a card cannot hold.
+        ValueError: a card cannot hold the file's name.
     """
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -38,20 +38,20 @@ def describe_file(path: Path) -> WeightFile:
 
 
 def format_model_card(card: ModelCard) -> str:
-    """The card as TOML, which `models.catalogue.cards.parse_card` reads to an equal one."""
+    """Returns the card as TOML, which `models.catalogue.cards.parse_card` reads back unchanged."""
     return tomli_w.dumps(card.model_dump(mode="json", exclude_none=True))
 
 
 @contextmanager
 def begin_folder(models: Path, model_id: str) -> Iterator[Path]:
-    """An empty folder that becomes `<models>/<model_id>` if the block ends, and goes if it raises.
+    """Yields an empty folder that becomes `<models>/<model_id>` unless the block raises.
 
-    Until then it lies in a folder whose name begins with a dot, which catalogues leave alone. What
-    a process left there that was killed is removed by the next one.
+    Until then it is inside a folder whose name starts with a dot, which catalogues skip. The next
+    call removes what a killed process left there.
 
     Raises:
-        ValueError: no valid id.
-        ModelTaken: the id has a folder or a card already.
+        ValueError: the id is not valid.
+        ModelTaken: the id already has a folder or a card.
     """
     check_model_id(model_id)
     require_free(models, model_id)
@@ -66,17 +66,17 @@ def begin_folder(models: Path, model_id: str) -> Iterator[Path]:
         try:
             begun.rename(models / model_id)
         except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # somebody was quicker
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
                 raise ModelTaken(model_id, models / model_id) from error
             raise
         _sync(models)
 
 
 def remove_folder(models: Path, card: ModelCard, path: Path) -> None:
-    """Removes a model's card and the files it names; the folder too, if nothing else is in it.
+    """Removes a model's card and the files it names, and the folder if it is empty afterwards.
 
-    `path` is the card's file. Files of the folder that no card names stay; of a folder that is a
-    link, the link goes all the same.
+    `path` is the card's file. Files that no card names are kept. If the folder is a symbolic link,
+    the link is removed in any case.
     """
     folder = path.parent if path.name == CARD else models / card.id
     path.unlink()
@@ -87,13 +87,13 @@ def remove_folder(models: Path, card: ModelCard, path: Path) -> None:
 
 
 def require_free(models: Path, model_id: str) -> None:
-    """Passes when nothing in the folder of models has this id.
+    """Passes if nothing in the models folder has this id.
 
     Raises:
-        ModelTaken: something has.
+        ModelTaken: something has it.
     """
     for path in (models / model_id, models / f"{model_id}.toml"):
-        if os.path.lexists(path):  # a link to nowhere too
+        if os.path.lexists(path):  # also true for a broken link
             raise ModelTaken(model_id, path)
 
 

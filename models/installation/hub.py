@@ -1,4 +1,4 @@
-"""Published weights from the Hugging Face Hub: the only code that opens a connection for them."""
+"""Downloads published weights from the Hugging Face Hub; no other code connects to it."""
 
 import shutil
 from dataclasses import dataclass
@@ -9,27 +9,27 @@ from models.forms.registry import get_form
 
 
 class NotFetched(ValueError):
-    """The weights could not be fetched."""
+    """The weights could not be downloaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fetched:
-    """A folder of published files, and the commit of the Hub they are of."""
+    """A folder of published files and the Hub commit they come from."""
 
     folder: Path
     repository: str
     revision: str
 
     def discard(self) -> None:
-        """Removes the folder, once the model was added."""
+        """Removes the folder once the model has been added."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def fetch(description: ModelDescription, models: Path) -> Fetched:
-    """Fetches what a model's form reads, with progress on standard error.
+    """Downloads the files that a model's form reads, with progress on standard error.
 
-    What was fetched stays in `<models>/.fetched-<id>` until it is discarded: the next call goes on
-    from there. All files are of one commit.
+    All files come from one commit. They stay in `<models>/.fetched-<id>` until they are discarded,
+    so the next call resumes the download.
 
     Raises:
         NotFetched: the model is not on the Hub, or the Hub cannot be reached or refuses.
@@ -39,7 +39,7 @@ def fetch(description: ModelDescription, models: Path) -> Fetched:
     published = description.published
     if published is None or not published.repository:
         raise NotFetched(
-            f"The weights of {description.id!r} are not on the Hugging Face Hub: get them from "
+            f"The weights of {description.id!r} are not on the Hugging Face Hub. Get them from "
             f"{description.source} and run: promptsmooth models add {description.id} PATH"
         )
     folder = models / f".fetched-{description.id}"
@@ -54,7 +54,7 @@ def fetch(description: ModelDescription, models: Path) -> Fetched:
             local_dir=folder,
             allow_patterns=[*form.hub_files, weights],
         )
-    except Exception as error:  # the Hub's client, its HTTP library and the system have their own
+    except Exception as error:  # the Hub client, its HTTP library and the system raise their own
         raise NotFetched(_explain(description, published.repository, error)) from error
     return Fetched(folder=folder, repository=published.repository, revision=info.sha or "")
 
@@ -62,7 +62,7 @@ def fetch(description: ModelDescription, models: Path) -> Fetched:
 def _explain(description: ModelDescription, repository: str, error: Exception) -> str:
     reason = str(error).strip().split("\n")[0] or type(error).__name__
     return (
-        f"{repository} could not be fetched from the Hugging Face Hub: {reason}. What came so far "
-        f"is kept, and the same command goes on. Without a network, copy the files of "
+        f"{repository} could not be downloaded from the Hugging Face Hub: {reason}. Finished files "
+        f"are kept, and the same command resumes. Without a network, copy the files from "
         f"{description.source} here and run: promptsmooth models add {description.id} PATH"
     )

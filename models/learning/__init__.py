@@ -1,0 +1,1 @@
+"""Learning prompts: few-shot, zero-shot and choosing among a bank."""

@@ -1,4 +1,4 @@
-"""The paper's augmentation: a random part of the image at full size, mirrored half the time."""
+"""The paper's augmentation: a random crop at full size, mirrored in half of all cases."""
 
 import math
 
@@ -11,12 +11,12 @@ WIDEST = 4 / 3
 
 
 def sample_crops(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Random resized crops with a random flip, float32 (B, 3, S, S) to the same; values in [0, 1]
-    stay there.
+    """Returns random resized crops with random flips; float32 (B, 3, S, S) to the same shape.
 
-    Each image keeps a share of its area from U(0.08, 1) with a ratio of width to height from
-    exp(U(log 3/4, log 4/3)), as torchvision's RandomResizedCrop; a side that would leave the image
-    ends at its edge. Bilinear.
+    Values in [0, 1] stay in [0, 1]. Each image keeps a share of its area drawn from U(0.08, 1), at
+    a ratio of width to height drawn from exp(U(log 3/4, log 4/3)), as in torchvision's
+    RandomResizedCrop. A side that would extend past the image is cut at its edge. Interpolation is
+    bilinear.
     """
     count = len(pixels)
 

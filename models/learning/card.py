@@ -1,4 +1,4 @@
-"""The card of a prompt that was learned: everything that, run again, gives the same vectors."""
+"""Creates the card of a learned prompt, with everything needed to learn the same vectors again."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -39,10 +39,10 @@ def create_learned_card(
     source: str = "",
     training_data: tuple[TrainingSet, ...] = (),
 ) -> PromptCard:
-    """The card of what `learn_prompt` returned for this model, these images and settings.
+    """Returns the card for a result of `learn_prompt` with this model, these images and settings.
 
     Raises:
-        ValueError: an id or a text that a card cannot hold.
+        ValueError: a card cannot hold the id or one of the texts.
     """
     prompt = learned.prompt
     return PromptCard(

@@ -1,4 +1,4 @@
-"""Context vectors in files that torch saved: untrusted pickles, of which no code ever runs."""
+"""Reads context vectors from files that torch saved: untrusted pickles, whose code never runs."""
 
 import io
 import re
@@ -17,20 +17,20 @@ from models.prompts.imported import ImportRefused, check_shape
 
 MAX_BYTES = 64 * 2**20
 _GLOBAL = re.compile(r"GLOBAL ([\w.]{1,100})")
-# Exact in float32; float64 is not.
+# These convert to float32 exactly; float64 does not.
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 class _Inert:
-    """Stands for an object of the training program that is not needed; holds data, does nothing."""
+    """Stands in for an object of the training program that is not needed; it only holds data."""
 
 
 def _create_dict(*_: object) -> dict[object, object]:
     return {}
 
 
-# The published few-shot checkpoints hold the scheduler after the warm-up as an object, and through
-# it the optimiser. Their names are read as inert objects: not even torch's own code runs.
+# The published few-shot checkpoints contain the scheduler after the warm-up as an object, and in it
+# the optimiser. Their class names load as inert objects, so not even torch's own code runs.
 _STAND_INS: list[object] = [
     *(
         (_Inert, f"torch.optim.{name}")
@@ -49,13 +49,13 @@ _STAND_INS: list[object] = [
 
 
 def load_ctx(path: Path) -> npt.NDArray[np.float32]:
-    """The context vectors in a file: a checkpoint, a bare tensor, or our own safetensors.
+    """Returns the context vectors in a file: a checkpoint, a bare tensor or our own safetensors.
 
-    The content decides, not the name.
+    The format is detected from the file's content, not from its name.
 
     Raises:
-        ImportRefused: the file is none of these, is too large, or holds anything else.
-        OSError: it cannot be read.
+        ImportRefused: the file has none of these formats, is too large, or holds anything else.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as stream:
         content = stream.read(MAX_BYTES + 1)
@@ -63,45 +63,45 @@ def load_ctx(path: Path) -> npt.NDArray[np.float32]:
         return parse_checkpoint(content)
     if content[:1] == b"\x80" and content[8:9] != b"{":
         raise ImportRefused(
-            "A file of torch's zip form was expected; a plain pickle came. Load it where it was "
-            "made and save it again with torch.save."
+            "Expected a file in torch's zip format; got a plain pickle. Load it where it was made "
+            "and save it again with torch.save."
         )
     try:
         return parse_ctx(content)
     except UnreadableCtx as error:
         raise ImportRefused(
-            f"A checkpoint, a tensor or safetensors were expected; for safetensors, {error}."
+            f"Expected a checkpoint, a tensor or safetensors; read as safetensors, {error}."
         ) from error
 
 
 def parse_checkpoint(content: bytes) -> npt.NDArray[np.float32]:
-    """`['state_dict']['ctx']` of a checkpoint, `['ctx']`, or the tensor itself; float32, exactly.
+    """Returns `['state_dict']['ctx']`, `['ctx']` or the tensor itself, as exact float32.
 
     Raises:
-        ImportRefused: too large, damaged, something else than tensors and plain values, no `ctx`,
-            or a `ctx` of another shape or kind of number.
+        ImportRefused: the file is too large or damaged, holds anything but tensors and plain
+            values, has no `ctx`, or has a `ctx` of another shape or number type.
     """
     if len(content) > MAX_BYTES:
-        raise ImportRefused(f"At most {MAX_BYTES} bytes were expected; the file has more.")
+        raise ImportRefused(f"Expected at most {MAX_BYTES} bytes; the file is larger.")
     _check_records(content)
     ctx = _find_ctx(_load(content))
-    check_shape(ctx.shape)  # before anything is converted: a shape may claim what is not there
+    check_shape(ctx.shape)  # before converting, because a shape may claim more than there is
     if ctx.dtype not in _DTYPES or ctx.layout != torch.strided or ctx.device.type != "cpu":
         raise ImportRefused(
-            f"A dense tensor of float16, bfloat16 or float32 was expected; {ctx.dtype} came."
+            f"Expected a dense tensor of float16, bfloat16 or float32; got {ctx.dtype}."
         )
     array: npt.NDArray[np.float32] = ctx.detach().to(torch.float32).contiguous().numpy()
     return array
 
 
 def _check_records(content: bytes) -> None:
-    """torch stores its records as they are; packed ones could inflate to any size."""
+    """Refuses compressed records: torch stores none, and they could inflate to any size."""
     try:
         records = zipfile.ZipFile(io.BytesIO(content)).infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
         raise _damaged() from None
     if any(r.compress_type != zipfile.ZIP_STORED for r in records):
-        raise ImportRefused("Records stored as they are were expected; packed ones came.")
+        raise ImportRefused("Expected uncompressed records; got compressed ones.")
     if sum(r.file_size for r in records) > MAX_BYTES:
         raise _damaged()
 
@@ -114,10 +114,10 @@ def _load(content: bytes) -> object:
         found = _GLOBAL.search(str(error))
         what = f": {found[1]}" if found else ""
         raise ImportRefused(
-            f"Tensors and plain values were expected; the file holds something else{what}. It is "
-            "not loaded, because it could run code."
+            f"Expected tensors and plain values; the file holds something else{what}. It is not "
+            "loaded, because it could run code."
         ) from error
-    except Exception as error:  # a damaged pickle ends anywhere in torch's reader
+    except Exception as error:  # damaged pickles make torch's reader raise anything
         raise _damaged() from error
 
 
@@ -127,11 +127,11 @@ def _find_ctx(loaded: object) -> Tensor:
             loaded = loaded[key]
     if not isinstance(loaded, Tensor):
         raise ImportRefused(
-            "A tensor, or a checkpoint with ['state_dict']['ctx'], was expected; "
-            f"{type(loaded).__name__} came."
+            "Expected a tensor, or a checkpoint with ['state_dict']['ctx']; "
+            f"got {type(loaded).__name__}."
         )
     return loaded
 
 
 def _damaged() -> ImportRefused:
-    return ImportRefused("A file that torch saved was expected; this one is damaged or cut short.")
+    return ImportRefused("Expected a file that torch saved; this one is damaged or truncated.")

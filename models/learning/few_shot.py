@@ -2,8 +2,8 @@
 
     min over ctx of E[cross-entropy(logit_scale · cos(image(x + noise), text(ctx, names)), y)]
 
-with the noise level drawn for each image from a mixture, so that one prompt serves every sigma.
-Both towers are frozen; a gradient passes through the text tower alone.
+The noise level is drawn for each image from a mixture, so that one prompt serves every sigma. Both
+towers are frozen; gradients pass only through the text tower.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from models.vlm.vlm import VLM
 
 
 class Diverged(ValueError):
-    """The loss is no longer a number."""
+    """The loss is not finite."""
 
     def __init__(self, epoch: int, learning_rate: float) -> None:
         super().__init__(
@@ -38,7 +38,7 @@ class Diverged(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
-    """A learned prompt and how it was reached."""
+    """A learned prompt and its learning curve."""
 
     prompt: Prompt
     curve: tuple[Epoch, ...]
@@ -54,30 +54,30 @@ def learn_prompt(
     on_epoch: Callable[[Epoch, bytes], None] = lambda _epoch, _checkpoint: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Learned:
-    """The prompt after all epochs.
+    """Returns the prompt after all epochs.
 
-    A function of the model, the images, the class names and the settings on one device and thread
-    count: neither what ran before, nor whether it was resumed, nor torch's global generator
-    changes a bit of it. An exception from `on_epoch` ends the learning and passes through.
+    The result is a function of the model, images, class names and settings, for one device and
+    thread count. Not a bit of it depends on what ran before, on whether the learning was resumed or
+    on torch's global generator. An exception from `on_epoch` ends the learning and is passed on.
 
     Args:
         vlm: the frozen model.
-        images: `settings.shots` of each class, at the model's size.
+        images: `settings.shots` images of each class, at the model's size.
         class_names: in the order of the images' classes.
-        settings: how.
-        resume: a checkpoint that `on_epoch` was given, to go on from.
-        on_epoch: told each epoch and the checkpoint after it.
-        clock: seconds, for the curve.
+        settings: how to learn.
+        resume: a checkpoint from an earlier call of `on_epoch`, to resume from.
+        on_epoch: called after each epoch with its results and a checkpoint.
+        clock: returns seconds, for the curve.
 
     Raises:
-        ValueError: images or class names do not fit, the model takes no context vectors, or a
+        ValueError: the images or class names do not fit, the model takes no context vectors, or a
             prompt is too long for it.
         CheckpointUnusable: see `models.learning.state`.
         Diverged: the learning rate is too large.
     """
     names = check_class_names(tuple(class_names))
     _check_images(images, names, settings, vlm)
-    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode is
+    with torch.inference_mode(False), torch.enable_grad():  # whatever mode the caller is in
         state = create_state(vlm, settings)
         task = _task_sha256(vlm, images, names, settings)
         if resume is not None:
@@ -95,19 +95,19 @@ def _check_images(
     counts = count_classes(images.classes, len(names))
     if counts != [settings.shots] * len(names):
         raise ValueError(
-            f"{settings.shots} images of each of {len(names)} classes were expected; {counts} came."
+            f"Expected {settings.shots} images of each of {len(names)} classes; got {counts}."
         )
     if images.size != vlm.card.preprocessing.size:
         raise ValueError(
             f"The model {vlm.card.id} takes images of {vlm.card.preprocessing.size} pixels; "
-            f"images of {images.size} came."
+            f"got images of {images.size}."
         )
 
 
 def _task_sha256(
     vlm: VLM, images: TrainingImages, names: Sequence[str], settings: LearningSettings
 ) -> str:
-    """Identifies what is learned: a checkpoint of anything else is of no use."""
+    """Identifies the task; a checkpoint of any other task cannot be used."""
     task = {
         "model": vlm.card.sha256,
         "images": images.sha256,
@@ -125,7 +125,7 @@ def _run_epoch(
     state: LearningState,
     clock: Callable[[], float],
 ) -> Epoch:
-    """Every image once, in a new order, crop and noise."""
+    """Trains on every image once, in a new order and with new crops and noise."""
     started, number = clock(), len(state.curve) + 1
     loss_sum, right = 0.0, 0
     for group in state.optimizer.param_groups:
@@ -133,7 +133,7 @@ def _run_epoch(
     for pixels, classes in _sample_batches(images, settings, state.generator):
         image_features = _encode(vlm, pixels)  # (B, D)
         labels = classes.to(vlm.device)  # (B,)
-        with sdpa_kernel(SDPBackend.MATH):  # on CUDA, the faster ones add gradients up in any order
+        with sdpa_kernel(SDPBackend.MATH):  # CUDA's faster kernels add gradients in varying order
             text_features = vlm.encode_prompts(state.ctx, texts)  # (C, D)
             logits = vlm.logit_scale * image_features @ text_features.T  # (B, C)
             loss = functional.cross_entropy(logits, labels)
@@ -157,7 +157,7 @@ def _run_epoch(
 def _sample_batches(
     images: TrainingImages, settings: LearningSettings, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Noisy integer pixels, int16 (B, 3, S, S), and classes (B,); the last batch may be smaller."""
+    """Yields noisy pixels, int16 (B, 3, S, S), and classes (B,); the last batch may be smaller."""
     levels = torch.tensor(settings.noise_levels)
     order = torch.randperm(len(images), generator=generator)
     for rows in order.split(settings.batch_size):
@@ -172,7 +172,7 @@ def _sample_batches(
 
 @torch.no_grad()
 def _encode(vlm: VLM, pixels: Tensor) -> Tensor:
-    """Image features, float32 (B, D), at no more rows at once than the model's card allows."""
+    """Returns image features, float32 (B, D), in batches no larger than the card allows."""
     most = vlm.card.batch_size["cuda" if vlm.device.type == "cuda" else "cpu"]
     parts = [vlm.encode_images(part) for part in pixels.to(vlm.device).split(most)]
     return torch.cat(parts)

@@ -1,4 +1,4 @@
-"""A selector: which prompt of a bank an image is least in doubt under (CERTIFICATE 5)."""
+"""Selects the prompt of a bank under which an image is least uncertain (CERTIFICATE 5)."""
 
 import math
 from dataclasses import dataclass
@@ -8,37 +8,37 @@ from torch import Tensor, stack
 
 from models.vlm.base_classifier import BaseClassifier
 
-_ROUNDING = 1e-5  # of float32 entropies whose logits differ
+_ROUNDING = 1e-5  # rounding error of float32 entropies whose logits differ
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Selector:
-    """Base classifiers of one label set, one for each prompt of a bank.
+    """Base classifiers for one label set, one for each prompt of a bank.
 
-    The zero-shot objective over a fixed choice: the prompt whose class distribution has the least
-    entropy. Unlike a tuned prompt, its choice can be smoothed and certified.
+    It applies the zero-shot objective to a fixed choice: the chosen prompt is the one whose class
+    distribution has the least entropy. Unlike tuning, this choice can be smoothed and certified.
     """
 
     classifiers: tuple[BaseClassifier, ...]
 
     def __post_init__(self) -> None:
         if len(self.classifiers) < 2:
-            raise ValueError(f"A bank has at least two prompts; {len(self.classifiers)} came.")
+            raise ValueError(f"A bank needs at least two prompts; got {len(self.classifiers)}.")
         if len({classifier.num_classes for classifier in self.classifiers}) != 1:
-            raise ValueError("All prompts of a bank are for the same classes.")
+            raise ValueError("All prompts of a bank must be for the same classes.")
 
     def entropies(self, image_features: Tensor) -> Tensor:
-        """Entropy under each prompt, in nats: (B, D) to (B, m)."""
+        """Returns the entropy under each prompt in nats; (B, D) to (B, m)."""
         return stack([_entropy(one.logits(image_features)) for one in self.classifiers], dim=1)
 
     def tolerance(self, tau: float) -> float:
-        """How near two entropies may be before the choice depends on the run; 0 for tau = 0.
+        """Returns how close two entropies may be before the choice depends on the run.
 
-        If every logit moves by at most eta, an entropy H moves by at most 2 eta log C: its
-        derivative along the change is -sum p_i (log p_i + H) d_i, and E|X - E X| <= 2 E X for
-        X = -log p >= 0, with E X = H <= log C. So the difference of two entropies moves by at most
-        4 eta log C <= 2 tau log C.
+        It is 0 for tau = 0. If every logit moves by at most eta, an entropy H moves by at most
+        2 eta log C: its derivative along the change is -sum p_i (log p_i + H) d_i, and
+        E|X - E X| <= 2 E X for X = -log p >= 0, with E X = H <= log C. So the difference of two
+        entropies moves by at most 4 eta log C <= 2 tau log C.
         """
         if tau == 0:
             return 0.0
@@ -46,6 +46,6 @@ class Selector:
 
 
 def _entropy(logits: Tensor) -> Tensor:
-    """(B, C) to (B,)."""
+    """Returns entropies in nats; (B, C) to (B,)."""
     log_p = logits.log_softmax(dim=-1)
     return -(log_p.exp() * log_p).sum(dim=-1)

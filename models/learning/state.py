@@ -1,4 +1,4 @@
-"""Where a learning stands between two epochs, and its checkpoint."""
+"""The state of a prompt learning between two epochs, and its checkpoints."""
 
 import io
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ _FORM = "promptsmooth learning 1"
 
 
 class CheckpointUnusable(ValueError):
-    """A learning cannot go on from this checkpoint."""
+    """A prompt learning cannot resume from this checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
     """One point of the learning curve.
 
-    `number` counts from 1; `loss` and `accuracy` are means over the epoch's noisy training images,
-    each before the step that it took part in.
+    `number` counts from 1. `loss` and `accuracy` are means over the epoch's noisy training images,
+    each measured before the optimiser step that it contributed to.
     """
 
     number: int
@@ -36,7 +36,7 @@ class Epoch:
 
 @dataclass(kw_only=True)
 class LearningState:
-    """Everything that the next epoch depends on. Changes with every step."""
+    """Everything that the next epoch depends on; it changes with every step."""
 
     ctx: Tensor  # (n_ctx, text_width)
     optimizer: torch.optim.SGD
@@ -44,18 +44,18 @@ class LearningState:
     curve: list[Epoch] = field(default_factory=list)
 
     def create_prompt(self, suffix: str) -> Prompt:
-        """The vectors as they are now. ValueError: they are no prompt."""
+        """Returns the current vectors as a prompt; raises ValueError if they are not valid."""
         return Prompt(ctx=self.ctx.detach().cpu().numpy(), suffix=suffix)
 
 
 def create_state(vlm: VLM, settings: LearningSettings) -> LearningState:
-    """The state before the first epoch.
+    """Returns the state before the first epoch.
 
     Raises:
-        ValueError: the model takes no context vectors, or the words have no token or too many.
+        ValueError: the model takes no context vectors, or `ctx_init` has no tokens or too many.
     """
     if not vlm.text_width:
-        raise ValueError(f"The model {vlm.card.id} takes no context vectors: it learns no prompt.")
+        raise ValueError(f"The model {vlm.card.id} takes no context vectors and learns no prompts.")
     generator = torch.Generator().manual_seed(settings.seed)
     if settings.ctx_init is not None:
         start = vlm.embed_text(settings.ctx_init)
@@ -69,12 +69,12 @@ def create_state(vlm: VLM, settings: LearningSettings) -> LearningState:
         weight_decay=settings.weight_decay,
     )
     state = LearningState(ctx=ctx, optimizer=optimizer, generator=generator)
-    state.create_prompt(settings.suffix)  # what could not be kept is not learned
+    state.create_prompt(settings.suffix)  # fails now rather than after all epochs
     return state
 
 
 def write_checkpoint(state: LearningState, task_sha256: str) -> bytes:
-    """The state as bytes that `restore` takes back for the same task."""
+    """Returns the state as bytes, which `restore` accepts for the same task."""
     content = {
         "form": _FORM,
         "task_sha256": task_sha256,
@@ -89,10 +89,10 @@ def write_checkpoint(state: LearningState, task_sha256: str) -> bytes:
 
 
 def restore(state: LearningState, checkpoint: bytes, task_sha256: str) -> None:
-    """Puts a fresh state where the checkpoint's was. No code in the checkpoint runs.
+    """Sets a fresh state to a checkpoint's; no code in the checkpoint runs.
 
     Raises:
-        CheckpointUnusable: it is damaged, or of another learning.
+        CheckpointUnusable: the checkpoint is damaged or belongs to another task.
     """
     content = _parse(checkpoint)
     if content.get("form") != _FORM:
@@ -100,7 +100,7 @@ def restore(state: LearningState, checkpoint: bytes, task_sha256: str) -> None:
     if content.get("task_sha256") != task_sha256:
         raise CheckpointUnusable(
             "The checkpoint belongs to another learning: other images, settings, classes or model. "
-            "Go on with those, or begin anew without it."
+            "Resume with those, or start again without the checkpoint."
         )
     try:
         with torch.no_grad():
@@ -108,7 +108,7 @@ def restore(state: LearningState, checkpoint: bytes, task_sha256: str) -> None:
         state.optimizer.load_state_dict(content["optimizer"])
         state.generator.set_state(content["generator"])
         state.curve[:] = [Epoch(**epoch) for epoch in content["curve"]]
-    except Exception as error:  # a damaged value ends anywhere in torch
+    except Exception as error:  # damaged values make torch raise anything
         raise _damaged() from error
 
 
@@ -117,7 +117,7 @@ def _parse(checkpoint: bytes) -> Mapping[str, Any]:
         raise _damaged()
     try:
         content = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle ends anywhere in torch's reader
+    except Exception as error:  # damaged pickles make torch's reader raise anything
         raise _damaged() from error
     if not isinstance(content, Mapping):
         raise _damaged()
@@ -126,6 +126,6 @@ def _parse(checkpoint: bytes) -> Mapping[str, Any]:
 
 def _damaged() -> CheckpointUnusable:
     return CheckpointUnusable(
-        "A checkpoint of this program was expected; what came is damaged, cut short or something "
-        "else. Begin anew without it."
+        "Expected a checkpoint of this program; this one is damaged, truncated or something else. "
+        "Start again without it."
     )

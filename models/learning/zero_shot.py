@@ -1,8 +1,8 @@
 """Zero-shot prompt tuning: context vectors for one image, without a label (PromptSmooth 3.2).
 
-The objective is the entropy of the *mean* class distribution over noisy copies of the image: a
-prompt under which the copies agree is one under which the smoothed classifier is certain.
-Nothing is drawn here: the copies are given, as image features, which no prompt changes.
+The objective is the entropy of the *mean* class distribution over noisy copies of the image. Under
+a prompt on which the copies agree, the smoothed classifier is certain. Nothing is drawn here: the
+caller passes the copies as image features, which do not depend on the prompt.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from models.vlm.vlm import VLM
 
 @dataclass(frozen=True, kw_only=True)
 class TuningStep:
-    """How the vectors are moved; the defaults are the published ones."""
+    """How the vectors are moved; the defaults are the published values."""
 
     steps: int = 1
     learning_rate: float = 5e-3
@@ -26,7 +26,7 @@ class TuningStep:
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """A prompt tuned on one image, and the objective before the first step and after the last."""
+    """A prompt tuned on one image, with the objective before the first and after the last step."""
 
     prompt: Prompt
     entropy_before: float
@@ -34,7 +34,7 @@ class Tuned:
 
 
 def mean_entropy(logits: Tensor) -> Tensor:
-    """Entropy, in nats, of the mean over copies of the class distributions: (copies, C) to ()."""
+    """Returns the entropy in nats of the copies' mean class distribution; (copies, C) to ()."""
     log_mean = logits.log_softmax(dim=-1).logsumexp(dim=0) - torch.log(
         torch.tensor(float(len(logits)), dtype=logits.dtype, device=logits.device)
     )  # (C,)
@@ -48,22 +48,22 @@ def tune_prompt(
     class_names: Sequence[str],
     step: TuningStep | None = None,
 ) -> Tuned:
-    """The prompt after AdamW steps on the mean entropy, from a fresh optimiser state.
+    """Returns the prompt after AdamW steps on the mean entropy, from a fresh optimiser state.
 
-    The same features give the same prompt on the same device, whatever was tuned before.
+    On one device, the same features give the same prompt, whatever was tuned before.
 
     Args:
         vlm: the frozen model.
-        image_features: of noisy copies of one image, float32 (copies, D).
-        start: where the vectors start.
-        class_names: C labels.
-        step: how they are moved.
+        image_features: features of noisy copies of one image, float32 (copies, D).
+        start: the prompt to start from.
+        class_names: the C class names.
+        step: how the vectors are moved.
 
     Raises:
         ValueError: the prompt is not for this model, a prompt is too long for its context, or the
             vectors are not finite afterwards.
     """
-    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode is
+    with torch.inference_mode(False), torch.enable_grad():  # whatever mode the caller is in
         return _tune(vlm, image_features.clone(), start, class_names, step or TuningStep())
 
 

@@ -1,0 +1,1 @@
+"""Loading models: from a card and its files to a checked VLM."""

@@ -1,4 +1,4 @@
-"""What a model would compute with the other activation: no tensor tells which one is right."""
+"""Swaps a model's activation, to see what it would compute; tensors do not show which is right."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ OTHER: dict[Activation, Activation] = {"gelu": "quick_gelu", "quick_gelu": "gelu
 
 @contextmanager
 def swapped_activation(module: torch.nn.Module, declared: Activation) -> Iterator[None]:
-    """Within the block every activation of `module` is the other one.
+    """Replaces every activation of `module` by the other kind while the block runs.
 
     Raises:
-        ValueError: the module has none of the declared kind.
+        ValueError: the module has no activation of the declared kind.
     """
     kinds = {"gelu": torch.nn.GELU, "quick_gelu": get_open_clip().transformer.QuickGELU}
     places = [

@@ -1,8 +1,8 @@
-"""The BERT inside an open_clip model: BiomedCLIP's text tower.
+"""Builds the BERT text tower of an open_clip model, as in BiomedCLIP.
 
-open_clip asks the hub for a BERT's configuration even where the weights are local. Here it lies in
-the model's folder, as `bert_config.json`, with the tokenizer's files beside it; the names that
-open_clip's configuration gives for them are not looked up.
+open_clip looks up a BERT's configuration on the Hub even when the weights are local. Here it is
+`bert_config.json` in the model's folder, beside the tokenizer's files. The names that open_clip's
+configuration gives for them are not looked up.
 """
 
 import json
@@ -25,7 +25,7 @@ _TOKENIZER_OPTIONS = ("tokenizer_mode", "tokenizer_kwargs")
 
 @final
 class OpenClipPooling(torch.nn.Module):
-    """open_clip's pooling of a BERT's output, and its projection."""
+    """open_clip's pooling of a BERT's output, followed by its projection."""
 
     def __init__(self, pooler: Any, projection: torch.nn.Module) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class OpenClipPooling(torch.nn.Module):
         self.projection = projection
 
     def forward(self, output: Any, mask: Tensor) -> Tensor:
-        """BERT's output and which positions are no padding, to features (C, D)."""
+        """Returns features (C, D) from BERT's output and the mask of non-padding positions."""
         features: Tensor = self.projection(self.pooler(output, mask))
         return features
 
@@ -41,10 +41,10 @@ class OpenClipPooling(torch.nn.Module):
 def create_hf_text_tower(
     text: Any, contents: Mapping[str, bytes], context_length: int
 ) -> BertTextTower:
-    """The text tower of open_clip's `HFTextEncoder` from embeddings instead of tokens.
+    """Returns the text tower of open_clip's `HFTextEncoder`, taking embeddings instead of tokens.
 
     Raises:
-        WeightsError: the tokenizer's files are not there, or are another BERT's.
+        WeightsError: the tokenizer's files are missing or belong to another BERT.
     """
     config = text.config
     if context_length > config.max_position_embeddings:
@@ -58,22 +58,22 @@ def create_hf_text_tower(
         contents,
         vocab_size=config.vocab_size,
         context_length=context_length,
-        clean=open_clip.tokenizer.get_clean_fn("whitespace"),  # what `HFTokenizer` does
+        clean=open_clip.tokenizer.get_clean_fn("whitespace"),  # as `HFTokenizer` does
     )
     head = OpenClipPooling(text.pooler, text.proj)
     return BertTextTower(bert=text.transformer, head=head, tokenizer=tokenizer)
 
 
 def create_text_cfg(text_cfg: Mapping[str, Any], content: bytes, folder: Path) -> dict[str, Any]:
-    """The `text_cfg` that makes open_clip build the BERT of a configuration, without the hub.
+    """Returns the `text_cfg` with which open_clip builds a BERT without asking the Hub.
 
     Args:
         text_cfg: open_clip's, with `hf_model_name`.
-        content: that of `bert_config.json`.
-        folder: an empty one, which open_clip reads the configuration from.
+        content: the content of `bert_config.json`.
+        folder: an empty folder, from which open_clip reads the configuration.
 
     Raises:
-        WeightsError: no configuration of a plain BERT, or a part this code does not know.
+        WeightsError: the content is not the configuration of a plain BERT, or a part is unknown.
     """
     config = parse_bert_config(content)
     pooler = text_cfg.get("hf_pooler_type", "mean_pooler")

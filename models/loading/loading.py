@@ -1,4 +1,4 @@
-"""From a card and its files to a model: strict, checked, without the network."""
+"""Loads a model from its card and files, with strict checks and without the network."""
 
 import copy
 import math
@@ -31,17 +31,18 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 def load_vlm(card: ModelCard, folder: Path, device: torch.device) -> VLM:
     """Loads a model onto a device, frozen and in eval mode.
 
-    The bytes whose SHA-256 was compared with the card are the bytes that are used.
+    The bytes that are used are the bytes whose SHA-256 was compared with the card.
 
     Raises:
-        WeightsError: a file is missing or another one, or it does not fit the architecture.
-        ValueError: a device of a class that cards do not speak of.
+        WeightsError: a file is missing, is not the one the card names, or does not fit the
+            architecture.
+        ValueError: the device belongs to no device class of the card.
     """
     if device.type not in card.precision:
         known = " or ".join(sorted(card.precision))
-        raise ValueError(f"A model runs on {known}; the device {device} came.")
+        raise ValueError(f"A model runs on {known}; got the device {device}.")
     for file in card.files:
-        check_size(file, folder)  # before a model is built in vain
+        check_size(file, folder)  # before spending time on building a model
     match card.architecture:
         case "linear":
             return _create_linear(card, folder, device)
@@ -105,15 +106,15 @@ def create_clip(
     *,
     bert_config: bytes | None = None,
 ) -> Any:
-    """open_clip's model of a `model_cfg`, with random weights, on the CPU in float32.
+    """Returns open_clip's model for a `model_cfg`, with random weights, on the CPU in float32.
 
-    Its layer norms compute in float32 whatever `image_dtype` the image tower gets later.
+    Its layer norms compute in float32, whatever `image_dtype` the image tower gets later.
 
     Args:
-        bert_config: the content of `bert_config.json`, where the text tower is a BERT.
+        bert_config: the content of `bert_config.json`, if the text tower is a BERT.
 
     Raises:
-        ConfigMismatch: a part that is not open_clip's own or a key that open_clip does not know.
+        ConfigMismatch: a part is not open_clip's own, or open_clip does not know a key.
     """
     if bert_config is None:
         return _create_clip(config, image_dtype, foreign=("hf_",))
@@ -132,7 +133,7 @@ def _create_clip(
     if found := sorted(key for key in arguments.get("text_cfg", {}) if key.startswith(foreign)):
         raise ConfigMismatch("text_cfg", expected="open_clip's text tower", found=found[0])
     if name := arguments.get("vision_cfg", {}).get("timm_model_name"):
-        if not re.fullmatch(r"[a-z0-9_.]+", str(name)):  # hf-hub:… would be asked of the network
+        if not re.fullmatch(r"[a-z0-9_.]+", str(name)):  # hf-hub:… would be looked up online
             raise ConfigMismatch(
                 "vision_cfg.timm_model_name", expected="a name of timm's own", found=str(name)[:60]
             )
@@ -153,7 +154,7 @@ def _create_clip(
 
 
 def _load_config(card: ModelCard, folder: Path) -> dict[str, Any]:
-    """The `model_cfg` of the configuration file, which must agree with the card."""
+    """Returns the `model_cfg` of the configuration file, which must agree with the card."""
     files = [file for file in card.files if file.name == CONFIG]
     if not files:
         raise UnreadableWeights(CONFIG, "the card does not name it")
@@ -182,7 +183,7 @@ def _load_config(card: ModelCard, folder: Path) -> dict[str, Any]:
 def _get_bert_config(contents: Mapping[str, bytes]) -> bytes:
     if BERT_CONFIG not in contents:
         raise UnreadableWeights(
-            BERT_CONFIG, f"the card does not name it, and {CONFIG} asks for a BERT"
+            BERT_CONFIG, f"the card does not name it, but {CONFIG} asks for a BERT"
         )
     return contents[BERT_CONFIG]
 
@@ -192,7 +193,7 @@ def _get_image_dtype(card: ModelCard, device: torch.device) -> torch.dtype:
 
 
 def _load_small(card: ModelCard, folder: Path) -> dict[str, bytes]:
-    """The contents of all files but that of tensors."""
+    """Returns the contents of all files except the tensors."""
     small = [file for file in card.files if not file.holds_tensors]
     return {file.name: load_file(file, folder) for file in small}
 

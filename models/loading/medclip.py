@@ -1,4 +1,4 @@
-"""A MedCLIP-ViT from its files."""
+"""Loads a MedCLIP-ViT from its files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,11 +27,12 @@ def load_medclip(
     """Loads the model onto a device.
 
     Args:
-        tensors: which of the card's files holds them.
-        contents: those of the other files.
+        tensors: the card's file that holds the tensors.
+        contents: the contents of the other files, by name.
 
     Raises:
-        WeightsError: a file is missing or another one, or it does not fit the architecture.
+        WeightsError: a file is missing, is not the one the card names, or does not fit the
+            architecture.
     """
     config = _parse_config(card, contents)
     tokenizer = create_tokenizer(
@@ -51,7 +52,7 @@ def load_medclip(
 
 
 def _parse_config(card: ModelCard, contents: Mapping[str, bytes]) -> MedClipConfig:
-    """The architecture, which must agree with the card."""
+    """Returns the architecture, which must agree with the card."""
     if CONFIG not in contents:
         raise UnreadableWeights(CONFIG, "the card does not name it")
     config = parse_medclip_config(contents[CONFIG])

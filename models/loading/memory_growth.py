@@ -1,4 +1,4 @@
-"""How much memory a model takes once it is loaded, against the size of its weights."""
+"""Measures how much memory loading a model takes, compared with the size of its weights."""
 
 import gc
 import os
@@ -17,9 +17,9 @@ Loaded = TypeVar("Loaded", bound=VLM)
 
 
 class Growth(BaseModel):
-    """Bytes that came with the model: resident ones on a CPU, allocated ones on a GPU.
+    """Bytes that loading added: resident memory on a CPU, allocated memory on a GPU.
 
-    `weights_bytes` are the weights in the precision they are kept in.
+    `weights_bytes` is the size of the weights in the precision in which they are kept.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -30,12 +30,12 @@ class Growth(BaseModel):
 
     @property
     def ratio(self) -> float:
-        """Memory over weights."""
+        """Memory divided by the size of the weights."""
         return self.growth_bytes / self.weights_bytes
 
 
 class Unmeasured(BaseModel):
-    """This system does not say how much memory a process has."""
+    """This system does not report the memory of a process."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,7 +46,7 @@ class Unmeasured(BaseModel):
 def measure_growth(
     load: Callable[[], Loaded], device: torch.device
 ) -> tuple[Loaded, Growth | Unmeasured]:
-    """Loads a model and says what it takes. Import first what loading imports."""
+    """Loads a model and measures its memory; import what loading imports beforehand."""
     before = _read(device)
     vlm = load()
     after = _read(device)
@@ -57,7 +57,7 @@ def measure_growth(
 
 
 def list_weights(vlm: VLM) -> list[Tensor]:
-    """The tensors a model keeps, each once."""
+    """Returns the tensors that a model keeps, each once."""
     found = {tensor.data_ptr(): tensor for tensor in _list_stored(vlm)}
     return list(found.values())
 

@@ -1,4 +1,4 @@
-"""Are these the tensors of that architecture?"""
+"""Checks that tensors are those of an architecture."""
 
 from collections.abc import Mapping
 
@@ -8,13 +8,13 @@ from models.catalogue.weights import StateDictMismatch
 
 
 def check_state_dict(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Passes when both have the same names, and each name the same shape and kind of number.
+    """Passes if both have the same names, and the same shape and kind of number for each name.
 
-    Floating point tensors may differ in precision: float16 files load into float32. Tensors on the
-    `meta` device will do.
+    Floating-point tensors may differ in precision: float16 files load into float32. Tensors on the
+    `meta` device are accepted.
 
     Raises:
-        StateDictMismatch: the first name, in alphabetical order, where they differ.
+        StateDictMismatch: they differ; it reports the first name in alphabetical order.
     """
     for leaf in sorted(expected.keys() | found.keys()):
         want, have = _describe(expected.get(leaf)), _describe(found.get(leaf))

@@ -1,9 +1,9 @@
-"""A file of tensors into a model: checked, and without a second copy of the model in memory.
+"""Loads a file of tensors into a model, checked and without a second copy of the model in memory.
 
-A safetensors file is its header's length (8 bytes), the header in JSON, and the tensors one after
-the other (https://github.com/huggingface/safetensors, "Format"). It is read from front to back
-once. Every piece is hashed and copied to where it belongs, so that what was hashed is what is used
-and no more than one tensor is held twice.
+A safetensors file is the header's length (8 bytes), the header in JSON, and the tensors one after
+another (https://github.com/huggingface/safetensors, "Format"). It is read once from front to back.
+Each piece is hashed and copied to its place. So the bytes that were hashed are the bytes that are
+used, and only one tensor at a time is held twice.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ class _Hash(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class _Leaf:
-    """One tensor of the file, as the header has it."""
+    """One tensor of the file, as the header describes it."""
 
     name: str
     dtype: torch.dtype
@@ -65,14 +65,14 @@ class _Leaf:
 
 
 def load_into(targets: Mapping[str, Tensor], file: WeightFile, folder: Path) -> None:
-    """Copies the tensors of a file into `targets`, whose precision and device they take.
+    """Copies the tensors of a file into `targets`, converted to their precision and device.
 
-    `targets` are those of `module.state_dict()`. After an error they hold anything: throw the
-    model away.
+    `targets` comes from `module.state_dict()`. After an error its values are undefined, so the
+    model must be thrown away.
 
     Raises:
         WeightsMissing, DigestMismatch: the file is not the one the card names.
-        UnreadableWeights: it is, and holds no tensors.
+        UnreadableWeights: the file is the right one but holds no tensors.
         StateDictMismatch: its tensors are not those of `targets`.
     """
     if file.name.endswith(".safetensors"):
@@ -89,17 +89,17 @@ def _unpickle_into(targets: Mapping[str, Tensor], file: WeightFile, folder: Path
 
 
 def parse_pickle(name: str, content: bytes) -> dict[str, Tensor]:
-    """The tensors that torch saved, read without running what the pickle says.
+    """Returns the tensors that torch saved, without running code in the pickle.
 
     Raises:
-        UnreadableWeights: it holds anything but tensors by name, or is damaged.
+        UnreadableWeights: the file holds anything but named tensors, or is damaged.
     """
     try:
         loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return {str(leaf): _require_tensor(value) for leaf, value in dict(loaded).items()}
-    except pickle.UnpicklingError as error:  # torch's own text advises to run what is in it
+    except pickle.UnpicklingError as error:  # torch's own message advises running the code in it
         raise UnreadableWeights(
-            name, "it holds something else than tensors, or is damaged; no code in it was run"
+            name, "it is damaged or holds something other than tensors; no code in it was run"
         ) from error
     except (RuntimeError, ValueError, TypeError, EOFError, LookupError) as error:
         raise UnreadableWeights(name, str(error).splitlines()[0].rstrip(".")) from error
@@ -107,7 +107,7 @@ def parse_pickle(name: str, content: bytes) -> dict[str, Tensor]:
 
 def _require_tensor(value: object) -> Tensor:
     if not isinstance(value, Tensor):
-        raise TypeError(f"tensors by name were expected, {type(value).__name__} came")
+        raise TypeError(f"expected named tensors, got {type(value).__name__}")
     return value
 
 
@@ -128,13 +128,13 @@ def _stream_into(targets: Mapping[str, Tensor], file: WeightFile, folder: Path) 
 
 
 def _give_up(file: WeightFile, folder: Path, error: Exception) -> NoReturn:
-    """Raises the error, unless the file is another one, which is the better explanation."""
+    """Raises the error, unless the file is the wrong one, which is the better explanation."""
     check_file(file, folder)
     raise error
 
 
 def _read_header(stream: BinaryIO, digest: _Hash, size_bytes: int) -> list[_Leaf]:
-    """The tensors in the order they lie in; ValueError and its like where it is no header."""
+    """Returns the tensors in file order; raises ValueError or the like if there is no header."""
     first = stream.read(8)
     length = int.from_bytes(first, "little")
     if len(first) < 8 or length > min(_MAX_HEADER_BYTES, size_bytes - 8):
@@ -153,13 +153,13 @@ def _parse_leaf(name: str, fields: Mapping[str, Any]) -> _Leaf:
     shape = tuple(map(_require_length, fields["shape"]))
     dtype = _DTYPES[fields["dtype"]]
     if math.prod(shape) * dtype.itemsize != end - begin:
-        raise ValueError(f"the tensor {name} has {end - begin} bytes, which is not its shape")
+        raise ValueError(f"the tensor {name} has {end - begin} bytes, which does not fit its shape")
     return _Leaf(name=name, dtype=dtype, shape=shape, begin=begin, end=end)
 
 
 def _require_length(value: object) -> int:
     if type(value) is not int or not 0 <= value < 2**63:
-        raise ValueError(f"{value!r:.40} is no length")
+        raise ValueError(f"{value!r:.40} is not a length")
     return value
 
 
@@ -170,7 +170,7 @@ def _check_contiguous(leaves: list[_Leaf], size_bytes: int) -> None:
             raise ValueError(f"the tensor {leaf.name} does not follow the one before it")
         at = leaf.end
     if at != size_bytes:
-        raise ValueError(f"its tensors have {at} bytes and the file holds {size_bytes}")
+        raise ValueError(f"its tensors have {at} bytes, but the file holds {size_bytes}")
 
 
 def _read_leaf(leaf: _Leaf, stream: BinaryIO, digest: _Hash, target: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""A loaded model tried once: are what it computes features?"""
+"""Tries a loaded model once and checks that it computes features."""
 
 import torch
 from torch import Tensor
@@ -7,15 +7,15 @@ from models.vlm.vlm import VLM
 
 
 class FeaturesUnusable(ValueError):
-    """A model was loaded, and what it computes are no features."""
+    """A model was loaded, but what it computes cannot be features."""
 
 
 def try_out(vlm: VLM) -> None:
     """Runs one black image and the card's own texts through a model.
 
     Raises:
-        FeaturesUnusable: features are not finite or not of unit length.
-        ValueError: a text of the card is longer than the model reads.
+        FeaturesUnusable: features are not finite or do not have unit length.
+        ValueError: a text of the card is longer than the model's context.
     """
     size = vlm.card.preprocessing.size
     pixels = torch.zeros((1, 3, size, size), dtype=torch.int16, device=vlm.device)
@@ -25,8 +25,8 @@ def try_out(vlm: VLM) -> None:
 
 
 def check_unit_length(vlm: VLM, features: Tensor, what: str) -> None:
-    """Passes where every row has unit length. FeaturesUnusable where one has not, or is NaN."""
-    if not ((features.norm(dim=1) - 1).abs() < 1e-2).all():  # NaN is never less
+    """Passes if every row has unit length; raises FeaturesUnusable otherwise, also for NaN."""
+    if not ((features.norm(dim=1) - 1).abs() < 1e-2).all():  # false for NaN
         raise FeaturesUnusable(
-            f"The features of the model {vlm.card.id} are of unit length; those of {what} are not."
+            f"The model {vlm.card.id} must give features of unit length; those of {what} are not."
         )

@@ -1,0 +1,1 @@
+"""Prompts: cards, context vectors, files and learning settings; no torch."""

@@ -1,4 +1,4 @@
-"""Prompts on disk: `<id>.toml` says what a prompt is and what made it, `<id>.safetensors` holds it.
+"""Prompt cards: `<id>.toml` describes a prompt and how it was made, beside `<id>.safetensors`.
 
 Reading a card needs neither torch nor the vectors.
 """
@@ -20,7 +20,7 @@ PromptId = Annotated[str, Field(pattern=PROMPT_ID)]
 
 
 class InvalidPromptCard(ValueError):
-    """A prompt's card that cannot be read or breaks a rule of `PromptCard`."""
+    """A prompt's card cannot be read or breaks a rule of `PromptCard`."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"The prompt card {path} is not valid: {reason}")
@@ -33,7 +33,7 @@ class _Card(BaseModel):
 
 def _check_levels(levels: tuple[float, ...]) -> tuple[float, ...]:
     if not levels or len(set(levels)) != len(levels) or not all(0 <= s <= 10 for s in levels):
-        raise ValueError("noise levels are different numbers from 0 to 10, at least one")
+        raise ValueError("noise levels must be one or more different numbers from 0 to 10")
     return levels
 
 
@@ -87,7 +87,7 @@ class Adaptation(_Card):
 
 
 class PromptCard(_Card):
-    """A prompt as its card describes it. `sha256` is that of the vectors, `Prompt.sha256`."""
+    """A prompt's card. `sha256` identifies the vectors; see `Prompt.sha256`."""
 
     id: PromptId
     model: str
@@ -108,20 +108,20 @@ class PromptCard(_Card):
     adaptation: Adaptation | None = None
 
     def describes(self, prompt: Prompt) -> bool:
-        """Whether the vectors are those this card is about."""
+        """Whether the card belongs to these vectors."""
         return self.sha256 == prompt.sha256
 
 
 def parse_prompt_card(text: str) -> PromptCard:
-    """The card that a TOML text holds. ValueError: no TOML, or a field is wrong."""
+    """Returns the card in a TOML text; raises ValueError if it is not TOML or a field is wrong."""
     return PromptCard.model_validate(parse_toml(text))
 
 
 def load_prompt_card(path: Path) -> PromptCard:
-    """The card in a TOML file.
+    """Returns the card in a TOML file.
 
     Raises:
-        InvalidPromptCard: the file is unreadable, is not TOML or breaks a rule; it names the file.
+        InvalidPromptCard: the file is unreadable, is not TOML or breaks a rule. The error names it.
     """
     try:
         return parse_prompt_card(path.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
-"""Which prompts lie on this machine: those that ship and those of the installation's own folder.
+"""The prompts on this machine: those that ship and those in the installation's own folder.
 
-Workers put them into Redis when they start; what Redis holds is what requests can name.
+Workers copy them into Redis when they start, and requests can name only prompts in Redis.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,12 +19,12 @@ class UnknownPrompt(LookupError):
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
         there_are = ", ".join(known) if known else "none"
-        super().__init__(f"There is no prompt {name!r}; the prompts known here: {there_are}.")
+        super().__init__(f"There is no prompt {name!r}. Known prompts: {there_are}.")
         self.known = known
 
 
 def ships(prompt_id: str) -> bool:
-    """Whether a prompt of this id came with the service."""
+    """Whether a prompt with this id came with the service."""
     return any(path.stem == prompt_id for path in SHIPPED.glob("*.toml"))
 
 
@@ -37,11 +37,11 @@ class PromptEntry:
 
     @property
     def ships(self) -> bool:
-        """Whether it came with the service, so that it is not the installation's to remove."""
+        """Whether it came with the service, so that the installation may not remove it."""
         return self.path.parent == SHIPPED
 
     def load(self) -> tuple[PromptCard, Prompt]:
-        """Card and vectors, compared with one another; errors as in `load_prompt`."""
+        """Returns the card and the vectors, checked against each other; raises as `load_prompt`."""
         return load_prompt(self.path)
 
 
@@ -52,10 +52,10 @@ class PromptCatalogue:
     entries: Mapping[str, PromptEntry]
 
     def get(self, name: str) -> PromptEntry:
-        """The prompt with this id or this digest.
+        """Returns the prompt with this id or digest.
 
         Raises:
-            UnknownPrompt: there is none.
+            UnknownPrompt: there is no such prompt.
         """
         for entry in self.list():
             if name in (entry.card.id, entry.card.sha256):
@@ -63,34 +63,34 @@ class PromptCatalogue:
         raise UnknownPrompt(name, tuple(sorted(self.entries)))
 
     def list(self) -> tuple[PromptEntry, ...]:
-        """All prompts, in order of their ids."""
+        """All prompts, in order of id."""
         return tuple(self.entries[prompt_id] for prompt_id in sorted(self.entries))
 
 
 def load_prompt_catalogue(folder: Path | None = None) -> PromptCatalogue:
-    """Reads the cards that ship and those of the installation's own folder, not the vectors.
+    """Reads the cards that ship and those in the installation's folder, but not the vectors.
 
     Raises:
-        InvalidPromptCard: a card is not valid, its file has another name than its id, or two cards
-            have the same id.
-        NotADirectoryError: `folder` is given and is no folder.
+        InvalidPromptCard: a card is not valid, its file name differs from its id, or two cards have
+            the same id.
+        NotADirectoryError: `folder` is given but is not a folder.
     """
     entries: dict[str, PromptEntry] = {}
     for path in find_cards(folder):
         entry = PromptEntry(card=load_prompt_card(path), path=path)
         if path.stem != entry.card.id:
-            raise InvalidPromptCard(path, f"its id is {entry.card.id!r}, unlike the file's name.")
+            raise InvalidPromptCard(path, f"its id {entry.card.id!r} differs from the file's name.")
         if entry.card.id in entries:
-            raise InvalidPromptCard(path, f"the id {entry.card.id!r} belongs to another prompt.")
+            raise InvalidPromptCard(path, f"another prompt already has the id {entry.card.id!r}.")
         entries[entry.card.id] = entry
     return PromptCatalogue(entries=entries)
 
 
 def find_cards(folder: Path | None) -> Iterator[Path]:
-    """The files of all cards. NotADirectoryError: `folder` is given and is no folder."""
+    """Yields the files of all cards; raises NotADirectoryError if `folder` is not a folder."""
     yield from sorted(SHIPPED.glob("*.toml"))
     if folder is None:
         return
     if not folder.is_dir():
-        raise NotADirectoryError(f"The folder of prompts {folder} is not there, or is no folder.")
+        raise NotADirectoryError(f"The prompts folder {folder} does not exist or is not a folder.")
     yield from sorted(folder.glob("*.toml"))

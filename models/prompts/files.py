@@ -1,10 +1,10 @@
-"""One prompt on disk: `<id>.toml` is its card, `<id>.safetensors` beside it holds `ctx`. No torch.
+"""Reads and writes prompts: a card `<id>.toml` and vectors in `<id>.safetensors`; no torch.
 
 PromptFileError
-├── PromptFileMissing   a file is not there
-├── PromptUnreadable    the file of the vectors is of another form, or holds no prompt
-├── PromptMismatch      card and vectors do not belong together
-└── PromptTaken         another prompt has this id in this folder
+├── PromptFileMissing   a file is missing
+├── PromptUnreadable    the vectors' file has another form or holds no prompt
+├── PromptMismatch      the card and the vectors do not belong together
+└── PromptTaken         another prompt in this folder has this id
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ class PromptFileError(ValueError):
 
 
 class PromptFileMissing(PromptFileError):
-    """A prompt's card or its vectors are not where they are expected."""
+    """A prompt's card or vectors are not where they should be."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"The prompt's file {path.name} is missing; it is expected at {path}.")
@@ -30,7 +30,7 @@ class PromptFileMissing(PromptFileError):
 
 
 class PromptUnreadable(PromptFileError):
-    """The file of the vectors holds no prompt."""
+    """The vectors' file does not hold a prompt."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"The prompt's file {path} cannot be read: {reason}.")
@@ -38,7 +38,7 @@ class PromptUnreadable(PromptFileError):
 
 
 class PromptMismatch(PromptFileError):
-    """The vectors are not those that the card is about."""
+    """The vectors are not those the card names."""
 
     def __init__(self, card: PromptCard, field: str, *, expected: object, found: object) -> None:
         super().__init__(
@@ -51,25 +51,25 @@ class PromptMismatch(PromptFileError):
 
 
 class PromptTaken(PromptFileError):
-    """An id names one prompt for ever, because certificates show it."""
+    """The id belongs to another prompt; certificates show ids, so an id is never reused."""
 
     def __init__(self, prompt_id: str, *, expected: str, found: str) -> None:
         super().__init__(
-            f"The id {prompt_id!r} belongs to another prompt: its digest is {expected}, that of "
-            f"the new one {found}. Choose another id."
+            f"The id {prompt_id!r} belongs to another prompt: its digest is {expected}, and "
+            f"the new prompt's is {found}. Choose another id."
         )
 
 
 def save_prompt(folder: Path, card: PromptCard, prompt: Prompt) -> Path:
-    """Writes both files of a prompt, the vectors first, so that a card never lacks them.
+    """Writes both files of a prompt, the vectors first, so that no card is ever without them.
 
-    Makes the folder. Writing the same prompt again is allowed and replaces its card. Returns the
-    path of the card.
+    Creates the folder if needed. Saving the same prompt again is allowed and replaces its card.
+    Returns the path of the card.
 
     Raises:
-        PromptMismatch: the card is about another prompt.
-        PromptTaken: the id belongs to another prompt in this folder.
-        OSError: the folder cannot be written to; neither file of a new prompt is left behind.
+        PromptMismatch: the card belongs to another prompt.
+        PromptTaken: another prompt in this folder has the id.
+        OSError: the folder cannot be written to. No file of a new prompt is left behind.
     """
     check_prompt(card, prompt)
     path = folder / f"{card.id}.toml"
@@ -89,13 +89,13 @@ def save_prompt(folder: Path, card: PromptCard, prompt: Prompt) -> Path:
 
 
 def load_prompt(path: Path) -> tuple[PromptCard, Prompt]:
-    """The prompt whose card is the TOML file `path`; the vectors are those its card names.
+    """Returns the card in the TOML file `path` and the prompt it names.
 
     Raises:
-        PromptFileMissing: the card or the vectors are not there.
+        PromptFileMissing: the card or the vectors are missing.
         InvalidPromptCard: the card is not valid.
-        PromptUnreadable: the file of the vectors holds no prompt.
-        PromptMismatch: width, number, words after the class name or digest differ.
+        PromptUnreadable: the vectors' file does not hold a prompt.
+        PromptMismatch: the vectors' width, number, suffix or digest differs from the card's.
     """
     if not path.is_file():
         raise PromptFileMissing(path)
@@ -106,13 +106,13 @@ def load_prompt(path: Path) -> tuple[PromptCard, Prompt]:
 
 
 def remove_files(path: Path) -> None:
-    """Removes the card `path` and then its vectors; what is gone already stays gone."""
+    """Removes the card `path` and then its vectors; missing files are no error."""
     path.unlink(missing_ok=True)
     get_values_path(path).unlink(missing_ok=True)
 
 
 def check_prompt(card: PromptCard, prompt: Prompt) -> None:
-    """Passes when the card is about these vectors; otherwise raises PromptMismatch."""
+    """Passes if the card belongs to these vectors; otherwise raises PromptMismatch."""
     for field in ("width", "n_ctx", "suffix", "sha256"):
         expected, found = getattr(card, field), getattr(prompt, field)
         if expected != found:
@@ -120,13 +120,13 @@ def check_prompt(card: PromptCard, prompt: Prompt) -> None:
 
 
 def format_card(card: PromptCard) -> str:
-    """The card as TOML, which `models.prompts.cards.parse_prompt_card` reads to an equal one."""
+    """Returns the card as TOML, which `models.prompts.cards.parse_prompt_card` reads unchanged."""
     return tomli_w.dumps(card.model_dump(exclude_none=True))
 
 
 def get_values_path(path: Path) -> Path:
-    """Where the vectors of the card `path` lie."""
-    return path.with_name(f"{path.stem}.safetensors")  # an id may have dots of its own
+    """Returns the path of the vectors that belong to the card `path`."""
+    return path.with_name(f"{path.stem}.safetensors")  # not with_suffix: an id may contain dots
 
 
 def _load_values(path: Path, suffix: str) -> Prompt:

@@ -1,7 +1,7 @@
-"""A prompt that was learned elsewhere: is it one, and is it one for this model? No torch.
+"""Checks a prompt that was learned elsewhere and creates its card for a model; no torch.
 
-Context vectors come as a tensor without a word about classes, so class names are asked for. Files
-that are pickles are read by `models.learning.checkpoint`.
+The tensor of context vectors says nothing about classes, so the caller gives the class names.
+`models.learning.checkpoint` reads files that are pickles.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from models.catalogue.cards import ModelCard
 from models.prompts.cards import PromptCard
 from models.prompts.prompt import MAX_N_CTX, MAX_WIDTH, Prompt
 
-_OTHER_TOKENS = 3  # [SOS], at least one token for the class name, [EOS]
+_OTHER_TOKENS = 3  # [SOS], at least one token of the class name, [EOS]
 
 
 class ImportRefused(ValueError):
-    """What came is no prompt, or no prompt for this model."""
+    """The input is not a prompt, or not a prompt for this model."""
 
 
 def create_import(
@@ -34,19 +34,20 @@ def create_import(
     licence: str = "",
     source: str = "",
 ) -> tuple[PromptCard, Prompt]:
-    """The card and the prompt that context vectors, a model and class names make.
+    """Returns the card and the prompt for context vectors, a model and class names.
 
     Args:
         ctx: float32 (n_ctx, width).
-        text_width: that of the model, as `find_text_width` gives it.
+        text_width: the model's, from `find_text_width`.
 
     Raises:
-        ImportRefused: vectors of another shape, class-specific ones, NaN, or another model's.
+        ImportRefused: the vectors have another shape, are class-specific, contain NaN or infinity,
+            or belong to another model.
         ValueError: the id, the class names or the suffix break a rule of `PromptCard`.
     """
     check_shape(ctx.shape)
     if not np.isfinite(ctx).all():
-        raise ImportRefused("Context vectors are finite numbers; NaN or infinity came.")
+        raise ImportRefused("Context vectors must be finite numbers; got NaN or infinity.")
     prompt = Prompt(ctx=ctx, suffix=suffix)
     check_fits(prompt, model, text_width)
     card = PromptCard(
@@ -71,40 +72,40 @@ def check_shape(shape: Sequence[int]) -> None:
     """Passes for the shape of context vectors that all classes share.
 
     Raises:
-        ImportRefused: another number of dimensions, or more vectors than a prompt has.
+        ImportRefused: the shape has another number of dimensions, or too many vectors.
     """
     if len(shape) == 3:
         raise ImportRefused(
-            f"Context vectors shared by all classes, (n_ctx, width), were expected; class-specific "
-            f"ones came, {tuple(shape)}: one context for each class. Learn a shared context."
+            f"Expected context vectors shared by all classes, (n_ctx, width); got class-specific "
+            f"ones, {tuple(shape)}: one context for each class. Learn a shared context."
         )
     if len(shape) != 2:
         raise ImportRefused(
-            f"Context vectors of the shape (n_ctx, width) were expected; {tuple(shape)} came."
+            f"Expected context vectors of shape (n_ctx, width); got {tuple(shape)}."
         )
     if not (1 <= shape[0] <= MAX_N_CTX and 1 <= shape[1] <= MAX_WIDTH):
         raise ImportRefused(
             f"A prompt has 1 to {MAX_N_CTX} context vectors of width 1 to {MAX_WIDTH}; "
-            f"{shape[0]} of width {shape[1]} came."
+            f"got {shape[0]} of width {shape[1]}."
         )
 
 
 def check_fits(prompt: Prompt, model: ModelCard, text_width: int | None) -> None:
-    """Passes when the model's text tower takes vectors of this width and number.
+    """Passes if the model's text tower accepts vectors of this width and number.
 
     Raises:
-        ImportRefused: it does not.
+        ImportRefused: it does not accept them.
     """
     if text_width == 0:
         raise ImportRefused(f"The model {model.id!r} takes no context vectors.")
     if text_width not in (None, prompt.width):
         raise ImportRefused(
-            f"The model {model.id!r} takes context vectors of width {text_width}; vectors of width "
-            f"{prompt.width} came, which belong to another model."
+            f"The model {model.id!r} takes context vectors of width {text_width}; got vectors of "
+            f"width {prompt.width}, which belong to another model."
         )
     most = model.context_length - _OTHER_TOKENS
     if prompt.n_ctx > most:
         raise ImportRefused(
             f"The model {model.id!r} reads {model.context_length} tokens, so a prompt has at most "
-            f"{most} context vectors; {prompt.n_ctx} came."
+            f"{most} context vectors; got {prompt.n_ctx}."
         )

@@ -1,4 +1,4 @@
-"""How a few-shot prompt is learned, and the two presets. No torch."""
+"""The settings of few-shot prompt learning and their two presets; no torch."""
 
 import math
 from typing import Literal
@@ -10,7 +10,7 @@ from models.prompts.cards import NoiseLevels
 from models.prompts.prompt import MAX_N_CTX, MAX_SUFFIX, split_template
 
 Preset = Literal["default", "paper"]
-INIT_STD = 0.02  # of random vectors, as in CoOp
+INIT_STD = 0.02  # standard deviation of random vectors, as in CoOp
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -43,24 +43,24 @@ class LearningSettings:
     seed: int = Field(default=1, ge=0, lt=2**63)
 
     def get_learning_rate(self, epoch: int) -> float:
-        """The learning rate of an epoch, counted from 0."""
+        """Returns the learning rate of an epoch, counted from 0."""
         if epoch < self.warmup_epochs:
             return self.warmup_learning_rate
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
 
 
 def create_learning_settings(preset: Preset, template: str) -> LearningSettings:
-    """A preset for prompts in the words of a template; change fields with `dataclasses.replace`.
+    """Returns a preset for a template; change single fields with `dataclasses.replace`.
 
     `paper` is PromptSmooth as published. `default` was found on small models and real images, where
-    it does not fall below the template it starts from. The paper's choices did: crops down to 8 %
-    of an image, which the image tower had never seen; noise above 0.5, where a frozen tower trained
-    without noise is confidently wrong and outweighs every other image; random vectors, which forget
-    the words; and first gradients that are hundreds of times longer for one set than for another,
-    so that no learning rate suits both unless they are shortened.
+    the learned prompt is no worse than the template it starts from. With the paper's choices it was
+    worse, for four reasons. Crops go down to 8 % of an image, which the image tower had never seen.
+    Under noise above 0.5, a frozen tower trained without noise is confidently wrong and outweighs
+    every other image. Random vectors forget the words. The first gradients are hundreds of times
+    longer for one set than for another, so no learning rate suits both unless they are shortened.
 
     Raises:
-        ValueError: no template, or nothing stands before the class name.
+        ValueError: the template is not valid, or has no words before the class name.
     """
     words, suffix = split_template(template)
     if preset == "paper":

@@ -1,8 +1,8 @@
-"""A learned prompt: context vectors before the class name, fixed words after it. No torch.
+"""A learned prompt: context vectors before the class name and fixed words after it; no torch.
 
-PromptSmooth's prompt is `[SOS] v_1 … v_M class name . [EOS]`: M context vectors in the text tower's
-embedding space, shared by all classes (Hussein et al., MICCAI 2024, section 3). A template is the
-same thing with the embeddings of its words for vectors, so learning may start from one.
+PromptSmooth's prompt is `[SOS] v_1 … v_M class name . [EOS]`, with M context vectors in the text
+tower's embedding space that all classes share (Hussein et al., MICCAI 2024, section 3). A template
+is such a prompt too, with the embeddings of its words as vectors, so learning can start from one.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ MAX_SUFFIX = 200
 class Prompt:
     """Context vectors `ctx`, float32 (n_ctx, width), and the words that follow the class name.
 
-    Equal values are equal prompts, whatever their names: `sha256` identifies one.
+    Prompts with equal values are equal, whatever their names; `sha256` identifies them.
     """
 
     ctx: npt.NDArray[np.float32]
@@ -33,33 +33,36 @@ class Prompt:
         shape = self.ctx.shape
         if self.ctx.dtype != np.float32 or len(shape) != 2:
             raise ValueError(
-                f"Context vectors are float32 of shape (n_ctx, width); {self.ctx.dtype} of shape "
-                f"{shape} came."
+                f"Context vectors must be float32 of shape (n_ctx, width); got {self.ctx.dtype} of "
+                f"shape {shape}."
             )
         if not (1 <= shape[0] <= MAX_N_CTX and 1 <= shape[1] <= MAX_WIDTH):
             raise ValueError(
                 f"A prompt has 1 to {MAX_N_CTX} context vectors of width 1 to {MAX_WIDTH}; "
-                f"{shape[0]} of width {shape[1]} came."
+                f"got {shape[0]} of width {shape[1]}."
             )
         if not np.isfinite(self.ctx).all():
-            raise ValueError("Context vectors are finite numbers; NaN or infinity came.")
+            raise ValueError("Context vectors must be finite numbers; got NaN or infinity.")
         if len(self.suffix) > MAX_SUFFIX or not self.suffix.isprintable():
-            raise ValueError(f"The words after the class name are at most {MAX_SUFFIX} characters.")
+            raise ValueError(
+                f"The words after the class name must be printable and at most {MAX_SUFFIX} "
+                "characters long."
+            )
         object.__setattr__(self, "ctx", _owned(self.ctx))
 
     @property
     def n_ctx(self) -> int:
-        """How many context vectors there are."""
+        """The number of context vectors."""
         return int(self.ctx.shape[0])
 
     @property
     def width(self) -> int:
-        """The width of the text tower they are for."""
+        """The width of the text tower that the vectors are for."""
         return int(self.ctx.shape[1])
 
     @property
     def sha256(self) -> str:
-        """SHA-256 over the vectors, their shape and the suffix."""
+        """SHA-256 of the vectors, their shape and the suffix."""
         head = {"dtype": "float32", "shape": list(self.ctx.shape), "suffix": self.suffix}
         canonical = json.dumps(head, sort_keys=True, separators=(",", ":"))
         data = self.ctx.astype("<f4").tobytes()
@@ -67,32 +70,31 @@ class Prompt:
 
     @property
     def ctx_sha256(self) -> str:
-        """SHA-256 over the vectors and their shape alone: the same under another suffix."""
+        """SHA-256 of the vectors and their shape only; the suffix does not change it."""
         head = f"promptsmooth ctx 1\n{self.n_ctx}x{self.width}\n"
         return hashlib.sha256(head.encode() + self.ctx.astype("<f4").tobytes()).hexdigest()
 
     def create_text(self, class_name: str) -> str:
-        """The words that stand for a class, after the context vectors."""
+        """Returns the words for a class that follow the context vectors."""
         return class_name + self.suffix
 
 
 def _owned(ctx: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """A copy in C order that nobody can write to."""
+    """Returns a read-only copy in C order."""
     copied = np.array(ctx, dtype=np.float32, order="C", copy=True)
     copied.setflags(write=False)
     return copied
 
 
 def split_template(template: str) -> tuple[str, str]:
-    """The words before and after the class name: where context vectors may start from, and the
-    suffix that stays.
+    """Returns the words before the class name, where context vectors may start, and the suffix.
 
     Raises:
-        ValueError: no template, or nothing stands before the class name.
+        ValueError: the template is not valid, or has no words before the class name.
     """
     before, after = check_template(template).split(SLOT)
     if not before.strip():
         raise ValueError(
-            f"A prompt is tuned in the words before the class name; {template!r} has none."
+            f"A prompt is tuned in the words before the class name, but {template!r} has none."
         )
     return before.strip(), after.rstrip()

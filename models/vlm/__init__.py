@@ -1,0 +1,1 @@
+"""Vision-language models: the `VLM` interface, its implementations and the base classifier."""

@@ -1,4 +1,4 @@
-"""The doors to open_clip and transformers, open beside a torchvision of another torch, too."""
+"""Imports open_clip and transformers, even if torchvision was built for another torch."""
 
 import importlib
 import sys
@@ -6,21 +6,21 @@ from types import ModuleType
 
 import torch
 
-_declared: list[torch.library.Library] = []  # a declaration lasts as long as its Library
+_declared: list[torch.library.Library] = []  # a declaration lasts only as long as its Library
 
 
 def get_open_clip() -> ModuleType:
-    """The `open_clip` package, imported on first use."""
+    """Returns the `open_clip` package, imported on first use."""
     _import_torchvision()
     return importlib.import_module("open_clip")
 
 
 def _import_torchvision() -> None:
-    """Imports torchvision, declaring two operators first where it cannot find its own.
+    """Imports torchvision and declares two operators first if it cannot find its own.
 
-    torchvision's CUDA build beside torch's CPU build has no compiled operators, and its import
-    ends at `operator torchvision::nms does not exist`. Nothing here uses them; their declaration
-    is enough for the import.
+    torchvision's CUDA build next to torch's CPU build has no compiled operators, and its import
+    fails with `operator torchvision::nms does not exist`. Nothing here uses these operators, and
+    declaring them is enough for the import.
     """
     try:
         importlib.import_module("torchvision")

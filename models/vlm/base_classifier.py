@@ -17,7 +17,7 @@ from models.vlm.vlm import VLM
 class BaseClassifier:
     """A model with the text features of one prompt, float32 (C, D) of unit length.
 
-    Image features do not depend on the prompt: several base classifiers may share them.
+    Image features do not depend on the prompt, so several base classifiers can share them.
     """
 
     vlm: VLM
@@ -27,32 +27,32 @@ class BaseClassifier:
         shape = tuple(self.text_features.shape)
         if len(shape) != 2 or shape[0] < 2 or shape[1] != self.vlm.embed_dim:
             raise ValueError(
-                f"Text features have the shape (C, {self.vlm.embed_dim}) with C > 1; {shape} came."
+                f"Text features must be (C, {self.vlm.embed_dim}) with C > 1; got {shape}."
             )
         if self.text_features.dtype != torch.float32:
-            raise ValueError(f"Text features are float32; {self.text_features.dtype} came.")
+            raise ValueError(f"Text features must be float32; got {self.text_features.dtype}.")
 
     @property
     def num_classes(self) -> int:
-        """C."""
+        """C, the number of classes."""
         return len(self.text_features)
 
     def logits(self, image_features: Tensor) -> Tensor:
-        """logit_scale · cosine similarity in float32: (B, D) to (B, C).
+        """Returns logit_scale · cosine similarity in float32; (B, D) to (B, C).
 
-        One product and sum for each pair, not a matrix product: a matrix product may add up a
+        Each pair has its own product and sum. A matrix product is not used, because it may add a
         row's terms in an order that depends on the row's place in the batch.
         """
         products = image_features[:, None, :] * self.text_features  # (B, C, D)
         return self.vlm.logit_scale * products.sum(dim=-1)  # (B, C)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """int16 (B, 3, H, W) to logits, float32 (B, C)."""
+        """Returns logits, float32 (B, C), for pixels, int16 (B, 3, H, W)."""
         return self.logits(self.vlm.encode_images(pixels))
 
 
 def create_base_classifier(vlm: VLM, template: str, class_names: Sequence[str]) -> BaseClassifier:
-    """Computes the text features of a template prompt, once.
+    """Computes the text features of a template prompt once and returns its classifier.
 
     Raises:
         ValueError: the template or the class names are not valid (see `models.catalogue.cards`).
@@ -65,7 +65,7 @@ def create_base_classifier(vlm: VLM, template: str, class_names: Sequence[str]) 
 def create_prompted_classifier(
     vlm: VLM, prompt: Prompt, class_names: Sequence[str]
 ) -> BaseClassifier:
-    """Computes the text features of a learned prompt, once.
+    """Computes the text features of a learned prompt once and returns its classifier.
 
     Raises:
         ValueError: the class names are not valid, or the prompt is not for this model.

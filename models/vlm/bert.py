@@ -1,4 +1,4 @@
-"""A model whose text tower is a BERT, as a `VLM`: MedCLIP, BiomedCLIP."""
+"""A `VLM` whose text tower is a BERT, such as MedCLIP and BiomedCLIP."""
 
 from collections.abc import Sequence
 from typing import Any, final
@@ -74,8 +74,8 @@ class BertTextTower(torch.nn.Module):
 class BertVLM:
     """Two frozen towers behind the pixel normalisation. Implements `VLM`.
 
-    The image tower computes in `image_dtype`; the text tower, which runs once for each prompt, in
-    float32; features leave in float32.
+    The image tower computes in `image_dtype`. The text tower runs once for each prompt and computes
+    in float32. Features are returned in float32.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class BertVLM:
         """See `VLM.embed_text`."""
         embeddings = self.text_tower.embed(text)  # (n, text_width)
         if not len(embeddings):
-            raise ValueError(f"A text of at least one token is needed; {quote(text)} has none.")
+            raise ValueError(f"Expected a text with at least one token; {quote(text)} has none.")
         return embeddings
 
     def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
@@ -130,6 +130,6 @@ class BertVLM:
         if ctx.ndim != 2 or ctx.shape[1] != self.text_width:
             raise ValueError(
                 f"The model {self.card.id} takes context vectors of width {self.text_width}; "
-                f"{tuple(ctx.shape)} came."
+                f"got {tuple(ctx.shape)}."
             )
         return functional.normalize(self.text_tower(ctx, texts), dim=-1)  # (C, D)

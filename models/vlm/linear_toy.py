@@ -1,4 +1,4 @@
-"""A linear classifier as a `VLM`: the toy whose certificates can be checked against geometry."""
+"""A linear classifier as a `VLM`: a toy whose certificates can be checked against geometry."""
 
 from collections.abc import Sequence
 from typing import final
@@ -30,12 +30,12 @@ class NoContext:
 
 @final
 class LinearVLM(NoContext):
-    """Two classes, told apart by the sign of w·x - b over integer pixels x. Implements `VLM`.
+    """Two classes, separated by the sign of w·x - b over integer pixels x. Implements `VLM`.
 
-    w holds integers and b half an odd integer, so in float64 the sum is exact and never zero. An
-    image has the feature (1, 0, 0) where w·x < b and (0, 1, 0) where w·x > b. A text that names
-    the card's first class, or its second, has the same feature; any other text has (0, 0, 1),
-    which is like no image.
+    w holds integers and b is half an odd integer, so in float64 the sum is exact and never zero. An
+    image has the feature (1, 0, 0) if w·x < b and (0, 1, 0) if w·x > b. A text that contains only
+    the first or only the second class name of the card has the same feature as that class. Any
+    other text has (0, 0, 1), which is orthogonal to every image.
     """
 
     embed_dim = 3

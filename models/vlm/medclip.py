@@ -1,7 +1,7 @@
-"""MedCLIP-ViT: Swin-T and Bio_ClinicalBERT, both projected to one sphere (Wang et al., EMNLP 2022).
+"""MedCLIP-ViT: Swin-T and Bio_ClinicalBERT, projected to one sphere (Wang et al., EMNLP 2022).
 
-Weights keep the names of the published file, which are those of transformers 4.24. Later versions
-of transformers gave Swin's tensors other names; `get_published_name` is the way back.
+Weights keep their names from the published file, which are those of transformers 4.24. Later
+versions of transformers renamed Swin's tensors; `get_published_name` maps the names back.
 """
 
 import math
@@ -28,9 +28,9 @@ _LARGEST_LOGIT_SCALE = 4.6052  # MedCLIP clamps the logarithm to [0, 4.6052] bef
 
 @final
 class MedClip(torch.nn.Module):
-    """The published module: two towers, two projections without bias, a temperature.
+    """The published module: two towers, two projections without bias and a temperature.
 
-    Random weights, on the current default device.
+    It has random weights, on the current default device.
     """
 
     def __init__(self, config: MedClipConfig) -> None:
@@ -45,17 +45,17 @@ class MedClip(torch.nn.Module):
         self.logit_scale = torch.nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def get_published_state(self) -> dict[str, Tensor]:
-        """The tensors themselves, under the names of the published file."""
+        """Returns the tensors themselves, under their names in the published file."""
         return {get_published_name(name): leaf for name, leaf in self.state_dict().items()}
 
     def get_logit_scale(self) -> float:
-        """The factor between cosine similarity and logit, as MedCLIP computes it."""
+        """Returns the factor from cosine similarity to logit, as MedCLIP computes it."""
         return math.exp(min(max(self.logit_scale.item(), 0.0), _LARGEST_LOGIT_SCALE))
 
 
 @final
 class MedClipVision(torch.nn.Module):
-    """Swin's mean over its last 7 × 7 positions, projected."""
+    """The mean of Swin's last 7 × 7 positions, projected."""
 
     def __init__(self, swin: torch.nn.Module, width: int, embed_dim: int) -> None:
         super().__init__()
@@ -63,14 +63,14 @@ class MedClipVision(torch.nn.Module):
         self.projection_head = torch.nn.Linear(width, embed_dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised pixels (B, 3, H, W) to features (B, D), not normalised."""
+        """Returns features (B, D), not normalised, for normalised pixels (B, 3, H, W)."""
         features: Tensor = self.projection_head(self.model(x).pooler_output)
         return features
 
 
 @final
 class MedClipText(torch.nn.Module):
-    """BERT and its projection; `models.vlm.bert` runs the one, `MedClipPooling` the other."""
+    """BERT, which `models.vlm.bert` runs, and its projection, which `MedClipPooling` runs."""
 
     def __init__(self, bert: torch.nn.Module, width: int, embed_dim: int) -> None:
         super().__init__()
@@ -80,22 +80,22 @@ class MedClipText(torch.nn.Module):
 
 @final
 class MedClipPooling(torch.nn.Module):
-    """The mean of hidden states 1, 2 and last over all positions, padding included; projected."""
+    """The mean of hidden states 1, 2 and last over all positions, including padding; projected."""
 
     def __init__(self, projection: torch.nn.Module) -> None:
         super().__init__()
         self.projection = projection
 
     def forward(self, output: Any, mask: Tensor) -> Tensor:  # noqa: ARG002  # padding counts
-        """BERT's output to features (C, D)."""
-        states = output.hidden_states  # of the embeddings, then of each layer
+        """Returns features (C, D) from BERT's output."""
+        states = output.hidden_states  # first the embeddings, then the output of each layer
         chosen = torch.stack([states[1], states[2], states[-1]], dim=1)  # (C, 3, length, width)
         features: Tensor = self.projection(chosen.mean(dim=2).mean(dim=1))
         return features
 
 
 def get_published_name(name: str) -> str:
-    """The name that the published file has for a tensor of `MedClip`."""
+    """Returns the published file's name for a tensor of `MedClip`."""
     if name.startswith(_SWIN):
         for today, then in _RENAMED:
             name = name.replace(today, then)

@@ -1,8 +1,8 @@
-"""An image tower's matrix products on a CPU by oneDNN, which torch ships and does not use for them.
+"""Runs an image tower's matrix products on a CPU with oneDNN, which torch ships but does not use.
 
-torch gives float32 products to MKL. oneDNN's kernels were twice as fast or more on an AMD CPU with
-AVX-512 (benchmarks/results/throughput-cpu.md). They need no compiler, and the weights stay where
-they are.
+torch passes float32 products to MKL. On an AMD CPU with AVX-512, oneDNN's kernels were at least
+twice as fast (benchmarks/results/throughput-cpu.md). They need no compiler, and the weights stay
+where they are.
 """
 
 from typing import final
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 KERNELS = "onednn-linear/1"
-"""Names these kernels in an identity: they move the last bits of a logit."""
+"""Names these kernels in an identity, because they change the last bits of a logit."""
 
 
 def use_onednn(tower: nn.Module, device: torch.device) -> None:
-    """Replaces the linear layers and self-attentions of a frozen tower, on a CPU that can.
+    """Replaces the linear layers and self-attentions of a frozen tower on a CPU that has oneDNN.
 
-    Parameters stay the same tensors, under the same names. Elsewhere nothing is changed.
+    Parameters stay the same tensors under the same names. On other devices nothing changes.
     """
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return
@@ -32,12 +32,12 @@ def use_onednn(tower: nn.Module, device: torch.device) -> None:
 
 
 def find_kernels(tower: nn.Module) -> str:
-    """Which kernels a tower's matrix products have: `KERNELS`, or torch's own."""
+    """Returns which kernels a tower's matrix products use: `KERNELS`, or torch's own."""
     return KERNELS if any(isinstance(part, _Linear) for part in tower.modules()) else "torch"
 
 
 def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x Wᵀ + b over the last dimension."""
+    """Returns x Wᵀ + b over the last dimension."""
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return product
 
@@ -66,7 +66,7 @@ def _is_plain(attention: nn.MultiheadAttention) -> bool:
 
 @final
 class _SelfAttention(nn.Module):
-    """`nn.MultiheadAttention` of a tower that attends to itself, without a mask."""
+    """`nn.MultiheadAttention` for a tower that attends to itself without a mask."""
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
         super().__init__()

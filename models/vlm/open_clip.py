@@ -1,4 +1,4 @@
-"""A model of open_clip's architecture as a `VLM`."""
+"""A model with open_clip's architecture as a `VLM`."""
 
 import math
 from collections.abc import Sequence
@@ -74,8 +74,8 @@ class ClipTextTower:
 class OpenClipVLM:
     """open_clip's `CLIP`, frozen, behind the pixel normalisation. Implements `VLM`.
 
-    The image tower computes in `image_dtype`; the text tower, which runs once for each prompt, in
-    float32; features leave in float32.
+    The image tower computes in `image_dtype`. The text tower runs once for each prompt and computes
+    in float32. Features are returned in float32.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class OpenClipVLM:
         """See `VLM.encode_texts`.
 
         Raises:
-            ValueError: a text is longer than the context; open_clip would cut it off silently.
+            ValueError: a text is longer than the context; open_clip would silently truncate it.
         """
         for text in texts:
             self._check_text(text)
@@ -129,7 +129,7 @@ class OpenClipVLM:
         """See `VLM.embed_text`."""
         tokens = self.tokenizer.encode(text)
         if not tokens:
-            raise ValueError(f"A text of at least one token is needed; {quote(text)} has none.")
+            raise ValueError(f"Expected a text with at least one token; {quote(text)} has none.")
         return self.text_tower.embed(torch.tensor(tokens, device=self.device))  # (n, text_width)
 
     def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
@@ -137,7 +137,7 @@ class OpenClipVLM:
         if ctx.ndim != 2 or ctx.shape[1] != self.text_width:
             raise ValueError(
                 f"The model {self.card.id} takes context vectors of width {self.text_width}; "
-                f"{tuple(ctx.shape)} came."
+                f"got {tuple(ctx.shape)}."
             )
         for text in texts:
             self._check_text(text, n_ctx=len(ctx))
@@ -146,12 +146,14 @@ class OpenClipVLM:
         return functional.normalize(features.to(torch.float32), dim=-1)  # (C, D)
 
     def _check_text(self, text: str, *, n_ctx: int = 0) -> None:
-        """Refuses what the text tower would read otherwise than it is written."""
+        """Refuses a text that the text tower would read differently from how it is written."""
         tokens = self.tokenizer.encode(text)
         marks = {self.tokenizer.sot_token_id, self.tokenizer.eot_token_id}
         if marks.intersection(tokens):
-            raise ValueError(f"A text has no marks of start and end in it; {quote(text)} has.")
-        length = n_ctx + len(tokens) + 2  # [SOS] and [EOS]
+            raise ValueError(
+                f"A text must not contain start or end marks; {quote(text)} contains one."
+            )
+        length = n_ctx + len(tokens) + 2  # with [SOS] and [EOS]
         if length > self.card.context_length:
             raise ValueError(
                 f"A text has at most {self.card.context_length} tokens; {quote(text)} has {length}."

@@ -1,6 +1,6 @@
-"""A toy with two prompts: which is surer, and what each says, is decided by planes of pixels.
+"""A toy with two prompts: planes in pixel space decide which prompt is surer and what each says.
 
-For tests of choosing among prompts: the whole pipeline's true radius is known by geometry.
+It is for tests of choosing among prompts: geometry gives the true radius of the whole pipeline.
 """
 
 import math
@@ -23,17 +23,17 @@ _SCALE = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Plane:
-    """w·x = b over integer pixels x; `threshold` b is half an odd integer, so none lies on it."""
+    """The plane w·x = b; `threshold` b is half an odd integer, so no integer image x lies on it."""
 
     weight: npt.NDArray[np.int64]
     threshold: float
 
     def margin(self, pixels: npt.NDArray[np.integer]) -> float:
-        """w·x - b, exactly."""
+        """Returns w·x - b exactly."""
         return int((self.weight * pixels.astype(np.int64)).sum()) - self.threshold
 
     def distance(self, pixels: npt.NDArray[np.integer]) -> float:
-        """l2 distance of an image from the plane, in pixels scaled to [0, 1]."""
+        """Returns the l2 distance from an image to the plane, in pixels scaled to [0, 1]."""
         return abs(self.margin(pixels)) / (255 * math.sqrt(int((self.weight**2).sum())))
 
 
@@ -41,8 +41,9 @@ class Plane:
 class TwoPromptVLM(NoContext):
     """Two classes under two prompts, "A {}" and "B {}". Implements `VLM`.
 
-    Beyond the plane `choice` prompt B is the surer one, else prompt A. Under prompt A an image is
-    of the second class beyond the plane `classes["A"]`, under B beyond `classes["B"]`.
+    Beyond the plane `choice`, prompt B is the surer one; otherwise prompt A is. Under prompt A, an
+    image beyond the plane `classes["A"]` has the second class; under B, the same holds for
+    `classes["B"]`.
     """
 
     embed_dim = 4
@@ -60,7 +61,7 @@ class TwoPromptVLM(NoContext):
         self.choice, self.classes = choice, classes
 
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """See `VLM.encode_images`: sure or unsure of one class under A, and of one under B."""
+        """See `VLM.encode_images`; images are sure or unsure of one class under each prompt."""
         check_pixels(pixels, self.card.preprocessing.size)
         chosen = self._beyond(self.choice, pixels)  # (B,)
         parts = []

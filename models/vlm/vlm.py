@@ -1,4 +1,4 @@
-"""What a vision-language model is to the rest of the service."""
+"""The interface of a vision-language model, and its first layer."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -10,20 +10,20 @@ from models.catalogue.cards import ModelCard, Preprocessing
 
 
 class VLM(Protocol):
-    """A frozen image tower and a frozen text tower whose features meet on one unit sphere.
+    """A frozen image tower and a frozen text tower whose features lie on one unit sphere.
 
-    Noise is added to integer pixels before they come here, so values may lie outside 0..255; they
-    are not clipped. The same integers give the same features: nothing is drawn at random. At a
-    fixed batch shape the features of a row depend neither on its place nor on its neighbours.
+    Noise is added to integer pixels before they arrive here, so values may lie outside 0..255; they
+    are not clipped. The same integers give the same features: nothing is random. At a fixed batch
+    shape, the features of a row depend neither on its place nor on its neighbours.
     """
 
     @property
     def card(self) -> ModelCard:
-        """What the model was loaded by."""
+        """The card that the model was loaded from."""
 
     @property
     def device(self) -> torch.device:
-        """Where its weights lie and its results are."""
+        """The device that holds the weights and the results."""
 
     @property
     def embed_dim(self) -> int:
@@ -31,17 +31,17 @@ class VLM(Protocol):
 
     @property
     def logit_scale(self) -> float:
-        """The factor between cosine similarity and logit (exponentiated already)."""
+        """The factor from cosine similarity to logit, already exponentiated."""
 
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """Integer pixels, int16 (B, 3, H, W), to features, float32 (B, D) of unit length.
+        """Returns features, float32 (B, D) of unit length, for pixels, int16 (B, 3, H, W).
 
         Raises:
-            ValueError: another dtype or another shape.
+            ValueError: the pixels have another dtype or shape.
         """
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """C texts to features, float32 (C, D) of unit length.
+        """Returns features, float32 (C, D) of unit length, for C texts.
 
         Raises:
             ValueError: a text is longer than the context.
@@ -49,56 +49,56 @@ class VLM(Protocol):
 
     @property
     def text_width(self) -> int:
-        """The width of a context vector; 0 where the model takes none."""
+        """The width of a context vector, or 0 if the model takes none."""
 
     def embed_text(self, text: str) -> Tensor:
-        """The embeddings of a text's tokens, float32 (n, text_width), without start and end.
+        """Returns the embeddings of a text's tokens, float32 (n, text_width), no start or end.
 
         Raises:
-            ValueError: the model takes no context vectors, or the text has no token.
+            ValueError: the model takes no context vectors, or the text has no tokens.
         """
 
     def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
-        """Features of C prompts, float32 (C, D) of unit length; a gradient reaches `ctx`.
+        """Returns features of C prompts, float32 (C, D) of unit length; a gradient reaches `ctx`.
 
-        Each prompt is the context vectors followed by one of the texts, as if the vectors were
-        the embeddings of its first words.
+        Each prompt is the context vectors followed by one of the texts, as if the vectors were the
+        embeddings of its first words.
 
         Args:
             ctx: float32 (n_ctx, text_width).
-            texts: what follows the vectors, for each class.
+            texts: the words that follow the vectors, one text for each class.
 
         Raises:
-            ValueError: vectors of another width, or a prompt longer than the context.
+            ValueError: the vectors have another width, or a prompt is longer than the context.
         """
 
 
 @runtime_checkable
 class NormalisedTower(Protocol):
-    """A `VLM` whose image tower can be given its normalised pixels, whoever normalised them.
+    """A `VLM` whose image tower also accepts pixels that the caller has already normalised.
 
     `encode_images(pixels)` is `encode_normalised(normalise(pixels).to(image_dtype))`, bit for bit.
     """
 
     @property
     def image_dtype(self) -> torch.dtype:
-        """What the image tower computes in."""
+        """The dtype in which the image tower computes."""
 
     @property
     def normalise(self) -> "PixelNormalisation":
         """The first layer."""
 
     def encode_normalised(self, inputs: Tensor) -> Tensor:
-        """Normalised pixels, `image_dtype` (B, 3, H, W), to features, float32 (B, D)."""
+        """Returns features, float32 (B, D), for normalised pixels, `image_dtype` (B, 3, H, W)."""
 
 
 class PixelNormalisation(torch.nn.Module):
     """The base classifier's first layer: (integer / 255 - mean) / std for each channel.
 
-    The integers become floats here and nowhere before: the sum of image and noise was made in
-    integers (Voráček and Hein, ICLR 2023), and this layer sees only the sum. Each of the three
-    operations rounds once to the nearest, on every device: 255 is a tensor, for CUDA divides by a
-    number through its reciprocal.
+    Pixels become floats here and nowhere earlier: image and noise are added as integers (Voráček
+    and Hein, ICLR 2023), and this layer sees only the sum. Each of the three operations rounds once
+    to nearest, on every device. 255 is a tensor because CUDA divides by a plain number through its
+    reciprocal.
     """
 
     def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
@@ -109,9 +109,9 @@ class PixelNormalisation(torch.nn.Module):
         self.std = torch.tensor(preprocessing.std, device=device)[:, None, None]  # (3, 1, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """int16 (B, 3, H, W) to float32 (B, 3, H, W)."""
+        """Returns float32 (B, 3, H, W) for int16 (B, 3, H, W)."""
         check_pixels(pixels, self.size)
-        inputs = pixels.to(torch.float32)  # a copy, so that all else can be done in place
+        inputs = pixels.to(torch.float32)  # a copy, so the rest can be done in place
         return inputs.div_(self.levels).sub_(self.mean).div_(self.std)
 
 
@@ -119,11 +119,11 @@ def check_pixels(pixels: Tensor, size: int) -> None:
     """Passes for int16 (B, 3, size, size).
 
     Raises:
-        ValueError: another dtype or another shape.
+        ValueError: the pixels have another dtype or shape.
     """
     expected = (3, size, size)
     if pixels.dtype != torch.int16 or pixels.ndim != 4 or tuple(pixels.shape[1:]) != expected:
         raise ValueError(
-            f"A batch of images is int16 of shape (B, 3, {size}, {size}); "
-            f"{pixels.dtype} of shape {tuple(pixels.shape)} came."
+            f"A batch of images must be int16 of shape (B, 3, {size}, {size}); "
+            f"got {pixels.dtype} of shape {tuple(pixels.shape)}."
         )

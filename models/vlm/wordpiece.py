@@ -1,4 +1,4 @@
-"""BERT's tokenizer, made from the bytes of `vocab.txt` and of `tokenizer_config.json`."""
+"""BERT's tokenizer, built from the bytes of `vocab.txt` and `tokenizer_config.json`."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +17,12 @@ from models.files.untrusted_text import parse_json, quote
 
 VOCAB, TOKENIZER_CONFIG = "vocab.txt", "tokenizer_config.json"
 _PAD, _UNKNOWN, _START, _END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
-_LONGEST_WORD = 100  # BERT's own limit, in characters; a longer one becomes [UNK]
+_LONGEST_WORD = 100  # BERT's own limit in characters; a longer word becomes [UNK]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """C texts as token ids, int64 (C, length), and which of them are no padding, int64 0 or 1."""
+    """Token ids of C texts, int64 (C, length), and their int64 mask: 0 for padding, else 1."""
 
     ids: Tensor
     mask: Tensor
@@ -30,10 +30,10 @@ class Tokens:
 
 @final
 class WordPieceTokenizer:
-    """Texts to `[CLS] words … [SEP]` and padding up to the context length.
+    """Turns texts into `[CLS] words … [SEP]` with padding up to the context length.
 
-    The marks are put around a text and never read out of it: a class name that contains `[SEP]`
-    is words in brackets.
+    The marks are added around a text and never read from it: a class name that contains `[SEP]` is
+    just words in brackets.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class WordPieceTokenizer:
         self._tokenizer.pre_tokenizer = BertPreTokenizer()
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of a text, without start and end."""
+        """Returns the token ids of a text, without start and end."""
         ids: list[int] = self._tokenizer.encode(self.clean(text), add_special_tokens=False).ids
         return ids
 
     def __call__(self, texts: Sequence[str], *, n_ctx: int = 0) -> Tokens:
-        """The token ids of C texts, padded; `n_ctx` vectors must still fit between.
+        """Returns the token ids of C texts, padded; there must be room for `n_ctx` more vectors.
 
         Raises:
-            ValueError: a text is longer than the context; nothing is ever cut off.
+            ValueError: a text is longer than the context; texts are never truncated.
         """
         rows = []
         for text in texts:
@@ -85,15 +85,15 @@ def create_tokenizer(
     context_length: int,
     clean: Callable[[str], str] = str,
 ) -> WordPieceTokenizer:
-    """The tokenizer that a model folder's files describe.
+    """Returns the tokenizer that a model folder's files describe.
 
     Args:
-        contents: `vocab.txt` and `tokenizer_config.json` among them.
-        vocab_size: the number of embeddings, which is that of the lines.
+        contents: the files' contents by name, with `vocab.txt` and `tokenizer_config.json`.
+        vocab_size: the number of embeddings, which must be the number of lines.
 
     Raises:
-        ConfigMismatch: another number of tokens, or a mark that is missing.
-        UnreadableWeights: a file is not there or not of its form.
+        ConfigMismatch: the number of tokens differs, or a mark is missing.
+        UnreadableWeights: a file is missing or does not have the expected form.
     """
     vocab = _parse_vocab(_get(contents, VOCAB))
     if len(vocab) != vocab_size:
@@ -112,18 +112,18 @@ def create_tokenizer(
 
 
 def parse_tokenizer_config(content: bytes) -> dict[str, Any]:
-    """The object that a `tokenizer_config.json` holds.
+    """Returns the object in a `tokenizer_config.json`.
 
     Raises:
-        ConfigMismatch: it is that of another kind of tokenizer.
-        UnreadableWeights: no JSON, or no object.
+        ConfigMismatch: the configuration is for another kind of tokenizer.
+        UnreadableWeights: the content is not a JSON object.
     """
     try:
         config = parse_json(content)
     except ValueError as error:
         raise UnreadableWeights(TOKENIZER_CONFIG, str(error)) from error
     if not isinstance(config, dict):
-        raise UnreadableWeights(TOKENIZER_CONFIG, f"an object was expected, {config!r:.40} came")
+        raise UnreadableWeights(TOKENIZER_CONFIG, f"expected an object, got {config!r:.40}")
     kind = str(config.get("tokenizer_class", "BertTokenizer"))
     if kind not in ("BertTokenizer", "BertTokenizerFast"):
         raise ConfigMismatch("tokenizer_class", expected="BertTokenizer", found=kind)
@@ -131,7 +131,7 @@ def parse_tokenizer_config(content: bytes) -> dict[str, Any]:
 
 
 def _create_normaliser(config: Mapping[str, Any]) -> BertNormalizer:
-    """What BERT does to a text before it looks for words; what is not said is BERT's default."""
+    """Creates BERT's clean-up of a text before it is split; missing keys have BERT's defaults."""
     return BertNormalizer(
         clean_text=True,
         handle_chinese_chars=config.get("tokenize_chinese_chars", True),
@@ -141,15 +141,15 @@ def _create_normaliser(config: Mapping[str, Any]) -> BertNormalizer:
 
 
 def _parse_vocab(content: bytes) -> dict[str, int]:
-    """Token to id, the number of its line."""
+    """Maps each token to its id, which is the number of its line."""
     try:
         lines = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8").readlines()
     except UnicodeDecodeError as error:
-        raise UnreadableWeights(VOCAB, f"it is no UTF-8: {error}") from error
+        raise UnreadableWeights(VOCAB, f"it is not UTF-8: {error}") from error
     return {line.rstrip("\n"): at for at, line in enumerate(lines)}
 
 
 def _get(contents: Mapping[str, bytes], name: str) -> bytes:
     if name not in contents:
-        raise UnreadableWeights(name, "the card does not name it, and a BERT cannot do without")
+        raise UnreadableWeights(name, "the card does not name it, but a BERT needs it")
     return contents[name]

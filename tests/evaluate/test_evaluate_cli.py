@@ -142,7 +142,7 @@ def test_a_certificate_of_a_run_is_audited_and_reproduced_with_its_stored_prompt
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--dataset", "kather"], "There is no dataset 'kather'; there are covid"),
+        (["--dataset", "kather"], "There is no dataset 'kather'. Known datasets: covid"),
         (["--dataset", "covid"], "no images in"),
         (["--prompt", "nobody"], "There is no prompt 'nobody'"),
         (["--prompting", "few-shot"], "id or digest of a stored prompt"),

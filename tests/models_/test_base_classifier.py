@@ -105,7 +105,7 @@ def test_logits_of_a_row_depend_on_neither_place_nor_neighbours(vlm, sample_pixe
 )
 def test_pixels_of_another_kind_are_refused(tiny_clip, tmp_path, pixels):
     vlm = load_vlm(tiny_clip.write(tmp_path), tmp_path, CPU)
-    with pytest.raises(ValueError, match=r"int16 of shape \(B, 3, 32, 32\); .* came"):
+    with pytest.raises(ValueError, match=r"int16 of shape \(B, 3, 32, 32\); got "):
         vlm.encode_images(pixels)
 
 
@@ -123,8 +123,8 @@ def test_text_longer_than_the_context_is_refused(tiny_clip, tmp_path):
     ("template", "names", "sentence"),
     [
         ("A cell.", ["cat", "dog"], "exactly once"),
-        ("A {}.", ["cat"], "At least two"),
-        ("A {}.", ["cat", "cat"], "came twice"),
+        ("A {}.", ["cat"], "at least two"),
+        ("A {}.", ["cat", "cat"], "occurs more than once"),
     ],
 )
 def test_prompt_that_makes_no_classifier_is_refused(tiny_clip, tmp_path, template, names, sentence):
@@ -136,5 +136,5 @@ def test_prompt_that_makes_no_classifier_is_refused(tiny_clip, tmp_path, templat
 @pytest.mark.parametrize("shape", [(24,), (1, 24), (3, 25)])
 def test_text_features_of_another_shape_are_refused(tiny_clip, tmp_path, shape):
     vlm = load_vlm(tiny_clip.write(tmp_path), tmp_path, CPU)
-    with pytest.raises(ValueError, match=r"shape \(C, 24\) with C > 1"):
+    with pytest.raises(ValueError, match=r"\(C, 24\) with C > 1"):
         BaseClassifier(vlm=vlm, text_features=torch.ones(shape))

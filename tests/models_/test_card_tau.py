@@ -79,7 +79,7 @@ def test_lines_that_end_as_on_windows_keep_their_ends(path):
 def test_what_cannot_be_edited_is_left_as_it_is_and_the_line_is_said(path):
     path.write_text("tau.cpu = 0.5\n" + path.read_text())
     before = path.read_bytes()
-    with pytest.raises(InvalidCard, match=r"write: tau = \{ cpu = 0\.75 \}"):
+    with pytest.raises(InvalidCard, match=r"write it as: tau = \{ cpu = 0\.75 \}"):
         write_tau(path, "cpu", 0.75)
     assert path.read_bytes() == before
 

@@ -98,13 +98,13 @@ def test_card_digest_does_not_depend_on_words():
 @pytest.mark.parametrize(
     ("before", "after", "sentence"),
     [
-        ("patch of {}.", "patch.", "exactly once; 'An H&E image patch.' has it 0 times"),
-        ("patch of {}.", "{} {}", "has it 2 times"),
-        ('["benign", "malignant"]', '["benign"]', "At least two class names are needed; 1 came"),
-        ('"malignant"]', '"benign"]', "'benign' came twice"),
-        ('"malignant"]', '" "]', "A class name is not blank"),
-        ('"malignant"]', '"a\\nb"]', "on one line"),
-        ('"malignant"]', '"a\\u0000b"]', "on one line"),
+        ("patch of {}.", "patch.", "exactly once; 'An H&E image patch.' contains it 0 times"),
+        ("patch of {}.", "{} {}", "contains it 2 times"),
+        ('["benign", "malignant"]', '["benign"]', "Expected at least two class names, got 1"),
+        ('"malignant"]', '"benign"]', "'benign' occurs more than once"),
+        ('"malignant"]', '" "]', "A class name must be one line and not blank"),
+        ('"malignant"]', '"a\\nb"]', "must be one line"),
+        ('"malignant"]', '"a\\u0000b"]', "must be one line"),
         ('licence = "MIT"', 'license = "MIT"', "license Extra inputs are not permitted"),
         ("size = 224", "size = 0", "greater than or equal to 1"),
         ("0.26862954", "0.0", "greater than 0"),
@@ -143,7 +143,7 @@ def test_catalogue_finds_cards_in_folders_and_beside_folders(tmp_path):
 
 def test_catalogue_names_the_models_it_knows_when_asked_for_another(tmp_path):
     write_linear_model(tmp_path, create_linear_model(), model_id="inside")
-    with pytest.raises(UnknownModel, match=r"no model 'none'; .* bundled, inside\."):
+    with pytest.raises(UnknownModel, match=r"no model 'none'\. .* bundled, inside\."):
         load_catalogue(tmp_path).get("none")
 
 

@@ -43,10 +43,10 @@ def test_model_whose_weights_do_not_ship_is_known_and_missing(model_id):
     assert described in catalogue.list_not_added()
     assert model_id not in {card.id for card in catalogue.list()}
     for ask in (catalogue.get, catalogue.folder, catalogue.find_own_card):
-        with pytest.raises(ModelNotAdded, match=f"get them from {described.source} and run: .*"):
+        with pytest.raises(ModelNotAdded, match=f"Get them from {described.source} and run: .*"):
             ask(model_id)
     assert judge_presence(catalogue, model_id) == Missing(
-        reason=f"never added; get it from {described.source}"
+        reason=f"not added yet; get it from {described.source}"
     )
 
 
@@ -99,7 +99,7 @@ def test_a_bad_card_makes_its_own_model_unusable_and_no_other(tmp_path, text):
     for ask in (catalogue.get, catalogue.folder, catalogue.find_own_card, catalogue.describe):
         with pytest.raises(ModelNotValid, match=rf"'spoilt' is not served: .*{path} is not valid"):
             ask("spoilt")
-    with pytest.raises(UnknownModel, match="models known here: bundled, good"):
+    with pytest.raises(UnknownModel, match="Known models: bundled, good"):
         catalogue.get("other")
 
 
@@ -121,9 +121,9 @@ def test_two_cards_of_one_id_are_both_refused_for_nobody_can_say_which_was_meant
     catalogue = load_catalogue(tmp_path)
     assert catalogue.list() == ()
     for model_id in ("one", "bundled"):
-        with pytest.raises(ModelNotValid, match=f"'{model_id}' belongs to another card already"):
+        with pytest.raises(ModelNotValid, match=f"another card already has the id '{model_id}'"):
             catalogue.get(model_id)
-    with pytest.raises(InvalidCard, match="'one' belongs to another card already"):
+    with pytest.raises(InvalidCard, match="another card already has the id 'one'"):
         catalogue.check_addition(parse_card(text), tmp_path / "new.toml")
 
 
@@ -177,7 +177,7 @@ def _closed(folder):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (_pipe, "it is no file"),
+        (_pipe, "it is not a regular file"),
         (_dead_link, "No such file"),
         (_long, "at most 1048576 bytes"),
         pytest.param(

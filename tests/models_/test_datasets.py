@@ -76,7 +76,7 @@ def test_numbered_class_folders_take_the_names_of_the_card_as_numbers_do(tmp_pat
     fill(tmp_path / "test", {str(i): 1 for i in range(16)})
     classes = list_dataset(tmp_path, get_dataset("skincancer"), "test")
     assert [files[0].name for files in classes] == [f"{i}/0.png" for i in range(16)]
-    with pytest.raises(UnusableFolder, match="numbers, which say nothing"):
+    with pytest.raises(UnusableFolder, match="are numbers, so the class names are unknown"):
         describe_folder(tmp_path, "test")
 
 

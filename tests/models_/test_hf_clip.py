@@ -251,9 +251,9 @@ def test_prompt_of_another_model_is_refused(hf_clip, tmp_path):
     width = find_text_width(added.card, added.folder)
     assert width == vlm.text_width == 32
     other = Prompt(ctx=np.zeros((5, 512), dtype=np.float32))
-    with pytest.raises(ImportRefused, match=r"small-plip.* width 32; vectors of width 512 came"):
+    with pytest.raises(ImportRefused, match=r"small-plip.* width 32; got vectors of width 512"):
         check_fits(other, added.card, width)
-    with pytest.raises(ValueError, match=r"vectors of width 32; \(5, 512\) came"):
+    with pytest.raises(ValueError, match=r"vectors of width 32; got \(5, 512\)"):
         vlm.encode_prompts(torch.from_numpy(other.ctx.copy()), NAMES)
 
 

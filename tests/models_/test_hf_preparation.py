@@ -93,7 +93,7 @@ def test_a_folder_that_prepares_otherwise_is_not_added(hf_clip, whole, tmp_path)
     published = hf_clip.write(tmp_path / "published")
     (published / "preprocessor_config.json").write_text(json.dumps(whole))
     added = add_model(hf_clip.description, published, tmp_path / "models")
-    assert added.notes == ("No tokenizer came with the weights; texts are read by CLIP's own.",)
+    assert added.notes == ("No tokenizer came with the weights; CLIP's own tokenizer is used.",)
     changed = whole | {"resample": 2}
     (published / "preprocessor_config.json").write_text(json.dumps(changed))
     with pytest.raises(ConfigMismatch, match="resample: expected 3, found 2"):

@@ -110,7 +110,9 @@ def test_pull_without_a_network_is_one_sentence(tmp_path):
     ended = pull(tmp_path, "https://huggingface.co", BLOCKED + PROGRAM)
     assert ended.returncode == 2
     assert ended.stdout == ""
-    assert ended.stderr.startswith("promptsmooth: vinid/plip could not be fetched from the Hugging")
+    assert ended.stderr.startswith(
+        "promptsmooth: vinid/plip could not be downloaded from the Hugging"
+    )
     assert "run: promptsmooth models add plip PATH" in ended.stderr
     assert ended.stderr.count("\n") == 1
 

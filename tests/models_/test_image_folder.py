@@ -101,7 +101,7 @@ def test_a_file_that_is_no_image_is_named_by_its_place_alone(tmp_path):
 def test_a_folder_that_holds_no_labelled_images_is_a_sentence(tmp_path):
     with pytest.raises(UnusableFolder, match="there is none"):
         list_images(tmp_path / "absent", "train")
-    with pytest.raises(UnusableFolder, match="no class folders"):
+    with pytest.raises(UnusableFolder, match="one folder for each class"):
         list_images(tmp_path, "train")
     write_images(tmp_path / "a", 1)
     (tmp_path / "b").mkdir()

@@ -71,11 +71,11 @@ def test_classes_follow_their_names_whatever_their_order(tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"threshold": 3.0}, "half an odd integer; 3.0 came"),
+        ({"threshold": 3.0}, "half an odd integer; got 3.0"),
         ({"weight": np.zeros((3, 2, 2), dtype=np.int64)}, "not all zero"),
         ({"weight": np.ones((3, 2, 2))}, "integers"),
         ({"weight": np.ones((1, 2, 2), dtype=np.int64)}, r"shape \(3, size, size\)"),
-        ({"class_names": ("low", "lower")}, "Neither class name contains the other"),
+        ({"class_names": ("low", "lower")}, "Neither class name may contain the other"),
     ],
 )
 def test_linear_model_that_is_not_exact_is_refused(change, sentence):

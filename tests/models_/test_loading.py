@@ -152,7 +152,7 @@ def _recarded(card: ModelCard, folder: Path, name: str) -> ModelCard:
 
 
 def test_loading_refuses_a_device_that_cards_do_not_speak_of(tiny_clip, tmp_path):
-    with pytest.raises(ValueError, match="runs on cpu or cuda; the device meta came"):
+    with pytest.raises(ValueError, match="runs on cpu or cuda; got the device meta"):
         load_vlm(tiny_clip.write(tmp_path), tmp_path, torch.device("meta"))
 
 

@@ -64,7 +64,7 @@ def write_description(hf_clip, path) -> None:
 def test_known_model_is_listed_with_what_is_missing(folder):
     folder.mkdir()
     shown = run("list").stdout
-    assert "plip: never added; get it from https://huggingface.co/vinid/plip" in shown
+    assert "plip: not added yet; get it from https://huggingface.co/vinid/plip" in shown
     write_linear_model(folder, create_linear_model())
     (folder / "linear" / "linear.safetensors").unlink()
     shown = run("list").stdout
@@ -111,7 +111,7 @@ def test_list_comes_before_the_folder_and_says_that_add_makes_it(folder):
     assert "bundled" in shown.stdout
     assert f"{folder} is not there yet; promptsmooth models add makes it." in shown.stdout
     folder.write_text("a file")
-    require_sentence(run("list"), "is no folder")
+    require_sentence(run("list"), "is not a folder")
 
 
 def test_list_says_which_card_is_bad_and_shows_the_others(folder):
@@ -132,8 +132,8 @@ def test_what_is_no_id_is_said_before_anything_is_touched(folder, tmp_path, name
     write_bundle(
         load_catalogue(tmp_path / "from").get("linear"), tmp_path / "from" / "linear", archive
     )
-    require_sentence(run("add", name, archive), "A model's id has 1 to 64 small letters", "came.")
-    with pytest.raises(ValueError, match="A model's id has"), begin_folder(folder, name):
+    require_sentence(run("add", name, archive), "A model id has 1 to 64 lowercase letters", "got ")
+    with pytest.raises(ValueError, match="A model id has"), begin_folder(folder, name):
         pass
     assert not folder.exists()
     assert {path.name for path in tmp_path.iterdir()} == {"from", "linear.tar"}
@@ -160,8 +160,8 @@ def test_help_names_every_family():
 def test_model_that_ships_stays_and_one_never_added_cannot_go(folder, monkeypatch):
     folder.mkdir()
     require_sentence(run("remove", "bundled", "--yes"), "ships with the service and stays")
-    require_sentence(run("remove", "plip", "--yes"), "its weights are not here")
-    require_sentence(run("check", "plip"), "its weights are not here")
+    require_sentence(run("remove", "plip", "--yes"), "'plip' have not been added")
+    require_sentence(run("check", "plip"), "'plip' have not been added")
     monkeypatch.delenv("PROMPTSMOOTH_MODELS")
     for command in (("remove", "plip"), ("add", "plip", folder), ("pull", "plip")):
         require_sentence(run(*command), "PROMPTSMOOTH_MODELS names no folder")

@@ -63,7 +63,7 @@ def prepared(**changes: object) -> dict:
 def test_card_fills_the_activation_that_a_configuration_leaves_out(described, published, tmp_path):
     added = add_model(described, published, tmp_path / "models")
     assert added.notes == (
-        "The configuration leaves out quick_gelu; the card of tiny fills it.",
+        "The configuration leaves out quick_gelu; the card of tiny supplies it.",
         "The configuration says nothing of preprocessing; it is the card's.",
     )
     config = json.loads((added.folder / "open_clip_config.json").read_text())
@@ -101,9 +101,9 @@ def test_folder_keeps_every_number(described, published, tmp_path, tiny_clip):
         (prepared(size=[32, 48]), r"preprocess_cfg.size: expected 32, found \[32, 48\]"),
         (prepared(mode="L"), "preprocess_cfg.mode: expected RGB, found L"),
         (prepared(fill_color=255), "preprocess_cfg.fill_color: expected 0, found 255"),
-        ({"preprocess_cfg": ["mean"]}, r"preprocess_cfg is to be an object, and is \['mean'\]"),
-        ({"model_cfg": []}, r"model_cfg is to be an object, and is \[\]"),
-        ({"model_cfg__text_cfg": "CLIP"}, "text_cfg is to be an object, and is 'CLIP'"),
+        ({"preprocess_cfg": ["mean"]}, r"preprocess_cfg must be an object, got \['mean'\]"),
+        ({"model_cfg": []}, r"model_cfg must be an object, got \[\]"),
+        ({"model_cfg__text_cfg": "CLIP"}, "text_cfg must be an object, got 'CLIP'"),
         ({"model_cfg__vision_cfg": 7}, "vision_cfg: expected an object, found 7"),
         ({"model_cfg__colour": 1}, "colour: expected None, found 1"),
     ],
@@ -183,7 +183,7 @@ def test_checkpoint_alone_takes_the_architecture_of_the_card(
 
 def test_id_that_is_taken_is_not_written_over(described, published, tmp_path):
     add_model(described, published, tmp_path / "models")
-    with pytest.raises(ModelTaken, match="first run: promptsmooth models remove tiny"):
+    with pytest.raises(ModelTaken, match="Run promptsmooth models remove tiny first"):
         add_model(described, published, tmp_path / "models")
 
 
@@ -192,7 +192,7 @@ def test_folder_of_nothing_that_is_known_is_refused(described, tmp_path):
     with pytest.raises(FormRefused, match=r"'tiny' come as a folder with .*/other is none of them"):
         add_model(described, tmp_path / "other", tmp_path / "models")
     (tmp_path / "other" / "open_clip_config.json").write_text('{"model_cfg": {}}')
-    with pytest.raises(FormRefused, match=r"holds no weights: one of open_clip_model"):
+    with pytest.raises(FormRefused, match=r"as one of: open_clip_model"):
         add_model(described, tmp_path / "other", tmp_path / "models")
 
 

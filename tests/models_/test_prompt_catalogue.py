@@ -36,7 +36,7 @@ def test_prompts_are_found_by_id_and_by_digest(tmp_path):
     card, prompt = catalogue.get("first").load()
     assert card.describes(prompt)
     assert catalogue.get(prompt.sha256).card == card
-    with pytest.raises(UnknownPrompt, match=r"'third'; the prompts known here: .*first, second"):
+    with pytest.raises(UnknownPrompt, match=r"'third'\. Known prompts: .*first, second"):
         catalogue.get("third")
 
 
@@ -54,7 +54,7 @@ def test_every_prompt_that_ships_is_whole_and_fits_its_model():
 def test_a_file_that_is_not_named_like_its_prompt_is_refused(tmp_path):
     path = save(tmp_path, "first")
     path.rename(tmp_path / "other.toml")
-    with pytest.raises(InvalidPromptCard, match=r"its id is 'first', unlike"):
+    with pytest.raises(InvalidPromptCard, match=r"its id 'first' differs"):
         load_prompt_catalogue(tmp_path)
 
 
@@ -63,7 +63,7 @@ def test_one_id_is_one_prompt(tmp_path, monkeypatch):
     save(tmp_path / "own", "first")
     monkeypatch.setattr("models.prompts.catalogue.SHIPPED", tmp_path / "shipped")
     assert load_prompt_catalogue().get("first").ships
-    with pytest.raises(InvalidPromptCard, match="belongs to another prompt"):
+    with pytest.raises(InvalidPromptCard, match="another prompt already has the id"):
         load_prompt_catalogue(tmp_path / "own")
 
 
@@ -75,5 +75,5 @@ def test_exchanged_vectors_are_noticed(tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(NotADirectoryError, match=r"folder of prompts .*none"):
+    with pytest.raises(NotADirectoryError, match=r"prompts folder .*none"):
         load_prompt_catalogue(tmp_path / "none")

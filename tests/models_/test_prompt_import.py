@@ -136,11 +136,11 @@ def test_an_import_is_a_prompt_that_the_model_encodes(read, bundled, tmp_path):
 @pytest.mark.parametrize(
     ("shape", "text_width", "said"),
     [
-        ((16, 768), 512, r"of width 512; vectors of width 768 came"),
-        ((16, 512), 768, r"of width 768; vectors of width 512 came"),
+        ((16, 768), 512, r"of width 512; got vectors of width 768"),
+        ((16, 512), 768, r"of width 768; got vectors of width 512"),
         ((16, 512), 0, r"takes no context vectors"),
-        ((2, 16, 512), 512, r"class-specific ones came, \(2, 16, 512\)"),
-        ((512,), 512, r"\(512,\) came"),
+        ((2, 16, 512), 512, r"got class-specific ones, \(2, 16, 512\)"),
+        ((512,), 512, r"got \(512,\)"),
         ((65, 512), 512, r"1 to 64 context vectors"),
     ],
 )
@@ -152,7 +152,7 @@ def test_vectors_of_another_model_or_kind_are_refused(bundled, shape, text_width
 def test_vectors_that_leave_no_room_for_a_class_name_are_refused(bundled):
     short = bundled.model_copy(update={"context_length": 10})
     create(np.zeros((7, 64), dtype=np.float32), short, text_width=64)
-    with pytest.raises(ImportRefused, match="at most 7 context vectors; 8 came"):
+    with pytest.raises(ImportRefused, match="at most 7 context vectors; got 8"):
         create(np.zeros((8, 64), dtype=np.float32), short, text_width=64)
 
 
@@ -165,8 +165,8 @@ def test_vectors_that_are_not_finite_are_refused(bundled, value):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"class_names": ("one",)}, "At least two"),
-        ({"class_names": ("one", "one")}, "came twice"),
+        ({"class_names": ("one",)}, "at least two"),
+        ({"class_names": ("one", "one")}, "occurs more than once"),
         ({"prompt_id": "../x"}, "pattern"),
         ({"suffix": "a\nb"}, "words after the class name"),
     ],
@@ -207,15 +207,15 @@ def test_code_in_a_pickle_never_runs(read, tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (create_published(torch.zeros(2, 512))[:-300], "damaged or cut short"),
-        (b"PK\x03\x04" + bytes(100), "damaged or cut short"),
-        (b"", "no safetensors file"),
-        (b"word " * 100, "no safetensors file"),
-        (repack(save(torch.zeros(2, 8))), "packed"),
+        (create_published(torch.zeros(2, 512))[:-300], "damaged or truncated"),
+        (b"PK\x03\x04" + bytes(100), "damaged or truncated"),
+        (b"", "not a safetensors file"),
+        (b"word " * 100, "not a safetensors file"),
+        (repack(save(torch.zeros(2, 8))), "compressed"),
         (save({"state_dict": {"other": torch.zeros(2)}}), "'ctx'"),
-        (save([1, 2]), "list came"),
-        (save(torch.zeros(2, 8, dtype=torch.float64)), "float64 came"),
-        (save(torch.zeros(2, 8, dtype=torch.int32)), "int32 came"),
+        (save([1, 2]), "got list"),
+        (save(torch.zeros(2, 8, dtype=torch.float64)), "got torch.float64"),
+        (save(torch.zeros(2, 8, dtype=torch.int32)), "got torch.int32"),
         (save(torch.zeros(1).expand(2**20, 2**20)), "1 to 64 context vectors"),
         (save(torch.zeros(2, 8).to_sparse()), "dense tensor"),
         (save(torch.zeros(3, 2, 8)), "class-specific"),

@@ -65,9 +65,9 @@ def test_what_cannot_be_imported_is_one_sentence_and_nothing_is_written(folder, 
     write(file)
     require_sentence(run_import(file, model="none"), "no model 'none'")
     require_sentence(run_import(file, prompt_id="A b"), "id: ")
-    require_sentence(run_import(file, "--class-name", "pneumonia"), "came twice")
+    require_sentence(run_import(file, "--class-name", "pneumonia"), "occurs more than once")
     file.write_bytes(file.read_bytes()[:200])
-    require_sentence(run_import(file), "damaged or cut short")
+    require_sentence(run_import(file), "damaged or truncated")
     assert not folder.exists()
 
 
@@ -93,7 +93,7 @@ def test_prompts_that_ship_stay_and_their_ids_are_taken(folder, tmp_path, monkey
 
 
 def test_what_is_not_there_is_one_sentence(folder, tmp_path, monkeypatch):
-    require_sentence(run("list"), "folder of prompts")
+    require_sentence(run("list"), "prompts folder")
     folder.mkdir()
     for command in (("show", "x"), ("remove", "x"), ("export", "x", tmp_path)):
         require_sentence(run(*command), "no prompt 'x'")

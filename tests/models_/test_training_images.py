@@ -79,7 +79,7 @@ def test_images_are_not_changed_from_outside():
         (np.zeros((2, 3, 2, 4), dtype=np.uint8), np.array([0, 1]), "shape"),
         (np.zeros((2, 3, 2, 2), dtype=np.uint8), np.array([0, 1, 1]), "int64 of shape"),
         (np.zeros((2, 3, 2, 2), dtype=np.uint8), np.array([0.0, 1.0]), "int64"),
-        (np.zeros((2, 3, 2, 2), dtype=np.uint8), np.array([-1, 1]), "count from 0"),
+        (np.zeros((2, 3, 2, 2), dtype=np.uint8), np.array([-1, 1]), "counted from 0"),
         (np.zeros((0, 3, 2, 2), dtype=np.uint8), np.zeros(0, dtype=np.int64), "at least one"),
     ],
 )

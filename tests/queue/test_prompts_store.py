@@ -180,4 +180,4 @@ def test_a_host_publishes_what_it_can_and_says_what_it_cannot(redis, tmp_path, c
     assert any("'third' names another prompt" in reason for reason in reasons)
     caplog.clear()
     assert publish_prompts(redis, tmp_path / "none") == shipped
-    assert "folder of prompts" in caplog.records[0].fields["reason"]
+    assert "prompts folder" in caplog.records[0].fields["reason"]

@@ -94,7 +94,7 @@ def test_every_command_has_help(command):
         (["--sigma", "nan"], "finite"),
         (["--sigma", "much"], "sigma must be a decimal number"),
         (["--model", "none"], "There is no model 'none'"),
-        (["--class-name", "one"], "At least two class names"),
+        (["--class-name", "one"], "at least two class names"),
         (["--template", "no place"], "exactly once"),
         (["--alpha", "0.5"], "alpha must lie between"),
         (["--window", "wide"], "window must be centre,width or auto"),

@@ -1,0 +1,1 @@
+"""Forms of Hugging Face CLIPModel folders and their conversion to open_clip."""

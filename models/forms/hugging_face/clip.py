@@ -1,4 +1,4 @@
-"""The form of PLIP and PubMedCLIP: a folder that transformers' CLIPModel saved, or its weights."""
+"""The form of PLIP and PubMedCLIP: a folder saved by transformers' CLIPModel, or its weights."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ _NAMES = ("model.safetensors", "pytorch_model.bin")
 
 
 def recognises(source: Source) -> bool:
-    """A folder with CLIPModel's config.json, or a bare file that card or --config say is such."""
+    """Recognises a CLIPModel's configuration, or bare weights whose description names this form."""
     config = _find_config(source)
     if config is not None:
         return load_json(config).get("model_type") == "clip"
@@ -30,7 +30,7 @@ def convert(source: Source, folder: Path) -> Converted:
     found = convert_config(load_json(config)) if config is not None else {}
     model_cfg, _ = agree_on_model_cfg(found, source.description)
     if not model_cfg:
-        raise FormRefused(f"{weights} says nothing of its architecture: name its config.json too.")
+        raise FormRefused(f"{weights} does not state its architecture; give its config.json too.")
     processor = _find_processor(source)
     if processor is not None:
         agree_on_processor(load_json(processor), source.description.preprocessing)
@@ -45,7 +45,7 @@ def convert(source: Source, folder: Path) -> Converted:
 
 _WITHOUT_CONFIG = "No configuration came with the weights; the architecture is the card's."
 _WITHOUT_PROCESSOR = f"No {PROCESSOR} came with the weights; the preprocessing is the card's."
-_WITHOUT_TOKENIZER = "No tokenizer came with the weights; texts are read by CLIP's own."
+_WITHOUT_TOKENIZER = "No tokenizer came with the weights; CLIP's own tokenizer is used."
 
 
 def _find_config(source: Source) -> Path | None:

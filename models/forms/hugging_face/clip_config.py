@@ -1,11 +1,11 @@
-"""The configuration of a Hugging Face CLIPModel in open_clip's words. No torch."""
+"""Converts the configuration of a Hugging Face CLIPModel to open_clip's; no torch."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from models.catalogue.weights import ConfigMismatch
 
-# What transformers assumes where a configuration says nothing (CLIPTextConfig, CLIPVisionConfig).
+# The values that transformers assumes for missing keys (CLIPTextConfig, CLIPVisionConfig).
 _TEXT = {
     "vocab_size": 49408,
     "hidden_size": 512,
@@ -28,14 +28,15 @@ _VISION = {
     "layer_norm_eps": 1e-5,
 }
 _ACTIVATIONS = {"quick_gelu": True, "gelu": False}  # open_clip's quick_gelu
-_HEAD_WIDTH, _MLP_RATIO = 64, 4.0  # open_clip's own, not written where they hold
+_HEAD_WIDTH, _MLP_RATIO = 64, 4.0  # open_clip's defaults, not written where they apply
 
 
 def convert_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """open_clip's `model_cfg` of a CLIPModel's config.json.
+    """Returns open_clip's `model_cfg` for a CLIPModel's config.json.
 
     Raises:
-        ConfigMismatch: no CLIPModel, or one that open_clip does not compute: it names the key.
+        ConfigMismatch: the configuration is not a CLIPModel's, or open_clip cannot compute that
+            model. The error names the key.
     """
     _require(config, "model_type", "clip")
     try:
@@ -67,7 +68,7 @@ def _convert(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_part(config: Mapping[str, Any], name: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """One tower's keys. Old files repeat them under `<name>_dict`, which has to say the same."""
+    """Returns one tower's keys; a copy under `<name>_dict`, as in old files, must agree."""
     part = {**defaults, **(config.get(name) or {})}
     for key, value in (config.get(f"{name}_dict") or {}).items():
         if key in defaults and part[key] != value:

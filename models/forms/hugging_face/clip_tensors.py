@@ -1,4 +1,4 @@
-"""From the tensors of a Hugging Face CLIPModel to those of open_clip's CLIP, exactly.
+"""Converts the tensors of a Hugging Face CLIPModel to those of open_clip's CLIP, exactly.
 
     text_model.embeddings.token_embedding.weight     token_embedding.weight
     text_model.embeddings.position_embedding.weight  positional_embedding
@@ -14,9 +14,9 @@
     visual_projection.weight                         visual.proj, transposed
     logit_scale                                      logit_scale
 
-Within a layer: self_attn.{q,k,v}_proj, one under the other, are attn.in_proj_; self_attn.out_proj,
-layer_norm1, layer_norm2, mlp.fc1 and mlp.fc2 are attn.out_proj, ln_1, ln_2, mlp.c_fc and
-mlp.c_proj. Two position_ids count from 0 and are dropped. The numbers stay what they were.
+Within a layer, self_attn.{q,k,v}_proj are stacked to attn.in_proj_; self_attn.out_proj,
+layer_norm1, layer_norm2, mlp.fc1 and mlp.fc2 become attn.out_proj, ln_1, ln_2, mlp.c_fc and
+mlp.c_proj. The two position_ids count from 0 and are dropped. All values stay the same.
 """
 
 from collections.abc import Iterator, Mapping
@@ -66,7 +66,7 @@ _TRANSPOSED = {
 
 
 class How(Enum):
-    """What becomes of the numbers."""
+    """How the source tensors become the converted one."""
 
     KEPT = auto()
     TRANSPOSED = auto()
@@ -75,28 +75,28 @@ class How(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Leaf:
-    """One tensor of open_clip's and the tensors of CLIPModel it is made of."""
+    """One tensor of open_clip's CLIP and the CLIPModel tensors that it is made from."""
 
     name: str
     sources: tuple[str, ...]
     how: How = How.KEPT
 
     def convert(self, found: Mapping[str, Tensor]) -> Tensor:
-        """The tensor `name`."""
+        """Returns the converted tensor."""
         parts = [found[source] for source in self.sources]
         if self.how is How.STACKED:
             return torch.cat(parts)
         return parts[0].T.contiguous() if self.how is How.TRANSPOSED else parts[0].contiguous()
 
     def expect(self, wanted: Tensor) -> dict[str, Tensor]:
-        """What the sources must look like for `convert` to give a tensor like `wanted`."""
+        """Returns source tensors of the shapes that `convert` turns into the shape of `wanted`."""
         if self.how is How.STACKED:
             return dict(zip(self.sources, wanted.chunk(len(self.sources)), strict=True))
         return {self.sources[0]: wanted.T if self.how is How.TRANSPOSED else wanted}
 
 
 def list_leaves(model_cfg: Mapping[str, Any]) -> Iterator[Leaf]:
-    """Every tensor of open_clip's CLIP and where it comes from."""
+    """Yields every tensor of open_clip's CLIP with its sources."""
     for name, source in _SINGLE.items():
         yield Leaf(name=name, sources=(source,))
     for name, source in _TRANSPOSED.items():
@@ -123,12 +123,12 @@ def _list_pair(name: str, source: str) -> Iterator[Leaf]:
 
 
 def convert_clip(found: Mapping[str, Tensor], model_cfg: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state dict of open_clip's CLIP, from that of a CLIPModel of the same architecture.
+    """Returns the state dict of open_clip's CLIP from that of a CLIPModel.
 
     Raises:
-        StateDictMismatch: a tensor of CLIPModel is missing, is one too many or has another shape
-            than the architecture asks for; it is named as it is in `found`.
-        ConfigMismatch: an architecture that no CLIPModel has.
+        StateDictMismatch: a tensor of CLIPModel is missing, unexpected or of another shape than
+            the architecture has. The error uses the tensor's name in `found`.
+        ConfigMismatch: no CLIPModel has this architecture.
     """
     with torch.device("meta"):
         wanted: dict[str, Tensor] = create_clip(model_cfg).state_dict()

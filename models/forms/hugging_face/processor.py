@@ -1,7 +1,7 @@
-"""Does a CLIPImageProcessor's configuration prepare an image as the card does?
+"""Checks that a CLIPImageProcessor's configuration agrees with the card's preprocessing.
 
-What it leaves out is transformers' default (CLIPImageProcessor). Old files have a size as one
-number and no `do_rescale`; both mean what they mean to transformers today.
+Missing keys have transformers' defaults (CLIPImageProcessor). Old files give a size as one number
+and have no `do_rescale`; both are read as transformers reads them today.
 """
 
 import math
@@ -33,11 +33,11 @@ _CLIPS = ("CLIPImageProcessor", "CLIPFeatureExtractor")
 
 
 def agree_on_processor(found: Mapping[str, Any], preprocessing: Preprocessing) -> None:
-    """Passes when the configuration is the card's preprocessing.
+    """Passes if the configuration agrees with the card's preprocessing.
 
     Raises:
-        ConfigMismatch: a key differs, does something the card does not speak of, or the
-            configuration is another processor's.
+        ConfigMismatch: a key differs or asks for something that the card does not describe, or the
+            configuration belongs to another processor.
     """
     for key in _KINDS:
         kind = found.get(key)
@@ -54,7 +54,7 @@ def agree_on_processor(found: Mapping[str, Any], preprocessing: Preprocessing) -
 
 
 def _expect(whole: Mapping[str, Any], preprocessing: Preprocessing) -> dict[str, Any]:
-    """The keys that matter, as the card has them."""
+    """Returns the values that the card requires for the keys that matter."""
     side = preprocessing.size
     square = {"height": side, "width": side}
     expected: dict[str, Any] = {"do_convert_rgb": True, "do_resize": True}
@@ -64,7 +64,7 @@ def _expect(whole: Mapping[str, Any], preprocessing: Preprocessing) -> dict[str,
         case "squash":
             expected |= {"size": square}
         case "pad":
-            expected |= {"size": "a square that is padded, which no CLIPImageProcessor makes"}
+            expected |= {"size": "a padded square, which no CLIPImageProcessor makes"}
     if expected.get("do_center_crop") or whole["do_center_crop"]:
         expected |= {"crop_size": square}
     if preprocessing.grey:
@@ -88,7 +88,7 @@ def _same(key: str, found: object, expected: object) -> bool:
 
 
 def _spell_size(key: str, found: object) -> object:
-    """One number is the shorter edge of a `size`, and a square's side of a `crop_size`."""
+    """Spells out a size given as one number: the shorter edge, or a square's side for a crop."""
     if not isinstance(found, int):
         return found
     return {"shortest_edge": found} if key == "size" else {"height": found, "width": found}

@@ -1,6 +1,6 @@
-"""Is the tokenizer of a published CLIPModel the one that is used: CLIP's own, open_clip's copy?
+"""Checks that a published CLIPModel has CLIP's own tokenizer, which open_clip brings.
 
-Ids and merges decide which rows of the embedding a text reads, and no tensor tells of them.
+Ids and merges decide which rows of the embedding a text reads, and tensors do not show them.
 """
 
 import json
@@ -20,11 +20,11 @@ _MARKS = {"<|startoftext|>": "<start_of_text>", "<|endoftext|>": "<end_of_text>"
 
 
 def agree_on_tokenizer(folder: Path) -> tuple[Path, ...]:
-    """Passes when the tokenizer's files in a folder are CLIP's; returns those that were read.
+    """Passes if the tokenizer's files in a folder are CLIP's; returns those that were read.
 
     Raises:
-        ConfigMismatch: another id, another merge, or a text is prepared in another way.
-        UnreadableWeights: a file is not of its form.
+        ConfigMismatch: an id or a merge differs, or texts are prepared differently.
+        UnreadableWeights: a file does not have the expected form.
     """
     present = tuple(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
     if not present:
@@ -38,7 +38,7 @@ def agree_on_tokenizer(folder: Path) -> tuple[Path, ...]:
             case "vocab.json":
                 _agree_on_ids(VOCAB, load_json(path, _MAX_BYTES), ids)
             case "merges.txt":
-                read = list(_read_merges(path))[: len(merges)]  # more is read by no CLIPTokenizer
+                read = list(_read_merges(path))[: len(merges)]  # CLIPTokenizer reads no more
                 _agree_on_merges(MERGES, read, merges)
             case "tokenizer.json":
                 _agree_on_whole(load_json(path, _MAX_BYTES), ids, merges)
@@ -53,7 +53,7 @@ def _read_merges(path: Path) -> Iterator[str]:
     try:
         lines = content.decode().split("\n")
     except UnicodeDecodeError as error:
-        raise UnreadableWeights(path.name, f"it is no UTF-8: {error}") from error
+        raise UnreadableWeights(path.name, f"it is not UTF-8: {error}") from error
     return (line for line in lines if line.strip() and not line.startswith("#version"))
 
 
@@ -62,7 +62,7 @@ def _agree_on_whole(found: Mapping[str, Any], ids: Mapping[str, int], merges: li
     _agree_on_ids(WHOLE, get_part(model, "vocab", WHOLE), ids)
     listed = model.get("merges")
     if not isinstance(listed, list):
-        raise UnreadableWeights(WHOLE, "model.merges is to be a list")
+        raise UnreadableWeights(WHOLE, "model.merges must be a list")
     joined = [" ".join(map(str, pair)) if isinstance(pair, list) else str(pair) for pair in listed]
     _agree_on_merges(WHOLE, joined, merges)
     normaliser = json.dumps(found.get("normalizer"))

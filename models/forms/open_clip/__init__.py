@@ -1,0 +1,1 @@
+"""Forms of open_clip folders and checkpoints."""

@@ -1,7 +1,7 @@
-"""The form of BiomedCLIP: open_clip's folder, with a BERT of the hub's for a text tower.
+"""The form of BiomedCLIP: open_clip's folder with a BERT from the Hub as the text tower.
 
-The folder names that BERT without bringing its configuration. For PubMedBERT, which BiomedCLIP
-names, the configuration is known here; for another it is `config.json` in the folder.
+The folder names that BERT but does not hold its configuration. The configuration of PubMedBERT,
+which BiomedCLIP names, is known here; any other BERT needs its `config.json` in the folder.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ from models.vlm.wordpiece import TOKENIZER_CONFIG, VOCAB, create_tokenizer
 _NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _NAMES_ON_THE_HUB = ("hf_model_name", "hf_tokenizer_name")
 _POSITIONS = "text.transformer.embeddings.position_ids"
-# BERT-base with a vocabulary of its own (Gu et al., 2021). Microsoft renamed it.
+# BERT-base with its own vocabulary (Gu et al., 2021). Microsoft renamed it.
 _PUBMEDBERT = (
     "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract",
     "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract",
@@ -36,7 +36,7 @@ _PUBMEDBERT = (
 
 
 def recognises(source: Source) -> bool:
-    """A folder with a configuration of open_clip's that names a BERT."""
+    """Recognises a folder with an open_clip configuration that names a BERT."""
     path = source.path / CONFIG
     if not path.is_file():
         return False
@@ -74,9 +74,9 @@ def convert(source: Source, folder: Path) -> Converted:
 
 
 def _agree(found: dict[str, Any], description: ModelDescription) -> dict[str, Any]:
-    """The architecture. The names of a BERT and a tokenizer on the hub decide nothing here."""
+    """Returns the architecture; names of a BERT or tokenizer on the Hub are not compared."""
     text_cfg = dict(found["text_cfg"])
-    found = {key: value for key, value in found.items() if key != "custom_text"}  # a BERT is one
+    found = {key: value for key, value in found.items() if key != "custom_text"}  # BERT implies it
     names = {key: text_cfg.pop(key) for key in _NAMES_ON_THE_HUB if key in text_cfg}
     model_cfg, _ = agree_on_model_cfg({**found, "text_cfg": text_cfg}, description)
     return {**model_cfg, "text_cfg": {**model_cfg["text_cfg"], **names}}
@@ -84,7 +84,7 @@ def _agree(found: dict[str, Any], description: ModelDescription) -> dict[str, An
 
 def _read_tokenizer(path: Path) -> dict[str, bytes]:
     if not (path / VOCAB).is_file():
-        raise FormRefused(f"{VOCAB}, the vocabulary of the BERT, was expected in {path}.")
+        raise FormRefused(f"Expected {VOCAB}, the vocabulary of the BERT, in {path}.")
     own = path / TOKENIZER_CONFIG
     config = own.read_bytes() if own.is_file() else TOKENIZER_DEFAULT
     return {VOCAB: (path / VOCAB).read_bytes(), TOKENIZER_CONFIG: config}
@@ -93,8 +93,8 @@ def _read_tokenizer(path: Path) -> dict[str, bytes]:
 def _find_known(path: Path, text_cfg: dict[str, Any]) -> bytes:
     name = text_cfg["hf_model_name"]
     if name not in _PUBMEDBERT:
-        raise FormRefused(f"config.json of {name} was expected in {path}: it is a BERT's shape.")
-    return b'{"model_type": "bert"}'  # its sizes are those of BERT-base
+        raise FormRefused(f"Expected config.json of {name}, which states its shape, in {path}.")
+    return b'{"model_type": "bert"}'  # the sizes are those of BERT-base
 
 
 FORM = Form(

@@ -1,4 +1,4 @@
-"""The form of QuiltNet and most others: open_clip's folder, or a checkpoint of it."""
+"""The form of QuiltNet and most other models: open_clip's folder, or one of its checkpoints."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ _NAMES = (
 
 
 def recognises(source: Source) -> bool:
-    """A folder with open_clip's configuration, or a bare file that card or --config say is such."""
+    """Recognises an open_clip configuration, or bare weights whose description names this form."""
     config = _find_config(source)
     if config is not None:
         found = get_part(load_json(config), "model_cfg", CONFIG)
@@ -37,7 +37,7 @@ def convert(source: Source, folder: Path) -> Converted:
     found = get_part(config, "model_cfg", CONFIG)
     model_cfg, filled = agree_on_model_cfg(found, source.description)
     if not model_cfg:
-        raise FormRefused(f"{weights} says nothing of its architecture: name its {CONFIG} too.")
+        raise FormRefused(f"{weights} does not state its architecture; give its {CONFIG} too.")
     preprocessing = source.description.preprocessing
     notes = tuple(_explain(key, source) for key in filled)
     if path is not None:
@@ -52,7 +52,7 @@ def convert(source: Source, folder: Path) -> Converted:
 
 
 def _explain(key: str, source: Source) -> str:
-    return f"The configuration leaves out {key}; the card of {source.description.id} fills it."
+    return f"The configuration leaves out {key}; the card of {source.description.id} supplies it."
 
 
 def _find_config(source: Source) -> Path | None:

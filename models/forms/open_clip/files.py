@@ -1,4 +1,4 @@
-"""The two files that a model of open_clip's architecture has in an installation."""
+"""Writes the two files that an open_clip model has in an installation."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,9 +20,9 @@ def write_open_clip(
     preprocessing: Preprocessing,
     tensors: Mapping[str, Tensor],
 ) -> None:
-    """Writes configuration and tensors, which `models.loading.loading` reads.
+    """Writes configuration and tensors for `models.loading.loading`.
 
-    The bytes depend on the model alone, and not on how its configuration was published.
+    The bytes depend only on the model and not on how its configuration was published.
     """
     config = {
         "model_cfg": spell_model_cfg(model_cfg),

@@ -1,0 +1,1 @@
+"""The decoder: untrusted images decoded in bounded processes."""

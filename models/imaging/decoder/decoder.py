@@ -1,4 +1,4 @@
-"""The door for untrusted image files."""
+"""Decodes untrusted image files in separate, bounded processes."""
 
 import weakref
 from collections.abc import Sequence
@@ -16,16 +16,17 @@ from models.imaging.prepare import PreparedImage
 
 
 class Decoder:
-    """Prepares untrusted files, each in a process of its own that is bounded in time and memory.
+    """Prepares untrusted files, each in its own process with limits on time and memory.
 
-    Whatever the bytes are, the caller's process runs no decoder, and its answer is an image or an
-    `ImageError`. Safe to use from several threads; those that find all processes busy wait.
+    Whatever the bytes are, no decoder runs in the caller's process, and the outcome is an image or
+    an `ImageError`. Several threads may use one Decoder; they wait while all processes are busy.
 
     Args:
-        processes: How many images are decoded at a time.
-        bounds: What the process of one image may take.
-        limits: Checked on headers, before memory is taken.
-        refuse_burned_in: Refuses DICOM files that say that text is burned in; else it is noted.
+        processes: How many images may be decoded at once.
+        bounds: Limits for the process of one image.
+        limits: Checked on headers, before memory is allocated.
+        refuse_burned_in: Whether to refuse DICOM files that declare burned-in text. If False, a
+            note reports it.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Decoder:
         window: RequestedWindow = None,
         picture_side: int | None = None,
     ) -> PreparedImage:
-        """As `models.imaging.prepare`, bounded.
+        """Does the same as `models.imaging.prepare`, with limits on time and memory.
 
         Raises:
             ImageError: see `models.imaging.pixels.errors`.
@@ -84,7 +85,7 @@ class Decoder:
             bounds=self._bounds,
         )
         if not self.close.alive:
-            raise ValueError("Expected a decoder that is open, got one that was closed.")
+            raise ValueError("Expected an open decoder, got one that was closed.")
         process = self._free.get()
         try:
             return process.ask(order, data)

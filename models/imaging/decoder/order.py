@@ -1,4 +1,4 @@
-"""What a decoder's process is asked and what it answers."""
+"""The orders for a decoder process and its answers."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ class _Message(BaseModel):
 
 
 class Order(_Message):
-    """One file to prepare, without its bytes, and the bounds of the process that does it."""
+    """One file to prepare, without its bytes, and the limits for the process that prepares it."""
 
     preprocessing: Preprocessing
     frame: int | None
@@ -32,7 +32,7 @@ class Order(_Message):
 
 
 class _Facts(_Message):
-    """All of a `PreparedImage` but its arrays."""
+    """Everything in a `PreparedImage` except its arrays."""
 
     height: int
     width: int
@@ -57,7 +57,7 @@ class _Answer(_Message):
 
 
 def answer(order: Order, data: bytes) -> tuple[Head, bytes]:
-    """Prepares the file, and says how that went."""
+    """Prepares the file and returns the answer: an image or a refusal."""
     try:
         prepared = prepare(
             data,
@@ -80,10 +80,10 @@ def answer(order: Order, data: bytes) -> tuple[Head, bytes]:
 
 
 def read_answer(head: Head, body: bytes, order: Order) -> PreparedImage:
-    """The prepared image of an answer. A file may have taken over the process that wrote it.
+    """Returns the prepared image in an answer, which a hostile file may have forged.
 
     Raises:
-        ImageError: the file was refused, or this is no answer.
+        ImageError: the file was refused, or this is not a valid answer.
     """
     try:
         read = _Answer.model_validate(head)
@@ -98,7 +98,7 @@ def read_answer(head: Head, body: bytes, order: Order) -> PreparedImage:
 
 def _read_prepared(read: _Answer, body: bytes, size: int) -> PreparedImage:
     if read.facts is None:
-        raise ValueError("an answer has facts")
+        raise ValueError("an answer without a refusal must have facts")
     arrays = np.frombuffer(body, np.uint8)
     ends = 3 * size * size
     return PreparedImage(

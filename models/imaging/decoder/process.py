@@ -1,4 +1,4 @@
-"""The process that forks decoders, from the side of whoever asks it."""
+"""Controls the process that forks decoders, on the caller's side."""
 
 import os
 import socket
@@ -11,27 +11,27 @@ from models.imaging.pixels.errors import DecoderCrashed, DecodingTimedOut
 from models.imaging.prepare import PreparedImage
 
 _START_S = 60
-_GRACE_S = 10  # the process keeps the time itself; this is for one that was stopped
-# Where programs and libraries are. No other variable: they can hold passwords and keys.
+_GRACE_S = 10  # the process keeps the time itself; this covers a process that was stopped
+# Where programs and libraries are. No other variables are passed on: they can hold secrets.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class DecodingUnavailable(OSError):
-    """No process could be started, or the one that was there ended: the image may be sound."""
+    """The process could not be started, or it ended; the image may be sound."""
 
     def __init__(self) -> None:
         super().__init__(
             "Images cannot be decoded at the moment: the process that does it could not be started "
-            "or was ended. Try again; where that does not help, raise the limits on processes and "
+            "or was ended. Try again. If that does not help, raise the limits on processes and "
             "memory."
         )
 
 
 class DecoderProcess:
-    """One process that decodes one image at a time; started when it is first asked.
+    """One process that decodes one image at a time; it starts when it is first asked.
 
-    Not safe to ask from several threads at once.
+    Several threads must not ask it at once.
     """
 
     def __init__(self) -> None:
@@ -40,24 +40,25 @@ class DecoderProcess:
         self._ready = False
 
     def ask(self, order: Order, data: bytes) -> PreparedImage:
-        """The prepared image.
+        """Returns the prepared image.
 
         Raises:
-            ImageError: it is refused, or its decoder ran out of its bounds or crashed.
-            DecodingUnavailable: nothing could be said of it.
+            ImageError: the image is refused, or its decoder exceeded its limits or crashed.
+            DecodingUnavailable: the process could not decide.
         """
         return read_outcome(*self.decode(order, data), order)
 
     def decode(self, order: Order, data: bytes) -> tuple[Head, bytes]:
-        """How the decoder of this file ended and what it used (`ended`, `wall_s`, `cpu_s`,
-        `peak_bytes`), and its answer, which `read_outcome` reads.
+        """Returns how the decoder of this file ended, and its answer for `read_outcome`.
+
+        The first part also states what the decoder used: `ended`, `wall_s`, `cpu_s`, `peak_bytes`.
 
         Raises:
-            DecodingUnavailable: nothing could be said of it.
+            DecodingUnavailable: the process could not decide.
         """
         try:
             return self._exchange(order, data)
-        except BaseException as error:  # an answer that is still to come would be taken for another
+        except BaseException as error:  # a late answer would be taken for that of the next image
             self.end()
             if isinstance(error, OSError | ValueError):
                 raise DecodingUnavailable from None
@@ -73,7 +74,7 @@ class DecoderProcess:
         return received
 
     def start(self) -> None:
-        """Starts it where it does not run, and does not wait until it is ready."""
+        """Starts the process if it is not running, without waiting until it is ready."""
         if self._process is not None and self._process.poll() is not None:
             self.end()
         if self._process is not None:
@@ -94,7 +95,7 @@ class DecoderProcess:
         self._channel, self._ready = ours, False
 
     def _open(self) -> socket.socket:
-        """The channel to a process that is ready."""
+        """Returns the channel to a process that is ready."""
         self.start()
         assert self._channel is not None
         if not self._ready:
@@ -105,7 +106,7 @@ class DecoderProcess:
         return self._channel
 
     def end(self) -> None:
-        """Ends it, with a decoder that is at work. It starts again when it is asked again."""
+        """Ends the process and any decoder at work; it starts again when it is next asked."""
         if self._channel is not None:
             self._channel.close()
         if self._process is not None:
@@ -115,10 +116,10 @@ class DecoderProcess:
 
 
 def read_outcome(outcome: Head, answer: bytes, order: Order) -> PreparedImage:
-    """The prepared image of a decoder that has ended.
+    """Returns the prepared image of a decoder that has ended.
 
     Raises:
-        ImageError: it was refused, or its decoder ran out of its bounds or crashed.
+        ImageError: the image was refused, or its decoder exceeded its limits or crashed.
     """
     if outcome["ended"] == "out of time":
         raise DecodingTimedOut(order.bounds.timeout_s)

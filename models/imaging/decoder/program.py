@@ -1,9 +1,9 @@
-"""Run as a program, never imported by another: decodes images, each in a process of its own.
+"""The program that decodes images, each in its own process; it is run and never imported.
 
-The program loads all decoders once and then only forks, so a decoder finds them loaded and nothing
-of the image before it. It runs no decoder itself, and is the one that watches the clock.
+The program loads all decoders once and afterwards only forks. So a new decoder finds them loaded
+and sees nothing of earlier images. The program itself runs no decoder; it watches the clock.
 
-Argument: the descriptor of a socket. It ends when the other end is closed.
+Its argument is the descriptor of a socket, and it ends when the other end is closed.
 """
 
 import gc
@@ -28,14 +28,14 @@ _MAX_ANSWER = 2**26
 
 
 class _ParentEnded(Exception):
-    """Nobody waits for an answer any more."""
+    """No process is waiting for an answer any more."""
 
 
 def main(descriptor: int) -> None:
-    """Serves one process until that closes its end."""
+    """Serves one process until it closes its end of the socket."""
     channel = socket.socket(fileno=descriptor)
     _load_decoders()
-    gc.disable()  # a decoder lives too short to collect anything
+    gc.disable()  # a decoder does not live long enough to need collection
     gc.freeze()
     with suppress(_ParentEnded, ConnectionError):
         send(channel, {"ready": True})
@@ -54,7 +54,7 @@ def _load_decoders() -> None:
 
 
 def _decode_apart(channel: socket.socket, head: Head, data: bytes) -> tuple[Head, bytes]:
-    """How a decoder of this file ended, what it used, and its answer, which is not read here."""
+    """Returns how a decoder of this file ended, what it used, and its answer, unread."""
     order = Order.model_validate(head)
     began = time.monotonic()
     try:
@@ -66,7 +66,7 @@ def _decode_apart(channel: socket.socket, head: Head, data: bytes) -> tuple[Head
         with answers:
             reply, complete = _collect(answers, channel, began + order.bounds.timeout_s)
     finally:
-        os.kill(child, signal.SIGKILL)  # not waited for yet, so the id is still its own
+        os.kill(child, signal.SIGKILL)  # not yet waited for, so its id cannot be reused
         _, status, usage = os.wait4(child, 0)
     out_of_time = not complete or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU)
     used = {
@@ -96,7 +96,7 @@ def _fork_decoder(order: Order, data: bytes, channel: socket.socket) -> tuple[in
 
 
 def _bound(bounds: DecodingBounds) -> None:
-    """From here on this process may neither grow, stay, write files nor start another."""
+    """Limits this process: it may not grow, outlive its time, write files or start processes."""
     os.dup2(1, 2)  # a decoder's messages can hold tag values
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
@@ -108,10 +108,10 @@ def _bound(bounds: DecodingBounds) -> None:
 
 
 def _collect(answers: socket.socket, channel: socket.socket, deadline: float) -> tuple[bytes, bool]:
-    """What the decoder wrote until it closed its end, and whether it did so in time.
+    """Returns what the decoder wrote until it closed its end, and whether that was in time.
 
     Raises:
-        _ParentEnded: nobody waits for it.
+        _ParentEnded: no process is waiting for the answer.
     """
     poll = select.poll()
     poll.register(answers, select.POLLIN)
@@ -119,7 +119,7 @@ def _collect(answers: socket.socket, channel: socket.socket, deadline: float) ->
     reply = bytearray()
     while (left := deadline - time.monotonic()) > 0 and len(reply) < _MAX_ANSWER:
         ready = {descriptor for descriptor, _ in poll.poll(1000 * left)}
-        if channel.fileno() in ready:  # nothing is asked before the answer: it was closed
+        if channel.fileno() in ready:  # no order comes before the answer, so the end was closed
             raise _ParentEnded
         if ready and not (chunk := answers.recv(_CHUNK)):
             return bytes(reply), True

@@ -1,59 +1,59 @@
-"""Messages between a process and its decoders: a head in JSON, and bytes. Nothing is unpickled."""
+"""Messages between a process and its decoders: a JSON head and bytes, with no pickles."""
 
 import json
 import socket
 import struct
 from typing import Any
 
-_LENGTHS = struct.Struct(">IQ")  # of the head and of the body
+_LENGTHS = struct.Struct(">IQ")  # of head and body
 _MAX_HEAD = 2**20
 
 Head = dict[str, Any]
 
 
 def send(channel: socket.socket, head: Head, body: bytes = b"") -> None:
-    """Sends one message; the body is not copied."""
+    """Sends one message without copying the body."""
     text = json.dumps(head).encode()
     channel.sendall(_LENGTHS.pack(len(text), len(body)) + text)
     channel.sendall(body)
 
 
 def receive(channel: socket.socket) -> tuple[Head, bytes] | None:
-    """The next message, None where the other side has ended.
+    """Returns the next message, or None if the other side has ended.
 
     Raises:
-        ValueError: what came is none.
+        ValueError: the bytes are not a message.
     """
     lengths = _receive_exactly(channel, _LENGTHS.size)
     if lengths is None:
         return None
     head_bytes, body_bytes = _LENGTHS.unpack(lengths)
     if head_bytes > _MAX_HEAD:
-        raise ValueError("a head is short")
+        raise ValueError(f"a head must have at most {_MAX_HEAD} bytes")
     head = _receive_exactly(channel, head_bytes)
     body = _receive_exactly(channel, body_bytes)
     return None if head is None or body is None else (_parse_head(head), body)
 
 
 def parse(message: bytes) -> tuple[Head, bytes]:
-    """A whole message, as `receive` gives it, from bytes that somebody may have tampered with.
+    """Returns the message in these bytes, as `receive` does; they may have been tampered with.
 
     Raises:
-        ValueError: they are none.
+        ValueError: the bytes are not a message.
     """
     if len(message) < _LENGTHS.size:
-        raise ValueError("a message has lengths")
+        raise ValueError("a message must start with its lengths")
     head_bytes, body_bytes = _LENGTHS.unpack_from(message)
     body_at = _LENGTHS.size + head_bytes
     if len(message) != body_at + body_bytes:
-        raise ValueError("a message is as long as it says")
+        raise ValueError("a message must be as long as it states")
     return _parse_head(message[_LENGTHS.size : body_at]), message[body_at:]
 
 
 def _parse_head(text: bytes) -> Head:
     head = json.loads(text)
     if not isinstance(head, dict):
-        raise ValueError("a head is an object")
+        raise ValueError("a head must be a JSON object")
     return head
 
 

@@ -1,0 +1,1 @@
+"""DICOM images: data sets, pixels, lookup tables and codecs."""

@@ -1,7 +1,7 @@
-"""Compressed DICOM frames for which a decoder is called directly.
+"""Calls decoders directly for some kinds of compressed DICOM frames.
 
-pydicom's own plugins for JPEG 2000 and RLE need a further package; its GDCM plugin takes no JPEG
-Extended of 12 bits.
+pydicom's own plugins for JPEG 2000 and RLE need a further package, and its GDCM plugin does not
+accept JPEG Extended with 12 bits.
 """
 
 from typing import Any
@@ -17,9 +17,9 @@ from models.imaging.pixels.errors import ImageBroken
 
 
 def decode_jpeg_2000(stream: bytes, header: StreamHeader, *, signed: bool) -> NDArray[Any]:
-    """Values of a JPEG 2000 or HTJ2K frame, (H, W) or (H, W, 3); RGB where the stream has MCT.
+    """Returns the values of a JPEG 2000 or HTJ2K frame, (H, W) or (H, W, 3); RGB if it has MCT.
 
-    `signed` decides how the stream's bits are read, whatever its own header says.
+    `signed` decides how the stream's bits are read, whatever the stream's own header says.
     """
     values = decode_openjpeg(stream)
     if header.signed == signed:
@@ -30,13 +30,13 @@ def decode_jpeg_2000(stream: bytes, header: StreamHeader, *, signed: bool) -> ND
 def decode_rle(
     stream: bytes, *, rows: int, columns: int, samples: int, bits_allocated: int, signed: bool
 ) -> NDArray[Any]:
-    """Values of an RLE frame (PS3.5 annex G), (H, W) or (H, W, 3)."""
+    """Returns the values of an RLE frame (PS3.5 annex G), (H, W) or (H, W, 3)."""
     try:
         planes = decode_rle_planes(
             stream, version=2, rows=rows, columns=columns, bits_allocated=bits_allocated
         )
     except BaseException as error:
-        if type(error).__name__ == "PanicException":  # a Rust panic is no Exception
+        if type(error).__name__ == "PanicException":  # a Rust panic is not an Exception
             raise _broken("RLE") from None
         raise
     values = np.frombuffer(planes, _type(bits_allocated // 8, signed=signed))
@@ -55,13 +55,13 @@ def decode_with_gdcm(
     bits_stored: int,
     signed: bool,
 ) -> NDArray[Any]:
-    """Values of a JPEG frame, (H, W) or (H, W, 3).
+    """Returns the values of a JPEG frame, (H, W) or (H, W, 3).
 
     Raises:
-        ImageBroken: the samples are too wide for the stream's kind, its segments do not adjoin, or
-            GDCM gave another number of bytes.
+        ImageBroken: the samples are too wide for this kind of stream, there is junk between its
+            segments, or GDCM returned the wrong number of bytes.
     """
-    # PS3.5 8.2.1. GDCM ends its process where it is asked for another size, and at junk.
+    # PS3.5 8.2.1. GDCM ends its process if it is asked for another size, or at junk.
     if bits_allocated not in (8, 16) or not max(bits_stored, header.precision) <= bits_allocated:
         raise _broken("JPEG")
     if has_junk(stream):
@@ -95,6 +95,6 @@ def _broken(kind: str) -> ImageBroken:
 
 
 def extend_bits(values: NDArray[Any], bits: int) -> NDArray[Any]:
-    """The low `bits` of each value, its sign extended where the type is signed (PS3.5 8.1.1)."""
+    """Returns the low `bits` of each value; signed types are sign-extended (PS3.5 8.1.1)."""
     shift = 8 * values.itemsize - bits
     return values if shift == 0 else (values << shift) >> shift

@@ -1,4 +1,4 @@
-"""A DICOM file's data set: only the tags that make a picture, and no more bytes than allowed."""
+"""Parses a DICOM file's data set: only the tags that pictures need, within limits."""
 
 import zlib
 from importlib.util import find_spec
@@ -19,17 +19,17 @@ NATIVE_SYNTAXES = {
     uid.DeflatedExplicitVRLittleEndian,
     uid.ExplicitVRBigEndian,
 }
-# pydicom's plugin, one for each syntax: two may differ in a pixel, and a certificate names pixels.
+# One pydicom plugin for each syntax: two may differ in a pixel, and a certificate names pixels.
 PLUGINS = {
     uid.JPEGBaseline8Bit: "pillow",
-    uid.JPEGExtended12Bit: "pillow",  # with 8 bits; with 12, GDCM
+    uid.JPEGExtended12Bit: "pillow",  # with 8 bits; GDCM decodes 12 bits
     uid.JPEGLSLossless: "pyjpegls",
     uid.JPEGLSNearLossless: "pyjpegls",
 }
-_DIRECT = {  # decoded in `dicom_codecs`
+_DIRECT = {  # decoded in `codecs`
     uid.JPEGLossless,
     uid.JPEGLosslessSV1,
-    uid.JPEG2000Lossless,  # and not those of Part 2, whose transforms OpenJPEG does not undo
+    uid.JPEG2000Lossless,  # but not those of Part 2, whose transforms OpenJPEG does not undo
     uid.JPEG2000,
     uid.HTJ2KLossless,
     uid.HTJ2KLosslessRPCL,
@@ -78,11 +78,11 @@ _KEPT = [
 
 
 def parse_dataset(data: bytes, limits: ImageLimits) -> Dataset:
-    """The data set of a DICOM Part 10 file, with its transfer syntax, without any other tag.
+    """Returns the data set of a DICOM Part 10 file with its transfer syntax and only the kept tags.
 
     Raises:
         TransferSyntaxUnsupported: the transfer syntax has no decoder here.
-        ImageTooLarge: the data set inflates beyond the limit, or has more than 100,000 items.
+        ImageTooLarge: the data set inflates beyond the limit or has more than 100,000 items.
     """
     file = BytesIO(data)
     file.seek(132)  # PS3.10 7.1: preamble and prefix
@@ -103,7 +103,7 @@ def parse_dataset(data: bytes, limits: ImageLimits) -> Dataset:
 
 
 def _read_transfer_syntax(file: BytesIO) -> uid.UID:
-    """The transfer syntax; leaves `file` where the file meta information (group 2) ends."""
+    """Returns the transfer syntax; leaves `file` after the file meta information (group 2)."""
 
     def is_past_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
         return tag >> 16 != 2
@@ -118,7 +118,7 @@ def _read_transfer_syntax(file: BytesIO) -> uid.UID:
 
 
 def _check_items(body: bytes) -> None:
-    """Each item of a sequence (PS3.5 7.5) becomes an object, thirty times as large as its bytes."""
+    """Limits sequence items (PS3.5 7.5): each becomes an object thirty times its size in bytes."""
     if body.count(b"\xfe\xff\x00\xe0") + body.count(b"\xff\xfe\xe0\x00") > MAX_ITEMS:
         raise ImageTooLarge(
             f"Expected at most {MAX_ITEMS} sequence items and fragments, got more. "
@@ -127,7 +127,7 @@ def _check_items(body: bytes) -> None:
 
 
 def _inflate(body: bytes, limits: ImageLimits) -> bytes:
-    """The inflated data set (PS3.5 A.5), never holding more than the limit and one byte."""
+    """Returns the inflated data set (PS3.5 A.5); holds at most the limit plus one byte."""
     inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(body, limits.max_decoded_bytes + 1)
     limits.check_decoded(len(inflated))
     return inflated

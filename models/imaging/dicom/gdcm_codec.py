@@ -1,4 +1,4 @@
-"""One JPEG stream of a DICOM frame through GDCM. A damaged one can end the process it runs in."""
+"""Decodes one JPEG stream of a DICOM frame with GDCM, which a damaged stream can crash."""
 
 import gdcm
 
@@ -15,7 +15,7 @@ def decode_jpeg(
     bits_stored: int,
     signed: bool,
 ) -> bytes:
-    """The samples of the stream, little-endian, colour by pixel."""
+    """Returns the samples of the stream, little-endian, with colours interleaved by pixel."""
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(stream)
     fragments = gdcm.SequenceOfFragments.New()
@@ -34,6 +34,6 @@ def decode_jpeg(
     image.SetPixelFormat(
         gdcm.PixelFormat(header.components, bits_allocated, bits_stored, bits_stored - 1, signed)
     )
-    # A char* comes as text; surrogates stand for the bytes that are no UTF-8.
+    # GDCM returns its char* as text; surrogates stand for bytes that are not valid UTF-8.
     samples: bytes = image.GetBuffer().encode("utf-8", "surrogateescape")
     return samples

@@ -1,9 +1,9 @@
-"""A DICOM image to 8-bit RGB, in the order of DICOM PS3.4 N.2.1 (the grey scale pipeline).
+"""Turns a DICOM image into 8-bit RGB, in the order of DICOM PS3.4 N.2.1 (the grey scale pipeline).
 
-1. decode             one frame of the pixel data (`dicom_pixels`)
-2. modality LUT       a lookup table or slope and intercept, C.11.1.1
+1. decode             one frame of the pixel data (`pixels`)
+2. modality LUT       a lookup table, or slope and intercept, C.11.1.1
 3. VOI                the request's window, else the file's, else its VOI lookup table, else
-                      percentiles; said in the result, C.11.2.1
+                      percentiles; the result states which, C.11.2.1
 4. MONOCHROME1        inverted, C.7.6.3.1.2
 5. [0, 1] → 8 bit → three channels
 """
@@ -51,7 +51,7 @@ def decode_dicom(
     limits: ImageLimits,
     refuse_burned_in: bool,
 ) -> DecodedImage:
-    """One frame of a DICOM Part 10 file.
+    """Returns one frame of a DICOM Part 10 file.
 
     Raises:
         ImageError: see `models.imaging.pixels.errors`.
@@ -83,13 +83,13 @@ def decode_dicom(
 
 
 def _shape_disagrees(dataset: Dataset, module: PixelModule) -> bool:
-    """C.11.6: INVERSE belongs to MONOCHROME1, IDENTITY to MONOCHROME2."""
+    """C.11.6: INVERSE belongs to MONOCHROME1 and IDENTITY to MONOCHROME2."""
     shape = dataset.get("PresentationLUTShape")
     return bool(shape == ("IDENTITY" if module.photometric == "MONOCHROME1" else "INVERSE"))
 
 
 def _modality(stored: NDArray[Any], dataset: Dataset, module: PixelModule, index: int) -> Greys:
-    """Step 2: values in the modality's units (Hounsfield units, say)."""
+    """Step 2: values in the modality's units, such as Hounsfield units."""
     inverted = module.photometric == "MONOCHROME1"
     if table := _table(dataset, "ModalityLUTSequence", dataset, module):
         return Greys(stored=table[stored], inverted=inverted)
@@ -108,7 +108,7 @@ def _modality(stored: NDArray[Any], dataset: Dataset, module: PixelModule, index
 
 
 def _padding(dataset: Dataset) -> tuple[float, float] | None:
-    """C.7.5.1.1.2: stored values that stand for pixels outside the picture."""
+    """C.7.5.1.1.2: the stored values that stand for pixels outside the picture."""
     value = dataset.get("PixelPaddingValue")
     if not isinstance(value, int | float):
         return None
@@ -118,7 +118,7 @@ def _padding(dataset: Dataset) -> tuple[float, float] | None:
 
 
 def _file_scale(greys: Greys, dataset: Dataset, module: PixelModule, index: int) -> GreyScale:
-    """Step 3 where the request leaves it to the file."""
+    """Step 3 if the request leaves the choice to the file."""
     voi = _functional_group(dataset, "FrameVOILUTSequence", index)
     windows = list(
         zip(_numbers(voi.get("WindowCenter")), _numbers(voi.get("WindowWidth")), strict=False)
@@ -140,7 +140,7 @@ def _file_scale(greys: Greys, dataset: Dataset, module: PixelModule, index: int)
 
 
 def _is_usable(window: Window, function: str) -> bool:
-    """C.11.2.1.2.1: LINEAR takes a width of 1 or more, the others any above 0."""
+    """C.11.2.1.2.1: LINEAR takes a width of 1 or more, the other functions any width above 0."""
     centre, width = window
     if not (math.isfinite(centre) and math.isfinite(width) and function in FUNCTIONS):
         return False
@@ -171,13 +171,13 @@ def _voi_table(table: LookupTable) -> GreyScale:
 
 
 def _is_display_ready(greys: Greys, dataset: Dataset, module: PixelModule) -> bool:
-    """Eight unsigned bits without units: the greys of a screen, as in a PNG, and no window."""
+    """Whether values are 8 unsigned bits without units, as on a screen, so they need no window."""
     plain = (greys.slope, greys.intercept) == (1.0, 0.0) and "ModalityLUTSequence" not in dataset
     return plain and module.bits_stored == 8 and not module.signed and greys.stored.max() <= 255
 
 
 def _numbers(value: Any) -> list[float]:
-    """The numbers of a DS element: none, one or several."""
+    """Returns the numbers of a DS element, which has none, one or several."""
     if value is None or value == "":
         return []
     return [float(value)] if isinstance(value, int | float | str) else [float(x) for x in value]
@@ -197,7 +197,7 @@ def _functional_group(dataset: Dataset, keyword: str, index: int) -> Dataset:
 def _table(
     holder: Dataset, keyword: str, dataset: Dataset, module: PixelModule
 ) -> LookupTable | None:
-    """The first lookup table of a sequence, None where there is none."""
+    """Returns the first lookup table of a sequence, or None if there is none."""
     sequence = holder.get(keyword)
     if not sequence:
         return None
@@ -218,7 +218,7 @@ def _parse_table(descriptor: Any, data: Any, dataset: Dataset, module: PixelModu
 def _palette_colours(
     stored: NDArray[Any], dataset: Dataset, module: PixelModule
 ) -> NDArray[np.uint8]:
-    """PALETTE COLOR to RGB, (H, W, 3)."""
+    """Returns PALETTE COLOR pixels as RGB, (H, W, 3)."""
     tables = [
         _parse_table(
             dataset.get(f"{colour}PaletteColorLookupTableDescriptor"),
@@ -234,7 +234,7 @@ def _palette_colours(
 
 
 def _colours(stored: NDArray[Any], _dataset: Dataset, module: PixelModule) -> NDArray[np.uint8]:
-    """RGB samples of any depth on 0–255, (H, W, 3)."""
+    """Scales RGB samples of any depth to 0–255, (H, W, 3)."""
     if module.bits_stored == 8 and stored.dtype == np.uint8:
         return stored
     flat = Greys(stored=stored.reshape(len(stored), -1))  # (H, 3W)

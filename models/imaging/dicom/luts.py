@@ -12,10 +12,10 @@ from models.imaging.pixels.errors import ImageBroken
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LookupTable:
-    """Entries for the input values `first`, `first` + 1, …; each of `bits` bits.
+    """Entries of `bits` bits for the input values `first`, `first` + 1, …
 
     Attributes:
-        first: The smallest input value that has an entry of its own.
+        first: The smallest input value with its own entry.
         bits: Bits of an entry, 8 … 16.
         entries: uint16, (n,).
     """
@@ -25,12 +25,12 @@ class LookupTable:
     entries: NDArray[np.uint16]
 
     def index(self, values: NDArray[Any]) -> NDArray[np.int64]:
-        """Where the entries of integer `values` are; one before or after the table has its ends."""
+        """Returns the entries' positions for integer `values`; values outside use the ends."""
         last = self.first + len(self.entries) - 1
         return np.clip(values.astype(np.int64), self.first, last) - self.first
 
     def __getitem__(self, values: NDArray[Any]) -> NDArray[np.uint16]:
-        """The entries of integer `values`."""
+        """Returns the entries for integer `values`."""
         entries: NDArray[np.uint16] = self.entries[self.index(values)]
         return entries
 
@@ -38,12 +38,12 @@ class LookupTable:
 def parse_table(
     descriptor: Sequence[int], data: bytes | Sequence[int], *, signed: bool, little_endian: bool
 ) -> LookupTable:
-    """A table from its descriptor (entries, first value, bits) and data elements.
+    """Parses a table from its descriptor (entries, first value, bits) and data elements.
 
-    `signed` is the sign of the input values, which the descriptor's own type may not tell.
+    `signed` is the sign of the input values, which the descriptor's own type may not show.
 
     Raises:
-        ImageBroken: the data is shorter than the descriptor says, or it says nonsense.
+        ImageBroken: the data is shorter than the descriptor states, or the bits are out of range.
     """
     count, first, bits = (int(number) & 0xFFFF for number in descriptor)
     count = count or 2**16  # C.11.1.1: 0 means 65536
@@ -66,10 +66,10 @@ def _entries(data: bytes | Sequence[int], count: int, little_endian: bool) -> ND
 
 
 def palette_to_8_bit(tables: Sequence[NDArray[np.uint16]]) -> NDArray[np.uint8]:
-    """Red, green and blue entries on 0–255; uint8, (n, 3).
+    """Returns red, green and blue entries on 0–255; uint8, (n, 3).
 
-    8-bit colours are found in the low or in the high byte of 16-bit entries; both are taken as
-    they are, and only colours that use all bits are scaled.
+    8-bit colours occur in the low or in the high byte of 16-bit entries. Both are used as they are,
+    and only colours that use all 16 bits are scaled.
     """
     entries = np.stack(list(tables), axis=-1)  # (n, 3)
     if entries.max() <= 0xFF:

@@ -1,4 +1,4 @@
-"""One frame of a DICOM data set, decoded; its header checked before any decoder sees it."""
+"""Decodes one frame of a DICOM data set after checking its header."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,11 +26,11 @@ _JPEG_2000 = set(uid.JPEG2000TransferSyntaxes)
 
 @dataclass(frozen=True, kw_only=True)
 class PixelModule:
-    """The Image Pixel module (PS3.3 C.7.6.3) as far as it describes one frame.
+    """The Image Pixel module (PS3.3 C.7.6.3), as far as it describes one frame.
 
     Raises:
-        PixelsUnsupported: pixels that are a mask, or of a kind that is not decoded faithfully.
-        ImageBroken: bits that no pixel has.
+        PixelsUnsupported: the pixels are a mask, or of a kind that cannot be decoded faithfully.
+        ImageBroken: the numbers of bits are impossible.
     """
 
     keyword: str
@@ -87,10 +87,10 @@ class PixelModule:
 
 
 def read_pixel_module(dataset: Dataset) -> PixelModule:
-    """The data set's Image Pixel module.
+    """Returns the data set's Image Pixel module.
 
     Raises:
-        PixelsMissing: no pixel data.
+        PixelsMissing: there is no pixel data.
         ImageBroken: a required element is missing or is not a number.
     """
     keyword = next((name for name in _PIXELS if name in dataset), None)
@@ -131,10 +131,10 @@ def _whole(dataset: Dataset, keyword: str, default: int | None = None) -> int:
 def decode_frame(
     dataset: Dataset, module: PixelModule, index: int, limits: ImageLimits
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Stored values of one frame, (H, W) or RGB (H, W, 3), and what had to be decided on the way.
+    """Returns one frame's stored values, (H, W) or RGB (H, W, 3), and notes on what was decided.
 
     Raises:
-        ImageError: the frame is too large or small, or the stream is not what the data set says.
+        ImageError: the frame is too large or too small, or the stream contradicts the data set.
     """
     limits.check_frame(
         width=module.columns,
@@ -165,8 +165,8 @@ def _decode_with_pydicom(dataset: Dataset, index: int, plugin: str = "") -> NDAr
 
 
 def _decode_rle(stream: bytes, module: PixelModule) -> NDArray[Any]:
-    # PS3.5 annex G: two bytes may stand for 128, but none of a sound frame is longer than its
-    # pixels by more than a 128th.
+    # PS3.5 annex G: two bytes may stand for 128, but no valid frame is longer than its pixels by
+    # more than a 128th.
     if len(stream) > 2 * module.frame_bytes + 1024:
         raise ImageBroken(
             "Expected an RLE frame no longer than its pixels, got a longer one. "
@@ -199,7 +199,7 @@ def _decode_with_gdcm(
 
 
 def _to_rgb(values: NDArray[Any], module: PixelModule) -> NDArray[Any]:
-    """YBR_FULL to RGB; the JPEG 2000 transforms (ICT, RCT) are undone by their decoder."""
+    """Converts YBR_FULL to RGB; the JPEG 2000 decoder has already undone its ICT and RCT."""
     if not module.photometric.startswith("YBR_FULL"):
         return values
     return convert_color_space(np.ascontiguousarray(values), module.photometric, "RGB")
@@ -215,7 +215,7 @@ def _frame_stream(dataset: Dataset, module: PixelModule, index: int) -> bytes:
 
 
 def _check_header(header: StreamHeader, module: PixelModule) -> None:
-    """Refuses a codestream of another size: a bomb, or pixels that would not fit their frame."""
+    """Refuses a codestream of another size, which could be a bomb or not fit the frame."""
     stream = (header.width, header.height, header.components)
     if stream != (module.columns, module.rows, module.samples):
         raise ImageBroken(
@@ -225,7 +225,7 @@ def _check_header(header: StreamHeader, module: PixelModule) -> None:
 
 
 def _stream_notes(header: StreamHeader, module: PixelModule) -> tuple[str, ...]:
-    """What to say where stream and data set disagree on bits; PixelRepresentation has the sign."""
+    """Notes that stream and data set disagree on bits; PixelRepresentation decides the sign."""
     same = header.precision == module.bits_stored and header.signed in (None, module.signed)
     if module.is_colour and not same:
         raise PixelsUnsupported(

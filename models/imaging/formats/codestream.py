@@ -1,4 +1,4 @@
-"""Headers of JPEG, JPEG-LS and JPEG 2000 codestreams: what a decoder will make of them."""
+"""Reads the headers of JPEG, JPEG-LS and JPEG 2000 codestreams before a decoder does."""
 
 import struct
 from collections.abc import Iterator
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from models.imaging.pixels.errors import ImageBroken
 
-# ISO/IEC 10918-1 table B.1: frame headers (SOF), without DHT, JPG and DAC; and JPEG-LS's SOF55.
+# ISO/IEC 10918-1 table B.1: frame headers (SOF) without DHT, JPG and DAC, and JPEG-LS's SOF55.
 _FRAME_MARKERS = (set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}
-_BARE_MARKERS = {0x01, *range(0xD0, 0xD9)}  # TEM, RSTm, SOI: no length follows
+_BARE_MARKERS = {0x01, *range(0xD0, 0xD9)}  # TEM, RSTm, SOI: not followed by a length
 _SCAN, _END = 0xDA, 0xD9
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamHeader:
-    """Size and sample format as a codestream declares them; `signed` only in JPEG 2000."""
+    """Size and sample format that a codestream declares; only JPEG 2000 declares `signed`."""
 
     width: int
     height: int
@@ -24,7 +24,7 @@ class StreamHeader:
 
 
 def jpeg_segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
-    """Markers and payloads of a JPEG or JPEG-LS stream, up to the first scan."""
+    """Yields the markers and payloads of a JPEG or JPEG-LS stream, up to the first scan."""
     position = 0
     while (position := stream.find(b"\xff", position)) >= 0 and position + 4 <= len(stream):
         marker = stream[position + 1]
@@ -39,9 +39,9 @@ def jpeg_segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def has_junk(stream: bytes) -> bool:
-    """Whether something stands between the segments of a JPEG stream before its first scan.
+    """Whether there is anything between the segments of a JPEG stream before its first scan.
 
-    Nothing may but fill bytes, 0xFF (ISO/IEC 10918-1 B.1.1.2).
+    Only fill bytes, 0xFF, may be there (ISO/IEC 10918-1 B.1.1.2).
     """
     position = 2  # after SOI
     while position + 4 <= len(stream) and stream[position] == 0xFF:
@@ -56,10 +56,10 @@ def has_junk(stream: bytes) -> bool:
 
 
 def read_header(stream: bytes) -> StreamHeader:
-    """The header of a JPEG, JPEG-LS or JPEG 2000 codestream.
+    """Returns the header of a JPEG, JPEG-LS or JPEG 2000 codestream.
 
     Raises:
-        ImageBroken: there is none.
+        ImageBroken: there is no header.
     """
     if stream.startswith(b"\xff\xd8"):
         for marker, payload in jpeg_segments(stream):
@@ -68,7 +68,7 @@ def read_header(stream: bytes) -> StreamHeader:
                 return StreamHeader(
                     width=width, height=height, components=components, precision=precision
                 )
-    # ISO/IEC 15444-1 A.5.1: SIZ follows SOC; in a JP2 file both follow the boxes.
+    # ISO/IEC 15444-1 A.5.1: SIZ follows SOC; in a JP2 file both come after the boxes.
     start = stream.find(b"\xff\x4f\xff\x51")
     if start < 0 or len(stream) < start + 43:
         raise ImageBroken(

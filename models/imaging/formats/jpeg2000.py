@@ -1,4 +1,4 @@
-"""JPEG 2000 files: greys with their true values, colour through Pillow."""
+"""Decodes JPEG 2000 files: greys with their true values, colour through Pillow."""
 
 from openjpeg.utils import decode as decode_openjpeg
 
@@ -18,7 +18,7 @@ from models.imaging.pixels.window import (
 
 
 def decode_jpeg2000(data: bytes, *, window: RequestedWindow, limits: ImageLimits) -> DecodedImage:
-    """A JP2 file or a codestream of it, of HTJ2K too."""
+    """Decodes a JP2 file or a bare codestream, including HTJ2K."""
     header = read_jpeg2000_header(data)
     limits.check_frame(width=header.width, height=header.height, bytes_per_pixel=4)
     if len(header.components) > 1 or header.palette:

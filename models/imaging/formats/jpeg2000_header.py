@@ -1,4 +1,4 @@
-"""Headers of JPEG 2000 files, read before a decoder believes them (ISO/IEC 15444-1)."""
+"""Reads the headers of JPEG 2000 files before a decoder trusts them (ISO/IEC 15444-1)."""
 
 import struct
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _MAX_BOXES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """How one component is stored; `step` is (1, 1) where it has a sample for each pixel."""
+    """How one component is stored; `step` is (1, 1) if it has a sample for each pixel."""
 
     precision: int
     signed: bool
@@ -22,7 +22,7 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True)
 class Jpeg2000Header:
-    """Size and components of the codestream, and whether a palette gives them their meaning."""
+    """Size and components of the codestream, and whether a palette maps them to colours."""
 
     width: int
     height: int
@@ -31,10 +31,10 @@ class Jpeg2000Header:
 
 
 def read_jpeg2000_header(data: bytes) -> Jpeg2000Header:
-    """The header of a JP2 file or of a bare codestream.
+    """Returns the header of a JP2 file or of a bare codestream.
 
     Raises:
-        ImageBroken: it is cut off, or file and codestream disagree about the size.
+        ImageBroken: the file is truncated, or file and codestream disagree about the size.
     """
     try:
         return _read_file(data) if data.startswith(JP2) else _read_stream(data, palette=False)
@@ -60,7 +60,7 @@ def _read_file(data: bytes) -> Jpeg2000Header:
 
 
 def _boxes(data: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, beginning and end of each box's content (I.4)."""
+    """Yields the kind of each box and where its content begins and ends (I.4)."""
     for _ in range(_MAX_BOXES):
         if start >= stop:
             return
@@ -78,7 +78,7 @@ def _boxes(data: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, int
 
 
 def _read_stream(stream: bytes, *, palette: bool) -> Jpeg2000Header:
-    """SIZ, A.5.1."""
+    """Reads SIZ, A.5.1."""
     if not stream.startswith(CODESTREAM):
         raise _broken("a codestream")
     right, bottom, left, top = struct.unpack_from(">4I", stream, 8)

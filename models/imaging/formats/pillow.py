@@ -1,4 +1,4 @@
-"""PNG, JPEG, TIFF and WebP through Pillow; what Pillow does silently is said or refused."""
+"""Decodes PNG, JPEG, TIFF and WebP with Pillow; what Pillow does silently is noted or refused."""
 
 import io
 import struct
@@ -36,7 +36,7 @@ _DEEP_GREY = {"I;16", "I;16L", "I;16B", "I", "F"}
 _COLOUR = {"P", "PA", "LA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
 _STRIP = 256  # rows
 _ALPHA = {"LA", "PA", "RGBA", "RGBa"}
-# EXIF 2.3, tag Orientation: what turns the stored picture upright.
+# EXIF 2.3, tag Orientation: the transposition that turns the stored picture upright.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -51,7 +51,7 @@ _PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339
 
 
 def decode_png(data: bytes, *, window: RequestedWindow, limits: ImageLimits) -> DecodedImage:
-    """A PNG file; 16-bit colour and animations are refused."""
+    """Decodes a PNG file; 16-bit colour and animations are refused."""
     if data[12:16] != b"IHDR":  # PNG (third edition) 5.6: the first chunk
         raise ImageBroken("Expected a PNG file with a header, got none. Export the image again.")
     depth, colour_type = struct.unpack_from("BB", data, 24)
@@ -66,7 +66,7 @@ def decode_png(data: bytes, *, window: RequestedWindow, limits: ImageLimits) -> 
 
 
 def decode_jpeg(data: bytes, *, window: RequestedWindow, limits: ImageLimits) -> DecodedImage:
-    """A JPEG file; of one with several pictures (MPO) the first."""
+    """Decodes a JPEG file, or the first picture of a file with several (MPO)."""
     exif = [body[6:] for marker, body in jpeg_segments(data) if _is_exif(marker, body)]
     if exif:
         _check_exif(b"".join(exif))
@@ -78,7 +78,7 @@ def decode_jpeg(data: bytes, *, window: RequestedWindow, limits: ImageLimits) ->
 
 
 def decode_webp(data: bytes, *, window: RequestedWindow, limits: ImageLimits) -> DecodedImage:
-    """A WebP file; animations are refused."""
+    """Decodes a WebP file; animations are refused."""
     header = read_webp_header(data)
     limits.check_frame(width=header.width, height=header.height, bytes_per_pixel=4)
     if header.animated:
@@ -91,14 +91,14 @@ def decode_webp(data: bytes, *, window: RequestedWindow, limits: ImageLimits) ->
 def decode_still(
     data: bytes, format_: str, source: Source, *, window: RequestedWindow, limits: ImageLimits
 ) -> DecodedImage:
-    """A file of one picture, of a format that needs no more care."""
+    """Decodes a file with one picture in a format that needs no further checks."""
     return _decode(_open(data, format_, limits), source, window=window)
 
 
 def decode_tiff(
     data: bytes, *, frame: int | None, window: RequestedWindow, limits: ImageLimits
 ) -> DecodedImage:
-    """One page of a TIFF file; deep colour is refused."""
+    """Decodes one page of a TIFF file; deep colour is refused."""
     if data.startswith(b"MM\0+"):
         raise ImageFormatUnsupported(
             "Expected BigTIFF in little-endian order, got big-endian, which has no decoder here. "
@@ -125,10 +125,10 @@ def decode_tiff(
 
 
 def deep_colour() -> PixelsUnsupported:
-    """The refusal of colour that would have to be cut."""
+    """Returns the refusal of colour whose extra bits would be lost."""
     return PixelsUnsupported(
-        "Expected colour of at most 8 bits per channel, got 16 bits or more, which would have to "
-        "be cut. Convert the image to 8 bits per channel, or send a grey one."
+        "Expected colour of at most 8 bits per channel, got 16 bits or more, which would lose "
+        "detail. Convert the image to 8 bits per channel, or send a grey one."
     )
 
 
@@ -137,14 +137,14 @@ def _is_exif(marker: int, body: bytes) -> bool:
 
 
 def _check_exif(exif: bytes) -> None:
-    """Raises ImageBroken where an EXIF block claims more data than it has."""
+    """Raises ImageBroken if an EXIF block claims more data than it has."""
     count_pages(exif.removeprefix(b"Exif\0\0"))
 
 
 def _open(
     data: bytes, format_: str, limits: ImageLimits, page: Callable[[], int] = lambda: 0
 ) -> Image.Image:
-    """The opened, not yet decoded picture, its size checked."""
+    """Returns the picture, opened and checked for size but not yet decoded."""
     try:
         image = Image.open(io.BytesIO(data), formats=[format_])
         if index := page():
@@ -174,7 +174,7 @@ def _decode(
         if "transparency" in image.info:
             notes += ("The transparent grey value was ignored.",)
         greys = Greys(stored=_stored(image, unsigned=unsigned), inverted=inverted)
-        # A file that gives no window still has a true range, and nothing of it is cut off.
+        # Without a window in the file, the full range of values is used and nothing is cut off.
         scale = requested_scale(greys, window) or percentile_scale(greys, (0, 100))
     elif image.mode in ("1", "L") and "transparency" not in image.info:
         greys = Greys(stored=np.asarray(image.convert("L")))
@@ -189,7 +189,7 @@ def _decode(
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """EXIF orientation applied; Pillow has already done so, and removed the tag, for TIFF."""
+    """Applies the EXIF orientation; for TIFF, Pillow has already done so and removed the tag."""
     if image.format == "TIFF":
         return image
     if "exif" in image.info:
@@ -209,7 +209,7 @@ def _stored(image: Image.Image, *, unsigned: bool) -> NDArray[Any]:
 
 
 def _colour(image: Image.Image) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """RGB pixels, (H, W, 3), and what had to be decided on the way."""
+    """Returns RGB pixels, (H, W, 3), and notes on what was decided."""
     if image.mode not in _COLOUR | {"1", "L"}:
         raise PixelsUnsupported(
             "Expected grey, palette, RGB, CMYK or YCbCr pixels, got another colour space. "
@@ -224,7 +224,7 @@ def _colour(image: Image.Image) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
 
 
 def _on_black(image: Image.Image) -> NDArray[np.uint8]:
-    """The picture over black, (H, W, 3); in strips, for it would take five times its memory."""
+    """Composites the picture on black, (H, W, 3), in strips to save five times its memory."""
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, _STRIP):
         bottom = min(top + _STRIP, image.height)

@@ -1,4 +1,4 @@
-"""TIFF image file directories, walked before a decoder believes them (TIFF 6.0, section 2)."""
+"""Walks TIFF image file directories before a decoder trusts them (TIFF 6.0, section 2)."""
 
 import struct
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from models.imaging.pixels.errors import ImageBroken
 
 MAX_PAGES = 4096
-# TIFF 6.0 page 15; the last four are of BigTIFF and of TIFF's supplements.
+# TIFF 6.0 page 15; the last four come from BigTIFF and TIFF's supplements.
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8} | {
     13: 4,
     16: 8,
@@ -18,7 +18,7 @@ _NESTED = {330, 34665, 34853, 40965}  # SubIFDs, EXIF, GPS, interoperability
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """Byte order and field widths: classic TIFF, or BigTIFF with its 8-byte offsets."""
+    """Byte order and field widths: those of classic TIFF, or of BigTIFF with 8-byte offsets."""
 
     order: str
     big: bool
@@ -37,11 +37,11 @@ class _Layout:
 
 
 def count_pages(data: bytes) -> int:
-    """How many pages a TIFF file (or an EXIF block) holds; a directory outside the data is none.
+    """Returns the number of pages in a TIFF file or EXIF block, without directories outside it.
 
     Raises:
         ImageBroken: there are more than 4096 pages, or the tags together claim more data than the
-            file has. A decoder would copy each claim, so one short file could ask for terabytes.
+            file has. A decoder would copy each claim, so a short file could ask for terabytes.
     """
     layout = _Layout(order="<" if data[:1] == b"I" else ">", big=data[2:4] in (b"+\0", b"\0+"))
     offset = _field(layout.offset, data, 8 if layout.big else 4)
@@ -56,7 +56,7 @@ def count_pages(data: bytes) -> int:
 
 
 def _walk(data: bytes, layout: _Layout, offset: int, budget: int, depth: int) -> tuple[int, int]:
-    """One directory: the offset of the next, and what is left of the budget."""
+    """Reads one directory; returns the offset of the next and what is left of the budget."""
     entries = _field(layout.count, data, offset)
     start = offset + layout.count.size
     stop = start + entries * layout.entry.size
@@ -77,7 +77,7 @@ def _whole(entries: bytes, layout: _Layout) -> bytes:
 
 
 def _field(field: struct.Struct, data: bytes, offset: int) -> int:
-    """The number at `offset`, 0 where the data ends before it."""
+    """Returns the number at `offset`, or 0 if the data ends before it."""
     if offset + field.size > len(data):
         return 0
     return int(field.unpack_from(data, offset)[0])

@@ -1,0 +1,1 @@
+"""Decoded pixels: limits, grey values, windows and errors."""

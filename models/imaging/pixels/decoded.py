@@ -1,4 +1,4 @@
-"""What decoding gives."""
+"""The result of decoding."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,19 +14,19 @@ Window = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DecodedImage:
-    """One picture at its original size, as 8-bit RGB, and how it came about.
+    """One picture at its original size, as 8-bit RGB, and how it was made.
 
     Attributes:
-        pixels: uint8, (H, W, 3), C-contiguous, read-only; a copy of what was given.
-        source: The file's format, told by its content.
-        window: (centre, width) that was applied, None where none was. Where `window_origin` is
-            `request` or `percentile` the function is LINEAR, so asking for the same window again
-            gives the same pixels; where it is `file` the function is the file's.
-        window_origin: Who chose the grey scale. `none`: the pixels already were 8-bit or in
+        pixels: uint8, (H, W, 3), C-contiguous, read-only; a copy of the array that was given.
+        source: The file's format, detected from its content.
+        window: The (centre, width) that was applied, or None. If `window_origin` is `request` or
+            `percentile`, the function is LINEAR, so asking for the same window again gives the
+            same pixels. If it is `file`, the function is the file's.
+        window_origin: Where the grey scale came from. `none`: the pixels were already 8-bit or in
             colour. `file` with `window` None: the file's VOI lookup table.
         frame: Index of the frame, from 0.
-        frames: How many frames the file holds.
-        notes: Sentences that whoever reads the result must know.
+        frames: Number of frames in the file.
+        notes: Sentences that every reader of the result must know.
     """
 
     pixels: NDArray[np.uint8]

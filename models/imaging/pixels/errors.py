@@ -1,20 +1,20 @@
-"""Why an image was refused. A sentence never repeats the image's content, tags or file name.
+"""The reasons for refusing an image; messages never repeat its content, tags or file name.
 
 ImageError
 ├── ImageEmpty                 nothing was sent
-├── ImageFormatUnsupported     the bytes are no PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM file
+├── ImageFormatUnsupported     the bytes are not a PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM file
 ├── ImageTooLarge              more bytes or pixels than the limits allow
 ├── ImageTooSmall              a side is shorter than the limits allow
 ├── ImageBroken                the decoder gave up
-├── DecodingTimedOut           decoding took longer than it may
+├── DecodingTimedOut           decoding took too long
 ├── DecoderCrashed             the decoder's process ended without an answer
 ├── ImageNotFinite             a value is NaN or infinite
 ├── PixelsMissing              a DICOM object without pixel data
-├── PixelsUnsupported          pixels of a kind that is not decoded faithfully here
-├── BurnedInText               the file says that text is burned in, and the policy refuses it
+├── PixelsUnsupported          pixels of a kind that cannot be decoded faithfully here
+├── BurnedInText               the file declares burned-in text, and the policy refuses it
 ├── TransferSyntaxUnsupported  a DICOM encoding without a decoder here
-├── FrameRequired              several frames, and none was chosen
-├── FrameOutOfRange            the chosen frame is not there
+├── FrameRequired              there are several frames, and none was chosen
+├── FrameOutOfRange            the chosen frame does not exist
 └── WindowInvalid              the requested window cannot be applied
 """
 
@@ -33,14 +33,14 @@ class ImageError(ValueError):
 
     @staticmethod
     def restore(code: str, text: str, members: Mapping[str, Any]) -> "ImageError":
-        """The error of this code, as another process described it.
+        """Returns the error with this code, as another process described it.
 
         Raises:
-            ValueError: there is no such error.
+            ValueError: no error has this code.
         """
         found = next((cls for cls in list_errors() if cls.code == code), None)
         if found is None:
-            raise ValueError("an error has a known code")
+            raise ValueError("expected the code of a known error")
         error = found.__new__(found, text)
         vars(error).update(members)
         return error
@@ -89,7 +89,7 @@ class DecodingTimedOut(ImageError):
     def __init__(self, timeout_s: float) -> None:
         super().__init__(
             f"Expected an image that is decoded within {timeout_s:g} s, got one that takes longer. "
-            "Send a single frame, a smaller picture or a simpler format, PNG perhaps."
+            "Send a single frame, a smaller picture or a simpler format such as PNG."
         )
 
 
@@ -124,8 +124,8 @@ class PixelsMissing(ImageError):
 
     def __init__(self) -> None:
         super().__init__(
-            "Expected a DICOM image, got an object without pixel data (a report, a plan or a "
-            "structure set, perhaps). Send the image it refers to."
+            "Expected a DICOM image, got an object without pixel data, such as a report, a plan or "
+            "a structure set. Send the image that it refers to."
         )
 
 
@@ -154,7 +154,7 @@ class TransferSyntaxUnsupported(ImageError):
 
     def __init__(self, uid: str, *, lacking: str | None = None) -> None:
         self.uid = uid if re.fullmatch(r"[0-9.]{1,64}", uid) else ""
-        came = f"got {self.uid}" if self.uid else "the file names none that can be read"
+        came = f"got {self.uid}" if self.uid else "but the file names none that can be read"
         if lacking is not None:  # the package that would decode it
             came += f", whose decoder {lacking} is not installed with this Python"
         super().__init__(
@@ -170,8 +170,8 @@ class FrameRequired(ImageError):
 
     def __init__(self, frames: int) -> None:
         super().__init__(
-            f"Expected one frame, got a file of {frames} frames. "
-            f"Say which with frame=0 to frame={frames - 1}."
+            f"Expected one frame, got a file with {frames} frames. "
+            f"Choose one with frame=0 to frame={frames - 1}."
         )
         self.frames = frames
 
@@ -196,7 +196,7 @@ class WindowInvalid(ImageError):
 
 
 def list_errors(cls: type[ImageError] = ImageError) -> Iterator[type[ImageError]]:
-    """`ImageError` and every kind of it."""
+    """Yields `ImageError` and all its subclasses."""
     yield cls
     for child in cls.__subclasses__():
         yield from list_errors(child)

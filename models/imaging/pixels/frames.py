@@ -1,14 +1,16 @@
-"""Which frame of a file is meant."""
+"""Chooses the frame of a file to decode."""
 
 from models.imaging.pixels.errors import FrameOutOfRange, FrameRequired
 
 
 def choose_frame(frame: int | None, frames: int) -> int:
-    """The index to decode: the requested one, or 0 where there is one frame (`frame` is ignored).
+    """Returns the index to decode: the requested one, or 0 if there is one frame.
+
+    With one frame, `frame` is ignored.
 
     Raises:
-        FrameRequired: several frames and no choice.
-        FrameOutOfRange: the choice is not among them.
+        FrameRequired: there are several frames, and none was chosen.
+        FrameOutOfRange: the chosen frame does not exist.
     """
     if frames == 1:
         return 0

@@ -1,4 +1,4 @@
-"""A grey frame as the picture that a model sees."""
+"""Turns a grey frame into the picture that a model sees."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def grey_image(
     frames: int,
     notes: tuple[str, ...],
 ) -> DecodedImage:
-    """A grey frame in all three channels."""
+    """Returns a grey frame, repeated in all three channels."""
     pixels = greys.to_8_bit(scale.to_unit)  # (H, W)
     return DecodedImage(
         pixels=np.repeat(pixels[:, :, None], 3, axis=2),  # (H, W, 3)

@@ -1,4 +1,4 @@
-"""Grey values as a file stores them, and their way to 8 bits."""
+"""Grey values as a file stores them, and their conversion to 8 bits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.imaging.pixels.errors import ImageNotFinite
 
-_BLOCK = 2**20  # pixels turned into float64 at a time
+_BLOCK = 2**20  # pixels converted to float64 at a time
 
 Reals = NDArray[np.float64]
 ToUnit = Callable[[Reals], Reals]
@@ -18,13 +18,13 @@ ToUnit = Callable[[Reals], Reals]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Greys:
-    """One grey frame: stored values and the line that gives them their units.
+    """One grey frame: the stored values and the line that converts them to the modality's units.
 
     Attributes:
         stored: Integers or floats, (H, W).
         slope, intercept: value = slope · stored + intercept (DICOM PS3.3 C.11.1.1.2).
-        inverted: The smallest value is meant to be white (MONOCHROME1, WhiteIsZero).
-        padding: Stored values from the first to the second stand for "no picture here".
+        inverted: Whether the smallest value means white (MONOCHROME1, WhiteIsZero).
+        padding: Range of stored values, ends included, that stand for "no picture here".
 
     Raises:
         ImageNotFinite: `stored`, `slope` or `intercept` holds NaN or infinity.
@@ -43,7 +43,7 @@ class Greys:
             raise ImageNotFinite
 
     def percentiles(self, low: float, high: float) -> tuple[float, float]:
-        """Two percentiles of the values, in the modality's units, padding left out."""
+        """Returns two percentiles of the values without padding, in the modality's units."""
         stored = self._without_padding()
         ends = np.percentile(stored, [low, high]) * self.slope + self.intercept
         return float(ends.min()), float(ends.max())
@@ -56,7 +56,7 @@ class Greys:
         return kept if kept.size else self.stored
 
     def to_8_bit(self, to_unit: ToUnit) -> NDArray[np.uint8]:
-        """Values through `to_unit`, inverted where so meant, scaled to 0–255; uint8, (H, W)."""
+        """Applies `to_unit`, inverts if needed and scales to 0–255; uint8, (H, W)."""
         pixels = np.empty(self.stored.shape, np.uint8)  # (H, W)
         rows = max(1, _BLOCK // self.stored.shape[1])
         for start in range(0, len(pixels), rows):
@@ -73,5 +73,5 @@ class Greys:
 
 
 def unit_to_8_bit(unit: Reals) -> NDArray[np.uint8]:
-    """[0, 1] to 0–255, rounded to the nearest, a half upwards."""
+    """Maps [0, 1] to 0–255, rounded to nearest, with halves rounded up."""
     return np.floor(unit * 255.0 + 0.5).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Decoders speak in warnings and in exceptions of many kinds; callers see neither."""
+"""Hides the warnings and the many kinds of exceptions of decoders from callers."""
 
 import logging
 import threading
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 from models.imaging.pixels.errors import ImageBroken, ImageError, ImageTooLarge
 
-# Catching warnings changes the state of the whole process, so one image is decoded at a time;
-# that also bounds the memory that decoding takes.
+# Catching warnings changes the state of the whole process, so only one image is decoded at a time.
+# That also limits the memory that decoding takes.
 _one_at_a_time = threading.Lock()
 
 
 @contextmanager
 def guarded() -> Iterator[list[warnings.WarningMessage]]:
-    """Lets nothing out of a decoder but ImageError; yields the list that warnings end in.
+    """Lets only ImageError out of a decoder, and yields the list that collects its warnings.
 
     A decoder's own messages can hold tag values, so they are neither shown, logged nor chained.
     """

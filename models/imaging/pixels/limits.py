@@ -1,4 +1,4 @@
-"""How much of an untrusted image is decoded."""
+"""Limits on how much of an untrusted image is decoded."""
 
 import math
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from models.imaging.pixels.errors import ImageTooLarge, ImageTooSmall
 
 @dataclass(frozen=True, kw_only=True)
 class ImageLimits:
-    """Bounds that are checked on headers, before memory is taken.
+    """Limits that are checked on headers, before memory is allocated.
 
     Attributes:
-        max_bytes: Longest file, in bytes.
-        max_pixels: Largest width × height of one frame.
-        max_decoded_bytes: Largest decoded frame, and largest inflated DICOM data set, in bytes.
-        min_side: Shortest width or height, in pixels.
-        max_aspect: How many times the shorter side the longer may be. The shorter one is resized to
-            the model's size, and the longer with it, before the middle is cut out.
+        max_bytes: Length of the file, in bytes.
+        max_pixels: Width × height of one frame.
+        max_decoded_bytes: Size of a decoded frame and of an inflated DICOM data set, in bytes.
+        min_side: Smallest allowed width or height, in pixels.
+        max_aspect: Largest ratio of the longer to the shorter side. The shorter side is resized to
+            the model's size, and the longer side with it, before the middle is cut out.
     """
 
     max_bytes: int = 32 * 2**20
@@ -31,7 +31,7 @@ class ImageLimits:
                 raise ValueError(f"Expected {name} of at least 1, got {value}.")
 
     def check_file(self, size_bytes: int) -> None:
-        """Raises ImageTooLarge where the file itself is too long."""
+        """Raises ImageTooLarge if the file itself is too long."""
         if size_bytes > self.max_bytes:
             raise ImageTooLarge(
                 f"Expected at most {self.max_bytes} bytes, got {size_bytes}. "
@@ -39,7 +39,7 @@ class ImageLimits:
             )
 
     def check_frame(self, *, width: int, height: int, bytes_per_pixel: int) -> None:
-        """Raises ImageTooSmall or ImageTooLarge for a frame of this size."""
+        """Raises ImageTooSmall or ImageTooLarge if a frame of this size is not allowed."""
         if min(width, height) < self.min_side:
             raise ImageTooSmall(
                 f"Expected sides of at least {self.min_side} pixels, got {width} × {height}. "
@@ -58,7 +58,7 @@ class ImageLimits:
         self.check_decoded(width * height * bytes_per_pixel)
 
     def check_decoded(self, size_bytes: int) -> None:
-        """Raises ImageTooLarge where decoding would take more than `max_decoded_bytes`."""
+        """Raises ImageTooLarge if decoding would take more than `max_decoded_bytes`."""
         if size_bytes > self.max_decoded_bytes:
             raise ImageTooLarge(
                 f"Expected at most {self.max_decoded_bytes} bytes after decoding, got more. "
@@ -68,11 +68,11 @@ class ImageLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingBounds:
-    """What the process may take that decodes one image; the kernel ends it beyond.
+    """Limits for the process that decodes one image; the kernel ends a process that exceeds them.
 
     Attributes:
         timeout_s: Seconds from its start to its answer.
-        memory_bytes: Its address space, about 170 MB of decoders among it.
+        memory_bytes: Its address space, including about 170 MB for the decoders.
     """
 
     timeout_s: float = 5.0

@@ -1,4 +1,4 @@
-"""Which grey values are shown, and how: DICOM PS3.3 C.11.2.1."""
+"""Chooses which grey values are shown and how: DICOM PS3.3 C.11.2.1."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ PERCENTILES = (0.5, 99.5)
 
 @dataclass(frozen=True, kw_only=True)
 class GreyScale:
-    """A chosen transformation of grey values to [0, 1], and what to say about it."""
+    """A chosen transformation of grey values to [0, 1], and notes about it."""
 
     to_unit: ToUnit
     window: Window | None
@@ -65,10 +65,10 @@ def _is_number(value: object) -> bool:
 
 
 def refuse_window_on_colour(window: RequestedWindow) -> tuple[str, ...]:
-    """Notes about a window asked for a picture in colour.
+    """Returns notes about a window that was requested for a colour picture.
 
     Raises:
-        WindowInvalid: a centre and a width were given; there is no grey value to apply them to.
+        WindowInvalid: a centre and a width were given, but there are no grey values for them.
     """
     if window is None:
         return ()
@@ -80,7 +80,7 @@ def refuse_window_on_colour(window: RequestedWindow) -> tuple[str, ...]:
 
 
 def requested_scale(greys: Greys, window: RequestedWindow) -> GreyScale | None:
-    """The request's own choice, None where it leaves the choice to the file."""
+    """Returns the request's own choice, or None if it leaves the choice to the file."""
     if window is None:
         return None
     if window == "auto":
@@ -91,9 +91,9 @@ def requested_scale(greys: Greys, window: RequestedWindow) -> GreyScale | None:
 
 
 def percentile_scale(greys: Greys, percentiles: Sequence[float]) -> GreyScale:
-    """The LINEAR window whose ends are two percentiles of the values."""
+    """Returns the LINEAR window that ends at two percentiles of the values."""
     low, high = greys.percentiles(*percentiles)
-    # C.11.2.1.2.1 solved for c and w: black ends at c − 0.5 − (w−1)/2, white begins at
+    # C.11.2.1.2.1 solved for c and w: black ends at c − 0.5 − (w−1)/2, and white begins at
     # c − 0.5 + (w−1)/2.
     centre, width = (low + high) / 2 + 0.5, high - low + 1
     full = " (their full range)" if tuple(percentiles) == (0, 100) else ""
@@ -107,7 +107,7 @@ def percentile_scale(greys: Greys, percentiles: Sequence[float]) -> GreyScale:
 
 
 def full_scale(maximum: float) -> GreyScale:
-    """0 … maximum to [0, 1]: values that are meant for display as they are."""
+    """Maps 0 … maximum to [0, 1], for values that are meant for display as they are."""
 
     def to_unit(values: Reals) -> Reals:
         return np.clip(values / maximum, 0.0, 1.0)
