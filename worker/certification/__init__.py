@@ -1,4 +1,4 @@
-"""The mathematics of certificates. Pure: standard library, numpy and scipy only."""
+"""Certificates: their mathematics, pure, on the standard library, numpy and scipy alone."""
 
 from worker.certification.audit import Audit, Finding, audit_certificate
 from worker.certification.bounds import (
