@@ -1,8 +1,9 @@
-"""The end of a learning that has its prompt: the prompt and the result, in one step of Redis.
+"""Stores a learned prompt and the learning's result in one step of Redis.
 
-With two steps, either order is wrong. Prompt first: a cancel in between leaves a learning that was
-cancelled and yet took its id for ever. Result first: a crash in between leaves one that finished
-without a prompt. In one step there is no between: a crash before it is a try that RQ repeats.
+With two steps, either order would be wrong. If the prompt came first, a cancel in between would
+leave a cancelled learning that has taken its prompt id for ever. If the result came first, a crash
+in between would leave a finished learning without a prompt. With one step there is no in-between,
+and RQ retries a run that crashed before it.
 """
 
 from redis import Redis
@@ -36,13 +37,14 @@ def finish_learning(
     ttl_s: int,
     owner: str | None = None,
 ) -> bool:
-    """Stores a learned prompt and that the learning has finished, unless that has a result.
+    """Stores a learned prompt and the learning's result, unless the learning already has a result.
 
-    Returns whether it had none, so that both are stored now; else neither is.
+    Returns:
+        Whether both were stored. If the learning already had a result, neither is.
 
     Raises:
-        models.prompts.files.PromptMismatch: the card is about other vectors.
-        worker.store.prompts.PromptRefused: the prompt cannot have this id; nothing is stored.
+        models.prompts.files.PromptMismatch: the card describes other vectors.
+        worker.store.prompts.PromptRefused: the prompt cannot have this id. Nothing is stored.
     """
     check_prompt(card, prompt)
     prompts.check_id(card.id)
