@@ -1,4 +1,4 @@
-"""Log lines in JSON: a fixed event word and fields; never pixels, file names or DICOM tags."""
+"""Logs in JSON: a fixed event word and fields, never pixels, file names or DICOM tags."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ from models.catalogue import Catalogue
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """Formats each record as one line with a JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -25,7 +25,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(level: int = logging.INFO) -> None:
-    """Sends everything to standard error; RQ's loggers too, before RQ configures its own."""
+    """Sends all logs to standard error, RQ's included, before RQ configures its own loggers."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
@@ -37,7 +37,7 @@ def configure_logging(level: int = logging.INFO) -> None:
 
 
 def warn_of_cards(catalogue: Catalogue) -> None:
-    """One line for each own card that cannot be used: its model is refused, all others served."""
+    """Logs one line for each of the lab's cards that cannot be used. Only its model is refused."""
     for model_id, error in sorted(catalogue.invalid.items()):
         fields = {"model": model_id, "reason": str(error)}
         logging.getLogger(__name__).warning("model_card_invalid", extra={"fields": fields})
