@@ -1,4 +1,4 @@
-"""What is wrong with a setting, as the sentence that whoever wrote it is shown."""
+"""Explains what is wrong with a setting, to the person who set it."""
 
 import re
 
@@ -6,18 +6,18 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 SETTINGS_ERRORS = (ValidationError, SettingsError)
-"""What making settings raises where the environment does not allow them."""
+"""The errors that creating settings raises if the environment holds unusable values."""
 
 
 def explain_settings(error: ValidationError | SettingsError) -> str:
-    """Every setting that is not usable, by its name in the environment, and what was expected.
+    """Names every unusable setting, as in the environment, and what was expected.
 
-    What was given is not repeated: a `REDIS_URL` may hold a password.
+    The value is not repeated, because a `REDIS_URL` may hold a password.
     """
     if isinstance(error, ValidationError):
         return "; ".join(_explain(each["loc"], each["msg"]) for each in error.errors())
     found = re.search(r'field "(\w+)"', str(error))
-    # The one way in which a source itself fails: a list that is no JSON.
+    # A settings source itself fails only for a list that is not valid JSON.
     expected = 'expected a list in JSON, for example ["one", "two"]'
     return _explain((found[1],) if found else (), expected)
 
