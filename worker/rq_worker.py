@@ -187,7 +187,7 @@ class CertificationWorker(Worker):
         exc_string: str = "",
         execution: Any = None,
     ) -> None:
-        """As in RQ, except that a job given up ends with the reason, so that nobody waits for it."""
+        """As in RQ, except that a job given up ends with the reason, so nobody waits for it."""
         renew_attempts(self.connection, job, engine_lost=self._engine_lost)
         stopped, retried = self._stopped_job_id == job.id, job.should_retry
         reason = self._reason or name_reason(exc_string)

@@ -1,4 +1,4 @@
-"""Certificates: their mathematics, pure, on the standard library, numpy and scipy alone."""
+"""The mathematics of certificates. It needs only the standard library, numpy and scipy."""
 
 from worker.certification.audit import Audit, Finding, audit_certificate
 from worker.certification.bounds import (

@@ -254,7 +254,7 @@ class Engine:
         )
 
     def _start(self) -> int | None:
-        """Starts a batch and returns how many may run ahead of it; None if there is no work."""
+        """Starts a batch and returns how many may stay unfinished; None if there is no work."""
         with self._changed:
             slices = list(self._pack())
             if not slices:

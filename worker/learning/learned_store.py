@@ -1,7 +1,7 @@
 """Stores a learned prompt and the learning's result in one step of Redis.
 
 With two steps, either order would be wrong. If the prompt came first, a cancel in between would
-leave a cancelled learning that has taken its prompt id for ever. If the result came first, a crash
+leave a cancelled learning that has taken its prompt id forever. If the result came first, a crash
 in between would leave a finished learning without a prompt. With one step there is no in-between,
 and RQ retries a run that crashed before it.
 """
