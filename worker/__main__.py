@@ -1,4 +1,4 @@
-"""A worker host: python -m worker. Engine, RQ workers and their supervisor."""
+"""A worker host, python -m worker: a supervisor with its engine and RQ workers."""
 
 import sys
 

@@ -1,6 +1,7 @@
-"""Whether this host's engine answers: python -m worker.health. Exit status 0, or 1 and why not.
+"""Checks whether this host's engine answers: python -m worker.health.
 
-An engine listens only after its models are loaded, tested and warm, so one that answers is ready.
+The exit status is 0 if it does. Otherwise it is 1, and the reason is printed. An engine listens
+only after its models are loaded, tested and warmed up, so an engine that answers is ready.
 """
 
 import sys
@@ -13,7 +14,7 @@ _ANSWERS_WITHIN_S = 2.0
 
 
 def find_fault(socket_path: Path) -> str | None:
-    """Why the engine at `socket_path` is not ready; None when it is."""
+    """Why the engine at `socket_path` is not ready; None if it is."""
     try:
         with EngineClient.connect(socket_path, wait_s=0) as client:
             client.status(timeout_s=_ANSWERS_WITHIN_S)

@@ -1,7 +1,7 @@
 """The key secret: one for all hosts, in a file that only workers read.
 
-It stands apart from worker.sampling, so that the command line says what is wrong with it where no
-noise can be drawn.
+The module is separate from worker.sampling, so that the command line can report a problem with the
+secret even on a machine that cannot draw noise.
 """
 
 import hashlib
@@ -13,22 +13,22 @@ SECRET_BYTES = 32
 
 
 class SecretUnusable(Exception):
-    """The secret file cannot be read, or is no secret."""
+    """The secret file cannot be read or made, or does not hold a secret."""
 
 
 def commitment(secret: bytes) -> str:
-    """SHA-256 that binds the service to a secret before any image is seen, hex."""
+    """The SHA-256, in hexadecimal, that binds the service to a secret before it sees any image."""
     return hashlib.sha256(b"promptsmooth key commitment 1\0" + secret).hexdigest()
 
 
 def create_secret(path: Path) -> None:
-    """Makes a secret at `path` with mode 0600 where there is none; one that is there stays.
+    """Makes a secret at `path` with mode 0600, unless the file exists.
 
-    Only who starts a host calls this. A job that made a new secret because a volume was not mounted
-    would roll again without anybody noticing.
+    Only the start of a host calls this. A job that made a new secret, because a volume was not
+    mounted, would re-roll without anybody noticing.
 
     Raises:
-        SecretUnusable: none can be made there.
+        SecretUnusable: no secret can be made there.
     """
     if not path.exists():
         _create(path)
@@ -38,7 +38,7 @@ def load_secret(path: Path) -> bytes:
     """The secret at `path`, 32 bytes or more.
 
     Raises:
-        SecretUnusable: it is missing, unreadable or too short, with what to do about it.
+        SecretUnusable: the secret is missing, unreadable or too short. The message says what to do.
     """
     try:
         secret = path.read_bytes()
@@ -50,18 +50,18 @@ def load_secret(path: Path) -> bytes:
     except OSError as error:
         raise SecretUnusable(
             f"the key secret {path} cannot be read ({error.strerror}): "
-            "let the worker's user own it, or point PROMPTSMOOTH_SECRET_FILE elsewhere"
+            "make the worker's user its owner, or point PROMPTSMOOTH_SECRET_FILE elsewhere"
         ) from error
     if len(secret) < SECRET_BYTES:
         raise SecretUnusable(
-            f"the key secret {path} holds {len(secret)} bytes, at least {SECRET_BYTES} are needed: "
-            "restore it from the backup, or delete it to make a new one"
+            f"the key secret {path} holds {len(secret)} bytes, but at least {SECRET_BYTES} are "
+            "needed: restore it from the backup, or delete it to make a new one"
         )
     return secret
 
 
 def _create(path: Path) -> None:
-    """Writes a new secret beside `path`, then links it there: whoever comes first wins."""
+    """Writes a new secret beside `path`, then links it there. The first process to link wins."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -71,11 +71,11 @@ def _create(path: Path) -> None:
         try:
             os.link(fresh, path)
         except FileExistsError:
-            pass  # another worker of this host was first; both use its secret
+            pass  # another process was first; both use its secret
         finally:
             fresh.unlink()
     except OSError as error:
         raise SecretUnusable(
             f"no key secret could be made at {path} ({error.strerror}): "
-            "point PROMPTSMOOTH_SECRET_FILE to a folder the worker may write to"
+            "point PROMPTSMOOTH_SECRET_FILE to a file in a folder that the worker may write to"
         ) from error

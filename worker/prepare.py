@@ -1,4 +1,4 @@
-"""From an untrusted file to the image that is certified. No torch; used by app and command line."""
+"""Prepares the image to certify from an untrusted file. Must not import torch."""
 
 from functools import cache
 from typing import Literal
@@ -13,7 +13,7 @@ Window = tuple[float, float] | Literal["auto"] | None
 
 
 def create_decoder(settings: SharedSettings, *, processes: int = 1) -> Decoder:
-    """A decoder within the bounds of the settings; whoever makes one closes it."""
+    """A decoder within the bounds of the settings. The caller must close it."""
     return Decoder(
         processes=processes,
         bounds=get_bounds(settings),
@@ -22,7 +22,7 @@ def create_decoder(settings: SharedSettings, *, processes: int = 1) -> Decoder:
 
 
 def get_bounds(settings: SharedSettings) -> DecodingBounds:
-    """What decoding one image may take."""
+    """The time and memory that decoding one image may take."""
     return DecodingBounds(
         timeout_s=settings.decode_timeout_s, memory_bytes=settings.decode_memory_mb * 10**6
     )
@@ -30,7 +30,7 @@ def get_bounds(settings: SharedSettings) -> DecodingBounds:
 
 @cache
 def _get_own_decoder() -> Decoder:
-    """That of a program without one; it ends with the program."""
+    """The decoder for callers that bring none. It ends with the program."""
     return create_decoder(SharedSettings())
 
 
@@ -42,10 +42,10 @@ def prepare_image(
     window: Window = None,
     decoder: Decoder | None = None,
 ) -> tuple[Image, InputImage]:
-    """The model's 8-bit input, uint8 (3, H, W), and how it was read.
+    """The model's 8-bit input, uint8 (3, H, W), and the description of how it was read.
 
     Raises:
-        models.imaging.ImageError: the file is no image this service can certify.
+        models.imaging.ImageError: the file is not an image that this service can certify.
         models.imaging.DecodingUnavailable: no image can be decoded at the moment.
     """
     decoder = decoder or _get_own_decoder()

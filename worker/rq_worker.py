@@ -1,6 +1,7 @@
 """The stock forking RQ worker with a few overrides: python -m worker.rq_worker [QUEUE].
 
-SIGTERM lets the job under way finish and takes no other; SIGUSR1 hands it back to the queue.
+On SIGTERM it finishes its job and takes no other. On SIGUSR1 it hands its job back to the queue and
+takes no other.
 """
 
 import logging
@@ -47,11 +48,11 @@ HEARTBEAT_TTL_S = 20
 MONITORING_INTERVAL_S = 5
 WORKER_TTL_S = 25
 MAINTENANCE_INTERVAL_S = 5
-_POLL_S = 1  # how long a worker without a job does not see that it is to stop
+_POLL_S = 1  # how long an idle worker may take to notice that it has to stop
 
 
 class CertificationWorker(Worker):
-    """Notices dead workers in seconds instead of minutes, and leaves nothing that outlives it."""
+    """Notices dead workers within seconds instead of minutes, and leaves no process behind."""
 
     janitor: Janitor
     _hand_back = False
@@ -59,26 +60,26 @@ class CertificationWorker(Worker):
     _engine_lost = False
 
     def get_heartbeat_ttl(self, job: Any, working_time: float = 0.0) -> int:  # noqa: ARG002
-        """How long a silent job counts as alive; RQ's own answer is a minute and more."""
+        """Seconds for which a silent job counts as alive. In stock RQ it is a minute or more."""
         return HEARTBEAT_TTL_S
 
     # --- Taking jobs ---
 
     @property
     def dequeue_timeout(self) -> int:
-        """Seconds of one wait for a job."""
+        """Seconds that one wait for a job may take."""
         return _POLL_S
 
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> Any:
-        """RQ's own, which a stop ends between two waits and never within one.
+        """As in RQ, except that a stop takes effect between two waits, never within one.
 
-        RQ leaves a wait by an exception from the signal handler; a job that Redis moved at that
-        moment has been taken and is not started.
+        Stock RQ leaves a wait by an exception from the signal handler. A job that Redis hands over
+        at that moment would be taken but never started.
         """
         look = super().dequeue_job_and_maintain_ttl
-        if timeout is None:  # burst: an empty queue ends the work
+        if timeout is None:  # burst mode: an empty queue ends the work
             return look(timeout, max_idle_time)
         while not self._stop_requested:
             found = when_there_is_room(partial(look, timeout, max_idle_time or _POLL_S))
@@ -87,23 +88,23 @@ class CertificationWorker(Worker):
         return None
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
-        """RQ's own, which says the same thing once."""
+        """As in RQ, except that an unchanged state is not written again."""
         if state != self.get_state():
             super().set_state(state, pipeline)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """RQ's own; between waits for a job no more often than the others."""
+        """As in RQ, but between waits for a job only every `MONITORING_INTERVAL_S` seconds."""
         if timeout or pipeline is not None or self._is_silent:
             with suppress(OutOfMemoryError):
                 super().heartbeat(timeout, pipeline)
 
     def maintain_heartbeats(self, job: Any, execution: Any) -> None:
-        """RQ's own; a full Redis does not end the worker."""
+        """As in RQ, except that a full Redis does not end the worker."""
         with suppress(OutOfMemoryError):
             super().maintain_heartbeats(job, execution)
 
     def prepare_execution(self, job: Any) -> Any:
-        """RQ's own; where Redis is full, the job waits for room."""
+        """As in RQ, except that the job waits for room if Redis is full."""
         return when_there_is_room(partial(super().prepare_execution, job))
 
     @property
@@ -118,7 +119,7 @@ class CertificationWorker(Worker):
         signal.signal(HAND_BACK, self._request_hand_back)
 
     def _shutdown(self) -> None:
-        """Stops after the job under way, or the wait for one."""
+        """Stops after the current job, or after the current wait for one."""
         self._stop_requested = True
 
     def _request_hand_back(self, *_: object) -> None:
@@ -127,7 +128,7 @@ class CertificationWorker(Worker):
             self.kill_horse(HAND_BACK)
 
     def fork_work_horse(self, job: Any, queue: Any) -> None:
-        """RQ's own, during which a signal waits: it reaches a work-horse that heeds it."""
+        """As in RQ, except that a hand-back signal waits until the work-horse can handle it."""
         signal.pthread_sigmask(signal.SIG_BLOCK, {HAND_BACK})
         super().fork_work_horse(job, queue)  # only the parent returns
         if self._hand_back:
@@ -139,19 +140,19 @@ class CertificationWorker(Worker):
         hand_back.listen()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {HAND_BACK})
 
-    # --- Running them ---
+    # --- Running jobs ---
 
     def main_work_horse(self, job: Any, queue: Any) -> None:
-        """A work-horse whose parent was killed ends too, or its job would run twice."""
-        assert self.pid is not None  # set when it was registered
+        """As in RQ, except that a work-horse dies with its worker, or its job would run twice."""
+        assert self.pid is not None  # set when the worker was registered
         die_with_parent(self.pid)
         super().main_work_horse(job, queue)
 
     def _finalize_failure(self, job: Any, queue: Any, execution: Any, exc_info: Any) -> None:
-        """A job that was handed back or overtaken by another run has not failed.
+        """As in RQ, except that a job handed back or superseded by another run has not failed.
 
-        One that was cut off goes on at once. One that raised is tried again after all others:
-        what ails it may have passed by then.
+        A job that lost its engine is retried first. A job that failed otherwise is retried after
+        all others, when the cause may have passed.
         """
         match exc_info[1]:
             case HandedBack():
@@ -164,7 +165,7 @@ class CertificationWorker(Worker):
                 super()._finalize_failure(job, queue, execution, exc_info)
 
     def _return(self, job: Any, queue: Any, execution: Any) -> None:
-        """To the front of the queue, with all its attempts left."""
+        """Returns the job to the front of the queue with all its attempts left."""
         with self.connection.pipeline() as pipeline:
             self.cleanup_execution(job, pipeline=pipeline, execution=execution)
             queue._enqueue_job(job, pipeline=pipeline, at_front=True)
@@ -172,7 +173,7 @@ class CertificationWorker(Worker):
             pipeline.execute()
 
     def _leave(self, job: Any, execution: Any) -> None:
-        """To the run that came after."""
+        """Leaves the job to the later run."""
         with self.connection.pipeline() as pipeline:
             self.cleanup_execution(job, pipeline=pipeline, execution=execution)
             count_event(pipeline, "superseded")
@@ -186,7 +187,7 @@ class CertificationWorker(Worker):
         exc_string: str = "",
         execution: Any = None,
     ) -> None:
-        """RQ's own; a job that it gives up ends with the reason, so that nobody waits for it."""
+        """As in RQ, except that a job given up ends with the reason, so nobody waits for it."""
         renew_attempts(self.connection, job, engine_lost=self._engine_lost)
         stopped, retried = self._stopped_job_id == job.id, job.should_retry
         reason = self._reason or name_reason(exc_string)
@@ -199,14 +200,14 @@ class CertificationWorker(Worker):
             give_up(self.connection, queue.name, job.id, reason)
 
     def handle_exception(self, job: Any, *exc_info: Any) -> None:
-        """Instead of RQ's, which logs arguments and the error's text."""
+        """Replaces RQ's handler, which logs the job's arguments and the error's text."""
         self._reason = f"of {type(exc_info[1]).__name__}"
         log_attempt(job, exc_info[1])
 
     # --- Cleaning ---
 
     def clean_registries(self) -> None:
-        """The janitor's, whose lock does not outlive a worker killed under it by 15 minutes."""
+        """Runs the janitor instead: RQ's lock would outlive a killed worker by 15 minutes."""
         if self.janitor.sweep():
             for queue in self.queues:
                 worker_registration.clean_worker_registry(queue)
@@ -215,7 +216,7 @@ class CertificationWorker(Worker):
 
 
 def log_attempt(job: Any, error: BaseException) -> None:
-    """Which job, which error, where. Its text is left out: it can repeat what was sent."""
+    """Logs which error ended a job, and where. Omits its text, which may repeat what was sent."""
     stack = [f"{f.filename}:{f.lineno} {f.name}" for f in extract_tb(error.__traceback__)]
     fields = {
         "job_id": job.id,
@@ -227,13 +228,13 @@ def log_attempt(job: Any, error: BaseException) -> None:
 
 
 def name_reason(exc_string: str) -> str:
-    """Why an attempt ended, where its work-horse could not say it."""
+    """Why an attempt ended, if its work-horse could not report it."""
     killed = exc_string.startswith("Work-horse terminated unexpectedly")
     return "its process was killed" if killed else "it failed"
 
 
 def give_up(redis: Redis, queue_name: str, job_id: str, reason: str) -> None:
-    """Ends a job that RQ has given up. Ranges that were counted for another need no end."""
+    """Ends a job that RQ has given up. Jobs that count ranges for another job need no end."""
     ttl_s = WorkerSettings().certificate_ttl_s
     if queue_name == LEARNING_QUEUE_NAME:
         if redis.exists(keyspace.learning_job(job_id)):
@@ -243,7 +244,7 @@ def give_up(redis: Redis, queue_name: str, job_id: str, reason: str) -> None:
 
 
 def create_janitor(settings: WorkerSettings, redis: Redis, queue_name: str, name: str) -> Janitor:
-    """The janitor of one queue, as one worker may be it."""
+    """The janitor of one queue, to be run by the worker `name`."""
     learning = queue_name == LEARNING_QUEUE_NAME
     enqueue_again = learning_queue.enqueue_again if learning else job_queue.enqueue_again
     has_ended = learning_store.has_result if learning else results.has_result
@@ -258,7 +259,7 @@ def create_janitor(settings: WorkerSettings, redis: Redis, queue_name: str, name
 
 
 def create_worker(settings: WorkerSettings, queue_name: str) -> CertificationWorker:
-    """A worker of one queue, with a name no other has."""
+    """A worker of one queue, with a unique name."""
     redis = create_worker_redis(settings.redis_url.get_secret_value(), ca_file=settings.redis_ca)
     worker = CertificationWorker(
         [queue_name],
@@ -276,7 +277,7 @@ def create_worker(settings: WorkerSettings, queue_name: str) -> CertificationWor
 
 
 def main() -> int:
-    """Works until SIGTERM, which lets the job under way finish; a second one does not."""
+    """Works until SIGTERM, which lets the current job finish. A second SIGTERM does not."""
     let_others_go_first()
     configure_logging()
     queue_name = sys.argv[1] if len(sys.argv) > 1 else QUEUE_NAME

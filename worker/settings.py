@@ -1,4 +1,4 @@
-"""Settings of the compute side, read from the environment once and then frozen."""
+"""The settings of the compute side, read from the environment once and then frozen."""
 
 import re
 from pathlib import Path
@@ -17,14 +17,14 @@ def _default_data_dir() -> Path:
 
 
 class SharedSettings(BaseSettings):
-    """What app and worker must agree on. Names in the environment: PROMPTSMOOTH_<FIELD>."""
+    """Settings that app and worker must agree on, named PROMPTSMOOTH_<FIELD> in the environment."""
 
     model_config = SettingsConfigDict(
         env_prefix="PROMPTSMOOTH_",
         frozen=True,
         extra="ignore",
         validate_default=True,
-        populate_by_name=True,  # else redis_url=... would be ignored without a word
+        populate_by_name=True,  # otherwise redis_url=... would be ignored silently
     )
 
     redis_password_file: Path | None = Field(
@@ -85,14 +85,17 @@ class SharedSettings(BaseSettings):
 
 
 def _with_password(url: str, file: Path) -> str:
-    """`url` with the password in `file`.
+    """`url` with the password from `file`.
 
     Raises:
-        ValueError: the file cannot be read, or the URL has a password of its own.
+        ValueError: the file cannot be read, or the URL already has a password.
     """
     parts = urlsplit(url)
     if parts.password is not None:
-        raise ValueError("expected a REDIS_URL without a password beside a REDIS_PASSWORD_FILE")
+        raise ValueError(
+            "expected a REDIS_URL without a password, because PROMPTSMOOTH_REDIS_PASSWORD_FILE "
+            "is set; remove one of the two"
+        )
     try:
         password = file.read_text(encoding="utf-8").strip()
     except OSError as error:
@@ -162,19 +165,19 @@ class WorkerSettings(SharedSettings):
 
     @property
     def secret_path(self) -> Path:
-        """Where the key secret lies."""
+        """Path of the key secret."""
         return self.secret_file or self.data_dir / "key-secret"
 
     @property
     def socket_path(self) -> Path:
-        """Where the engine listens."""
+        """Path of the engine's Unix socket."""
         return self.engine_socket or self.data_dir / "engine.sock"
 
 
 def explain_settings(error: ValidationError | SettingsError) -> str:
-    """Every setting that is not usable, by its name in the environment, and what was expected.
+    """Names every unusable setting, as in the environment, and what was expected.
 
-    What was given is not repeated: a `REDIS_URL` may hold a password.
+    The value is not repeated, because a `REDIS_URL` may hold a password.
     """
     if isinstance(error, ValidationError):
         return "; ".join(_explain(each["loc"], each["msg"]) for each in error.errors())

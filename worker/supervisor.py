@@ -1,9 +1,9 @@
-"""One worker host: an engine, K RQ workers, and the announcement that they are there.
+"""Supervises one worker host: runs an engine and several RQ workers, and announces the host.
 
-A child that ends is started again, after a pause that doubles with each quick death. The engine
-is given up when it says that starting again will not help, or when it keeps dying. RQ workers start
-when the engine is ready for the first time, so that no job waits here for what another host has;
-they end when somebody wishes that this host drains, and start again when nobody does.
+A child that ends is restarted, after a pause that doubles with each quick death. The supervisor
+gives up if the engine reports that a restart will not help, or if it keeps dying. RQ workers start
+once the engine is ready for the first time, so that no job waits here while another host could run
+it. They end when the operator asks this host to drain, and start again when it is resumed.
 """
 
 import logging
@@ -43,7 +43,7 @@ _ANNOUNCE_S = 4.0
 _STOP_GRACE_S = 10.0
 _SILENT_ENGINE_S = 60.0
 _WISH_EVERY_S = 1.0
-_SOON_HEALTHY_S = 10.0  # what starts in a second or two
+_SOON_HEALTHY_S = 10.0  # for children that start in a second or two
 _BROKEN_DEATHS = 3  # of an engine, in a row
 
 
@@ -56,7 +56,7 @@ class Supervisor:
         self._started_at = datetime.now(UTC)
         self._stopping = threading.Event()
         self._was_ready = False
-        self._answered = (-1.0, 0.0)  # of which start of the engine, and when
+        self._answered = (-1.0, 0.0)  # start time of the engine that last answered, and when it did
         self._may_take = False  # the engine has been ready
         self._wish: hosts.How | None = None
         self._wish_at = 0.0
@@ -89,7 +89,7 @@ class Supervisor:
 
     @property
     def state(self) -> HostState:
-        """What this host does now."""
+        """The current state of this host."""
         if self._wish is not None:
             ended = all(child.has_ended() for child in self._takers)
             return "drained" if ended else "draining"
@@ -102,11 +102,11 @@ class Supervisor:
         self._stopping.set()
 
     def run(self) -> None:
-        """Runs until `stop`.
+        """Runs the host until `stop` is called.
 
         Raises:
             GivenUp: the engine or a worker cannot run here.
-            worker.store.hosts.HalfRestored: this Redis holds a part of a backup.
+            worker.store.hosts.HalfRestored: this Redis holds only part of a backup.
             worker.store.hosts.OtherSecret: this Redis is bound to another key secret.
         """
         try:
@@ -137,12 +137,12 @@ class Supervisor:
             end_all([*self._takers, self.engine], grace_s=0)
 
     def _free_jobs(self, pid: int) -> None:
-        """An RQ worker of ours is dead, and its work-horse with it: its job is free at once."""
+        """Frees the job of a dead RQ worker at once: its work-horse died with it."""
         with suppress(RedisError):
             free_jobs_of(self._redis, socket.gethostname(), pid)
 
     def _withdraw(self, why_broken: str | None = None) -> None:
-        """Says that this host has stopped or, for a while, why it cannot serve."""
+        """Withdraws the announcement of this host or, for a while, announces why it is broken."""
         with suppress(RedisError):
             if why_broken is None:
                 hosts.withdraw(self._redis, self._name)
@@ -153,7 +153,7 @@ class Supervisor:
                 hosts.announce(self._redis, report, ttl_s=hosts.BROKEN_TTL_S)
 
     def _tend(self, now: float) -> None:
-        """Keeps the children running that are to run."""
+        """Keeps the right children running."""
         self._heed_wish(now)
         self.engine.keep_running(now)
         for child in self._takers:
@@ -163,14 +163,14 @@ class Supervisor:
                 child.keep_running(now)
 
     def _heed_wish(self, now: float) -> None:
-        """Looks whether somebody wishes that this host drains, and has its workers end."""
+        """Checks whether the operator asked this host to drain, and if so ends its workers."""
         if now - self._wish_at < _WISH_EVERY_S:
             return
         self._wish_at = now
         try:
             wish = hosts.find_wish(self._redis, self._name)
         except RedisError:
-            return  # as before
+            return  # keep the last known wish
         if wish is not None and self._wish is None:
             self._end_takers(wish)
         if wish != self._wish:
@@ -182,7 +182,11 @@ class Supervisor:
             child.end(HAND_BACK if how == "hand back" else signal.SIGTERM)
 
     def _publish_keys(self) -> None:
-        """Waits for Redis and binds it to the key secret; OtherSecret when it is bound already."""
+        """Waits for Redis and binds it to the key secret.
+
+        Raises:
+            worker.store.hosts.OtherSecret: Redis is bound to another key secret.
+        """
         while not self._stopping.is_set():
             try:
                 hosts.publish_keys(self._redis, self._commitment, self._signing_key)
@@ -224,11 +228,11 @@ class Supervisor:
     def _detail(self, state: HostState) -> str:
         if state == "broken":
             deaths = self.engine.quick_deaths
-            return f"the engine ended {deaths} times in a row soon after start; its log says why"
+            return f"the engine ended {deaths} times in a row soon after its start; see its log"
         return ""
 
     def _kill_hung_engine(self, *, answers: bool) -> None:
-        """An engine that was ready and is silent for a minute is killed; its jobs go on anew."""
+        """Kills an engine that was ready but has been silent for a minute. RQ retries its jobs."""
         now = time.monotonic()
         if answers:
             self._answered = (self.engine.started, now)
@@ -236,7 +240,7 @@ class Supervisor:
         if not answers and started == self.engine.started and now - last > _SILENT_ENGINE_S:
             log.error("engine_silent", extra={"fields": {"seconds": round(now - last)}})
             self.engine.signal(signal.SIGKILL)
-            self._answered = (started, now)  # said once
+            self._answered = (started, now)  # so that this is logged once a minute at most
 
     def _ask_engine(self) -> EngineStatus | None:
         if self.engine.has_ended():
@@ -248,7 +252,7 @@ class Supervisor:
             return None
 
     def _end_children(self) -> None:
-        """RQ workers first, which hand back the jobs under way; then the engine."""
+        """Ends the RQ workers first, which hand back their jobs, and then the engine."""
         self._end_takers("hand back")
         deadline = time.monotonic() + _STOP_GRACE_S
         while time.monotonic() < deadline and not all(c.has_ended() for c in self._takers):
@@ -258,7 +262,7 @@ class Supervisor:
 
 
 def _own(*program: str) -> list[str]:
-    """One of our programs, as a child that never outlives this process."""
+    """The command that runs one of our modules as a child that never outlives this process."""
     return with_parent([sys.executable, "-m", *program])
 
 
@@ -274,11 +278,11 @@ def _supervise(settings: WorkerSettings) -> None:
 
 
 def main() -> int:
-    """Runs one worker host until SIGTERM or SIGINT.
+    """Runs one worker host until SIGTERM, SIGINT or SIGHUP.
 
-    Exit status `CANNOT_START` when starting again would not help; the last line says why.
+    Exit status `CANNOT_START` means that a restart would not help; the last log line says why.
     """
-    wait_passively()  # inherited by the engine
+    wait_passively()  # the engine inherits this
     try:
         settings = WorkerSettings()
         with claim_socket(settings.socket_path):

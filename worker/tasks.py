@@ -1,7 +1,7 @@
-"""What RQ calls, in a work-horse forked for one job. No torch: the engine has it.
+"""The tasks that RQ calls, each in a work-horse forked for one job. Only the engine has torch.
 
-A failure that would come again is stored as a result. Anything else is raised, and RQ tries
-again; the next try goes on from the stored vote counts.
+A failure that a retry would repeat is stored as a result. Any other error is raised and RQ retries;
+the next attempt continues from the stored vote counts.
 """
 
 from rq import get_current_job
@@ -21,7 +21,7 @@ def certify_image(certification_id: str) -> None:
     """Certifies the image of a stored job and stores the result, once."""
     rq_job = get_current_job()
     assert rq_job is not None, "RQ runs this"
-    assert rq_job.timeout is not None, "enqueued with it"
+    assert rq_job.timeout is not None, "every job is enqueued with a timeout"
     try:
         run_certification(
             rq_job.connection,
@@ -31,14 +31,14 @@ def certify_image(certification_id: str) -> None:
             alone=is_suspect(rq_job.connection, certification_id),
         )
     except EngineAway as away:
-        raise HandedBack from away  # not this job's failure, and no attempt of it
+        raise HandedBack from away  # not this job's fault, so it costs no attempt
     except EngineLost:
         progress.note_lost_engine(rq_job.connection, certification_id)
         raise
 
 
 def count_ranges(certification_id: str, run: str) -> None:
-    """Counts ranges for a certification that another host runs, until none is open."""
+    """Counts ranges for a certification that another host runs, until no range is open."""
     rq_job = get_current_job()
     assert rq_job is not None, "RQ runs this"
     settings = WorkerSettings()

@@ -35,7 +35,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def quote(text: str) -> str:
-    """The text in quotation marks; of a long one the beginning, `MOST_QUOTED` characters in all."""
+    """Returns the text in quotation marks, shortened to at most `MOST` characters."""
     return repr(text if len(text) <= MOST_QUOTED else f"{text[: MOST_QUOTED - 1]}…")
 
 

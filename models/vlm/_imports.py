@@ -37,10 +37,10 @@ def _import_torchvision() -> None:
 
 
 def get_transformers() -> ModuleType:
-    """The `transformers` package, imported on first use.
+    """Returns the `transformers` package, imported on first use.
 
-    It imports torchvision where it finds one, so open_clip's door comes first. Only classes of
-    modules are used from here, never `from_pretrained`, so nothing is ever looked up.
+    transformers imports torchvision if it is installed, so `get_open_clip` runs first. Only module
+    classes are used from it, never `from_pretrained`, so it never looks anything up.
     """
     get_open_clip()
     return importlib.import_module("transformers")

@@ -16,13 +16,13 @@ from models.vlm.wordpiece import WordPieceTokenizer
 
 @final
 class BertTextTower(torch.nn.Module):
-    """A BERT, its tokenizer, and a head that makes features of its hidden states.
+    """A BERT, its tokenizer and a head that turns its hidden states into features.
 
-    Tokens of a prompt are `[CLS] v₁ … v_M class name … [SEP] padding`: the vectors are put in after
-    [CLS] and as much padding falls off the end. They and the words enter as `inputs_embeds`, once,
-    *before* BERT adds positions and types and normalises, so a vector that equals a word's
-    embedding is that word. The attention mask marks what is no padding, vectors included; it comes
-    from the lengths, never from the ids.
+    The tokens of a prompt are `[CLS] v₁ … v_M class name … [SEP] padding`. The vectors are inserted
+    after [CLS], and the same amount of padding is dropped at the end. Vectors and words enter
+    together as `inputs_embeds`, *before* BERT adds positions and types and normalises. So a vector
+    that equals a word's embedding acts as that word. The attention mask marks everything that
+    is not padding, including the vectors, and is computed from lengths, never from ids.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class BertTextTower(torch.nn.Module):
         return self.bert.embeddings.word_embeddings
 
     def embed(self, text: str) -> Tensor:
-        """The embeddings of a text's tokens, float32 (n, width), without start and end."""
+        """Returns the embeddings of a text's tokens, float32 (n, width), without start and end."""
         ids = torch.tensor(self.tokenizer.encode(text), dtype=torch.long)
         embeddings: Tensor = self._words(ids.to(self._words.weight.device))
         return embeddings
 
     def forward(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
-        """Features (C, D), not normalised; `ctx` is (n_ctx, width), also with n_ctx = 0.
+        """Returns features (C, D), not normalised, for `ctx` (n_ctx, width); n_ctx may be 0.
 
         Raises:
             ValueError: a prompt is longer than the context.

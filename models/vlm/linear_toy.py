@@ -13,17 +13,17 @@ LOGIT_SCALE = 100.0
 
 
 class NoContext:
-    """The part of a `VLM` that takes context vectors, of a model that takes none."""
+    """The part of a `VLM` that takes context vectors, for models that take none."""
 
     card: ModelCard
     text_width = 0
 
     def embed_text(self, text: str) -> Tensor:
-        """See `VLM.embed_text`. There is no text tower."""
+        """Raises ValueError, because there is no text tower; see `VLM.embed_text`."""
         raise ValueError(f"The model {self.card.id} takes no context vectors; {text!r} came.")
 
     def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
-        """See `VLM.encode_prompts`. There is no text tower."""
+        """Raises ValueError, because there is no text tower; see `VLM.encode_prompts`."""
         came = f"{len(ctx)} of them for {len(texts)} classes"
         raise ValueError(f"The model {self.card.id} takes no context vectors; {came} came.")
 

@@ -19,9 +19,10 @@ from models.vlm.vlm import PixelNormalisation
 class ClipTextTower:
     """The steps of open_clip's `encode_text`, with context vectors after the start token.
 
-    Tokens of a prompt are `[SOS] class name … [EOS] padding`; the vectors are put in after [SOS]
-    and as much padding falls off the end, so [EOS] and every position are where a text of that
-    length has them (CoOp, Zhou et al., IJCV 2022; PromptSmooth uses the same layout).
+    The tokens of a prompt are `[SOS] class name … [EOS] padding`. The vectors are inserted after
+    [SOS], and the same amount of padding is dropped at the end. So [EOS] and every position are
+    where a text of that length has them (CoOp, Zhou et al., IJCV 2022; PromptSmooth uses the same
+    layout).
     """
 
     def __init__(self, clip: Any) -> None:  # open_clip is untyped
@@ -42,12 +43,12 @@ class ClipTextTower:
         return int(self.token_embedding.weight.shape[1])
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """The embeddings of token ids, float32 (*tokens.shape, width)."""
+        """Returns the embeddings of token ids, float32 (*tokens.shape, width)."""
         embeddings: Tensor = self.token_embedding(tokens)
         return embeddings.to(torch.float32)
 
     def __call__(self, ctx: Tensor, tokens: Tensor) -> Tensor:
-        """Features (C, D), not normalised; `ctx` is (n_ctx, width), `tokens` (C, length)."""
+        """Returns unnormalised features (C, D); `ctx` is (n_ctx, width), `tokens` (C, length)."""
         words = self.embed(tokens)  # (C, length, width)
         vectors = ctx.expand(len(tokens), -1, -1)  # (C, n_ctx, width)
         x = torch.cat([words[:, :1], vectors, words[:, 1:]], dim=1)[:, : tokens.shape[1]]

@@ -311,7 +311,7 @@ def test_votes_that_do_not_fit_their_range_or_ledger_are_refused():
         RangeVotes(start=0, stop=2, tally=Tally(counts=(1, 1, 0)), votes=(0, 0))
     with pytest.raises(ValueError, match="class below 3"):
         RangeVotes.of_votes(0, [3], K)
-    with pytest.raises(ValueError, match="not empty"):
+    with pytest.raises(ValueError, match="not be empty"):
         RangeVotes.of_votes(0, [], K)
     with pytest.raises(ValueError, match="3 classes"):
         RangeLedger(K).add(RangeVotes(start=0, stop=2, tally=Tally(counts=(1, 1))))

@@ -18,7 +18,7 @@ def test_health_without_an_engine_says_where_none_listens(tmp_path: Path) -> Non
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANG_S)
 
     assert done.returncode == 1
-    assert f"no engine listens at {socket_path}" in done.stderr
+    assert f"no engine is listening at {socket_path}" in done.stderr
 
 
 def test_health_of_an_engine_that_does_not_answer_is_bounded(tmp_path: Path) -> None:

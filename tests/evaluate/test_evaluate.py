@@ -121,12 +121,12 @@ def test_a_finished_run_certifies_nothing_again(create_evaluation):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"alpha": Decimal("0.002")}, "another alpha"),
-        ({"sigmas": (Decimal("0.1"),)}, "another set of noise levels"),
-        ({"images": 4}, "another number of images"),
+        ({"alpha": Decimal("0.002")}, "a different alpha"),
+        ({"sigmas": (Decimal("0.1"),)}, "a different set of noise levels"),
+        ({"images": 4}, "a different number of images"),
         (
             {"targets": (TemplateTarget(template="{}", class_names=("below", "above")),)},
-            "another prompting, prompt, class name or template",
+            "a different prompting, prompt, class name or template",
         ),
     ],
 )
@@ -150,7 +150,7 @@ def test_images_that_changed_are_another_run(create_evaluation, tmp_path):
 def test_a_file_that_is_no_run_is_left_alone(create_evaluation):
     asked = create_evaluation()
     (asked.folder / RUN_FILE).write_text('{"something": "else"}\n')
-    with pytest.raises(RunNotContinued, match="no run of this version"):
+    with pytest.raises(RunNotContinued, match="not a run of this version"):
         run(asked)
     assert (asked.folder / RUN_FILE).read_text() == '{"something": "else"}\n'
 
@@ -175,7 +175,7 @@ def test_results_need_every_image_once(create_evaluation):
     clean = [None]
     assert create_results(question, images, radii=RADII, clean=clean).arms[0].images == 4
     for wrong in (images[1:], [*images, images[0]]):
-        with pytest.raises(ValueError, match="4 images were asked for"):
+        with pytest.raises(ValueError, match="each of 4 images once"):
             create_results(question, wrong, radii=RADII, clean=clean)
 
 

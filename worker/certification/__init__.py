@@ -1,4 +1,4 @@
-"""The mathematics of certificates. Pure: standard library, numpy and scipy only."""
+"""The mathematics of certificates. It needs only the standard library, numpy and scipy."""
 
 from worker.certification.audit import Audit, Finding, audit_certificate
 from worker.certification.bounds import l2_radius, lower_confidence_bound, upper_confidence_bound

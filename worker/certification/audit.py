@@ -1,7 +1,7 @@
-"""Checks a certificate from its counts alone, without a model and without trusting who made it.
+"""Checks a certificate from its counts alone, without a model and without trusting its issuer.
 
-What an audit of counts cannot see, it says: that the counts came from the model named, and that no
-other attempt was thrown away.
+An audit of counts cannot see whether the counts came from the model named, nor whether another
+attempt was thrown away. The audit says so.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,13 +36,14 @@ UNSEEN = (
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was checked.
+    """The result of one check.
 
     Attributes:
         code: stable name of the check.
-        holds: whether it holds.
+        holds: whether the check passed.
         sentence: what was found, in words.
-        certificate: which certificate of the document, from 0; None for the document.
+        certificate: index of the certificate within the document, from 0; None where the finding
+            is about the whole document.
     """
 
     code: str
@@ -53,19 +54,19 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """Everything that was checked, and what no audit of counts can see."""
+    """The findings of an audit, and what no audit of counts can see."""
 
     findings: tuple[Finding, ...]
     unseen: tuple[str, ...] = UNSEEN
 
     @property
     def holds(self) -> bool:
-        """Whether every check holds."""
+        """Whether every check passed."""
         return all(finding.holds for finding in self.findings)
 
 
 class _Wrong(Exception):
-    """A check that does not hold."""
+    """A check failed."""
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -75,15 +76,18 @@ class _Wrong(Exception):
 def audit_certificate(document: Mapping[str, Any]) -> Audit:
     """Recomputes every certificate of a document from its counts.
 
-    Checks that looks are there from the first to the last, nested and at the schedule's sizes, that
-    counts add up, that class and outcome are what the counts give, and that no radius, bound or
-    reading aid says more than they do.
+    The audit checks that:
+    - the looks are complete from the first to the last, nested, and at the schedule's sizes;
+    - the counts add up;
+    - the class and the outcome follow from the counts;
+    - no radius, bound or reading aid claims more than the counts prove.
 
     Args:
-        document: a finished certification as the service answers it, parsed from JSON.
+        document: a finished certification as the service returns it, parsed from JSON.
 
     Returns:
-        All findings, those that hold too. A document that cannot be read is one finding.
+        All findings, including those that hold. A document that cannot be read gives a single
+        finding.
     """
     try:
         certificates = _certificates(document)
@@ -104,7 +108,7 @@ _SHARED = ("alpha", "joint", "certificates_in_request", "procedure", "attempts")
 
 
 def _audit_agreement(certificates: Sequence[Mapping[str, Any]]) -> Finding:
-    """Certificates of one request share alpha, its division, the procedure and the attempts."""
+    """Checks that the certificates agree on alpha, its division, the procedure and the attempts."""
     said = [[certificate.get(name) for name in _SHARED] for certificate in certificates]
     if any(one != said[0] for one in said):
         sentence = "Certificates of one request disagree about alpha, procedure or attempts."
@@ -115,13 +119,13 @@ def _audit_agreement(certificates: Sequence[Mapping[str, Any]]) -> Finding:
 def _audit_keys(
     provenance: Mapping[str, Any], certificates: Sequence[Mapping[str, Any]]
 ) -> Finding:
-    """Every purpose has a noise key of its own: what chose or tuned never meets what is counted."""
+    """Checks that each purpose has its own noise key, so that their samples are independent."""
     keys = provenance.get("noise_keys", {})
     wanted = {"selection", "estimation"}
     if any(certificate.get("adaptation") is not None for certificate in certificates):
         wanted.add("adaptation")
     if not isinstance(keys, Mapping) or set(keys) != wanted:
-        sentence = f"The noise keys revealed are for other purposes than {sorted(wanted)}."
+        sentence = f"The noise keys revealed are not for exactly {sorted(wanted)}."
         return Finding(code="keys", holds=False, sentence=sentence)
     if len(set(keys.values())) != len(keys):
         sentence = "Two purposes share one noise key, so their samples are not independent."
@@ -131,7 +135,7 @@ def _audit_keys(
 
 def _side(value: Any) -> int:
     if not isinstance(value, int) or not 1 <= value <= _LARGEST_SIDE:
-        raise _Wrong("unreadable", "the size of the image is no size")
+        raise _Wrong("unreadable", "the size of the image is not valid")
     return value
 
 
@@ -144,7 +148,7 @@ def _certificates(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def _unreadable(error: Exception, place: int | None) -> Finding:
     what = str(error) if isinstance(error, _Wrong | ValueError) else f"{error} is missing or wrong"
-    sentence = f"This is no certificate that can be read: {what}."
+    sentence = f"The document cannot be read as a certificate: {what}."
     return Finding(code="unreadable", holds=False, sentence=sentence, certificate=place)
 
 
@@ -197,7 +201,7 @@ class _Evidence:
         self.sigma = float(certificate["sigma"])
         share = int(certificate["certificates_in_request"]) if certificate["joint"] else 1
         self.routing = certificate.get("routing")
-        claims = 1 if self.routing is None else 2  # the selector's and the classifier's
+        claims = 1 if self.routing is None else 2  # the selector's claim and the classifier's
         self.alpha = float(certificate["alpha"]) / share / claims
         self.staged = certificate["procedure"] == "staged"
         self.class_names = list(certificate["class_names"])
@@ -205,13 +209,15 @@ class _Evidence:
         self._selector: AuditedLooks | None = None
 
     def check_parameters(self) -> tuple[str, str]:
-        """The procedure is known, and the noise table of this sigma is named."""
+        """Checks that the procedure is known and that the noise table for this sigma is named."""
         if self.given["procedure"] not in ("staged", "cohen"):
-            raise _Wrong("parameters", "the procedure is not known")
+            raise _Wrong("parameters", "the procedure is neither 'staged' nor 'cohen'")
         if (self.given["prompting"] == "routed") != (self.routing is not None):
-            raise _Wrong("parameters", "a choice among prompts belongs to the prompting routed")
+            raise _Wrong(
+                "parameters", "a choice among prompts must come with the prompting 'routed'"
+            )
         if self.routing is not None and not self.staged:
-            raise _Wrong("parameters", "a routed certificate is made by the procedure staged")
+            raise _Wrong("parameters", "a routed certificate must use the procedure 'staged'")
         if f"{Decimal(str(self.given['sigma'])).normalize():f}" not in self.tables:
             raise _Wrong("parameters", "the provenance names no noise table for this sigma")
         if int(self.given["certificates_in_request"]) < self.together:
@@ -219,7 +225,7 @@ class _Evidence:
         return "parameters", f"sigma {self.given['sigma']}, alpha {self.alpha:g} each"
 
     def check_counts(self) -> tuple[str, str]:
-        """Counts add up to the samples of the schedule, and the outcome can be computed."""
+        """Checks that the counts add up to the schedule's samples, and recomputes the outcome."""
         try:
             outcome = self._looks().outcome if self.staged else self._recompute_cohen()
             if self.routing is not None:
@@ -231,7 +237,9 @@ class _Evidence:
         used = self._looks().n_used if self.staged else self.given["n0"] + self.given["n"]
         used = used if self._selector is None else max(used, self._selector.n_used)
         if used != self.given["n_used"]:
-            raise _Wrong("counts", f"{used} samples were counted, not {self.given['n_used']}")
+            raise _Wrong(
+                "counts", f"{used} samples were counted, but n_used is {self.given['n_used']}"
+            )
         return "counts", f"{used} samples add up at every look"
 
     def _looks(self) -> AuditedLooks:
@@ -241,29 +249,29 @@ class _Evidence:
         return AuditedLooks(looks, self.sigma, self.alpha, self.given["n_max"])
 
     def check_roots(self) -> tuple[str, str]:
-        """A root fixes the votes of every phase that was counted."""
+        """Checks that a Merkle root fixes the votes of every phase."""
         phases = {"estimation"} if self.staged else {"selection", "estimation"}
         ballots = [self.given] if self.routing is None else [self.given, self.routing["selector"]]
         if any(set(ballot["votes_root"]) != phases for ballot in ballots):
-            raise _Wrong("roots", f"there are no Merkle roots over the votes of {sorted(phases)}")
+            raise _Wrong("roots", f"expected one Merkle root for each phase of {sorted(phases)}")
         return "roots", "a Merkle root fixes every vote"
 
     def check_selector(self) -> tuple[str, str]:
-        """The prompt was chosen by looks of its own, and claims no more than they do."""
+        """Checks that the selector's own looks chose the prompt and prove what it claims."""
         if self.routing is None:
             return "selector", "one prompt, nothing was chosen"
         if self._selector is None:
-            raise _Wrong("selector", "nothing can be recomputed from counts that do not fit")
+            raise _Wrong("selector", "the counts do not fit, so nothing can be recomputed")
         said, found = self.routing["selector"], self._selector.outcome
         if len(self._selector.tallies[-1].counts) != len(self.routing["bank"]):
-            raise _Wrong("selector", "the selector's votes are not over the bank")
+            raise _Wrong("selector", "the selector's votes are not over the prompts of the bank")
         if found.top_class != self.routing["selected_index"]:
-            raise _Wrong("selector", "the votes are for another prompt than the one that is named")
+            raise _Wrong("selector", "the votes choose a prompt other than the one named")
         if isinstance(found, Certified) != (said["outcome"] == "certified"):
-            raise _Wrong("selector", "the selector's counts do not give the outcome that is said")
+            raise _Wrong("selector", "the selector's counts do not give the outcome stated")
         if isinstance(found, Certified) == (said.get("radius") is None):
             raise _Wrong(
-                "selector", "a selector has a radius where it is certified, and only there"
+                "selector", "a selector must have a radius if it is certified, and only then"
             )
         if isinstance(found, Certified) and Decimal(str(said["radius"])) > rounded_down(
             found.radius
@@ -274,23 +282,23 @@ class _Evidence:
         return "selector", f"prompt {found.top_class} of the bank has the votes"
 
     def _require_bounds(self, said: Mapping[str, Any], found: Certified | Abstained) -> None:
-        """Neither bound says more than the counts."""
+        """Fails if a bound claims more than the counts prove."""
         lower = bound_rounded_down(found.p_a_lower)
         upper = bound_rounded_up(found.p_b_upper)
         if Decimal(str(said["p_a_lower"])) > lower:
-            raise _Wrong("bounds", f"p_a_lower is above {lower}, which the counts give")
+            raise _Wrong("bounds", f"p_a_lower is above {lower}, the value the counts give")
         if Decimal(str(said["p_b_upper"])) < upper:
-            raise _Wrong("bounds", f"p_b_upper is below {upper}, which the counts give")
+            raise _Wrong("bounds", f"p_b_upper is below {upper}, the value the counts give")
 
     def _recompute_cohen(self) -> Certified | Abstained:
         selection, estimation = self.given["counts_selection"], self.given["counts_estimation"]
         if self.given["n0"] < 1 or self.given["n"] < 1:
-            raise ValueError("n0 and n are at least 1")
+            raise ValueError("n0 and n must be at least 1")
         chosen = Tally(counts=tuple(selection), ambiguous=self.given["ambiguous_selection"])
         if chosen.n != self.given["n0"]:
-            raise ValueError("the selection counts are not n0")
+            raise ValueError("the selection counts do not add up to n0")
         if sum(estimation) + self.given["ambiguous"] != self.given["n"]:
-            raise ValueError("the estimation counts are not n")
+            raise ValueError("the estimation counts do not add up to n")
         return certify_cohen(
             selection,
             estimation,
@@ -303,16 +311,16 @@ class _Evidence:
     @property
     def outcome(self) -> Certified | Abstained:
         if self._outcome is None:
-            raise _Wrong("outcome", "nothing can be recomputed from counts that do not fit")
+            raise _Wrong("outcome", "the counts do not fit, so nothing can be recomputed")
         return self._outcome
 
     def check_stop(self) -> tuple[str, str]:
-        """The rule that ended the looks is the one asked for: no look was left out at the end."""
+        """Checks that the looks end where the requested rule ends them, so none is left out."""
         if not self.staged:
             return "stop", "all samples that were planned were taken"
         if self._selector is not None and isinstance(self._selector.outcome, Abstained):
             if self.given["stopped_by"] != StopReason.SELECTOR_ABSTAINED:
-                raise _Wrong("stop", "no prompt was chosen, and that is not why sampling ended")
+                raise _Wrong("stop", "no prompt was chosen, but another reason to stop is stated")
             return "stop", "sampling ended because no prompt was chosen"
         self._require_rule(self._looks(), self.given)
         return "stop", f"sampling ended by {self.given['stopped_by']}"
@@ -328,17 +336,17 @@ class _Evidence:
         except RuleBroken as broken:
             raise _Wrong("stop", str(broken)) from broken
         if looks.contradict != said["contradiction"]:
-            raise _Wrong("stop", "whether two looks contradict each other is said wrongly")
+            raise _Wrong("stop", "the contradiction stated does not match the looks")
 
     def check_outcome(self) -> tuple[str, str]:
-        """Certified or abstained, as the counts give."""
+        """Checks that the counts give the outcome stated."""
         found = "certified" if isinstance(self.outcome, Certified) else "abstained"
         if found != self.given["outcome"]:
-            raise _Wrong("outcome", f"the counts give {found!r}, not what is said")
+            raise _Wrong("outcome", f"the counts give {found!r}, not the outcome stated")
         return "outcome", f"the counts give {found!r}"
 
     def check_class(self) -> tuple[str, str]:
-        """The class named is the one with the votes, in the order of the labels."""
+        """Checks that the votes choose the class named, in the order of the labels."""
         certified = self.given["outcome"] == "certified"
         index = self.given["class_index" if certified else "closest_class_index"]
         name = self.given["prediction" if certified else "closest_class"]
@@ -352,20 +360,20 @@ class _Evidence:
         if index != self.outcome.top_class:
             raise _Wrong(
                 "class",
-                "the votes are for another class than the one that is named",
+                "the votes choose a class other than the one named",
             )
         if self.class_names[index] != name:
-            raise _Wrong("class", f"class {index} of the labels is not the class that is named")
+            raise _Wrong("class", f"class {index} of the labels is not the class named")
         return "class", f"class {index} has the votes"
 
     def check_radius(self) -> tuple[str, str]:
-        """No radius above the recomputed one."""
+        """Checks that the radius does not exceed the recomputed one."""
         if not isinstance(self.outcome, Certified):
             return "radius", "an abstention claims no radius"
         shown, most = Decimal(str(self.given["radius"])), self._aids().radius
         if shown > most:
             raise _Wrong(
-                "radius", f"the radius {shown} is larger than {most}, which the counts give"
+                "radius", f"the radius {shown} is larger than {most}, the radius the counts give"
             )
         return "radius", f"the counts give a radius of {most}"
 
@@ -374,14 +382,14 @@ class _Evidence:
         return reading_aids(self.outcome.radius, dimension=self.dimension)
 
     def check_bounds(self) -> tuple[str, str]:
-        """Neither bound says more than the counts."""
+        """Checks that neither bound claims more than the counts prove."""
         self._require_bounds(self.given, self.outcome)
         lower = bound_rounded_down(self.outcome.p_a_lower)
         upper = bound_rounded_up(self.outcome.p_b_upper)
         return "bounds", f"p_a_lower {lower} and p_b_upper {upper} follow from the counts"
 
     def check_reading_aids(self) -> tuple[str, str]:
-        """No other norm or number of grey levels says more than the radius."""
+        """Checks that no other norm or number of grey levels exceeds what the radius gives."""
         if not isinstance(self.outcome, Certified):
             return "reading_aids", "an abstention has none"
         aids, norms, levels = self._aids(), self.given["norms"], self.given["grey_levels"]
@@ -394,5 +402,7 @@ class _Evidence:
             (levels["every_pixel"], aids.every_pixel_levels),
         )
         if any(Decimal(str(shown)) > most for shown, most in pairs):
-            raise _Wrong("reading_aids", "a norm or a number of grey levels exceeds the radius")
+            raise _Wrong(
+                "reading_aids", "a norm or a number of grey levels exceeds what the radius gives"
+            )
         return "reading_aids", "norms and grey levels follow from the radius"

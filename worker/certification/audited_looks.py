@@ -1,4 +1,4 @@
-"""The looks of a staged claim, as a document gives them, judged again."""
+"""Judges the looks of a staged claim again, as a document states them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,16 +19,18 @@ from worker.certification.tally import Tally
 
 
 class RuleBroken(ValueError):
-    """The looks did not end where the rule that was asked for ends them."""
+    """The looks did not end where the requested stopping rule ends them."""
 
 
 @dataclass(frozen=True)
 class AuditedLooks:
-    """Cumulative counts over options, at the looks of one schedule.
+    """Cumulative counts over the options, at the looks of one schedule.
 
     Attributes:
-        given: the looks, as in a document: n, counts, ambiguous.
-        sigma, alpha, n_max: of this claim alone.
+        given: the looks as the document states them, each with n, counts and ambiguous.
+        sigma: standard deviation of the noise, in pixels scaled to [0, 1].
+        alpha: error probability of this claim alone.
+        n_max: samples of the last planned look.
     """
 
     given: Sequence[Mapping[str, Any]]
@@ -38,21 +40,29 @@ class AuditedLooks:
 
     @cached_property
     def tallies(self) -> list[Tally]:
-        """The looks. ValueError where a count is negative or there are fewer than two."""
+        """The votes at each look.
+
+        Raises:
+            ValueError: a count is negative, or a look has fewer than two counts.
+        """
         return [
             Tally(counts=tuple(look["counts"]), ambiguous=look["ambiguous"]) for look in self.given
         ]
 
     @property
     def n_used(self) -> int:
-        """Samples at the last look."""
+        """The number of samples at the last look."""
         return self.tallies[-1].n
 
     @cached_property
     def outcome(self) -> Certified | Abstained:
-        """What the looks prove. ValueError where they are not the schedule's from the first on."""
+        """What the looks prove.
+
+        Raises:
+            ValueError: the looks are not those of the schedule, starting with the first.
+        """
         if any(sum(look["counts"]) + look["ambiguous"] != look["n"] for look in self.given):
-            raise ValueError("a look's counts are not its n")
+            raise ValueError("the counts of a look do not add up to its n")
         return certify_staged(
             [look["counts"] for look in self.given],
             sigma=self.sigma,
@@ -82,10 +92,10 @@ class AuditedLooks:
         return rule.find_reason(last, claims, self._planned, sigma=self.sigma)
 
     def require_rule(self, rule: StoppingRule, said: object) -> None:
-        """Passes where the rule ends the looks at the last one, for the reason that is said.
+        """Requires that the rule ends the looks at the last one, for the reason `said`.
 
         Raises:
-            RuleBroken: it ends them elsewhere or for another reason.
+            RuleBroken: the rule ends the looks elsewhere or for another reason.
         """
         reason = self._reason_after(rule, len(self.tallies))
         if reason is None or reason != said:
@@ -93,4 +103,4 @@ class AuditedLooks:
             raise RuleBroken(f"the looks end for {said!a}, but the rule says {word}")
         for made in range(1, len(self.tallies)):
             if self._reason_after(rule, made):
-                raise RuleBroken(f"by the rule, sampling ends at look {made} already")
+                raise RuleBroken(f"the rule already ends sampling at look {made}")

@@ -14,7 +14,7 @@ def _checked(successes: int, trials: int, alpha: float) -> None:
 
 
 def require_alpha(alpha: float) -> None:
-    """Raises ValueError unless 0 < alpha < 1/2 (NaN is refused too)."""
+    """Raises ValueError unless 0 < alpha < 1/2. NaN is refused too."""
     if not 0.0 < alpha < 0.5:
         raise ValueError(f"alpha must lie strictly between 0 and 0.5, got {alpha}")
 
@@ -26,9 +26,10 @@ def require_sigma(sigma: float) -> None:
 
 
 def lower_confidence_bound(successes: int, trials: int, alpha: float) -> float:
-    """The p below which a binomial probability lies with probability at most alpha.
+    """A lower bound on a binomial probability, which is false with probability at most alpha.
 
-    One-sided Clopper-Pearson: P(lower > p) <= alpha for every true p. 0 for no success.
+    One-sided Clopper-Pearson: P(lower > p) <= alpha for every true p. The bound is 0 if there is no
+    success.
 
     Args:
         successes: observed successes, 0..trials.
@@ -36,10 +37,10 @@ def lower_confidence_bound(successes: int, trials: int, alpha: float) -> float:
         alpha: error probability, in (0, 1/2).
 
     Returns:
-        The bound in [0, 1), exact to about 1e-14 on either side.
+        The bound, in [0, 1), accurate to about 1e-14 in either direction.
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: a number is out of range.
     """
     _checked(successes, trials, alpha)
     if successes == 0:
@@ -48,12 +49,13 @@ def lower_confidence_bound(successes: int, trials: int, alpha: float) -> float:
 
 
 def upper_confidence_bound(successes: int, trials: int, alpha: float) -> float:
-    """The p above which a binomial probability lies with probability at most alpha.
+    """An upper bound on a binomial probability, which is false with probability at most alpha.
 
-    One-sided Clopper-Pearson, 1 - lower(trials - successes, trials, alpha), computed through the
-    complement so that bounds near 0 keep their digits. 1 when every trial succeeded.
+    One-sided Clopper-Pearson, 1 - lower(trials - successes, trials, alpha). It is computed through
+    the complement, so that bounds near 0 keep their digits. The bound is 1 if every trial
+    succeeded.
 
-    Args and errors as `lower_confidence_bound`.
+    Arguments and errors are those of `lower_confidence_bound`. The bound lies in (0, 1].
     """
     _checked(successes, trials, alpha)
     if successes == trials:
@@ -64,9 +66,9 @@ def upper_confidence_bound(successes: int, trials: int, alpha: float) -> float:
 def l2_radius(p_a_lower: float, p_b_upper: float, sigma: float) -> float:
     """R = sigma/2 (Phi^-1(p_a_lower) - Phi^-1(p_b_upper)), unrounded.
 
-    The smoothed classifier keeps its class at every delta with l2 norm below R, in pixels scaled to
-    [0, 1] (Cohen, Rosenfeld, Kolter 2019, Theorem 1). Not positive when p_a_lower <= p_b_upper:
-    nothing is certified then.
+    The smoothed classifier keeps its class under every delta with l2 norm below R, in pixels scaled
+    to [0, 1] (Cohen, Rosenfeld, Kolter 2019, Theorem 1). R is not positive if
+    p_a_lower <= p_b_upper; nothing is certified then.
 
     Args:
         p_a_lower: lower bound on the top class's probability, in [0, 1).
@@ -74,11 +76,12 @@ def l2_radius(p_a_lower: float, p_b_upper: float, sigma: float) -> float:
         sigma: standard deviation of the noise, in pixels scaled to [0, 1].
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: a number is out of range.
     """
     if not (0.0 <= p_a_lower < 1.0 and 0.0 < p_b_upper <= 1.0):
         raise ValueError(
-            f"no bounds on probabilities: p_a_lower={p_a_lower}, p_b_upper={p_b_upper}"
+            "p_a_lower must lie in [0, 1) and p_b_upper in (0, 1], "
+            f"got p_a_lower={p_a_lower}, p_b_upper={p_b_upper}"
         )
     require_sigma(sigma)
     return float(sigma / 2.0 * (ndtri(p_a_lower) - ndtri(p_b_upper)))

@@ -1,4 +1,4 @@
-"""Outcomes of a certification, and a document's figures, rounded so that none overstates."""
+"""Outcomes of a certification, and their figures, rounded so that none overstates the guarantee."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Certified:
 
     Attributes:
         top_class: index of the predicted class.
-        radius: l2, in pixels scaled to [0, 1], unrounded.
+        radius: l2 radius, in pixels scaled to [0, 1], unrounded.
         p_a_lower: lower bound on the top class's probability.
         p_b_upper: upper bound on every other class's probability.
     """
@@ -29,7 +29,7 @@ class Certified:
 
 @dataclass(frozen=True, kw_only=True)
 class Abstained:
-    """Nothing is claimed; `top_class` is the class that came closest, and no prediction."""
+    """Nothing is claimed. `top_class` is the class that came closest; it is not a prediction."""
 
     top_class: int
     p_a_lower: float
@@ -40,18 +40,18 @@ Outcome = Certified | Abstained
 
 
 def rounded_down(value: float | Decimal, step: Decimal = _RADIUS_STEP) -> Decimal:
-    """The largest multiple of `step` at least 1e-9 below `value`; 0 where that is negative."""
+    """The largest multiple of `step` that is at least 1e-9 below `value`; 0 if that is negative."""
     lowered = Decimal(value) - _SAFETY
     return max(Decimal(0), lowered).quantize(step, rounding=ROUND_FLOOR)
 
 
 def bound_rounded_down(p: float) -> Decimal:
-    """A lower bound on a probability as a document shows it: never above the exact bound."""
+    """A lower bound on a probability, as documents show it: never above the exact bound."""
     return max(Decimal(0), Decimal(p) - _BOUND_SAFETY).quantize(_BOUND_STEP, rounding=ROUND_FLOOR)
 
 
 def bound_rounded_up(p: float) -> Decimal:
-    """An upper bound on a probability as a document shows it: never below the exact bound."""
+    """An upper bound on a probability, as documents show it: never below the exact bound."""
     return min(Decimal(1), Decimal(p) + _BOUND_SAFETY).quantize(_BOUND_STEP, rounding=ROUND_CEILING)
 
 
@@ -61,8 +61,10 @@ class ReadingAids:
 
     Attributes:
         radius: R itself, as the document shows it.
-        radius_grey: R/sqrt(3): a grey image copied to three channels, changed alike in all three.
-        linf: R/sqrt(d): every channel of every pixel changed by at most this.
+        radius_grey: R/sqrt(3), for a grey image copied to three channels and changed alike in all
+            three; in grey units.
+        linf: R/sqrt(d), the l-infinity radius: a bound on the change of every channel of every
+            pixel.
         one_channel_levels: one channel of one pixel may change by fewer than this many of 255.
         one_pixel_levels: all three channels of one pixel may change by fewer than this many.
         every_pixel_levels: every channel of every pixel may change by fewer than this many.
@@ -77,10 +79,10 @@ class ReadingAids:
 
 
 def reading_aids(radius: float, *, dimension: int) -> ReadingAids:
-    """Derived figures of an unrounded l2 `radius` over `dimension` = 3 H W channel-pixels.
+    """The figures derived from an unrounded l2 `radius` over `dimension` = 3 H W channel-pixels.
 
-    They are computed from the rounded radius with a directed square root, so none exceeds its
-    exact value.
+    They are computed from the radius rounded down and from square roots rounded up, so that none
+    exceeds its exact value.
     """
     r = rounded_down(radius)
     root3, root_d = (_root_from_above(n) for n in (3, dimension))
@@ -99,7 +101,7 @@ def reading_aids(radius: float, *, dimension: int) -> ReadingAids:
 
 
 def _root_from_above(n: int) -> Decimal:
-    """A decimal at least sqrt(n), tight to 15 places."""
+    """sqrt(n), rounded up to 15 decimals."""
     scaled = n * 10**30
     root = math.isqrt(scaled)
     return Decimal(root + (root * root < scaled)) / 10**15

@@ -1,4 +1,4 @@
-"""CERTIFY of Cohen, Rosenfeld and Kolter (ICML 2019), section 3.2.2; CERTIFICATE 3, `cohen`."""
+"""CERTIFY by Cohen, Rosenfeld and Kolter (ICML 2019), section 3.2.2; CERTIFICATE 3, `cohen`."""
 
 from collections.abc import Sequence
 
@@ -22,39 +22,43 @@ def certify_cohen(
     ambiguous: int = 0,
     ambiguous_selection: int = 0,
 ) -> Certified | Abstained:
-    """Certifies the class that won the selection samples, from fresh estimation samples.
+    """Certifies the class that wins the selection samples, using fresh estimation samples.
 
     With probability at least 1 - alpha over the sampling, if the result is `Certified`, then the
     smoothed classifier predicts `top_class` at every image within l2 distance `radius`.
 
-    Ambiguous and lost selection samples vote for no class. Where their votes could have chosen
-    another class the result is `Abstained` (CERTIFICATE 3), so a class that is certified is the one
-    that all n0 samples choose. That keeps the choice independent of the estimation samples, even if
-    somebody who has seen every vote decides which selection samples are lost.
+    Ambiguous and lost selection samples vote for no class. The result is `Abstained` where their
+    votes could have chosen another class (CERTIFICATE 3), so a certified class is always the one
+    that all n0 samples choose. The choice therefore stays independent of the estimation samples,
+    even if somebody who has seen every vote decides which selection samples are lost.
 
     Args:
-        counts_selection: votes of the n0 selection samples per class, shape (num_classes,).
-        counts_estimation: votes of the estimation samples per class, shape (num_classes,); drawn
-            independently of the selection samples.
-        sigma: standard deviation of the noise, pixels in [0, 1].
+        counts_selection: votes of the n0 selection samples for each class, shape (num_classes,).
+        counts_estimation: votes of the estimation samples for each class, shape (num_classes,).
+            They must be drawn independently of the selection samples.
+        sigma: standard deviation of the noise, in pixels scaled to [0, 1].
         alpha: error probability, in (0, 1/2).
-        ambiguous: estimation samples that voted for no class; they count against the top class,
-            so n = sum(counts_estimation) + ambiguous.
-        ambiguous_selection: selection samples that voted for no class, or were lost.
+        ambiguous: number of estimation samples that voted for no class. They count against the top
+            class, so n = sum(counts_estimation) + ambiguous.
+        ambiguous_selection: number of selection samples that voted for no class or were lost.
 
     Returns:
-        The outcome, radius unrounded.
+        The outcome, with the radius unrounded.
 
     Raises:
-        ValueError: fewer than two classes, different numbers of classes, a negative count, no
-            estimation sample, alpha or sigma out of range.
+        ValueError: there are fewer than two classes, the two phases differ in their number of
+            classes, a count is negative, there is no estimation sample, or alpha or sigma is out of
+            range.
     """
     selection, estimation = parse_counts(counts_selection), parse_counts(counts_estimation)
     if len(selection) != len(estimation):
-        raise ValueError(f"{len(selection)} classes selected from, {len(estimation)} estimated")
+        raise ValueError(
+            "selection and estimation must count the same classes, "
+            f"got {len(selection)} and {len(estimation)}"
+        )
     if min(ambiguous, ambiguous_selection) < 0:
         came = f"{ambiguous} and {ambiguous_selection}"
-        raise ValueError(f"ambiguous samples must not be negative in number, got {came}")
+        raise ValueError(f"the numbers of ambiguous samples must not be negative, got {came}")
     require_alpha(alpha)
     require_sigma(sigma)
     n = sum(estimation) + ambiguous
@@ -69,7 +73,7 @@ def certify_cohen(
 
 
 def _is_chosen(top_class: int, selection: Sequence[int], ambiguous: int) -> bool:
-    """Whether the class leads whatever the ambiguous samples' votes are."""
+    """Whether the class wins whatever the votes of the ambiguous samples are."""
     if ambiguous == 0:
         return True
     return selection[top_class] > ambiguous + sorted(selection)[-2]

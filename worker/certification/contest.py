@@ -1,8 +1,8 @@
-"""What one certificate counts: a ballot, or several that decide together.
+"""The ballots that one certificate counts.
 
-A ballot is one way for every sample to vote. A plain certificate has one, over the classes. A
-routed certificate (CERTIFICATE 5) has 1 + m: over the m prompts of a bank, and over the classes
-under each of them.
+A ballot is one way for every sample to vote. A plain certificate has one ballot, over the classes.
+A routed certificate (CERTIFICATE 5) has 1 + m ballots: one over the m prompts of a bank, and one
+over the classes under each prompt.
 """
 
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from worker.certification.procedure import Goal, Looks, Procedure, Staged
 
 
 class Contest(Protocol):
-    """Looks at several ballots in, goals out; a pure function, like a procedure."""
+    """A pure function from the looks at all ballots to the goals to reach next."""
 
     @property
     def options(self) -> tuple[int, ...]:
-        """How many different votes there are, for each ballot."""
+        """The number of options to vote for, for each ballot."""
 
     @property
     def procedure(self) -> Procedure:
-        """Decides on each ballot, from its looks alone, when it has seen enough."""
+        """The procedure that decides each ballot, and when to stop, from its looks alone."""
 
     def find_goals(self, ballots: Sequence[Looks], *, sigma: float) -> tuple[Goal, ...]:
-        """The looks to make next; none when the outcome is due."""
+        """The looks to make next; empty once the outcome can be decided."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +48,13 @@ class Single:
 
 @dataclass(frozen=True, kw_only=True)
 class RoutedOutcome:
-    """What a routed certificate claims, and the two claims it is made of.
+    """The claim of a routed certificate, and the two claims it combines.
 
     Attributes:
-        outcome: of the whole pipeline.
-        selector: over the bank; its `top_class` is the prompt chosen, or that came closest.
-        classifier: over the classes, under that prompt.
+        outcome: the claim about the whole pipeline.
+        selector: the claim over the bank. Its `top_class` is the prompt chosen, or the prompt that
+            came closest.
+        classifier: the claim over the classes, under that prompt.
     """
 
     outcome: Outcome
@@ -65,12 +66,14 @@ class RoutedOutcome:
 class Routed:
     """A selector over a bank of prompts fixed beforehand, and the classifier it chooses.
 
-    The pipeline at an image is: the smoothed selector chooses a prompt, the smoothed classifier
-    under that prompt a class. Within the selector's radius the choice stays, within the
-    classifier's the class does, so within the smaller both do. Each is certified at half of alpha
-    (`procedure.alpha`). There is no correction for the m classifiers: where the selector's claim
-    is true, the prompt chosen is a fixed one, the exact selector's, whatever was sampled; so a
-    claim is false with probability at most alpha/2 + alpha/2, and the noise may be shared.
+    On an image, the smoothed selector chooses a prompt, and the smoothed classifier under that
+    prompt chooses a class. The prompt stays the same within the selector's radius, and the class
+    within the classifier's, so both stay the same within the smaller of the two.
+
+    Each of the two is certified at half of alpha (`procedure.alpha`). No correction for the m
+    classifiers is needed: wherever the selector's claim is true, the prompt chosen is the exact
+    selector's, which is fixed, whatever was sampled. The pipeline's claim is therefore false with
+    probability at most alpha/2 + alpha/2, and the two may share noise.
     """
 
     num_classes: int
@@ -79,11 +82,11 @@ class Routed:
 
     @property
     def options(self) -> tuple[int, ...]:
-        """See `Contest`: the selector's ballot first, then one a prompt."""
+        """See `Contest`. The selector's ballot comes first, then one ballot per prompt."""
         return (self.bank_size, *(self.num_classes,) * self.bank_size)
 
     def find_goals(self, ballots: Sequence[Looks], *, sigma: float) -> tuple[Goal, ...]:
-        """See `Contest`. Only the prompt that leads is sampled for; none where none is chosen."""
+        """See `Contest`. Only the leading prompt is sampled for; no prompt if none is chosen."""
         selector, *classifiers = ballots
         goals = self.procedure.find_goals(selector, sigma=sigma)
         if not selector["estimation"]:
@@ -95,7 +98,7 @@ class Routed:
         return (*goals, *self.procedure.find_goals(chosen, sigma=sigma))
 
     def decide(self, ballots: Sequence[Looks], *, sigma: float) -> RoutedOutcome:
-        """The outcome, once no goal is left."""
+        """The outcome. Call it once `find_goals` is empty."""
         selector, *classifiers = ballots
         choice = self.procedure.decide(selector, sigma=sigma)
         under = self.procedure.decide(classifiers[choice.top_class], sigma=sigma)
@@ -103,9 +106,9 @@ class Routed:
 
 
 def join_routed(selector: Outcome, classifier: Outcome) -> Outcome:
-    """The pipeline's claim: the classifier's class within the smaller radius.
+    """The pipeline's claim: the classifier's class within the smaller of the two radii.
 
-    An abstention of either abstains. The bounds shown are the classifier's.
+    The pipeline abstains if either of the two abstains. The bounds shown are the classifier's.
     """
     if isinstance(selector, Certified) and isinstance(classifier, Certified):
         return Certified(

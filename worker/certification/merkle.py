@@ -1,8 +1,8 @@
-"""A Merkle tree over per-sample votes: one hash that fixes every single vote.
+"""A Merkle tree over per-sample votes: one hash that fixes every vote.
 
-The tree is that of RFC 6962 (section 2.1) with SHA-256. Leaf i is the sample's index and its vote,
-a class index or -1 for none. A tree grows by appending, so a prefix needs no more than the roots
-of its complete subtrees to go on after a crash.
+The tree is that of RFC 6962 (section 2.1) with SHA-256. Leaf i holds the sample's index and its
+vote: a class index, or -1 for none. A tree grows by appending, so after a crash the roots of its
+complete subtrees are enough to continue it.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ class VoteTree:
     """The tree over the votes of samples 0 .. n - 1.
 
     Attributes:
-        n: how many votes.
-        peaks: roots of its complete subtrees, the largest first; one for each set bit of n.
+        n: number of votes.
+        peaks: roots of the complete subtrees, largest first; one for each set bit of n.
     """
 
     n: int = 0
@@ -42,7 +42,7 @@ class VoteTree:
         peaks, n = list(self.peaks), self.n
         for vote in votes:
             node, carry = _leaf(n, vote), n
-            while carry & 1:  # as a binary counter carries
+            while carry & 1:  # like the carry of a binary counter
                 node = _node(peaks.pop(), node)
                 carry >>= 1
             peaks.append(node)
@@ -51,7 +51,7 @@ class VoteTree:
 
     @property
     def root(self) -> str:
-        """The Merkle tree hash in hexadecimal; that of no vote is SHA-256 of nothing."""
+        """The Merkle tree hash in hexadecimal. For no votes it is the SHA-256 of no bytes."""
         if not self.peaks:
             return hashlib.sha256().hexdigest()
         *rest, root = self.peaks
@@ -61,7 +61,11 @@ class VoteTree:
 
 
 def audit_path(votes: Sequence[int], index: int) -> tuple[bytes, ...]:
-    """The hashes that lead from leaf `index` to the root, from the leaf's sibling upwards."""
+    """The hashes that lead from leaf `index` to the root, from the leaf's sibling upwards.
+
+    Raises:
+        ValueError: there is no vote at `index`.
+    """
     if not 0 <= index < len(votes):
         raise ValueError(f"there is no vote {index} among {len(votes)}")
     return _path([_leaf(i, vote) for i, vote in enumerate(votes)], index)

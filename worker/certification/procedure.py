@@ -1,7 +1,8 @@
-"""A procedure as the engine sees it: up to where next, and what the looks made prove.
+"""A certification procedure as the engine sees it.
 
-A procedure is fixed before the noise key exists. It sees counts over complete prefixes alone, at
-the sizes it asked for, so neither speed nor retries nor the order of arrival can enter a decision.
+A procedure says how far to sample next and what the looks made so far prove. It is fixed before
+the noise key exists. It sees only counts over complete prefixes, at the sizes it asked for, so
+neither speed, retries nor the order of arrival can influence a decision.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from worker.certification.tally import Tally
 
 Phase = Literal["selection", "estimation"]
 Looks = Mapping[Phase, tuple[Tally, ...]]
-"""The looks made in each phase so far, in order; a phase without a look has an empty tuple."""
+"""The looks made so far in each phase, in order; empty for a phase without a look."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class Goal:
 
 
 class Procedure(Protocol):
-    """A pure function of looks, in two questions."""
+    """Pure functions of the looks: what to sample next, and the outcome."""
 
     @property
     def samples_max(self) -> int:
@@ -37,18 +38,22 @@ class Procedure(Protocol):
 
     @property
     def planned(self) -> Mapping[Phase, tuple[int, ...]]:
-        """The sizes of all looks that could be made, by phase, ascending."""
+        """The sizes of all looks that could be made, by phase, in ascending order."""
 
     def find_goals(self, looks: Looks, *, sigma: float) -> tuple[Goal, ...]:
-        """The looks to make next, at most one a phase; none when the outcome is due."""
+        """The looks to make next, at most one per phase; empty once the outcome can be decided."""
 
     def decide(self, looks: Looks, *, sigma: float) -> Outcome:
-        """The outcome, once no goal is left. ValueError on looks that were not asked for."""
+        """The outcome. Call it once `find_goals` is empty.
+
+        Raises:
+            ValueError: the looks are not those that the procedure asked for.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cohen:
-    """`cohen`: n0 selection samples choose the class, n fresh ones bound its probability."""
+    """`cohen`: n0 selection samples choose the class, and n fresh samples bound its probability."""
 
     n0: int
     n: int
@@ -74,7 +79,7 @@ class Cohen:
         return Goal(phase="selection", n=self.n0), Goal(phase="estimation", n=self.n)
 
     def find_goals(self, looks: Looks, *, sigma: float) -> tuple[Goal, ...]:  # noqa: ARG002
-        """See `Procedure`. Both phases are independent and may be sampled together."""
+        """See `Procedure`. The two phases are independent and may be sampled together."""
         return tuple(goal for goal in self._goals if not looks[goal.phase])
 
     def decide(self, looks: Looks, *, sigma: float) -> Outcome:
@@ -82,7 +87,7 @@ class Cohen:
         (selection,), (estimation,) = looks["selection"], looks["estimation"]
         for goal, tally in zip(self._goals, (selection, estimation), strict=True):
             if tally.n != goal.n:
-                raise ValueError(f"{goal.phase}: {tally.n} samples, not {goal.n}")
+                raise ValueError(f"{goal.phase}: expected {goal.n} samples, got {tally.n}")
         return certify_cohen(
             selection.counts,
             estimation.counts,
@@ -102,7 +107,7 @@ class Staged:
     rule: StoppingRule
 
     def __post_init__(self) -> None:
-        plan_looks(self.alpha, self.n_max)  # refuses what is out of range
+        plan_looks(self.alpha, self.n_max)  # raises ValueError if a number is out of range
 
     @property
     def samples_max(self) -> int:
@@ -123,13 +128,13 @@ class Staged:
         return (Goal(phase="estimation", n=plan_looks(self.alpha, self.n_max)[len(made)].n),)
 
     def find_reason(self, looks: Looks, *, sigma: float) -> StopReason | None:
-        """Why the looks made are enough, or None."""
+        """Why the looks made so far are enough, or None if they are not."""
         made = looks["estimation"]
         planned = plan_looks(self.alpha, self.n_max)
         return self.rule.find_reason(made[-1], self._claims(made, sigma), planned, sigma=sigma)
 
     def alarms(self, looks: Looks, *, sigma: float) -> bool:
-        """Whether two looks claim different classes, so that one of them is false."""
+        """Whether two looks claim different classes, so that one of the claims is false."""
         return claims_contradict(self._claims(looks["estimation"], sigma))
 
     def decide(self, looks: Looks, *, sigma: float) -> Outcome:

@@ -1,10 +1,10 @@
-"""Votes of index ranges, counted anywhere and in any order, merged into complete prefixes.
+"""Merges the votes of sample ranges, counted anywhere and in any order, into complete prefixes.
 
-Sample i's noise depends on (key, i) alone, so ranges of one stream (one noise level, phase and
-target) are merged by adding their votes, and a retried range has the votes it had (CERTIFICATE 6).
-A sample nobody can vouch for is ambiguous: it counts against the top class, which is safe even
-against a loss that was chosen by its votes. n never shrinks, and no look sees what merely
-finished first.
+The noise of sample i depends on (key, i) alone. Ranges of one stream (one noise level, phase and
+target) are therefore merged by adding their votes, and a retried range has the same votes as
+before (CERTIFICATE 6). A sample whose vote is lost or contradicted is ambiguous: it counts against
+the top class. This is safe even if somebody who saw the votes chose which to lose. n never shrinks,
+and every look is over a complete prefix, never over whatever finished first.
 """
 
 from bisect import bisect_left
@@ -18,22 +18,22 @@ from worker.certification.tally import Tally
 
 
 class RangesOverlap(ValueError):
-    """Two ranges share samples and are not the same range, so neither can be added to the other."""
+    """Two different ranges share samples, so their votes cannot be added."""
 
 
 def split(n_total: int, shard: int, looks: Sequence[int]) -> tuple[range, ...]:
-    """Cuts samples 0 .. n_total - 1 into ranges of at most `shard`, with a border at every look.
+    """Splits samples 0 .. n_total - 1 into ranges of at most `shard`, with a border at every look.
 
-    Every look can then be made at a prefix of whole ranges. The cut depends on nothing else, so a
-    retry asks for the same ranges.
+    Every look then covers a prefix of whole ranges. The ranges depend on the arguments alone, so a
+    retry asks for the same ones.
 
     Args:
-        n_total: samples in all, at least 1.
-        shard: the most samples in a range, at least 1.
-        looks: where looks are made, ascending, within 1 .. n_total.
+        n_total: total number of samples, at least 1.
+        shard: largest number of samples in a range, at least 1.
+        looks: sample numbers at which looks are made, ascending, within 1 .. n_total.
 
     Raises:
-        ValueError: a number out of range, or looks that do not ascend.
+        ValueError: a number is out of range, or the looks do not ascend.
     """
     if n_total < 1 or shard < 1:
         raise ValueError(f"n_total and shard must be at least 1, got {n_total} and {shard}")
@@ -52,10 +52,11 @@ class RangeVotes:
     """The votes of samples start .. stop - 1 of one stream, as one job counted them.
 
     Attributes:
-        start, stop: the samples, stop excluded.
-        tally: their votes, added up.
-        votes: the vote of each, a class index or -1 for an ambiguous sample; None where the job
-            told no more than the tally.
+        start: the first sample.
+        stop: one past the last sample.
+        tally: the sum of the votes.
+        votes: the vote of each sample: a class index, or -1 for an ambiguous sample. None if the
+            job reported the tally only.
     """
 
     start: int
@@ -72,30 +73,37 @@ class RangeVotes:
 
     @classmethod
     def of_votes(cls, start: int, votes: Sequence[int], num_classes: int) -> "RangeVotes":
-        """The range that begins at `start` and has these votes. ValueError on a class unknown."""
+        """The range that begins at `start` and has these votes.
+
+        Raises:
+            ValueError: a vote is neither -1 nor a class below `num_classes`, or there is no vote.
+        """
         tally = _count(votes, num_classes)
         return cls(start=start, stop=start + len(votes), tally=tally, votes=tuple(votes))
 
 
 class Arrival(StrEnum):
-    """What became of a range that came in."""
+    """What the ledger did with a range that arrived."""
 
     COUNTED = "counted"
-    """Its votes are in the ledger."""
+    """The ledger counts the votes."""
     REPEATED = "repeated"
-    """The same votes were there already; nothing changed."""
+    """The ledger already had the same votes; no count changed."""
     DISAGREES = "disagrees"
-    """An alarm: other votes were there for the same samples; where in doubt they are ambiguous."""
+    """An alarm: the ledger had other votes for the range. Doubtful samples are ambiguous."""
     LOST = "lost"
     """The range had been given up; its samples stay ambiguous."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """Two counts of one range disagree: some machine computed wrongly, or not the f it names.
+    """Two counts of one range disagree: a machine computed wrongly, or ran another f than it named.
 
-    `doubtful` are the samples that are ambiguous for it: those whose votes differ, or all of the
-    range where only tallies are known.
+    Attributes:
+        start: the first sample of the range.
+        stop: one past the last sample.
+        doubtful: the samples made ambiguous: those whose votes differ, or the whole range where
+            only tallies are known.
     """
 
     start: int
@@ -105,7 +113,7 @@ class Alarm:
 
 @dataclass(frozen=True, kw_only=True)
 class _Held:
-    """All that came for one range: different counts of it, and whether it was given up."""
+    """Everything known about one range: its different counts, and whether it was given up."""
 
     start: int
     stop: int
@@ -113,7 +121,7 @@ class _Held:
     lost: bool = False
 
     def doubtful(self) -> tuple[int, ...]:
-        """Samples on which copies disagree; all of them where a copy that differs has no votes."""
+        """Samples the copies disagree on: the whole range if tallies differ and one lacks votes."""
         if len(self.copies) < 2:
             return ()
         voted = [copy.votes for copy in self.copies if copy.votes is not None]
@@ -123,7 +131,7 @@ class _Held:
         return tuple(self.start + i for i, votes in enumerate(rows) if len(set(votes)) > 1)
 
     def settle(self, num_classes: int) -> Tally:
-        """The votes nobody contradicts; every other sample is ambiguous."""
+        """The tally of all uncontradicted votes; every other sample is ambiguous."""
         doubtful = self.doubtful()
         if self.lost or len(doubtful) == self.stop - self.start:
             return Tally(counts=(0,) * num_classes, ambiguous=self.stop - self.start)
@@ -131,7 +139,7 @@ class _Held:
         return next(iter(self.copies)).tally if votes is None else _count(votes, num_classes)
 
     def settle_votes(self) -> tuple[int, ...] | None:
-        """Each sample's vote, -1 where it is contradicted or lost; None where nobody told them."""
+        """Each sample's vote, -1 if contradicted or lost; None if no copy has single votes."""
         if self.lost:
             return (NO_VOTE,) * (self.stop - self.start)
         votes = next((copy.votes for copy in self.copies if copy.votes is not None), None)
@@ -143,13 +151,14 @@ class _Held:
 
 
 class RangeLedger:
-    """The ranges of one stream that have come in, and the complete prefixes they make.
+    """The ranges of one stream that have arrived, and the complete prefixes they form.
 
-    What it says depends on the set of ranges that came and were lost, never on their order or
-    number. More copies and more losses only make samples ambiguous, and for ever. Whoever adds a
-    range has checked that it was counted under the stream's key and by the identity it is for.
+    The state depends only on the set of ranges that arrived and were lost, never on their order or
+    on repetitions. Further copies and losses can only make samples ambiguous, and permanently so.
+    The caller checks beforehand that a range was counted under the stream's key and by the right
+    identity.
 
-    After an alarm or a loss take all looks from the ledger anew: together they stay nested.
+    After an alarm or a loss, read all looks from the ledger again, so that they stay nested.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -159,7 +168,7 @@ class RangeLedger:
 
     @property
     def num_classes(self) -> int:
-        """The classes that votes are over."""
+        """The number of classes to vote for."""
         return len(self._empty.counts)
 
     @property
@@ -172,33 +181,35 @@ class RangeLedger:
         )
 
     def add(self, votes: RangeVotes) -> Arrival:
-        """Takes in the votes of one range.
+        """Adds the votes of one range.
 
         Raises:
-            RangesOverlap: samples of it came as part of another range.
-            ValueError: votes over another number of classes.
+            RangesOverlap: some of its samples belong to a different range in the ledger.
+            ValueError: the votes are over another number of classes.
         """
         if len(votes.tally.counts) != len(self._empty.counts):
             expected, came = len(self._empty.counts), len(votes.tally.counts)
-            raise ValueError(f"a range over {expected} classes was expected, one over {came} came")
+            raise ValueError(f"expected a range over {expected} classes, got one over {came}")
         before = self._hold(votes.start, votes.stop)
         self._held[votes.start] = replace(before, copies=before.copies | {votes})
         return _describe(before, votes)
 
     def lost(self, start: int, stop: int) -> None:
-        """Gives up samples start .. stop - 1: they are ambiguous, whatever comes for them.
+        """Gives up samples start .. stop - 1: they are ambiguous, whatever arrives for them later.
 
         Raises:
-            RangesOverlap: samples of it came as part of another range.
+            RangesOverlap: some of them belong to a different range in the ledger.
         """
         before = self._hold(start, stop)
         self._held[start] = replace(before, lost=True)
 
     def prefix(self, n: int) -> Tally | None:
-        """The votes of samples 0 .. n - 1; None while one of their ranges is neither in nor lost.
+        """The votes of samples 0 .. n - 1; None while one of their ranges is still missing.
 
         Raises:
-            RangesOverlap: a range lies across sample n, so this prefix can never be complete.
+            RangesOverlap: a range has samples on both sides of n, so this prefix can never be
+                complete.
+            ValueError: n is negative.
         """
         if n < 0:
             raise ValueError(f"n must not be negative, got {n}")
@@ -211,9 +222,9 @@ class RangeLedger:
         return total if total.n == n else None
 
     def find_votes(self, start: int) -> tuple[int, ...] | None:
-        """Single votes of the range that begins at `start`, as they count: -1 where ambiguous.
+        """The single votes of the range that begins at `start`, -1 for an ambiguous sample.
 
-        None while it is neither in nor lost, or where only its tally is known.
+        None while the range is still missing, or if only its tally is known.
         """
         held = self._held.get(start)
         return None if held is None else held.settle_votes()
@@ -222,7 +233,7 @@ class RangeLedger:
         return (self._held[start] for start in self._starts)
 
     def _hold(self, start: int, stop: int) -> _Held:
-        """The place of a range, made where there is none."""
+        """The entry of a range, or a new one."""
         _require_range(start, stop)
         held = self._held.get(start)
         if held is not None and held.stop == stop:
@@ -246,7 +257,7 @@ class RangeLedger:
 
 
 def _describe(before: _Held, votes: RangeVotes) -> Arrival:
-    """What a range that came after `before` is."""
+    """What the ledger does with `votes`, given what it had `before`."""
     if votes in before.copies:
         return Arrival.REPEATED
     if any(_disagree(votes, copy) for copy in before.copies):
@@ -265,15 +276,15 @@ def _disagree(a: RangeVotes, b: RangeVotes) -> bool:
 def _require_range(start: int, stop: int) -> None:
     if not 0 <= start < stop:
         raise ValueError(
-            f"a range of samples begins at 0 or later and is not empty: {start} {stop}"
+            f"a range of samples must start at 0 or later and not be empty, got {start} .. {stop}"
         )
 
 
 def _count(votes: Sequence[int], num_classes: int) -> Tally:
-    """The tally of single votes. ValueError on a vote that is neither -1 nor a class."""
+    """The tally of single votes. Raises ValueError if a vote is neither -1 nor a class."""
     counts = [0] * (num_classes + 1)
     for vote in votes:
         if not NO_VOTE <= vote < num_classes:
-            raise ValueError(f"a vote is -1 or a class below {num_classes}, got {vote}")
-        counts[vote] += 1  # NO_VOTE is the last place
+            raise ValueError(f"a vote must be -1 or a class below {num_classes}, got {vote}")
+        counts[vote] += 1  # NO_VOTE, -1, indexes the last place
     return Tally(counts=tuple(counts[:-1]), ambiguous=counts[-1])

@@ -1,18 +1,18 @@
-"""The staged procedure: looks at growing prefixes of one sample, each sound on its own (`staged`).
+"""The procedure `staged`: looks at growing prefixes of one sample, each sound on its own.
 
-At look j, with error budget alpha_j, the top class A has k votes and every other class at most
+At look j, with error budget alpha_j, the top class A has k votes and every other class has at most
 b = (largest other count) + (ambiguous samples):
 
-1. rank check: A is the true winner unless min(1, 2 P(Bin(k + b, 1/2) >= k)) > 0.02 alpha_j
-   (Hung and Fithian, Annals of Statistics 2019);
-2. bounds: Clopper-Pearson at 0.49 alpha_j from below for A and from above for the runner-up (two
+1. Rank check: A counts as the true winner only if
+   min(1, 2 P(Bin(k + b, 1/2) >= k)) <= 0.02 alpha_j (Hung and Fithian, Annals of Statistics 2019).
+2. Bounds: Clopper-Pearson at 0.49 alpha_j, from below for A and from above for the runner-up (two
    classes: 0.98 alpha_j and p_B = 1 - p_A). The largest other count is at least the true
    runner-up's, and the upper bound increases with the count, so no correction over classes is
-   needed (Voracek, NeurIPS 2024, appendix B);
-3. R_j = sigma/2 (Phi^-1(p_A) - Phi^-1(p_B)).
+   needed (Voracek, NeurIPS 2024, appendix B).
+3. Radius: R_j = sigma/2 (Phi^-1(p_A) - Phi^-1(p_B)).
 
-The union bound over all planned looks makes every claim of every look hold together with
-probability at least 1 - alpha, whatever stops the sampling.
+By the union bound over all planned looks, the claims of all looks hold together with probability
+at least 1 - alpha, whatever stops the sampling.
 """
 
 from collections.abc import Sequence
@@ -35,14 +35,14 @@ from worker.certification.tally import Tally, parse_counts, parse_whole
 
 N_FIRST = 64
 _N_LIMIT = 10**12
-_LAST_LOOK_FROM = 0.9  # a doubling this near to n_max is left out
+_LAST_LOOK_FROM = 0.9  # a look at this share of n_max or more is skipped, except n_max itself
 _RANK_SHARE, _BOUND_SHARE, _BOUND_SHARE_TWO_CLASSES = 0.02, 0.49, 0.98
 _NUMERICAL_MARGIN = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """A planned look: cumulative samples, and its share of alpha."""
+    """A planned look: its cumulative number of samples and its share of alpha."""
 
     n: int
     alpha: float
@@ -50,7 +50,7 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What one look shows. `radius` is None where it claims nothing."""
+    """What one look shows. `radius` is None if the look claims nothing."""
 
     top_class: int
     p_a_lower: float
@@ -61,15 +61,20 @@ class Claim:
 
 @lru_cache(maxsize=256)
 def plan_looks(alpha: float, n_max: int, n_first: int = N_FIRST) -> tuple[Look, ...]:
-    """The schedule: n_first doubled while below 0.9 n_max, then n_max.
+    """The schedule: n_first, doubled while below 0.9 n_max, then n_max.
 
-    The last look has half of alpha, the others share the other half equally; a single look has
-    all of it.
+    The last look gets half of alpha, and the others share the other half equally. A single look
+    gets all of alpha.
+
+    Raises:
+        ValueError: a number is out of range.
     """
     require_alpha(alpha)
     for n in (n_max, n_first):
         if not isinstance(n, int) or not 1 <= n <= _N_LIMIT:
-            raise ValueError(f"n_max and n_first must be whole numbers from 1 to {_N_LIMIT}")
+            raise ValueError(
+                f"n_max and n_first must be whole numbers from 1 to {_N_LIMIT}, got {n}"
+            )
     sizes = []
     n = n_first
     while n < _LAST_LOOK_FROM * n_max:
@@ -82,15 +87,15 @@ def plan_looks(alpha: float, n_max: int, n_first: int = N_FIRST) -> tuple[Look, 
 
 
 def rank_p_value(k: int, b: int) -> float:
-    """min(1, 2 P(Bin(k + b, 1/2) >= k)): how surprising k against b is between equals."""
+    """min(1, 2 P(Bin(k + b, 1/2) >= k)): how surprising k votes to b are between equal classes."""
     if k == 0:
         return 1.0
     return min(1.0, 2.0 * float(betainc(k, b + 1, 0.5)))
 
 
-@lru_cache(maxsize=1024)  # pure, and asked again for every look after each range that is counted
+@lru_cache(maxsize=1024)  # pure, and called again for every look after each counted range
 def judge_look(tally: Tally, *, sigma: float, alpha: float) -> Claim:
-    """What the counts of one look show at its own error budget `alpha`."""
+    """What the counts of one look show within its own error budget `alpha`."""
     k = max(tally.counts)
     top_class = tally.counts.index(k)
     others = [count for place, count in enumerate(tally.counts) if place != top_class]
@@ -109,7 +114,7 @@ def judge_look(tally: Tally, *, sigma: float, alpha: float) -> Claim:
 
 
 def _bounds(k: int, b: int, n: int, alpha: float, *, two_classes: bool) -> tuple[float, float]:
-    """Lower bound on the top class, upper bound on every other."""
+    """A lower bound for the top class and an upper bound for every other class."""
     if two_classes:
         share = _BOUND_SHARE_TWO_CLASSES * alpha
         return lower_confidence_bound(k, n, share), upper_confidence_bound(n - k, n, share)
@@ -135,20 +140,22 @@ def certify_staged(
     rule ended the looks.
 
     Args:
-        look_counts: cumulative votes per class at each look, shape (looks, num_classes).
-        sigma: standard deviation of the noise, pixels in [0, 1].
+        look_counts: cumulative votes for each class at each look, shape (looks, num_classes).
+        sigma: standard deviation of the noise, in pixels scaled to [0, 1].
         alpha: error probability of the certificate, in (0, 1/2).
-        n_max: samples of the last planned look; fixed, as all else, before the noise is drawn.
-        n_first: samples of the first planned look.
-        ambiguous: cumulative samples that voted for no class at each look (default: none).
+        n_max: samples at the last planned look. Like all parameters, it must be fixed before the
+            noise is drawn.
+        n_first: samples at the first planned look.
+        ambiguous: cumulative number of samples that voted for no class at each look, shape
+            (looks,); None means no such samples.
 
     Returns:
-        `Certified` with the largest radius of all looks, or `Abstained` with the bounds of the
-        last look; also abstained when two looks claim different classes.
+        `Certified` with the largest radius over all looks, or `Abstained` with the bounds of the
+        last look. The result is also `Abstained` if two looks claim different classes.
 
     Raises:
-        ValueError: counts that are not those of the schedule's looks from the first on, fewer than
-            two classes, a cumulative count that falls, alpha or sigma out of range.
+        ValueError: the looks are not those of the schedule, starting with the first; there are
+            fewer than two classes; a cumulative count falls; or alpha or sigma is out of range.
     """
     require_sigma(sigma)
     tallies = _parse_looks(look_counts, ambiguous)
@@ -162,12 +169,13 @@ def certify_staged(
 
 
 def conclude(claims: Sequence[Claim]) -> Certified | Abstained:
-    """The largest claim; an abstention where there is none or where claims contradict.
+    """The largest claim, or an abstention if no look claims anything or two claims contradict.
 
-    ValueError without a look: nothing can be said then, not even which class came closest.
+    Raises:
+        ValueError: there are no looks, so that not even a closest class is known.
     """
     if not claims:
-        raise ValueError("no look was made, at least one is needed")
+        raise ValueError("at least one look is needed, got none")
     made = [claim for claim in claims if claim.radius is not None]
     if not made or claims_contradict(claims):
         last = claims[-1]
@@ -185,7 +193,7 @@ def conclude(claims: Sequence[Claim]) -> Certified | Abstained:
 
 
 def claims_contradict(claims: Sequence[Claim]) -> bool:
-    """Whether two looks claim different classes: one of them is false, which is an alarm."""
+    """Whether two looks claim different classes: one claim is false, which raises an alarm."""
     return len({claim.top_class for claim in claims if claim.radius is not None}) > 1
 
 
@@ -195,7 +203,10 @@ def _parse_looks(
     counts: list[Any] = list(look_counts)
     doubts = (0,) * len(counts) if ambiguous is None else parse_whole(ambiguous)
     if not counts or len(doubts) != len(counts):
-        raise ValueError(f"{len(counts)} looks with {len(doubts)} numbers of ambiguous samples")
+        raise ValueError(
+            "at least one look is needed, each with a number of ambiguous samples, "
+            f"got {len(counts)} looks with {len(doubts)} numbers of ambiguous samples"
+        )
     tallies = [
         Tally(counts=parse_counts(votes), ambiguous=doubt)
         for votes, doubt in zip(counts, doubts, strict=True)
@@ -208,7 +219,7 @@ def _parse_looks(
 
 def _require_schedule(tallies: Sequence[Tally], planned: Sequence[Look]) -> None:
     if len(tallies) > len(planned):
-        raise ValueError(f"{len(tallies)} looks, but only {len(planned)} are planned")
+        raise ValueError(f"got {len(tallies)} looks, but only {len(planned)} are planned")
     for tally, look in zip(tallies, planned, strict=False):
         if tally.n != look.n:
-            raise ValueError(f"a look at {tally.n} samples, but the schedule says {look.n}")
+            raise ValueError(f"a look is at {tally.n} samples, but the schedule says {look.n}")

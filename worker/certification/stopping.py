@@ -1,7 +1,7 @@
-"""When the staged procedure has seen enough. No rule here can make a claim false (CERTIFICATE 3).
+"""When the staged procedure stops. No rule here can make a claim false (CERTIFICATE 3).
 
-The union bound covers every planned look, so stopping is free to look at the votes. What it must
-not do is look at anything that is not a complete look.
+The union bound covers every planned look, so a stopping rule may depend on the votes. It must
+depend on complete looks only.
 """
 
 import math
@@ -14,7 +14,7 @@ from worker.certification.certificate import rounded_down
 from worker.certification.staged import Claim, Look, claims_contradict, judge_look
 from worker.certification.tally import Tally
 
-_FUTILITY_ERROR = 0.05  # over all looks: how often a reachable radius may be given up
+_FUTILITY_ERROR = 0.05  # probability, over all looks, of giving up a radius that is reachable
 _MINIMUM_OVER_SIGMA = 0.05
 
 
@@ -26,19 +26,21 @@ class StopReason(StrEnum):
     FUTILE = "futile"
     N_MAX_REACHED = "n_max_reached"
     CONTRADICTION = "contradiction"
-    SELECTOR_ABSTAINED = "selector_abstained"  # routed: no prompt was chosen to go on with
+    SELECTOR_ABSTAINED = "selector_abstained"  # routed: the selector chose no prompt
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoppingRule:
-    """What is asked of a staged certification, fixed with the request.
+    """When a staged certification may stop, fixed with the request.
+
+    Radii are l2, in pixels scaled to [0, 1].
 
     Attributes:
-        target_radius: "is the radius at least this?"; None asks for as much as n_max gives.
-        tolerance: without a target, a radius within this share of the one predicted for n_max is
-            enough.
-        minimum_radius: without a target, less than this is not worth sampling for; None is
-            0.05 sigma.
+        target_radius: stop once the radius is at least this. None asks for as much as n_max gives.
+        tolerance: without a target, stop once the radius is within this share of the radius
+            predicted for n_max.
+        minimum_radius: without a target, stop once a radius of at least this is out of reach. None
+            means 0.05 sigma.
     """
 
     target_radius: float | None = None
@@ -53,16 +55,16 @@ class StoppingRule:
         *,
         sigma: float,
     ) -> StopReason | None:
-        """Why to stop after the looks made, or None to go on.
+        """Why to stop after the looks made so far, or None to continue.
 
         Args:
-            tally: votes of the last look.
-            claims: what each look made shows.
+            tally: the votes at the last look made.
+            claims: what each look made so far shows.
             planned: the whole schedule.
-            sigma: standard deviation of the noise.
+            sigma: standard deviation of the noise, in pixels scaled to [0, 1].
         """
         if claims_contradict(claims):
-            return StopReason.CONTRADICTION  # an alarm: no further look can make a claim
+            return StopReason.CONTRADICTION  # an alarm: the result abstains, whatever follows
         best = max((claim.radius or 0.0 for claim in claims), default=0.0)
         if self.target_radius is not None and float(rounded_down(best)) >= self.target_radius:
             return StopReason.TARGET_REACHED
@@ -80,9 +82,9 @@ class StoppingRule:
         return _MINIMUM_OVER_SIGMA * sigma if self.minimum_radius is None else self.minimum_radius
 
     def _is_near(self, claims: Sequence[Claim], tally: Tally, last: Look, sigma: float) -> bool:
-        """Whether n_max at the present proportions would add no more than the tolerance.
+        """Whether going on to n_max, at the current proportions, would gain at most the tolerance.
 
-        Not where it would claim nothing or another class: an early claim is doubtful then, and
+        False if n_max would claim nothing or another class: an early claim is doubtful then, and
         further looks may contradict it.
         """
         predicted = judge_look(_scaled(tally, last.n), sigma=sigma, alpha=last.alpha)
@@ -92,14 +94,14 @@ class StoppingRule:
         return max(alike, default=0.0) >= (1 - self.tolerance) * predicted.radius
 
     def _is_futile(self, tally: Tally, planned: Sequence[Look], sigma: float) -> bool:
-        """Whether even the most favourable proportions leave the goal out of reach at n_max."""
+        """Whether the goal is out of reach at n_max even at the most favourable proportions."""
         favourable = _most_favourable(tally, planned[-1].n, _FUTILITY_ERROR / len(planned))
         reachable = judge_look(favourable, sigma=sigma, alpha=planned[-1].alpha).radius
         return reachable is None or reachable < self._goal(sigma)
 
 
 def _scaled(tally: Tally, n: int) -> Tally:
-    """The present proportions at n samples, rounding in favour of nobody in particular."""
+    """The current proportions at n samples. The top class gets what rounding leaves over."""
     counts = [count * n // tally.n for count in tally.counts]
     ambiguous = tally.ambiguous * n // tally.n
     counts[counts.index(max(counts))] += n - sum(counts) - ambiguous
@@ -107,10 +109,10 @@ def _scaled(tally: Tally, n: int) -> Tally:
 
 
 def _most_favourable(tally: Tally, n: int, alpha: float) -> Tally:
-    """Votes at n samples that the present ones leave possible and that certify the most.
+    """The votes at n samples that certify the most and are still possible given the current votes.
 
-    The top class at its upper bound, the runner-up no lower than its lower bound and no lower than
-    an even split of the rest. Two bounds share `alpha`; two classes need one.
+    The top class is at its upper bound. The runner-up is no lower than its lower bound and no lower
+    than an even split of the rest. The two bounds share `alpha`; two classes need only one bound.
     """
     k = max(tally.counts)
     top_class = tally.counts.index(k)
@@ -124,5 +126,5 @@ def _most_favourable(tally: Tally, n: int, alpha: float) -> Tally:
 
 
 def _spread(rest: int, classes: int) -> list[int]:
-    """The remaining votes over the remaining classes, as evenly as can be."""
+    """Spreads the remaining votes over the remaining classes, as evenly as possible."""
     return [(rest + place) // classes for place in range(classes)]

@@ -1,4 +1,4 @@
-"""Vote counts over a complete prefix of samples."""
+"""Vote counts over a complete prefix of the samples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """Votes of samples 0 .. n - 1: one count per class, and the samples that voted for none.
+    """The votes of samples 0 .. n - 1: one count per class, and the number of ambiguous samples.
 
-    A sample is ambiguous when its vote is not safe (a near tie, NaN, a noise word on a threshold);
-    it counts against the top class, never for it.
+    A sample is ambiguous if its vote is not safe (a near tie, NaN, or a noise word that equals a
+    threshold or lies beyond the table). It counts against the top class, never for it.
     """
 
     counts: tuple[int, ...]
@@ -21,27 +21,27 @@ class Tally:
         if len(self.counts) < 2:
             raise ValueError(f"at least two classes are needed, got {len(self.counts)}")
         if min(self.counts) < 0 or self.ambiguous < 0:
-            raise ValueError(f"counts must not be negative: {self.counts}, {self.ambiguous}")
+            raise ValueError(f"counts must not be negative, got {self.counts}, {self.ambiguous}")
 
     @classmethod
     def empty(cls, num_classes: int) -> "Tally":
-        """The tally of no sample."""
+        """The tally of no samples."""
         return cls(counts=(0,) * num_classes)
 
     @property
     def n(self) -> int:
-        """Samples counted, ambiguous ones included."""
+        """The number of samples, ambiguous ones included."""
         return sum(self.counts) + self.ambiguous
 
     def __add__(self, other: "Tally") -> "Tally":
-        """Votes of disjoint ranges of samples, together."""
+        """The votes of two disjoint ranges of samples, added up."""
         if len(self.counts) != len(other.counts):
             raise ValueError("tallies over different label sets cannot be added")
         counts = tuple(a + b for a, b in zip(self.counts, other.counts, strict=True))
         return Tally(counts=counts, ambiguous=self.ambiguous + other.ambiguous)
 
     def continues(self, earlier: "Tally") -> bool:
-        """Whether these can be the votes of a longer prefix than `earlier`'s."""
+        """Whether these can be the votes of a prefix that extends that of `earlier`."""
         return (
             len(self.counts) == len(earlier.counts)
             and all(a >= b for a, b in zip(self.counts, earlier.counts, strict=True))
@@ -50,12 +50,16 @@ class Tally:
 
 
 def parse_counts(counts: Sequence[int]) -> tuple[int, ...]:
-    """Class counts as plain ints. ValueError on a negative or fractional count, or fewer than 2."""
+    """Class counts as plain ints.
+
+    Raises:
+        ValueError: a count is negative or fractional, or there are fewer than two.
+    """
     return Tally(counts=parse_whole(counts)).counts
 
 
 def parse_whole(numbers: Sequence[int]) -> tuple[int, ...]:
-    """Plain ints. ValueError on a fraction."""
+    """The numbers as plain ints. Raises ValueError if one is fractional."""
     values = tuple(np.asarray(numbers).tolist())
     whole = tuple(int(value) for value in values)
     if whole != values:

@@ -1,4 +1,4 @@
-"""The engine process: python -m worker.engine. The only process of a worker host with torch."""
+"""The engine process, python -m worker.engine: the only process of a worker host with torch."""
 
 import logging
 import signal
@@ -20,10 +20,10 @@ log = logging.getLogger("worker.engine")
 
 
 def create_engine(settings: WorkerSettings) -> Engine:
-    """Loads, tests and warms up the models of the settings.
+    """Creates an engine, with the preferred models of the settings loaded, tested and warmed up.
 
     Raises:
-        NoiseMismatch: the noise here is not the noise that certificates are about.
+        NoiseMismatch: the noise on this machine is not the noise that certificates are about.
         UnknownModel, WeightsError, FeaturesUnusable, BudgetExceeded: a model cannot be served.
     """
     set_threads(settings.threads)
@@ -42,7 +42,7 @@ def create_engine(settings: WorkerSettings) -> Engine:
 
 
 def main() -> int:
-    """Serves until SIGTERM. Exit status 3: it cannot start, and the log's last line says why."""
+    """Serves until SIGTERM. Exit status 3 means it cannot start; the log's last line says why."""
     share_arenas()
     configure_logging()
     settings = WorkerSettings()
@@ -51,7 +51,7 @@ def main() -> int:
     except (NoiseMismatch, UnknownModel, WeightsError, NotADirectoryError, ValueError) as error:
         log.error("engine_cannot_start", extra={"fields": {"reason": str(error)}})
         return CANNOT_START
-    let_others_go_first()  # not before: who waits for a model waits for the load
+    let_others_go_first()  # not earlier: clients are waiting while models load
     server = EngineServer(engine, settings.socket_path)
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
     log.info("engine_ready", extra={"fields": engine.status().samples_per_s})

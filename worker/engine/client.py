@@ -1,4 +1,4 @@
-"""The engine as its clients see it. No torch here: this runs in RQ's work-horses."""
+"""The engine as its clients see it. It runs in RQ's work-horses, so it must not import torch."""
 
 import time
 from multiprocessing.connection import Client, Connection
@@ -27,15 +27,15 @@ STALLED_S = 300.0
 
 
 class EngineLost(ConnectionError):
-    """The engine is not there, ended under way, or stopped answering. Trying again may help."""
+    """The engine is absent, ended during the session or stopped answering. A retry may help."""
 
 
 class EngineAway(EngineLost):
-    """No engine listens: it starts, or starts again. The job that asked has no part in that."""
+    """No engine is listening: it is starting or restarting. The job that asked is not to blame."""
 
 
 class EngineRefused(Exception):
-    """The engine will not serve this session, however often it is asked."""
+    """The engine cannot serve this session. A retry does not help."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.detail)
@@ -43,17 +43,17 @@ class EngineRefused(Exception):
 
 
 class EngineClient:
-    """One session with an engine over its unix socket. A context manager."""
+    """One session with an engine over its Unix socket. A context manager."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     @classmethod
     def connect(cls, path: Path, *, wait_s: float) -> "EngineClient":
-        """Connects, waiting for an engine that is still starting.
+        """Connects, waiting up to `wait_s` seconds for an engine that is still starting.
 
         Raises:
-            EngineAway: none listens after `wait_s`.
+            EngineAway: no engine is listening after `wait_s`.
         """
         deadline = time.monotonic() + wait_s
         while True:
@@ -61,7 +61,9 @@ class EngineClient:
                 return cls(Client(str(path), family="AF_UNIX"))
             except OSError as error:
                 if time.monotonic() >= deadline:
-                    raise EngineAway(f"no engine listens at {path} after {wait_s:g} s") from error
+                    raise EngineAway(
+                        f"no engine is listening at {path} after {wait_s:g} s"
+                    ) from error
                 with interruptible():
                     time.sleep(0.1)
 
@@ -72,10 +74,10 @@ class EngineClient:
         self._connection.close()
 
     def open(self, session: OpenSession, image: Image) -> SessionOpened:
-        """Opens the session, as soon as its model is loaded.
+        """Opens the session as soon as its model is loaded.
 
         Raises:
-            EngineRefused: it cannot be served.
+            EngineRefused: the session cannot be served.
             EngineLost: the engine is gone.
         """
         self._send(session.model_dump_json().encode())
@@ -85,7 +87,7 @@ class EngineClient:
         return answer
 
     def tune(self, wanted: TunePrompts, image: Image) -> PromptsTuned:
-        """Tunes prompts on an image; ends the session that was open. Errors as `open`."""
+        """Tunes prompts on an image and ends the open session. Raises the errors of `open`."""
         self._send(wanted.model_dump_json().encode())
         self._send(image.tobytes())
         answer = self._receive_served()
@@ -93,28 +95,28 @@ class EngineClient:
         return answer
 
     def count(self, wanted: CountRange) -> None:
-        """Asks for a range; its votes arrive by `receive`."""
+        """Requests a range. `receive` returns its votes."""
         self._send(wanted.model_dump_json().encode())
 
     def foresee(self, likely: CountRange) -> None:
-        """Names a range that may be asked for next; its votes may arrive early."""
+        """Announces a range that may be requested next. Its votes may arrive early."""
         self.count(likely)
 
     def receive(self) -> RangeCounted:
-        """The next counted range. EngineLost when none comes any more."""
+        """The next counted range. Raises EngineLost if the engine is gone."""
         answer = self._receive_served()
         assert isinstance(answer, RangeCounted)
         return answer
 
     def status(self, *, timeout_s: float) -> EngineStatus:
-        """What the engine has ready. EngineLost when it does not answer in time."""
+        """The engine's status. Raises EngineLost if it does not answer in time."""
         self._send(AskStatus().model_dump_json().encode())
         answer = self._receive(timeout_s)
         assert isinstance(answer, EngineStatus)
         return answer
 
     def _receive_served(self) -> Answer:
-        """The next answer that is not about waiting. EngineRefused where it is a refusal."""
+        """The next answer that is not about waiting. Raises EngineRefused for a refusal."""
         while isinstance(answer := self._receive(STALLED_S), SessionWaits):
             pass
         if isinstance(answer, SessionRefused):
@@ -125,7 +127,7 @@ class EngineClient:
         try:
             self._connection.send_bytes(frame)
         except OSError as error:
-            raise EngineLost("the engine ended under way") from error
+            raise EngineLost("the engine ended during the session") from error
 
     def _receive(self, timeout_s: float) -> Answer:
         try:
@@ -133,7 +135,7 @@ class EngineClient:
                 answers = self._connection.poll(timeout_s)
             frame = self._connection.recv_bytes(MAX_FRAME_BYTES) if answers else None
         except (OSError, EOFError) as error:
-            raise EngineLost("the engine ended under way") from error
+            raise EngineLost("the engine ended during the session") from error
         if frame is None:
             raise EngineLost(f"the engine did not answer for {timeout_s:g} s")
         return ANSWER.validate_json(frame)

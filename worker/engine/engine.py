@@ -1,8 +1,8 @@
-"""Packs samples of all live sessions into batches of one fixed shape and runs the image tower.
+"""Packs the samples of all live sessions into batches of one fixed shape and runs the image tower.
 
-A row's features depend on (key, sample index) and on f alone: not on the batch it travelled in, its
-place there, or its neighbours. So chunk sizes, the mix of sessions and retries cannot change a
-count (CERTIFICATE 4 and 6).
+The features of a row depend on (key, sample index), the image and f alone. They do not depend on
+the batch, on the row's place there or on its neighbours. Chunk sizes, the mix of sessions and
+retries therefore cannot change a count (CERTIFICATE 4 and 6).
 """
 
 import threading
@@ -43,14 +43,14 @@ OnWait = Callable[[], None]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _UnderWay:
-    """A batch that the device computes, and what is left to do for each of its slices."""
+    """A batch that the device is computing, and the work that remains for each of its slices."""
 
     batch: Batch
     model_id: str
     finishes: tuple[tuple[Session, Finish], ...]
 
     def hand_out(self) -> None:
-        """Waits for the device, and does what is left to do."""
+        """Waits for the device and finishes each slice whose session is still open."""
         self.batch.wait()
         for session, finish in self.finishes:
             if not session.closed:
@@ -60,7 +60,7 @@ class _UnderWay:
 class Engine:
     """The models of one device, and the sessions that share it.
 
-    `open`, `tune`, `close` and `request` may be called from any thread, `step` from one.
+    `open`, `tune`, `close` and `request` may be called from any thread, `step` from a single one.
     """
 
     def __init__(self, shelf: Shelf) -> None:
@@ -73,7 +73,7 @@ class Engine:
         self._step_began: float | None = None
 
     def status(self) -> EngineStatus:
-        """The models that are ready, their speed at warm-up, and what of the others is here."""
+        """The loaded models, their speed at warm-up, the state of all models, and figures."""
         loaded = self._shelf.list_loaded()
         return EngineStatus(
             models=tuple(model.identity for model in loaded),
@@ -95,13 +95,13 @@ class Engine:
         deliver: Callable[[RangeCounted], None],
         on_wait: OnWait = lambda: None,
     ) -> Session:
-        """A session whose counts go to `deliver`, called from the thread that steps.
+        """Opens a session. The thread that steps calls `deliver` with its counts.
 
         Waits until the model is loaded; see `Shelf.take` for `on_wait`.
 
         Raises:
-            SessionNotServed: a model that is unknown here or cannot be loaded, other weights, a
-                prompt that is not for it, or an image of another size.
+            SessionNotServed: the model is unknown here, cannot be loaded or has another digest; a
+                text or prompt does not fit the model; or the image has another size.
         """
         with self._taken(spec, image, on_wait) as model:
             texts = SessionTexts(model, spec.prompts)
@@ -116,9 +116,9 @@ class Engine:
         deliver: Callable[[PromptsTuned | SessionRefused], None],
         on_wait: OnWait = lambda: None,
     ) -> Session:
-        """A session that draws the noisy copies of an image and tunes prompts on them.
+        """Opens a session that draws noisy copies of an image and tunes prompts on them.
 
-        The prompts go to `deliver`, called from the thread that steps. Otherwise as `open`.
+        The thread that steps calls `deliver` with the prompts. Waiting and errors are as in `open`.
         """
         with self._taken(spec, image, on_wait) as model:
             texts = SessionTexts(model, spec.prompts)
@@ -136,12 +136,14 @@ class Engine:
     def _taken(
         self, spec: OpenSession | TunePrompts, image: Image, on_wait: OnWait
     ) -> Iterator[LoadedModel]:
-        """The model of a session, given back at once if the session cannot be opened."""
+        """Takes the model of a session, and gives it back at once if the session fails to open."""
         card = self._shelf.find_card(spec.model)
         size = card.preprocessing.size
         if (spec.height, spec.width) != (size, size):
             raise SessionNotServed(
-                "image_size_wrong", f"the model takes images of {size} x {size} pixels"
+                "image_size_wrong",
+                f"the model takes images of {size} x {size} pixels, "
+                f"got {spec.height} x {spec.width}",
             )
         require_fitting(spec, image)
         model = self._shelf.take(card, on_wait)
@@ -173,7 +175,7 @@ class Engine:
         return session
 
     def close(self, session: Session) -> None:
-        """Forgets a session and gives back its model; its pending ranges are not counted."""
+        """Closes a session and gives back its model. Pending ranges are not counted."""
         with self._changed:
             if session not in self._sessions:
                 return
@@ -182,9 +184,9 @@ class Engine:
         self._shelf.give_back(session.model_id)
 
     def request(self, session: Session, wanted: CountRange) -> None:
-        """Queues a range of a session. ValueError when it names no noise level or no samples."""
+        """Queues a range. Raises ValueError if its noise level is unknown or it has no samples."""
         if wanted.sigma_index >= len(session.tables) or wanted.stop <= wanted.start:
-            raise ValueError(f"no such range in this session: {wanted}")
+            raise ValueError(f"the session has no such range: {wanted}")
         samples = Samples(
             sigma_index=wanted.sigma_index,
             purpose=wanted.phase,
@@ -202,9 +204,10 @@ class Engine:
             self._changed.notify()
 
     def wait_for_work(self, timeout_s: float) -> bool:
-        """Waits until some session has a range to count; False when none came in time.
+        """Waits until a session has a range to count; False if none has in time.
 
-        Raises whatever a load broke the device with: then the engine has to end.
+        Raises:
+            DeviceLost: a load broke the device, so the engine has to end.
         """
         self._shelf.require_sound()
         with self._changed:
@@ -215,15 +218,16 @@ class Engine:
 
     @property
     def step_s(self) -> float:
-        """Seconds since the step under way began; 0 between steps."""
+        """Seconds since the current step began; 0 between steps."""
         began = self._step_began
         return 0.0 if began is None else time.monotonic() - began
 
     def step(self) -> bool:
-        """Starts one batch and hands out the oldest; False when there was nothing to do.
+        """Starts one batch and hands out the oldest; False if there was nothing to do.
 
-        A CPU has computed a batch when it is started, and its rows are handed out at once. A GPU
-        computes on meanwhile: so the host decides looks, and packs, while it works.
+        On a CPU a batch is computed by the time it has started, and its rows are handed out at
+        once. A GPU computes in the background, so the host packs batches and decides looks
+        meanwhile.
         """
         self._step_began = began = time.monotonic()
         started = self._start()
@@ -240,7 +244,7 @@ class Engine:
         self._figures = self._figures.model_copy(update={"batch_s": batch_s})
 
     def _add_batch(self, slices: Sequence[Slice]) -> None:
-        """What the operator sees of the batches so far."""
+        """Adds a batch to the figures shown to the operator."""
         so_far, room = self._figures, slices[0].session.model.identity.batch_size
         self._figures = EngineFigures(
             batches=so_far.batches + 1,
@@ -250,14 +254,14 @@ class Engine:
         )
 
     def _start(self) -> int | None:
-        """Starts a batch, and says how many may be under way; None when there was none to start."""
+        """Starts a batch and returns how many may stay unfinished; None if there is no work."""
         with self._changed:
             slices = list(self._pack())
             if not slices:
                 return None
             model = slices[0].session.model
             model_id = slices[0].session.model_id
-            self._shelf.take_again(model_id)  # sessions may close meanwhile
+            self._shelf.take_again(model_id)  # its sessions may close before the batch is done
         try:
             self._batches += 1
             self._add_batch(slices)
@@ -275,7 +279,7 @@ class Engine:
         return model.batches_ahead
 
     def _finish(self) -> None:
-        """Hands out the oldest batch, and lets go of its model, which may have to leave."""
+        """Hands out the oldest batch and releases its model, which may have to leave the shelf."""
         under_way = self._under_way.popleft()
         model_id = under_way.model_id
         try:
@@ -285,11 +289,11 @@ class Engine:
             self._shelf.give_back(model_id)
 
     def _pack(self) -> Iterator[Slice]:
-        """Rows of one model's sessions in turn, a fair share each, until the batch is full.
+        """Fills a batch with the sessions of one model in turn, a fair share of rows each.
 
-        Whoever was served goes to the end of the line, and the first in the line says which model
-        is next. So models take turns, however many sessions each has. Rows that nobody needs go to
-        samples that somebody may need next.
+        A session that was served goes to the end of the line. The first session in the line decides
+        which model is next, so models take turns however many sessions each has. Spare rows go to
+        samples that may be needed next.
         """
         waiting = [session for session in self._sessions if _waits(session)]
         if not waiting:
@@ -319,9 +323,9 @@ class Engine:
 
 
 def _waits(session: Session) -> bool:
-    """Whether a session has samples for which a batch is run.
+    """Whether a session has samples that are reason enough to run a batch.
 
-    Samples that it may need next are reason enough only on a device that computes while the host
-    decides. A CPU would be kept from the next job by them.
+    Samples that may be needed next are reason enough only on a device that computes while the host
+    decides. On a CPU they would delay the next job.
     """
     return bool(session.pending) or (session.model.batches_ahead > 0 and bool(session.ahead))

@@ -1,4 +1,4 @@
-"""An engine of this process as a `Counter`: for the command line and for tests."""
+"""A `Counter` on an engine of this process, for the command line and for tests."""
 
 from collections import deque
 
@@ -18,7 +18,7 @@ from worker.engine.shelf.refusal import SessionNotServed
 
 
 class LocalCounter:
-    """Steps the engine whenever votes are asked for; one session at a time."""
+    """Steps the engine whenever votes are received. It has one session at a time."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -26,14 +26,18 @@ class LocalCounter:
         self._counted: deque[RangeCounted] = deque()
 
     def open(self, session: OpenSession, image: Image) -> SessionOpened:
-        """Opens a session, closing the one before. SessionNotServed as `Engine.open`."""
+        """Opens a session and closes the previous one. Raises the errors of `Engine.open`."""
         self._close()
         self._counted.clear()
         self._session = self._engine.open(session, image, self._counted.append)
         return self._session.opened
 
     def tune(self, wanted: TunePrompts, image: Image) -> PromptsTuned:
-        """Tunes prompts on an image, closing the session before. Errors as `Engine.tune`."""
+        """Tunes prompts on an image and closes the previous session.
+
+        Raises:
+            SessionNotServed: as `Engine.tune`, or tuning failed.
+        """
         self._close()
         answers: list[PromptsTuned | SessionRefused] = []
         session = self._engine.tune(wanted, image, answers.append)
@@ -45,23 +49,23 @@ class LocalCounter:
         return answers[0]
 
     def _close(self) -> None:
-        """Ends the session that is open: it holds a model, for which there may be no room now."""
+        """Closes the open session, whose model might leave no room for the next one."""
         if self._session is not None:
             self._engine.close(self._session)
             self._session = None
 
     def count(self, wanted: CountRange) -> None:
-        """Asks for a range."""
+        """Requests a range."""
         assert self._session is not None, "open a session first"
         self._engine.request(self._session, wanted)
 
     def foresee(self, likely: CountRange) -> None:
-        """Names a range that may be asked for next."""
+        """Announces a range that may be requested next."""
         self.count(likely)
 
     def receive(self) -> RangeCounted:
-        """The next counted range. LookupError when nothing was asked for."""
+        """The next counted range. Raises LookupError if no range was requested."""
         while not self._counted:
             if not self._engine.step():
-                raise LookupError("no range was asked for")
+                raise LookupError("no range was requested")
         return self._counted.popleft()

@@ -1,4 +1,7 @@
-"""The engine behind a unix socket: one reader and one writer thread a client, one that computes."""
+"""The engine behind a Unix socket.
+
+Each client has a reader thread and a writer thread. One thread computes for all of them.
+"""
 
 import contextlib
 import logging
@@ -29,7 +32,7 @@ from worker.engine.shelf.shelf import DeviceLost
 
 log = logging.getLogger(__name__)
 
-_STUCK_S = 60.0  # no batch takes this long; a device that hangs does
+_STUCK_S = 60.0  # a step that takes longer means that the device hangs
 
 
 class EngineServer:
@@ -44,14 +47,14 @@ class EngineServer:
         self._stopping = threading.Event()
 
     def serve(self) -> None:
-        """Answers clients; computes in the calling thread. Returns after `stop`."""
+        """Answers clients until `stop` is called. Computes in the calling thread."""
         threading.Thread(target=self._accept, name="accept", daemon=True).start()
         while not self._stopping.is_set():
             if self._engine.wait_for_work(timeout_s=0.5):
                 self._engine.step()
 
     def stop(self) -> None:
-        """Ends `serve` after the batch under way. Safe in a signal handler."""
+        """Ends `serve` after the current step. Safe to call in a signal handler."""
         self._stopping.set()
 
     def _accept(self) -> None:
@@ -59,7 +62,7 @@ class EngineServer:
             try:
                 connection = self._listener.accept()
                 threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
-            except (OSError, RuntimeError):  # no descriptor or thread to be had: others may end
+            except (OSError, RuntimeError):  # out of descriptors or threads until another ends
                 log.exception("engine_accept_failed")
                 time.sleep(0.5)
 
@@ -72,24 +75,24 @@ class EngineServer:
                     case AskStatus() if self._engine.step_s < _STUCK_S:
                         outbox.put(self._engine.status())
                     case AskStatus():
-                        log.error("engine_stuck")  # no answer: the supervisor will end us
+                        log.error("engine_stuck")  # unanswered, so the supervisor will end us
                     case OpenSession() | TunePrompts() as spec:
                         if session is not None:
                             self._engine.close(session)
-                            session = None  # holds a model, for which there may be no room now
+                            session = None  # releases its model, to make room for the next one
                         session = self._open(spec, connection, outbox)
                     case CountRange() as wanted if session is not None:
                         self._engine.request(session, wanted)
         except (EOFError, OSError):
-            pass  # the client has finished, or is gone; either way nobody waits for more
+            pass  # the client has finished or is gone, so nobody waits for more
         except ValueError:
             log.exception("engine_protocol_error")
         except DeviceLost:
-            self._stopping.wait()  # the engine ends: a client that came back now would find it yet
+            self._stopping.wait()  # the engine is ending: a client let go now would reconnect to it
         finally:
             if session is not None:
                 self._engine.close(session)
-            session = None  # holds a model, and the last answer may take its time
+            session = None  # releases its model: sending the last answer may take long
             outbox.close()
             connection.close()
 
@@ -100,7 +103,7 @@ class EngineServer:
         image: Image = np.frombuffer(data, np.uint8).reshape(3, spec.height, spec.width)
 
         def say_waiting() -> None:
-            if connection.poll():  # a client that waits says nothing: this one has left
+            if connection.poll():  # a waiting client sends nothing, so this one has left
                 raise EOFError
             outbox.put(SessionWaits())
 
@@ -116,7 +119,7 @@ class EngineServer:
 
 
 class _Outbox:
-    """Answers to one client, sent by a thread of its own: a slow client halts no other."""
+    """Sends the answers to one client in its own thread, so a slow client delays no other."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -128,7 +131,7 @@ class _Outbox:
         self._answers.put(answer)
 
     def close(self) -> None:
-        """Waits for the last answer to go out; only then may the connection be closed."""
+        """Waits until the last answer is sent. The connection may be closed only then."""
         self._answers.put(None)
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""One image in the engine: the samples still to be drawn, and who takes what f says of them."""
+"""One image in the engine: the samples still to be drawn, and the taker of what f computes."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -13,12 +13,12 @@ from worker.sampling.table import NoiseTable
 from worker.sampling.words import NoiseKey
 
 if TYPE_CHECKING:
-    from worker.engine.shelf.loaded_model import LoadedModel  # which holds what runs slices
+    from worker.engine.shelf.loaded_model import LoadedModel  # imports runners, which import this
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Samples start .. stop - 1 of one noise level and purpose."""
+    """Samples start .. stop - 1 for one noise level and purpose."""
 
     sigma_index: int
     purpose: KeyPurpose
@@ -35,14 +35,14 @@ class Samples:
 
 
 Finish = Callable[[], None]
-"""What is left to do when the device has computed a batch."""
+"""The work that remains once the device has computed a batch."""
 
 
 class Taker(Protocol):
-    """What is done with the samples of a session. Called from the thread that steps."""
+    """Processes the samples of a session. It is called from the thread that steps."""
 
     def take(self, samples: Samples, rows: slice, batch: Batch) -> Finish:
-        """Takes the rows of a batch that are these samples, without waiting for the device."""
+        """Takes the batch rows that hold these samples, without waiting for the device."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -62,11 +62,10 @@ class Session:
 
     @property
     def model_id(self) -> str:
-        """The model's id."""
         return self.opened.identity.model.id
 
     def want(self, samples: Samples) -> None:
-        """Queues samples that are needed; those of them that were foreseen are not drawn twice."""
+        """Queues samples that are needed. Samples foreseen earlier are not drawn twice."""
         promoted = [one for one in self.ahead if _is_within(one, samples)]
         self.ahead = deque(one for one in self.ahead if one not in promoted)
         self.pending.extend(promoted)
@@ -75,16 +74,16 @@ class Session:
             self.pending.append(replace(samples, start=start))
 
     def foresee(self, samples: Samples) -> None:
-        """Queues samples that may be needed, which continue what was queued of their stream."""
+        """Queues samples that may be needed. They must continue those queued of their stream."""
         self._foreseen[samples.stream] = samples.stop
         self.ahead.append(samples)
 
     def queue(self, ahead: bool) -> deque[Samples]:
-        """The samples that may be needed, or those that are."""
+        """The samples that may be needed, if `ahead`; otherwise those that are needed."""
         return self.ahead if ahead else self.pending
 
     def draw(self, limit: int, *, ahead: bool = False) -> Samples | None:
-        """The next samples of this session, at most `limit` of them."""
+        """Takes the next samples off the queue, at most `limit`; None if it is empty."""
         queue = self.queue(ahead)
         if not queue:
             return None

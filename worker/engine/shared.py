@@ -1,7 +1,7 @@
-"""One engine of this process for several threads: each certifies an image, one thread steps.
+"""Shares one engine of this process among threads that each certify an image.
 
-Votes do not depend on the batch that a sample travels in, so neither do certificates on how many
-images share the engine; they only fill its batches.
+A separate thread steps the engine. Votes do not depend on the batch a sample travels in, so a
+certificate does not depend on how many images share the engine. More images only fill its batches.
 """
 
 import queue
@@ -30,16 +30,14 @@ Answer = TypeVar("Answer")
 
 
 class EngineEnded(RuntimeError):
-    """The engine stopped before it answered; what stopped it, if not its owner, is the cause."""
+    """The engine stopped before it answered. The cause is the error that stopped it, if any."""
 
 
 class SharedEngine:
     """Steps an engine in a thread of its own while the context lasts.
 
-    Leaving the context ends the thread, and every counter that still waits.
-
-    Raises:
-        Whatever ended a step, on leaving the context without another error.
+    Leaving the context ends the thread and every counter that is still waiting. If a step failed,
+    its error is raised then, unless another error is already leaving the context.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -61,7 +59,7 @@ class SharedEngine:
             raise self._failure
 
     def create_counter(self) -> "SharedCounter":
-        """A counter for one thread at a time."""
+        """A counter, to be used by one thread at a time."""
         return SharedCounter(self, self._engine)
 
     def _step(self) -> None:
@@ -73,7 +71,7 @@ class SharedEngine:
             self._failure = error
 
     def wait_for(self, answers: "queue.SimpleQueue[Answer]") -> Answer:
-        """The next of some answers. EngineEnded when none will come."""
+        """The next answer in the queue. Raises EngineEnded if none can come."""
         while True:
             ended = not self._thread.is_alive()
             try:
@@ -84,9 +82,9 @@ class SharedEngine:
 
 
 class SharedCounter:
-    """A `Counter` whose engine is stepped elsewhere; one session at a time.
+    """A `Counter` whose engine another thread steps. It has one session at a time.
 
-    Leaving the context closes its session.
+    Leaving the context closes the session.
     """
 
     def __init__(self, shared: SharedEngine, engine: Engine) -> None:
@@ -101,20 +99,25 @@ class SharedCounter:
         self._close()
 
     def _close(self) -> None:
-        """Ends the session that is open: it holds a model, for which there may be no room now."""
+        """Closes the open session, whose model might leave no room for the next one."""
         if self._session is not None:
             self._engine.close(self._session)
             self._session = None
 
     def open(self, session: OpenSession, image: Image) -> SessionOpened:
-        """Opens a session, closing the one before. SessionNotServed as `Engine.open`."""
+        """Opens a session and closes the previous one. Raises the errors of `Engine.open`."""
         self._close()
         self._counted = queue.SimpleQueue()
         self._session = self._engine.open(session, image, self._counted.put)
         return self._session.opened
 
     def tune(self, wanted: TunePrompts, image: Image) -> PromptsTuned:
-        """Tunes prompts on an image, closing the session before. Errors as `Engine.tune`."""
+        """Tunes prompts on an image and closes the previous session.
+
+        Raises:
+            SessionNotServed: as `Engine.tune`, or tuning failed.
+            EngineEnded: the engine stopped before it answered.
+        """
         self._close()
         answers: queue.SimpleQueue[PromptsTuned | SessionRefused] = queue.SimpleQueue()
         deliver: Callable[[PromptsTuned | SessionRefused], None] = answers.put
@@ -128,14 +131,14 @@ class SharedCounter:
         return answer
 
     def count(self, wanted: CountRange) -> None:
-        """Asks for a range."""
+        """Requests a range."""
         assert self._session is not None, "open a session first"
         self._engine.request(self._session, wanted)
 
     def foresee(self, likely: CountRange) -> None:
-        """Names a range that may be asked for next."""
+        """Announces a range that may be requested next."""
         self.count(likely)
 
     def receive(self) -> RangeCounted:
-        """The next counted range. EngineEnded when the engine stops before it is counted."""
+        """The next counted range. Raises EngineEnded if the engine stops first."""
         return self._shared.wait_for(self._counted)

@@ -1,4 +1,4 @@
-"""From the texts of a session to what votes on them, and to where tuning starts."""
+"""Turns the texts of a session into voters and into the starting points of tuning."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ from worker.engine.voting import ClassVoter, PromptVoter
 
 
 class SessionTexts:
-    """The texts of one session under one model, with the prompts that the session carries."""
+    """The texts of one session under one model, with the prompts the session carries."""
 
     def __init__(self, model: LoadedModel, prompts: Sequence[EncodedPrompt]) -> None:
         self._vlm, self._classifiers = model.vlm, model.classifiers
@@ -37,10 +37,10 @@ class SessionTexts:
         self._prompts = {prompt.sha256: prompt for prompt in decoded}
 
     def create_voter(self, ballot: Ballot) -> Voter:
-        """What votes on a ballot.
+        """The voter for a ballot.
 
         Raises:
-            SessionNotServed: a text or prompt is not for this model, or a prompt is missing.
+            SessionNotServed: a text or prompt does not fit this model, or a prompt is missing.
         """
         match ballot:
             case ClassBallot(text=text):
@@ -50,10 +50,10 @@ class SessionTexts:
                 return PromptVoter(selector, self._tau)
 
     def create_start(self, start: TuningStart) -> Start:
-        """Where the tuning of a prompt starts. SessionNotServed as `create_voter`."""
+        """The start of a prompt's tuning. Raises the errors of `create_voter`."""
         text, tuning = start.text, start.tuning
         prompt = self._find_prompt(text) or self._template_prompt(text)
-        self._classifier(text)  # refuses class names that are too long before a copy is drawn
+        self._classifier(text)  # refuses class names that are too long before any copy is drawn
         return Start(
             prompt=prompt,
             class_names=text.class_names,
@@ -83,5 +83,7 @@ class SessionTexts:
         if not isinstance(text, PromptText):
             return None
         if (prompt := self._prompts.get(text.prompt_sha256)) is None:
-            raise SessionNotServed("prompt_unusable", "the job does not carry the prompt it names")
+            raise SessionNotServed(
+                "prompt_unusable", "the job does not carry the prompt that it names"
+            )
         return prompt

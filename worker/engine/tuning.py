@@ -1,4 +1,4 @@
-"""Prompts tuned on one image, in the engine: features of noisy copies in, prompts out."""
+"""Tunes prompts on the features of one image's noisy copies."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from worker.engine.session import Finish, Samples
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What one prompt starts from, and how it is moved."""
+    """The prompt that tuning starts from, and how it is tuned."""
 
     prompt: Prompt
     class_names: tuple[str, ...]
@@ -30,10 +30,10 @@ class Start:
 
 @final
 class TuningTaker:
-    """Collects the features of an image's copies, then tunes each prompt at each noise level.
+    """Collects the features of an image's noisy copies, then tunes each prompt at each noise level.
 
-    A start takes the first `copies` of them: prompts of one image share the copies, and none can
-    see another's. A copy whose noise is undecided counts like any other, for nothing is proved
+    Each prompt is tuned on its first `copies` of them, so prompts of one image share copies without
+    influencing one another. An ambiguous copy is used like any other, because nothing is proved
     from it.
     """
 
@@ -64,7 +64,7 @@ class TuningTaker:
     def _answer(self) -> PromptsTuned | SessionRefused:
         try:
             tuned = tuple(map(self._tune, range(len(self._features))))
-        except ValueError as error:  # vectors that are not finite
+        except ValueError as error:  # the tuned vectors are not finite
             return SessionRefused(failure=Failure(code="tuning_failed", detail=str(error)))
         return PromptsTuned(weights_sha256=self._vlm.card.weights_sha256, tuned=tuned)
 

@@ -1,4 +1,4 @@
-"""Ballots in the engine: image features in, votes and counts out."""
+"""Turns image features into votes and counts, on the ballots of a session."""
 
 from collections.abc import Callable, Sequence
 from typing import final
@@ -19,7 +19,7 @@ from worker.engine.session import Finish, Samples
 class ClassVoter:
     """Votes for the class with the largest logit.
 
-    Not safe: the two largest logits differ by tau or less, or any logit is not finite.
+    A vote is not safe if the two largest logits differ by tau or less, or any logit is not finite.
     """
 
     def __init__(self, classifier: BaseClassifier, tau: float) -> None:
@@ -34,10 +34,10 @@ class ClassVoter:
 
 @final
 class PromptVoter:
-    """Votes for the prompt of a bank with the least entropy.
+    """Votes for the prompt of a bank with the lowest entropy.
 
-    Not safe: the two least entropies are nearer than what tau lets them move by, or any is not
-    finite.
+    A vote is not safe if the two lowest entropies differ by no more than tau lets them move, or any
+    entropy is not finite.
     """
 
     def __init__(self, selector: Selector, tau: float) -> None:
@@ -53,7 +53,8 @@ class PromptVoter:
 def choose_clear(values: Tensor, margin: float) -> Tensor:
     """The arg-max of each row, (B, options) to (B,); NO_VOTE where it is not clear.
 
-    Not clear: the two largest differ by the margin or less, or any value is not finite.
+    It is not clear if the two largest values differ by the margin or less, or any value is not
+    finite.
     """
     top = values.topk(2, dim=1)  # (B, 2)
     clear = (top.values[:, 0] - top.values[:, 1]) > margin  # NaN is never greater
@@ -63,7 +64,7 @@ def choose_clear(values: Tensor, margin: float) -> Tensor:
 
 @final
 class VoteTaker:
-    """Counts a session's votes: on the ballots of each noise level."""
+    """Counts a session's votes on the ballots of each noise level."""
 
     def __init__(
         self, voters: Sequence[Sequence[Voter]], deliver: Callable[[RangeCounted], None]

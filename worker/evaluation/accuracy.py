@@ -13,9 +13,9 @@ _EACH_SIDE = 0.025
 
 
 class Share(Contract):
-    """`right` of `images`, with the 95 % Clopper-Pearson interval over images.
+    """`right` out of `images`, with the 95 % Clopper-Pearson interval over images.
 
-    The interval is about drawing images, not about noise: a certificate has its own alpha.
+    The interval covers the choice of images, not the noise: each certificate has its own alpha.
     """
 
     right: int = Field(ge=0)
@@ -38,18 +38,19 @@ class Share(Contract):
 def find_right_radius(
     certificate: CertifiedDocument | AbstainedDocument, class_index: int
 ) -> Decimal | None:
-    """The radius within which the right class is certified; None for a wrong one or none."""
+    """The radius within which the right class is certified; None if it is not certified."""
     if isinstance(certificate, CertifiedDocument) and certificate.class_index == class_index:
         return certificate.radius
     return None
 
 
 def certified_accuracy(right_radii: Sequence[Decimal | None], radius: Decimal) -> Share:
-    """Certified accuracy at a radius, over all images: abstentions and wrong classes count.
+    """Certified accuracy at a radius, over all images, abstentions and wrong classes included.
 
     Args:
-        right_radii: of every image, what `find_right_radius` found.
-        radius: r; an image whose radius is r counts.
+        right_radii: what `find_right_radius` returned for every image.
+        radius: r, l2 in pixels scaled to [0, 1]. An image whose radius is exactly r counts as
+            right.
     """
     right = sum(found is not None and found >= radius for found in right_radii)
     return Share.of(right, len(right_radii))

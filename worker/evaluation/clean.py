@@ -27,9 +27,9 @@ def measure_clean(
     *,
     batch_size: int,
 ) -> tuple[Share | None, ...]:
-    """Of each target the share of images whose class its base classifier finds.
+    """For each target, the share of images that its base classifier predicts correctly.
 
-    None for a target that is another classifier at every image, or a choice among several.
+    The share is None for a target whose classifier depends on the image or is chosen from several.
     """
     classifiers = [_find_classifier(vlm, target, prompts) for target in targets]
     right = [0] * len(targets)
@@ -65,7 +65,7 @@ def _batches(files: Sequence[LabelledFile], size: int) -> Iterator[list[Labelled
 
 @torch.inference_mode()
 def _encode(vlm: VLM, batch: Sequence[LabelledFile], batch_size: int) -> torch.Tensor:
-    """Features of a batch, (len(batch), D); rows that are missing are padded."""
+    """The features of a batch, (len(batch), D). The batch is padded to `batch_size` rows."""
     size = vlm.card.preprocessing.size
     pixels = np.zeros((batch_size, 3, size, size), dtype=np.int16)
     for row, file in enumerate(batch):

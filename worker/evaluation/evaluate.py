@@ -1,8 +1,8 @@
-"""Certified accuracy of a dataset: every image goes the way of a real certificate, several at once.
+"""Runs an evaluation: certifies every image of a dataset as a real request, several at once.
 
-All promptings and noise levels of an image are one request, so they are judged on the same noise
-and share its image features. Nothing but finished images counts, and a run that is interrupted
-goes on where it stopped.
+All promptings and noise levels of an image form one request, so they are judged on the same noise
+and share its image features. Only finished images count. An interrupted run continues where it
+stopped.
 """
 
 import threading
@@ -42,12 +42,17 @@ from worker.prepare import prepare_image
 from worker.sampling.keys import commitment, create_secret, load_secret
 
 RUN_FILE = "images.jsonl"
-SECRET_FILE = "run-secret"  # noqa: S105 - a file's name
+SECRET_FILE = "run-secret"  # noqa: S105 - the name of a file
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationProgress:
-    """How far a sitting is: images finished, those of earlier sittings included, and samples."""
+    """The progress of a sitting.
+
+    Attributes:
+        images: the number of finished images, those of earlier sittings included.
+        samples: the number of samples drawn in this sitting.
+    """
 
     images: int
     samples: int
@@ -55,17 +60,18 @@ class EvaluationProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What is evaluated, with what, and where it is written.
+    """What to evaluate, with which model, and where to write the run.
 
     Attributes:
-        dataset, split, seed: what the files are called, and how they were chosen.
+        dataset, split, seed: the names of the dataset and split, and the seed that chose the files.
         files: the images, in order.
-        vlm: the model, loaded.
-        targets, sigmas, procedure, alpha: what is asked about each of them.
-        prompts: those that targets name, by digest.
-        folder: of the run; its secret, its finished images and the prompts tuned on them are in it.
+        vlm: the loaded model.
+        targets, sigmas, procedure, alpha: the question about each image.
+        prompts: the prompts that targets name, by digest.
+        folder: the folder of the run. It holds the run's secret, its finished images and the
+            prompts tuned on them.
         ledger: where attempts on images are counted.
-        concurrent: images under way at once. It changes no result.
+        concurrent: the number of images certified at the same time. It changes no result.
     """
 
     dataset: str
@@ -83,7 +89,7 @@ class Evaluation:
     concurrent: int = 8
 
     def create_question(self, secret: bytes) -> EvaluationQuestion:
-        """The header of the run under its secret. ValueError on a value out of range."""
+        """The header of the run under its secret. Raises ValueError if a value is out of range."""
         return EvaluationQuestion(
             dataset=self.dataset,
             split=self.split,
@@ -105,15 +111,15 @@ def evaluate(
     radii: Sequence[Decimal],
     on_progress: Callable[[EvaluationProgress], None] = lambda _: None,
 ) -> EvaluationResults:
-    """Certifies what is not certified yet, and adds everything up.
+    """Certifies the images that are not certified yet, and returns the results of all images.
 
-    Every image's result is signed under the run's secret. A prompt tuned on an image lies in the
-    run's folder before it is certified.
+    Every image's result is signed with the run's secret. A prompt tuned on an image is stored in
+    the run's folder before it is certified.
 
     Raises:
-        RunNotContinued: the folder holds another run, or another process writes there.
-        UnusableImage: one of the files holds no image that can be certified.
-        worker.engine.shelf.refusal.SessionNotServed: a prompt or a text is not for this model.
+        RunNotContinued: the folder holds a different run, or another process is writing there.
+        UnusableImage: a file does not hold an image that can be certified.
+        worker.engine.shelf.refusal.SessionNotServed: a prompt or a text does not fit this model.
     """
     asked.folder.mkdir(parents=True, exist_ok=True)
     create_secret(asked.folder / SECRET_FILE)
@@ -140,7 +146,7 @@ def write_results(results: EvaluationResults, folder: Path) -> None:
 
 
 class _Sitting:
-    """One go at a run: several images at a time over one engine."""
+    """One sitting of a run, with several images at a time on one engine."""
 
     def __init__(
         self,
@@ -157,7 +163,7 @@ class _Sitting:
         self._began = time.monotonic()
 
     def finish(self) -> None:
-        """Certifies every image that is missing; what fails ends the sitting, not the run."""
+        """Certifies every image that is missing. A failure ends the sitting, not the run."""
         missing = [p for p in range(len(self._asked.files)) if p not in self._run.images]
         self._report()
         if not missing:
@@ -165,7 +171,7 @@ class _Sitting:
         engine = Engine(Shelf.holding([self._asked.vlm]))
         with (
             ThreadPoolExecutor(self._asked.concurrent) as pool,
-            SharedEngine(engine) as shared,  # ends first: nobody waits for it
+            SharedEngine(engine) as shared,  # ends before the pool, so that no thread waits for it
         ):
             futures = [pool.submit(self._evaluate, place, shared) for place in missing]
             try:
@@ -211,7 +217,7 @@ class _Sitting:
         try:
             return prepare_image(file.path.read_bytes(), self._asked.vlm.card)
         except ImageError as error:
-            where = f"An image of class {file.class_index}"  # its name may be a patient's
+            where = f"An image of class {file.class_index}"  # the file name may be a patient's name
             raise UnusableImage(file.path, place=where, reason=str(error)) from error
 
     def _count_attempt(self, request: CertifyRequest) -> int:

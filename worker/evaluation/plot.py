@@ -1,4 +1,4 @@
-"""Certified accuracy against radius: one line a target, one panel a noise level."""
+"""Plots certified accuracy against radius, with a line per target and a panel per noise level."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -12,10 +12,10 @@ _STYLES = ("-", "--", "-.", ":")
 
 
 def create_steps(right_radii: Sequence[Decimal], images: int) -> tuple[list[float], list[float]]:
-    """The corners of certified accuracy as a function of the radius, exact between table columns.
+    """The corners of certified accuracy as a function of the radius, exact at every radius.
 
-    At each radius in the first list the share in the second holds, the radius included, back to the
-    one before. The last step falls to 0.
+    The shares in the second list belong to the radii in the first. Each share holds from the
+    previous radius, exclusive, up to its own radius, inclusive. The last step falls to 0.
     """
     radii = sorted(map(float, right_radii))
     shares = [(len(radii) - place) / images for place in range(len(radii))]
@@ -23,7 +23,7 @@ def create_steps(right_radii: Sequence[Decimal], images: int) -> tuple[list[floa
 
 
 def write_plots(results: EvaluationResults, folder: Path) -> None:
-    """Writes `plot.svg` and `plot.png`; the same results give the same picture."""
+    """Writes `plot.svg` and `plot.png`. The same results give the same picture."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

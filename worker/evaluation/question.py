@@ -1,4 +1,4 @@
-"""What an evaluation asks: all that, changed, would make its images another experiment."""
+"""The question of an evaluation: everything that would make it another experiment if changed."""
 
 from typing import Annotated, Literal
 
@@ -28,10 +28,10 @@ _WORDS = {
 
 
 class EvaluationQuestion(Contract):
-    """The header of a run. Its images may be counted in several sittings, under one question.
+    """The header of a run. Its images may be certified in several sittings, under one question.
 
-    All targets and noise levels of an image are one request: they share its noise and its image
-    features, and every prompting is judged on the same draws.
+    All targets and noise levels of an image form one request. They share its noise and its image
+    features, so every prompting is judged on the same draws.
     """
 
     schema_version: Literal[1] = 1
@@ -48,7 +48,7 @@ class EvaluationQuestion(Contract):
     key_commitment: Sha256
 
     def create_request(self, described: InputImage) -> CertifyRequest:
-        """What is asked about one image, before its noise keys exist."""
+        """The request for one image, fixed before its noise keys exist."""
         return CertifyRequest(
             input=described,
             model=self.identity.model,
@@ -59,7 +59,7 @@ class EvaluationQuestion(Contract):
         )
 
     def find_difference(self, other: "EvaluationQuestion") -> str | None:
-        """In words, the first field in which two questions differ; None when they are one."""
+        """The first field in which two questions differ, in words; None if they are the same."""
         for field in type(self).model_fields:
             if getattr(self, field) != getattr(other, field):
                 return _WORDS.get(field, field)

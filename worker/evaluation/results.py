@@ -1,4 +1,4 @@
-"""What the finished images of a run add up to."""
+"""The results of a run, computed from its finished images."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -41,10 +41,10 @@ class AtRadius(Contract):
 class Arm(Contract):
     """One target at one noise level, over all images.
 
-    `right_radii` are those of the images that are predicted correctly, ascending. No image's can
-    exceed `largest_radius`, which only samples without a single vote for another class reach: a
-    radius above it is out of the budget's reach and says nothing about the model. `clean` is the
-    base classifier's accuracy without noise, where it is one classifier for all images.
+    `right_radii` are the radii of the correctly predicted images, ascending. None can exceed
+    `largest_radius`, which an image reaches only if all its samples vote for one class. Radii above
+    it are out of reach at this number of samples and say nothing about the model. `clean` is the
+    base classifier's accuracy without noise; None if that classifier depends on the image.
     """
 
     label: str
@@ -61,14 +61,14 @@ class Arm(Contract):
 
     @property
     def images(self) -> int:
-        """How many images there were."""
+        """The number of images."""
         return self.abstained + self.wrong + len(self.right_radii)
 
 
 class Cost(Contract):
-    """What the run took: wall seconds of all sittings and passes of the image tower.
+    """The cost of a run: wall seconds over all sittings, and passes of the image tower.
 
-    All targets of an image share its passes, so neither can be divided among them.
+    All targets of an image share its passes, so neither number can be divided among targets.
     """
 
     seconds: float
@@ -77,12 +77,12 @@ class Cost(Contract):
 
     @property
     def samples_per_s(self) -> float:
-        """Passes of the image tower a second."""
+        """Passes of the image tower per second."""
         return self.samples / self.seconds if self.seconds else 0.0
 
 
 class EvaluationResults(Contract):
-    """Certified accuracy of every target at every noise level, with what it rests on."""
+    """Certified accuracy of every target at every noise level, with the question and the cost."""
 
     question: EvaluationQuestion
     arms: tuple[Arm, ...]
@@ -99,18 +99,20 @@ def create_results(
     """The results of a finished run.
 
     Args:
-        question: what was asked.
-        images: every image of the subset, once.
-        radii: where certified accuracy is wanted.
-        clean: of each target, the base classifier's accuracy without noise.
+        question: the question of the run.
+        images: every image of the subset, exactly once.
+        radii: the radii at which to compute certified accuracy.
+        clean: the base classifier's accuracy without noise, for each target.
 
     Raises:
-        ValueError: an image is missing or there twice: nothing is divided by another number than
-            that of the images asked for.
+        ValueError: an image is missing or present twice. Shares are always over all images asked
+            for.
     """
     ordered = sorted(images, key=lambda image: image.place)
     if [image.place for image in ordered] != list(range(question.images)):
-        raise ValueError(f"{question.images} images were asked for; {len(images)} are finished")
+        raise ValueError(
+            f"expected each of {question.images} images once, got {len(images)} images"
+        )
     return EvaluationResults(
         question=question,
         arms=tuple(
@@ -159,7 +161,7 @@ def _create_arm(
 
 
 def create_label(target: Target, targets: Sequence[Target]) -> str:
-    """What a target is called in a table: its prompting, with its prompt where several share it."""
+    """A target's name in tables: its prompting, with its prompt if several targets share it."""
     alike = sum(other.prompting == target.prompting for other in targets)
     prompt = getattr(target, "prompt", None)
     if alike == 1 or prompt is None:
@@ -172,7 +174,7 @@ def _adaptation_s(certificate: CertifiedDocument | AbstainedDocument) -> float:
 
 
 def find_largest_radius(request: CertifyRequest, target: Target, sigma: Decimal) -> Decimal:
-    """The radius of a certificate all whose samples agree."""
+    """The radius of a certificate whose samples all agree, rounded down."""
     shares = 2 if isinstance(target, RoutedTarget) else 1
     procedure = create_procedure(request, shares=shares)
     looks = _agreeing(procedure, len(target.class_names))
@@ -190,7 +192,7 @@ def _agreeing(procedure: Procedure, num_classes: int) -> Looks:
         case Staged(n_max=n_max, alpha=alpha):
             planned = plan_looks(alpha, n_max)
             return {"selection": (), "estimation": tuple(all_first(look.n) for look in planned)}
-    raise TypeError(f"no such procedure: {procedure}")
+    raise TypeError(f"expected the procedure cohen or staged, got {procedure}")
 
 
 def _add_up(images: Sequence[EvaluatedImage]) -> Cost:

@@ -1,6 +1,6 @@
-"""The images of an evaluation as they are finished: a header, then one JSON line an image.
+"""The file of an evaluation: a header, then one JSON line for each finished image.
 
-A line is written whole and synced, so a run that is killed loses the images under way and no other.
+Each line is written whole and synced, so a run that is killed loses only the unfinished images.
 """
 
 import fcntl
@@ -17,14 +17,15 @@ from worker.evaluation.question import EvaluationQuestion
 
 
 class RunNotContinued(ValueError):
-    """The folder holds a run that this one cannot go on with."""
+    """The run in the folder cannot be continued by this one."""
 
 
 class EvaluatedImage(Contract):
     """One image of the subset, with all its certificates.
 
-    `samples` are passes of the image tower, copies for tuning included. `elapsed_s` is counted from
-    the beginning of the sitting; `seconds` are this image's own, shared with its neighbours.
+    `samples` counts passes of the image tower, copies for tuning included. `elapsed_s` runs from
+    the start of the sitting. `seconds` runs from the start of this image, which shares the engine
+    with the images certified at the same time.
     """
 
     place: int = Field(ge=0)
@@ -40,8 +41,8 @@ class EvaluatedImage(Contract):
 class RunFile:
     """The file of one run, held by one process while the context lasts.
 
-    Raises, on entering:
-        RunNotContinued: another process holds it, it holds another question, or it is damaged.
+    Entering the context raises `RunNotContinued` if another process holds the file, the file holds
+    a different question, or it is damaged.
     """
 
     def __init__(self, path: Path, question: EvaluationQuestion) -> None:
@@ -66,11 +67,11 @@ class RunFile:
 
     @property
     def sitting(self) -> int:
-        """The number of this sitting: one more than the last that finished an image."""
+        """The number of this sitting: one more than the last sitting that finished an image."""
         return 1 + max((image.sitting for image in self.images.values()), default=-1)
 
     def append(self, image: EvaluatedImage) -> None:
-        """Adds a finished image; it is on disk when this returns."""
+        """Adds a finished image. It is on disk when this returns."""
         self._write(image)
         self.images[image.place] = image
 
@@ -78,12 +79,14 @@ class RunFile:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunNotContinued(f"another process is writing {self._path}; wait for it") from None
+            raise RunNotContinued(
+                f"another process is writing {self._path}; wait until it ends"
+            ) from None
 
     def _resume(self) -> None:
         self._file.seek(0)
         lines = self._file.read().splitlines(keepends=True)
-        if lines and not lines[-1].endswith(b"\n"):  # the line that a kill cut short
+        if lines and not lines[-1].endswith(b"\n"):  # a kill cut this line short
             self._file.truncate(sum(map(len, lines[:-1])))
             lines.pop()
         if not lines:
@@ -94,12 +97,12 @@ class RunFile:
             images = [EvaluatedImage.model_validate_json(line) for line in lines[1:]]
         except ValidationError as error:
             raise RunNotContinued(
-                f"{self._path} is no run of this version; choose another --out"
+                f"{self._path} is not a run of this version; choose another --out"
             ) from error
         if (other := stored.find_difference(self._question)) is not None:
             raise RunNotContinued(
-                f"{self._path} holds a run with another {other}. Repeat its arguments to go on "
-                "with it, or choose another --out."
+                f"{self._path} holds a run with a different {other}. Repeat its arguments to "
+                "continue it, or choose another --out."
             )
         self.images = {image.place: image for image in images}
 

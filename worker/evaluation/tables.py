@@ -1,4 +1,4 @@
-"""Results as CSV and Markdown. Shares and lower ends are rounded down, upper ends up."""
+"""Formats results as CSV and Markdown. Shares and lower bounds round down, upper bounds up."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ _COLUMNS = (
 
 
 def format_csv(results: EvaluationResults) -> str:
-    """One row a target, noise level and radius."""
+    """A CSV with one row per target, noise level and radius."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -58,7 +58,7 @@ def _row(arm: Arm, at: AtRadius) -> list[object]:
 
 
 def format_markdown(results: EvaluationResults, *, heading: str = "#") -> str:
-    """A table of certified accuracy, a row a target and noise level, and what it rests on."""
+    """A table of certified accuracy, with one row per target and noise level, and its notes."""
     return "\n".join(
         [
             f"{heading} {results.question.dataset} {results.question.split}, "
@@ -75,7 +75,7 @@ def format_markdown(results: EvaluationResults, *, heading: str = "#") -> str:
 
 
 def format_table(results: EvaluationResults) -> Iterator[str]:
-    """The lines of the Markdown table, with the radii that some row can reach."""
+    """The lines of the Markdown table, with the radii that at least one row can reach."""
     reached = max(arm.largest_radius for arm in results.arms)
     radii = [at.radius for at in results.arms[0].at_radius if at.radius <= reached]
     head = ["prompting", "σ", "clean", "abstained", "samples", "tuning, s"]
@@ -103,12 +103,12 @@ def _cell(arm: Arm, at: AtRadius) -> str:
 
 
 def format_share(share: Share) -> str:
-    """A share with its interval, three digits."""
+    """A share with its interval, to three decimals."""
     return f"{format_ratio(share.right, share.images)} ({_down(share.low)}–{_up(share.high)})"
 
 
 def format_ratio(part: int, whole: int, *, digits: int = 3) -> str:
-    """A share rounded down, exactly: 3 of 10 is 0.300, although 3/10 as a float is less."""
+    """A share rounded down exactly: 3 of 10 is 0.300, although the float 3/10 is less."""
     return f"0.{part * 10**digits // whole:0{digits}d}" if part < whole else f"1.{'0' * digits}"
 
 
@@ -130,15 +130,15 @@ def _describe(results: EvaluationResults) -> str:
     return (
         f"Certified accuracy: the share of all {question.images} images that are predicted "
         "correctly with an l2 radius of at least r (pixels in [0, 1]); an abstention counts as "
-        "wrong. In brackets the 95 % Clopper-Pearson interval over images. "
-        f"{procedure}, α = {question.alpha:f} a certificate, so of N images up to Nα certificates "
-        "may be false in expectation. All rows of one σ judge the same images on the same noise. "
-        "Clean: the base classifier's accuracy without noise, where it is one for all images. "
-        "Samples: the mean that a certificate used, of which rows share theirs; tuning: the mean "
-        "seconds of an image, without the image tower. "
-        f"“{_OUT_OF_REACH}”: above the largest radius that so many samples can show. "
-        "A zero-shot row certifies each image under the prompt tuned on it, frozen: not the tuning "
-        "of another prompt on a perturbed image." + _describe_prompts(results)
+        "wrong. The brackets show the 95 % Clopper-Pearson interval over images. "
+        f"{procedure}, α = {question.alpha:f} per certificate, so of N images up to Nα "
+        "certificates may be false in expectation. All rows of one σ judge the same images on the "
+        "same noise. Clean: the base classifier's accuracy without noise, if it is the same "
+        "classifier for all images. Samples: the mean number used by a certificate; the rows of an "
+        "image share samples. Tuning: the mean seconds per image, without the image tower. "
+        f"“{_OUT_OF_REACH}”: above the largest radius that this many samples can show. "
+        "A zero-shot row certifies each image under the frozen prompt tuned on it. It does not "
+        "cover tuning another prompt on a perturbed image." + _describe_prompts(results)
     )
 
 
@@ -156,6 +156,6 @@ def _describe_cost(results: EvaluationResults) -> str:
     cost, identity = results.cost, results.question.identity
     return (
         f"{cost.samples:,} passes of the image tower, shared by all rows of an image, in "
-        f"{cost.seconds:,.0f} s ({cost.samples_per_s:,.0f} a second), adaptation included; "
+        f"{cost.seconds:,.0f} s ({cost.samples_per_s:,.0f} per second), adaptation included; "
         f"{identity.device}, {identity.precision}, {identity.threads} threads."
     )

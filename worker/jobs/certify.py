@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 class JobTooSlow(TimeoutError):
-    """It counted three times as long as its samples should take. The next try goes on from here."""
+    """The job counted three times as long as it should. The next attempt continues from here."""
 
 
 def run_certification(
@@ -56,17 +56,18 @@ def run_certification(
     allowance_s: float = float("inf"),
     alone: bool = False,
 ) -> None:
-    """`certify_image` with its surroundings as arguments.
+    """`certify_image` with Redis and the settings as arguments.
 
     Args:
-        redis, settings: the surroundings.
-        certification_id: names the stored job.
-        allowance_s: seconds it may count; waiting for the engine is not counting.
-        alone: engines ended under it before, so one such job at a time uses this host's engine:
-            one that ends engines takes no other with it again and again.
+        redis: the Redis that holds the job.
+        settings: the settings of this host.
+        certification_id: the id of the stored job.
+        allowance_s: the seconds for which the job may count. Waiting for the engine is free.
+        alone: True for a job during which engines ended. Only one such job at a time uses this
+            host's engine, so that they do not keep taking one another down.
 
     Raises:
-        worker.store.jobs.fence.Superseded: another run of this job has begun.
+        worker.store.jobs.fence.Superseded: a later run of this job has begun.
         HandedBack: the host is draining.
         JobTooSlow: the allowance is spent.
     """
@@ -105,7 +106,7 @@ def run_certification(
 
 @contextmanager
 def _turn(settings: WorkerSettings, *, alone: bool) -> Iterator[None]:
-    """The turn of a job under which engines ended; others do not wait for one."""
+    """Waits for the turn of a job that must run `alone`. Other jobs do not wait."""
     if not alone:
         yield
         return
@@ -116,7 +117,7 @@ def _turn(settings: WorkerSettings, *, alone: bool) -> Iterator[None]:
 
 
 class _Run:
-    """One run of a job: its right to write, its time, and the votes it has stored."""
+    """One run of a job: its surroundings, its right to write and the time it has left."""
 
     def __init__(
         self, redis: Redis, settings: WorkerSettings, job: CertificationJob, *, allowance_s: float
@@ -127,7 +128,7 @@ class _Run:
         self._counting_since: float | None = None
 
     def require_time(self) -> None:
-        """JobTooSlow when the allowance is spent, from the first counted range on."""
+        """Raises JobTooSlow once the time since the first counted range exceeds the allowance."""
         now = time.monotonic()
         self._counting_since = self._counting_since or now
         if now - self._counting_since > self._allowance_s:
@@ -135,11 +136,12 @@ class _Run:
 
 
 def _find_or_certify(run: _Run) -> FinishedResult:
-    """The stored result of the same canonical request, else a new one, which is then stored.
+    """The stored result of the same canonical request, or a new one, which is then stored.
 
     Raises:
-        worker.sampling.keys.SecretUnusable, worker.store.hosts.OtherSecret: certificates would be
-            bound to another secret than the one published.
+        worker.sampling.keys.SecretUnusable: the key secret cannot be read.
+        worker.store.hosts.OtherSecret: certificates would be bound to a secret other than the
+            published one.
     """
     redis, settings, job = run.redis, run.settings, run.job
     secret = load_secret(settings.secret_path)
@@ -160,7 +162,7 @@ def _find_or_certify(run: _Run) -> FinishedResult:
 
 
 def _renew(redis: Redis, job: CertificationJob, sha256: str, *, ttl_s: int) -> None:
-    """A certificate that is answered again keeps all that it names as long as the answer."""
+    """Renews all that a stored certificate names, so that it lasts as long as the certificate."""
     request = job.request
     redis.expire(keyspace.certificate(sha256), ttl_s)
     TunedStore(redis, request, sha256, ttl_s, owner=job.owner).renew()
@@ -170,7 +172,7 @@ def _renew(redis: Redis, job: CertificationJob, sha256: str, *, ttl_s: int) -> N
 def _certify(
     run: _Run, secret: bytes, sha256: str, doubts: frozenset[Doubt]
 ) -> tuple[FinishedResult, int]:
-    """The result, and how many doubted samples it knows to be ambiguous."""
+    """The result, and how many of the doubted samples it counts as ambiguous."""
     redis, settings, job = run.redis, run.settings, run.job
     described = job.request.input
     image = images.get_image(
@@ -199,10 +201,10 @@ def _certify(
 
 
 class _Recorder:
-    """Stores votes, their counts and progress: at most once an interval, at the end, and when the
-    job is handed back.
+    """Stores votes, counts and progress: once per interval, at the end and on a hand-back.
 
-    Looks after every range whether the certification is still wanted; `Cancelled` when it is not.
+    After every range it checks whether the certification is still wanted, and raises `Cancelled` if
+    it is not.
     """
 
     def __init__(self, run: _Run, sha256: str) -> None:
@@ -218,7 +220,7 @@ class _Recorder:
             self._store(*self._fresh)
 
     def __call__(self, board: Board, identity: Identity) -> None:
-        """What `certify` calls after every counted range."""
+        """Records the board. `certify` calls this after every counted range."""
         self._fresh = board, identity
         require_wanted(self._run.redis, self._run.job.id)
         heed()
@@ -228,7 +230,7 @@ class _Recorder:
             self._store(board, identity)
 
     def _store(self, board: Board, identity: Identity) -> None:
-        """In one transaction: counts never without votes, and neither by a zombie."""
+        """Stores counts and votes in one transaction, which fails if a later run has begun."""
         run, job = self._run, self._run.job
         fresh = tuple(board.drain_votes())
 

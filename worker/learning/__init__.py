@@ -1,4 +1,4 @@
-"""A prompt learned as a job."""
+"""Learning: a prompt learned as a job."""
 
 
 def learn(learning_id: str) -> None:

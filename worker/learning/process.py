@@ -1,7 +1,8 @@
-"""Learns one prompt (python -m worker.learning.process); ends with the work-horse that asked.
+"""The learner, python -m worker.learning.process: learns one prompt for the work-horse above it.
 
-Beside the engine the only process of a worker host with torch. An order comes in on standard
-input, reports go out on standard output; Redis is the work-horse's business.
+Apart from the engine, it is the only process of a worker host with torch. It reads an order from
+standard input and writes reports to standard output. It ends with its work-horse, which alone uses
+Redis.
 """
 
 import base64
@@ -45,7 +46,7 @@ _MODEL_CHANGED = Failure(
 
 
 def run_order(order: Order, settings: WorkerSettings, report: Callable[[Report], None]) -> None:
-    """Learns, reporting each epoch and, at the end, the prompt or why there is none."""
+    """Learns a prompt. Reports each epoch and, at the end, the prompt or the failure."""
     try:
         vlm = _load(order.request, settings)
     except (UnknownModel, WeightsError, NotADirectoryError) as error:
@@ -55,7 +56,7 @@ def run_order(order: Order, settings: WorkerSettings, report: Callable[[Report],
     images = _create_images(order)
     try:
         learned = _learn(vlm, images, order, report)
-    except ValueError as error:  # it diverges, or the prompt is too long for the model
+    except ValueError as error:  # learning diverged, or the prompt is too long for the model
         return report(_failed("learning_impossible", error))
     card = create_learned_card(
         learned,
@@ -83,7 +84,7 @@ def _create_images(order: Order) -> TrainingImages:
 def _learn(
     vlm: VLM, images: TrainingImages, order: Order, report: Callable[[Report], None]
 ) -> Learned:
-    """Goes on from the checkpoint, or anew where that cannot be used."""
+    """Continues from the checkpoint, or starts anew if it cannot be used."""
 
     def on_epoch(epoch: Epoch, checkpoint: bytes) -> None:
         text = base64.b64encode(checkpoint).decode()
@@ -105,7 +106,7 @@ def _failed(code: str, error: Exception) -> FailureReport:
 
 
 def _take_stdout() -> IO[bytes]:
-    """Standard output for reports alone: whatever a library prints goes to standard error."""
+    """Reserves standard output for reports. Whatever a library prints goes to standard error."""
     reports = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return reports

@@ -1,6 +1,6 @@
-"""What a work-horse and the learner it starts say to one another over pipes. No torch.
+"""The messages between a work-horse and its learner, over pipes. Must not import torch.
 
-The order is a line of JSON and the pixels; reports are lines of JSON.
+An order is one line of JSON followed by the pixels. Each report is one line of JSON.
 """
 
 import base64
@@ -25,7 +25,7 @@ class _Head(Contract):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Order:
-    """What to learn, from which images, uint8 (N, 3, S, S), and where to go on from."""
+    """What to learn, the images to learn from, uint8 (N, 3, S, S), and the checkpoint, if any."""
 
     request: LearningRequest
     pixels: npt.NDArray[np.uint8]
@@ -60,7 +60,7 @@ class LearnedReport(Contract):
 
 
 class FailureReport(Contract):
-    """It cannot be learned; trying again would not help."""
+    """The prompt cannot be learned. A retry would not help."""
 
     kind: Literal["failure"] = "failure"
     failure: Failure
@@ -81,7 +81,7 @@ def write_order(stream: IO[bytes], order: Order) -> None:
 
 
 def read_order(stream: IO[bytes]) -> Order:
-    """Receives an order. ValueError: it is none, or it is cut short."""
+    """Receives an order. Raises ValueError if the stream holds no order or ends too early."""
     head = _Head.model_validate_json(stream.readline())
     size = head.request.size
     shape = (len(head.request.images), 3, size, size)
@@ -91,5 +91,5 @@ def read_order(stream: IO[bytes]) -> Order:
 
 
 def parse_report(line: bytes) -> Report:
-    """A report. ValueError: the line is none."""
+    """The report on a line. Raises ValueError if the line is not a report."""
     return _REPORT.validate_json(line)

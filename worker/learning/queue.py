@@ -1,4 +1,4 @@
-"""Learnings into RQ, and what has become of them. No torch."""
+"""Learnings in RQ: submits them and looks up their state. Must not import torch."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -24,20 +24,20 @@ _SLOWEST_IMAGES_PER_S = 5
 def submit_learning(
     redis: Redis, job: LearningJob, images: Sequence[Image], *, image_ttl_s: int, job_ttl_s: int
 ) -> None:
-    """Accepts a learning, on disk before this returns where Redis can say so.
+    """Accepts a learning. It is on disk before this returns, if Redis can confirm that.
 
-    The images are stored one by one before: together they are too much for one command, and
-    without a job the sweeper shortens their time.
+    The images are stored first, one by one, because together they are too large for one command.
+    If the job is never stored, the sweeper shortens their time to live.
 
     Raises:
-        redis.exceptions.RedisError: nothing is promised.
+        redis.exceptions.RedisError: the learning may not have been accepted.
     """
     with one_connection(redis) as connection:
         for image in images:
             images_store.put_image(connection, image, ttl_s=max(image_ttl_s, job_ttl_s))
         queue = create_queue(connection, LEARNING_QUEUE_NAME)
         with connection.pipeline() as pipeline:
-            pipeline.multi()  # as for certifications: RQ refuses to begin one after other commands
+            pipeline.multi()  # RQ cannot start a transaction once the pipeline holds commands
             store.put_job(pipeline, job, ttl_s=job_ttl_s)
             add_job(queue, pipeline, TASK_LEARN, job_id=job.id, timeout_s=timeout_s(job))
             pipeline.execute()
@@ -45,7 +45,7 @@ def submit_learning(
 
 
 def enqueue_again(redis: Redis, learning_id: str, *, ttl_s: int) -> bool:
-    """Enqueues an accepted learning that RQ has no trace of; False when its record has expired."""
+    """Enqueues an accepted learning that RQ has lost. False if its record has expired."""
     job = store.find_job(redis, learning_id)
     if job is None:
         return False
@@ -59,20 +59,20 @@ def enqueue_again(redis: Redis, learning_id: str, *, ttl_s: int) -> bool:
 
 
 def give_up(redis: Redis, learning_id: str, reason: str, *, ttl_s: int) -> None:
-    """Ends a learning whose every attempt was cut off, with the reason of the last one."""
+    """Ends a learning that has used up its attempts, with the reason why the last one ended."""
     failure = Failure(code="learning_lost", detail=describe_attempts(reason))
     if store.put_result(redis, learning_id, FailedLearning(failure=failure), ttl_s=ttl_s):
         count_event(redis, "parked")
 
 
 def timeout_s(job: LearningJob) -> int:
-    """A bound on a learning's run, three times what a slow host needs."""
+    """The time limit of a learning's run: three times what a slow host needs."""
     passes = job.request.settings.epochs * len(job.request.images)
     return max(_MIN_TIMEOUT_S, 3 * passes // _SLOWEST_IMAGES_PER_S)
 
 
 def get_status(redis: Redis, learning_id: str) -> LearningStatus:
-    """What a stored learning is doing."""
+    """The status of a stored learning."""
 
     def find_status() -> Literal["finished", "failed", "cancelled"] | None:
         result = store.find_result(redis, learning_id)

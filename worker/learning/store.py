@@ -1,7 +1,7 @@
 """Learnings in Redis: job, curve, checkpoint and result, each with a time to live.
 
-A result is written once, so cancelling is writing a result: whoever learns looks whether there is
-one.
+A result is written only once. Cancelling a learning writes a result, and a running learner stops
+when it sees one.
 """
 
 from pydantic import TypeAdapter
@@ -31,7 +31,7 @@ return done
 
 
 def put_job(redis: "Redis | Pipeline", job: LearningJob, *, ttl_s: int) -> None:
-    """Stores a job as the one of its request, and has it hold its images."""
+    """Stores a job as the latest for its request, and makes it hold its images."""
     key = keyspace.learning_job(job.id)
     redis.set(key, job.model_dump_json(), ex=ttl_s)
     redis.set(keyspace.learning_request(job.request_sha256), job.id, ex=ttl_s)
@@ -40,13 +40,13 @@ def put_job(redis: "Redis | Pipeline", job: LearningJob, *, ttl_s: int) -> None:
 
 
 def find_job(redis: Redis, learning_id: str) -> LearningJob | None:
-    """The job of a learning, or None."""
+    """The job of a learning, or None if it is not stored."""
     data = redis.get(keyspace.learning_job(learning_id))
     return None if data is None else LearningJob.model_validate_json(data)
 
 
 def find_equal(redis: Redis, job: LearningJob) -> LearningJob | None:
-    """The job that was last stored for the very same request of the same caller, or None."""
+    """The latest job stored for the same request by the same caller, or None."""
     found = redis.get(keyspace.learning_request(job.request_sha256))
     return find_job(redis, found.decode()) if isinstance(found, bytes) else None
 
@@ -54,7 +54,7 @@ def find_equal(redis: Redis, job: LearningJob) -> LearningJob | None:
 def put_epoch(
     redis: Redis, learning_id: str, epoch: LearnedEpoch, checkpoint: bytes, *, ttl_s: int
 ) -> None:
-    """Stores an epoch and the checkpoint after it, together."""
+    """Stores an epoch together with the checkpoint after it."""
     curve = keyspace.learning_curve(learning_id)
     with redis.pipeline() as pipeline:
         pipeline.hset(curve, str(epoch.number), epoch.model_dump_json())
@@ -64,7 +64,7 @@ def put_epoch(
 
 
 def find_curve(redis: Redis, learning_id: str) -> tuple[LearnedEpoch, ...]:
-    """The epochs done so far, in their order."""
+    """The epochs done so far, in order."""
     stored = redis.hvals(keyspace.learning_curve(learning_id))
     epochs = map(LearnedEpoch.model_validate_json, stored)
     return tuple(sorted(epochs, key=lambda epoch: epoch.number))
@@ -77,12 +77,12 @@ def find_checkpoint(redis: Redis, learning_id: str) -> bytes | None:
 
 
 def drop_checkpoint(redis: Redis, learning_id: str) -> None:
-    """Forgets the epochs done: the learning begins anew."""
+    """Deletes the checkpoint and the curve, so that the learning starts anew."""
     redis.delete(keyspace.learning_checkpoint(learning_id), keyspace.learning_curve(learning_id))
 
 
 def put_result(redis: Redis, learning_id: str, result: LearningResult, *, ttl_s: int) -> bool:
-    """Stores a result, unless there is one; whether this one stands."""
+    """Stores a result unless there already is one. Returns whether it was stored."""
     key = keyspace.learning_result(learning_id)
     stands = redis.set(key, result.model_dump_json(), ex=ttl_s, nx=True)
     redis.delete(keyspace.learning_checkpoint(learning_id))
@@ -91,12 +91,12 @@ def put_result(redis: Redis, learning_id: str, result: LearningResult, *, ttl_s:
 
 
 def has_result(redis: Redis, learning_id: str) -> bool:
-    """Whether it has ended, without reading how."""
+    """Whether a learning has a result. Does not read it."""
     return bool(redis.exists(keyspace.learning_result(learning_id)))
 
 
 def find_result(redis: Redis, learning_id: str) -> LearningResult | None:
-    """The result of a learning, or None while there is none."""
+    """The result of a learning, or None if it has none yet."""
     data = redis.get(keyspace.learning_result(learning_id))
     return None if data is None else _RESULT.validate_json(data)
 
@@ -110,13 +110,14 @@ def finish_learning(
     ttl_s: int,
     owner: str | None = None,
 ) -> bool:
-    """Stores a learned prompt and that the learning has finished, unless that has a result.
+    """Stores a learned prompt and the learning's result, unless the learning already has a result.
 
-    Returns whether it had none, so that both are stored now; else neither is.
+    Returns:
+        Whether both were stored. If the learning already had a result, neither is.
 
     Raises:
-        models.prompts.files.PromptMismatch: the card is about other vectors.
-        worker.store.prompts.PromptRefused: the prompt cannot have this id; nothing is stored.
+        models.prompts.files.PromptMismatch: the card describes other vectors.
+        worker.store.prompts.PromptRefused: the prompt cannot have this id. Nothing is stored.
     """
     check_prompt(card, prompt)
     prompts.check_id(card.id)

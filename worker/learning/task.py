@@ -1,7 +1,7 @@
-"""The RQ task that learns a prompt, in a work-horse without torch: a learner does the work.
+"""The RQ task that learns a prompt. Its work-horse has no torch and starts a learner.
 
-As for certifications, a failure that would come again is a result; anything else is raised, RQ
-tries again, and the next try goes on from the last epoch.
+As for certifications, a failure that a retry would repeat is stored as a result. Any other error is
+raised and RQ retries; the next attempt continues from the last epoch.
 """
 
 import logging
@@ -46,7 +46,7 @@ _ID_TAKEN = Failure(
 
 
 class LearnerDied(RuntimeError):
-    """The learner ended without saying why; RQ tries again."""
+    """The learner ended without a reason. RQ retries."""
 
 
 def learn(learning_id: str) -> None:
@@ -57,10 +57,10 @@ def learn(learning_id: str) -> None:
 
 
 def run_learning(redis: Redis, settings: WorkerSettings, learning_id: str) -> None:
-    """`learn` with its surroundings as arguments."""
+    """`learn` with Redis and the settings as arguments."""
     job = store.find_job(redis, learning_id)
     if job is None or store.find_result(redis, learning_id) is not None:
-        return  # expired, cancelled, or a second delivery of one that has ended
+        return  # expired, cancelled, or delivered again after it ended
     started = time.monotonic()
     try:
         result = _learn(redis, settings, job)
@@ -110,14 +110,14 @@ def _get_pixels(redis: Redis, job: LearningJob) -> np.ndarray[tuple[int, ...], n
 
 @contextmanager
 def _run_learner(redis: Redis, learning_id: str, order: Order) -> Iterator[Iterator[Report]]:
-    """The reports of a learner that ends when a result appears, and with this process."""
+    """The reports of a new learner. It ends when a result appears, and with this process."""
     command = with_parent(_LEARNER)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603
         assert process.stdin is not None
         assert process.stdout is not None
         try:
             with _ended_by_a_result(redis, learning_id, process):
-                with suppress(BrokenPipeError):  # it died; its reports end without a prompt
+                with suppress(BrokenPipeError):  # the learner died, so its reports end early
                     write_order(process.stdin, order)
                 yield map(parse_report, process.stdout)
         finally:
@@ -130,7 +130,7 @@ def _run_learner(redis: Redis, learning_id: str, order: Order) -> Iterator[Itera
 def _ended_by_a_result(
     redis: Redis, learning_id: str, process: "subprocess.Popen[bytes]"
 ) -> Iterator[None]:
-    """Kills the process when the learning has a result: it was cancelled."""
+    """Kills the process if the learning gets a result, which means that it was cancelled."""
     done = threading.Event()
 
     def watch() -> None:
@@ -160,12 +160,12 @@ def _keep_epoch(
 def _keep_prompt(
     redis: Redis, settings: WorkerSettings, job: LearningJob, report: LearnedReport
 ) -> LearningResult:
-    """Stores the prompt for every worker, unless somebody wished the learning to end."""
+    """Stores the prompt for all workers, unless the learning was cancelled."""
     card, prompt, ttl_s = report.card, report.prompt.decode(), settings.certificate_ttl_s
     try:
         finish_learning(redis, job.id, card, prompt, ttl_s=ttl_s, owner=job.prompt_owner)
     except prompts.PromptRefused:
-        return FailedLearning(failure=_ID_TAKEN)  # nothing of the other prompt: it may be hidden
+        return FailedLearning(failure=_ID_TAKEN)  # reveals nothing of the other prompt's owner
     stands = store.find_result(redis, job.id)
-    assert stands is not None, "it was just stored, or stood there"
+    assert stands is not None, "finish_learning leaves a result"
     return stands

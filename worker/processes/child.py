@@ -1,4 +1,4 @@
-"""A process that is kept running: started again when it ends, given up when that does not help."""
+"""Keeps a process running: restarts it when it ends, and gives up if restarts do not help."""
 
 import logging
 import signal
@@ -10,22 +10,22 @@ from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
-CANNOT_START = 3  # a child's exit status: starting again helps only after somebody mends something
+CANNOT_START = 3  # a child's exit status: somebody must fix something before a restart can help
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.05, 10.0
 _MAX_QUICK_DEATHS = 8
 
 
 class GivenUp(Exception):
-    """This host cannot serve; the sentence says why and what to do."""
+    """This host cannot serve. The message says why and what to do."""
 
 
 @dataclass(kw_only=True)
 class Child:
     """One process that is kept running.
 
-    One that has run for `healthy_after_s` does not fail to start: its death is the first again.
-    `hint` says in the log and in the last word what to look at. One that `persists` is never given
-    up: what ails it passes without it, such as a full disk.
+    Once a process has run for `healthy_after_s` seconds, its next death counts as the first again.
+    `hint` tells the log and the error what to look at. A child that `persists` is never given up,
+    because its cause of death, such as a full disk, passes by itself.
     """
 
     name: str
@@ -42,10 +42,10 @@ class Child:
     restarts: int = -1
 
     def keep_running(self, now: float) -> None:
-        """Starts the process when it is due, and notes when it has ended.
+        """Starts the process if a start is due, and notes its death if it has ended.
 
         Raises:
-            GivenUp: it cannot start, or keeps dying.
+            GivenUp: the process cannot start, or keeps dying.
         """
         if self.process is None:
             if now >= self.start_at:
@@ -54,12 +54,12 @@ class Child:
             self._note_death(code, now)
 
     def end(self, number: signal.Signals) -> None:
-        """Asks the process to end for good: it is not started again until `keep_running`."""
+        """Asks the process to end. Only `keep_running` starts it again."""
         self.quick_deaths, self.start_at = 0, 0.0
         self.signal(number)
 
     def reap(self) -> bool:
-        """Whether the process has ended, which is then no death."""
+        """Whether the process has ended. If so, it is forgotten without counting as a death."""
         if self.has_ended():
             self.process = None
             return True
@@ -85,14 +85,14 @@ class Child:
             fields["do"] = hint
         log.warning("child_ended", extra={"fields": fields})
         if code == CANNOT_START:
-            raise GivenUp(f"the {self.name} cannot start; its last line above says why")
+            raise GivenUp(f"the {self.name} cannot start; its last log line above says why")
         if self.quick_deaths > _MAX_QUICK_DEATHS and not self.persists:
-            said = f"the {self.name} ended {self.quick_deaths} times in a row soon after start"
+            said = f"the {self.name} ended {self.quick_deaths} times in a row soon after its start"
             raise GivenUp(f"{said}; {hint}" if hint else said)
         self.start_at = now + min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2 ** (self.quick_deaths - 1))
 
     def signal(self, number: signal.Signals) -> None:
-        """Sends a signal; a process that is gone does not mind."""
+        """Sends a signal. Does nothing if the process is gone."""
         if self.process is not None:
             with suppress(ProcessLookupError):
                 self.process.send_signal(number)
@@ -102,7 +102,7 @@ class Child:
 
 
 def end_all(children: Sequence[Child], *, grace_s: float) -> None:
-    """Asks processes to end, waits for all of them, and kills those that take longer."""
+    """Asks processes to end, waits up to `grace_s` for all of them, and kills the rest."""
     for child in children:
         child.signal(signal.SIGTERM)
     deadline = time.monotonic() + grace_s

@@ -1,8 +1,8 @@
-"""A job given back to the queue under way: its host is draining, or has no engine just now.
+"""Hands a running job back to the queue, because its host is draining or has no engine.
 
-The RQ worker sends its work-horse SIGUSR1. A work-horse that waits is woken at once; one that
-counts goes on to its next chunk, which is stored. The job returns to the front of the queue and
-has lost none of its attempts.
+The RQ worker sends SIGUSR1 to its work-horse. A waiting work-horse wakes at once. A counting one
+stores its votes after the next range. The job returns to the front of the queue with all its
+attempts left.
 """
 
 import signal
@@ -13,18 +13,18 @@ HAND_BACK = signal.SIGUSR1
 
 
 class HandedBack(Exception):
-    """The job belongs to the queue again; it has neither ended nor failed."""
+    """The job goes back to the queue. It has neither ended nor failed."""
 
 
 class _Request:
-    """What was asked of this process: as a signal is, one for all of it."""
+    """The state of the request. Like a signal, it concerns the whole process."""
 
     asked = False
     waiting = False
 
 
 def listen() -> None:
-    """Heeds the signal from now on."""
+    """Installs the handler for the signal."""
     signal.signal(HAND_BACK, _on_signal)
 
 
@@ -36,14 +36,14 @@ def _on_signal(*_: object) -> None:
 
 
 def heed() -> None:
-    """HandedBack when the job is to be given back."""
+    """Raises HandedBack if the job is to be handed back."""
     if _Request.asked:
         raise HandedBack
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """A block that only waits, and may be left at any point by HandedBack."""
+    """A block that only waits. HandedBack may be raised at any point in it."""
     _Request.waiting = True
     try:
         heed()

@@ -1,4 +1,4 @@
-"""Log lines in JSON: a fixed event word and fields; never pixels, file names or DICOM tags."""
+"""Logs in JSON: a fixed event word and fields, never pixels, file names or DICOM tags."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """Formats each record as one line with a JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -23,7 +23,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(level: int = logging.INFO) -> None:
-    """Sends everything to standard error; RQ's loggers too, before RQ configures its own."""
+    """Sends all logs to standard error, RQ's included, before RQ configures its own loggers."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)

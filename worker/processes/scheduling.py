@@ -1,4 +1,4 @@
-"""Processes that wait without spinning, share their memory and let others go first."""
+"""Lets a process wait without spinning, limit its memory arenas and yield the CPU to others."""
 
 import ctypes
 import os
@@ -11,19 +11,19 @@ _NICER = 5
 
 
 def wait_passively() -> None:
-    """Has OpenMP's threads sleep instead of spin while they wait for one another.
+    """Makes OpenMP's threads sleep instead of spin while they wait for one another.
 
-    Call it before torch is imported. On two busy cores spinning threads brought the bundled model
-    from about 500 images a second down to 33.
+    Call it before torch is imported. On two busy cores, spinning threads slowed the bundled model
+    from about 500 images per second to 33.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def share_arenas() -> None:
-    """Keeps glibc from giving each thread its own arena of memory. Call it before there are any.
+    """Keeps glibc from giving each thread its own memory arena. Call it before starting threads.
 
-    Each connection of an engine has threads of its own, and what they leave behind in their arenas
-    let its memory grow by 2.4 % over 2,000 jobs; with two arenas it was 0.6 %.
+    Each connection of an engine has threads of its own. What they leave behind in their arenas let
+    the engine's memory grow by 2.4 % over 2,000 jobs; with two arenas it grew by 0.6 %.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # another libc may have none
@@ -32,10 +32,10 @@ def share_arenas() -> None:
 
 
 def let_others_go_first() -> None:
-    """Lowers this process's share of the CPU where others want it: answers come before samples.
+    """Lowers this process's share of the CPU while others want it: answers come before samples.
 
-    Linux shares a CPU among sessions first where `sched_autogroup_enabled` is set, as it often is;
-    there niceness counts within one session alone, and the session has its own.
+    Where `sched_autogroup_enabled` is set, as it often is, Linux shares a CPU among sessions first.
+    Niceness then counts within one session only, and the session has a niceness of its own.
     """
     with suppress(OSError):
         os.nice(_NICER)

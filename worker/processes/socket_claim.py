@@ -1,4 +1,4 @@
-"""One worker host at a time behind one engine socket: a second one would take it from the first."""
+"""Claims an engine socket for one worker host: a second host would take it from the first."""
 
 import fcntl
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 class SocketTaken(Exception):
-    """Another worker host runs here; the sentence says what to do."""
+    """Another worker host uses the socket. The message says what to do."""
 
 
 @contextmanager
 def claim_socket(path: Path) -> Iterator[None]:
-    """Holds the engine socket at `path` for this process, however that ends.
+    """Holds the engine socket at `path` until the context or the process ends, however it ends.
 
     Raises:
         SocketTaken: another process holds it.
@@ -23,7 +23,7 @@ def claim_socket(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SocketTaken(
-                f"another worker host uses the engine socket {path}: stop it, or give this one a "
-                "folder (PROMPTSMOOTH_DATA_DIR) or a socket (PROMPTSMOOTH_ENGINE_SOCKET) of its own"
+                f"another worker host uses the engine socket {path}: stop it, or give this one its "
+                "own folder (PROMPTSMOOTH_DATA_DIR) or socket (PROMPTSMOOTH_ENGINE_SOCKET)"
             ) from None
         yield

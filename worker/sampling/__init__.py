@@ -1,4 +1,4 @@
-"""The only code that draws certification noise (CERTIFICATE 4)."""
+"""Certification noise. No other code draws it (CERTIFICATE 4)."""
 
 from worker.sampling.keys import (
     KeyPurpose,

@@ -1,7 +1,7 @@
-"""X + J on the CPU: words, table and integer addition in one loop.
+"""Computes X + J on the CPU: words, table lookup and integer addition in one loop.
 
-The only producer of certification noise on a CPU. Its integers equal those of the plain
-reference, `sample_words` and a search in the thresholds, bit for bit (tests/sampling).
+All certification noise on a CPU comes from here. The integers equal, bit for bit, those of the
+plain reference: `sample_words` and a search in the thresholds (tests/sampling).
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ _ONE = np.uint64(1)
 
 @intrinsic
 def _high_word(typing_context: Any, a: Any, b: Any) -> Any:  # noqa: ARG001  # numba's signature
-    """The high 64 bits of a 64 x 64 bit product, one machine instruction."""
+    """The high 64 bits of a 64 x 64 bit product, in one machine instruction."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
         wide = ir.IntType(128)
@@ -37,7 +37,7 @@ def _high_word(typing_context: Any, a: Any, b: Any) -> Any:  # noqa: ARG001  # n
 
 @numba.njit(inline="always", cache=True)
 def _philox(block, sample, key0, key1):
-    """Four words of counter (block, sample, 0, 0)."""
+    """The four words of counter (block, sample, 0, 0)."""
     c0, c1, c2, c3 = block, sample, np.uint64(0), np.uint64(0)
     for _ in range(_ROUNDS):
         high0, low0 = _high_word(_M0, c0), _M0 * c0
@@ -49,10 +49,10 @@ def _philox(block, sample, key0, key1):
 
 @numba.njit(inline="always", cache=True)
 def _place(word, thresholds, guide):
-    """How many thresholds lie below `word`; -1 when the word decides nothing."""
+    """The number of thresholds below `word`; -1 when the word determines no J."""
     cell = np.int64(word >> _GUIDE_SHIFT)
     low, high = guide[cell], guide[cell + 1]
-    while low < high:  # rarely more than one turn: few cells hold several thresholds
+    while low < high:  # rarely more than one iteration: few cells hold several thresholds
         middle = (low + high) >> 1
         if thresholds[middle] < word:
             low = middle + 1
@@ -98,22 +98,28 @@ def sample_noisy_images(
     start: int,
     out: npt.NDArray[np.int16],
 ) -> npt.NDArray[np.bool_]:
-    """Writes X + J of samples start .. start + len(out) - 1 into `out`.
+    """Writes X + J for samples start .. start + len(out) - 1 into `out`.
 
     Args:
-        image: X, uint8, any shape of d channel-pixels.
-        key: the noise key of one purpose of one request.
-        table: thresholds for sigma.
-        start: index of the first sample.
+        image: X, uint8, any shape with d channel-pixels in all.
+        key: the noise key for one purpose of one request.
+        table: the thresholds for sigma.
+        start: index of the first sample, at least 0.
         out: int16, shape (samples, d), written in place: integers on the 1/255 grid, not clipped.
 
     Returns:
-        Which samples hold a word that decides nothing and are therefore ambiguous; shape
-        (samples,).
+        A bool array of shape (samples,). It is True for each ambiguous sample: one with a word
+        that determines no J.
+
+    Raises:
+        ValueError: the dtype or shape of `image` or `out` is wrong, or `start` is negative.
     """
     flat = np.ascontiguousarray(image).reshape(-1)
     if flat.dtype != np.uint8 or out.dtype != np.int16 or out.shape[1:] != flat.shape:
-        raise ValueError("a uint8 image and an int16 array of shape (samples, d) are needed")
+        raise ValueError(
+            f"expected a uint8 image and an int16 array of shape (samples, {flat.size}), "
+            f"got {flat.dtype} and {out.dtype} of shape {out.shape}"
+        )
     if start < 0:
         raise ValueError(f"start must not be negative, got {start}")
     undecided = np.zeros(len(out), dtype=np.bool_)

@@ -2,10 +2,10 @@
 
 J is an integer number of grey levels (1/255) with
 P(J = j) = Phi((j + 1/2) / (255 sigma)) - Phi((j - 1/2) / (255 sigma)), so that X + J is exactly a
-Gaussian-noised image rounded to the grid (CERTIFICATE 4). A uniform word w means J = j when
-T_{j-1} < w < T_j with T_j = floor(2**64 Phi((j + 1/2) / (255 sigma))). A word equal to a threshold
-or beyond the table decides nothing: its sample is ambiguous. So no outcome is likelier than it
-should be.
+Gaussian-noised image rounded to the grid (CERTIFICATE 4). A uniform 64-bit word w means J = j when
+T_{j-1} < w < T_j with T_j = floor(2**64 Phi((j + 1/2) / (255 sigma))). A word that equals a
+threshold or lies beyond the table determines no J, and its sample is ambiguous. No value of J is
+therefore likelier than it should be.
 """
 
 import hashlib
@@ -20,24 +20,24 @@ import numpy as np
 import numpy.typing as npt
 
 LEVELS = 255
-MIN_SIGMA, MAX_SIGMA = Decimal("0.001"), Decimal("10")  # X + J fits 16 bits up to here
+MIN_SIGMA, MAX_SIGMA = Decimal("0.001"), Decimal("10")  # X + J fits into 16 bits up to MAX_SIGMA
 _TAIL = 9  # the table ends at the first threshold at or beyond 9 standard deviations
 _DIGITS = 70
-_FRACTION_BITS = 96  # after 2**64, in which a threshold must be decided
-_SAFE_BITS = 64  # an error below 2**-64 of a threshold's unit changes no floor that is accepted
-_WORK_BITS = 224  # of the fixed point that Taylor steps compute in
+_FRACTION_BITS = 96  # fraction bits of a scaled threshold, used to decide its floor
+_SAFE_BITS = 64  # an error below 2**-64 cannot change a floor that `_decided_floor` accepts
+_WORK_BITS = 224  # fraction bits of the fixed-point numbers in the Taylor steps
 _TOP = 2**64
-_MP = mpmath.MPContext()  # our own: mpmath's global precision is shared by all threads
+_MP = mpmath.MPContext()  # a private context: all threads share mpmath's global precision
 _MP.dps = _DIGITS
 _LOCK = threading.Lock()
 GUIDE_BITS = 16
 
 
 def parse_sigma(sigma: Decimal | float | int | str) -> Decimal:
-    """Sigma as the exact decimal that was written (0.1 is one tenth, not its binary neighbour).
+    """Sigma as the exact decimal that was written: 0.1 is one tenth, not its binary neighbour.
 
     Raises:
-        ValueError: no number, not finite, or outside 0.001 .. 10.
+        ValueError: sigma is not a number, not finite, or outside 0.001 .. 10.
     """
     try:
         value = Decimal(str(sigma))
@@ -53,21 +53,22 @@ def _last_index(sigma: Decimal) -> int:
 
 
 def threshold(j: int, sigma: Decimal | float | int | str) -> int:
-    """T_j = floor(2**64 Phi((j + 1/2) / (255 sigma))), exact.
+    """The exact T_j = floor(2**64 Phi((j + 1/2) / (255 sigma))).
 
     Args:
-        j: noise in grey levels.
-        sigma: noise level, pixels scaled to [0, 1]; read as the decimal that was written.
+        j: noise in grey levels (1/255).
+        sigma: standard deviation of the noise, in pixels scaled to [0, 1]; read as the decimal
+            that was written.
 
     Raises:
-        ValueError: sigma out of range.
+        ValueError: sigma is out of range.
     """
     with _LOCK:
         return _floor_of_scaled(_phi(j, parse_sigma(sigma)))
 
 
 def _phi(j: int, sigma: Decimal) -> mpmath.mpf:
-    """Phi((j + 1/2) / (255 sigma)) at 60 digits; the caller holds the lock."""
+    """Phi((j + 1/2) / (255 sigma)) at 70 digits. The caller holds the lock."""
     return _MP.ncdf(_MP.mpf(2 * j + 1) / 2 / (LEVELS * _MP.mpf(str(sigma))))
 
 
@@ -77,10 +78,13 @@ def _floor_of_scaled(p: mpmath.mpf) -> int:
 
 
 def _decided_floor(fixed: int) -> int:
-    """floor(fixed / 2**_FRACTION_BITS), refused where an error of 2**-_SAFE_BITS could change it.
+    """floor(fixed / 2**_FRACTION_BITS).
 
-    Thresholds within that of 0 and of 2**64 lie so deep in a tail that nothing is in doubt: the
-    floor is 0 and 2**64 - 1.
+    A threshold within 2**-_SAFE_BITS of 0 or of 2**64 lies so deep in a tail that its floor is not
+    in doubt: it is 0 or 2**64 - 1.
+
+    Raises:
+        ArithmeticError: an error of 2**-_SAFE_BITS could change the floor.
     """
     whole, fraction = divmod(fixed, 1 << _FRACTION_BITS)
     doubt = 1 << (_FRACTION_BITS - _SAFE_BITS)
@@ -100,9 +104,10 @@ class NoiseTable:
     Attributes:
         sigma: the exact decimal.
         first_index: j of the first threshold.
-        thresholds: T_j ascending, uint64, shape (entries,).
-        guide: guide[c] = how many thresholds lie below c * 2**48, int32, shape (2**16 + 1,).
-        sha256: digest of sigma, first index and thresholds: names the table in a certificate.
+        thresholds: T_j in ascending order, uint64, shape (entries,).
+        guide: guide[c] is the number of thresholds below c * 2**48, int32, shape (2**16 + 1,).
+        sha256: digest of sigma, first index and thresholds. It identifies the table in a
+            certificate.
     """
 
     sigma: Decimal
@@ -115,9 +120,10 @@ class NoiseTable:
 def _upper_thresholds(sigma: Decimal, last: int) -> list[int]:
     """T_0 .. T_last, by Taylor steps of Phi in fixed point, checked against mpmath at the end.
 
-    With y = Phi'(z), y' = -z y, so the coefficients of Phi at a grid point follow from each other:
-    a_1 = y, (n + 2)(n + 1) a_{n+2} = -z (n + 1) a_{n+1} - n a_n. A step of h = 1/(255 sigma) takes
-    a few dozen additions of integers, where one evaluation by mpmath takes thousands.
+    With y = Phi'(z), y' = -z y. Each Taylor coefficient of Phi at a grid point therefore follows
+    from the two before it: a_1 = y, (n + 2)(n + 1) a_{n+2} = -z (n + 1) a_{n+1} - n a_n. A step of
+    h = 1/(255 sigma) takes a few dozen integer additions, where one evaluation by mpmath takes
+    thousands.
     """
     h = _fixed(_MP.mpf(1) / (LEVELS * _MP.mpf(str(sigma))))
     z = h >> 1
@@ -138,8 +144,8 @@ def _fixed(x: mpmath.mpf) -> int:
 
 
 def _step(value: int, density: int, z: int, h: int) -> tuple[int, int]:
-    """Phi and its density at z + h, from those at z; all in fixed point."""
-    before, now = 0, density  # n a_n h^(n-1), and the same for n + 1
+    """Phi and its density at z + h, from their values at z, all in fixed point."""
+    before, now = 0, density  # (n - 1) a_{n-1} h^(n-2) and n a_n h^(n-1)
     total, slope = value, 0
     n = 1
     while now or before:
@@ -154,7 +160,7 @@ def _step(value: int, density: int, z: int, h: int) -> tuple[int, int]:
 @lru_cache(maxsize=64)
 def _create_noise_table(sigma: Decimal) -> NoiseTable:
     last = _last_index(sigma)
-    first = -1 - last  # symmetric: T_{-1-j} = 2**64 - 1 - T_j, for 2**64 Phi is no whole number
+    first = -1 - last  # T_{-1-j} = 2**64 - 1 - T_j, because 2**64 Phi is never a whole number
     upper = _upper_thresholds(sigma, last)
     lower = [_TOP - 1 - t for t in reversed(upper)]
     thresholds = np.array(lower + upper, dtype=np.uint64)
@@ -174,6 +180,10 @@ def _create_noise_table(sigma: Decimal) -> NoiseTable:
 
 
 def create_noise_table(sigma: Decimal | float | int | str) -> NoiseTable:
-    """The table for sigma; built once a process by one thread, then kept."""
+    """The table for sigma, built by one thread once per process and then cached.
+
+    Raises:
+        ValueError: sigma is out of range.
+    """
     with _LOCK:
         return _create_noise_table(parse_sigma(sigma))

@@ -1,8 +1,8 @@
-"""X + J on a GPU: words, table, integer addition, normalisation and cast in one Triton kernel.
+"""Computes X + J on a GPU, from random words to normalised floats, in one Triton kernel.
 
-Its integers equal those of `worker.sampling.kernel` bit for bit, whatever the launch shape.
-Triton's interpreter shows it without a GPU (tests/sampling/triton_laws.py). Import this module
-only where there is a GPU, or with TRITON_INTERPRET=1 set before.
+The integers equal those of `worker.sampling.kernel` bit for bit, whatever the launch shape.
+Triton's interpreter checks this without a GPU (tests/sampling/triton_laws.py). Import this module
+only on a machine with a GPU, or after setting TRITON_INTERPRET=1.
 """
 
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ _ROUNDS = tl.constexpr(10)
 _GUIDE_SHIFT = tl.constexpr(64 - GUIDE_BITS)
 
 _FLOATS = (torch.float32, torch.bfloat16)
-BLOCKS = 256  # Philox blocks a program: speed only, no result depends on it
+BLOCKS = 256  # Philox blocks per program: affects the speed, never a result
 
 
 @triton.jit
 def _philox(block, sample, key0, key1):
-    """Four words of each counter (block, sample, 0, 0); all uint64."""
+    """The four words of each counter (block, sample, 0, 0); all uint64."""
     c0, c1, c2, c3 = block, sample, tl.zeros_like(block), tl.zeros_like(block)
     for _ in tl.static_range(_ROUNDS):
         high0, low0 = tl.umulhi(c0, _M0), c0 * _M0
@@ -42,17 +42,17 @@ def _philox(block, sample, key0, key1):
 
 @triton.jit
 def _load_words(address):
-    """64-bit words that torch stores as int64; the sign bit is a bit like any other."""
+    """Loads 64-bit words that torch stores as int64. The sign bit is an ordinary bit here."""
     return tl.load(address).to(tl.uint64, bitcast=True)
 
 
 @triton.jit
 def _place(word, thresholds, guide, entries):
-    """How many thresholds lie below each word; -1 where the word decides nothing."""
+    """The number of thresholds below each word; -1 where the word determines no J."""
     cell = (word >> _GUIDE_SHIFT).to(tl.int32)
     low, high = tl.load(guide + cell), tl.load(guide + cell + 1)
     equal = low < 0  # none yet
-    while tl.max(high - low, axis=0) > 0:  # rarely more than one turn
+    while tl.max(high - low, axis=0) > 0:  # rarely more than one iteration
         active = low < high
         middle = (low + high) >> 1
         found = tl.load(thresholds + middle, mask=active, other=0).to(tl.uint64, bitcast=True)
@@ -77,7 +77,7 @@ def _sample_kernel(
     pixels,  # float (rows, 3 * plane)
     undecided,  # int32 (rows,), zeros
     plane: tl.constexpr,  # H * W
-    blocks: tl.constexpr,  # Philox blocks a program
+    blocks: tl.constexpr,  # Philox blocks per program
     with_integers: tl.constexpr,
     with_pixels: tl.constexpr,
 ):
@@ -116,26 +116,29 @@ def sample_noisy_integers(
     stream: Tensor | None = None,
     undecided: Tensor | None = None,
 ) -> Tensor:
-    """Writes X + J of samples start .. start + len(out) - 1 into `out`, on the image's device.
+    """Writes X + J for samples start .. start + len(out) - 1 into `out`, on the image's device.
 
-    The integers are those that `worker.sampling.kernel.sample_noisy_images` writes on a CPU,
-    exactly, in undecided samples too. Launch shape, number of rows and device change nothing.
+    The integers are exactly those that `worker.sampling.kernel.sample_noisy_images` writes on a
+    CPU, in ambiguous samples too. They depend on neither the launch shape, the number of rows nor
+    the device.
 
     Args:
         image: X, uint8 (3, H, W), contiguous.
-        key: the noise key of one purpose of one request.
-        table: thresholds for sigma; kept on the device once they have been there.
+        key: the noise key for one purpose of one request.
+        table: the thresholds for sigma. They stay on the device after the first call.
         start: index of the first sample, 0 .. 2**64 - len(out).
         out: int16 (samples, 3, H, W), contiguous, on the image's device; not clipped.
-        stream: a row of `as_streams` for key and start, there already; else it is sent.
-        undecided: int32 (samples,), zeros, on the device: written instead of a new tensor.
+        stream: the row of `as_streams` for `key` and `start`, if it is on the device already;
+            otherwise it is sent.
+        undecided: int32 (samples,), zeros, on the device; used instead of a new tensor.
 
     Returns:
-        Which samples hold a word that decides nothing and are therefore ambiguous; bool
-        (samples,), on the device.
+        A bool tensor of shape (samples,) on the device. It is True for each ambiguous sample: one
+        with a word that determines no J.
 
     Raises:
-        ValueError: a tensor of another dtype, shape or device, or a sample index out of range.
+        ValueError: a tensor has the wrong dtype, shape or device, or a sample index is out of
+            range.
     """
     _require_fitting(image, start, out, (torch.int16,))
     return _launch(image, key, table, start, integers=out, stream=stream, undecided=undecided)
@@ -156,34 +159,40 @@ def sample_noisy_batch(
 ) -> Tensor:
     """Writes the normalised pixels ((X + J) / 255 - mean) / std into `out`, in one kernel.
 
-    The integers below them are exact, as in `sample_noisy_integers`. They become float32 once, and
-    each of the three operations that follow rounds once to the nearest (no reciprocal, no fused
-    multiply-add), as `PixelNormalisation` does on a CPU: there float32 is bit-equal to it, and
-    bfloat16 is that value rounded once more. So it is the same f whichever of the two makes its
-    floats; an engine compares them on its device before it serves.
+    The underlying integers X + J are exact, as in `sample_noisy_integers`. They are converted to
+    float32 once. Each of the three operations that follow rounds once to the nearest, without a
+    reciprocal or a fused multiply-add, as `PixelNormalisation` does on a CPU. The float32 result
+    is bit-equal to that of `PixelNormalisation`, and the bfloat16 result is that value rounded
+    once more. f is therefore the same whichever of the two computes its input. An engine compares
+    the two on its own device before it serves.
 
     Args:
         image, key, table, start: as in `sample_noisy_integers`.
         out: float32 or bfloat16 (samples, 3, H, W), contiguous, on the image's device.
-        mean: of each channel, pixels in [0, 1].
-        std: of each channel, likewise.
-        integers: int16, shaped as `out`; where given, X + J is written there too.
+        mean: mean of each of the three channels, for pixels in [0, 1].
+        std: standard deviation of each of the three channels, likewise.
+        integers: int16, with the shape of `out`. If given, X + J is written there too.
         stream, undecided: as in `sample_noisy_integers`.
 
     Returns:
-        Which samples are ambiguous, as in `sample_noisy_integers`.
+        The ambiguous samples, as in `sample_noisy_integers`.
 
     Raises:
-        ValueError: a tensor of another dtype, shape or device, a sample index out of range, or
-            no three channels.
+        ValueError: a tensor has the wrong dtype, shape or device, a sample index is out of range,
+            or `mean` or `std` does not have three values.
     """
     _require_fitting(image, start, out, _FLOATS)
     if integers is not None:
         _require_fitting(image, start, integers, (torch.int16,))
         if integers.shape != out.shape:
-            raise ValueError("integers and pixels are of as many samples")
+            raise ValueError(
+                f"integers must have the shape of out, expected {tuple(out.shape)}, "
+                f"got {tuple(integers.shape)}"
+            )
     if len(mean) != 3 or len(std) != 3:
-        raise ValueError("mean and std have a value for each of three channels")
+        raise ValueError(
+            f"mean and std must have a value for each of 3 channels, got {len(mean)} and {len(std)}"
+        )
     normalisation = (tuple(mean), tuple(std))
     return _launch(
         image,
@@ -199,7 +208,7 @@ def sample_noisy_batch(
 
 
 def as_streams(streams: Sequence[tuple[NoiseKey, int]], device: torch.device) -> Tensor:
-    """Keys and first samples of several launches, int64 (n, 3), sent to the device at once."""
+    """The keys and first samples of n launches, sent to the device together; int64 (n, 3)."""
     rows = _as_words([word for key, start in streams for word in (key.low, key.high, start)])
     words = rows.reshape(-1, 3)
     if device.type != "cuda":
@@ -209,16 +218,18 @@ def as_streams(streams: Sequence[tuple[NoiseKey, int]], device: torch.device) ->
 
 def _require_fitting(image: Tensor, start: int, out: Tensor, dtypes: Sequence[torch.dtype]) -> None:
     if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
-        raise ValueError(f"an image is uint8 (3, H, W), got {image.dtype} {tuple(image.shape)}")
+        raise ValueError(
+            f"expected an image of uint8 (3, H, W), got {image.dtype} {tuple(image.shape)}"
+        )
     if out.dtype not in dtypes or out.shape[1:] != image.shape or len(out) == 0:
         raise ValueError(
             f"expected {' or '.join(map(str, dtypes))} of shape (samples, *{tuple(image.shape)}), "
             f"got {out.dtype} {tuple(out.shape)}"
         )
     if out.device != image.device or not (out.is_contiguous() and image.is_contiguous()):
-        raise ValueError("image and output are contiguous and lie on one device")
+        raise ValueError("image and output must be contiguous and on the same device")
     if not 0 <= start <= 2**64 - len(out):
-        raise ValueError(f"samples are numbered 0 .. 2**64 - 1, got start {start}")
+        raise ValueError(f"start must lie in 0 .. 2**64 - {len(out)}, got {start}")
 
 
 def _launch(
@@ -236,7 +247,7 @@ def _launch(
 ) -> Tensor:
     device, plane = image.device, image.shape[1] * image.shape[2]
     out = integers if integers is not None else pixels
-    assert out is not None  # a launch writes at least one of them
+    assert out is not None  # a launch writes integers, pixels or both
     if undecided is None:
         undecided = torch.zeros(len(out), dtype=torch.int32, device=device)
     thresholds, guide = _table_on(table, device)
@@ -263,7 +274,7 @@ def _launch(
 
 
 def _as_words(words: Sequence[int]) -> Tensor:
-    """64-bit words in a tensor, as int64: an int argument would change its type with its size."""
+    """64-bit words as an int64 tensor: Triton would type an int argument by its size."""
     return torch.from_numpy(np.array(words, dtype=np.uint64).view(np.int64))
 
 

@@ -1,6 +1,7 @@
-"""Which batch shape a model shall have on a device: measured, and only one that keeps rows apart.
+"""Chooses the batch shape of a model on a device, by measurement.
 
-The shape is part of f's identity: another one moves logits, and makes other certificates.
+Only a shape that keeps rows independent qualifies. The shape is part of f's identity: another one
+moves logits and leads to other certificates.
 """
 
 import time
@@ -14,15 +15,17 @@ from models.vlm.vlm import VLM
 from worker.contract import Contract
 
 SHAPES = {"cpu": (16, 32, 48, 64, 96, 128), "cuda": (64, 128, 256, 512, 1024)}
-_NEAR = 0.97  # of the best rate: as good, and the smaller one keeps small jobs waiting less
+_NEAR = 0.97  # of the best rate counts as equal: a smaller shape keeps small jobs waiting less
 
 
 class BatchRate(Contract):
-    """One shape.
+    """The measurement of one shape.
 
     Attributes:
+        rows: the number of rows of a batch.
         samples_per_s: the median over rounds in which all shapes took turns.
-        rows_apart: whether a row's features were bit-equal at other places and beside other rows.
+        rows_apart: whether each row's features were bit-equal at other places and beside other
+            rows.
     """
 
     rows: int
@@ -31,7 +34,7 @@ class BatchRate(Contract):
 
 
 class BatchChoice(Contract):
-    """All shapes tried, and the one to take; None where none keeps its rows apart."""
+    """All shapes tried, and the rows of the one to use; None if none keeps rows independent."""
 
     model: str
     device: str
@@ -42,7 +45,7 @@ class BatchChoice(Contract):
 
 
 def choose_rows(tried: Sequence[BatchRate]) -> int | None:
-    """The smallest shape that is nearly the fastest of those that keep their rows apart."""
+    """The smallest shape that is nearly the fastest of those that keep rows independent."""
     sound = [one for one in tried if one.rows_apart]
     if not sound:
         return None
@@ -54,7 +57,7 @@ def choose_rows(tried: Sequence[BatchRate]) -> int | None:
 def measure_shapes(
     vlm: VLM, shapes: Sequence[int], *, rounds: int, seconds: float
 ) -> tuple[BatchRate, ...]:
-    """Runs integer pixels through f at every shape, in turns, about `seconds` each time."""
+    """Measures f at every shape, in turns, for about `seconds` each time."""
     batches = {rows: _sample_pixels(vlm, rows) for rows in shapes}
     apart = {rows: _keeps_rows_apart(vlm, pixels) for rows, pixels in batches.items()}
     rates: dict[int, list[float]] = {rows: [] for rows in shapes}
@@ -68,7 +71,7 @@ def measure_shapes(
 
 
 def _sample_pixels(vlm: VLM, rows: int) -> Tensor:
-    """Random integers, beyond 0 .. 255 too, as noise makes them."""
+    """Random integers, also outside 0 .. 255, like noisy pixels."""
     size = vlm.card.preprocessing.size
     generator = torch.Generator().manual_seed(rows)
     shape = (rows, 3, size, size)
@@ -92,6 +95,6 @@ def _keeps_rows_apart(vlm: VLM, pixels: Tensor) -> bool:
 def _measure(vlm: VLM, pixels: Tensor, seconds: float) -> float:
     done, began = 0, time.perf_counter()
     while done == 0 or time.perf_counter() - began < seconds:
-        vlm.encode_images(pixels).cpu()  # which waits for a GPU
+        vlm.encode_images(pixels).cpu()  # the copy waits for a GPU
         done += len(pixels)
     return done / (time.perf_counter() - began)

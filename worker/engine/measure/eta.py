@@ -1,23 +1,24 @@
-"""How far logits of one f move between runs, under any prompt: eta, and the tau it takes.
+"""Measures eta, how far the logits of one f move between runs under any prompt, and derives tau.
 
 Within one identity (model, precision, device, batch shape) the same integers should give the same
-logits. Where they do not, a vote near a tie depends on the run, so samples whose top two logits
-are closer than tau >= 2 eta are ambiguous (CERTIFICATE 4).
+logits. Where they do not, a vote near a tie depends on the run. A sample is therefore ambiguous if
+its top two logits are closer than tau >= 2 eta (CERTIFICATE 4).
 
-A logit is s <f, t>: logit scale, image features, text features, both of unit length. Between runs
-that give f, t and f', t' it moves by at most
+A logit is s <f, t>, where s is the logit scale, and the image features f and text features t have
+unit length. Between runs that give f, t and f', t', a logit moves by at most
 
     s (|f - f'| + |t - t'| + rounding)
 
-whatever the prompt and its classes (Cauchy-Schwarz). So the l2 distances of features are measured,
-not the logits of one prompt, and one tau serves all prompts. `rounding` is what a sum of D
-products in float32 adds: nothing where no feature moves, for equal numbers are summed in one fixed
-order; (D + `_SLACK`) float32 epsilons where one does: twice the bound D u / (1 - D u) on a sum's
-relative error, u = epsilon / 2, and room for the product with s and for features of unit length
-to a few u.
+whatever the prompt and its classes (Cauchy-Schwarz). The l2 distances of features are therefore
+measured, rather than the logits of one prompt, and one tau serves all prompts.
 
-Eta is measured, not proved: on these images, at these noise levels, and |t - t'| on the texts of
-the card's own prompt, which stand for all others. `MARGIN` makes up for what was not tried.
+`rounding` is what a sum of D products in float32 adds. It is 0 if no feature moves, because equal
+numbers are summed in one fixed order. Otherwise it is (D + `_SLACK`) float32 epsilons: twice the
+bound D u / (1 - D u) on the relative error of a sum, with u = epsilon / 2, and room for the product
+with s and for features whose length is 1 to within a few u.
+
+Eta is measured, not proved: on these images, at these noise levels, and for |t - t'| on the texts
+of the card's own prompt, which stand for all others. `MARGIN` makes up for what was not tried.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,31 +42,31 @@ from worker.sampling.words import NoiseKey
 
 MARGIN = 2.0
 SIGMAS = tuple(map(Decimal, ("0.1", "0.25", "0.5", "1.0")))
-_KEY = NoiseKey(0x657461, 0)  # no secret: nothing is certified with this noise
+_KEY = NoiseKey(0x657461, 0)  # may be public: no certificate uses this noise
 _REPEATS = 2
 _SLACK = 8
 _FLOAT32_EPSILON = 2.0**-23
 
 
 class Variation(StrEnum):
-    """What is changed between two runs of the same rows."""
+    """What changes between two runs of the same rows."""
 
     REPEAT = "repeat"
-    """Nothing: the same batch again."""
+    """Nothing: the same batch runs again."""
     ORDER = "order"
-    """The rows stand elsewhere in the batch."""
+    """The rows are at other places in the batch."""
     PADDING = "padding"
-    """The other rows are zeros, copies of a row, or noise."""
+    """The other rows are zeros, copies of one row, or noise."""
     NEIGHBOURS = "neighbours"
     """The other rows are noisy images of another batch."""
     RESTART = "restart"
-    """Another process, started afresh, runs the batch."""
+    """A newly started process runs the batch."""
     DEVICE = "device"
     """Another device of the same name runs the batch."""
 
 
 class NotMeasurable(ValueError):
-    """No number bounds what runs differ by."""
+    """No number bounds the difference between runs."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,7 +79,7 @@ class NoisyBatch:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Output:
-    """What f makes of a batch, on the CPU: float32 features (B, D), and its logits (B, C)."""
+    """The output of f for a batch, on the CPU: float32 features (B, D) and logits (B, C)."""
 
     image_features: Tensor
     logits: Tensor
@@ -86,36 +87,36 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Elsewhere:
-    """What f makes of whole batches somewhere else, with its text features there, (C, D)."""
+    """The output of f for whole batches in another place, with its text features (C, D) there."""
 
     text_features: Tensor
     outputs: Sequence[Output]
 
 
 Run = Callable[[Tensor], Output]
-"""Takes int16 (B, 3, H, W)."""
+"""Runs f on a batch of int16 (B, 3, H, W)."""
 
 Rerun = Callable[[Sequence[Tensor]], Elsewhere]
-"""Runs whole batches as they are."""
+"""Runs whole batches, unchanged, in another place."""
 
 
 class EtaReport(Contract):
-    """What was measured on one f. Distances of features are given in logits: times the scale.
+    """The measurements on one f. Distances of features are in logits: multiplied by the scale.
 
     Attributes:
-        identity: the f; its tau is the card's at the time, not the one found.
-        differences: by variation, the largest distance of a row's image features from the first
-            run's. A variation that was not tried is not named.
+        identity: the identity of f. Its tau is the card's at the time, not the one measured here.
+        differences: for each variation, the largest distance of a row's image features from those
+            of the first run. Variations that were not tried are absent.
         text_difference: the largest distance of a text's features between two processes or
             devices.
-        rounding: what float32 sums add; 0 where nothing moved.
-        eta: the largest distance of a row's image features between any two runs, with
-            `text_difference` and `rounding`: no logit of any prompt moved further.
+        rounding: what float32 sums add; 0 if nothing moved.
+        eta: the largest distance of a row's image features between any two runs, plus
+            `text_difference` and `rounding`. No logit of any prompt moved further.
         margin: `MARGIN`.
-        tau: 2 eta margin; 0 where all runs were bit-equal.
-        samples: noisy images measured on.
-        ambiguous: by sigma, the share of them that would be ambiguous at this tau under the card's
-            own prompt.
+        tau: 2 x eta x margin; 0 if all runs were bit-equal.
+        samples: the number of noisy images measured.
+        ambiguous: for each sigma, the share of those images that would be ambiguous at this tau
+            under the card's own prompt.
     """
 
     identity: Identity
@@ -130,7 +131,7 @@ class EtaReport(Contract):
 
 
 def create_synthetic_images(size: int) -> tuple[Image, ...]:
-    """Flat, graded and textured images, uint8 (3, size, size); the same at every call."""
+    """Flat, graded and textured images, uint8 (3, size, size); the same for every call."""
     ramp = np.linspace(0, 255, size).astype(np.uint8)
     texture = np.random.default_rng(0).integers(0, 256, (3, size, size)).astype(np.uint8)
     flat = [np.full((3, size, size), level, dtype=np.uint8) for level in (0, 127, 255)]
@@ -141,7 +142,7 @@ def create_synthetic_images(size: int) -> tuple[Image, ...]:
 def sample_batches(
     images: Sequence[Image], *, batch_size: int, each: int, sigmas: Sequence[Decimal] = SIGMAS
 ) -> tuple[NoisyBatch, ...]:
-    """`each` full batches at every noise level, their rows shared out among the images."""
+    """`each` full batches at every noise level, with rows taken from the images in turn."""
     return tuple(
         NoisyBatch(
             sigma=sigma, pixels=_sample_batch(images, sigma, batch_size, start=i * batch_size)
@@ -154,14 +155,14 @@ def sample_batches(
 def _sample_batch(images: Sequence[Image], sigma: Decimal, rows: int, *, start: int) -> Tensor:
     table = create_noise_table(sigma)
     out = np.empty((rows, images[0].size), dtype=np.int16)
-    for row in range(rows):  # a batch smaller than the images goes on where the last one ended
+    for row in range(rows):  # if images outnumber rows, the next batch continues with the rest
         image = images[(start + row) % len(images)]
         sample_noisy_images(image, _KEY, table, start=start + row, out=out[row : row + 1])
     return torch.from_numpy(out).reshape(rows, *images[0].shape)
 
 
 def create_run(classifier: BaseClassifier) -> Run:
-    """Runs f as the engine does: a whole batch at once, on the classifier's device."""
+    """A function that runs f as the engine does: a whole batch on the classifier's device."""
 
     def run(pixels: Tensor) -> Output:
         with torch.inference_mode():
@@ -173,7 +174,7 @@ def create_run(classifier: BaseClassifier) -> Run:
 
 
 def run_all(classifier: BaseClassifier, batches: Iterable[Tensor]) -> Elsewhere:
-    """What f makes of whole batches, int16 (B, 3, H, W) each, wherever it was loaded."""
+    """The output of f for whole batches, int16 (B, 3, H, W) each, on the classifier's device."""
     return Elsewhere(
         text_features=classifier.text_features.cpu(),
         outputs=list(map(create_run(classifier), batches)),
@@ -189,12 +190,12 @@ def measure_eta(
 
     Args:
         classifier: f, loaded as the engine loads it.
-        batches: at least two, of the card's batch shape.
-        reruns: other places to run the batches as they are.
+        batches: at least two batches of the card's batch shape.
+        reruns: other places in which to run the batches unchanged, by variation.
 
     Raises:
-        NotMeasurable: a number is finite in one run and not in another.
-        ValueError: fewer than two batches, or another batch shape.
+        NotMeasurable: a number is finite in one run but not in another.
+        ValueError: there are fewer than two batches, or a batch has another shape.
     """
     _require_shapes(batches, create_identity(classifier.vlm).batch_size)
     run = create_run(classifier)
@@ -219,12 +220,12 @@ def _require_shapes(batches: Sequence[NoisyBatch], batch_size: int) -> None:
         raise ValueError(f"at least two batches are needed, got {len(batches)}")
     for batch in batches:
         if len(batch.pixels) != batch_size:
-            raise ValueError(f"a batch has {batch_size} rows here, got {len(batch.pixels)}")
+            raise ValueError(f"a batch must have {batch_size} rows, got {len(batch.pixels)}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Varied:
-    """A changed batch; row `rows[i]` of it is row `first_rows[i]` of the batch as it was."""
+    """A changed batch. Its row `rows[i]` is row `first_rows[i]` of the original batch."""
 
     variation: Variation
     pixels: Tensor
@@ -250,7 +251,7 @@ def _vary(pixels: Tensor, other: Tensor) -> Iterator[_Varied]:
 
 
 def _orders(rows: int) -> tuple[Tensor, ...]:
-    """Backwards, both halves changed over, and shuffled."""
+    """The rows reversed, with their halves swapped, and shuffled."""
     shuffled = torch.randperm(rows, generator=torch.Generator().manual_seed(0))
     return torch.arange(rows).flip(0), torch.arange(rows).roll(rows // 2), shuffled
 
@@ -269,9 +270,9 @@ def _keep(variation: Variation, pixels: Tensor, filler: Tensor, kept: Tensor) ->
 
 
 class _Spread:
-    """All different outputs of the rows of one batch.
+    """All different outputs for the rows of one batch.
 
-    A run that had only some of the rows is kept with the first run's features in the others.
+    A run with only some of the rows keeps the first run's features in the others.
     """
 
     def __init__(self, first: Output) -> None:
@@ -281,7 +282,7 @@ class _Spread:
         self.logits_moved = False
 
     def widen(self, variation: Variation, output: Output, rows: Tensor, first_rows: Tensor) -> None:
-        """Takes in another run, whose rows `rows` are the first run's `first_rows`."""
+        """Adds another run, whose rows `rows` are the first run's `first_rows`."""
         features = self.first.image_features.clone()
         features[first_rows] = output.image_features[rows]
         found = _largest_distance(features, self.first.image_features)
@@ -293,7 +294,7 @@ class _Spread:
 
     @property
     def diameter(self) -> float:
-        """The largest distance of a row's features between any two runs."""
+        """The largest distance between a row's features in any two runs."""
         return _diameter(self.features)
 
 
@@ -302,20 +303,22 @@ def _diameter(runs: Sequence[Tensor]) -> float:
 
 
 def _largest_distance(a: Tensor, b: Tensor) -> float:
-    """The largest l2 distance of two rows, in float64; the same NaN or infinity on both sides is
-    no difference, for its sample is ambiguous in either run."""
+    """The largest l2 distance between corresponding rows, in float64.
+
+    The same NaN or infinity on both sides is not a difference: the sample is ambiguous in both.
+    """
     same = (a == b) | (a.isnan() & b.isnan())
     found = torch.where(same, 0.0, (a.double() - b.double()).abs()).norm(dim=1)
     if not found.isfinite().all():
         raise NotMeasurable(
-            "a feature is finite in one run and not in another: no tau makes up for it, "
+            "a feature is finite in one run but not in another: no tau can cover that, "
             "so the model cannot be certified on this device in this precision"
         )
     return float(found.max()) if found.numel() else 0.0
 
 
 def find_rounding(vlm: VLM) -> float:
-    """How far rounding moves a logit between runs whose features differ, however little."""
+    """The most that rounding moves a logit between runs whose features differ, however little."""
     return vlm.logit_scale * (vlm.embed_dim + _SLACK) * _FLOAT32_EPSILON
 
 
@@ -348,7 +351,7 @@ def _report(
 
 
 def _share(logits: Tensor, tau: float) -> float:
-    """The share of rows that get no vote at this tau."""
+    """The share of rows that would get no vote at this tau."""
     top = logits.topk(2, dim=1).values  # (B, 2)
     clear = (top[:, 0] - top[:, 1] > tau) & logits.isfinite().all(dim=1)
     return 1 - float(clear.double().mean())

@@ -1,6 +1,6 @@
-"""Features and logits from a process started afresh: python -m worker.engine.measure.fresh.
+"""Computes features and logits in a new process: python -m worker.engine.measure.fresh.
 
-A restart may choose other kernels, and nothing in a running process can show it.
+A restart may choose other kernels, which nothing in a running process can reveal.
 """
 
 import subprocess
@@ -23,14 +23,14 @@ from worker.processes.parent import with_parent
 
 
 class FreshProcessFailed(ValueError):
-    """The other process gave no answer; its last words are in the sentence."""
+    """The new process gave no answer. The message quotes its last line."""
 
 
 class FreshRun(Contract):
-    """What the other process runs, and where its answer goes.
+    """What the new process runs, and where it writes its answer.
 
-    `batches` is a file of int16 (N, B, 3, H, W), `answer` one of float32 arrays: text_features
-    (C, D), image_features (N, B, D) and logits (N, B, C).
+    `batches` is a file with int16 (N, B, 3, H, W). `answer` is a file with the float32 arrays
+    text_features (C, D), image_features (N, B, D) and logits (N, B, C).
     """
 
     card: ModelCard
@@ -44,10 +44,10 @@ class FreshRun(Contract):
 def run_afresh(
     batches: Sequence[Tensor], *, card: ModelCard, folder: Path, device: torch.device
 ) -> Elsewhere:
-    """What f, under the card's own prompt, makes of `batches` in a process of its own.
+    """The output of f, under the card's own prompt, for `batches` in a new process.
 
     Raises:
-        FreshProcessFailed: it ended without an answer.
+        FreshProcessFailed: the process ended without an answer.
     """
     with tempfile.TemporaryDirectory(prefix="promptsmooth-") as name:
         home = Path(name)
@@ -82,13 +82,13 @@ def _run_child(wanted: FreshRun) -> None:
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
         raise FreshProcessFailed(
-            f"the model ran here and not in a process started afresh, which ended with "
-            f"exit status {done.returncode} and said: {last}"
+            f"the model ran in this process but not in a new one, which ended with "
+            f"exit status {done.returncode}; its last line: {last}"
         )
 
 
 def main() -> None:
-    """Runs what standard input describes."""
+    """Runs the `FreshRun` on standard input and writes its answer."""
     wanted = FreshRun.model_validate_json(sys.stdin.read())
     set_threads(wanted.threads)
     card = wanted.card

@@ -1,4 +1,4 @@
-"""One run of the image tower, and the votes of its rows on their way to the host."""
+"""One batch of the image tower: its features, and the votes on their way to the host."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ class Voter(Protocol):
 
     @property
     def num_options(self) -> int:
-        """How many different votes there are."""
+        """The number of options to vote for."""
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Voters of one model with equal keys vote alike."""
+        """Identifies the voter's behaviour: voters of one model with equal keys vote alike."""
 
     def vote(self, image_features: Tensor) -> Tensor:
-        """(B, D) to int64 (B,): an option's index, or NO_VOTE where it is not safe."""
+        """(B, D) to int64 (B,): the index of an option, or NO_VOTE where the vote is not safe."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Witness:
-    """Some of what f was given, and what looks at it once it has come to the host."""
+    """Some of the values given to f, and the check to run on them once they reach the host."""
 
     values: Tensor
     examine: Callable[[Tensor], None]
@@ -39,16 +39,16 @@ class Witness:
 
 @final
 class Batch:
-    """Features of all rows, and what voters make of them.
+    """The features of all rows, and their votes.
 
-    Nothing waits for the device before `votes`: a batch is cast on, sent, and looked at when the
-    next one is under way. The single votes come over, two bytes each, for the Merkle root is over
-    them; counting on the device would save nothing.
+    Nothing waits for the device before `wait`: votes are cast and sent, and read once the next
+    batch is under way. The host receives every single vote, at two bytes each, because the Merkle
+    root is over them. Counting on the device would therefore save nothing.
 
     Args:
-        image_features: (B, D), on the model's device; may be overwritten by the next batch.
-        undecided: bool (B,), there too: rows whose noise is undecided.
-        witness: what shows that the noise was the noise defined.
+        image_features: (B, D), on the model's device. The next batch may overwrite them.
+        undecided: bool (B,), on the model's device: the rows whose noise is ambiguous.
+        witness: values that show whether the noise is the defined noise.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class Batch:
         self._event: torch.cuda.Event | None = None
 
     def cast(self, voter: Voter) -> int:
-        """Has all rows vote, and names the place of the votes. Voters that are alike share one.
+        """Casts the votes of all rows and returns their place. Voters with equal keys share one.
 
-        The whole batch votes, so that a row's place cannot matter. A row whose noise is undecided
-        votes for nobody.
+        The whole batch votes, so that a row's position cannot matter. A row whose noise is
+        ambiguous gets NO_VOTE.
         """
         if voter.key not in self._places:
             with torch.inference_mode():
@@ -74,7 +74,7 @@ class Batch:
         return self._places[voter.key]
 
     def send(self) -> None:
-        """Sends all votes to the host, after which none is cast."""
+        """Sends all votes to the host. Cast no votes after that."""
         rows = len(self._undecided)
         votes = torch.stack(self._cast) if self._cast else torch.empty((0, rows))
         values = self._witness.values if self._witness is not None else None
@@ -84,23 +84,23 @@ class Batch:
             self._event.record()
 
     def wait(self) -> None:
-        """Waits until the votes are here.
+        """Waits until the votes have reached the host.
 
         Raises:
-            worker.engine.runner.selftest.NoiseMismatch: the noise was not the noise defined;
-                nothing of this batch may be used.
+            worker.engine.runner.selftest.NoiseMismatch: the noise is not the defined noise.
+                Nothing from this batch may be used.
         """
-        assert self._sent is not None, "it was sent"
+        assert self._sent is not None, "call send first"
         if self._event is not None:
             self._event.synchronize()
         if self._witness is not None and self._sent[1] is not None:
             self._witness.examine(self._sent[1])
 
     def votes(self, place: int) -> Votes:
-        """The votes of all rows at a place, after `wait`."""
-        assert self._sent is not None, "it was sent"
+        """The votes of all rows at a place that `cast` returned. Call `wait` first."""
+        assert self._sent is not None, "call send first"
         return self._sent[0][place].numpy().astype(np.int64)
 
 
 def _to_host(tensor: Tensor) -> Tensor:
-    return tensor.to("cpu", non_blocking=True)  # pinned, where it comes from a GPU
+    return tensor.to("cpu", non_blocking=True)  # pinned memory if it comes from a GPU

@@ -1,7 +1,7 @@
-"""Noise made on the device by the Triton kernel, straight into the image tower's input.
+"""Makes noise on the device with the Triton kernel, directly in the image tower's input.
 
-Needs triton. Import it only where there is a GPU, or with TRITON_INTERPRET=1 set before: there
-the same code runs on a CPU, for tests.
+The module needs triton. Import it only on a machine with a GPU, or after setting
+TRITON_INTERPRET=1, under which the same code runs on a CPU for tests.
 """
 
 import logging
@@ -23,18 +23,18 @@ from worker.sampling.words import NoiseKey
 
 log = logging.getLogger(__name__)
 
-_KEY = NoiseKey(0x6465766963, 0)  # no secret: nothing is certified with this noise
+_KEY = NoiseKey(0x6465766963, 0)  # may be public: no certificate uses this noise
 
 
 @final
 class DeviceRunner:
     """A `Runner` that never waits for the device.
 
-    A tower that can be given normalised pixels gets them from one kernel; another one gets
-    integers. The same f either way, which is seen once before anything is counted.
+    One kernel writes normalised pixels for a tower that accepts them, and integers for any other.
+    f is the same either way; this is checked once, before anything is counted.
 
     Raises:
-        NoiseMismatch: the floats of the kernel are not those of the normalisation layer here.
+        NoiseMismatch: the kernel's floats differ from those of the normalisation layer here.
     """
 
     def __init__(self, vlm: VLM, rows: int) -> None:
@@ -92,7 +92,7 @@ class DeviceRunner:
         return found
 
     def _call_witness(self, part: Slice, turn: int) -> Witness:
-        """What f was given at a few places, beside what it should have been given."""
+        """The input of f at a few places, with the check against the defined noise."""
         spots = list(
             find_spots(
                 part.session.image,
@@ -114,7 +114,7 @@ class DeviceRunner:
             spot.examine(values.to(torch.float64).numpy(), expected.to(torch.float64).numpy())
 
     def _expect(self, spot: Spot) -> Tensor:
-        """What the tower's input has to be at a spot: the normalisation layer, on the CPU."""
+        """The expected input of the tower at a spot, normalised on the CPU."""
         integers = torch.from_numpy(spot.integers)
         if self._tower is None:
             return integers
@@ -146,7 +146,7 @@ class DeviceRunner:
         if not torch.equal(floats, expected):
             raise NoiseMismatch(
                 f"the noise kernel and the model {card.id!r} normalise pixels differently on "
-                f"{device}; set PROMPTSMOOTH_NOISE=host to make noise on the CPU"
+                f"{device}; set PROMPTSMOOTH_NOISE=host to make the noise on the CPU"
             )
 
 
@@ -156,17 +156,17 @@ def _send(places: Sequence[int], device: torch.device) -> Tensor:
 
 
 def create_replay(encode: Callable[[Tensor], Tensor], inputs: Tensor) -> Callable[[], Tensor]:
-    """`encode(inputs)` as a function of what is in `inputs`: as one CUDA graph where that pays.
+    """A function that computes `encode(inputs)` from the current content of `inputs`.
 
-    A graph is used only where its features are those of `encode`, bit for bit, for it has to be
-    the same f that eta was measured on.
+    On CUDA it replays a graph if the graph's features equal those of `encode` bit for bit: f must
+    be the one that eta was measured on. Otherwise it calls `encode`.
     """
     if inputs.device.type != "cuda":
         return lambda: encode(inputs)
     side = torch.cuda.Stream(inputs.device)
     side.wait_stream(torch.cuda.current_stream(inputs.device))
     with torch.inference_mode(), torch.cuda.stream(side):
-        for _ in range(3):  # kernels are chosen and workspaces made outside the graph
+        for _ in range(3):  # choose kernels and allocate workspaces outside the graph
             expected = encode(inputs).clone()
     torch.cuda.current_stream(inputs.device).wait_stream(side)
     graph = torch.cuda.CUDAGraph()

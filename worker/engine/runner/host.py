@@ -1,4 +1,4 @@
-"""Noise made on the CPU, by several threads at once; the image tower wherever the model lies."""
+"""Makes noise on the CPU in several threads, and runs the image tower on the model's device."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,15 +30,15 @@ class _Piece:
 
 @final
 class HostRunner:
-    """A `Runner` whose noise comes from the compiled loop, which lets other threads run.
+    """A `Runner` whose noise comes from the compiled CPU loop, which releases the GIL.
 
-    On a CPU all threads make noise and then all compute the image tower. Making the next batch's
-    noise beside the tower would take the cores that the tower has: it is no faster there.
+    On a CPU all threads make noise first and then compute the image tower. Making the next batch's
+    noise at the same time would not be faster: it would take cores from the tower.
 
     Args:
         vlm: the model.
-        rows: of every batch.
-        threads: that make noise; more change no integer.
+        rows: the number of rows of every batch.
+        threads: the number of threads that make noise. It does not affect the integers.
     """
 
     def __init__(self, vlm: VLM, rows: int, *, threads: int) -> None:
@@ -97,7 +97,7 @@ class HostRunner:
 
 
 def _cut(slices: Sequence[Slice], threads: int) -> Iterator[_Piece]:
-    """All rows in pieces, about as many as threads and as long as one another."""
+    """Splits all rows into pieces of similar length, about one per thread."""
     total = sum(part.samples.count for part in slices)
     most = -(-total // threads)
     for part in slices:

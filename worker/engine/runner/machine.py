@@ -1,4 +1,4 @@
-"""The device and the threads an engine computes with."""
+"""The device and the threads that an engine computes with."""
 
 import os
 
@@ -6,14 +6,14 @@ import torch
 
 
 class DeviceMissing(ValueError):
-    """The device a setting names is not there."""
+    """The device named by a setting is missing."""
 
 
 def choose_device(name: str) -> torch.device:
-    """The device a setting names; `auto` is CUDA where there is one.
+    """The device named by a setting. `auto` means CUDA where available, else the CPU.
 
     Raises:
-        DeviceMissing: cuda was asked for and there is none.
+        DeviceMissing: the setting is `cuda`, but no CUDA device is available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -23,5 +23,5 @@ def choose_device(name: str) -> torch.device:
 
 
 def set_threads(threads: int) -> None:
-    """Sets the CPU threads of this process; 0 means one for each core it may use."""
+    """Sets the number of CPU threads of this process. 0 means one per core it may use."""
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))

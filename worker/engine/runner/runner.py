@@ -1,4 +1,4 @@
-"""From the samples of a batch to image features: noise, image tower, and who makes the noise."""
+"""Runs batches, from samples to image features, and chooses where the noise is made."""
 
 import logging
 from collections.abc import Sequence
@@ -19,32 +19,32 @@ NoisePlace = Literal["auto", "host", "device"]
 
 
 class DeviceNoiseMissing(ValueError):
-    """Noise was to be made on the device, and cannot be."""
+    """The settings require noise made on the device, which is not possible here."""
 
 
 class Runner(Protocol):
-    """Runs batches of one model at its one shape."""
+    """Runs batches of one model at its fixed shape."""
 
     def run(self, slices: Sequence[Slice], *, turn: int) -> Batch:
-        """Noise for every slice, all in one batch, through the image tower.
+        """Makes the noise of all slices and runs them through the image tower in one batch.
 
-        Does not wait for the device where there is another than this CPU. Rows that belong to no
-        slice hold anything. `turn` decides which words are recomputed by their definition.
+        Does not wait for a device other than the CPU. Rows that belong to no slice hold arbitrary
+        values. `turn` selects the words that are checked against their definition.
         """
 
 
 def create_runner(vlm: VLM, rows: int, noise: NoisePlace = "auto") -> Runner:
-    """What runs a model's batches. Wherever noise is made it is the same, so certificates are too.
+    """The runner for a model. The noise, and so every certificate, is the same wherever it is made.
 
     Args:
         vlm: the model, on its device.
-        rows: of every batch.
-        noise: `auto` makes it on a CUDA device where Triton can run its kernel there; where it
-            cannot, that is logged with the reason, and noise is made on the CPU.
+        rows: the number of rows of every batch.
+        noise: where to make the noise. `auto` makes it on a CUDA device if Triton can run the
+            kernel there. If not, the reason is logged and the noise is made on the CPU.
 
     Raises:
-        DeviceNoiseMissing: `device` was asked for, and the kernel cannot run there.
-        NoiseMismatch: it runs and makes other noise; nothing falls back from that.
+        DeviceNoiseMissing: `noise` is `device`, but the kernel cannot run there.
+        NoiseMismatch: the kernel runs but makes other noise. There is no fallback then.
     """
     cuda = vlm.device.type == "cuda"
     if noise == "host" or (noise == "auto" and not cuda):
@@ -52,14 +52,14 @@ def create_runner(vlm: VLM, rows: int, noise: NoisePlace = "auto") -> Runner:
     try:
         return _create_device_runner(vlm, rows)
     except torch.AcceleratorError:
-        raise  # a device in this state computes nothing any more
-    # An AssertionError is Triton's, where the loader's cache does not name the driver's library.
+        raise  # a device in this state can compute nothing more
+    # Triton raises AssertionError if the loader's cache does not list the driver's library.
     except (ImportError, RuntimeError, OSError, SubprocessError, AssertionError) as error:
         reason = f"{type(error).__name__}: {error}"[:400]
         if noise == "device":
             raise DeviceNoiseMissing(
-                f"PROMPTSMOOTH_NOISE is device, and the noise kernel cannot run on {vlm.device} "
-                f"({reason}); outside our CUDA image Triton needs a C compiler at run time"
+                f"PROMPTSMOOTH_NOISE is device, but the noise kernel cannot run on {vlm.device} "
+                f"({reason}); outside our CUDA image, Triton needs a C compiler at run time"
             ) from error
         log.warning("device_noise_missing", extra={"fields": {"reason": reason}})
         return HostRunner(vlm, rows, threads=torch.get_num_threads())

@@ -1,4 +1,4 @@
-"""Known answers of the noise: checked before an engine serves, and in every batch it runs."""
+"""Checks the noise: against known answers before an engine serves, and in every batch it runs."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 _KEY = NoiseKey(0x0123456789ABCDEF, 0xFEDCBA9876543210)
 _START, _SAMPLES = 2**32 - 1, 3  # sample indices on both sides of 32 bits
-_SHAPE = (3, 37, 37)  # no multiple of four
-_FROZEN = {  # sha256 of the integers at each sigma: a change here changes every certificate
+_SHAPE = (3, 37, 37)  # not a multiple of four words
+_FROZEN = {  # sha256 of the integers at each sigma: a change here would change every certificate
     "0.004": "952f421ecce4e9bbff9c7fd4e09efd3487ed1131a85693907e3854007dfdd2a5",
     "0.5": "ba2d9088306a0d46e6c4a6f5577a386b8a543f82015b0cbf6f9648877903649d",
 }
-_SPOTS = 3  # Philox blocks a batch
+_SPOTS = 3  # Philox blocks checked per batch
 _R2 = (0xC13FA9A902A6328F, 0x91E10DA5C79E7B1D)  # 2**64 / g and 2**64 / g**2 with g**3 = g + 1
 
 
 class NoiseMismatch(Exception):
-    """The noise made here is not the noise that certificates are about."""
+    """The noise made on this machine is not the noise that certificates are about."""
 
 
 def check_noise() -> None:
-    """Passes when compiled noise and numpy's both give the frozen answers, at two sigmas.
+    """Passes if compiled noise and numpy's noise both give the frozen answers, at two sigmas.
 
-    numpy's words and a search in the thresholds tell a wrong compiler from a wrong definition; the
-    frozen answers notice a definition, table or numpy that changed.
+    Numpy's words and a search in the thresholds distinguish a faulty compiler from a changed
+    definition. The frozen answers detect a change of the definition, the table or numpy.
 
     Raises:
         NoiseMismatch: a certificate from this machine would be about other noise.
@@ -48,7 +48,7 @@ def check_noise() -> None:
 
 
 def check_device_noise(device: "torch.device") -> None:
-    """Passes when the Triton kernel gives the frozen answers on this device.
+    """Passes if the Triton kernel gives the frozen answers on this device.
 
     Raises:
         NoiseMismatch: a certificate from this device would be about other noise.
@@ -80,7 +80,7 @@ def _defined(table: NoiseTable) -> npt.NDArray[np.int16]:
 def _require_frozen(found: npt.NDArray[np.int16], sigma: str, what: str) -> None:
     if hashlib.sha256(found.astype("<i2").tobytes()).hexdigest() != _FROZEN[sigma]:
         raise NoiseMismatch(
-            f"{what} at sigma {sigma} is not the noise defined; this machine cannot certify"
+            f"{what} at sigma {sigma} is not the defined noise; this machine cannot certify"
         )
 
 
@@ -93,20 +93,20 @@ def spot_check(
     out: "npt.NDArray[np.int16] | torch.Tensor",
     turn: int,
 ) -> None:
-    """Passes when a few integers of a batch are those of the definition; takes about 0.1 ms.
+    """Passes if a few integers of a batch are those of the definition. Takes about 0.1 ms.
 
-    Twelve words are recomputed through numpy's Philox and a search in the thresholds. `turn`
-    decides where, and says nothing about the noise: successive turns cover any batch evenly. A
-    word that decides nothing is passed over, for its sample is ambiguous whatever was written.
+    Twelve words are recomputed with numpy's Philox and a search in the thresholds. `turn` decides
+    which; it does not depend on the noise, and successive turns cover any batch evenly. A word that
+    determines no J is skipped, because its sample is ambiguous whatever was written.
 
     Args:
         image, key, table, start: what `out` was made from.
         out: X + J of samples start, start + 1, ...; int16 (samples, *image.shape) or (samples, d),
             an array or a tensor on any device.
-        turn: how many batches were checked before.
+        turn: the number of batches checked before.
 
     Raises:
-        NoiseMismatch: an integer is wrong; nothing that was counted from this batch may be used.
+        NoiseMismatch: an integer is wrong. Nothing counted from this batch may be used.
     """
     rows = out.reshape(len(out), -1)
     for spot in find_spots(image, key, table, start=start, rows=len(out), turn=turn):
@@ -115,14 +115,14 @@ def spot_check(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Spot:
-    """A Philox block of one row, recomputed by its definition.
+    """One Philox block of one row, recomputed from the definition.
 
     Attributes:
-        row: counted from the first row of the samples.
-        places: channel-pixels, of each of the others.
-        integers: X + J; means nothing where a word decides nothing.
-        decided: which words decide something.
-        what: names sample and sigma.
+        row: the row, counted from the first row of the samples.
+        places: the channel-pixels that the block's words belong to.
+        integers: X + J at each place; meaningless where `decided` is False.
+        decided: whether each word determines a J.
+        what: the sample and sigma, in words.
     """
 
     row: int
@@ -132,15 +132,15 @@ class Spot:
     what: str
 
     def examine(self, came: npt.NDArray[np.generic], expected: npt.ArrayLike | None = None) -> None:
-        """Passes when what came is `expected`, by default the integers.
+        """Passes if the values that `came` equal `expected`, by default the integers.
 
         Raises:
-            NoiseMismatch: it is not; nothing that was counted from this batch may be used.
+            NoiseMismatch: they differ. Nothing counted from this batch may be used.
         """
         wanted = self.integers if expected is None else np.asarray(expected)
         if (self.decided & (came != wanted)).any():
             raise NoiseMismatch(
-                f"{self.what} does not have the noise defined; "
+                f"{self.what} does not have the defined noise; "
                 "this machine computes wrongly and cannot certify"
             )
 
@@ -154,7 +154,7 @@ def find_spots(
     rows: int,
     turn: int,
 ) -> Iterator[Spot]:
-    """A few blocks of `rows` samples from `start` on; arguments as in `spot_check`."""
+    """A few blocks of the `rows` samples from `start` on. See `spot_check` for the arguments."""
     flat = image.reshape(-1)
     for row, block in _spots(turn, rows, -(-flat.size // 4)):
         places = list(range(4 * block, min(4 * block + 4, flat.size)))
@@ -172,7 +172,7 @@ def find_spots(
 def _find_j(
     table: NoiseTable, words: npt.NDArray[np.uint64]
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """Which words decide something, and the J of each; J means nothing where they do not."""
+    """Whether each word determines a J, and that J; it is meaningless where none is determined."""
     below = np.searchsorted(table.thresholds, words, side="left")
     not_above = np.searchsorted(table.thresholds, words, side="right")
     decided = (below == not_above) & (below > 0) & (below < len(table.thresholds))
@@ -180,7 +180,7 @@ def _find_j(
 
 
 def _spots(turn: int, rows: int, blocks: int) -> Iterator[tuple[int, int]]:
-    """Rows and Philox blocks that even out over turns: the R2 sequence (Roberts 2018)."""
+    """Rows and Philox blocks, spread evenly over turns by the R2 sequence (Roberts 2018)."""
     for i in range(_SPOTS * turn + 1, _SPOTS * (turn + 1) + 1):
         yield (i * _R2[0] % 2**64 * rows >> 64), (i * _R2[1] % 2**64 * blocks >> 64)
 

@@ -1,0 +1,1 @@
+"""The shelf: the models an engine holds on its device."""

@@ -1,4 +1,4 @@
-"""The classifiers of one loaded model, whose text features are computed once."""
+"""The classifiers of one loaded model, each with its text features computed once."""
 
 import threading
 
@@ -17,9 +17,9 @@ _MAX_CLASSIFIERS = 256
 
 
 class Classifiers:
-    """The last few hundred classifiers of a model, by text. They go when the model goes.
+    """The latest 256 classifiers of a model, by text. They leave with the model.
 
-    One is made at a time: two sessions with the same text share its features.
+    One classifier is created at a time, so two sessions with the same text share its features.
     """
 
     def __init__(self, vlm: VLM) -> None:
@@ -28,10 +28,10 @@ class Classifiers:
         self._lock = threading.Lock()
 
     def find_or_create(self, text: Text, prompt: Prompt | None) -> BaseClassifier:
-        """The classifier of a text; `prompt` holds its vectors where it names a prompt.
+        """The classifier of a text. `prompt` holds the vectors if the text names a prompt.
 
         Raises:
-            ValueError: the text is too long for the model, or the prompt is not for it.
+            ValueError: the text is too long for the model, or the prompt does not fit it.
         """
         with self._lock:
             if text not in self._found:
@@ -44,5 +44,5 @@ class Classifiers:
     def _create(self, text: Text, prompt: Prompt | None) -> BaseClassifier:
         if isinstance(text, TemplateText):
             return create_base_classifier(self._vlm, text.template, text.class_names)
-        assert prompt is not None, "a text that names a prompt comes with it"
+        assert prompt is not None, "pass the prompt that the text names"
         return create_prompted_classifier(self._vlm, prompt, text.class_names)

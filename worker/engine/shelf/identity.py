@@ -1,4 +1,4 @@
-"""Which f an engine runs: everything that can move a logit."""
+"""The identity of the f that an engine runs: everything that can change a logit."""
 
 import torch
 
@@ -11,7 +11,7 @@ _PACKAGES = (
     "promptsmooth-service",
     "torch",
     "open_clip_torch",
-    "timm",  # image towers of open_clip's
+    "timm",  # image towers of open_clip
     "transformers",  # Swin and BERT
     "tokenizers",
     "numpy",
@@ -38,6 +38,6 @@ def create_identity(vlm: VLM) -> Identity:
 
 
 def _find_kernels(vlm: VLM) -> dict[str, str]:
-    """Whose matrix products the image tower has, where it says so."""
+    """The library that computes the image tower's matrix products, if the tower names it."""
     kernels = getattr(vlm, "kernels", None)
     return {} if kernels is None else {"kernels": str(kernels)}

@@ -1,6 +1,6 @@
-"""Why a model cannot be loaded, for whoever waits for it: a stable code and a sentence.
+"""Why a model cannot be loaded, for the sessions that wait for it: a stable code and a sentence.
 
-The sentences go to clients, so they name files and no folders; the log has the whole error.
+The sentences reach clients, so they name files but no folders. The log has the full error.
 """
 
 import logging
@@ -18,7 +18,7 @@ Fingerprint = tuple[tuple[int, int, int] | None, ...]
 
 
 def take_fingerprint(card: ModelCard, folder: Path) -> Fingerprint:
-    """What tells without reading whether a model's files have changed since."""
+    """Shows whether a model's files have changed, without reading them."""
     return tuple(_look(folder / file.name) for file in card.files)
 
 
@@ -27,7 +27,7 @@ def _look(path: Path) -> tuple[int, int, int] | None:
         found = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_ctime_ns  # permissions too
+    return found.st_ino, found.st_size, found.st_ctime_ns  # ctime: new permissions count too
 
 
 def list_missing(card: ModelCard, folder: Path) -> tuple[str, ...]:
@@ -36,7 +36,7 @@ def list_missing(card: ModelCard, folder: Path) -> tuple[str, ...]:
 
 
 def find_failure(card: ModelCard, folder: Path) -> Failure | None:
-    """What is wrong with the files of a model as far as it shows without reading them."""
+    """What is wrong with a model's files, as far as it shows without reading them; else None."""
     if missing := list_missing(card, folder):
         return _missing(card, ", ".join(missing))
     try:
@@ -61,7 +61,7 @@ def explain(card: ModelCard, error: Exception) -> Failure:
         case _ if _is_out_of_memory(error):
             return Failure(
                 code="model_out_of_memory",
-                detail=f"The device of this host has not the memory for the model {card.id!r}.",
+                detail=f"The device of this host lacks the memory for the model {card.id!r}.",
             )
         case WeightsError() | ValueError():
             return Failure(
@@ -70,12 +70,12 @@ def explain(card: ModelCard, error: Exception) -> Failure:
     log.error("model_load_broke", exc_info=error, extra={"fields": {"model": card.id}})
     return Failure(
         code="model_load_failed",
-        detail=f"The model {card.id!r} could not be loaded on this host now; its log says why.",
+        detail=f"The model {card.id!r} could not be loaded on this host; the host's log says why.",
     )
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """torch says it in a type of its own for CUDA alone."""
+    """Torch has an exception type for CUDA only; on the CPU its message tells."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
@@ -89,7 +89,7 @@ def _missing(card: ModelCard, names: str) -> Failure:
 
 
 def too_large(card: ModelCard, memory_bytes: int, budget_bytes: int) -> Failure:
-    """The failure of a model that would not fit if it were alone."""
+    """The failure of a model that would not fit even alone."""
     return Failure(
         code="model_too_large",
         detail=f"The model {card.id!r} takes {to_mb(memory_bytes)} MB; the models of this host "
@@ -98,5 +98,5 @@ def too_large(card: ModelCard, memory_bytes: int, budget_bytes: int) -> Failure:
 
 
 def to_mb(memory_bytes: int) -> float:
-    """Bytes in units of a million, to a tenth."""
+    """Bytes in megabytes (a million bytes), to one decimal."""
     return round(memory_bytes / 1e6, 1)

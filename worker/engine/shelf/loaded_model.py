@@ -1,4 +1,4 @@
-"""One model on the device: loaded, tested, warm and measured."""
+"""One model on the device: loaded, tested, warmed up and measured."""
 
 import time
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from worker.engine.shelf.memory import measure_memory
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoadedModel:
-    """A model that can vote, and all that is kept for it; when it goes, everything goes.
+    """A model that can vote, with everything kept for it. All of it leaves together.
 
-    `samples_per_s` is its speed at warm-up, None where it was not warmed up. `batches_ahead` is how
-    many batches the device computes while the host looks at an older one.
+    `batches_ahead` is the number of batches that the device computes while the host handles an
+    older one. `samples_per_s` is the speed at warm-up; None if the model was not warmed up.
     """
 
     vlm: VLM
@@ -37,13 +37,14 @@ class LoadedModel:
 def load_model(
     card: ModelCard, folder: Path, device: torch.device, noise: NoisePlace = "auto"
 ) -> LoadedModel:
-    """Loads a model, runs it at its batch shape, and looks at what it computes.
+    """Loads a model, runs it at its batch shape, and checks its features.
 
-    No user's request is the first: kernels are chosen and compiled here.
+    Kernels are chosen and compiled here, so that no user's request waits for this.
 
     Raises:
-        WeightsError: a file is missing or another one, or it does not fit the architecture.
-        FeaturesUnusable: features are not finite or not of unit length.
+        WeightsError: a file is missing, is not the one the card names, or does not fit the
+            architecture.
+        FeaturesUnusable: the features are not finite or not of unit length.
         DeviceNoiseMissing, NoiseMismatch: as `create_runner`.
     """
     vlm = load_vlm(card, folder, device)
@@ -53,7 +54,7 @@ def load_model(
 def hold_model(
     vlm: VLM, *, samples_per_s: float | None = None, noise: NoisePlace = "auto"
 ) -> LoadedModel:
-    """A model that is on its device already. Errors as `create_runner`."""
+    """Wraps a model that is already on its device. Raises the errors of `create_runner`."""
     identity = create_identity(vlm)
     return LoadedModel(
         vlm=vlm,
@@ -67,10 +68,10 @@ def hold_model(
 
 
 def warm_up(vlm: VLM) -> float:
-    """Samples a second at the model's batch shape, in the second of two runs.
+    """Samples per second at the model's batch shape, in the second of two runs.
 
     Raises:
-        FeaturesUnusable: features are not finite or not of unit length.
+        FeaturesUnusable: the features are not finite or not of unit length.
     """
     size, rows = vlm.card.preprocessing.size, create_identity(vlm).batch_size
     pixels = torch.zeros((rows, 3, size, size), dtype=torch.int16, device=vlm.device)

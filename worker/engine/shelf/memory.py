@@ -1,4 +1,4 @@
-"""How many bytes of a device a model takes: measured once it is loaded, expected before."""
+"""The memory a model takes on its device, in bytes: estimated before loading, measured after."""
 
 import math
 import resource
@@ -15,11 +15,11 @@ from models.vlm.vlm import VLM
 _WHOLE = {"F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}
 _WHOLE |= {"I8": 1, "U8": 1, "BOOL": 1}
 
-_IMAGE_TOWERS = ("visual.", "vision_model.")  # open_clip's and MedCLIP's, which are lowered
+_IMAGE_TOWERS = ("visual.", "vision_model.")  # open_clip's and MedCLIP's; bf16 if the card says so
 
 
 def measure_memory(vlm: VLM) -> int:
-    """Bytes of a model's parameters and buffers, shared ones counted once."""
+    """Bytes of a model's parameters and buffers. Shared ones count once."""
     storages = {
         storage.data_ptr(): storage.nbytes()
         for storage in (tensor.untyped_storage() for tensor in _list_held(vlm))
@@ -28,7 +28,7 @@ def measure_memory(vlm: VLM) -> int:
 
 
 def measure_device_memory(device: torch.device) -> int:
-    """Bytes that this process holds of a GPU; of a CPU host's memory, what is resident."""
+    """Bytes that this process holds on a GPU; on a CPU, its resident memory."""
     if device.type == "cuda":
         return int(torch.cuda.memory_reserved(device))
     try:
@@ -48,10 +48,10 @@ def _list_held(vlm: VLM) -> Iterator[Tensor]:
 
 
 def expect_memory(card: ModelCard, folder: Path, device_class: DeviceClass) -> int:
-    """Bytes that a model will take, from the names and shapes in its files; no tensor is read.
+    """Bytes that a model will take, from the names and shapes in its files. Reads no tensor.
 
-    Floats are held in float32, those of the image tower in the card's precision. A file without
-    such a table, or with a broken one, counts with its length; loading it says what is wrong.
+    Floats are held in float32, those of the image tower in the card's precision. A file without a
+    table of tensors, or with a damaged one, counts with its length; loading reports the damage.
     """
     lowered = card.precision[device_class] == "bf16"
     return sum(

@@ -1,10 +1,10 @@
-"""Why an engine will not serve a session."""
+"""The refusal of a session by an engine."""
 
 from worker.contract import Failure
 
 
 class SessionNotServed(ValueError):
-    """The engine cannot serve a session, now or later."""
+    """The engine cannot serve the session. A retry does not help."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)

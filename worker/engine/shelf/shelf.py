@@ -1,11 +1,11 @@
-"""The models an engine holds on its device, within a budget of memory.
+"""The models that an engine holds on its device, within a memory budget.
 
-A session takes a model and gives it back; a model is loaded when a session first asks for it, and
-goes when another needs its room, the one that was used longest ago first. One that a session has
-taken never goes. Models are loaded one at a time, in the order they were asked for.
+A session takes a model and gives it back. A model is loaded when a session first asks for it. It
+leaves when another model needs its room; the least recently used leaves first, and a model that a
+session has taken never leaves. Models are loaded one at a time, in the order they were asked for.
 
-Sessions that come while a load waits for room do not keep it waiting: they line up behind it if
-they want one of the models that it waits for.
+A load may have to wait for room. New sessions cannot hold it up: if they want one of the models
+that it waits for, they line up behind it.
 """
 
 import logging
@@ -40,23 +40,23 @@ _BEAT_S = 1.0
 _PASSING = (
     "model_out_of_memory",
     "model_load_failed",
-)  # what may go well next time though no file has changed
+)  # may succeed next time although no file has changed
 
 
 class DeviceLost(RuntimeError):
-    """A load broke the device, which computes nothing any more: the engine has to end.
+    """A load broke the device, which can compute nothing more, so the engine has to end.
 
-    Whoever waited for a model is better served by the engine that starts next.
+    Sessions that wait for a model are better served by the next engine.
     """
 
 
 class BudgetExceeded(ValueError):
-    """The models that an engine is to start with do not fit beside one another."""
+    """The models that an engine is to start with do not fit into memory together."""
 
 
 @dataclass(kw_only=True, eq=False)
 class _Place:
-    """A model on the shelf, how many have taken it, and when that was last."""
+    """A model on the shelf, how many sessions or batches have taken it, and when last."""
 
     model: LoadedModel
     taken: int = 0
@@ -65,7 +65,7 @@ class _Place:
 
 @dataclass(kw_only=True, eq=False)
 class _Turn:
-    """A model that has to be loaded, or that another load waits to replace, and who waits."""
+    """A model that sessions wait for: it has to be loaded, or another load waits for its room."""
 
     card: ModelCard
     memory_bytes: int
@@ -75,7 +75,7 @@ class _Turn:
 
 @dataclass(kw_only=True, eq=False)
 class _Line:
-    """Turns in their order; the one that is loading now; the models that the first waits for."""
+    """The turns in order, the one that is loading, and the models that the first waits for."""
 
     turns: deque[_Turn] = field(default_factory=deque)
     loading: _Turn | None = None
@@ -90,11 +90,12 @@ class Shelf:
     """The models of one device. All methods may be called from any thread.
 
     Args:
-        catalogue: the models there are.
-        device: where they are loaded.
-        budget_bytes: for parameters and buffers of all models together; 0: no bound.
-        preferred: models that go only when no other one makes room.
-        noise: where it is made, see `create_runner`.
+        catalogue: the available models.
+        device: the device to load them on.
+        budget_bytes: the most bytes for the parameters and buffers of all models together; 0
+            means no limit.
+        preferred: ids of models that leave only if no other model makes enough room.
+        noise: where the noise is made; see `create_runner`.
     """
 
     def __init__(
@@ -118,18 +119,18 @@ class Shelf:
 
     @classmethod
     def holding(cls, vlms: Iterable[VLM]) -> "Shelf":
-        """A shelf with these models and no others."""
+        """A shelf with exactly these models, which are loaded already."""
         shelf = cls(Catalogue(entries={}), torch.device("cpu"))
         for vlm in vlms:
             shelf._put(hold_model(vlm))
         return shelf
 
     def load_preferred(self) -> None:
-        """Loads the preferred models, in this thread, before anybody asks.
+        """Loads the preferred models in the calling thread, before any session asks for them.
 
         Raises:
-            UnknownModel, WeightsError, FeaturesUnusable: one cannot be loaded.
-            BudgetExceeded: they do not fit beside one another.
+            UnknownModel, WeightsError, FeaturesUnusable: a model cannot be loaded.
+            BudgetExceeded: the models do not fit into the budget together.
         """
         for model_id in sorted(self._preferred):
             card = self._catalogue.get(model_id)
@@ -148,7 +149,7 @@ class Shelf:
         """The card of the model that a session names.
 
         Raises:
-            SessionNotServed: no model here has this id, or it is another one by its digest.
+            SessionNotServed: no usable model here has this id, or it has another digest.
         """
         with self._changed:
             place = self._places.get(model.id)
@@ -156,7 +157,8 @@ class Shelf:
             card = place.model.vlm.card if place is not None else self._catalogue.get(model.id)
         except ModelNotAdded:
             raise SessionNotServed(
-                "model_missing", f"the weights of the model {model.id!r} were never added here"
+                "model_missing",
+                f"the weights of the model {model.id!r} were never added on this host",
             ) from None
         except ModelNotValid:
             raise SessionNotServed(
@@ -169,21 +171,21 @@ class Shelf:
         if card.sha256 != model.sha256:
             raise SessionNotServed(
                 "model_changed",
-                f"the model {model.id!r} here is not the one the job names by its digest",
+                f"the digest of the model {model.id!r} on this host is not the one the job names",
             )
         return card
 
     def take(self, card: ModelCard, on_wait: Callable[[], None] = lambda: None) -> LoadedModel:
-        """The model, which stays until it is given back; loads it where it has to.
+        """The model, loaded if necessary. It stays until it is given back.
 
         Args:
-            card: as `find_card` gives it.
-            on_wait: called every few seconds while this waits; what it raises ends the waiting.
-                It holds up the shelf, so it must be quick.
+            card: the card that `find_card` returned.
+            on_wait: called about every second while this waits. It blocks the shelf, so it must be
+                quick. An error it raises ends the wait.
 
         Raises:
-            SessionNotServed: it cannot be loaded.
-            DeviceLost: nothing can be loaded any more.
+            SessionNotServed: the model cannot be loaded.
+            DeviceLost: the device is broken, so nothing can be loaded any more.
         """
         with self._changed:
             place = self._places.get(card.id)
@@ -206,26 +208,26 @@ class Shelf:
         return turn.outcome
 
     def take_again(self, model_id: str) -> None:
-        """Takes a model once more that the caller knows to be taken."""
+        """Takes a model once more. The caller must know that it is taken already."""
         with self._changed:
             self._use(self._places[model_id])
 
     def give_back(self, model_id: str) -> None:
-        """The end of one `take`. Whoever calls it has let go of the model: it may leave at once."""
+        """Ends one `take`. The caller must have dropped the model, which may leave at once."""
         with self._changed:
             self._places[model_id].taken -= 1
             if not self._places[model_id].taken:
                 self._advance()
 
     def require_sound(self) -> None:
-        """Passes unless a load broke the device. DeviceLost where one did."""
+        """Raises DeviceLost if a load broke the device."""
         if self._broken is not None:
             raise DeviceLost("loading a model broke the device") from self._broken
 
     # --- The line ---
 
     def _line_up(self, card: ModelCard) -> _Turn:
-        """A new last turn. SessionNotServed where it is known already that it would be in vain."""
+        """Adds a turn. Raises SessionNotServed if it is already known that the load must fail."""
         if card.id not in self._places:
             self._require_loadable(card)
         turn = _Turn(card=card, memory_bytes=self._expect(card))
@@ -252,7 +254,7 @@ class Shelf:
         return self._sizes[card.id]
 
     def _leave(self, turn: _Turn) -> None:
-        """Somebody does not wait any more; a turn nobody waits for is not taken."""
+        """Ends one wait for a turn, and removes a turn that nobody waits for."""
         if isinstance(turn.outcome, LoadedModel):
             model_id, turn.outcome = turn.card.id, None
             self.give_back(model_id)
@@ -263,7 +265,7 @@ class Shelf:
             self._advance()
 
     def _advance(self) -> None:
-        """Takes turns as long as they can be taken at once."""
+        """Serves turns for as long as that is possible without waiting."""
         self._line.awaited = frozenset()
         while self._line.turns and self._line.loading is None:
             turn = self._line.turns[0]
@@ -277,11 +279,11 @@ class Shelf:
                 return
             self._line.turns.popleft()
             self._make_room(leaving)
-            del leaving  # the models are gone before the next is read
+            del leaving  # frees the models before the next one is loaded
             self._start(turn)
 
     def _choose_leaving(self, memory_bytes: int) -> list[_Place]:
-        """Whose room a model needs: first who is free, then who is not preferred, then by use."""
+        """The models that must leave: free ones first, preferred ones last, oldest use first."""
         if not self._budget:
             return []
         order = sorted(
@@ -327,19 +329,19 @@ class Shelf:
                 self._fail(turn, loaded, fingerprint)
             else:
                 self._arrive(turn, loaded, fingerprint)
-            del loaded  # one that was larger than expected is gone before the next is loaded
+            del loaded  # frees a model that was larger than expected before the next load
             self._advance()
             self._changed.notify_all()
 
     def _break(self, error: Exception) -> None:
-        """The end: the load under way stays so, for no other may begin, and all are woken."""
+        """Wakes everyone. `_line.loading` stays set, so that no other load can begin."""
         log.error("device_lost", exc_info=error)
         with self._changed:
             self._broken = error
             self._changed.notify_all()
 
     def _arrive(self, turn: _Turn, model: LoadedModel, fingerprint: Fingerprint) -> None:
-        """A loaded model, measured: onto the shelf, unless it is larger than was expected."""
+        """Puts a loaded model on the shelf, unless it is larger than expected and does not fit."""
         self._sizes[turn.card.id] = turn.memory_bytes = model.memory_bytes
         if not self._budget or model.memory_bytes <= self._room:
             self._serve(turn, self._put(model))
@@ -347,7 +349,7 @@ class Shelf:
             failure = too_large(turn.card, model.memory_bytes, self._budget)
             self._fail(turn, failure, fingerprint)
         else:
-            self._line.turns.appendleft(turn)  # once more, now that its size is known
+            self._line.turns.appendleft(turn)  # try again, now that its size is known
 
     def _fail(self, turn: _Turn, failure: Failure, fingerprint: Fingerprint) -> None:
         turn.outcome = failure
@@ -357,7 +359,7 @@ class Shelf:
         log.error("model_not_loaded", extra={"fields": fields})
 
     def _serve(self, turn: _Turn, place: _Place) -> None:
-        """Hands a model to all who wait for it, before anything else can need its room."""
+        """Hands a model to everyone who waits for it, before another can claim its room."""
         turn.outcome = place.model
         for _ in range(turn.waiting):
             self._use(place)
@@ -379,18 +381,18 @@ class Shelf:
     # --- What there is ---
 
     def list_loaded(self) -> tuple[LoadedModel, ...]:
-        """The models that can vote now."""
+        """The loaded models, which can vote at once."""
         with self._changed:
             return tuple(place.model for place in self._places.values())
 
     def list_states(self) -> tuple[ModelState, ...]:
-        """Of every model that this host knows: whether it is ready, or could be."""
+        """The state of every model that this host knows: ready, or whether it could be."""
         with self._changed:
             states = [_ready(place.model) for place in self._places.values()]
             loading = [self._line.loading] if self._line.loading else []
             turns = {turn.card.id for turn in (*loading, *self._line.turns)}
         known = {state.model.id for state in states}
-        for card in self._catalogue.list():  # files are looked at without holding up anybody
+        for card in self._catalogue.list():  # outside the lock: looking at files takes time
             if card.id not in known:
                 states.append(self._judge(card, loading=card.id in turns))
         return tuple(sorted(states, key=lambda state: state.model.id))
