@@ -22,13 +22,14 @@ router = APIRouter(tags=["certifications"])
         **problems.describe(
             problems.CertificationUnknown, problems.NotFinished, problems.QueueUnavailable
         ),
-        200: {"content": {"application/pdf": {}}, "description": "One page in A4"},
+        200: {"content": {"application/pdf": {}}, "description": "Pages in A4, mostly one"},
     },
 )
 def get_report(job: JobDep, redis: RedisDep) -> Response:
-    """One page to print: the certified image, figures, the statement with its scope, digests.
+    """A certification to print: the image, figures, the statement with its scope, digests.
 
-    For the same certification the same bytes, as long as its image is stored.
+    One page, and more where there are many certificates or long class names. For the same
+    certification the same bytes, as long as its image is stored.
     """
     found = show(redis, job)
     if not isinstance(found, FinishedCertification):
