@@ -16,7 +16,7 @@ import sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {HEAVY | {"safetensors", "tokenizers", "huggingface_hub"}!r}:
+        if name.partition(".")[0] in {HEAVY | {"tokenizers", "huggingface_hub"}!r}:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Absent())

@@ -1,4 +1,4 @@
-"""GET /certifications/{id}/report.pdf: one page, read back as a reader of PDF reads it."""
+"""GET /certifications/{id}/report.pdf, read back as a reader of PDF reads it."""
 
 from collections.abc import Callable
 
@@ -35,9 +35,10 @@ def _read(client: TestClient, job: CertificationJob) -> tuple[int, str, bytes]:
 
 
 def _bottom(client: TestClient, job: CertificationJob, words: str) -> float:
-    """How high above the page's edge some words stand, in points."""
+    """How high above the last page's edge some words stand, in points."""
     content = client.get(f"/certifications/{job.id}/report.pdf").content
-    page = pypdfium2.PdfDocument(content)[0].get_textpage()
+    *_, last = pypdfium2.PdfDocument(content)
+    page = last.get_textpage()
     place, _ = page.search(words).get_next()
     return page.get_charbox(place)[1]
 
@@ -70,6 +71,7 @@ def test_report_of_abstentions_names_no_class_as_the_answer(
     assert "Abstained At no noise level was the answer constant enough" in text
     assert "0.25 template abstained – –" in text
     assert "The smoothed answer is the same" not in text
+    assert "largest radius" not in text
 
 
 def test_report_is_the_same_bytes_every_time(
@@ -79,20 +81,33 @@ def test_report_is_the_same_bytes_every_time(
     assert _read(client, job)[2] == _read(client, job)[2]
 
 
-def test_report_is_one_page_of_plain_text_whatever_the_class_names_are(
+def test_report_is_plain_text_on_as_many_pages_as_it_takes(
     client: TestClient, redis: Redis, post: Post, finish: Finish
 ) -> None:
     names = ["<b>Größe</b> & <img src='x'/>", "肺炎", *(f"{i} {'long ' * 60}" for i in range(30))]
-    sigmas = [f"0.{i}" for i in range(10, 26)]
+    sigmas = [f"0.{i}" for i in range(11, 28) if i % 10]
     job = _store(redis, post(sigma=sigmas, class_name=names), finish, certain=True)
     pages, text, _ = _read(client, job)
-    assert pages == 1
+    assert pages == 2
+    assert text.count("RESEARCH USE ONLY") == pages
+    assert text.count("This page proves nothing by itself") == pages
     assert "<b>Größe</b> & <img src='x'/>" in text  # what reads like markup is text
     assert "[U+80BA][U+708E]" in text  # what the font lacks is spelled, not left out
-    assert "and 7 more in the JSON document" in text
+    assert [sigma for sigma in sigmas if f"{sigma} template certified <b>" not in text] == []
     assert (
         _bottom(client, job, "signature (Ed25519)") > _bottom(client, job, "This page proves") + 10
     )
+
+
+@pytest.mark.parametrize("character", ["W", "肺"])
+def test_report_of_names_that_fill_a_page_is_made(
+    client: TestClient, redis: Redis, post: Post, finish: Finish, character: str
+) -> None:
+    names = [character * 200, *(f"{i}{character * 199}" for i in range(6))]
+    job = _store(redis, post(sigma=["0.25", "0.5"], class_name=names), finish, certain=True)
+    pages, text, _ = _read(client, job)
+    assert pages > 1
+    assert "Research use only." in text
 
 
 def test_report_outlives_the_image_and_says_so(

@@ -111,7 +111,7 @@ def test_of_two_who_add_the_same_model_one_is_told_that_it_is_taken(tmp_path):
 
 def test_a_link_to_nowhere_takes_the_id_before_anything_is_converted(tmp_path):
     (tmp_path / "one").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(ModelTaken, match="models remove one first; .* move it away"):
+    with pytest.raises(ModelTaken, match=r"models remove one first; .* move it away"):
         add(tmp_path, "one")
     assert list_names(tmp_path) == ["one"]
 

@@ -10,7 +10,8 @@ import pytest
 import safetensors.numpy
 
 from models.prompts.cards import Learning, PromptCard, TrainingSet, parse_prompt_card
-from models.prompts.ctx_file import MAX_BYTES, UnreadableCtx, parse_ctx, write_ctx
+from models.prompts.catalogue import SHIPPED
+from models.prompts.ctx_file import MAX_BYTES, UnreadableCtx, find_suffix, parse_ctx, write_ctx
 from models.prompts.files import (
     PromptFileMissing,
     PromptMismatch,
@@ -123,7 +124,7 @@ def test_files_that_are_missing_or_damaged_are_named(tmp_path):
     path = save_prompt(tmp_path, create_card(prompt), prompt)
     values = tmp_path / "lungs-v1.2.safetensors"
     values.write_bytes(values.read_bytes()[:-1])
-    with pytest.raises(PromptUnreadable, match=r"expected 96 bytes of values .* got 95"):
+    with pytest.raises(PromptUnreadable, match="damaged or truncated"):
         load_prompt(path)
     values.write_bytes(write_ctx(np.full((3, 8), np.inf, dtype=np.float32)))
     with pytest.raises(PromptUnreadable, match="finite"):
@@ -158,6 +159,9 @@ def test_half_precision_is_read_exactly():
     assert found.dtype == np.float32
 
 
+VALID = {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]}
+
+
 def create_container(header: object, data: bytes = b"") -> bytes:
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + data
@@ -168,20 +172,42 @@ def create_container(header: object, data: bytes = b"") -> bytes:
     [
         (b"", "not a safetensors file"),
         (b"\xff" * 64, "not a safetensors file"),
-        ((4).to_bytes(8, "little") + b"{}}}", "not JSON"),
-        ((2**16).to_bytes(8, "little") + b"[" * 2**16, "not JSON"),
-        (create_container([]), "one tensor named ctx"),
-        (create_container({"ctx": 1}), "one tensor named ctx"),
-        (safetensors.numpy.save({"a": np.zeros(1), "ctx": np.zeros(1)}), "got 2 tensors"),
-        (safetensors.numpy.save({"ctx": np.zeros((2, 2))}), "F32 or F16, got another dtype"),
-        (create_container({"ctx": {"dtype": "F32", "shape": [-1, 2]}}), "whole numbers"),
+        ((4).to_bytes(8, "little") + b"{}}}", "not a safetensors file"),
+        ((2**16).to_bytes(8, "little") + b"[" * 2**16, "not a safetensors file"),
+        ((2**16 + 1).to_bytes(8, "little") + bytes(2**17), "header is over 65536 bytes"),
+        (create_container([]), "not a safetensors file"),
+        (create_container({"ctx": 1}), "not a safetensors file"),
+        (create_container({"__metadata__": {"suffix": 1}, "ctx": VALID}, bytes(8)), "not a safet"),
+        (create_container({"ctx": VALID}, bytes(7)), "damaged or truncated"),
+        (create_container({"ctx": VALID}, bytes(9)), "damaged or truncated"),
+        (create_container({"ctx": VALID | {"data_offsets": [8, 16]}}, bytes(16)), "damaged"),
+        (create_container({"ctx": VALID | {"shape": [-1, 2]}}, bytes(8)), "damaged"),
+        (create_container({"ctx": VALID | {"shape": [2**40, 2]}}, bytes(8)), "damaged"),
+        (create_container({"ctx": VALID | {"shape": [2**63, 2**63]}}, bytes(8)), "damaged"),
+        (create_container({"ctx": VALID | {"shape": [1] * 65 + [2]}}, bytes(8)), "damaged"),
+        (create_container({"ctx": VALID | {"shape": [0, 2**62], "data_offsets": [0, 0]}}), "damag"),
         (
-            create_container({"ctx": {"dtype": "F32", "shape": [2**40, 2], "data_offsets": []}}),
-            "bytes of values",
+            create_container({"ctx": VALID | {"dtype": "BF16", "shape": [4]}}, bytes(8)),
+            "another dtype",
         ),
+        (safetensors.numpy.save({"a": np.zeros(1), "ctx": np.zeros(1)}), "got 2 tensors"),
+        (safetensors.numpy.save({"ctx": np.zeros((2, 2))}), "F32 or F16, got another"),
         (bytes(MAX_BYTES + 1), f"at most {MAX_BYTES} bytes"),
     ],
 )
 def test_what_is_no_container_is_a_sentence(content, said):
     with pytest.raises(UnreadableCtx, match=said):
         parse_ctx(content)
+
+
+@pytest.mark.parametrize("twice", ['"ctx":null', '"__metadata__":{"suffix":"a","suffix":"b"}'])
+def test_a_suffix_that_readers_disagree_about_is_a_sentence(twice):
+    text = f'{{{twice},"ctx":{json.dumps(VALID)}}}'.encode()
+    with pytest.raises(UnreadableCtx, match="a name stands twice"):
+        find_suffix(len(text).to_bytes(8, "little") + text + bytes(8))
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.safetensors")), ids=lambda p: p.stem)
+def test_what_ships_is_written_to_the_same_bytes(path):
+    content = path.read_bytes()
+    assert write_ctx(parse_ctx(content), find_suffix(content)) == content

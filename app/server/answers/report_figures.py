@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_DOWN, Decimal
 from io import BytesIO
+from xml.sax.saxutils import escape
 
 import numpy as np
 from PIL import Image as PillowImage
-from reportlab.lib.utils import ImageReader
-from reportlab.pdfgen.canvas import Canvas
+from reportlab.graphics.shapes import Circle, Drawing, Group, Line, Rect, String
+from reportlab.lib.colors import HexColor
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.platypus import Flowable, Paragraph, Table
+from reportlab.platypus import Image as Picture
 
 from app.server.answers.report_text import (
     ACCENT,
@@ -16,10 +20,11 @@ from app.server.answers.report_text import (
     PLAIN,
     SOFT,
     Certificate,
-    draw_text,
-    fit,
-    load_fonts,
+    create_grid,
+    create_text,
     name_wording,
+    shorten,
+    spell,
 )
 from worker.contract.certificate.document import (
     AbstainedByCohen,
@@ -28,63 +33,57 @@ from worker.contract.certificate.document import (
 )
 from worker.contract.image import Image
 
-_SERIES = (ACCENT, "#a8480b", "#4b7a1f", "#7a3fa0", "#0f7f78", "#8a6d00")
-_GRID, _OTHER = "#d5dce3", "#8796a5"
+_SERIES = (ACCENT, *map(HexColor, ("#a8480b", "#4b7a1f", "#7a3fa0", "#0f7f78", "#8a6d00")))
+_GRID, _BACK, _OTHER = map(HexColor, ("#d5dce3", "#eef1f4", "#8796a5"))
 _MOST_BARS = 6
 
 
-def draw_image(canvas: Canvas, image: Image | None, *, x: float, top: float, side: float) -> None:
+def create_picture(image: Image | None, side: float) -> Table:
     """The certified image, pixels as squares; a frame with words where it is no longer stored."""
-    canvas.setStrokeColor(_GRID)
-    canvas.rect(x, top - side, side, side)
     if image is None:
         text = "The certified image is no longer stored. Its digest below names it."
-        draw_text(canvas, text, x=x + 8, top=top - side / 3, width=side - 16, colour=SOFT)
-        return
-    file = BytesIO()
-    PillowImage.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(file, "PNG")
-    canvas.drawImage(ImageReader(file), x, top - side, side, side, preserveAspectRatio=True)
+        cell = create_text(text, 8, SOFT, leftIndent=8, rightIndent=8)
+    else:
+        file = BytesIO()
+        PillowImage.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(file, "PNG")
+        cell = Picture(file, width=side, height=side, kind="proportional")
+    only = (0, 0), (0, 0)
+    style = ("BOX", *only, 0.6, _GRID), ("VALIGN", *only, "MIDDLE"), ("ALIGN", *only, "CENTER")
+    return create_grid([[cell]], [side], *style, rowHeights=[side])
 
 
-def draw_radii(
-    canvas: Canvas,
-    certificates: Sequence[Certificate],
-    *,
-    x: float,
-    top: float,
-    width: float,
-    height: float,
-) -> None:
+def draw_text(text: str, x: float, y: float, anchor: str = "start", **look: object) -> String:
+    """A few words of our own in a drawing; `look` has further fields of reportlab's String."""
+    look = {"fontName": PLAIN, "fontSize": 7, "fillColor": SOFT, **look}
+    return String(x, y, text, textAnchor=anchor, **look)
+
+
+def draw_radii(certificates: Sequence[Certificate], width: float, height: float) -> Drawing:
     """Radius against noise level; an abstention stands in a lane of its own, at no radius."""
-    load_fonts()
     sigmas = sorted({c.sigma for c in certificates})
     series = list(dict.fromkeys(map(_identity, certificates)))
     radii = [c.radius for c in certificates if isinstance(c, CertifiedDocument)]
-    highest = float(max(radii, default=Decimal(0))) or 1.0
-    left, floor = x + 34, top - height + 44
-    band = (x + width - left) / len(sigmas)
-    scale = (top - 14 - floor) / (highest * 1.08)
-    _draw_axes(canvas, x=x, left=left, right=x + width, floor=floor, highest=highest, scale=scale)
-    canvas.setFont(PLAIN, 7)
-    canvas.setFillColor(SOFT)
+    highest = max(radii, default=Decimal(0)) or Decimal(1)
+    left, floor, top = 46, 46, height - 12
+    band = (width - left) / len(sigmas)
     every = -(-30 // int(band + 1))  # names of levels that would overlap are left out
+    drawing = _draw_axes(width, height, left, floor, top, highest)
     for place, sigma in list(enumerate(sigmas))[::every]:
-        canvas.drawCentredString(left + band * (place + 0.5), floor - 32, f"σ {sigma:f}")
-    canvas.drawCentredString((left + x + width) / 2, floor - 43, "noise level")
+        drawing.add(draw_text(f"σ {sigma:f}", left + band * (place + 0.5), floor - 32, "middle"))
     for certificate in certificates:
         order = series.index(_identity(certificate))
-        across = left + band * (sigmas.index(certificate.sigma) + 0.5)
-        across += (order - (len(series) - 1) / 2) * min(9, band / (len(series) + 1))
+        x = left + band * (sigmas.index(certificate.sigma) + 0.5)
+        x += (order - (len(series) - 1) / 2) * min(9, band / (len(series) + 1))
         colour = _SERIES[order % len(_SERIES)]
-        _draw_point(
-            canvas,
-            certificate,
-            across,
-            floor,
-            scale,
-            colour,
-            labelled=len(series) == 1 and every == 1,
-        )
+        if not isinstance(certificate, CertifiedDocument):
+            drawing.add(_draw_abstention(x, floor - 15, colour))
+            continue
+        y = floor + float(certificate.radius / highest) * (top - floor)
+        drawing.add(Circle(x, y, 3.2, fillColor=colour, strokeColor=None))
+        if len(series) == 1 and every == 1:
+            radius = round_down(certificate.radius)
+            drawing.add(draw_text(radius, x + 6, y + 2, fillColor=INK, fontName=BOLD))
+    return drawing
 
 
 def _identity(certificate: Certificate) -> tuple[str, str, tuple[str, ...]]:
@@ -95,95 +94,76 @@ def _identity(certificate: Certificate) -> tuple[str, str, tuple[str, ...]]:
 
 
 def _draw_axes(
-    canvas: Canvas,
-    *,
-    x: float,
-    left: float,
-    right: float,
-    floor: float,
-    highest: float,
-    scale: float,
-) -> None:
-    canvas.setLineWidth(0.6)
-    for share in (0.0, 0.5, 1.0):
-        level = floor + share * highest * scale
-        canvas.setStrokeColor(SOFT if share == 0 else _GRID)
-        canvas.line(left, level, right, level)
-        canvas.setFont(PLAIN, 7)
-        canvas.setFillColor(SOFT)
-        figure = Decimal(repr(share * highest)).quantize(Decimal("0.001"), ROUND_DOWN)
-        canvas.drawRightString(left - 4, level - 2.5, f"{figure:f}")
-    canvas.setFillColor("#eef1f4")
-    canvas.rect(left, floor - 22, right - left, 14, stroke=0, fill=1)
-    canvas.setFillColor(SOFT)
-    canvas.drawString(left + 4, floor - 17.5, "abstained")
-    canvas.saveState()
-    canvas.translate(x + 6, floor + highest * scale / 2)
-    canvas.rotate(90)
-    canvas.drawCentredString(0, 0, "certified l2 radius")
-    canvas.restoreState()
+    width: float, height: float, left: float, floor: float, top: float, highest: Decimal
+) -> Drawing:
+    upwards = Group(draw_text("certified l2 radius", 0, 0, "middle"))
+    upwards.translate(7, (floor + top) / 2)
+    upwards.rotate(90)
+    drawing = Drawing(
+        width,
+        height,
+        upwards,
+        Rect(left, floor - 22, width - left, 14, fillColor=_BACK, strokeColor=None),
+        draw_text("abstained", left - 4, floor - 17.5, "end"),
+        draw_text("noise level", (left + width) / 2, floor - 43, "middle"),
+    )
+    for share in (Decimal(0), Decimal("0.5"), Decimal(1)):
+        y = floor + float(share) * (top - floor)
+        colour = _GRID if share else SOFT
+        drawing.add(Line(left, y, width, y, strokeColor=colour, strokeWidth=0.6))
+        drawing.add(draw_text(round_down(share * highest), left - 4, y - 2.5, "end"))
+    return drawing
 
 
-def _draw_point(
-    canvas: Canvas,
-    certificate: Certificate,
-    x: float,
-    floor: float,
-    scale: float,
-    colour: str,
-    *,
-    labelled: bool,
-) -> None:
-    canvas.setLineWidth(1.2)
-    canvas.setStrokeColor(colour)
-    if not isinstance(certificate, CertifiedDocument):
-        canvas.setDash(2, 1.4)
-        canvas.circle(x, floor - 15, 4, stroke=1, fill=0)
-        canvas.setDash()
-        canvas.line(x - 2.8, floor - 17.8, x + 2.8, floor - 12.2)
-        return
-    canvas.setFillColor(colour)
-    y = floor + float(certificate.radius) * scale
-    canvas.circle(x, y, 3.2, stroke=0, fill=1)
-    if labelled:
-        canvas.setFont(BOLD, 7)
-        canvas.setFillColor(INK)
-        canvas.drawString(x + 6, y + 1, round_down(certificate.radius))
+def _draw_abstention(x: float, y: float, colour: HexColor) -> Group:
+    """A broken circle, crossed out: nothing that could be taken for a certificate's mark."""
+    look = {"strokeColor": colour, "strokeWidth": 1.2}
+    return Group(
+        Circle(x, y, 4, fillColor=None, strokeDashArray=(2, 1.4), **look),
+        Line(x - 2.8, y - 2.8, x + 2.8, y + 2.8, **look),
+    )
 
 
-def draw_votes(
-    canvas: Canvas, certificate: Certificate, *, x: float, top: float, width: float
-) -> float:
-    """Votes of the classes with the most, with the bounds of the certificate; where it ends."""
-    counts, ambiguous = final_counts(certificate)
-    total = sum(counts) + ambiguous
-    claimed = isinstance(certificate, CertifiedDocument)
-    best = find_top(certificate)
+def create_legend(certificates: Sequence[Certificate]) -> Sequence[Paragraph]:
+    """Which colour is which wording, where there are several."""
+    names = {_identity(c): escape(spell(name_wording(c))) for c in certificates}
+    colours = (_SERIES[order % len(_SERIES)].hexval() for order in range(len(names)))
+    marked = (
+        f'<font color="{colour}">●</font>&nbsp;{name.replace(" ", "&nbsp;")}'
+        for colour, name in zip(colours, names.values(), strict=True)
+    )
+    style = ParagraphStyle("", fontName=PLAIN, fontSize=7, leading=11, textColor=INK)
+    return [Paragraph("&nbsp;&nbsp;&nbsp; ".join(marked), style)] if len(names) > 1 else []
+
+
+def create_votes(certificate: Certificate, width: float) -> Sequence[Flowable]:
+    """Votes of the classes with the most, with the bounds of the certificate."""
+    counts, ambiguous = _final_counts(certificate)
+    best, answer = _find_top(certificate), isinstance(certificate, CertifiedDocument)
     order = sorted(range(len(counts)), key=lambda c: (-counts[c], c))[:_MOST_BARS]
-    label, bar = width * 0.32, width * 0.28
-    for row, index in enumerate(order):
-        y = top - 11 - row * 13
-        bound = certificate.p_a_lower if index == best else certificate.p_b_upper
-        canvas.setFont(BOLD if index == best and claimed else PLAIN, 7)
-        canvas.setFillColor(INK)
-        canvas.drawString(
-            x,
-            y + 2,
-            fit(certificate.class_names[index], width=label - 6, size=7, bold=index == best),
-        )
-        canvas.setFillColor("#eef1f4")
-        canvas.rect(x + label, y, bar, 8, stroke=0, fill=1)
-        canvas.setFillColor(ACCENT if index == best and claimed else _OTHER)
-        canvas.rect(x + label, y, bar * counts[index] / total, 8, stroke=0, fill=1)
-        canvas.setStrokeColor(INK)
-        canvas.setLineWidth(1)
-        mark = x + label + bar * float(bound)
-        canvas.line(mark, y - 1, mark, y + 9)
-        canvas.setFont(PLAIN, 7)
-        canvas.setFillColor(SOFT)
-        text = f"{_share(counts[index], total)}, {_bound(bound, lower=index == best)}"
-        canvas.drawString(x + label + bar + 6, y + 2, text)
-    return top - 11 - len(order) * 13
+    found: list[Flowable] = []
+    for index in order:
+        is_best = index == best
+        bound = certificate.p_a_lower if is_best else certificate.p_b_upper
+        share = Decimal(counts[index]) / (sum(counts) + ambiguous)
+        words = f"{_format_share(share)}, {_format_bound(bound, lower=is_best)}"
+        colour = ACCENT if is_best and answer else _OTHER
+        name = shorten(certificate.class_names[index])
+        found.append(create_text(name, 7, bold=is_best and answer, spaceBefore=3))
+        found.append(_draw_bar(float(share), float(bound), colour, words, width))
+    return found
+
+
+def _draw_bar(share: float, bound: float, colour: HexColor, words: str, width: float) -> Drawing:
+    bar, height = width - 106, 8
+    return Drawing(
+        width,
+        height + 3,
+        Rect(0, 1, bar, height, fillColor=_BACK, strokeColor=None),
+        Rect(0, 1, bar * share, height, fillColor=colour, strokeColor=None),
+        Line(bar * bound, 0, bar * bound, height + 2, strokeColor=INK, strokeWidth=1),
+        draw_text(words, bar + 8, 2.5),
+    )
 
 
 def round_down(radius: Decimal) -> str:
@@ -191,45 +171,27 @@ def round_down(radius: Decimal) -> str:
     return f"{radius.quantize(Decimal('0.001'), ROUND_DOWN):f}"
 
 
-def _share(votes: int, total: int) -> str:
+def _format_share(share: Decimal) -> str:
     """A share with one decimal; what is neither none nor all never looks so."""
-    share = Decimal(100 * votes) / total
-    if 0 < share < Decimal("0.05"):
+    if 0 < share < Decimal("0.0005"):
         return "< 0.1 %"
-    return "> 99.9 %" if Decimal("99.95") <= share < 100 else f"{share:.1f} %"
+    return "> 99.9 %" if Decimal("0.9995") <= share < 1 else f"{100 * share:.1f} %"
 
 
-def _bound(bound: Decimal, *, lower: bool) -> str:
+def _format_bound(bound: Decimal, *, lower: bool) -> str:
     share = (100 * bound).quantize(Decimal("0.1"), ROUND_DOWN if lower else ROUND_CEILING)
     return f"at least {share} %" if lower else f"at most {share} %"
 
 
-def final_counts(certificate: Certificate) -> tuple[tuple[int, ...], int]:
+def _final_counts(certificate: Certificate) -> tuple[tuple[int, ...], int]:
     """The votes that the bounds rest on, and those that fell on no class."""
     if isinstance(certificate, CertifiedByCohen | AbstainedByCohen):
         return certificate.counts_estimation, certificate.ambiguous
     return certificate.looks[-1].counts, certificate.looks[-1].ambiguous
 
 
-def find_top(certificate: Certificate) -> int:
+def _find_top(certificate: Certificate) -> int:
     """The class predicted, or the one that came closest where none is."""
     if isinstance(certificate, CertifiedDocument):
         return certificate.class_index
     return certificate.closest_class_index
-
-
-def draw_legend(
-    canvas: Canvas, certificates: Sequence[Certificate], *, x: float, y: float, width: float
-) -> None:
-    """Which colour is which wording, where there are several."""
-    names = {_identity(c): name_wording(c) for c in certificates}
-    if len(names) < 2:
-        return
-    step = width / min(len(names), 3)
-    canvas.setFont(PLAIN, 7)
-    for order, name in enumerate(list(names.values())[:6]):
-        left, line = x + step * (order % 3), y - 10 * (order // 3)
-        canvas.setFillColor(_SERIES[order % len(_SERIES)])
-        canvas.circle(left + 3, line + 2.5, 2.6, stroke=0, fill=1)
-        canvas.setFillColor(INK)
-        canvas.drawString(left + 9, line, fit(name, width=step - 14, size=7))

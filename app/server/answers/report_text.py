@@ -5,11 +5,11 @@ from functools import cache
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from reportlab.lib.colors import HexColor
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
-from reportlab.pdfgen.canvas import Canvas
-from reportlab.platypus import Paragraph
+from reportlab.platypus import Paragraph, Table
 
 from worker.contract.certificate.document import (
     AbstainedByCohen,
@@ -23,7 +23,8 @@ Certificate = CertifiedByStaged | AbstainedByStaged | CertifiedByCohen | Abstain
 
 FONTS = Path(__file__).parents[2] / "vendor" / "dejavu-fonts"
 PLAIN, BOLD = "DejaVuSans", "DejaVuSans-Bold"
-INK, SOFT, ACCENT = "#17212b", "#4c5a68", "#0a5c8f"
+INK, SOFT, ACCENT = map(HexColor, ("#17212b", "#4c5a68", "#0a5c8f"))
+_LONGEST = 200
 
 
 @cache
@@ -36,50 +37,38 @@ def load_fonts() -> frozenset[int]:
     return frozenset.intersection(*(frozenset(face.charToGlyph) for face in faces))
 
 
-def printable(text: str) -> str:
+def spell(text: str) -> str:
     """The same text; what the fonts lack is spelled as its code point, never left out."""
     known = load_fonts()
     return "".join(c if ord(c) in known and c.isprintable() else f"[U+{ord(c):04X}]" for c in text)
 
 
-def shorten(text: str, most: int) -> str:
-    """At most so many characters, with a mark where some are left out."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def shorten(name: str) -> str:
+    """A name, spelled as it prints; one that no table would hold ends in a mark instead."""
+    spelled = spell(name)
+    return spelled if len(spelled) <= _LONGEST else f"{spelled[: _LONGEST - 1]}…"
 
 
-def fit(text: str, *, width: float, size: float = 7.5, bold: bool = False) -> str:
-    """The text as it can be printed, with a mark where its end does not fit."""
-    text = printable(shorten(text, 200))
+def create_text(
+    text: str, size: float = 7.5, colour: HexColor = INK, *, bold: bool = False, **style: float
+) -> Paragraph:
+    """Plain text that wraps; `style` has further fields of reportlab's ParagraphStyle."""
     font = BOLD if bold else PLAIN
-    if pdfmetrics.stringWidth(text, font, size) <= width:
-        return text
-    while text and pdfmetrics.stringWidth(f"{text}…", font, size) > width:
-        text = text[:-1]
-    return f"{text}…"
+    look = {"fontSize": size, "leading": size * 1.35, "textColor": colour, **style}
+    return Paragraph(escape(spell(text)), ParagraphStyle("", fontName=font, **look))
 
 
-def draw_text(
-    canvas: Canvas,
-    text: str,
-    *,
-    x: float,
-    top: float,
-    width: float,
-    size: float = 8.0,
-    colour: str = INK,
-    bold: bool = False,
-) -> float:
-    """Sets plain text in a column and returns where it ends, in points from the page's bottom."""
-    load_fonts()
-    style = ParagraphStyle(
-        "text", fontName=BOLD if bold else PLAIN, fontSize=size, leading=size * 1.35
-    )
-    style.textColor = colour
-    style.splitLongWords = True
-    paragraph = Paragraph(escape(printable(text)), style)
-    _, height = paragraph.wrap(width, 10_000)
-    paragraph.drawOn(canvas, x, top - height)
-    return float(top - height)
+def create_grid(
+    rows: Sequence[Sequence[object]],
+    widths: Sequence[float],
+    *style: tuple[object, ...],
+    **options: object,
+) -> Table:
+    """Rows of flowables, or lists of them, without lines or margins but those that `style` has."""
+    everywhere = (0, 0), (-1, -1)
+    bare = [(f"{side}PADDING", *everywhere, 0) for side in ("LEFT", "RIGHT", "TOP", "BOTTOM")]
+    look = [("VALIGN", *everywhere, "TOP"), *bare, *style]
+    return Table(rows, colWidths=widths, style=look, **options)
 
 
 def find_largest(certificates: Sequence[Certificate]) -> Certificate:
