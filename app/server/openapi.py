@@ -31,9 +31,8 @@ from models.prompts import cards
 from worker.contract.certificate import document as certificate
 
 _ANSWERS = Path(__file__).with_name("answers.json")
-_PUBLISHED_NAMES: dict[
-    type[BaseModel], str
-] = {  # of one name each, so FastAPI names them by their modules, which may move
+# Two classes have one name, so FastAPI names them by their modules. Those may move; names stay.
+_PUBLISHED_NAMES: dict[type[BaseModel], str] = {
     cards.Adaptation: "models__prompt_cards__Adaptation",
     certificate.Adaptation: "worker__document__Adaptation",
 }

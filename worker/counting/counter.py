@@ -26,7 +26,7 @@ class Source(Protocol):
         """The next counted range; those of one noise level and phase come in order."""
 
 
-class Counter(Protocol):
+class Counter(Source, Protocol):
     """Counts votes: an engine behind a socket, or one in this process."""
 
     def open(self, session: OpenSession, image: Image) -> SessionOpened:
@@ -34,12 +34,3 @@ class Counter(Protocol):
 
     def tune(self, wanted: TunePrompts, image: Image) -> PromptsTuned:
         """Tunes prompts on an image."""
-
-    def count(self, wanted: CountRange) -> None:
-        """Asks for a range of samples."""
-
-    def foresee(self, likely: CountRange) -> None:
-        """Names a range that may be asked for next; its votes may come early, or only then."""
-
-    def receive(self) -> RangeCounted:
-        """The next counted range; those of one noise level and phase come in order."""

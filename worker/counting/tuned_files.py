@@ -1,4 +1,4 @@
-"""Prompts tuned on an image, kept as files where there is no server."""
+"""Prompts tuned on an image: their cards, and both as files where there is no server."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
