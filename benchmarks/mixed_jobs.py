@@ -36,7 +36,8 @@ from worker.contract import (  # noqa: E402
 )
 from worker.contract.certificate.document import FinishedResult  # noqa: E402
 from worker.contract.image import Image, image_sha256  # noqa: E402
-from worker.counting.certify import Counter, certify  # noqa: E402
+from worker.counting.certify import certify  # noqa: E402
+from worker.counting.counter import Counter  # noqa: E402
 from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402
 from worker.engine.runner.machine import choose_device, set_threads  # noqa: E402

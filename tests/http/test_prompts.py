@@ -183,7 +183,7 @@ def test_a_field_out_of_range_is_named_and_nothing_is_stored(
         (_save(_create_ctx(rows=65)), "1 to 64 context vectors"),
         (_save(np.zeros((2, 4, 64), np.float32)), "got class-specific ones"),
         (_save(np.full((2, 64), np.nan, np.float32)), "finite numbers"),
-        (_save(_create_ctx())[:-1], "damaged or cut short"),
+        (_save(_create_ctx())[:-1], "damaged or truncated"),
         (safetensors.numpy.save({SECRET: _create_ctx()}), "one tensor named ctx"),
         (_to_json(_create_ctx(), n_ctx=5), "as GET /prompts/{id}/ctx answers it"),
         (_to_json(_create_ctx(), ctx=SECRET), "as GET /prompts/{id}/ctx answers it"),

@@ -27,7 +27,7 @@ from worker.contract.protocol import (
     SessionOpened,
     TunePrompts,
 )
-from worker.counting.certify import Counter
+from worker.counting.counter import Counter
 from worker.counting.range_merge import Doubt, RangeMerge, VotesDoubted, join_parts
 from worker.jobs.sharing.ranges import BoardGone, Posting, RangeBoard
 

@@ -9,7 +9,7 @@ from redis import Redis
 
 from worker.certification import Phase
 from worker.contract import MAX_SAMPLES, CertificationJob, Identity
-from worker.counting.certify import Counter
+from worker.counting.counter import Counter
 from worker.counting.range_merge import Doubt, RangeMerge
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.jobs import queue
