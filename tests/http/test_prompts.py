@@ -179,7 +179,7 @@ def test_a_field_out_of_range_is_named_and_nothing_is_stored(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (_save(_create_ctx(width=512)), "width 64; vectors of width 512"),
+        (_save(_create_ctx(width=512)), "width 64; got vectors of width 512"),
         (_save(_create_ctx(rows=65)), "1 to 64 context vectors"),
         (_save(np.zeros((2, 4, 64), np.float32)), "got class-specific ones"),
         (_save(np.full((2, 64), np.nan, np.float32)), "finite numbers"),

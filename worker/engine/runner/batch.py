@@ -1,4 +1,4 @@
-"""One batch of the image tower: its samples, its features, and the votes on their way to the host."""
+"""One batch of the image tower: its samples, features, and the votes on their way to the host."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
