@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from app.cli.options import (
     AlphaOption,
@@ -20,6 +23,7 @@ from app.cli.options import (
     get_data_dir,
 )
 from app.cli.terminal import sentences
+from worker.contract.certificate.document import FinishedResult
 
 if TYPE_CHECKING:
     from app.local.asked import Asked
@@ -206,7 +210,7 @@ def _certify_remotely(
 def _print(result: "FinishedResult") -> None:
     from rich.console import Console
 
-    from app.cli.certificate_table import print_certificates
+    pass
 
     print_certificates(result, Console())
 
@@ -220,3 +224,28 @@ def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     with Progress(console=Console(stderr=True), disable=quiet) as progress:
         task = progress.add_task("certifying", total=total)
         yield lambda done: progress.update(task, completed=done)
+
+
+def print_certificates(result: FinishedResult, console: Console) -> None:
+    """Figures and promptings are never cut or broken; class names and scopes take more lines."""
+    console.print(_create_table(result))
+    for note in result.input.notes:
+        console.print(f"note: {note}", markup=False)
+    console.print("Radii are l2, in pixels scaled to [0, 1]. Research use only.")
+
+
+def _create_table(result: FinishedResult) -> Table:
+    title = f"model {result.model.id}, image {result.input.sha256[:12]}"
+    table = Table(title=title, box=None, padding=(0, 1, 0, 0))
+    for column in ("sigma", "prompting", "outcome"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("class", overflow="fold")
+    for column in ("l2 radius", "samples"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("covers", overflow="fold")
+    for entry in result.certificates:
+        claim = (entry.prediction, str(entry.radius)) if entry.outcome == "certified" else ("", "")
+        scope = entry.guarantee_scope.replace("_", " ")
+        shown = (f"{entry.sigma:f}", entry.prompting, entry.outcome, *claim, str(entry.n_used))
+        table.add_row(*map(escape, (*shown, scope)))
+    return table

@@ -10,7 +10,7 @@ from redis import Redis
 
 from app.main import create_app
 from app.server.answers.problems import ModelUnknown
-from app.server.jobs.submit import find_card
+from app.server.jobs.capacity.model_hosts import find_card
 from models.catalogue import load_catalogue
 from worker.contract import ModelRef, ModelState, WorkerReport
 from worker.store import hosts

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from app.server.answers.problems import PromptFormatUnsupported, PromptInvalid, invalid
 from app.server.forms.prompts import RULES, ImportForm
-from app.server.jobs.submit import find_card
+from app.server.jobs.capacity.model_hosts import find_card
 from models.catalogue import Catalogue
 from models.catalogue.text_width import find_text_width
 from models.prompts.cards import PromptCard

@@ -16,9 +16,8 @@ from app.server.audit_log.entries import describe_learning
 from app.server.audit_log.outcomes import await_outcomes
 from app.server.forms.labelled_files import SentFile, check_count, open_zip, read_limited
 from app.server.forms.learning import LearnForm
-from app.server.jobs.capacity.model_hosts import require_host
-from app.server.jobs.submit import find_card
-from app.server.routes.dependencies import Services
+from app.server.jobs.capacity.model_hosts import find_card, require_host
+from app.server.jobs.services import Services
 from models.catalogue.cards import ModelCard, check_class_names
 from models.catalogue.text_width import find_text_width
 from models.datasets.image_folder import find_class_names, order_classes

@@ -10,19 +10,18 @@ from redis.client import Pipeline
 
 from app.server.access.caller import Caller
 from app.server.access.quotas import reserve
-from app.server.answers.problems import ImageRefused, ModelUnknown, invalid
+from app.server.answers.problems import ImageRefused, invalid
 from app.server.audit_log.entries import describe_jobs
 from app.server.audit_log.outcomes import await_outcomes
 from app.server.forms.certify import PARAMETERS, CertifyFields
 from app.server.forms.certify_body import Asked
-from app.server.jobs.capacity.model_hosts import require_host
+from app.server.jobs.capacity.model_hosts import find_card, require_host
 from app.server.jobs.capacity.queue_limit import require_room
 from app.server.jobs.idempotency import Claim
+from app.server.jobs.services import Services
 from app.server.middleware.request_context import find_request_id
-from app.server.routes.dependencies import Services
 from app.settings import AppSettings
 from app.targets import TargetInvalid, create_targets
-from models.catalogue import Catalogue, ModelNotAdded, ModelNotValid, UnknownModel
 from models.catalogue.cards import ModelCard
 from models.imaging import ImageError
 from worker.contract import (
@@ -72,20 +71,6 @@ async def submit(
     pairs = [(common(described, index), image) for index, image, described in usable]
     await to_thread.run_sync(_enqueue, services, caller, pairs, refused, claim)
     return [job for job, _ in pairs]
-
-
-def find_card(catalogue: Catalogue, model_id: str) -> ModelCard:
-    """The card of a model, or the problem that there is none."""
-    try:
-        return catalogue.get(model_id)
-    except UnknownModel as unknown:
-        known = tuple(card.id for card in catalogue.list())
-        text = f"There is no such model; those known here: {', '.join(known) or 'none'}."
-        if isinstance(unknown, ModelNotAdded):
-            text = str(unknown)
-        if isinstance(unknown, ModelNotValid):
-            text = f"The model {model_id!r} is not served: its card on this host is not valid."
-        raise ModelUnknown(text, known=known) from None
 
 
 def check_limits(form: CertifyFields, images: int, settings: AppSettings) -> None:

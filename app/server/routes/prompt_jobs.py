@@ -11,10 +11,11 @@ from starlette.responses import JSONResponse
 from app.server.access.caller import Caller, Reader, Submitter
 from app.server.answers import problems
 from app.server.answers.learning import PromptJob, prompt_job
+from app.server.forms.items import take_only
 from app.server.forms.learning import REPEATABLE, RULES, LearnForm
 from app.server.jobs.learn import submit
 from app.server.routes.accepted import describe_accepted
-from app.server.routes.dependencies import RedisDep, ServicesDep, SettingsDep, take_only
+from app.server.routes.dependencies import RedisDep, ServicesDep, SettingsDep
 from worker.contract import Failure
 from worker.contract.learning import (
     MAX_LEARNING_IMAGES,

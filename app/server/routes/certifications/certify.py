@@ -10,14 +10,15 @@ from starlette.responses import JSONResponse
 from app.server.access.caller import Caller, Submitter
 from app.server.answers import problems
 from app.server.answers.schemas import Batch, Certification
-from app.server.forms.certify_body import Asked, AskedDep
+from app.server.forms.certify_body import Asked
 from app.server.forms.certify_openapi import REQUEST
 from app.server.jobs.idempotency import claim, parse_key
 from app.server.jobs.lookup import is_done, show_all
 from app.server.jobs.prefer_wait import parse_wait, wait_until
+from app.server.jobs.services import Services
 from app.server.jobs.submit import submit
 from app.server.routes.accepted import describe_accepted
-from app.server.routes.dependencies import IdempotencyKey, PreferHeader, Services, ServicesDep
+from app.server.routes.dependencies import AskedDep, IdempotencyKey, PreferHeader, ServicesDep
 from worker.contract import CertificationJob
 
 router = APIRouter(tags=["certify"])
