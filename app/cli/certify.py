@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from app.cli.options import (
     AlphaOption,
@@ -23,10 +20,9 @@ from app.cli.options import (
     get_data_dir,
 )
 from app.cli.terminal import sentences
-from worker.contract.certificate.document import FinishedResult
 
 if TYPE_CHECKING:
-    from app.local.asked import Asked
+    from app.local.asked import CertifyOptions
     from worker.contract.certificate.document import FinishedResult
 
 _SERVICE = "With --server"
@@ -130,9 +126,9 @@ def certify(
 
     promptsmooth certify scans/ --server https://certify.hospital.example --output certificates/
     """
-    from app.local.asked import Asked
+    from app.local.asked import CertifyOptions
 
-    asked = Asked(
+    asked = CertifyOptions(
         sigmas=tuple(sigma or ["0.25"]),
         model=model,
         promptings=tuple(one.value for one in prompting or ()),
@@ -164,7 +160,9 @@ def _refuse_server_options(*given: Path | None) -> None:
         raise ValueError("--api-key-file, --ca and --output belong to --server, which is not given")
 
 
-def _certify_here(image: Path, asked: "Asked", *, data_dir: Path | None, as_json: bool) -> None:
+def _certify_here(
+    image: Path, asked: "CertifyOptions", *, data_dir: Path | None, as_json: bool
+) -> None:
     from worker.processes.scheduling import wait_passively
 
     wait_passively()
@@ -180,7 +178,7 @@ def _certify_here(image: Path, asked: "Asked", *, data_dir: Path | None, as_json
 
 def _certify_remotely(
     image: Path,
-    asked: "Asked",
+    asked: "CertifyOptions",
     server: str,
     connection: dict[str, Path | None],
     output: Path | None,
@@ -210,7 +208,7 @@ def _certify_remotely(
 def _print(result: "FinishedResult") -> None:
     from rich.console import Console
 
-    pass
+    from app.cli.certificate_table import print_certificates
 
     print_certificates(result, Console())
 
@@ -224,28 +222,3 @@ def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     with Progress(console=Console(stderr=True), disable=quiet) as progress:
         task = progress.add_task("certifying", total=total)
         yield lambda done: progress.update(task, completed=done)
-
-
-def print_certificates(result: FinishedResult, console: Console) -> None:
-    """Figures and promptings are never cut or broken; class names and scopes take more lines."""
-    console.print(_create_table(result))
-    for note in result.input.notes:
-        console.print(f"note: {note}", markup=False)
-    console.print("Radii are l2, in pixels scaled to [0, 1]. Research use only.")
-
-
-def _create_table(result: FinishedResult) -> Table:
-    title = f"model {result.model.id}, image {result.input.sha256[:12]}"
-    table = Table(title=title, box=None, padding=(0, 1, 0, 0))
-    for column in ("sigma", "prompting", "outcome"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("class", overflow="fold")
-    for column in ("l2 radius", "samples"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("covers", overflow="fold")
-    for entry in result.certificates:
-        claim = (entry.prediction, str(entry.radius)) if entry.outcome == "certified" else ("", "")
-        scope = entry.guarantee_scope.replace("_", " ")
-        shown = (f"{entry.sigma:f}", entry.prompting, entry.outcome, *claim, str(entry.n_used))
-        table.add_row(*map(escape, (*shown, scope)))
-    return table

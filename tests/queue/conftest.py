@@ -93,7 +93,7 @@ def create_job(models_folder: Path) -> Callable[..., tuple[CertificationJob, Ima
 def submit(redis: Redis, create_job) -> Callable[..., CertificationJob]:
     def submit_one(**changes: object) -> CertificationJob:
         job, image = create_job(**changes)
-        queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+        queue.accept_jobs(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
         return job
 
     return submit_one

@@ -98,7 +98,7 @@ def events(logs: list[Path], name: str) -> list[dict]:
 
 def certify(redis: Redis, logs: list[Path]) -> FinishedResult:
     job, image = create_job()
-    queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    queue.accept_jobs(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
     result = wait_for(lambda: results.find_result(redis, job.id), logs)
     assert isinstance(result, FinishedResult)
     return result

@@ -45,7 +45,7 @@ _FIELD_RULES = {name: rule for name, rule in RULES.items() if name != "image"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class CertifyBody:
     """What POST /certify was asked, whatever the body's type.
 
     `images` are read one by one, and can be read again.
@@ -62,7 +62,7 @@ class Asked:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-async def parse_body(request: Request, settings: AppSettings) -> Asked:
+async def parse_body(request: Request, settings: AppSettings) -> CertifyBody:
     match media_type(request):
         case "multipart/form-data":
             return await _parse_form(request, settings)
@@ -75,23 +75,23 @@ async def parse_body(request: Request, settings: AppSettings) -> Asked:
             raise MediaTypeUnsupported(f"Expected a body of type {', '.join(BODY_TYPES)}.")
 
 
-async def _parse_form(request: Request, settings: AppSettings) -> Asked:
+async def _parse_form(request: Request, settings: AppSettings) -> CertifyBody:
     require_no_query(request)
     data = await request.form(
         max_files=settings.max_images, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
     )
     check_items(data.multi_items(), RULES, REPEATABLE)
     form = _validate(CertifyForm, _collect(data.multi_items()))
-    return Asked(fields=form, images=tuple(map(_reader, form.image)))
+    return CertifyBody(fields=form, images=tuple(map(_reader, form.image)))
 
 
-def _parse_query(request: Request, body: bytes) -> Asked:
+def _parse_query(request: Request, body: bytes) -> CertifyBody:
     items = request.query_params.multi_items()
     check_items(items, _FIELD_RULES, REPEATABLE)
-    return Asked(fields=_validate(CertifyFields, _collect(items)), images=(_held(body),))
+    return CertifyBody(fields=_validate(CertifyFields, _collect(items)), images=(_held(body),))
 
 
-def _parse_json(body: bytes) -> Asked:
+def _parse_json(body: bytes) -> CertifyBody:
     try:
         document = parse_strict(body, as_written=True)
     except ValueError:
@@ -101,7 +101,7 @@ def _parse_json(body: bytes) -> Asked:
     require_known(document, RULES)
     images = _decode_images(document.pop("image", None))
     fields = {name: _as_field(name, v) for name, v in document.items() if v is not None}
-    return Asked(fields=_validate(CertifyFields, fields), images=tuple(map(_held, images)))
+    return CertifyBody(fields=_validate(CertifyFields, fields), images=tuple(map(_held, images)))
 
 
 def _decode_images(value: object) -> list[bytes]:

@@ -14,8 +14,8 @@ from app.server.answers.problems import ImageRefused, invalid
 from app.server.audit_log.entries import describe_jobs
 from app.server.audit_log.outcomes import await_outcomes
 from app.server.forms.certify import PARAMETERS, CertifyFields
-from app.server.forms.certify_body import Asked
-from app.server.jobs.capacity.model_hosts import find_card, require_host
+from app.server.forms.certify_body import CertifyBody
+from app.server.jobs.capacity.model_hosts import require_card, require_host
 from app.server.jobs.capacity.queue_limit import require_room
 from app.server.jobs.idempotency import Claim
 from app.server.jobs.services import Services
@@ -41,8 +41,8 @@ from worker.store.jobs import records
 Prepared = tuple[int, Image, InputImage]
 
 
-async def submit(
-    services: Services, asked: Asked, caller: Caller, claim: Claim | None = None
+async def submit_certify(
+    services: Services, asked: CertifyBody, caller: Caller, claim: Claim | None = None
 ) -> list[CertificationJob]:
     """Queues one job per image that can be used, all in one step, if there is any.
 
@@ -58,7 +58,7 @@ async def submit(
         redis.exceptions.RedisError: the queue is away.
     """
     form, count = asked.fields, len(asked.images)
-    card = find_card(services.catalogue, form.model or services.settings.default_model)
+    card = require_card(services.catalogue, form.model or services.settings.default_model)
     check_limits(form, count, services.settings)
     targets = await to_thread.run_sync(_find_targets, services, form, card, caller)
     prepared = [await _prepare(services, asked, card, index) for index in range(count)]
@@ -115,7 +115,7 @@ def _find_targets(
 
 
 async def _prepare(
-    services: Services, asked: Asked, card: ModelCard, index: int
+    services: Services, asked: CertifyBody, card: ModelCard, index: int
 ) -> Prepared | ImageRefused:
     data = await asked.images[index]()
     decode = partial(_decode, services, data, asked.fields, card)
@@ -193,7 +193,7 @@ def _enqueue(
         services.audit.record("certify.accepted", **describe_jobs([job for job, _ in pairs]))
         ttl_s = settings.certificate_ttl_s
         await_outcomes(services.audit, services.redis, QUEUE_NAME, jobs, ttl_s=ttl_s)
-        queue.submit(
+        queue.accept_jobs(
             services.redis,
             pairs,
             image_ttl_s=settings.image_ttl_s,

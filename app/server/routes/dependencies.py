@@ -9,8 +9,8 @@ from redis import Redis
 
 from app.server.access.caller import Reader, Submitter
 from app.server.answers.problems import BatchUnknown, CertificationUnknown, FieldRepeated
-from app.server.forms.certify_body import Asked, parse_body
-from app.server.jobs.lookup import find_batch_jobs, find_job
+from app.server.forms.certify_body import CertifyBody, parse_body
+from app.server.jobs.lookup import find_batch_jobs, find_visible_job
 from app.server.jobs.services import Services
 from app.settings import AppSettings
 from models.catalogue import Catalogue
@@ -61,11 +61,11 @@ _BatchId = Annotated[str, Depends(_check_batch_id)]
 
 
 def _find_job(certification_id: _CertificationId, redis: RedisDep, caller: Reader) -> Job:
-    return find_job(redis, certification_id, caller)
+    return find_visible_job(redis, certification_id, caller)
 
 
 def _find_own_job(certification_id: _CertificationId, redis: RedisDep, caller: Submitter) -> Job:
-    return find_job(redis, certification_id, caller)
+    return find_visible_job(redis, certification_id, caller)
 
 
 def _find_jobs(batch_id: _BatchId, redis: RedisDep, caller: Reader) -> tuple[Job, ...]:
@@ -109,11 +109,11 @@ def _find_idempotency_key(request: Request, key: _IdempotencyHeader = None) -> s
 IdempotencyKey = Annotated[str | None, Depends(_find_idempotency_key)]
 
 
-async def _parse(request: Request, services: ServicesDep) -> AsyncIterator[Asked]:
+async def _parse(request: Request, services: ServicesDep) -> AsyncIterator[CertifyBody]:
     try:
         yield await parse_body(request, services.settings)
     finally:
         await request.close()  # a form's files
 
 
-AskedDep = Annotated[Asked, Depends(_parse)]
+AskedDep = Annotated[CertifyBody, Depends(_parse)]

@@ -76,7 +76,7 @@ def _explain(state: ModelState) -> str:
     return state.detail.rstrip(".")
 
 
-def find_card(catalogue: Catalogue, model_id: str) -> ModelCard:
+def require_card(catalogue: Catalogue, model_id: str) -> ModelCard:
     """The card of a model, or the problem that there is none."""
     try:
         return catalogue.get(model_id)
