@@ -1,10 +1,10 @@
 // The radius made visible: the image, and two changes of it that are as long as the radius allows.
 
-import { groupTargets, largest } from "./answer.js";
 import { freshId, h, show, svg } from "./dom.js";
 import { field, select } from "./fields.js";
 import { getBlob } from "./http.js";
 import { patch, shiftAll, strongSide, widestSide } from "./tampering.js";
+import { groupTargets, largest } from "./targets.js";
 import { length, targetName } from "./words.js";
 
 /** @typedef {import("./tampering.js").Pixels} Pixels */

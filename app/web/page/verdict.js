@@ -1,7 +1,7 @@
 // What the model says, and up to which change; or that it abstains.
 
-import { largest } from "./answer.js";
 import { h, svg } from "./dom.js";
+import { largest } from "./targets.js";
 import { length, SCOPES, targetName } from "./words.js";
 
 /** @param {any[]} certificates of one target, by noise level @param {boolean} several */
