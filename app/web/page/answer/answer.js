@@ -1,6 +1,6 @@
 // The answer of a finished certification: verdict, radius, votes, what it does not mean, downloads.
 
-import { h } from "./dom.js";
+import { h } from "../elements/dom.js";
 import { downloads } from "./downloads.js";
 import { levels } from "./levels.js";
 import { radiusChart } from "./radius_chart.js";
@@ -8,7 +8,7 @@ import { tangible } from "./tangible.js";
 import { groupTargets, largest } from "./targets.js";
 import { limits, verdict } from "./verdict.js";
 
-/** @param {any} found a finished certification @param {AbortSignal} signal @returns {import("./dom.js").Child[]} */
+/** @param {any} found a finished certification @param {AbortSignal} signal @returns {import("../elements/dom.js").Child[]} */
 export function answer(found, signal) {
   const targets = groupTargets(found.certificates);
   return [
