@@ -22,7 +22,7 @@ from app.cli.options import (
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
-    from app.local.asked import Asked
+    from app.local.asked import CertifyOptions
     from worker.contract.certificate.document import FinishedResult
 
 _SERVICE = "With --server"
@@ -126,9 +126,9 @@ def certify(
 
     promptsmooth certify scans/ --server https://certify.hospital.example --output certificates/
     """
-    from app.local.asked import Asked
+    from app.local.asked import CertifyOptions
 
-    asked = Asked(
+    asked = CertifyOptions(
         sigmas=tuple(sigma or ["0.25"]),
         model=model,
         promptings=tuple(one.value for one in prompting or ()),
@@ -160,7 +160,9 @@ def _refuse_server_options(*given: Path | None) -> None:
         raise ValueError("--api-key-file, --ca and --output belong to --server, which is not given")
 
 
-def _certify_here(image: Path, asked: "Asked", *, data_dir: Path | None, as_json: bool) -> None:
+def _certify_here(
+    image: Path, asked: "CertifyOptions", *, data_dir: Path | None, as_json: bool
+) -> None:
     from worker.processes.scheduling import wait_passively
 
     wait_passively()
@@ -176,7 +178,7 @@ def _certify_here(image: Path, asked: "Asked", *, data_dir: Path | None, as_json
 
 def _certify_remotely(
     image: Path,
-    asked: "Asked",
+    asked: "CertifyOptions",
     server: str,
     connection: dict[str, Path | None],
     output: Path | None,

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from app.client import Certification, Client, FolderItem, find_images
-from app.local.asked import Asked
+from app.local.asked import CertifyOptions
 from worker.contract.certificate.audit import parse_json
 from worker.contract.certificate.document import FinishedResult, parse_document
 
@@ -42,7 +42,9 @@ def open_client(server: str, *, api_key_file: Path | None, ca: Path | None) -> I
         yield client
 
 
-def certify_one(client: Client, image: Path, asked: Asked, *, quiet: bool) -> Certification:
+def certify_one(
+    client: Client, image: Path, asked: CertifyOptions, *, quiet: bool
+) -> Certification:
     """Certifies one image file and shows its progress; ctrl-C cancels the job."""
     job = client.submit(image.read_bytes(), **asked.fields)
     try:
@@ -68,7 +70,7 @@ def read_result(certification: Certification) -> FinishedResult:
 
 
 def certify_folder(
-    client: Client, folder: Path, asked: Asked, output: Path, *, quiet: bool
+    client: Client, folder: Path, asked: CertifyOptions, output: Path, *, quiet: bool
 ) -> tuple[int, int]:
     """Certifies the images of a folder; writes a document each and certificates.csv.
 

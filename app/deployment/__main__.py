@@ -8,12 +8,11 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.cli.operator.keys import KEYS_FILE_NAME
 from app.deployment.proxy import write_proxy_settings
 from app.deployment.queue_access import make_queue_access
 from app.deployment.settings import DeploymentSettings
 from app.deployment.tls import CERTIFICATE_NAME, TlsUnusable, make_tls
-from app.server.access.api_keys import KeysFileUnusable, change_keys
+from app.server.access.api_keys import KEYS_FILE_NAME, KeysFileUnusable, change_keys
 from app.settings import AppSettings
 from models.files.whole_file import write_whole
 from worker.settings import SETTINGS_ERRORS, WorkerSettings, explain_settings

@@ -14,7 +14,6 @@ from shutil import disk_usage
 
 from redis.exceptions import RedisError
 
-from app.cli.operator.keys import KEYS_FILE_NAME
 from app.deployment.redis_server import (
     find_redis_server,
     forget_redis,
@@ -23,6 +22,7 @@ from app.deployment.redis_server import (
     remember_redis,
 )
 from app.deployment.settings import DeploymentSettings
+from app.server.access.api_keys import KEYS_FILE_NAME
 from app.server.access.keyring import Keyring
 from app.server.audit_log.log import AUDIT_LOG_NAME
 from app.server.middleware.perimeter import require_loopback

@@ -5,7 +5,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class CertifyOptions:
     """A certification as a person asked for it; decimals are still text."""
 
     sigmas: tuple[str, ...]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from app.local.asked import Asked
+from app.local.asked import CertifyOptions
 from app.local.engine import (
     certify_in_process,
     create_procedure,
@@ -18,7 +18,9 @@ from worker.contract.certificate.document import FinishedResult
 Show = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 
-def certify_here(image: Path, asked: Asked, *, data_dir: Path, show: Show) -> FinishedResult:
+def certify_here(
+    image: Path, asked: CertifyOptions, *, data_dir: Path, show: Show
+) -> FinishedResult:
     """Certifies one image file in this process.
 
     Args:

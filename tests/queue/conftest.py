@@ -94,7 +94,7 @@ def create_job(models_folder: Path) -> Callable[..., tuple[CertificationJob, Ima
 def submit(redis: Redis, create_job) -> Callable[..., CertificationJob]:
     def submit_one(**changes: object) -> CertificationJob:
         job, image = create_job(**changes)
-        queue.submit(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
+        queue.accept_jobs(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
         return job
 
     return submit_one

@@ -398,7 +398,7 @@ def test_a_time_limit_is_three_times_what_the_slowest_host_needs(redis, create_j
             rq_workers=8,
         )
         hosts.announce(redis, report)
-    job_queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    job_queue.accept_jobs(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
     stored = Job.fetch(job.id, connection=redis, serializer="json")
     assert stored.timeout == job_timeout_s(job, 100.0)
 

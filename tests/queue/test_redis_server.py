@@ -93,7 +93,7 @@ def test_everything_works_with_the_rights_of_the_access_list(
     redis = create_app_redis(behind_acl)
     bind(redis, settings)
     job, image = create_job()
-    queue.submit(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
+    queue.accept_jobs(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
     with_acl = settings.model_copy(update={"redis_url": settings.redis_url.__class__(behind_acl)})
     work = (
         "from worker.rq_worker import create_worker; from worker.settings import WorkerSettings;"
@@ -244,7 +244,7 @@ def test_a_job_waits_for_room_and_does_not_fail(small, settings, create_job):
     redis = Redis.from_url(small.connection_url)
     bind(redis, settings)
     job, image = create_job()
-    queue.submit(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
+    queue.accept_jobs(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
     run = threading.Thread(target=run_certification, args=(redis, settings, job.id))
     attempt = redis.get(keyspace.run(job.id))
     assert attempt is None
@@ -275,7 +275,7 @@ def test_what_was_accepted_is_there_after_kill_9(tmp_path, free_port, create_job
     running.start()
     redis = create_app_redis(running.connection_url)
     job, image = create_job()
-    queue.submit(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
+    queue.accept_jobs(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
     process = running._process
     process.kill()
     process.wait()
@@ -307,7 +307,7 @@ def test_what_was_accepted_with_a_full_disk_is_there_after_kill_9(tmp_path, free
             for seed in range(100):
                 job, image = create_job(seed=seed)
                 time.sleep(0.02)
-                queue.submit(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
+                queue.accept_jobs(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
                 accepted.append(job.id)
         except NotDurable:
             pass

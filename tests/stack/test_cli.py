@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from waiting import HANG_S
 
 from app.cli.__main__ import cli
-from app.cli.certificate_table import print_certificates
+from app.cli.certify import print_certificates
 from worker.contract.certificate.document import parse_document
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")

@@ -94,7 +94,7 @@ def events(logs: list[Path], name: str) -> list[dict]:
 
 def certify(redis: Redis, logs: list[Path]) -> FinishedResult:
     job, image = create_job()
-    queue.submit(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
+    queue.accept_jobs(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
     result = wait_for(lambda: results.find_result(redis, job.id), logs)
     assert isinstance(result, FinishedResult)
     return result

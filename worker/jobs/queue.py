@@ -113,7 +113,7 @@ def _find_speeds(redis: Redis) -> dict[str, float]:
     return speeds
 
 
-def submit(
+def accept_jobs(
     redis: Redis,
     jobs: Sequence[tuple[CertificationJob, Image]],
     *,

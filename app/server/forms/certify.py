@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 from fastapi import UploadFile
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
-from app.server.forms.numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE
-from app.server.forms.window_field import WINDOW, read_window
+from app.server.forms.numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE, WINDOW, read_window
 from app.targets import AskedClassNames, AskedFields, AskedTemplate, PromptName, TargetField
 from models.files.untrusted_text import parse_strict
 from models.imaging import RequestedWindow

@@ -8,12 +8,12 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 from anyio import to_thread
-from fastapi import Depends, Request, UploadFile
+from fastapi import Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
@@ -25,7 +25,6 @@ from app.server.answers.problems import (
 )
 from app.server.forms.certify import NUMBERS, REPEATABLE, RULES, CertifyFields, CertifyForm
 from app.server.forms.items import check_items, media_type, require_known, require_no_query
-from app.server.routes.dependencies import ServicesDep
 from app.settings import AppSettings
 from models.files.untrusted_text import WrittenNumber, parse_strict
 
@@ -46,7 +45,7 @@ _FIELD_RULES = {name: rule for name, rule in RULES.items() if name != "image"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class CertifyBody:
     """What POST /certify was asked, whatever the body's type.
 
     `images` are read one by one, and can be read again.
@@ -63,14 +62,7 @@ class Asked:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-async def _parse(request: Request, services: ServicesDep) -> AsyncIterator[Asked]:
-    try:
-        yield await _parse_body(request, services.settings)
-    finally:
-        await request.close()  # a form's files
-
-
-async def _parse_body(request: Request, settings: AppSettings) -> Asked:
+async def parse_body(request: Request, settings: AppSettings) -> CertifyBody:
     match media_type(request):
         case "multipart/form-data":
             return await _parse_form(request, settings)
@@ -83,26 +75,23 @@ async def _parse_body(request: Request, settings: AppSettings) -> Asked:
             raise MediaTypeUnsupported(f"Expected a body of type {', '.join(BODY_TYPES)}.")
 
 
-AskedDep = Annotated[Asked, Depends(_parse)]
-
-
-async def _parse_form(request: Request, settings: AppSettings) -> Asked:
+async def _parse_form(request: Request, settings: AppSettings) -> CertifyBody:
     require_no_query(request)
     data = await request.form(
         max_files=settings.max_images, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
     )
     check_items(data.multi_items(), RULES, REPEATABLE)
     form = _validate(CertifyForm, _collect(data.multi_items()))
-    return Asked(fields=form, images=tuple(map(_reader, form.image)))
+    return CertifyBody(fields=form, images=tuple(map(_reader, form.image)))
 
 
-def _parse_query(request: Request, body: bytes) -> Asked:
+def _parse_query(request: Request, body: bytes) -> CertifyBody:
     items = request.query_params.multi_items()
     check_items(items, _FIELD_RULES, REPEATABLE)
-    return Asked(fields=_validate(CertifyFields, _collect(items)), images=(_held(body),))
+    return CertifyBody(fields=_validate(CertifyFields, _collect(items)), images=(_held(body),))
 
 
-def _parse_json(body: bytes) -> Asked:
+def _parse_json(body: bytes) -> CertifyBody:
     try:
         document = parse_strict(body, as_written=True)
     except ValueError:
@@ -112,7 +101,7 @@ def _parse_json(body: bytes) -> Asked:
     require_known(document, RULES)
     images = _decode_images(document.pop("image", None))
     fields = {name: _as_field(name, v) for name, v in document.items() if v is not None}
-    return Asked(fields=_validate(CertifyFields, fields), images=tuple(map(_held, images)))
+    return CertifyBody(fields=_validate(CertifyFields, fields), images=tuple(map(_held, images)))
 
 
 def _decode_images(value: object) -> list[bytes]:

@@ -4,9 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.server.forms.numbers import PLAIN_WHOLE
+from app.server.forms.numbers import PLAIN_WHOLE, WINDOW
 from app.server.forms.prompts import File
-from app.server.forms.window_field import WINDOW
 
 
 class PreviewForm(BaseModel):

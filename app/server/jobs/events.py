@@ -21,7 +21,7 @@ from app.server.answers.schemas import (
     RunningCertification,
 )
 from app.server.jobs.lookup import find_progress, is_done, show
-from app.server.routes.dependencies import Services
+from app.server.jobs.services import Services
 from worker.contract import CertificationJob
 from worker.store.jobs import records
 

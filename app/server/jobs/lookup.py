@@ -46,7 +46,7 @@ DAMAGED = Failure(
 )
 
 
-def find_job(redis: Redis, certification_id: str, caller: Caller) -> CertificationJob:
+def find_visible_job(redis: Redis, certification_id: str, caller: Caller) -> CertificationJob:
     """The job of a certification that the caller may see: every route that names one comes by here.
 
     Raises:

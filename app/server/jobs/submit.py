@@ -10,19 +10,18 @@ from redis.client import Pipeline
 
 from app.server.access.caller import Caller
 from app.server.access.quotas import reserve
-from app.server.answers.problems import ImageRefused, ModelUnknown, invalid
+from app.server.answers.problems import ImageRefused, invalid
 from app.server.audit_log.entries import describe_jobs
 from app.server.audit_log.outcomes import await_outcomes
 from app.server.forms.certify import PARAMETERS, CertifyFields
-from app.server.forms.certify_body import Asked
-from app.server.jobs.capacity.model_hosts import require_host
+from app.server.forms.certify_body import CertifyBody
+from app.server.jobs.capacity.model_hosts import require_card, require_host
 from app.server.jobs.capacity.queue_limit import require_room
 from app.server.jobs.idempotency import Claim
+from app.server.jobs.services import Services
 from app.server.middleware.request_context import find_request_id
-from app.server.routes.dependencies import Services
 from app.settings import AppSettings
 from app.targets import TargetInvalid, create_targets
-from models.catalogue import Catalogue, ModelNotAdded, ModelNotValid, UnknownModel
 from models.catalogue.cards import ModelCard
 from models.imaging import ImageError
 from worker.contract import (
@@ -42,8 +41,8 @@ from worker.store.jobs import records
 Prepared = tuple[int, Image, InputImage]
 
 
-async def submit(
-    services: Services, asked: Asked, caller: Caller, claim: Claim | None = None
+async def submit_certify(
+    services: Services, asked: CertifyBody, caller: Caller, claim: Claim | None = None
 ) -> list[CertificationJob]:
     """Queues one job per image that can be used, all in one step, if there is any.
 
@@ -59,7 +58,7 @@ async def submit(
         redis.exceptions.RedisError: the queue is away.
     """
     form, count = asked.fields, len(asked.images)
-    card = find_card(services.catalogue, form.model or services.settings.default_model)
+    card = require_card(services.catalogue, form.model or services.settings.default_model)
     check_limits(form, count, services.settings)
     targets = await to_thread.run_sync(_find_targets, services, form, card, caller)
     prepared = [await _prepare(services, asked, card, index) for index in range(count)]
@@ -72,20 +71,6 @@ async def submit(
     pairs = [(common(described, index), image) for index, image, described in usable]
     await to_thread.run_sync(_enqueue, services, caller, pairs, refused, claim)
     return [job for job, _ in pairs]
-
-
-def find_card(catalogue: Catalogue, model_id: str) -> ModelCard:
-    """The card of a model, or the problem that there is none."""
-    try:
-        return catalogue.get(model_id)
-    except UnknownModel as unknown:
-        known = tuple(card.id for card in catalogue.list())
-        text = f"There is no such model; those known here: {', '.join(known) or 'none'}."
-        if isinstance(unknown, ModelNotAdded):
-            text = str(unknown)
-        if isinstance(unknown, ModelNotValid):
-            text = f"The model {model_id!r} is not served: its card on this host is not valid."
-        raise ModelUnknown(text, known=known) from None
 
 
 def check_limits(form: CertifyFields, images: int, settings: AppSettings) -> None:
@@ -130,7 +115,7 @@ def _find_targets(
 
 
 async def _prepare(
-    services: Services, asked: Asked, card: ModelCard, index: int
+    services: Services, asked: CertifyBody, card: ModelCard, index: int
 ) -> Prepared | ImageRefused:
     data = await asked.images[index]()
     decode = partial(_decode, services, data, asked.fields, card)
@@ -208,7 +193,7 @@ def _enqueue(
         services.audit.record("certify.accepted", **describe_jobs([job for job, _ in pairs]))
         ttl_s = settings.certificate_ttl_s
         await_outcomes(services.audit, services.redis, QUEUE_NAME, jobs, ttl_s=ttl_s)
-        queue.submit(
+        queue.accept_jobs(
             services.redis,
             pairs,
             image_ttl_s=settings.image_ttl_s,

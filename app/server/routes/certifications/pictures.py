@@ -7,8 +7,7 @@ from redis import Redis
 
 from app.server.answers import problems
 from app.server.answers.etag import NOT_KEPT, NOT_MODIFIED, IfNoneMatch, tagged
-from app.server.answers.illustration import sample_illustration
-from app.server.answers.pictures import encode_png
+from app.server.answers.pictures import encode_png, sample_illustration
 from app.server.forms.numbers import PLAIN_DECIMAL
 from app.server.routes.dependencies import JobDep, RedisDep
 from worker.contract import CertificationJob

@@ -1,9 +1,9 @@
 // A certificate dropped here is recomputed from its counts; nothing is stored.
 
-import { h, show } from "./dom.js";
-import { dropZone } from "./drop_zone.js";
-import { ask, Problem } from "./http.js";
-import { plural } from "./words.js";
+import { h, show } from "../elements/dom.js";
+import { dropZone } from "../elements/drop_zone.js";
+import { plural } from "../elements/words.js";
+import { ask, Problem } from "../service/http.js";
 
 const MAX_BYTES = 4 * 2 ** 20;
 

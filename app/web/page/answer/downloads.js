@@ -1,8 +1,8 @@
 // What can be taken home: the certificate as JSON, and a page of paper.
 
-import { h } from "./dom.js";
-import { getBlob } from "./http.js";
-import { download } from "./picture.js";
+import { h } from "../elements/dom.js";
+import { download } from "../elements/picture.js";
+import { getBlob } from "../service/http.js";
 
 /** @param {any} found @param {AbortSignal} signal */
 export function downloads(found, signal) {

@@ -1,8 +1,8 @@
 // Which models there are, what they were trained on, how well they do, and where they run.
 
-import { h, show } from "./dom.js";
-import { getJson } from "./http.js";
-import { count, percent } from "./words.js";
+import { h, show } from "../elements/dom.js";
+import { count, percent } from "../elements/words.js";
+import { getJson } from "../service/http.js";
 
 /** @param {HTMLElement} main @param {string} _ @param {AbortSignal} signal */
 export async function open(main, _, signal) {

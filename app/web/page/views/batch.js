@@ -1,14 +1,14 @@
 // Images that were sent together: one row for each certificate, to sort and to take along.
 
-import { h, show } from "./dom.js";
-import { wait } from "./follow.js";
-import { ask, getJson, Problem } from "./http.js";
-import { batchFileName, fileName } from "./memory.js";
-import { download } from "./picture.js";
-import { sortableTable } from "./table.js";
-import { showTrouble } from "./trouble.js";
-import { mark } from "./verdict.js";
-import { count, length, plural, targetName } from "./words.js";
+import { mark } from "../answer/verdict.js";
+import { h, show } from "../elements/dom.js";
+import { download } from "../elements/picture.js";
+import { sortableTable } from "../elements/table.js";
+import { showTrouble } from "../elements/trouble.js";
+import { count, length, plural, targetName } from "../elements/words.js";
+import { wait } from "../service/follow.js";
+import { ask, getJson, Problem } from "../service/http.js";
+import { batchFileName, fileName } from "../service/memory.js";
 
 const POLL_MS = 1500;
 
@@ -99,7 +99,7 @@ function numbered(index) {
   return `image ${index + 1}`;
 }
 
-/** @type {import("./table.js").Column[]} */
+/** @type {import("../elements/table.js").Column[]} */
 const COLUMNS = [
   { name: "Image", value: (r) => r.name, cell: (r) => (r.id ? h("a", { href: `#/certifications/${r.id}` }, r.name) : r.name) },
   { name: "Outcome", value: (r) => r.certificate?.outcome ?? r.status, cell: outcomeCell },

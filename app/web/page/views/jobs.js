@@ -1,10 +1,10 @@
 // What was sent with this key, newest first.
 
-import { h } from "./dom.js";
-import { getJson } from "./http.js";
-import { fileName } from "./memory.js";
-import { mark } from "./verdict.js";
-import { length, when } from "./words.js";
+import { mark } from "../answer/verdict.js";
+import { h } from "../elements/dom.js";
+import { length, when } from "../elements/words.js";
+import { getJson } from "../service/http.js";
+import { fileName } from "../service/memory.js";
 
 const HEADINGS = ["Image", "Answer", "Sent", "Model"];
 const SHOWN = 4;

@@ -1,14 +1,14 @@
 // One certification: followed while it runs, then its answer. The image stays where it is.
 
-import { answer } from "./answer.js";
-import { announce, find, h, show } from "./dom.js";
-import { follow, hasEnded } from "./follow.js";
-import { ask, getJson } from "./http.js";
-import { fileName } from "./memory.js";
-import { picture } from "./picture.js";
-import { progressPanel } from "./progress_panel.js";
-import { showTrouble } from "./trouble.js";
-import { plural, when } from "./words.js";
+import { answer } from "../answer/answer.js";
+import { announce, find, h, show } from "../elements/dom.js";
+import { picture } from "../elements/picture.js";
+import { showTrouble } from "../elements/trouble.js";
+import { plural, when } from "../elements/words.js";
+import { progressPanel } from "../progress/progress_panel.js";
+import { follow, hasEnded } from "../service/follow.js";
+import { ask, getJson } from "../service/http.js";
+import { fileName } from "../service/memory.js";
 
 /** @param {HTMLElement} main @param {string} id @param {AbortSignal} signal */
 export async function open(main, id, signal) {

@@ -1,10 +1,10 @@
 // A prompt while it is learned: its curve, epoch by epoch, and how it ended.
 
-import { announce, h, show } from "./dom.js";
-import { hasEnded, wait } from "./follow.js";
-import { ask, getJson, Problem } from "./http.js";
+import { announce, h, show } from "../elements/dom.js";
+import { plural } from "../elements/words.js";
+import { hasEnded, wait } from "../service/follow.js";
+import { ask, getJson, Problem } from "../service/http.js";
 import { learningChart } from "./learning_chart.js";
-import { plural } from "./words.js";
 
 const POLL_MS = 1000;
 
@@ -59,7 +59,7 @@ function showJob(job, parts) {
 /** @param {any} job @param {any} parts */
 function showEnd(job, parts) {
   parts.cancel.hidden = true;
-  /** @type {Record<string, import("./dom.js").Child[]>} */
+  /** @type {Record<string, import("../elements/dom.js").Child[]>} */
   const ends = {
     finished: [h("p", {}, "It can be chosen for a certification at once. "), h("p", {}, h("a", { href: "#/", class: "button" }, "Certify an image"))],
     failed: [h("p", { class: "problem" }, job.failure?.detail)],

@@ -1,7 +1,7 @@
 // Pictures that a server sent, shown without an address that could leak a key.
 
+import { getBlob } from "../service/http.js";
 import { h, show } from "./dom.js";
-import { getBlob } from "./http.js";
 
 /**
  * An image element for a path. Its address is freed when the view is left.

@@ -1,7 +1,7 @@
 // What is asked: model, classes and their wording, noise levels, goal; the rest folded away.
 
-import { h } from "./dom.js";
-import { choice, field, group, number, select } from "./fields.js";
+import { h } from "../elements/dom.js";
+import { choice, field, group, number, select } from "../elements/fields.js";
 import { goalFields } from "./goal_fields.js";
 import { noiseLevels } from "./noise_levels.js";
 import { wordingFields } from "./wording_fields.js";

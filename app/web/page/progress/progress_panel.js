@@ -1,16 +1,16 @@
 // A certification while it runs: how far, what the votes say so far, and a way to stop it.
 
-import { announce, h, show } from "./dom.js";
-import { recall } from "./memory.js";
-import { votesChart } from "./votes_chart.js";
-import { count, duration, PROMPTINGS } from "./words.js";
+import { votesChart } from "../answer/votes_chart.js";
+import { announce, h, show } from "../elements/dom.js";
+import { count, duration, PROMPTINGS } from "../elements/words.js";
+import { recall } from "../service/memory.js";
 
 const SAY_EVERY_MS = 10_000;
 
 /**
  * @param {any} found a certification that has not ended
  * @param {() => Promise<void>} cancel
- * @returns {{element: HTMLElement, onProgress: (p: import("./follow.js").Progress) => void, onLost: (lost: boolean) => void}}
+ * @returns {{element: HTMLElement, onProgress: (p: import("../service/follow.js").Progress) => void, onLost: (lost: boolean) => void}}
  */
 export function progressPanel(found, cancel) {
   const parts = {
@@ -47,7 +47,7 @@ export function progressPanel(found, cancel) {
   };
 }
 
-/** @param {any} parts @param {import("./follow.js").Progress} progress @param {number | null} left_s */
+/** @param {any} parts @param {import("../service/follow.js").Progress} progress @param {number | null} left_s */
 function showFigures(parts, progress, left_s) {
   const { samples_done: done, samples_total: total, queue_position: position } = progress;
   if (progress.status === "queued") {
@@ -63,7 +63,7 @@ function showFigures(parts, progress, left_s) {
 function rateMeter() {
   /** @type {{at: number, done: number} | null} */
   let first = null;
-  return (/** @type {import("./follow.js").Progress} */ { samples_done: done, samples_total: total }) => {
+  return (/** @type {import("../service/follow.js").Progress} */ { samples_done: done, samples_total: total }) => {
     first ??= { at: Date.now(), done };
     const seconds = (Date.now() - first.at) / 1000;
     const pace = (done - first.done) / seconds;
@@ -105,7 +105,7 @@ function emptyVotes(found) {
   );
 }
 
-/** @param {import("./follow.js").LiveVotes} votes @param {any} found */
+/** @param {import("../service/follow.js").LiveVotes} votes @param {any} found */
 function liveVotes(votes, found) {
   const targets = targetsOf(found);
   const known = targets[votes.target_index]?.class_names ?? [];

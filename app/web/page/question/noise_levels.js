@@ -1,6 +1,6 @@
 // Noise levels as chips to tick, with room for others.
 
-import { h } from "./dom.js";
+import { h } from "../elements/dom.js";
 
 const LEVELS = [0.1, 0.25, 0.5, 1];
 const CHOSEN = [0.1, 0.25, 0.5];

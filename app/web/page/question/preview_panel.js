@@ -1,9 +1,9 @@
 // The chosen image as the service reads it, with frame and window to adjust.
 
-import { h, show } from "./dom.js";
-import { field, select } from "./fields.js";
-import { postForm } from "./http.js";
-import { blobImage, decodeBlob } from "./picture.js";
+import { h, show } from "../elements/dom.js";
+import { field, select } from "../elements/fields.js";
+import { blobImage, decodeBlob } from "../elements/picture.js";
+import { postForm } from "../service/http.js";
 
 const WAIT_MS = 250;
 /** Centre and width in the units of the file, Hounsfield units for a CT. */

@@ -1,8 +1,8 @@
 // What the model says, and up to which change; or that it abstains.
 
-import { largest } from "./answer.js";
-import { h, svg } from "./dom.js";
-import { length, SCOPES, targetName } from "./words.js";
+import { h, svg } from "../elements/dom.js";
+import { length, SCOPES, targetName } from "../elements/words.js";
+import { largest } from "./targets.js";
 
 /** @param {any[]} certificates of one target, by noise level @param {boolean} several */
 export function verdict(certificates, several) {

@@ -1,8 +1,8 @@
 // The dialog that takes an API key, opened by its button or by an answer that asks for one.
 
+import { getJson } from "../service/http.js";
+import { hasKey, setKey } from "../service/key.js";
 import { find } from "./dom.js";
-import { getJson } from "./http.js";
-import { hasKey, setKey } from "./key.js";
 
 /** @param {() => void} reopen shows the current view again, now with or without a key */
 export function watchKey(reopen) {

@@ -1,11 +1,11 @@
 // Learned prompts: which there are, and learning one from a zip of labelled images.
 
-import { h, show } from "./dom.js";
-import { dropZone } from "./drop_zone.js";
-import { choice, field, select } from "./fields.js";
-import { getJson, postForm } from "./http.js";
-import { learningPanel } from "./learning_panel.js";
-import { plural, when } from "./words.js";
+import { h, show } from "../elements/dom.js";
+import { dropZone } from "../elements/drop_zone.js";
+import { choice, field, select } from "../elements/fields.js";
+import { plural, when } from "../elements/words.js";
+import { learningPanel } from "../progress/learning_panel.js";
+import { getJson, postForm } from "../service/http.js";
 
 /** @param {HTMLElement} main @param {string} job @param {AbortSignal} signal */
 export async function open(main, job, signal) {

@@ -1,7 +1,7 @@
 // When sampling ends: the question, the most samples, and by which procedure.
 
-import { h } from "./dom.js";
-import { choice, field, number, select } from "./fields.js";
+import { h } from "../elements/dom.js";
+import { choice, field, number, select } from "../elements/fields.js";
 
 const EFFORTS = /** @type {[string, string][]} */ ([
   ["1000", "quick look, up to 1,000 samples"],

@@ -1,7 +1,7 @@
 // Votes of noisy copies as bars, with what is known of each class's probability.
 
-import { h, svg } from "./dom.js";
-import { count, percent } from "./words.js";
+import { h, svg } from "../elements/dom.js";
+import { count, percent } from "../elements/words.js";
 
 const SHOWN = 8;
 

@@ -1,13 +1,13 @@
 // Images in, question asked, request sent. What was chosen stays in the memory of the tab, so that the
 // way back from an answer leads to the question as it was; another key finds it empty.
 
-import { announce, h, show } from "./dom.js";
-import { dropZone } from "./drop_zone.js";
-import { getJson, postForm, Problem } from "./http.js";
-import { remember, rememberBatch } from "./memory.js";
-import { previewPanel } from "./preview_panel.js";
-import { questionForm } from "./question_form.js";
-import { plural } from "./words.js";
+import { announce, h, show } from "../elements/dom.js";
+import { dropZone } from "../elements/drop_zone.js";
+import { plural } from "../elements/words.js";
+import { previewPanel } from "../question/preview_panel.js";
+import { questionForm } from "../question/question_form.js";
+import { getJson, postForm, Problem } from "../service/http.js";
+import { remember, rememberBatch } from "../service/memory.js";
 
 const ACCEPT = ".png,.jpg,.jpeg,.tif,.tiff,.jp2,.j2k,.webp,.dcm,.dicom,image/*,application/dicom";
 

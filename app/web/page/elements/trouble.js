@@ -1,7 +1,7 @@
 // What is shown where a view cannot be.
 
+import { Problem } from "../service/http.js";
 import { h, show } from "./dom.js";
-import { Problem } from "./http.js";
 
 /** @param {Element} into @param {unknown} error @param {AbortSignal} signal nothing is shown after it */
 export function showTrouble(into, error, signal) {

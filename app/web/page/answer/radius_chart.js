@@ -1,8 +1,8 @@
 // Radius against noise level. Abstentions have a lane of their own below the axis: no radius at all
 // is not a radius of zero.
 
-import { h, svg } from "./dom.js";
-import { length, targetName } from "./words.js";
+import { h, svg } from "../elements/dom.js";
+import { length, targetName } from "../elements/words.js";
 
 /** @typedef {{sigma: number, radius: number | null, prediction: string}} Point */
 /** @typedef {{name: string, points: Point[]}} Series */

@@ -1,7 +1,7 @@
 // What the image is compared with: classes in a sentence, learned prompts, and several of them at once.
 
-import { h, show } from "./dom.js";
-import { choice, field, group } from "./fields.js";
+import { h, show } from "../elements/dom.js";
+import { choice, field, group } from "../elements/fields.js";
 
 const OWN = "own";
 const TUNED = /** @type {[string, string, string][]} */ ([

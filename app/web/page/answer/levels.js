@@ -1,10 +1,10 @@
 // Each noise level: a noisy copy to look at, and the votes of each target with their bounds.
 
-import { h } from "./dom.js";
-import { picture } from "./picture.js";
+import { h } from "../elements/dom.js";
+import { picture } from "../elements/picture.js";
+import { confidence, count, length, STOPPED, targetName } from "../elements/words.js";
 import { mark } from "./verdict.js";
 import { votesChart } from "./votes_chart.js";
-import { confidence, count, length, STOPPED, targetName } from "./words.js";
 
 /** @param {any} found @param {any[][]} targets @param {AbortSignal} signal */
 export function levels(found, targets, signal) {

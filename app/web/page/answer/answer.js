@@ -1,13 +1,14 @@
 // The answer of a finished certification: verdict, radius, votes, what it does not mean, downloads.
 
-import { h } from "./dom.js";
+import { h } from "../elements/dom.js";
 import { downloads } from "./downloads.js";
 import { levels } from "./levels.js";
 import { radiusChart } from "./radius_chart.js";
 import { tangible } from "./tangible.js";
+import { groupTargets, largest } from "./targets.js";
 import { limits, verdict } from "./verdict.js";
 
-/** @param {any} found a finished certification @param {AbortSignal} signal @returns {import("./dom.js").Child[]} */
+/** @param {any} found a finished certification @param {AbortSignal} signal @returns {import("../elements/dom.js").Child[]} */
 export function answer(found, signal) {
   const targets = groupTargets(found.certificates);
   return [
@@ -20,25 +21,6 @@ export function answer(found, signal) {
     section("What the votes say", "Each noise level is a question of its own. The picture is one noisy copy as the model gets thousands of them.", levels(found, targets, signal)),
     downloads(found, signal),
   ];
-}
-
-/** Certificates of one label set and prompting, by noise level. @param {any[]} certificates */
-export function groupTargets(certificates) {
-  /** @type {Map<string, any[]>} */
-  const groups = new Map();
-  for (const one of certificates) {
-    const start = one.started_from?.sha256 ?? (one.adaptation ? "" : one.prompt?.sha256);
-    const bank = one.routing?.bank;
-    const key = JSON.stringify([one.prompting, one.template, start, bank, one.class_names]);
-    groups.set(key, [...(groups.get(key) ?? []), one]);
-  }
-  return [...groups.values()].map((group) => group.sort((a, b) => a.sigma - b.sigma));
-}
-
-/** @param {any[]} certificates @returns {any | null} the one with the largest radius */
-export function largest(certificates) {
-  const certified = certificates.filter((c) => c.outcome === "certified");
-  return certified.reduce((best, c) => (best && best.radius >= c.radius ? best : c), null);
 }
 
 /** @param {any[][]} targets */

@@ -1,11 +1,11 @@
 // The radius made visible: the image, and two changes of it that are as long as the radius allows.
 
-import { groupTargets, largest } from "./answer.js";
-import { freshId, h, show, svg } from "./dom.js";
-import { field, select } from "./fields.js";
-import { getBlob } from "./http.js";
+import { freshId, h, show, svg } from "../elements/dom.js";
+import { field, select } from "../elements/fields.js";
+import { length, targetName } from "../elements/words.js";
+import { getBlob } from "../service/http.js";
 import { patch, shiftAll, strongSide, widestSide } from "./tampering.js";
-import { length, targetName } from "./words.js";
+import { groupTargets, largest } from "./targets.js";
 
 /** @typedef {import("./tampering.js").Pixels} Pixels */
 

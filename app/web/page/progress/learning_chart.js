@@ -1,7 +1,7 @@
 // Loss and accuracy by epoch, each on its own scale.
 
-import { h, svg } from "./dom.js";
-import { percent } from "./words.js";
+import { h, svg } from "../elements/dom.js";
+import { percent } from "../elements/words.js";
 
 const WIDTH = 480;
 const HEIGHT = 90;
