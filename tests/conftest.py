@@ -73,6 +73,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Files(config, log)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def data_dir_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A test that names no data folder gets an empty one, not that of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROMPTSMOOTH_DATA_DIR", str(tmp_path_factory.mktemp("nobody")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def same_threads() -> Iterator[None]:
     """A command that a test runs in this process sets torch's threads: they are part of f."""

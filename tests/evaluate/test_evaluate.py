@@ -220,13 +220,13 @@ def test_the_markdown_has_every_arm_and_marks_what_is_out_of_reach(create_evalua
     asked = create_evaluation(procedure=CohenParameters(n0=50, n=200))
     results = evaluate(asked, radii=PUBLISHED_RADII)
     write_results(results, asked.folder)
-    text = (asked.folder / "results.md").read_text()
+    text = (asked.folder / "results.md").read_text("utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| template")]
     assert len(rows) == 2
     assert rows[0].rstrip(" |").endswith("–"), "radius 2.5 at sigma 0.1"
     reach = [float(arm.largest_radius) for arm in results.arms]
     assert [row.count("–") for row in rows] != [0, 0]
     assert reach[0] < reach[1]
-    csv = (asked.folder / "results.csv").read_text().splitlines()
+    csv = (asked.folder / "results.csv").read_text("utf-8").splitlines()
     assert len(csv) == 1 + 2 * len(PUBLISHED_RADII)
     assert (asked.folder / "plot.png").stat().st_size > 10_000

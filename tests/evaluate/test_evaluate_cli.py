@@ -33,7 +33,7 @@ def start(*arguments: object, data_dir: Path) -> subprocess.Popen[str]:
         env={**os.environ, "OMP_NUM_THREADS": "1", "PROMPTSMOOTH_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
 
 

@@ -232,7 +232,12 @@ def run_check() -> Callable[[Path, str], str]:
         environment |= {"PROMPTSMOOTH_MODELS": str(models), "COLUMNS": "100"}
         command = [sys.executable, "-m", "app.cli", "models", "check", model_id]
         ended = subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=environment
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+            cwd=REPOSITORY,
+            env=environment,
         )
         assert ended.returncode == 0, ended.stderr
         sys.stdout.write(f"\n{ended.stdout}")

@@ -126,7 +126,7 @@ def tokenizer(old_tokenizer, transformers, tmp_path) -> Path:
 
 
 def change_json(path: Path, change) -> None:
-    value = json.loads(path.read_text())
+    value = json.loads(path.read_text("utf-8"))
     change(value)
     path.write_text(json.dumps(value))
 

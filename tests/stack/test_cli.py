@@ -38,7 +38,7 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
         [PROMPTSMOOTH, *map(str, arguments)],
         env={**os.environ, **environment},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=HANG_S,
         check=False,
     )

@@ -105,7 +105,7 @@ def run(stack, *arguments: object, **environment: str) -> subprocess.CompletedPr
         command,
         env={**os.environ, **environment},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=HANG_S,
         check=False,
     )
@@ -137,7 +137,7 @@ def test_the_command_says_what_is_missing(stack, folder, tmp_path):
     alone = subprocess.run(
         [PROMPTSMOOTH, "certify", folder, "--data-dir", tmp_path],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=HANG_S,
         check=False,
     )
