@@ -17,13 +17,16 @@ from fastapi import Depends, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
+from app.request.certify import RULES as FIELD_RULES
+from app.request.certify import CertifyFields
+from app.request.rules import check_not_empty
 from app.server.answers.problems import (
     JsonUnreadable,
     MediaTypeUnsupported,
     RequestInvalid,
     invalid,
 )
-from app.server.forms.certify import NUMBERS, REPEATABLE, RULES, CertifyFields, CertifyForm
+from app.server.forms.certify import NUMBERS, REPEATABLE, RULES, CertifyForm
 from app.server.forms.items import check_items, media_type, require_known, require_no_query
 from app.server.routes.dependencies import ServicesDep
 from app.settings import AppSettings
@@ -42,11 +45,10 @@ IMAGE_TYPES = (
 BODY_TYPES = ("multipart/form-data", "application/json", *IMAGE_TYPES)
 _MAX_FIELDS = 512
 _MAX_FIELD_BYTES = 256 * 1024  # 16 targets of 100 long class names in one JSON field
-_FIELD_RULES = {name: rule for name, rule in RULES.items() if name != "image"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class CertifyBody:
     """What POST /certify was asked, whatever the body's type.
 
     `images` are read one by one, and can be read again.
@@ -63,14 +65,14 @@ class Asked:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-async def _parse(request: Request, services: ServicesDep) -> AsyncIterator[Asked]:
+async def _parse(request: Request, services: ServicesDep) -> AsyncIterator[CertifyBody]:
     try:
         yield await _parse_body(request, services.settings)
     finally:
         await request.close()  # a form's files
 
 
-async def _parse_body(request: Request, settings: AppSettings) -> Asked:
+async def _parse_body(request: Request, settings: AppSettings) -> CertifyBody:
     match media_type(request):
         case "multipart/form-data":
             return await _parse_form(request, settings)
@@ -83,26 +85,26 @@ async def _parse_body(request: Request, settings: AppSettings) -> Asked:
             raise MediaTypeUnsupported(f"Expected a body of type {', '.join(BODY_TYPES)}.")
 
 
-AskedDep = Annotated[Asked, Depends(_parse)]
+CertifyBodyDep = Annotated[CertifyBody, Depends(_parse)]
 
 
-async def _parse_form(request: Request, settings: AppSettings) -> Asked:
+async def _parse_form(request: Request, settings: AppSettings) -> CertifyBody:
     require_no_query(request)
     data = await request.form(
         max_files=settings.max_images, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
     )
     check_items(data.multi_items(), RULES, REPEATABLE)
     form = _validate(CertifyForm, _collect(data.multi_items()))
-    return Asked(fields=form, images=tuple(map(_reader, form.image)))
+    return CertifyBody(fields=form, images=tuple(map(_reader, form.image)))
 
 
-def _parse_query(request: Request, body: bytes) -> Asked:
+def _parse_query(request: Request, body: bytes) -> CertifyBody:
     items = request.query_params.multi_items()
-    check_items(items, _FIELD_RULES, REPEATABLE)
-    return Asked(fields=_validate(CertifyFields, _collect(items)), images=(_held(body),))
+    check_items(items, FIELD_RULES, REPEATABLE)
+    return CertifyBody(fields=_validate(CertifyFields, _collect(items)), images=(_held(body),))
 
 
-def _parse_json(body: bytes) -> Asked:
+def _parse_json(body: bytes) -> CertifyBody:
     try:
         document = parse_strict(body, as_written=True)
     except ValueError:
@@ -111,8 +113,9 @@ def _parse_json(body: bytes) -> Asked:
         raise JsonUnreadable
     require_known(document, RULES)
     images = _decode_images(document.pop("image", None))
+    check_not_empty(document.items(), RULES)
     fields = {name: _as_field(name, v) for name, v in document.items() if v is not None}
-    return Asked(fields=_validate(CertifyFields, fields), images=tuple(map(_held, images)))
+    return CertifyBody(fields=_validate(CertifyFields, fields), images=tuple(map(_held, images)))
 
 
 def _decode_images(value: object) -> list[bytes]:

@@ -5,7 +5,8 @@ from difflib import get_close_matches
 
 from fastapi import Request
 
-from app.server.answers.problems import FieldRepeated, FieldUnknown, invalid
+from app.request.rules import check_not_empty
+from app.server.answers.problems import FieldRepeated, FieldUnknown
 
 
 def media_type(request: Request) -> str:
@@ -25,8 +26,7 @@ def check_items(
     """Refuses unknown names, empty values, and a name twice that is taken once."""
     names = [name for name, _ in items]
     require_known(names, rules)
-    if empty := sorted({name for name, value in items if value == ""}):
-        raise invalid(empty[0], f"no empty value, but {rules[empty[0]]}")
+    check_not_empty(items, rules)
     if repeated := sorted({n for n in names if n not in repeatable and names.count(n) > 1}):
         raise FieldRepeated(f"The field {repeated[0]} is taken once; nothing was queued.")
 

@@ -1,10 +1,11 @@
-"""The multipart form of POST /prompts/learn. A field's description begins with its rule."""
+"""The multipart form of POST /prompts/learn."""
 
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.server.forms.numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE
+from app.request.numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE
+from app.request.rules import Described, get_rules
 from app.server.forms.prompts import File, NamedClasses
 from models.catalogue.cards import Template
 from models.prompts.cards import PromptId
@@ -31,68 +32,92 @@ class LearnForm(BaseModel):
 
     zip: File | None = Field(
         default=None,
-        description="one zip file with a folder of images for each class, instead of image. The "
-        "folder an image lies in is its class; folders named by numbers are ordered as numbers, "
-        "others by name.",
+        description=Described(
+            "one zip file with a folder of images for each class, instead of image",
+            "The folder an image lies in is its class; folders named by numbers are "
+            "ordered as numbers, others by name.",
+        ),
     )
     image: list[File] | None = Field(
         default=None,
         min_length=2,
-        description="two or more image files, instead of zip. PNG, JPEG, JPEG 2000, TIFF, WebP or "
-        "DICOM.",
+        description=Described(
+            "two or more image files, instead of zip", "PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM."
+        ),
     )
     image_class: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(
         default=None,
-        description="the class of each image, at most 200 characters, once for each image and in "
-        "their order.",
+        description=Described(
+            "the class of each image, at most 200 characters, once for each image and in "
+            "their order"
+        ),
     )
     id: PromptId = Field(
-        description="a name of at most 64 characters a-z, 0-9, dot, hyphen and underscore, the "
-        "first a letter or digit. It names this prompt for ever.",
+        description=Described(
+            "a name of at most 64 characters a-z, 0-9, dot, hyphen and underscore, the "
+            "first a letter or digit",
+            "It names this prompt for ever.",
+        ),
         examples=["chest-xray-16-shots"],
     )
     model: str | None = Field(
         default=None,
         max_length=64,
-        description="the id of a model, at most 64 characters. Default: the service's default "
-        "model; GET /models lists all.",
+        description=Described(
+            "the id of a model, at most 64 characters",
+            "Default: the service's default model; GET /models lists all.",
+        ),
     )
     class_name: NamedClasses | None = Field(
         default=None,
-        description=f"2 to {MAX_CLASS_NAMES} class names, all different, none blank. In the order "
-        "of the folders, for prompts with other words than the folders' names.",
+        description=Described(
+            f"2 to {MAX_CLASS_NAMES} class names, all different, none blank",
+            "In the order of the folders, for prompts with other words than the folders' names.",
+        ),
     )
     template: Template | None = Field(
         default=None,
         max_length=1000,
-        description="a sentence with {} exactly once, at most 1000 characters. With the preset "
-        "default the vectors start as the words before {}; those after it follow the class name. "
-        "Default: the model card's.",
+        description=Described(
+            "a sentence with {} exactly once, at most 1000 characters",
+            "With the preset default the vectors start as the words before {}; those "
+            "after it follow the class name. Default: the model card's.",
+        ),
     )
     preset: Literal["default", "paper"] = Field(
         default="default",
-        description='"default" or "paper". default is what gave prompts at or above the template '
-        "here; paper is PromptSmooth as published.",
+        description=Described(
+            '"default" or "paper"',
+            "default is what gave prompts at or above the template here; paper is "
+            "PromptSmooth as published.",
+        ),
     )
     shots: _Whole = Field(
         default=16,
         ge=1,
         le=MAX_SHOTS,
-        description=f"an integer from 1 to {MAX_SHOTS}. Images of each class; the seed chooses "
-        "them among those sent.",
+        description=Described(
+            f"an integer from 1 to {MAX_SHOTS}",
+            "Images of each class; the seed chooses them among those sent.",
+        ),
     )
     epochs: _Whole = Field(
         default=50,
         ge=1,
         le=MAX_EPOCHS,
-        description=f"an integer from 1 to {MAX_EPOCHS}. Times that each image is seen.",
+        description=Described(
+            f"an integer from 1 to {MAX_EPOCHS}", "Times that each image is seen."
+        ),
     )
     seed: _Whole = Field(
         default=1,
         ge=0,
         le=2**53,
-        description="an integer from 0 to 2^53. The same request with the same seed gives the same "
-        "prompt on the same kind of device and number of threads.",
+        description=Described(
+            "an integer from 0 to 2^53",
+            "The same request with the same seed gives the same prompt on the same kind "
+            "of device and number of threads.",
+        ),
     )
     noise_level: (
         Annotated[
@@ -103,20 +128,21 @@ class LearnForm(BaseModel):
         | None
     ) = Field(
         default=None,
-        description=f"1 to {MAX_NOISE_LEVELS} decimal numbers from 0 to 10, each named once. The "
-        "noise of an image is drawn from them anew in every epoch. Default: the preset's.",
+        description=Described(
+            f"1 to {MAX_NOISE_LEVELS} decimal numbers from 0 to 10, each named once",
+            "The noise of an image is drawn from them anew in every epoch. Default: the preset's.",
+        ),
         examples=[["0", "0.25", "0.5"]],
     )
     learning_rate: Annotated[float, PLAIN_DECIMAL, DECIMAL_TEXT] | None = Field(
         default=None,
         gt=0,
         le=10,
-        description="a decimal number greater than 0 and at most 10. Default: the preset's.",
+        description=Described(
+            "a decimal number greater than 0 and at most 10", "Default: the preset's."
+        ),
     )
 
 
-RULES = {
-    name: (field.description or "").split(". ")[0].removesuffix(".")
-    for name, field in LearnForm.model_fields.items()
-}
+RULES = get_rules(LearnForm)
 REPEATABLE = frozenset({"image", "image_class", "class_name", "noise_level"})

@@ -13,7 +13,8 @@ from pydantic import (
     Field,
 )
 
-from app.server.forms.numbers import PLAIN_WHOLE
+from app.request.numbers import PLAIN_WHOLE
+from app.request.rules import Described, get_rules
 from worker.store.jobs.records import Entry
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -46,34 +47,41 @@ class ListQuery(BaseModel):
     status: list[Status] = Field(
         default=[],
         max_length=5,
-        description='one or more of "queued", "running", "finished", "failed" and "cancelled".',
+        description=Described(
+            'one or more of "queued", "running", "finished", "failed" and "cancelled"'
+        ),
     )
     model: str | None = Field(
-        default=None, min_length=1, max_length=64, description="the id of a model."
+        default=None,
+        min_length=1,
+        max_length=64,
+        description=Described("the id of a model"),
     )
     batch: str | None = Field(
-        default=None, pattern=r"^[0-9a-f]{32}$", description="the id of a batch."
+        default=None,
+        pattern=r"^[0-9a-f]{32}$",
+        description=Described("the id of a batch"),
     )
     since: _Time | None = Field(
-        default=None, description="a time with its zone (RFC 3339). Sent then or later."
+        default=None,
+        description=Described("a time with its zone (RFC 3339)", "Sent then or later."),
     )
     until: _Time | None = Field(
-        default=None, description="a time with its zone (RFC 3339). Sent then or earlier."
+        default=None,
+        description=Described("a time with its zone (RFC 3339)", "Sent then or earlier."),
     )
     limit: Annotated[int, Field(ge=1, le=200), PLAIN_WHOLE] = Field(
-        default=50, description="an integer from 1 to 200. Most of one page."
+        default=50,
+        description=Described("an integer from 1 to 200", "Most of one page."),
     )
     cursor: str | None = Field(
         default=None,
         pattern=r"^[0-9]{1,17}-[0-9a-f]{32}$",
-        description="what an earlier page's `next` has. Says where to go on.",
+        description=Described("what an earlier page's `next` has", "Says where to go on."),
     )
 
 
-RULES = {
-    name: (field.description or "").split(". ")[0].removesuffix(".")
-    for name, field in ListQuery.model_fields.items()
-}
+RULES = get_rules(ListQuery)
 
 
 def write_cursor(entry: Entry) -> str:

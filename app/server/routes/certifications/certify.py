@@ -7,15 +7,16 @@ from fastapi import APIRouter, Response
 from redis.exceptions import WatchError
 from starlette.responses import JSONResponse
 
+from app.request.rules import FieldInvalid
 from app.server.access.caller import Caller, Submitter
 from app.server.answers import problems
 from app.server.answers.schemas import Batch, Certification
-from app.server.forms.certify_body import Asked, AskedDep
+from app.server.forms.certify_body import CertifyBody, CertifyBodyDep
 from app.server.forms.certify_openapi import REQUEST
 from app.server.jobs.idempotency import claim, parse_key
 from app.server.jobs.lookup import is_done, show_all
 from app.server.jobs.prefer_wait import parse_wait, wait_until
-from app.server.jobs.submit import submit
+from app.server.jobs.submit import submit_certify
 from app.server.routes.accepted import describe_accepted
 from app.server.routes.dependencies import IdempotencyKey, PreferHeader, Services, ServicesDep
 from worker.contract import CertificationJob
@@ -65,7 +66,7 @@ _PROBLEMS = problems.describe(
     },
 )
 async def certify(
-    asked: AskedDep,
+    asked: CertifyBodyDep,
     services: ServicesDep,
     caller: Submitter,
     idempotency_key: IdempotencyKey,
@@ -93,20 +94,20 @@ async def certify(
 
 
 async def _accept(
-    services: Services, asked: Asked, caller: Caller, idempotency_key: str | None
+    services: Services, asked: CertifyBody, caller: Caller, idempotency_key: str | None
 ) -> list[CertificationJob]:
     """The jobs of this request, queued now or when its idempotency key was first used."""
     if idempotency_key is None:
-        return await submit(services, asked, caller)
+        return await submit_certify(services, asked, caller)
     key, fingerprint = parse_key(idempotency_key), await asked.fingerprint()
     found = await to_thread.run_sync(claim, services.redis, caller, key, fingerprint)
     if isinstance(found, list):
         return found
     try:
-        return await submit(services, asked, caller, found)
+        return await submit_certify(services, asked, caller, found)
     except WatchError:
         raise problems.IdempotencyInProgress from None
-    except problems.Problem:
+    except (problems.Problem, FieldInvalid):
         await to_thread.run_sync(found.release, services.redis)
         raise
 

@@ -6,11 +6,11 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Form
 
+from app.request.window import read_window
 from app.server.access.caller import Submitter
 from app.server.answers import problems
 from app.server.answers.preview import Preview, preview_view
 from app.server.forms.preview import REPEATABLE, RULES, PreviewForm
-from app.server.forms.window_field import read_window
 from app.server.jobs.submit import find_card
 from app.server.routes.dependencies import ServicesDep, take_only
 from models.imaging import ImageError
