@@ -17,7 +17,8 @@ from app.cli.options import (
     ProcedureOption,
     PromptingOption,
     SelectionSamples,
-    SeveralTexts,
+    Text,
+    Texts,
     ToleranceOption,
     get_data_dir,
     said,
@@ -38,25 +39,25 @@ _Image = Annotated[
     ),
 ]
 _Sigma = Annotated[
-    SeveralTexts,
+    Texts,
     typer.Option(help="Noise level, a decimal from 0.001 to 10; repeatable.  (default: 0.25)"),
 ]
 _Model = Annotated[
-    str | None, typer.Option(help="Model id.  (default: bundled, or the service's default)")
+    Text, typer.Option(help="Model id.  (default: bundled, or the service's default)")
 ]
 _Prompt = Annotated[
-    SeveralTexts,
+    Texts,
     typer.Option(help="Id or digest of a stored prompt (promptsmooth prompts); repeatable."),
 ]
 _ClassName = Annotated[
-    SeveralTexts,
+    Texts,
     typer.Option(help="Class; repeatable.  (default: the prompt's, else the model card's)"),
 ]
 _Template = Annotated[
-    str | None, typer.Option(help="Text with {} for the class.  (default: as for the class)")
+    Text, typer.Option(help="Text with {} for the class.  (default: as for the class)")
 ]
 _Targets = Annotated[
-    str | None,
+    Text,
     typer.Option(
         metavar="JSON|@FILE",
         help="Several label sets, as POST /certify takes them, instead of prompting, prompt, "
@@ -64,10 +65,10 @@ _Targets = Annotated[
     ),
 ]
 _TargetRadius = Annotated[
-    str | None, typer.Option(help="staged: stop once the radius is this, or cannot be.")
+    Text, typer.Option(help="staged: stop once the radius is this, or cannot be.")
 ]
 _MinimumRadius = Annotated[
-    str | None,
+    Text,
     typer.Option(
         help="staged, no target: stop once not even this is in reach.  (default: 0.05 sigma)"
     ),
@@ -79,14 +80,12 @@ _Joint = Annotated[
         help="All certificates, one a noise level and prompting, hold together at 1 - alpha.",
     ),
 ]
-_Attempt = Annotated[
-    str | None, typer.Option(help="Number of a deliberate new roll.  (default: 0)")
-]
-_Frame = Annotated[str | None, typer.Option(help="Frame of a multi-frame file, from 0.")]
-_Window = Annotated[str | None, typer.Option(help="Grey window: centre,width or auto.")]
+_Attempt = Annotated[Text, typer.Option(help="Number of a deliberate new roll.  (default: 0)")]
+_Frame = Annotated[Text, typer.Option(help="Frame of a multi-frame file, from 0.")]
+_Window = Annotated[Text, typer.Option(help="Grey window: centre,width or auto.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 _Server = Annotated[
-    str | None,
+    Text,
     typer.Option(
         envvar="PROMPTSMOOTH_SERVER",
         help="Address of a service that certifies, like https://certify.hospital.example.",

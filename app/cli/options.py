@@ -5,12 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-SeveralTexts = list[str] | None
+Text = str | None
+Texts = list[str] | None
 Fields = dict[str, Any]
 """The fields of a request as they were typed."""
 
 PromptingOption = Annotated[
-    SeveralTexts,
+    Texts,
     typer.Option(
         metavar="[template|few-shot|zero-shot|few-shot+zero-shot|routed]",
         help="Repeatable; all see the same noise.  (default: few-shot where a prompt is named, "
@@ -18,30 +19,30 @@ PromptingOption = Annotated[
     ),
 ]
 ProcedureOption = Annotated[
-    str | None,
+    Text,
     typer.Option(
         metavar="[staged|cohen]",
         help="staged stops when it has seen enough; cohen does not.  (default: staged)",
     ),
 ]
 MostSamples = Annotated[
-    str | None, typer.Option(help="staged: most samples a noise level.  (default: 10000)")
+    Text, typer.Option(help="staged: most samples a noise level.  (default: 10000)")
 ]
 BoundSamples = Annotated[
-    str | None,
+    Text,
     typer.Option("--n", help="cohen: samples that bound the probability.  (default: 10000)"),
 ]
 SelectionSamples = Annotated[
-    str | None, typer.Option(help="cohen: samples that choose the class.  (default: 100)")
+    Text, typer.Option(help="cohen: samples that choose the class.  (default: 100)")
 ]
 ToleranceOption = Annotated[
-    str | None,
+    Text,
     typer.Option(
         help="staged, no target: stop this near to what n-max would give.  (default: 0.05)"
     ),
 ]
 AlphaOption = Annotated[
-    str | None, typer.Option(help="Error probability of a certificate.  (default: 0.001)")
+    Text, typer.Option(help="Error probability of a certificate.  (default: 0.001)")
 ]
 DataDir = Annotated[
     Path | None,
@@ -51,7 +52,7 @@ DataDir = Annotated[
 ]
 
 
-def said(**options: str | SeveralTexts) -> Fields:
+def said(**options: str | Texts) -> Fields:
     """The options that were given; typer also gives those that were not."""
     return {name: value for name, value in options.items() if value is not None and value != []}
 

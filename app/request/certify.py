@@ -15,7 +15,7 @@ from pydantic import (
 
 from app.request.limits import Limits
 from app.request.numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE
-from app.request.rules import Described, FieldInvalid, check_not_empty, get_rules
+from app.request.refusal import FieldInvalid, check_not_empty
 from app.request.targets import (
     AskedClassNames,
     AskedTemplate,
@@ -71,71 +71,80 @@ def _check_targets(text: str) -> str:
     return text
 
 
+RULES = {
+    "sigma": "one or more decimal numbers from 0.001 to 10, each named once",
+    "model": "the id of a model, at most 64 characters",
+    "prompting": 'one or more of "template", "few-shot", "zero-shot", "few-shot+zero-shot" and '
+    '"routed"',
+    "prompt": "ids or digests of stored prompts (GET /prompts) for few-shot, few-shot+zero-shot "
+    "or routed",
+    "class_name": f"2 to {MAX_CLASS_NAMES} class names, all different, on one line and none blank",
+    "template": "a sentence with {} exactly once, at most 1000 characters",
+    "targets": f"a JSON list of 1 to {MAX_TARGETS} different objects with prompting, prompt, bank "
+    "(a list of objects with prompt or template), class_names and template (each may be left "
+    "out, none named twice), instead of prompting, prompt, class_name and template",
+    "procedure": '"staged" or "cohen"',
+    "n_max": "an integer from 1 to the service's limit (100000 unless its operator set another), "
+    "for staged only",
+    "target_radius": "a decimal number greater than 0 and at most 1000, for staged only",
+    "tolerance": "a decimal number of at least 0 and less than 1, for staged only",
+    "minimum_radius": "a decimal number greater than 0 and at most 1000, for staged only",
+    "n": "an integer from 1 to the service's limit (100000 unless its operator set another), for "
+    "cohen only",
+    "n0": "an integer from 1 to the service's limit (10000 unless its operator set another), for "
+    "cohen only",
+    "joint": "true or false",
+    "alpha": "a decimal number of at least 1e-12 and less than 0.5",
+    "attempt": "an integer from 0 to 10000",
+    "frame": "an integer from 0 to the file's last frame",
+    "window": '"auto", or centre and width separated by a comma, like 40,400',
+}
+
+
 class CertifyFields(BaseModel):
     """What is asked of a certification, apart from the image itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sigma: _Sigmas = Field(
-        description=Described(
-            "one or more decimal numbers from 0.001 to 10, each named once",
-            "Standard deviation of the noise on pixels in [0, 1]; one certificate each.",
-        ),
+        description=f"{RULES['sigma']}. Standard deviation of the noise on pixels in [0, 1]; one "
+        "certificate each.",
         examples=[["0.25", "0.5"]],
     )
     model: str | None = Field(
         default=None,
         max_length=64,
-        description=Described(
-            "the id of a model, at most 64 characters",
-            "Default: the service's default model; GET /models lists all.",
-        ),
+        description=f"{RULES['model']}. Default: the service's default model; GET /models lists "
+        "all.",
     )
     prompting: list[Prompting] = Field(
         default=[],
-        description=Described(
-            'one or more of "template", "few-shot", "zero-shot", "few-shot+zero-shot" and "routed"',
-            "template is a sentence; few-shot a stored prompt; zero-shot tunes the words "
-            "before the class name on this image, few-shot+zero-shot a stored prompt; "
-            "routed chooses among stored prompts by a certified selector. All share one "
-            "pass of the image tower. Default: few-shot where a prompt is named, else "
-            "template.",
-        ),
+        description=f"{RULES['prompting']}. template is a sentence; few-shot a stored prompt; "
+        "zero-shot tunes the words before the class name on this image, few-shot+zero-shot a "
+        "stored prompt; routed chooses among stored prompts by a certified selector. All share one "
+        "pass of the image tower. Default: few-shot where a prompt is named, else template.",
         examples=[["template", "few-shot"]],
     )
     prompt: list[PromptName] = Field(
         default=[],
-        description=Described(
-            "ids or digests of stored prompts (GET /prompts) for few-shot, "
-            "few-shot+zero-shot or routed",
-            "With several, each gets its own certificates; routed takes all as its bank.",
-        ),
+        description=f"{RULES['prompt']}. With several, each gets its own certificates; routed "
+        "takes all as its bank.",
         examples=[["bundled-mednist"]],
     )
     class_name: AskedClassNames | None = Field(
         default=None,
-        description=Described(
-            f"2 to {MAX_CLASS_NAMES} class names, all different, on one line and none blank",
-            "Default: those of the first prompt named, else the model card's.",
-        ),
+        description=f"{RULES['class_name']}. Default: those of the first prompt named, else the "
+        "model card's.",
     )
     template: AskedTemplate | None = Field(
         default=None,
-        description=Described(
-            "a sentence with {} exactly once, at most 1000 characters",
-            "{} is the place of the class name. Default: the words that the first prompt "
-            "named was learned from, else the model card's.",
-        ),
+        description=f"{RULES['template']}. {{}} is the place of the class name. Default: the words "
+        "that the first prompt named was learned from, else the model card's.",
     )
     targets: Annotated[str, AfterValidator(_check_targets)] | None = Field(
         default=None,
-        description=Described(
-            f"a JSON list of 1 to {MAX_TARGETS} different objects with prompting, prompt, "
-            "bank (a list of objects with prompt or template), class_names and template "
-            "(each may be left out, none named twice), instead of prompting, prompt, "
-            "class_name and template",
-            "All label sets share one pass of the image tower; each gets its own certificates.",
-        ),
+        description=f"{RULES['targets']}. All label sets share one pass of the image tower; each "
+        "gets its own certificates.",
         examples=[
             '[{"class_names": ["normal lungs", "pneumonia"]}, '
             '{"prompting": "few-shot", "prompt": "bundled-kermany-cxr"}]'
@@ -143,103 +152,69 @@ class CertifyFields(BaseModel):
     )
     procedure: Literal["staged", "cohen"] = Field(
         default="staged",
-        description=Described(
-            '"staged" or "cohen"',
-            "staged looks at growing samples and stops when it has seen enough; cohen "
-            "takes n0 samples to choose the class and n to bound it.",
-        ),
+        description=f"{RULES['procedure']}. staged looks at growing samples and stops when it has "
+        "seen enough; cohen takes n0 samples to choose the class and n to bound it.",
     )
     n_max: _Whole | None = Field(
         default=None,
         ge=1,
-        description=Described(
-            "an integer from 1 to the service's limit (100000 unless its operator set "
-            "another), for staged only",
-            "The most samples per noise level. Default: 10000.",
-        ),
+        description=f"{RULES['n_max']}. The most samples per noise level. Default: 10000.",
     )
     target_radius: Annotated[Radius, _PlainDecimal] | None = Field(
         default=None,
-        description=Described(
-            "a decimal number greater than 0 and at most 1000, for staged only",
-            "Stop as soon as the radius is at least this, or cannot become it.",
-        ),
+        description=f"{RULES['target_radius']}. Stop as soon as the radius is at least this, or "
+        "cannot become it.",
     )
     tolerance: Annotated[Tolerance, _PlainDecimal] | None = Field(
         default=None,
-        description=Described(
-            "a decimal number of at least 0 and less than 1, for staged only",
-            "Without a target, stop within this share of the radius that n_max would "
-            "give. Default: 0.05.",
-        ),
+        description=f"{RULES['tolerance']}. Without a target, stop within this share of the radius "
+        "that n_max would give. Default: 0.05.",
     )
     minimum_radius: Annotated[Radius, _PlainDecimal] | None = Field(
         default=None,
-        description=Described(
-            "a decimal number greater than 0 and at most 1000, for staged only",
-            "Without a target, stop when not even this is in reach. Default: 0.05 sigma.",
-        ),
+        description=f"{RULES['minimum_radius']}. Without a target, stop when not even this is in "
+        "reach. Default: 0.05 sigma.",
     )
     n: _Whole | None = Field(
         default=None,
         ge=1,
-        description=Described(
-            "an integer from 1 to the service's limit (100000 unless its operator set "
-            "another), for cohen only",
-            "Samples that bound the probability. Default: 10000.",
-        ),
+        description=f"{RULES['n']}. Samples that bound the probability. Default: 10000.",
     )
     n0: _Whole | None = Field(
         default=None,
         ge=1,
-        description=Described(
-            "an integer from 1 to the service's limit (10000 unless its operator set "
-            "another), for cohen only",
-            "Samples that choose the class. Default: 100.",
-        ),
+        description=f"{RULES['n0']}. Samples that choose the class. Default: 100.",
     )
     joint: bool = Field(
         default=False,
-        description=Described(
-            "true or false",
-            "true makes all certificates of this request (images, noise levels, "
-            "promptings) hold together with probability 1 - alpha, by dividing alpha "
-            "among them.",
-        ),
+        description=f"{RULES['joint']}. true makes all certificates of this request (images, noise "
+        "levels, promptings) hold together with probability 1 - alpha, by dividing alpha among "
+        "them.",
     )
     alpha: Annotated[Alpha, _PlainDecimal, _AsText] = Field(
         default=Decimal("0.001"),
-        description=Described(
-            "a decimal number of at least 1e-12 and less than 0.5",
-            "Probability, per certificate asked for, that its claim is false.",
-        ),
+        description=f"{RULES['alpha']}. Probability, per certificate asked for, that its claim is "
+        "false.",
     )
     attempt: _Whole = Field(
         default=0,
         ge=0,
         le=10_000,
-        description=Described(
-            "an integer from 0 to 10000",
-            "Another number asks for other noise; how often an image was tried is said in "
-            "its certificates.",
-        ),
+        description=f"{RULES['attempt']}. Another number asks for other noise; how often an image "
+        "was tried is said in its certificates.",
     )
     frame: _Whole | None = Field(
         default=None,
         ge=0,
         le=1_000_000,
-        description=Described(
-            "an integer from 0 to the file's last frame",
-            "Needed where there are several; ignored where there is one.",
-        ),
+        description=f"{RULES['frame']}. Needed where there are several; ignored where there is "
+        "one.",
     )
     window: str | None = Field(
         default=None,
         pattern=WINDOW,
-        description=Described(
-            '"auto", or centre and width separated by a comma, like 40,400',
-            "Default: what the file says, else chosen from its grey values; the result tells.",
-        ),
+        description=f"{RULES['window']}. Default: what the file says, else chosen from its grey "
+        "values; the result tells.",
     )
 
     @property
@@ -279,9 +254,6 @@ class CertifyFields(BaseModel):
     def requested_window(self) -> RequestedWindow:
         """The window as imaging takes it."""
         return read_window(self.window)
-
-
-RULES = get_rules(CertifyFields)
 
 
 def parse_fields(given: Mapping[str, object]) -> CertifyFields:

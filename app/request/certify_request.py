@@ -1,7 +1,7 @@
 """From the fields of a certification to the request that a worker takes."""
 
 from app.request.certify import CertifyFields
-from app.request.rules import FieldInvalid
+from app.request.refusal import FieldInvalid
 from app.request.targets import FindCard, create_targets
 from models.catalogue.cards import ModelCard
 from worker.contract import CertifyRequest, InputImage, ModelRef, Target

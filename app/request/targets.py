@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.request.rules import FieldInvalid
+from app.request.refusal import FieldInvalid
 from models.catalogue.cards import ClassNames, ModelCard, Template
 from models.prompts.cards import PromptCard
 from models.prompts.prompt import split_template

@@ -38,7 +38,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.request.rules import FieldInvalid
+from app.request.refusal import FieldInvalid
 from app.server.answers.schemas import FieldError, ProblemDocument
 from app.server.forms import learning, listing, preview, prompts
 from app.server.forms.certify import RULES

@@ -6,9 +6,15 @@ from fastapi import UploadFile
 from pydantic import Field, WithJsonSchema
 
 from app.request.certify import PARAMETERS, CertifyFields
-from app.request.rules import Described, get_rules
+from app.request.certify import RULES as FIELD_RULES
 
 _File = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]
+
+
+RULES = {
+    **FIELD_RULES,
+    "image": "one or more image files: PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM",
+}
 
 
 class CertifyForm(CertifyFields):
@@ -16,15 +22,11 @@ class CertifyForm(CertifyFields):
 
     image: list[_File] = Field(
         min_length=1,
-        description=Described(
-            "one or more image files: PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM",
-            "The content decides, not the name. Several images become a batch; one that cannot be "
-            "used does not keep the others out.",
-        ),
+        description=f"{RULES['image']}. The content decides, not the name. Several images become a "
+        "batch; one that cannot be used does not keep the others out.",
     )
 
 
-RULES = get_rules(CertifyForm)
 REPEATABLE = frozenset({"image", "sigma", "class_name", "prompting", "prompt"})
 NUMBERS = frozenset(
     {"sigma", "alpha", "attempt", "frame"} | {n for names in PARAMETERS.values() for n in names}

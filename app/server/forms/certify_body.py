@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from app.request.certify import RULES as FIELD_RULES
 from app.request.certify import CertifyFields
-from app.request.rules import check_not_empty
+from app.request.refusal import check_not_empty
 from app.server.answers.problems import (
     JsonUnreadable,
     MediaTypeUnsupported,

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 from fastapi import Request
 
-from app.request.rules import check_not_empty
+from app.request.refusal import check_not_empty
 from app.server.answers.problems import FieldRepeated, FieldUnknown
 
 

@@ -5,9 +5,15 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.request.numbers import PLAIN_WHOLE
-from app.request.rules import Described, get_rules
 from app.request.window import WINDOW
 from app.server.forms.prompts import File
+
+RULES = {
+    "image": "one image file: PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM",
+    "model": "the id of a model, at most 64 characters",
+    "frame": "an integer from 0 to the file's last frame",
+    "window": '"auto", or centre and width separated by a comma, like 40,400',
+}
 
 
 class PreviewForm(BaseModel):
@@ -15,38 +21,26 @@ class PreviewForm(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image: File = Field(
-        description=Described(
-            "one image file: PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM",
-            "The content decides, not the name.",
-        )
-    )
+    image: File = Field(description=f"{RULES['image']}. The content decides, not the name.")
     model: str | None = Field(
         default=None,
         max_length=64,
-        description=Described(
-            "the id of a model, at most 64 characters",
-            "Its input is shown. Default: the service's default model; GET /models lists all.",
-        ),
+        description=f"{RULES['model']}. Its input is shown. Default: the service's default model; "
+        "GET /models lists all.",
     )
     frame: Annotated[int, PLAIN_WHOLE] | None = Field(
         default=None,
         ge=0,
         le=1_000_000,
-        description=Described(
-            "an integer from 0 to the file's last frame",
-            "Needed where there are several; ignored where there is one.",
-        ),
+        description=f"{RULES['frame']}. Needed where there are several; ignored where there is "
+        "one.",
     )
     window: str | None = Field(
         default=None,
         pattern=WINDOW,
-        description=Described(
-            '"auto", or centre and width separated by a comma, like 40,400',
-            "Default: what the file says, else chosen from its grey values; the answer tells.",
-        ),
+        description=f"{RULES['window']}. Default: what the file says, else chosen from its grey "
+        "values; the answer tells.",
     )
 
 
-RULES = get_rules(PreviewForm)
 REPEATABLE = frozenset[str]()

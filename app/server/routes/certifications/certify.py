@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from redis.exceptions import WatchError
 from starlette.responses import JSONResponse
 
-from app.request.rules import FieldInvalid
+from app.request.refusal import FieldInvalid
 from app.server.access.caller import Caller, Submitter
 from app.server.answers import problems
 from app.server.answers.schemas import Batch, Certification
