@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from app.request.limits import Limits
 from worker.contract import MAX_SAMPLES, MAX_SIGMAS
 from worker.contract.learning import MAX_LEARNING_IMAGES
 from worker.settings import SharedSettings
@@ -46,7 +47,9 @@ class AppSettings(SharedSettings):
     max_body_bytes: int = Field(
         default=64 * 2**20, ge=1024, description="Largest request body, all images together."
     )
-    max_images: int = Field(default=16, ge=1, le=256, description="Images of one request.")
+    max_images: int = Field(
+        default=Limits.images, ge=1, le=256, description="Images of one request."
+    )
     max_learning_images: int = Field(
         default=512,
         ge=2,
@@ -54,16 +57,16 @@ class AppSettings(SharedSettings):
         description="Images of one request to learn a prompt, all classes together.",
     )
     max_sigmas: int = Field(
-        default=MAX_SIGMAS, ge=1, le=MAX_SIGMAS, description="Noise levels of one request."
+        default=Limits.sigmas, ge=1, le=MAX_SIGMAS, description="Noise levels of one request."
     )
     max_n: int = Field(
-        default=100_000,
+        default=Limits.n,
         ge=1,
         le=MAX_SAMPLES,
         description="Most samples per noise level (n_max or n).",
     )
     max_n0: int = Field(
-        default=10_000,
+        default=Limits.n0,
         ge=1,
         le=MAX_SAMPLES,
         description="Most samples that choose the class (n0).",
@@ -170,6 +173,11 @@ class AppSettings(SharedSettings):
         description="A proxy that writes `X-Request-ID` stands before the app, and nobody reaches "
         "the app past it: its ids are taken.",
     )
+
+    @property
+    def limits(self) -> Limits:
+        """The most that one request to certify may ask for."""
+        return Limits(images=self.max_images, sigmas=self.max_sigmas, n=self.max_n, n0=self.max_n0)
 
     @property
     def anonymous_quotas(self) -> Quotas:

@@ -10,111 +10,143 @@ import typer
 
 from app.cli.options import (
     AlphaOption,
+    BoundSamples,
     DataDir,
+    Fields,
     MostSamples,
-    Procedure,
     ProcedureOption,
-    Prompting,
+    PromptingOption,
     SelectionSamples,
+    Text,
+    Texts,
     ToleranceOption,
     get_data_dir,
+    said,
 )
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
-    from app.local.asked import CertifyOptions
+    from app.request.certify import CertifyFields
     from worker.contract.certificate.document import FinishedResult
 
 _SERVICE = "With --server"
 
+_Image = Annotated[
+    Path,
+    typer.Argument(
+        exists=True,
+        help="PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM; with --server a folder of them, too.",
+    ),
+]
+_Sigma = Annotated[
+    Texts,
+    typer.Option(help="Noise level, a decimal from 0.001 to 10; repeatable.  (default: 0.25)"),
+]
+_Model = Annotated[
+    Text, typer.Option(help="Model id.  (default: bundled, or the service's default)")
+]
+_Prompt = Annotated[
+    Texts,
+    typer.Option(help="Id or digest of a stored prompt (promptsmooth prompts); repeatable."),
+]
+_ClassName = Annotated[
+    Texts,
+    typer.Option(help="Class; repeatable.  (default: the prompt's, else the model card's)"),
+]
+_Template = Annotated[
+    Text, typer.Option(help="Text with {} for the class.  (default: as for the class)")
+]
+_Targets = Annotated[
+    Text,
+    typer.Option(
+        metavar="JSON|@FILE",
+        help="Several label sets, as POST /certify takes them, instead of prompting, prompt, "
+        "class-name and template.",
+    ),
+]
+_TargetRadius = Annotated[
+    Text, typer.Option(help="staged: stop once the radius is this, or cannot be.")
+]
+_MinimumRadius = Annotated[
+    Text,
+    typer.Option(
+        help="staged, no target: stop once not even this is in reach.  (default: 0.05 sigma)"
+    ),
+]
+_Joint = Annotated[
+    bool,
+    typer.Option(
+        "--joint",
+        help="All certificates, one a noise level and prompting, hold together at 1 - alpha.",
+    ),
+]
+_Attempt = Annotated[Text, typer.Option(help="Number of a deliberate new roll.  (default: 0)")]
+_Frame = Annotated[Text, typer.Option(help="Frame of a multi-frame file, from 0.")]
+_Window = Annotated[Text, typer.Option(help="Grey window: centre,width or auto.")]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+_Server = Annotated[
+    Text,
+    typer.Option(
+        envvar="PROMPTSMOOTH_SERVER",
+        help="Address of a service that certifies, like https://certify.hospital.example.",
+        rich_help_panel=_SERVICE,
+    ),
+]
+_ApiKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="File with the API key.  (default: the variable PROMPTSMOOTH_API_KEY)",
+        rich_help_panel=_SERVICE,
+    ),
+]
+_Authorities = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="Certificates of the authorities to trust (PEM).  (default: the system's)",
+        rich_help_panel=_SERVICE,
+    ),
+]
+_Output = Annotated[
+    Path | None,
+    typer.Option(
+        file_okay=False,
+        help="Folder for one JSON document an image and certificates.csv; a folder of images "
+        "needs it.",
+        rich_help_panel=_SERVICE,
+    ),
+]
+
 
 def certify(
-    image: Annotated[
-        Path,
-        typer.Argument(
-            exists=True,
-            help="PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM; with --server a folder of them, too.",
-        ),
-    ],
-    sigma: Annotated[
-        list[str] | None,
-        typer.Option(help="Noise level, a decimal from 0.001 to 10; repeatable. (default: 0.25)"),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Model id.  (default: bundled, or the service's default)")
-    ] = None,
-    prompting: Annotated[
-        list[Prompting] | None,
-        typer.Option(
-            help="Repeatable; all share one pass of the image tower.  (default: few-shot where a "
-            "prompt is named, else template)"
-        ),
-    ] = None,
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option(help="Id or digest of a stored prompt (promptsmooth prompts); repeatable."),
-    ] = None,
-    class_name: Annotated[
-        list[str] | None,
-        typer.Option(help="Class; repeatable.  (default: the prompt's, else the model card's)"),
-    ] = None,
-    template: Annotated[
-        str | None, typer.Option(help="Text with {} for the class.  (default: as for the class)")
-    ] = None,
-    procedure: ProcedureOption = Procedure.STAGED,
-    n_max: MostSamples = 10_000,
-    n0: SelectionSamples = 100,
-    target_radius: Annotated[
-        str | None, typer.Option(help="staged: stop once the radius is this, or cannot be.")
-    ] = None,
-    tolerance: ToleranceOption = "0.05",
-    joint: Annotated[
-        bool,
-        typer.Option(
-            "--joint",
-            help="All certificates, one a noise level and prompting, hold together at 1 - alpha.",
-        ),
-    ] = False,
-    alpha: AlphaOption = "0.001",
-    attempt: Annotated[int, typer.Option(min=0, help="Number of a deliberate new roll.")] = 0,
-    frame: Annotated[int | None, typer.Option(min=0, help="Frame of a multi-frame file.")] = None,
-    window: Annotated[str | None, typer.Option(help="Grey window: centre,width or auto.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    server: Annotated[
-        str | None,
-        typer.Option(
-            envvar="PROMPTSMOOTH_SERVER",
-            help="Address of a service that certifies, like https://certify.hospital.example.",
-            rich_help_panel=_SERVICE,
-        ),
-    ] = None,
-    api_key_file: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="File with the API key.  (default: the variable PROMPTSMOOTH_API_KEY)",
-            rich_help_panel=_SERVICE,
-        ),
-    ] = None,
-    ca: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="Certificates of the authorities to trust (PEM).  (default: the system's)",
-            rich_help_panel=_SERVICE,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            file_okay=False,
-            help="Folder for one JSON document an image and certificates.csv; a folder of images "
-            "needs it.",
-            rich_help_panel=_SERVICE,
-        ),
-    ] = None,
+    image: _Image,
+    sigma: _Sigma = None,
+    model: _Model = None,
+    prompting: PromptingOption = None,
+    prompt: _Prompt = None,
+    class_name: _ClassName = None,
+    template: _Template = None,
+    targets: _Targets = None,
+    procedure: ProcedureOption = None,
+    n_max: MostSamples = None,
+    target_radius: _TargetRadius = None,
+    tolerance: ToleranceOption = None,
+    minimum_radius: _MinimumRadius = None,
+    n: BoundSamples = None,
+    n0: SelectionSamples = None,
+    joint: _Joint = False,
+    alpha: AlphaOption = None,
+    attempt: _Attempt = None,
+    frame: _Frame = None,
+    window: _Window = None,
+    as_json: _AsJson = False,
+    server: _Server = None,
+    api_key_file: _ApiKeyFile = None,
+    ca: _Authorities = None,
+    output: _Output = None,
     data_dir: DataDir = None,
 ) -> None:
     """Certify one image in this process, or images by way of a service (--server).
@@ -126,33 +158,49 @@ def certify(
 
     promptsmooth certify scans/ --server https://certify.hospital.example --output certificates/
     """
-    from app.local.asked import CertifyOptions
+    from app.request.certify import check_fields, parse_fields
+    from app.request.limits import Limits
 
-    asked = CertifyOptions(
-        sigmas=tuple(sigma or ["0.25"]),
-        model=model,
-        promptings=tuple(one.value for one in prompting or ()),
-        prompts=tuple(prompt or ()),
-        class_names=tuple(class_name) if class_name else None,
-        template=template,
-        procedure=procedure.value,
-        n=n_max,
-        n0=n0,
-        target_radius=target_radius,
-        tolerance=tolerance,
-        joint=joint,
-        alpha=alpha,
-        attempt=attempt,
-        frame=frame,
-        window=window,
-    )
     with sentences():
+        asked = said(
+            sigma=sigma or ["0.25"],
+            model=model,
+            prompting=prompting,
+            prompt=prompt,
+            class_name=class_name,
+            template=template,
+            targets=_read(targets),
+            procedure=procedure,
+            n_max=n_max,
+            target_radius=target_radius,
+            tolerance=tolerance,
+            minimum_radius=minimum_radius,
+            n=n,
+            n0=n0,
+            joint="true" if joint else None,
+            alpha=alpha,
+            attempt=attempt,
+            frame=frame,
+            window=window,
+        )
+        fields = parse_fields(asked)
         if server is None:
             _refuse_server_options(api_key_file, ca, output)
-            _certify_here(image, asked, data_dir=data_dir, as_json=as_json)
+            check_fields(fields, Limits())
+            _certify_here(image, fields, data_dir=data_dir, as_json=as_json)
         else:
             connection = {"api_key_file": api_key_file, "ca": ca}
             _certify_remotely(image, asked, server, connection, output, as_json=as_json)
+
+
+def _read(targets: str | None) -> str | None:
+    """The JSON itself, where a file was named."""
+    if targets is None or not targets.startswith("@"):
+        return targets
+    try:
+        return Path(targets[1:]).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"targets: expected JSON in UTF-8 in {targets[1:]}") from None
 
 
 def _refuse_server_options(*given: Path | None) -> None:
@@ -161,7 +209,7 @@ def _refuse_server_options(*given: Path | None) -> None:
 
 
 def _certify_here(
-    image: Path, asked: "CertifyOptions", *, data_dir: Path | None, as_json: bool
+    image: Path, fields: "CertifyFields", *, data_dir: Path | None, as_json: bool
 ) -> None:
     from worker.processes.scheduling import wait_passively
 
@@ -169,7 +217,7 @@ def _certify_here(
     from app.local.certify import certify_here
 
     show = partial(_progress, quiet=as_json)
-    result = certify_here(image, asked, data_dir=get_data_dir(data_dir), show=show)
+    result = certify_here(image, fields, data_dir=get_data_dir(data_dir), show=show)
     if as_json:
         typer.echo(result.model_dump_json(indent=2))
     else:
@@ -178,7 +226,7 @@ def _certify_here(
 
 def _certify_remotely(
     image: Path,
-    asked: "CertifyOptions",
+    asked: Fields,
     server: str,
     connection: dict[str, Path | None],
     output: Path | None,

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from app.cli.options import Fields
 from app.client import Certification, Client, FolderItem, find_images
-from app.local.asked import CertifyOptions
 from worker.contract.certificate.audit import parse_json
 from worker.contract.certificate.document import FinishedResult, parse_document
 
@@ -42,11 +42,9 @@ def open_client(server: str, *, api_key_file: Path | None, ca: Path | None) -> I
         yield client
 
 
-def certify_one(
-    client: Client, image: Path, asked: CertifyOptions, *, quiet: bool
-) -> Certification:
+def certify_one(client: Client, image: Path, asked: Fields, *, quiet: bool) -> Certification:
     """Certifies one image file and shows its progress; ctrl-C cancels the job."""
-    job = client.submit(image.read_bytes(), **asked.fields)
+    job = client.submit(image.read_bytes(), **asked)
     try:
         with _bar(quiet=quiet) as progress:
             task = progress.add_task("certifying", total=None)
@@ -70,7 +68,7 @@ def read_result(certification: Certification) -> FinishedResult:
 
 
 def certify_folder(
-    client: Client, folder: Path, asked: CertifyOptions, output: Path, *, quiet: bool
+    client: Client, folder: Path, asked: Fields, output: Path, *, quiet: bool
 ) -> tuple[int, int]:
     """Certifies the images of a folder; writes a document each and certificates.csv.
 
@@ -80,14 +78,11 @@ def certify_folder(
     paths = find_images(folder)
     output.mkdir(parents=True, exist_ok=True)
     finished = 0
-    with (
-        (output / "certificates.csv").open("w", newline="", encoding="utf-8") as file,
-        _bar(quiet=quiet) as bar,
-    ):
+    with (output / "certificates.csv").open("w", newline="") as file, _bar(quiet=quiet) as bar:
         write = csv.DictWriter(file, _COLUMNS)
         write.writeheader()
         for item in bar.track(
-            client.certify_folder(paths, **asked.fields), total=len(paths), description="images"
+            client.certify_folder(paths, **asked), total=len(paths), description="images"
         ):
             name = item.path.relative_to(folder)
             finished += _keep(item, output / f"{name}.json")

@@ -10,14 +10,15 @@ import typer
 
 from app.cli.options import (
     AlphaOption,
+    BoundSamples,
     DataDir,
     MostSamples,
-    Procedure,
     ProcedureOption,
-    Prompting,
+    PromptingOption,
     SelectionSamples,
     ToleranceOption,
     get_data_dir,
+    said,
 )
 from app.cli.terminal import sentences
 
@@ -44,13 +45,7 @@ def evaluate(
     ] = None,
     split: Annotated[Literal["train", "test"], typer.Option(help="Which part.")] = "test",
     model: Annotated[str, typer.Option(help="Model id.")] = "bundled",
-    prompting: Annotated[
-        list[Prompting] | None,
-        typer.Option(
-            help="Repeatable; all see the same noise.  (default: few-shot where prompts are named, "
-            "else template)"
-        ),
-    ] = None,
+    prompting: PromptingOption = None,
     prompt: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,11 +62,12 @@ def evaluate(
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="Images, the classes in turn.")] = 500,
     seed: Annotated[int, typer.Option(help="Which images.")] = 3,
-    procedure: ProcedureOption = Procedure.STAGED,
-    n_max: MostSamples = 10_000,
-    n0: SelectionSamples = 100,
-    tolerance: ToleranceOption = "0.05",
-    alpha: AlphaOption = "0.001",
+    procedure: ProcedureOption = None,
+    n_max: MostSamples = None,
+    tolerance: ToleranceOption = None,
+    n: BoundSamples = None,
+    n0: SelectionSamples = None,
+    alpha: AlphaOption = None,
     radius: Annotated[
         list[str] | None,
         typer.Option(help="Column of the table; repeatable.  (default: the paper's, 0 to 2.5)"),
@@ -97,7 +93,6 @@ def evaluate(
     from worker.processes.scheduling import wait_passively
 
     wait_passively()
-    from app.local.engine import create_procedure
     from app.local.evaluate import EvaluationOptions, create_evaluation, parse_radii
     from worker.evaluation.evaluate import write_results
     from worker.evaluation.results import PUBLISHED_RADII
@@ -110,16 +105,20 @@ def evaluate(
                 dataset=dataset,
                 split=split,
                 model=model,
-                promptings=tuple(one.value for one in prompting or ()),
                 prompts=tuple(prompt or ()),
-                template=template,
-                sigmas=tuple(sigma or _SIGMAS),
+                asked=said(
+                    sigma=sigma or _SIGMAS,
+                    prompting=prompting,
+                    template=template,
+                    procedure=procedure,
+                    n_max=n_max,
+                    tolerance=tolerance,
+                    n=n,
+                    n0=n0,
+                    alpha=alpha,
+                ),
                 images=images,
                 seed=seed,
-                procedure=create_procedure(
-                    procedure.value, n=n_max, n0=n0, target_radius=None, tolerance=tolerance
-                ),
-                alpha=alpha,
                 concurrent=concurrent,
                 out=out,
                 data_dir=get_data_dir(data_dir),

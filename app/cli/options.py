@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,40 +15,56 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
-class Prompting(StrEnum):
-    """How class names become what an image is compared with."""
+Text = str | None
+Texts = list[str] | None
+Fields = dict[str, Any]
+"""The fields of a request as they were typed."""
 
-    TEMPLATE = "template"
-    FEW_SHOT = "few-shot"
-    ZERO_SHOT = "zero-shot"
-    BOTH = "few-shot+zero-shot"
-    ROUTED = "routed"
-
-
-class Procedure(StrEnum):
-    """How samples become a certificate."""
-
-    STAGED = "staged"
-    COHEN = "cohen"
-
-
+PromptingOption = Annotated[
+    Texts,
+    typer.Option(
+        metavar="[template|few-shot|zero-shot|few-shot+zero-shot|routed]",
+        help="Repeatable; all see the same noise.  (default: few-shot where a prompt is named, "
+        "else template)",
+    ),
+]
 ProcedureOption = Annotated[
-    Procedure, typer.Option(help="staged stops when it has seen enough; cohen does not.")
+    Text,
+    typer.Option(
+        metavar="[staged|cohen]",
+        help="staged stops when it has seen enough; cohen does not.  (default: staged)",
+    ),
 ]
 MostSamples = Annotated[
-    int, typer.Option("--n-max", "--n", min=1, max=1_000_000, help="Most samples a noise level.")
+    Text, typer.Option(help="staged: most samples a noise level.  (default: 10000)")
 ]
-SelectionSamples = Annotated[int, typer.Option(min=1, help="cohen: samples that choose the class.")]
+BoundSamples = Annotated[
+    Text,
+    typer.Option("--n", help="cohen: samples that bound the probability.  (default: 10000)"),
+]
+SelectionSamples = Annotated[
+    Text, typer.Option(help="cohen: samples that choose the class.  (default: 100)")
+]
 ToleranceOption = Annotated[
-    str, typer.Option(help="staged, no target: stop this near to what n-max would give.")
+    Text,
+    typer.Option(
+        help="staged, no target: stop this near to what n-max would give.  (default: 0.05)"
+    ),
 ]
-AlphaOption = Annotated[str, typer.Option(help="Error probability of a certificate.")]
+AlphaOption = Annotated[
+    Text, typer.Option(help="Error probability of a certificate.  (default: 0.001)")
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(
         help="Folder for Redis, key secret and attempts.  (default: ~/.local/share/promptsmooth)"
     ),
 ]
+
+
+def said(**options: str | Texts) -> Fields:
+    """The options that were given; typer also gives those that were not."""
+    return {name: value for name, value in options.items() if value is not None and value != []}
 
 
 def get_data_dir(given: Path | None) -> Path:

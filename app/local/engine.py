@@ -3,18 +3,21 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from app.local.prompts import LocalPrompts
-from app.targets import AskedFields, create_targets
+from app.request.certify import CertifyFields
+from app.request.certify_request import create_request, resolve_targets
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard
 from models.loading.loading import load_vlm
 from worker.certification import Finding
-from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, StagedParameters
+from worker.contract import (
+    CertifyRequest,
+    InputImage,
+)
 from worker.contract.certificate.document import FinishedResult, parse_document
 from worker.contract.certificate.signature import sign
 from worker.contract.image import Image
@@ -29,8 +32,8 @@ from worker.engine.local import LocalCounter
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import check_noise
 from worker.engine.shelf.shelf import Shelf
+from worker.key_secret import commitment, create_secret, load_secret
 from worker.prepare import Window, prepare_image
-from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 
 
@@ -50,76 +53,25 @@ def find_prompts(data_dir: Path, files: Sequence[Path] = ()) -> LocalPrompts:
     return LocalPrompts(folder=WorkerSettings().prompts, tuned=tuned, files=files)
 
 
-def create_request(
-    data: bytes,
-    card: ModelCard,
-    *,
-    frame: int | None,
-    window: str | None,
-    sigmas: list[str],
-    asked: AskedFields,
-    prompts: LocalPrompts,
-    procedure: StagedParameters | CohenParameters,
-    alpha: str,
-    joint: bool,
-    attempt: int,
+def prepare_request(
+    data: bytes, card: ModelCard, fields: CertifyFields, prompts: LocalPrompts
 ) -> tuple[CertifyRequest, Image]:
     """Everything that is fixed before the noise key, and the prepared image.
 
     Raises:
-        ValueError: a value out of range, or no image.
+        ValueError: a target that makes no sense, or no image.
     """
-    prepared, described = prepare_image(data, card, frame=frame, window=_parse_window(window))
-    targets = create_targets(asked.spread(), card, prompts.find_card, companions=True)
-    request = CertifyRequest(
-        input=described,
-        model=ModelRef(id=card.id, sha256=card.sha256),
-        targets=targets,
-        sigmas=tuple(parse_decimal("sigma", value) for value in sigmas),
-        procedure=procedure,
-        alpha=parse_decimal("alpha", alpha),
-        joint=joint,
-        attempt=attempt,
+    targets = resolve_targets(fields, card, prompts.find_card)
+    prepared, described = prepare_image(
+        data, card, frame=fields.frame, window=fields.requested_window
     )
-    return request, prepared
+    return create_request(fields, card, targets, described), prepared
 
 
 def _create_engine(card: ModelCard, folder: Path, settings: WorkerSettings) -> Engine:
     set_threads(settings.threads)
     check_noise()
     return Engine(Shelf.holding([load_vlm(card, folder, choose_device(settings.device))]))
-
-
-def create_procedure(
-    name: str, *, n: int, n0: int, target_radius: str | None, tolerance: str
-) -> StagedParameters | CohenParameters:
-    """The procedure that the options ask for. ValueError on a value out of range."""
-    if name == "cohen":
-        return CohenParameters(n0=n0, n=n)
-    target = None if target_radius is None else parse_decimal("target-radius", target_radius)
-    return StagedParameters(
-        n_max=n, target_radius=target, tolerance=parse_decimal("tolerance", tolerance)
-    )
-
-
-def parse_decimal(name: str, text: str) -> Decimal:
-    """The decimal that was written. ValueError naming the option where it is none."""
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise ValueError(f"{name} must be a decimal number, got {text!r}") from None
-
-
-def _parse_window(text: str | None) -> Window:
-    if text is None:
-        return None
-    if text == "auto":
-        return "auto"
-    try:
-        centre, width = (float(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"window must be centre,width or auto, got {text!r}") from None
-    return centre, width
 
 
 def reproduce_in_process(

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from app.local.engine import find_model, find_prompts, parse_decimal
+from app.local.engine import find_model, find_prompts
 from app.local.prompts import LocalPrompts
-from app.targets import AskedFields, create_targets
+from app.request.certify import check_fields, parse_fields
+from app.request.certify_request import resolve_targets
+from app.request.limits import Limits
 from models.datasets.card import DatasetCard, describe_folder, get_dataset
 from models.datasets.files import list_dataset
 from models.datasets.image_folder import Split
@@ -17,30 +19,31 @@ from models.prompts.cards import PromptCard
 from models.prompts.catalogue import UnknownPrompt, load_prompt_catalogue
 from models.prompts.files import load_prompt
 from models.prompts.prompt import Prompt
-from worker.contract import CohenParameters, StagedParameters
-from worker.contract.certificate.document import Prompting
+from worker.contract import MAX_SAMPLES
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import check_noise
 from worker.evaluation.evaluate import Evaluation
 from worker.settings import WorkerSettings
 
+_LIMITS = Limits(n=MAX_SAMPLES, n0=MAX_SAMPLES)  # of a machine that is one's own
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions:
-    """What the command line says, before anything is looked up."""
+    """What the command line says, before anything is looked up.
+
+    Attributes:
+        asked: fields of a certification; the dataset and the prompts give the others.
+    """
 
     data: Path
     dataset: str | None
     split: Split
     model: str
-    promptings: tuple[Prompting, ...]
     prompts: tuple[str, ...]
-    template: str | None
-    sigmas: tuple[str, ...]
+    asked: Mapping[str, object]
     images: int
     seed: int
-    procedure: StagedParameters | CohenParameters
-    alpha: str
     concurrent: int
     out: Path | None
     data_dir: Path
@@ -102,15 +105,16 @@ def create_evaluation(options: EvaluationOptions) -> Evaluation:
     )
     card, weights = find_model(options.model)
     prompts = load_named_prompts(options.prompts, find_prompts(options.data_dir))
-    asked = AskedFields(
-        promptings=options.promptings,
-        prompts=tuple(one.id for one in prompts.cards),
-        template=options.template or dataset.template or card.template,
-        class_names=dataset.class_names,
+    fields = parse_fields(
+        {
+            "template": dataset.template or card.template,
+            **options.asked,
+            "prompt": [one.id for one in prompts.cards],
+            "class_name": list(dataset.class_names),
+        }
     )
-    targets = create_targets(asked.spread(), card, prompts.find_card, companions=True)
-    sigmas = tuple(parse_decimal("sigma", sigma) for sigma in options.sigmas)
-    alpha = parse_decimal("alpha", options.alpha)
+    check_fields(fields, _LIMITS)
+    targets = resolve_targets(fields, card, prompts.find_card)
     settings = WorkerSettings(data_dir=options.data_dir)
     set_threads(settings.threads)
     check_noise()
@@ -121,9 +125,9 @@ def create_evaluation(options: EvaluationOptions) -> Evaluation:
         files=files,
         vlm=load_vlm(card, weights, choose_device(settings.device)),
         targets=targets,
-        sigmas=sigmas,
-        procedure=options.procedure,
-        alpha=alpha,
+        sigmas=tuple(fields.sigma),
+        procedure=fields.requested_procedure,
+        alpha=fields.alpha,
         prompts=prompts.vectors,
         folder=options.out or Path(f"evaluation-{dataset.id}-{card.id}"),
         ledger=options.data_dir / "attempts",
@@ -139,7 +143,10 @@ def _find_dataset(options: EvaluationOptions) -> DatasetCard:
 
 def parse_radii(texts: Sequence[str]) -> tuple[Decimal, ...]:
     """Radii, ascending and different. ValueError on one that is none."""
-    radii = {parse_decimal("radius", text) for text in texts}
-    if not all(radius.is_finite() and radius >= 0 for radius in radii):
-        raise ValueError(f"a radius is a number from 0 on, got {', '.join(texts)}")
-    return tuple(sorted(radii))
+    try:
+        radii = {Decimal(text) for text in texts}
+        if all(radius.is_finite() and radius >= 0 for radius in radii):
+            return tuple(sorted(radii))
+    except InvalidOperation:
+        pass
+    raise ValueError(f"a radius is a number from 0 on, got {', '.join(texts)}")

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from app.local.engine import create_procedure, create_request
+from app.local.engine import prepare_request
 from app.local.prompts import LocalPrompts
-from app.targets import AskedFields
+from app.request.certify import parse_fields
 from models.catalogue.cards import Activation, ModelCard, create_text
 from models.catalogue.weights import check_weights
 from models.datasets.image_folder import ImageFolder
@@ -37,7 +37,7 @@ from worker.engine.shelf.shelf import Shelf
 
 _SECRET = b"models check: certificates that nobody keeps"
 _SIGMA = "0.25"
-_N_MAX = 64
+_N_MAX = "64"
 _TIMED_S = 2.0
 _IMAGES_AT_A_TIME = 16
 
@@ -217,18 +217,11 @@ def _count_right(vlm: VLM, images: ImageFolder) -> int:
 
 def _certify(vlm: VLM) -> CertificationReport:
     began = time.monotonic()
-    request, prepared = create_request(
+    request, prepared = prepare_request(
         _encode(create_synthetic_images(vlm.card.preprocessing.size)[1]),
         vlm.card,
-        frame=None,
-        window=None,
-        sigmas=[_SIGMA],
-        asked=AskedFields(),
-        prompts=LocalPrompts(folder=None, tuned=Path("none")),  # a template needs none
-        procedure=create_procedure("staged", n=_N_MAX, n0=1, target_radius=None, tolerance="0.05"),
-        alpha="0.001",
-        joint=False,
-        attempt=0,
+        parse_fields({"sigma": [_SIGMA], "n_max": _N_MAX}),
+        LocalPrompts(folder=None, tuned=Path("none")),  # a template needs none
     )
     counter = LocalCounter(Engine(Shelf.holding([vlm])))
     result = certify(request, prepared, counter=counter, secret=_SECRET, count_attempt=lambda: 1)

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.request.refusal import FieldInvalid
 from app.server.answers.problems import (
     QUEUE_AWAY,
     BodyTooLarge,
@@ -26,6 +27,7 @@ from app.server.answers.problems import (
     RequestInvalid,
     StorageFull,
     create_response,
+    invalid,
 )
 from app.server.answers.schemas import FieldError
 from app.server.forms import learning, listing, preview, prompts
@@ -66,15 +68,21 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     if any(p["type"] == "extra_forbidden" and p["loc"][0] == "query" for p in problems):
         return create_response(request, FieldUnknown())
     found = {e.field: e for e in map(_field_error, problems)}
-    detail = " ".join(f"{e.field}: {e.detail}" for e in found.values())
+    detail = " ".join(f"{e.field}: {e.detail[0].lower()}{e.detail[1:]}" for e in found.values())
     return create_response(request, RequestInvalid(detail, errors=tuple(found.values())))
 
 
 def _field_error(error: Mapping[str, Any]) -> FieldError:
     name = str(error["loc"][1]) if len(error["loc"]) > 1 else str(error["loc"][0])
     if error["type"] == "missing":
-        return FieldError(field=name, detail=f"Missing. Expected: {_RULES.get(name, 'a value')}.")
-    return FieldError(field=name, detail=f"Expected: {_RULES.get(name, 'another value')}.")
+        return FieldError(field=name, detail=f"Missing; expected {_RULES.get(name, 'a value')}.")
+    return FieldError(field=name, detail=f"Expected {_RULES.get(name, 'another value')}.")
+
+
+async def _on_field(request: Request, error: Exception) -> Response:
+    """Answers a field that the request itself refuses, in the words of the command line."""
+    refused = cast(FieldInvalid, error)
+    return create_response(request, invalid(refused.field, refused.expected))
 
 
 async def _on_redis(request: Request, error: Exception) -> Response:
@@ -101,5 +109,6 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(damaged.RecordDamaged, _on_damaged)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(FieldInvalid, _on_field)
     for redis_error in QUEUE_AWAY:
         app.add_exception_handler(redis_error, _on_redis)

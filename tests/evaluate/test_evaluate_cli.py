@@ -146,7 +146,7 @@ def test_a_certificate_of_a_run_is_audited_and_reproduced_with_its_stored_prompt
         (["--dataset", "covid"], "no images in"),
         (["--prompt", "nobody"], "There is no prompt 'nobody'"),
         (["--prompting", "few-shot"], "id or digest of a stored prompt"),
-        (["--sigma", "much"], "sigma must be a decimal number"),
+        (["--sigma", "much"], "sigma: expected one or more decimal numbers"),
         (["--radius", "-1"], "a radius is a number from 0 on"),
         (["--template", "no place"], "exactly once"),
         (["--model", "nobody"], "There is no model 'nobody'"),

@@ -53,7 +53,7 @@ from worker.evaluation.question import EvaluationQuestion
 from worker.evaluation.run_file import EvaluatedImage, RunFile
 from worker.jobs.certify import JobTooSlow, run_certification
 from worker.jobs.publish_prompts import publish_prompts
-from worker.jobs.queue import ask_for_help, create_queue, fetch_job, submit
+from worker.jobs.queue import accept_jobs, ask_for_help, create_queue, fetch_job
 from worker.jobs.sharing.help import keep_doubts
 from worker.jobs.sharing.ranges import Posting, RangeBoard
 from worker.key_secret import commitment
@@ -255,7 +255,7 @@ def submit_job(host: Host, changes: dict[str, Any], *, model: str = "linear") ->
     request = json.loads(create_request(host, changes, model).model_dump_json())
     job = CertificationJob.model_validate(asked.create_job(request))
     pair = (job, asked.create_image(host.get_size(model)))
-    submit(host.redis, [pair], image_ttl_s=DAY_S, job_ttl_s=90 * DAY_S)
+    accept_jobs(host.redis, [pair], image_ttl_s=DAY_S, job_ttl_s=90 * DAY_S)
     return job.id
 
 

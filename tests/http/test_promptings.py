@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from app.targets import AskedFields, create_targets
+from app.request.certify import parse_fields
+from app.request.targets import create_targets
 from models.catalogue import load_catalogue
 from models.prompts.cards import Adaptation, PromptCard
 from models.prompts.prompt import Prompt
@@ -110,39 +111,6 @@ def test_targets_name_promptings_of_their_own(post, redis, stored):
     assert routed.class_names == NAMES
 
 
-@pytest.mark.parametrize(
-    ("fields", "field", "said"),
-    [
-        ({"prompting": "few-shot"}, "prompt", "the id or digest of a stored prompt"),
-        ({"prompt": "nobody"}, "prompt", "GET /prompts lists them"),
-        ({"prompt": "elsewhere"}, "prompt", "a prompt for the model bundled"),
-        ({"prompting": "zero-shot", "prompt": "lungs"}, "prompt", "takes no stored prompt"),
-        ({"prompting": "routed", "prompt": "lungs"}, "prompt", "2 to 16 stored prompts"),
-        ({"prompting": "zero-shot", "template": "{} of a lung."}, "template", "words before {}"),
-        ({"targets": '[{"prompting": "zero-shot", "template": " {}"}]'}, "targets", "words before"),
-        ({"targets": '[{"template": "An {}.", "template": "A {}."}]'}, "targets", "a JSON list"),
-        ({"prompting": "magic"}, "prompting", "one or more of"),
-        ({"prompt": "No Such Id"}, "prompt", "ids or digests"),
-        ({"targets": "[{}]", "prompt": "lungs"}, "targets", "not both"),
-        ({"targets": '[{"prompting": "few-shot"}]'}, "targets", "the id or digest"),
-        ({"targets": '[{"bank": [{"prompt": "lungs"}]}]'}, "targets", "chooses among no prompts"),
-        ({"targets": '[{"prompting": "routed", "bank": [{}, {}]}]'}, "targets", "either a prompt"),
-        (
-            {"prompting": "routed", "prompt": ["lungs", "lungs-too"], "procedure": "cohen"},
-            "procedure",
-            "staged",
-        ),
-    ],
-)
-def test_what_makes_no_target_is_a_sentence(post, stored, queued_ids, fields, field, said):
-    answer = post(**fields)
-    assert answer.status_code == 422
-    (error,) = answer.json()["errors"]
-    assert error["field"] == field
-    assert said in error["detail"]
-    assert queued_ids() == []
-
-
 def adapted(redis) -> PromptCard:
     made, prompt = create_prompt(
         4,
@@ -234,6 +202,7 @@ def test_a_name_is_looked_up_once_in_a_request():
         asked.append(name)
         return card
 
-    fields = AskedFields(promptings=("template", "few-shot", "zero-shot"), prompts=("lungs",))
-    create_targets(fields.spread(), CARD, find, companions=True)
+    promptings = ["template", "few-shot", "zero-shot"]
+    fields = parse_fields({"sigma": ["0.25"], "prompting": promptings, "prompt": ["lungs"]})
+    create_targets(fields.requested_targets, CARD, find, companions=True)
     assert asked == ["lungs"]

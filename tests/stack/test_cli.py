@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from waiting import HANG_S
 
 from app.cli.__main__ import cli
-from app.cli.certify import print_certificates
+from app.cli.certificate_table import print_certificates
 from worker.contract.certificate.document import parse_document
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
@@ -90,14 +90,9 @@ def test_every_command_has_help(command):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--sigma", "0"], "sigma must lie between"),
-        (["--sigma", "nan"], "finite"),
-        (["--sigma", "much"], "sigma must be a decimal number"),
+        (["--sigma", "much"], "sigma: expected one or more decimal numbers from 0.001 to 10"),
         (["--model", "none"], "There is no model 'none'"),
-        (["--class-name", "one"], "at least two class names"),
-        (["--template", "no place"], "exactly once"),
-        (["--alpha", "0.5"], "alpha must lie between"),
-        (["--window", "wide"], "window must be centre,width or auto"),
+        (["--targets", "@nowhere.json"], "nowhere.json: No such file"),
         (["--class-name", "long " * 100, "--class-name", "b"], "A text has at most"),
     ],
 )
@@ -107,6 +102,17 @@ def test_a_mistake_is_one_sentence_and_exit_status_2(tmp_path, arguments, senten
     assert done.exit_code == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_label_sets_come_from_a_file(tmp_path):
+    (tmp_path / "targets.json").write_text('[{"class_names": ["a", "b"]}, {"template": "An {}."}]')
+    image, targets = get_testdata_file("CT_small.dcm"), f"@{tmp_path / 'targets.json'}"
+    asked = ("--n-max", 100, "--minimum-radius", "0.01", "--targets", targets, "--json")
+    done = run("certify", image, *asked, "--data-dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second = json.loads(done.stdout)["certificates"]
+    assert (first["class_names"], second["template"]) == (["a", "b"], "An {}.")
+    assert first["minimum_radius"] == 0.01
 
 
 def test_what_is_no_image_is_a_sentence(tmp_path):

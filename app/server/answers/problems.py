@@ -1,7 +1,7 @@
 """What the service refuses or fails at: one class per HTTP status and stable code.
 
-Every answer that is an error is an RFC 9457 document, `application/problem+json`. The docstring
-of a class is its default text. No text repeats what was sent: it can hold patient data.
+Every answer that is an error is an RFC 9457 document, `application/problem+json`. The `text`
+of a class is its default detail. No text repeats what was sent: it can hold patient data.
 
 Problem
 ├── 400 FormUnreadable · JsonUnreadable · HttpInvalid
@@ -24,7 +24,6 @@ Problem
         · NotReady · AuditLogUnavailable · TooBusy
 """
 
-import inspect
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -51,6 +50,7 @@ class Problem(HTTPException):
 
     status: int
     code: str
+    text: str
     retry_after_s: int | None = None
 
     def __init__(
@@ -61,8 +61,7 @@ class Problem(HTTPException):
         **members: Any,
     ) -> None:
         retry = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
-        text = " ".join((inspect.getdoc(type(self)) or "").split())
-        super().__init__(self.status, detail or text, {**retry, **(headers or {})})
+        super().__init__(self.status, detail or self.text, {**retry, **(headers or {})})
         self.members = members
 
     def document(self, request_id: str) -> ProblemDocument:
@@ -79,227 +78,200 @@ class Problem(HTTPException):
 
 
 class FormUnreadable(Problem):
-    """The body is no well-formed multipart form."""
-
     status, code = 400, "form_unreadable"
+    text = "The body is no well-formed multipart form."
 
 
 class HttpInvalid(Problem):
-    """What came is no HTTP request, or its headers are longer than this service reads."""
-
     status, code = 400, "http_invalid"
+    text = "What came is no HTTP request, or its headers are longer than this service reads."
 
 
 class KeyMissing(Problem):
-    """This service answers to keys: send one as Authorization: Bearer KEY or as X-API-Key."""
-
     status, code = 401, "key_missing"
+    text = "This service answers to keys: send one as Authorization: Bearer KEY or as X-API-Key."
 
 
 class KeyInvalid(Problem):
-    """The key is none of this service's, has expired or was revoked."""
-
     status, code = 401, "key_invalid"
+    text = "The key is none of this service's, has expired or was revoked."
 
 
 class ScopeMissing(Problem):
-    """The key does not have the scope that this takes."""
-
     status, code = 403, "scope_missing"
+    text = "The key does not have the scope that this takes."
 
 
 class KeysRequired(Problem):
-    """This service has no keys yet, so it answers on its own machine alone. Its operator makes keys
-    with promptsmooth keys add."""
-
     status, code = 403, "keys_required"
+    text = (
+        "This service has no keys yet, so it answers on its own machine alone. Its operator makes "
+        "keys with promptsmooth keys add."
+    )
 
 
 class JsonUnreadable(Problem):
-    """The body is no JSON object, or has a name twice in one object, or NaN."""
-
     status, code = 400, "json_unreadable"
+    text = "The body is no JSON object, or has a name twice in one object, or NaN."
 
 
 class OriginRefused(Problem):
-    """A page of another origin, or this use of the interface by one, is not allowed here."""
-
     status, code = 403, "origin_refused"
+    text = "A page of another origin, or this use of the interface by one, is not allowed here."
 
 
 class NotFound(Problem):
-    """There is nothing at this address."""
-
     status, code = 404, "not_found"
+    text = "There is nothing at this address."
 
 
 class CertificationUnknown(Problem):
-    """There is no certification with this id; it never was, or its time to live has passed."""
-
     status, code = 404, "certification_unknown"
+    text = "There is no certification with this id; it never was, or its time to live has passed."
 
 
 class BatchUnknown(Problem):
-    """There is no batch with this id; it never was, or its time to live has passed."""
-
     status, code = 404, "batch_unknown"
+    text = "There is no batch with this id; it never was, or its time to live has passed."
 
 
 class VotesUnknown(Problem):
-    """There are no such votes: not finished, no such certificate, phase or sample, or expired."""
-
     status, code = 404, "votes_unknown"
+    text = (
+        "There are no such votes: not finished, no such certificate, phase or sample, or expired."
+    )
 
 
 class ModelNotFound(Problem):
-    """There is no model with this id. GET /models lists those there are."""
-
     status, code = 404, "model_not_found"
+    text = "There is no model with this id. GET /models lists those there are."
 
 
 class PromptNotFound(Problem):
-    """There is no prompt with this id or digest. GET /prompts lists those there are."""
-
     status, code = 404, "prompt_not_found"
+    text = "There is no prompt with this id or digest. GET /prompts lists those there are."
 
 
 class PromptJobUnknown(Problem):
-    """There is no job of learning with this id; it never was, or its time to live has passed."""
-
     status, code = 404, "prompt_job_unknown"
+    text = "There is no job of learning with this id; it never was, or its time to live has passed."
 
 
 class MethodNotAllowed(Problem):
-    """This address does not answer this method; the Allow header lists those it does."""
-
     status, code = 405, "method_not_allowed"
+    text = "This address does not answer this method; the Allow header lists those it does."
 
 
 class BodyTooSlow(Problem):
-    """The request body took longer than this service waits for it."""
-
     status, code = 408, "body_too_slow"
+    text = "The request body took longer than this service waits for it."
 
 
 class HeadersTooSlow(Problem):
-    """The headers of the request took longer than this service waits for them."""
-
     status, code = 408, "headers_too_slow"
+    text = "The headers of the request took longer than this service waits for them."
 
 
 class NotFinished(Problem):
-    """There is no report before a certification has finished, nor where it ended without one."""
-
     status, code = 409, "not_finished"
+    text = "There is no report before a certification has finished, nor where it ended without one."
 
 
 class PromptIdTaken(Problem):
-    """The id names another prompt, or named one before its removal; choose another id."""
-
     status, code = 409, "prompt_id_taken"
+    text = "The id names another prompt, or named one before its removal; choose another id."
 
 
 class PromptShips(Problem):
-    """This prompt ships with the service and cannot be removed."""
-
     status, code = 409, "prompt_ships"
+    text = "This prompt ships with the service and cannot be removed."
 
 
 class PromptKept(Problem):
-    """This prompt was tuned on an image; it stays as long as the certificates that name it."""
-
     status, code = 409, "prompt_kept"
+    text = "This prompt was tuned on an image; it stays as long as the certificates that name it."
 
 
 class IdempotencyInProgress(Problem):
-    """A request with this idempotency key is being answered at this moment; ask again shortly."""
-
     status, code, retry_after_s = 409, "idempotency_in_progress", 1
+    text = (
+        "A request with this idempotency key is being answered at this moment; ask again shortly."
+    )
 
 
 class InputImageExpired(Problem):
-    """The certified image is no longer stored; send the picture again to see it."""
-
     status, code = 410, "input_image_expired"
+    text = "The certified image is no longer stored; send the picture again to see it."
 
 
 class CertificationGone(Problem):
-    """The certification that this idempotency key was first used for has been purged."""
-
     status, code = 410, "certification_gone"
+    text = "The certification that this idempotency key was first used for has been purged."
 
 
 class BodyTooLarge(Problem):
-    """The request body is larger than this service accepts."""
-
     status, code = 413, "body_too_large"
+    text = "The request body is larger than this service accepts."
 
 
 class MediaTypeUnsupported(Problem):
-    """The body is of a type that is not taken at this address."""
-
     status, code = 415, "media_type_unsupported"
+    text = "The body is of a type that is not taken at this address."
 
 
 class PromptFormatUnsupported(Problem):
-    """Expected safetensors with one tensor ctx, or a prompt in JSON as GET /prompts/{id}/ctx has
-    it. A checkpoint of torch is taken by the command promptsmooth prompts import alone."""
-
     status, code = 415, "prompt_format_unsupported"
+    text = (
+        "Expected safetensors with one tensor ctx, or a prompt in JSON as GET /prompts/{id}/ctx "
+        "has it. A checkpoint of torch is taken by the command promptsmooth prompts import alone."
+    )
 
 
 class HostUnknown(Problem):
-    """This service does not answer under the name in the Host header."""
-
     status, code = 421, "host_unknown"
+    text = "This service does not answer under the name in the Host header."
 
 
 class RequestInvalid(Problem):
-    """A field is missing or outside its range; `errors` says which and what is expected."""
-
     status, code = 422, "request_invalid"
+    text = "A field is missing or outside its range; `errors` says which and what is expected."
 
 
 class FieldUnknown(Problem):
-    """The request has a field or parameter that this service does not know; nothing was done."""
-
     status, code = 422, "field_unknown"
+    text = "The request has a field or parameter that this service does not know; nothing was done."
 
 
 class FieldRepeated(Problem):
-    """The form has a field twice that is taken once; nothing was queued."""
-
     status, code = 422, "field_repeated"
+    text = "The form has a field twice that is taken once; nothing was queued."
 
 
 class IdempotencyKeyReused(Problem):
-    """This idempotency key was used for another request; nothing was queued. Choose a new one."""
-
     status, code = 422, "idempotency_key_reused"
+    text = (
+        "This idempotency key was used for another request; nothing was queued. Choose a new one."
+    )
 
 
 class ModelUnknown(Problem):
-    """There is no model with this id; `known` lists those there are."""
-
     status, code = 422, "model_unknown"
+    text = "There is no model with this id; `known` lists those there are."
 
 
 class PromptInvalid(Problem):
-    """The file holds no prompt, or none for this model; `detail` says what was expected."""
-
     status, code = 422, "prompt_invalid"
+    text = "The file holds no prompt, or none for this model; `detail` says what was expected."
 
 
 class TrainingImagesInvalid(Problem):
-    """The images are not enough, not labelled or not readable; nothing was queued."""
-
     status, code = 422, "training_images_invalid"
+    text = "The images are not enough, not labelled or not readable; nothing was queued."
 
 
 class ImageRefused(Problem):
-    """An image cannot be used."""
-
     status, code = 422, "image_invalid"
+    text = "An image cannot be used."
 
     def __init__(self, error: ImageError, *, index: int, count: int) -> None:
         self.code = error.code
@@ -314,78 +286,74 @@ class ImageRefused(Problem):
 
 
 class RateLimited(Problem):
-    """This key has sent more requests than it may in a minute."""
-
     status, code, retry_after_s = 429, "rate_limited", 1
+    text = "This key has sent more requests than it may in a minute."
 
 
 class QuotaExceeded(Problem):
-    """This key has more jobs, or has asked for more samples today, than it may."""
-
     status, code, retry_after_s = 429, "quota_exceeded", 30
+    text = "This key has more jobs, or has asked for more samples today, than it may."
 
 
 class InternalError(Problem):
-    """Something went wrong inside the service; quote the request_id to its operator."""
-
     status, code = 500, "internal_error"
+    text = "Something went wrong inside the service; quote the request_id to its operator."
 
 
 class RecordDamaged(Problem):
-    """What the service stored of this certification cannot be read any more. Send the image again;
-    the log of the service names the record."""
-
     status, code = 500, "record_damaged"
+    text = (
+        "What the service stored of this certification cannot be read any more. Send the image "
+        "again; the log of the service names the record."
+    )
 
 
 class TooBusy(Problem):
-    """As many requests as this service answers at a time are under way; try again shortly."""
-
     status, code, retry_after_s = 503, "too_busy", 1
+    text = "As many requests as this service answers at a time are under way; try again shortly."
 
 
 class AuditLogUnavailable(Problem):
-    """The audit log cannot be written, and nothing is done here that is not in it."""
-
     status, code, retry_after_s = 503, "audit_log_unavailable", 30
+    text = "The audit log cannot be written, and nothing is done here that is not in it."
 
 
 class QueueUnavailable(Problem):
-    """The queue cannot be reached or takes nothing at the moment; try again shortly."""
-
     status, code, retry_after_s = 503, "queue_unavailable", 2
+    text = "The queue cannot be reached or takes nothing at the moment; try again shortly."
 
 
 class StorageFull(Problem):
-    """The memory of the queue is full; nothing was queued, and what was accepted before goes on."""
-
     status, code, retry_after_s = 503, "storage_full", 30
+    text = (
+        "The memory of the queue is full; nothing was queued, and what was accepted before goes on."
+    )
 
 
 class ModelUnavailable(Problem):
-    """No worker host can certify with this model, for its files are missing or unusable there;
-    nothing was queued. GET /models says what each host lacks."""
-
     status, code, retry_after_s = 503, "model_unavailable", 30
+    text = (
+        "No worker host can certify with this model, for its files are missing or unusable there; "
+        "nothing was queued. GET /models says what each host lacks."
+    )
 
 
 class DecodingUnavailable(Problem):
-    """Images cannot be decoded at the moment; nothing was queued, and the image may be sound."""
-
     status, code, retry_after_s = 503, "decoding_unavailable", 5
+    text = "Images cannot be decoded at the moment; nothing was queued, and the image may be sound."
 
 
 class QueueFull(Problem):
-    """As much work waits as this service accepts; nothing was queued. Try again after the seconds
-    in Retry-After, which come from the speed that worker hosts measured."""
-
     status, code, retry_after_s = 503, "queue_full", 60
+    text = (
+        "As much work waits as this service accepts; nothing was queued. Try again after the "
+        "seconds in Retry-After, which come from the speed that worker hosts measured."
+    )
 
 
 class NotReady(Problem):
-    """Something that certifying needs is missing; `missing` names it."""
-
     status, code, retry_after_s = 503, "not_ready", 5
+    text = "Something that certifying needs is missing; `missing` names it."
 
 
 _IMAGE_STATUS = {
@@ -447,7 +415,7 @@ def _examples(problem: type[Problem], status: int) -> dict[str, Any]:
             }
         }
     found = [e for e in list_image_errors() if image_status(e.code) == status]
-    return {error.code: {"summary": inspect.getdoc(error)} for error in found}
+    return {error.code: {"summary": error.summary} for error in found}
 
 
 def create_response(request: Request, problem: Problem) -> Response:

@@ -17,13 +17,16 @@ from fastapi import Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
+from app.request.certify import RULES as FIELD_RULES
+from app.request.certify import CertifyFields
+from app.request.refusal import check_not_empty
 from app.server.answers.problems import (
     JsonUnreadable,
     MediaTypeUnsupported,
     RequestInvalid,
     invalid,
 )
-from app.server.forms.certify import NUMBERS, REPEATABLE, RULES, CertifyFields, CertifyForm
+from app.server.forms.certify import NUMBERS, REPEATABLE, RULES, CertifyForm
 from app.server.forms.items import check_items, media_type, require_known, require_no_query
 from app.settings import AppSettings
 from models.files.untrusted_text import WrittenNumber, parse_strict
@@ -41,7 +44,6 @@ IMAGE_TYPES = (
 BODY_TYPES = ("multipart/form-data", "application/json", *IMAGE_TYPES)
 _MAX_FIELDS = 512
 _MAX_FIELD_BYTES = 256 * 1024  # 16 targets of 100 long class names in one JSON field
-_FIELD_RULES = {name: rule for name, rule in RULES.items() if name != "image"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +89,7 @@ async def _parse_form(request: Request, settings: AppSettings) -> CertifyBody:
 
 def _parse_query(request: Request, body: bytes) -> CertifyBody:
     items = request.query_params.multi_items()
-    check_items(items, _FIELD_RULES, REPEATABLE)
+    check_items(items, FIELD_RULES, REPEATABLE)
     return CertifyBody(fields=_validate(CertifyFields, _collect(items)), images=(_held(body),))
 
 
@@ -100,6 +102,7 @@ def _parse_json(body: bytes) -> CertifyBody:
         raise JsonUnreadable
     require_known(document, RULES)
     images = _decode_images(document.pop("image", None))
+    check_not_empty(document.items(), RULES)
     fields = {name: _as_field(name, v) for name, v in document.items() if v is not None}
     return CertifyBody(fields=_validate(CertifyFields, fields), images=tuple(map(_held, images)))
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from app.server.forms.certify import NUMBERS, REPEATABLE, CertifyFields, CertifyForm
+from app.request.certify import CertifyFields
+from app.request.targets import TargetField
+from app.server.forms.certify import NUMBERS, REPEATABLE, CertifyForm
 from app.server.forms.certify_body import IMAGE_TYPES
-from app.targets import TargetField
 
 _REF = "#/components/schemas/{model}"
 _EXAMPLE_PNG = (

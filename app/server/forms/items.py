@@ -6,7 +6,8 @@ from typing import Any
 
 from fastapi import Depends, Request
 
-from app.server.answers.problems import FieldRepeated, FieldUnknown, MediaTypeUnsupported, invalid
+from app.request.refusal import check_not_empty
+from app.server.answers.problems import FieldRepeated, FieldUnknown, MediaTypeUnsupported
 
 
 def media_type(request: Request) -> str:
@@ -26,8 +27,7 @@ def check_items(
     """Refuses unknown names, empty values, and a name twice that is taken once."""
     names = [name for name, _ in items]
     require_known(names, rules)
-    if empty := sorted({name for name, value in items if value == ""}):
-        raise invalid(empty[0], f"no empty value, but {rules[empty[0]]}")
+    check_not_empty(items, rules)
     if repeated := sorted({n for n in names if n not in repeatable and names.count(n) > 1}):
         raise FieldRepeated(f"The field {repeated[0]} is taken once; nothing was queued.")
 

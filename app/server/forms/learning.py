@@ -1,10 +1,10 @@
-"""The multipart form of POST /prompts/learn. A field's description begins with its rule."""
+"""The multipart form of POST /prompts/learn."""
 
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.server.forms.numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE
+from app.request.numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE
 from app.server.forms.prompts import File, NamedClasses
 from models.catalogue.cards import Template
 from models.prompts.cards import PromptId
@@ -24,6 +24,25 @@ def _check_different(levels: list[float]) -> list[float]:
     return levels
 
 
+RULES = {
+    "zip": "one zip file with a folder of images for each class, instead of image",
+    "image": "two or more image files, instead of zip",
+    "image_class": "the class of each image, at most 200 characters, once for each image and in "
+    "their order",
+    "id": "a name of at most 64 characters a-z, 0-9, dot, hyphen and underscore, the first a "
+    "letter or digit",
+    "model": "the id of a model, at most 64 characters",
+    "class_name": f"2 to {MAX_CLASS_NAMES} class names, all different, none blank",
+    "template": "a sentence with {} exactly once, at most 1000 characters",
+    "preset": '"default" or "paper"',
+    "shots": f"an integer from 1 to {MAX_SHOTS}",
+    "epochs": f"an integer from 1 to {MAX_EPOCHS}",
+    "seed": "an integer from 0 to 2^53",
+    "noise_level": f"1 to {MAX_NOISE_LEVELS} decimal numbers from 0 to 10, each named once",
+    "learning_rate": "a decimal number greater than 0 and at most 10",
+}
+
+
 class LearnForm(BaseModel):
     """What a prompt is learned from and how. Fields that are not listed here are refused."""
 
@@ -31,68 +50,62 @@ class LearnForm(BaseModel):
 
     zip: File | None = Field(
         default=None,
-        description="one zip file with a folder of images for each class, instead of image. The "
-        "folder an image lies in is its class; folders named by numbers are ordered as numbers, "
-        "others by name.",
+        description=f"{RULES['zip']}. The folder an image lies in is its class; folders named by "
+        "numbers are ordered as numbers, others by name.",
     )
     image: list[File] | None = Field(
         default=None,
         min_length=2,
-        description="two or more image files, instead of zip. PNG, JPEG, JPEG 2000, TIFF, WebP or "
-        "DICOM.",
+        description=f"{RULES['image']}. PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM.",
     )
     image_class: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(
-        default=None,
-        description="the class of each image, at most 200 characters, once for each image and in "
-        "their order.",
+        default=None, description=f"{RULES['image_class']}."
     )
     id: PromptId = Field(
-        description="a name of at most 64 characters a-z, 0-9, dot, hyphen and underscore, the "
-        "first a letter or digit. It names this prompt for ever.",
+        description=f"{RULES['id']}. It names this prompt for ever.",
         examples=["chest-xray-16-shots"],
     )
     model: str | None = Field(
         default=None,
         max_length=64,
-        description="the id of a model, at most 64 characters. Default: the service's default "
-        "model; GET /models lists all.",
+        description=f"{RULES['model']}. Default: the service's default model; GET /models lists "
+        "all.",
     )
     class_name: NamedClasses | None = Field(
         default=None,
-        description=f"2 to {MAX_CLASS_NAMES} class names, all different, none blank. In the order "
-        "of the folders, for prompts with other words than the folders' names.",
+        description=f"{RULES['class_name']}. In the order of the folders, for prompts with other "
+        "words than the folders' names.",
     )
     template: Template | None = Field(
         default=None,
         max_length=1000,
-        description="a sentence with {} exactly once, at most 1000 characters. With the preset "
-        "default the vectors start as the words before {}; those after it follow the class name. "
-        "Default: the model card's.",
+        description=f"{RULES['template']}. With the preset default the vectors start as the words "
+        "before {}; those after it follow the class name. Default: the model card's.",
     )
     preset: Literal["default", "paper"] = Field(
         default="default",
-        description='"default" or "paper". default is what gave prompts at or above the template '
+        description=f"{RULES['preset']}. default is what gave prompts at or above the template "
         "here; paper is PromptSmooth as published.",
     )
     shots: _Whole = Field(
         default=16,
         ge=1,
         le=MAX_SHOTS,
-        description=f"an integer from 1 to {MAX_SHOTS}. Images of each class; the seed chooses "
-        "them among those sent.",
+        description=f"{RULES['shots']}. Images of each class; the seed chooses them among those "
+        "sent.",
     )
     epochs: _Whole = Field(
         default=50,
         ge=1,
         le=MAX_EPOCHS,
-        description=f"an integer from 1 to {MAX_EPOCHS}. Times that each image is seen.",
+        description=f"{RULES['epochs']}. Times that each image is seen.",
     )
     seed: _Whole = Field(
         default=1,
         ge=0,
         le=2**53,
-        description="an integer from 0 to 2^53. The same request with the same seed gives the same "
-        "prompt on the same kind of device and number of threads.",
+        description=f"{RULES['seed']}. The same request with the same seed gives the same prompt "
+        "on the same kind of device and number of threads.",
     )
     noise_level: (
         Annotated[
@@ -103,20 +116,13 @@ class LearnForm(BaseModel):
         | None
     ) = Field(
         default=None,
-        description=f"1 to {MAX_NOISE_LEVELS} decimal numbers from 0 to 10, each named once. The "
-        "noise of an image is drawn from them anew in every epoch. Default: the preset's.",
+        description=f"{RULES['noise_level']}. The noise of an image is drawn from them anew in "
+        "every epoch. Default: the preset's.",
         examples=[["0", "0.25", "0.5"]],
     )
     learning_rate: Annotated[float, PLAIN_DECIMAL, DECIMAL_TEXT] | None = Field(
-        default=None,
-        gt=0,
-        le=10,
-        description="a decimal number greater than 0 and at most 10. Default: the preset's.",
+        default=None, gt=0, le=10, description=f"{RULES['learning_rate']}. Default: the preset's."
     )
 
 
-RULES = {
-    name: (field.description or "").split(". ")[0].removesuffix(".")
-    for name, field in LearnForm.model_fields.items()
-}
 REPEATABLE = frozenset({"image", "image_class", "class_name", "noise_level"})

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.server.forms.numbers import PLAIN_WHOLE
+from app.request.numbers import PLAIN_WHOLE
 from worker.store.jobs.listing import Entry
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -31,42 +31,41 @@ def _to_utc(value: datetime) -> datetime:
 _Time = Annotated[AwareDatetime, BeforeValidator(_check_time), AfterValidator(_to_utc)]
 
 
+RULES = {
+    "status": 'one or more of "queued", "running", "finished", "failed" and "cancelled"',
+    "model": "the id of a model",
+    "batch": "the id of a batch",
+    "since": "a time with its zone (RFC 3339)",
+    "until": "a time with its zone (RFC 3339)",
+    "limit": "an integer from 1 to 200",
+    "cursor": "what an earlier page's `next` has",
+}
+
+
 class ListQuery(BaseModel):
     """Which certifications are asked for; without a filter all, newest first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    status: list[Status] = Field(
-        default=[],
-        max_length=5,
-        description='one or more of "queued", "running", "finished", "failed" and "cancelled".',
-    )
+    status: list[Status] = Field(default=[], max_length=5, description=f"{RULES['status']}.")
     model: str | None = Field(
-        default=None, min_length=1, max_length=64, description="the id of a model."
+        default=None, min_length=1, max_length=64, description=f"{RULES['model']}."
     )
     batch: str | None = Field(
-        default=None, pattern=r"^[0-9a-f]{32}$", description="the id of a batch."
+        default=None, pattern=r"^[0-9a-f]{32}$", description=f"{RULES['batch']}."
     )
-    since: _Time | None = Field(
-        default=None, description="a time with its zone (RFC 3339). Sent then or later."
-    )
+    since: _Time | None = Field(default=None, description=f"{RULES['since']}. Sent then or later.")
     until: _Time | None = Field(
-        default=None, description="a time with its zone (RFC 3339). Sent then or earlier."
+        default=None, description=f"{RULES['until']}. Sent then or earlier."
     )
     limit: Annotated[int, Field(ge=1, le=200), PLAIN_WHOLE] = Field(
-        default=50, description="an integer from 1 to 200. Most of one page."
+        default=50, description=f"{RULES['limit']}. Most of one page."
     )
     cursor: str | None = Field(
         default=None,
         pattern=r"^[0-9]{1,17}-[0-9a-f]{32}$",
-        description="what an earlier page's `next` has. Says where to go on.",
+        description=f"{RULES['cursor']}. Says where to go on.",
     )
-
-
-RULES = {
-    name: (field.description or "").split(". ")[0].removesuffix(".")
-    for name, field in ListQuery.model_fields.items()
-}
 
 
 def write_cursor(entry: Entry) -> str:

@@ -1,11 +1,19 @@
-"""The multipart form of POST /preview. A field's description begins with its rule."""
+"""The multipart form of POST /preview."""
 
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.server.forms.numbers import PLAIN_WHOLE, WINDOW
+from app.request.numbers import PLAIN_WHOLE
+from app.request.window import WINDOW
 from app.server.forms.prompts import File
+
+RULES = {
+    "image": "one image file: PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM",
+    "model": "the id of a model, at most 64 characters",
+    "frame": "an integer from 0 to the file's last frame",
+    "window": '"auto", or centre and width separated by a comma, like 40,400',
+}
 
 
 class PreviewForm(BaseModel):
@@ -13,33 +21,26 @@ class PreviewForm(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image: File = Field(
-        description="one image file: PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM. The content "
-        "decides, not the name."
-    )
+    image: File = Field(description=f"{RULES['image']}. The content decides, not the name.")
     model: str | None = Field(
         default=None,
         max_length=64,
-        description="the id of a model, at most 64 characters. Its input is shown. Default: the "
-        "service's default model; GET /models lists all.",
+        description=f"{RULES['model']}. Its input is shown. Default: the service's default model; "
+        "GET /models lists all.",
     )
     frame: Annotated[int, PLAIN_WHOLE] | None = Field(
         default=None,
         ge=0,
         le=1_000_000,
-        description="an integer from 0 to the file's last frame. Needed where there are several; "
-        "ignored where there is one.",
+        description=f"{RULES['frame']}. Needed where there are several; ignored where there is "
+        "one.",
     )
     window: str | None = Field(
         default=None,
         pattern=WINDOW,
-        description='"auto", or centre and width separated by a comma, like 40,400. Default: '
-        "what the file says, else chosen from its grey values; the answer tells.",
+        description=f"{RULES['window']}. Default: what the file says, else chosen from its grey "
+        "values; the answer tells.",
     )
 
 
-RULES = {
-    name: (field.description or "").split(". ")[0].removesuffix(".")
-    for name, field in PreviewForm.model_fields.items()
-}
 REPEATABLE = frozenset[str]()

@@ -1,4 +1,4 @@
-"""The multipart form of POST /prompts. A field's description begins with its rule."""
+"""The multipart form of POST /prompts."""
 
 from typing import Annotated
 
@@ -16,47 +16,51 @@ NamedClasses = Annotated[
 ]
 
 
+RULES = {
+    "file": "one file: safetensors with one tensor ctx, (n_ctx, width), or the JSON that GET "
+    "/prompts/{id}/ctx answers",
+    "id": "a name of at most 64 characters a-z, 0-9, dot, hyphen and underscore, the first a "
+    "letter or digit",
+    "model": "the id of a model, at most 64 characters",
+    "class_name": f"2 to {MAX_CLASS_NAMES} class names, all different, none blank",
+    "suffix": f"at most {MAX_SUFFIX} printable characters, for safetensors only",
+    "licence": "at most 200 characters",
+    "source": "at most 500 characters",
+}
+
+
 class ImportForm(BaseModel):
     """A prompt that was learned elsewhere. Fields that are not listed here are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: File = Field(
-        description="one file: safetensors with one tensor ctx, (n_ctx, width), or the JSON that "
-        "GET /prompts/{id}/ctx answers. A checkpoint that torch saved is taken by the command "
+        description=f"{RULES['file']}. A checkpoint that torch saved is taken by the command "
         "promptsmooth prompts import alone."
     )
     id: PromptId = Field(
-        description="a name of at most 64 characters a-z, 0-9, dot, hyphen and underscore, the "
-        "first a letter or digit. It names this prompt for ever.",
+        description=f"{RULES['id']}. It names this prompt for ever.",
         examples=["chest-xray-16-shots"],
     )
     model: str = Field(
         max_length=64,
-        description="the id of a model, at most 64 characters. The one the prompt was learned "
-        "for; GET /models lists all.",
+        description=f"{RULES['model']}. The one the prompt was learned for; GET /models lists all.",
     )
     class_name: NamedClasses = Field(
-        description=f"2 to {MAX_CLASS_NAMES} class names, all different, none blank. In the order "
-        "of the classes."
+        description=f"{RULES['class_name']}. In the order of the classes."
     )
     suffix: str | None = Field(
         default=None,
         max_length=MAX_SUFFIX,
-        description=f"at most {MAX_SUFFIX} printable characters, for safetensors only. What "
-        "follows the class name; JSON says it itself. Default: what the file's metadata says, else "
-        "a full stop.",
+        description=f"{RULES['suffix']}. What follows the class name; JSON says it itself. "
+        "Default: what the file's metadata says, else a full stop.",
     )
     licence: str = Field(
-        default="", max_length=200, description="at most 200 characters. Licence of the vectors."
+        default="", max_length=200, description=f"{RULES['licence']}. Licence of the vectors."
     )
     source: str = Field(
-        default="", max_length=500, description="at most 500 characters. Where they come from."
+        default="", max_length=500, description=f"{RULES['source']}. Where they come from."
     )
 
 
-RULES = {
-    name: (field.description or "").split(". ")[0].removesuffix(".")
-    for name, field in ImportForm.model_fields.items()
-}
 REPEATABLE = frozenset({"class_name"})

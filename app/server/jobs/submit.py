@@ -8,28 +8,25 @@ from uuid import uuid4
 from anyio import to_thread
 from redis.client import Pipeline
 
+from app.request.certify import CertifyFields, check_fields
+from app.request.certify_request import create_request, resolve_targets
 from app.server.access.caller import Caller
 from app.server.access.quotas import reserve
-from app.server.answers.problems import ImageRefused, invalid
+from app.server.answers.problems import ImageRefused
 from app.server.audit_log.entries import describe_jobs
 from app.server.audit_log.outcomes import await_outcomes
-from app.server.forms.certify import PARAMETERS, CertifyFields
 from app.server.forms.certify_body import CertifyBody
 from app.server.jobs.capacity.model_hosts import require_card, require_host
 from app.server.jobs.capacity.queue_limit import require_room
 from app.server.jobs.idempotency import Claim
 from app.server.jobs.services import Services
 from app.server.middleware.request_context import find_request_id
-from app.settings import AppSettings
-from app.targets import TargetInvalid, create_targets
 from models.catalogue.cards import ModelCard
 from models.imaging import ImageError
 from worker.contract import (
     QUEUE_NAME,
     CertificationJob,
-    CertifyRequest,
     InputImage,
-    ModelRef,
     Target,
 )
 from worker.contract.image import Image
@@ -53,13 +50,13 @@ async def submit_certify(
         claim: the idempotency key that leads to these jobs from the same step on.
 
     Raises:
-        Problem: the request asks for something that this service does not do, no image can be
-            used, or too much waits.
+        FieldInvalid: a field asks for something that this service does not do.
+        Problem: there is no such model, no image can be used, or too much waits.
         redis.exceptions.RedisError: the queue is away.
     """
     form, count = asked.fields, len(asked.images)
     card = require_card(services.catalogue, form.model or services.settings.default_model)
-    check_limits(form, count, services.settings)
+    check_fields(form, services.settings.limits, images=count)
     targets = await to_thread.run_sync(_find_targets, services, form, card, caller)
     prepared = [await _prepare(services, asked, card, index) for index in range(count)]
     usable = [one for one in prepared if not isinstance(one, ImageRefused)]
@@ -73,45 +70,14 @@ async def submit_certify(
     return [job for job, _ in pairs]
 
 
-def check_limits(form: CertifyFields, images: int, settings: AppSettings) -> None:
-    """Refuses what is well formed but more than the operator allows."""
-    checks = (
-        ("image", images, settings.max_images, "at most {} images"),
-        ("sigma", len(form.sigma), settings.max_sigmas, "at most {} noise levels"),
-        ("n_max", form.n_max or 1, settings.max_n, "an integer from 1 to {}"),
-        ("n", form.n or 1, settings.max_n, "an integer from 1 to {}"),
-        ("n0", form.n0 or 1, settings.max_n0, "an integer from 1 to {}"),
-    )
-    if form.targets and (form.class_name or form.template or form.prompting or form.prompt):
-        raise invalid(
-            "targets", "either targets, or prompting, prompt, class_name and template, not both"
-        )
-    if foreign := form.foreign_parameters:
-        takes = ", ".join(PARAMETERS[form.procedure])
-        raise invalid(foreign[0], f"no value: the procedure is {form.procedure}, it takes {takes}")
-    for field, value, limit, expected in checks:
-        if value > limit:
-            raise invalid(field, expected.format(limit))
-
-
 def _find_targets(
     services: Services, form: CertifyFields, card: ModelCard, caller: Caller
 ) -> tuple[Target, ...]:
     """What the image is compared with, prompts by digests; before, whether it can be done now."""
     require_host(services.redis, card)
     require_room(services.redis, services.settings)
-    try:
-        targets = create_targets(
-            form.requested_targets,
-            card,
-            partial(prompts.find_card, services.redis, view=caller.view),
-            companions=form.targets is None,
-        )
-    except TargetInvalid as error:
-        raise invalid("targets" if form.targets else error.field, error.expected) from None
-    if form.procedure == "cohen" and any(target.prompting == "routed" for target in targets):
-        raise invalid("procedure", "staged, by which a routed certificate is made")
-    return targets
+    find = partial(prompts.find_card, services.redis, view=caller.view)
+    return resolve_targets(form, card, find)
 
 
 async def _prepare(
@@ -157,17 +123,7 @@ def _create_job(
         image_index=image_index,
         submitted_at=now,
         request_id=find_request_id(),
-        request=CertifyRequest(
-            input=image,
-            model=ModelRef(id=card.id, sha256=card.sha256),
-            targets=targets,
-            sigmas=tuple(form.sigma),
-            procedure=form.requested_procedure,
-            alpha=form.alpha,
-            joint=form.joint,
-            images=images,
-            attempt=form.attempt,
-        ),
+        request=create_request(form, card, targets, image, images=images),
     )
 
 

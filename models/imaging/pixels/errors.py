@@ -24,12 +24,18 @@ from typing import Any, ClassVar
 
 
 class ImageError(ValueError):
-    """An image cannot be used; the text says what was expected, what came and what to do.
+    """An image cannot be used.
 
-    `code` is stable: programs branch on it, people read the sentence.
+    Attributes:
+        code: stable, for programs to branch on; the error's own sentence is for people.
+        summary: what every error of this kind has in common, for the interface's description.
     """
 
     code: ClassVar[str] = "image_invalid"
+    summary: ClassVar[str] = (
+        "An image cannot be used; the text says what was expected, what came and what to do.\n\n"
+        "`code` is stable: programs branch on it, people read the sentence."
+    )
 
     @staticmethod
     def restore(code: str, text: str, members: Mapping[str, Any]) -> "ImageError":
@@ -47,9 +53,8 @@ class ImageError(ValueError):
 
 
 class ImageEmpty(ImageError):
-    """Nothing was sent."""
-
     code = "image_empty"
+    summary = "Nothing was sent."
 
     def __init__(self) -> None:
         super().__init__(
@@ -58,33 +63,28 @@ class ImageEmpty(ImageError):
 
 
 class ImageFormatUnsupported(ImageError):
-    """The bytes are no file of an accepted format."""
-
     code = "image_format_unsupported"
+    summary = "The bytes are no file of an accepted format."
 
 
 class ImageTooLarge(ImageError):
-    """The image asks for more memory than the limits allow."""
-
     code = "image_too_large"
+    summary = "The image asks for more memory than the limits allow."
 
 
 class ImageTooSmall(ImageError):
-    """A side is shorter than the limits allow."""
-
     code = "image_too_small"
+    summary = "A side is shorter than the limits allow."
 
 
 class ImageBroken(ImageError):
-    """The file cannot be decoded."""
-
     code = "image_broken"
+    summary = "The file cannot be decoded."
 
 
 class DecodingTimedOut(ImageError):
-    """Decoding took longer than the service allows."""
-
     code = "decoding_timed_out"
+    summary = "Decoding took longer than the service allows."
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(
@@ -94,9 +94,8 @@ class DecodingTimedOut(ImageError):
 
 
 class DecoderCrashed(ImageError):
-    """The decoder of this format ended on the file; nothing else was touched."""
-
     code = "decoder_crashed"
+    summary = "The decoder of this format ended on the file; nothing else was touched."
 
     def __init__(self) -> None:
         super().__init__(
@@ -106,9 +105,8 @@ class DecoderCrashed(ImageError):
 
 
 class ImageNotFinite(ImageError):
-    """A value of the image is NaN or infinite."""
-
     code = "image_not_finite"
+    summary = "A value of the image is NaN or infinite."
 
     def __init__(self) -> None:
         super().__init__(
@@ -118,9 +116,8 @@ class ImageNotFinite(ImageError):
 
 
 class PixelsMissing(ImageError):
-    """The DICOM object carries no pixel data."""
-
     code = "pixels_missing"
+    summary = "The DICOM object carries no pixel data."
 
     def __init__(self) -> None:
         super().__init__(
@@ -130,15 +127,15 @@ class PixelsMissing(ImageError):
 
 
 class PixelsUnsupported(ImageError):
-    """Decoding these pixels here would change what they show."""
-
     code = "pixels_unsupported"
+    summary = "Decoding these pixels here would change what they show."
 
 
 class BurnedInText(ImageError):
-    """The DICOM file says that text is burned into the picture, and none such is taken here."""
-
     code = "burned_in_text"
+    summary = (
+        "The DICOM file says that text is burned into the picture, and none such is taken here."
+    )
 
     def __init__(self) -> None:
         super().__init__(
@@ -148,9 +145,10 @@ class BurnedInText(ImageError):
 
 
 class TransferSyntaxUnsupported(ImageError):
-    """The DICOM transfer syntax has no decoder here; `uid` is empty where the file names none."""
-
     code = "transfer_syntax_unsupported"
+    summary = (
+        "The DICOM transfer syntax has no decoder here; `uid` is empty where the file names none."
+    )
 
     def __init__(self, uid: str, *, lacking: str | None = None) -> None:
         self.uid = uid if re.fullmatch(r"[0-9.]{1,64}", uid) else ""
@@ -164,9 +162,8 @@ class TransferSyntaxUnsupported(ImageError):
 
 
 class FrameRequired(ImageError):
-    """The file holds `frames` frames, and the request names none."""
-
     code = "frame_required"
+    summary = "The file holds `frames` frames, and the request names none."
 
     def __init__(self, frames: int) -> None:
         super().__init__(
@@ -177,9 +174,8 @@ class FrameRequired(ImageError):
 
 
 class FrameOutOfRange(ImageError):
-    """The file holds `frames` frames, and the request names another."""
-
     code = "frame_out_of_range"
+    summary = "The file holds `frames` frames, and the request names another."
 
     def __init__(self, frame: int, frames: int) -> None:
         super().__init__(
@@ -190,9 +186,8 @@ class FrameOutOfRange(ImageError):
 
 
 class WindowInvalid(ImageError):
-    """The requested window cannot be applied."""
-
     code = "window_invalid"
+    summary = "The requested window cannot be applied."
 
 
 def list_errors(cls: type[ImageError] = ImageError) -> Iterator[type[ImageError]]:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from redis.exceptions import WatchError
 from starlette.responses import JSONResponse
 
+from app.request.refusal import FieldInvalid
 from app.server.access.caller import Caller, Submitter
 from app.server.answers import problems
 from app.server.answers.schemas import Batch, Certification
@@ -107,7 +108,7 @@ async def _accept(
         return await submit_certify(services, asked, caller, found)
     except WatchError:
         raise problems.IdempotencyInProgress from None
-    except problems.Problem:
+    except (problems.Problem, FieldInvalid):
         await to_thread.run_sync(found.release, services.redis)
         raise
 

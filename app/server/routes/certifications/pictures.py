@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from redis import Redis
 
+from app.request.numbers import PLAIN_DECIMAL
 from app.server.answers import problems
 from app.server.answers.etag import NOT_KEPT, NOT_MODIFIED, IfNoneMatch, tagged
 from app.server.answers.pictures import encode_png, sample_illustration
-from app.server.forms.numbers import PLAIN_DECIMAL
 from app.server.routes.dependencies import JobDep, RedisDep
 from worker.contract import CertificationJob
 from worker.contract.image import Image

@@ -6,11 +6,11 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Form
 
+from app.request.window import read_window
 from app.server.access.caller import Submitter
 from app.server.answers import problems
 from app.server.answers.preview import Preview, preview_view
 from app.server.forms.items import take_only
-from app.server.forms.numbers import read_window
 from app.server.forms.preview import REPEATABLE, RULES, PreviewForm
 from app.server.jobs.capacity.model_hosts import require_card
 from app.server.routes.dependencies import ServicesDep

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from app.request.numbers import PLAIN_WHOLE
 from app.server.answers import problems
 from app.server.answers.schemas import FinishedCertification
-from app.server.forms.numbers import PLAIN_WHOLE
 from app.server.jobs.lookup import show
 from app.server.routes.dependencies import JobDep, RedisDep
 from worker.certification import Phase

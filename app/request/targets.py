@@ -1,11 +1,12 @@
 """From what is asked, by ids and defaults, to the targets of a request, by digests."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from app.request.refusal import FieldInvalid
 from models.catalogue.cards import ClassNames, ModelCard, Template
 from models.prompts.cards import PromptCard
 from models.prompts.prompt import split_template
@@ -36,14 +37,6 @@ PromptName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 _TAKES_PROMPT = ("few-shot", "few-shot+zero-shot")
 
 
-class TargetInvalid(ValueError):
-    """What is asked for is no target: a field, and what was expected of it."""
-
-    def __init__(self, field: str, expected: str) -> None:
-        super().__init__(f"{field}: expected {expected}.")
-        self.field, self.expected = field, expected
-
-
 class BankField(BaseModel):
     """One of a bank's prompts: the id or digest of a stored one, or a template."""
 
@@ -65,43 +58,41 @@ class TargetField(BaseModel):
     class_names: AskedClassNames | None = None
 
 
-class AskedFields(BaseModel):
-    """The same in plain fields: every prompting named, with every prompt named."""
+def spread(
+    promptings: Sequence[Prompting],
+    prompts: Sequence[str],
+    *,
+    template: str | None,
+    class_names: tuple[str, ...] | None,
+) -> tuple[TargetField, ...]:
+    """The same asked in plain fields: every prompting named, with every prompt named.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    One target for each prompting, and for those that take a prompt one for each prompt. Without a
+    prompting it is `few-shot` where prompts are named, else `template`.
 
-    promptings: tuple[Prompting, ...] = ()
-    prompts: tuple[PromptName, ...] = ()
-    template: AskedTemplate | None = None
-    class_names: AskedClassNames | None = None
+    Raises:
+        FieldInvalid: a prompting lacks its prompt, or a prompt has no use.
+    """
+    promptings = promptings or (("few-shot",) if prompts else ("template",))
+    if prompts and not any(p in (*_TAKES_PROMPT, "routed") for p in promptings):
+        raise FieldInvalid("prompt", f"none: {', '.join(promptings)} takes no stored prompt")
 
-    def spread(self) -> tuple[TargetField, ...]:
-        """One target a prompting, and for those that take a prompt one each prompt.
-
-        Without a prompting it is `few-shot` where prompts are named, else `template`.
-
-        Raises:
-            TargetInvalid: a prompting lacks its prompt, or a prompt has no use.
-        """
-        promptings = self.promptings or (("few-shot",) if self.prompts else ("template",))
-        if self.prompts and not any(p in (*_TAKES_PROMPT, "routed") for p in promptings):
-            raise TargetInvalid("prompt", f"none: {', '.join(promptings)} takes no stored prompt")
-        return tuple(field for p in promptings for field in self._spread_one(p))
-
-    def _spread_one(self, prompting: Prompting) -> Iterator[TargetField]:
-        common = {"prompting": prompting, "class_names": self.class_names}
+    def spread_one(prompting: Prompting) -> Iterator[TargetField]:
+        create = partial(TargetField, prompting=prompting, class_names=class_names)
         if prompting == "routed":
-            bank = [BankField(prompt=name) for name in self.prompts]
-            bank += [BankField(template=self.template)] if self.template else []
-            yield TargetField(**common, bank=tuple(bank))
+            bank = [BankField(prompt=name) for name in prompts]
+            bank += [BankField(template=template)] if template else []
+            yield create(bank=tuple(bank))
         elif prompting in _TAKES_PROMPT:
-            if not self.prompts:
-                raise TargetInvalid(
+            if not prompts:
+                raise FieldInvalid(
                     "prompt", f"the id or digest of a stored prompt, which {prompting} takes"
                 )
-            yield from (TargetField(**common, prompt=name) for name in self.prompts)
+            yield from (create(prompt=name) for name in prompts)
         else:
-            yield TargetField(**common, template=self.template)
+            yield create(template=template)
+
+    return tuple(field for prompting in promptings for field in spread_one(prompting))
 
 
 def create_targets(
@@ -114,12 +105,12 @@ def create_targets(
     class names and words from the first prompt named, so that all are about the same question.
 
     Raises:
-        TargetInvalid: a prompt is unknown or for another model, or a target makes no sense.
+        FieldInvalid: a prompt is unknown or for another model, or a target makes no sense.
     """
     resolver = _Resolver(card, find_card, _first_prompt(asked) if companions else None)
     targets = tuple(resolver.create(field) for field in asked)
     if not 1 <= len(targets) <= MAX_TARGETS or len(set(targets)) != len(targets):
-        raise TargetInvalid("prompting", f"1 to {MAX_TARGETS} different targets")
+        raise FieldInvalid("prompting", f"1 to {MAX_TARGETS} different targets")
     return targets
 
 
@@ -138,9 +129,9 @@ class _Resolver:
     def create(self, field: TargetField) -> Target:
         """One target, with everything that it names resolved."""
         if field.bank and field.prompting != "routed":
-            raise TargetInvalid("bank", f"none: {field.prompting} chooses among no prompts")
+            raise FieldInvalid("bank", f"none: {field.prompting} chooses among no prompts")
         if field.prompt is not None and field.prompting not in _TAKES_PROMPT:
-            raise TargetInvalid("prompt", f"none: {field.prompting} takes no stored prompt")
+            raise FieldInvalid("prompt", f"none: {field.prompting} takes no stored prompt")
         match field.prompting:
             case "template" | "zero-shot":
                 return self._from_template(field)
@@ -156,18 +147,18 @@ class _Resolver:
         try:
             split_template(template)
         except ValueError:
-            raise TargetInvalid(
+            raise FieldInvalid(
                 "template", "words before {}: zero-shot tunes what stands before the class name"
             ) from None
         return ZeroShotTarget(template=template, class_names=names)
 
     def _from_prompt(self, field: TargetField) -> Target:
         if field.prompt is None:
-            raise TargetInvalid(
+            raise FieldInvalid(
                 "prompt", f"the id or digest of a stored prompt, which {field.prompting} takes"
             )
         if field.template is not None:
-            raise TargetInvalid("template", f"none: the words of {field.prompting} are a prompt's")
+            raise FieldInvalid("template", f"none: the words of {field.prompting} are a prompt's")
         card = self._get(field.prompt)
         ref, names = _refer(card), self._class_names(field, card)
         if field.prompting == "few-shot":
@@ -179,17 +170,17 @@ class _Resolver:
         names = self._class_names(field, cards[0] if cards else self._companion)
         bank = tuple(map(self._entry, field.bank))
         if len(bank) < 2:
-            raise TargetInvalid("prompt", f"2 to {MAX_BANK} stored prompts to choose among")
+            raise FieldInvalid("prompt", f"2 to {MAX_BANK} stored prompts to choose among")
         try:
             return RoutedTarget(bank=bank, class_names=names)
         except ValueError:
-            raise TargetInvalid(
+            raise FieldInvalid(
                 "prompt", "a bank of different prompts, none of which was tuned on an image"
             ) from None
 
     def _entry(self, entry: BankField) -> BankEntry:
         if (entry.prompt is None) == (entry.template is None):
-            raise TargetInvalid("bank", "of each entry either a prompt or a template")
+            raise FieldInvalid("bank", "of each entry either a prompt or a template")
         if entry.template is not None:
             return BankTemplate(template=entry.template)
         assert entry.prompt is not None
@@ -210,11 +201,11 @@ class _Resolver:
         """The card of a stored prompt, which is for this model."""
         found = self._find(name)
         if found is None:
-            raise TargetInvalid(
+            raise FieldInvalid(
                 "prompt", "the id or digest of a stored prompt; GET /prompts lists them"
             )
         if found.weights_sha256 != self._card.weights_sha256:
-            raise TargetInvalid(
+            raise FieldInvalid(
                 "prompt", f"a prompt for the model {self._card.id}; this one is for {found.model}"
             )
         return found
