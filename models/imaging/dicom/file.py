@@ -25,7 +25,7 @@ PLUGINS = {
     uid.JPEGLSLossless: "pyjpegls",
     uid.JPEGLSNearLossless: "pyjpegls",
 }
-_DIRECT = {  # decoded in `dicom_codecs`
+_DIRECT = {  # decoded in `codecs`
     uid.JPEGLossless,
     uid.JPEGLosslessSV1,
     uid.JPEG2000Lossless,  # and not those of Part 2, whose transforms OpenJPEG does not undo

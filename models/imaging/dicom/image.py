@@ -1,6 +1,6 @@
 """A DICOM image to 8-bit RGB, in the order of DICOM PS3.4 N.2.1 (the grey scale pipeline).
 
-1. decode             one frame of the pixel data (`dicom_pixels`)
+1. decode             one frame of the pixel data (`pixels`)
 2. modality LUT       a lookup table or slope and intercept, C.11.1.1
 3. VOI                the request's window, else the file's, else its VOI lookup table, else
                       percentiles; said in the result, C.11.2.1
