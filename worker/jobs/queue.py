@@ -128,7 +128,7 @@ def accept_jobs(
         redis: where they go.
         jobs: with their prepared images.
         image_ttl_s, job_ttl_s: how long both are kept; an image as long as its job until that has
-            ended (`images_store.let_go`), or a service that stands still for a day would lose it.
+            ended (`images.let_go`), or a service that stands still for a day would lose it.
         watch: called before the transaction begins, to watch keys and look at them.
         alongside: adds commands to the transaction.
 

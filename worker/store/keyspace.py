@@ -16,10 +16,10 @@ PROMPT_IDS = f"{PREFIX}:prompt-ids"
 PROMPT_OWNERS = f"{PREFIX}:prompt-owners"
 """Who may see the prompt of an id, a hash; no entry: everyone. Kept for ever, as the ids are."""
 TUNED_VECTORS = f"{PREFIX}:tuned-vectors"
-"""The digests of all vectors ever tuned on an image, a set; kept for ever: see `prompts_store`."""
+"""The digests of all vectors ever tuned on an image, a set; kept for ever: see `prompts`."""
 
 DRAIN = f"{PREFIX}:drain"
-"""The hosts that are to take no jobs, a hash: see `draining`."""
+"""The hosts that are to take no jobs, a hash: see `hosts`."""
 COUNTERS = f"{PREFIX}:counters"
 """How often things happened since this Redis began, a hash: see `counters`."""
 
@@ -35,7 +35,7 @@ def suspects(queue_name: str) -> str:
 
 
 ALL_LISTED = f"{PREFIX}:listed"
-"""The ids of all certifications, a sorted set by the time of submission; see `listing`."""
+"""The ids of all certifications, a sorted set by the time of submission; see `jobs.listing`."""
 
 
 def listed(owner: str) -> str:
@@ -56,7 +56,7 @@ def progress(certification_id: str) -> str:
 
 
 def cost(certification_id: str) -> str:
-    """The model of a job and the most samples it can take, as `queue_load` reads them."""
+    """The model of a job and the most samples it can take, as `worker.jobs.load` reads them."""
     return f"{PREFIX}:certification:{certification_id}:cost"
 
 
@@ -103,7 +103,7 @@ def image(sha256: str) -> str:
 
 
 def image_holders(sha256: str) -> str:
-    """The jobs whose image this is, a set of their own keys; see `purging`."""
+    """The jobs whose image this is, a set of their own keys; see `worker.jobs.purge`."""
     return f"{PREFIX}:holders:image:{sha256}"
 
 
@@ -118,7 +118,7 @@ def votes(request_sha256: str, stream: str) -> str:
 
 
 def votes_holders(request_sha256: str) -> str:
-    """The jobs whose votes these are, a set of their own keys; see `purging`."""
+    """The jobs whose votes these are, a set of their own keys; see `worker.jobs.purge`."""
     return f"{PREFIX}:holders:votes:{request_sha256}"
 
 

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
-# What is no page is shown as none; pages say what they need themselves (`routes.pages`).
+# What is no page is shown as none; pages say what they need themselves (`routes.service.pages`).
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )

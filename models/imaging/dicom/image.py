@@ -1,7 +1,7 @@
 """Turns a DICOM image into 8-bit RGB, in the order of DICOM PS3.4 N.2.1 (the grey scale pipeline).
 
 1. decode             one frame of the pixel data (`pixels`)
-2. modality LUT       a lookup table, or slope and intercept, C.11.1.1
+2. modality LUT       a lookup table or slope and intercept, C.11.1.1
 3. VOI                the request's window, else the file's, else its VOI lookup table, else
                       percentiles; the result states which, C.11.2.1
 4. MONOCHROME1        inverted, C.7.6.3.1.2

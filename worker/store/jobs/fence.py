@@ -1,4 +1,4 @@
-"""Only the latest run of a job writes; an older one that still lives is a zombie.
+"""Fencing tokens: only the latest run of a job writes; an older one that still lives is a zombie.
 
 A run that RQ takes for dead may only have been slow: stopped, swapped out, cut off from Redis. Each
 run puts a token of its own where the one before it had put its own, and whatever a run writes is

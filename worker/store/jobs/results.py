@@ -77,7 +77,7 @@ def put_result(
     """Stores a result once, and ends the job with it; whether this one stands.
 
     What stands there is never overwritten, and nothing is stored for a certification that was
-    cancelled or purged (`cancelling`) by whoever still counted for it.
+    cancelled or purged (`worker.jobs.cancel`) by whoever still counted for it.
 
     Args:
         redis: where.
