@@ -1,9 +1,9 @@
-"""What needs no key."""
+"""The addresses that need no key."""
 
 PUBLIC = frozenset(
     {"/", "/healthz", "/readyz", "/version", "/docs", "/redoc", "/openapi.json", "/favicon.ico"}
 )
-"""What anybody may ask: that the service lives, what it is, and its pages, which hold no data."""
+"""Addresses that anyone may read: health, version and the pages, none of which hold data."""
 _PUBLIC_FOLDER = "/static/"
 
 

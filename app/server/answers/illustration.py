@@ -1,7 +1,7 @@
-"""What noise of a level looks like on an image. A picture for people, and nothing else.
+"""An illustration of noise on an image, for people to look at and for nothing else.
 
-No certified sample looks like this one: those are drawn by workers from a secret key, and are not
-cut to the range of a picture.
+It resembles no certified sample: workers draw those from a secret key and do not clip them to the
+range of a picture.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from worker.contract.image import Image, image_sha256
 
 
 def sample_illustration(image: Image, sigma: float) -> Image:
-    """The image with Gaussian noise, rounded and cut to 0 .. 255; the same one each time.
+    """The image with Gaussian noise, rounded and clipped to 0 .. 255; deterministic.
 
     Args:
         image: uint8 (3, H, W).

@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """The same integers as a PNG file; `pixels` is (H, W, 3)."""
+    """Encodes pixels (H, W, 3) as PNG, unchanged."""
     file = BytesIO()
     Image.fromarray(pixels).save(file, format="PNG")
     return file.getvalue()
