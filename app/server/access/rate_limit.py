@@ -69,7 +69,7 @@ def _seconds(microseconds: int) -> int:
 
 @dataclass(frozen=True)
 class RateLimit:
-    """Answers 429 to a caller that exceeds its key's rate. Costs nothing for a key without a limit."""
+    """Answers 429 to a caller that exceeds its key's rate. A key without a limit costs nothing."""
 
     app: ASGIApp
 

@@ -1,4 +1,4 @@
-"""From a form to jobs: everything is checked before anything is queued."""
+"""Turns a form into jobs. Everything is checked before anything is queued."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -45,17 +45,17 @@ Prepared = tuple[int, Image, InputImage]
 async def submit(
     services: Services, asked: Asked, caller: Caller, claim: Claim | None = None
 ) -> list[CertificationJob]:
-    """Queues one job per image that can be used, all in one step, if there is any.
+    """Queues one job per usable image, all in one transaction.
 
     Args:
         services: of the app.
-        asked: what is asked of which images.
-        caller: who asks, and owns what is queued.
-        claim: the idempotency key that leads to these jobs from the same step on.
+        asked: the fields and the images of the request.
+        caller: who sends the request and owns the jobs.
+        claim: the idempotency key that leads to these jobs from the same transaction on.
 
     Raises:
-        Problem: the request asks for something that this service does not do, no image can be
-            used, or too much waits.
+        Problem: this service cannot do what the request asks, no image is usable, or the queue is
+            full.
         redis.exceptions.RedisError: the queue is away.
     """
     form, count = asked.fields, len(asked.images)
@@ -75,7 +75,11 @@ async def submit(
 
 
 def find_card(catalogue: Catalogue, model_id: str) -> ModelCard:
-    """The card of a model, or the problem that there is none."""
+    """The card of a model.
+
+    Raises:
+        ModelUnknown: no such model is served.
+    """
     try:
         return catalogue.get(model_id)
     except UnknownModel as unknown:
@@ -89,7 +93,7 @@ def find_card(catalogue: Catalogue, model_id: str) -> ModelCard:
 
 
 def check_limits(form: CertifyFields, images: int, settings: AppSettings) -> None:
-    """Refuses what is well formed but more than the operator allows."""
+    """Refuses a well-formed request that exceeds the operator's limits."""
     checks = (
         ("image", images, settings.max_images, "at most {} images"),
         ("sigma", len(form.sigma), settings.max_sigmas, "at most {} noise levels"),
@@ -112,7 +116,7 @@ def check_limits(form: CertifyFields, images: int, settings: AppSettings) -> Non
 def _find_targets(
     services: Services, form: CertifyFields, card: ModelCard, caller: Caller
 ) -> tuple[Target, ...]:
-    """What the image is compared with, prompts by digests; before, whether it can be done now."""
+    """The targets, with prompts by digest. First checks that a host and the queue can take the job."""
     require_host(services.redis, card)
     require_room(services.redis, services.settings)
     try:
@@ -162,8 +166,8 @@ def _create_job(
 ) -> CertificationJob:
     """The job of one image.
 
-    Where alpha is divided among the images it is divided among all that were sent: of those that
-    can be used, the claims then hold together all the more.
+    If alpha is divided among images, it is divided among all that were sent. When some of them are
+    refused, the joint claim for the others only becomes stronger.
     """
     return CertificationJob(
         id=uuid4().hex,
@@ -197,7 +201,7 @@ def _enqueue(
 
     def alongside(pipeline: Pipeline) -> None:
         if refused:
-            assert batch_id is not None, "one image that is refused is no job"
+            assert batch_id is not None, "a single refused image makes no job"
             ttl_s = settings.certificate_ttl_s
             records.put_refused(pipeline, batch_id, [one.of_image for one in refused], ttl_s=ttl_s)
         if claim is not None:
