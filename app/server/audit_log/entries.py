@@ -100,5 +100,5 @@ def describe_prompt(card: PromptCard) -> dict[str, Any]:
 
 
 def _digest(request: CertifyRequest) -> str:
-    """The digest of everything that can change a certificate, class names and templates included."""
+    """The digest of everything that can change a certificate, also class names and templates."""
     return hashlib.sha256(canonical_bytes(request.identity())).hexdigest()

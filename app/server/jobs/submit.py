@@ -116,7 +116,7 @@ def check_limits(form: CertifyFields, images: int, settings: AppSettings) -> Non
 def _find_targets(
     services: Services, form: CertifyFields, card: ModelCard, caller: Caller
 ) -> tuple[Target, ...]:
-    """The targets, with prompts by digest. First checks that a host and the queue can take the job."""
+    """The targets, prompts by digest. Checks first that a host and the queue can take the job."""
     require_host(services.redis, card)
     require_room(services.redis, services.settings)
     try:

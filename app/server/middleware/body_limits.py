@@ -1,4 +1,4 @@
-"""How long a client may take for the body of its request."""
+"""Limits how long a client may take to send the body of a request."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from app.server.answers.problems import BodyTooSlow
 
 @dataclass(frozen=True)
 class BodyTimeout:
-    """Ends a request whose body pauses too long or takes too long in all.
+    """Ends a request whose body pauses too long, or takes too long in all.
 
     Args:
         idle_s: longest wait for the next bytes.
-        total_s: longest time from the first look for the body to its end.
+        total_s: longest time from the first read of the body to its end.
     """
 
     app: ASGIApp
@@ -29,7 +29,7 @@ class BodyTimeout:
 
         async def receive_in_time() -> Message:
             nonlocal whole, ends_at
-            if whole:  # now it waits for the client to go away, as long as that takes
+            if whole:  # now it waits for the client to disconnect, however long
                 return await receive()
             now = anyio.current_time()
             ends_at = ends_at or now + self.total_s

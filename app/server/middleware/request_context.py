@@ -1,4 +1,4 @@
-"""What every answer carries, and how large a request may be."""
+"""Request ids, security headers, and limits on request bodies."""
 
 import logging
 import re
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
-# What is no page is shown as none; pages say what they need themselves (`routes.pages`).
+# A browser shows nothing but the pages, which set their own policy (`routes.service.pages`).
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
@@ -32,17 +32,17 @@ SECURITY_HEADERS = {
 
 
 def find_request_id() -> str | None:
-    """The id of the request that is answered here; jobs carry it into the workers' log."""
+    """The id of the current request. Jobs carry it into the workers' log."""
     return _request_id.get()
 
 
 class RequestContext:
     """Gives each request an id, and each answer that id and the security headers.
 
-    Behind a proxy the id is the proxy's, so that both logs name a request alike.
+    Behind a proxy, the proxy's id is used, so that both logs name a request alike.
 
-    What nobody handled ends here: an answer without a stack, and a log line with one. The error's
-    own text stays out of both, because it can repeat what was sent.
+    Unhandled errors end here: the answer has no stack trace, and the log line has one. The error's
+    own text appears in neither, because it can repeat what was sent.
     """
 
     def __init__(self, app: ASGIApp, *, behind_proxy: bool = False) -> None:
@@ -85,10 +85,10 @@ def _log_internal_error(error: Exception, request_id: str) -> None:
 
 
 class OneLength:
-    """Refuses a request that says in two ways where it ends, and closes its connection.
+    """Refuses a request that declares its length in two ways, and closes its connection.
 
-    A proxy that believed the other one would take the rest for a request of somebody else
-    (RFC 9112, section 6.3).
+    A proxy that believed the other declaration would take the rest for somebody else's request (RFC
+    9112, section 6.3).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -107,7 +107,7 @@ class OneLength:
 
 
 class BodyLimit:
-    """Stops a body above the limit before it is read (declared) or while it is (streamed).
+    """Stops a body above the limit: before it is read if its length is declared, else while it is.
 
     FastAPI's own `max_body_size` answers a declared length in plain text, past every handler.
     """

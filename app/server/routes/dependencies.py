@@ -1,4 +1,4 @@
-"""What endpoints depend on, under the names they use."""
+"""The dependencies of endpoints, as named types."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -74,10 +74,10 @@ def _check_batch_id(batch_id: Annotated[str, Path()]) -> str:
 
 
 def take_only(rules: Mapping[str, str], repeatable: Collection[str]) -> Any:
-    """A dependency that refuses what a form would otherwise drop without a word.
+    """A dependency that refuses unknown and repeated fields, which a form would silently drop.
 
     Args:
-        rules: what is expected of each field of the form.
+        rules: what each field of the form must be.
         repeatable: the fields that may come several times.
     """
 
@@ -116,9 +116,9 @@ def _find_own_jobs(batch_id: _BatchId, redis: RedisDep, caller: Submitter) -> tu
 
 
 JobDep = Annotated[Job, Depends(_find_job)]
-"""The certification of the path, to be read."""
+"""The certification in the path, for reading."""
 OwnJobDep = Annotated[Job, Depends(_find_own_job)]
-"""The certification of the path, to be ended: it takes the scope that sent it."""
+"""The certification in the path, for ending it: needs the scope that submits."""
 BatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_jobs)]
 OwnBatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_own_jobs)]
 PreferHeader = Annotated[

@@ -1,4 +1,4 @@
-"""Learning prompts: a job from labelled images, its progress, its end."""
+"""Learning prompts: submit labelled images, follow the job, cancel it."""
 
 import re
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Learned prompts: which there are, their vectors, import and removal."""
+"""Learned prompts: list, show, import and remove."""
 
 from typing import Annotated, Any
 
@@ -170,10 +170,10 @@ def remove_prompt(
 def store_prompt(
     redis: Redis, card: PromptCard, prompt: Prompt, *, owner: str | None
 ) -> PromptCard:
-    """Stores a prompt, on disk too before this returns; the card that stands.
+    """Stores a prompt durably and returns the stored card.
 
     Raises:
-        Problem: its id is another prompt's or one of the service's own.
+        Problem: the id belongs to another prompt or is reserved.
     """
     try:
         with one_connection(redis) as connection:
