@@ -155,7 +155,7 @@ class AppSettings(SharedSettings):
 
     @property
     def anonymous_quotas(self) -> Quotas:
-        """What callers without keys may use, all together."""
+        """What callers without keys may use, counted together."""
         return Quotas(
             requests_per_minute=self.anonymous_requests_per_minute or None,
             jobs=self.anonymous_jobs or None,
