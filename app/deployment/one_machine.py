@@ -77,9 +77,7 @@ class LocalStack:
         self._require_free_port()
         with (
             self._own_data_dir(),
-            tempfile.TemporaryDirectory(
-                prefix="promptsmooth-"
-            ) as runtime,  # sockets need short paths
+            tempfile.TemporaryDirectory(prefix="promptsmooth-") as runtime,  # sockets: short paths
         ):
             self._run_in(Path(runtime), on_ready)
 

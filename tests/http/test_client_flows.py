@@ -161,7 +161,7 @@ def test_fields_are_spelt_as_the_form_has_them():
 
 
 def test_what_is_no_problem_document_is_refused_in_a_sentence():
-    with pytest.raises(ServiceRefused, match="answered 502: no problem document"):
+    with pytest.raises(ServiceRefused, match="answered 502: the answer has no problem document"):
         list(drive(ask(SUBMISSION, patience_s=0), [Response(502, content=b"<html>bad gateway")]))
 
 
