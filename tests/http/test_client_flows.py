@@ -194,8 +194,8 @@ CONNECT: Callable[..., dict] = create_connection
     [
         ("http://10.0.0.7:8000", "unencrypted"),
         ("http://certify.hospital.example", "unencrypted"),
-        ("https://key@certify.hospital.example", "give the key apart"),
-        ("https://certify.hospital.example?key=1", "give the key apart"),
+        ("https://key@certify.hospital.example", "pass the key as api_key"),
+        ("https://certify.hospital.example?key=1", "pass the key as api_key"),
         ("certify.hospital.example", "like https://host"),
         ("ftp://certify.hospital.example", "like https://host"),
         ("", "like https://host"),
