@@ -63,7 +63,7 @@ def require_scope(caller: Caller, scope: Scope) -> Caller:
         ScopeMissing: it does not.
     """
     if scope not in caller.scopes:
-        raise ScopeMissing(f"This takes a key with the scope {scope}.")
+        raise ScopeMissing(f"This needs a key with the scope {scope}.")
     return caller
 
 

@@ -67,12 +67,12 @@ def reserve(
         said = count()
     if said == "jobs":
         raise QuotaExceeded(
-            f"This key may have {quotas.jobs} jobs that wait or run at a time.",
+            f"This key may have at most {quotas.jobs} jobs queued or running at a time.",
             headers={"Retry-After": str(_JOBS_RETRY_S)},
         )
     if said == "samples":
         raise QuotaExceeded(
-            f"This key may ask for {quotas.samples_per_day} samples a day; the day is UTC's.",
+            f"This key may request at most {quotas.samples_per_day} samples per UTC day.",
             headers={"Retry-After": str(_seconds_to_midnight(now))},
         )
     try:

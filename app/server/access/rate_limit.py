@@ -87,7 +87,9 @@ class RateLimit:
             return
         if standing.retry_after_s is not None:
             headers = {"Retry-After": str(standing.retry_after_s), **standing.headers}
-            problem = RateLimited(f"This key may send {limit} requests a minute.", headers=headers)
+            problem = RateLimited(
+                f"This key may send at most {limit} requests a minute.", headers=headers
+            )
             await create_response(Request(scope), problem)(scope, receive, send)
             return
 

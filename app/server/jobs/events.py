@@ -54,7 +54,7 @@ async def watch(
             seen = event.id
         with anyio.move_on_after(LOOK_S):
             await services.stopping.wait()
-    yield ServerSentEvent(comment="the service stops; come back", retry=RETRY_MS)
+    yield ServerSentEvent(comment="the service is stopping; reconnect", retry=RETRY_MS)
 
 
 async def _look(services: Services, job: CertificationJob) -> ServerSentEvent:

@@ -34,15 +34,15 @@ from worker.store.jobs.damaged import RecordDamaged
 
 LOST = Failure(
     code="certification_lost",
-    detail="It ended without a result: every attempt was cut off. Send the image again; "
-    "if that happens twice, the operator finds the reason in the worker's log.",
+    detail="The certification ended without a result: every attempt was interrupted. Send the "
+    "image again; if this happens twice, the operator finds the reason in the worker's log.",
 )
 
 
 DAMAGED = Failure(
     code="record_damaged",
-    detail="Its stored result cannot be read any more. Send the image again; the operator finds "
-    "the record in the service's log.",
+    detail="The stored result can no longer be read. Send the image again; the operator finds the "
+    "record in the service's log.",
 )
 
 

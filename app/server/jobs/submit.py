@@ -84,7 +84,7 @@ def find_card(catalogue: Catalogue, model_id: str) -> ModelCard:
         return catalogue.get(model_id)
     except UnknownModel as unknown:
         known = tuple(card.id for card in catalogue.list())
-        text = f"There is no such model; those known here: {', '.join(known) or 'none'}."
+        text = f"There is no model with this id. Known ids: {', '.join(known) or 'none'}."
         if isinstance(unknown, ModelNotAdded):
             text = str(unknown)
         if isinstance(unknown, ModelNotValid):
@@ -107,7 +107,7 @@ def check_limits(form: CertifyFields, images: int, settings: AppSettings) -> Non
         )
     if foreign := form.foreign_parameters:
         takes = ", ".join(PARAMETERS[form.procedure])
-        raise invalid(foreign[0], f"no value: the procedure is {form.procedure}, it takes {takes}")
+        raise invalid(foreign[0], f"no value: the procedure {form.procedure} takes only {takes}")
     for field, value, limit, expected in checks:
         if value > limit:
             raise invalid(field, expected.format(limit))
@@ -129,7 +129,7 @@ def _find_targets(
     except TargetInvalid as error:
         raise invalid("targets" if form.targets else error.field, error.expected) from None
     if form.procedure == "cohen" and any(target.prompting == "routed" for target in targets):
-        raise invalid("procedure", "staged, by which a routed certificate is made")
+        raise invalid("procedure", "staged, the only procedure for routed certificates")
     return targets
 
 

@@ -141,7 +141,7 @@ _IdempotencyHeader = Annotated[
 
 def _find_idempotency_key(request: Request, key: _IdempotencyHeader = None) -> str | None:
     if len(request.headers.getlist("idempotency-key")) > 1:
-        raise FieldRepeated("The header Idempotency-Key is taken once; nothing was queued.")
+        raise FieldRepeated("Expected the header Idempotency-Key at most once; nothing was queued.")
     return key
 
 

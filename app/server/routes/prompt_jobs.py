@@ -30,8 +30,8 @@ router = APIRouter(tags=["prompts"])
 
 LOST = Failure(
     code="learning_lost",
-    detail="It ended without a result: every attempt was cut off. Send the images again; if that "
-    "happens twice, the operator finds the reason in the worker's log.",
+    detail="The learning ended without a result: every attempt was interrupted. Send the images "
+    "again; if this happens twice, the operator finds the reason in the worker's log.",
 )
 _POLL_AFTER_S = 2
 _ID = re.compile(r"[0-9a-f]{32}")

@@ -161,7 +161,7 @@ def remove_prompt(
     _find_card(redis, prompt_id, caller)
     if caller.view is not None and prompts.find_owner(redis, prompt_id) is None:
         raise problems.ScopeMissing(
-            "This prompt is everyone's; a key with the scope admin removes it."
+            "This prompt is shared; only a key with the scope admin can remove it."
         )
     if not prompts.remove(redis, prompt_id, ttl_s=settings.image_ttl_s):
         raise problems.PromptNotFound
