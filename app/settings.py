@@ -16,7 +16,7 @@ def _unset_if_empty(value: object) -> object:
 
 
 OptionalPath = Annotated[Path | None, BeforeValidator(_unset_if_empty)]
-"""A path that an environment can also unset, by an empty value."""
+"""A path that the environment can also unset with an empty value."""
 
 
 class AppSettings(SharedSettings):

@@ -171,7 +171,7 @@ async def slow_clients(port: int) -> AsyncIterator[None]:
 async def run_phase(
     name: str, url: str, images: list[bytes], *, rate: float, seconds: float, attempts: count
 ) -> Phase:
-    """One phase, watched."""
+    """Runs one phase and measures it."""
     stop = asyncio.Event()
     limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
     watching = asyncio.create_task(watch(url, stop))
@@ -243,7 +243,7 @@ def write_results(phases: list[Phase], image_bytes: int) -> None:
 
 
 def main() -> None:
-    """Measures and writes."""
+    """Measures all phases and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the first phase")
     asked = parser.parse_args()

@@ -83,7 +83,7 @@ def send(service: Service, jobs: range) -> None:
 
 
 def soak(service: Service, jobs: int) -> dict[str, Any]:
-    """The whole run."""
+    """Runs and measures the whole soak test."""
     send(service, range(200))  # so that every process has done everything once
     time.sleep(_KEEP_S + 40)
     before, step = measure_redis(service), max(1, jobs // 10)
@@ -108,7 +108,7 @@ def soak(service: Service, jobs: int) -> dict[str, Any]:
 
 
 def write(found: dict[str, Any]) -> str:
-    """The page."""
+    """The Markdown page."""
     names = [name for name in found["rss_mib"][0] if name != "jobs"]
     before, end, after = (found[f"redis_{when}"] for when in ("before", "at_end", "after"))
 

@@ -27,7 +27,7 @@ def find_staged_samples(folder: Path) -> float | None:
 
 
 def as_markdown(report: dict[str, Any], staged_samples: float | None) -> str:
-    """The page."""
+    """The Markdown page."""
     machine = report["machine"]
     models = report["models"].values()
     lines = [

@@ -12,7 +12,7 @@ from app.settings import AppSettings
 from models.files.whole_file import write_whole
 
 HTTP_NAME, ANSWERS_NAME = "http.conf", "answers.conf"
-_AFTER_WAIT_S = 60  # beyond the longest wait that a client is granted
+_AFTER_WAIT_S = 60  # beyond the longest wait that a client may request
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What HTTP shows of a prompt that is being learned."""
+"""What HTTP shows about a prompt that is being learned."""
 
 from dataclasses import asdict
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What HTTP shows of an image before anything is certified."""
+"""What HTTP shows about an image before anything is certified."""
 
 from base64 import b64encode
 

@@ -1,4 +1,4 @@
-"""What HTTP shows of prompts."""
+"""What HTTP shows about prompts."""
 
 from pydantic import Field
 

@@ -72,7 +72,7 @@ def create_grid(
 
 
 def find_largest(certificates: Sequence[Certificate]) -> Certificate:
-    """The certificate with the largest radius, else the first abstention."""
+    """The certificate with the largest radius, or the first abstention if there is none."""
     return max(certificates, key=lambda c: c.radius if isinstance(c, CertifiedDocument) else -1)
 
 

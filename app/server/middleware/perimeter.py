@@ -96,7 +96,7 @@ class Perimeter:
 
 
 def _host(headers: Headers) -> str:
-    """The name in the Host header, without the port."""
+    """The host name in the Host header, without the port."""
     host = headers.get("host", "").strip().lower()
     if host.startswith("["):
         return host.partition("]")[0][1:]

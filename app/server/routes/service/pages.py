@@ -59,11 +59,11 @@ async def get_index() -> FileResponse:
 
 @router.get("/docs")
 async def get_docs() -> FileResponse:
-    """The interface, to read and to try."""
+    """The API documentation, to read and to try."""
     return FileResponse(WEB / "docs.html", headers={"Content-Security-Policy": _DOCS_POLICY})
 
 
 @router.get("/redoc")
 async def get_redoc() -> FileResponse:
-    """The interface, to read."""
+    """The API documentation, to read."""
     return FileResponse(WEB / "redoc.html", headers={"Content-Security-Policy": _REFERENCE_POLICY})
