@@ -92,7 +92,7 @@ def choose_build() -> str:
 
 
 def _announce(build: str, *, chosen: bool) -> None:
-    why = "no NVIDIA GPU found" if build == "cpu" else "NVIDIA GPU found"
+    why = "no NVIDIA GPU answers" if build == "cpu" else "an NVIDIA GPU answers"
     note = f" ({why}; make TORCH=cpu or TORCH=cuda overrides)" if chosen else ""
     print(f"setup: installing promptsmooth-service with the extras {EXTRAS} into {VENV}")
     print(f"setup: torch's {build.upper()} build{note}: about {SIZES_GB[build]} GB in all")

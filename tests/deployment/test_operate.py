@@ -40,7 +40,7 @@ def test_help_says_how_a_script_is_called(name: str) -> None:
 def test_an_unknown_option_is_refused(name: str) -> None:
     done = call(name, "--relpace")
     assert done.returncode == 2
-    assert "--relpace is no option" in done.stderr
+    assert "--relpace is not an option" in done.stderr
     assert "--help" in done.stderr
 
 
