@@ -1,8 +1,8 @@
-"""The HTTP side as a process: python -m app [--host --port].
+"""Runs the HTTP server: python -m app [--host --port].
 
-Containers and `promptsmooth up` run it. What stands here and not in the app is what only a server
-can do: where it listens, how long a client may take for its headers, and that it refuses to listen
-to everyone without keys.
+Containers and `promptsmooth up` start it. It does what only a server process can do: choose the
+address, limit how long a client may take for its headers, and refuse to listen to everyone without
+keys.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _REFUSED = 2
 
 
 def main() -> int:
-    """Serves until it is told to end; the exit status."""
+    """Serves until it is stopped; returns the exit status."""
     asked = _parse()
     _configure_logging()
     try:
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def _configure_logging() -> None:
-    """JSON lines for uvicorn's too. What the form parser says names bytes of what was sent."""
+    """Logs JSON lines, uvicorn's too. The form parser is silenced because it quotes sent bytes."""
     configure_logging()
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 

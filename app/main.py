@@ -1,4 +1,4 @@
-"""The HTTP side, wired: `uvicorn --factory app.main:create_app`."""
+"""The HTTP app, assembled: `uvicorn --factory app.main:create_app`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -54,7 +54,7 @@ from worker.prepare import create_decoder
 from worker.store.connection import create_app_redis
 
 _MAX_FIELDS = 512
-_WATCHING_THREADS = 4  # look at Redis for all event streams together, a moment each
+_WATCHING_THREADS = 4  # threads that poll Redis for all event streams together
 _MAX_FIELD_BYTES = 256 * 1024  # 16 targets of 100 long class names in one JSON field
 _DESCRIPTION = (
     "Certifies the robustness of medical vision-language models by randomized smoothing: an image "
@@ -64,17 +64,17 @@ _DESCRIPTION = (
 
 
 class State(TypedDict):
-    """What a request finds in its state."""
+    """The state that a request carries."""
 
     services: Services
 
 
 def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None = None) -> FastAPI:
-    """The app. Connects to nothing yet: Redis is asked when a request needs it.
+    """Creates the app. It connects to Redis only when a request needs it.
 
     Args:
-        settings: Default: those of the environment.
-        decoder: One that is shared and stays open. Default: the app's own.
+        settings: default: from the environment.
+        decoder: a shared decoder, which stays open. Default: the app's own.
     """
     settings = settings or AppSettings()
     app = Service(
@@ -84,7 +84,7 @@ def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None =
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=attrgetter("name"),
-        redirect_slashes=False,  # 307 to whatever name stands in the Host header
+        redirect_slashes=False,  # would redirect with 307 to any name in the Host header
         lifespan=partial(_run, settings, decoder),
         form_limits={
             "max_files": settings.max_images,
@@ -120,7 +120,7 @@ def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None =
 
 
 def _add_middleware(app: FastAPI, settings: AppSettings, trail: AuditTrail) -> None:
-    """From the innermost to the outermost: who asks is known before a byte of a body is read."""
+    """Adds middleware, innermost first. The caller is known before a byte of the body is read."""
     keyring, access = Keyring(settings.keys_file), list_access(app.routes)
     app.add_middleware(DeletesAudited, trail=trail, access=access)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)

@@ -1,7 +1,8 @@
-"""Writes what is published beside the code: python -m app.publish [--check].
+"""Writes the files that are generated from the code: python -m app.publish [--check].
 
-The JSON schema of a certificate document, for who audits certificates with programs of their own,
-the table of settings, and the same settings as `.env.example`.
+These are the JSON schema of a certificate document (for people who audit certificates with their
+own programs), the OpenAPI document, the table of access scopes, the table of settings, and the same
+settings as `.env.example`.
 """
 
 import json
@@ -38,7 +39,7 @@ _GROUPS: tuple[tuple[str, type[BaseSettings], frozenset[str]], ...] = (
     ("Worker", WorkerSettings, _SHARED),
     ("Containers", DeploymentSettings, frozenset()),
 )
-# What docker-compose.yml says itself.
+# Settings that docker-compose.yml sets itself.
 COMPOSED = frozenset(
     {
         "REDIS_URL",
@@ -127,7 +128,7 @@ def access_table() -> str:
 
 
 def openapi_document() -> str:
-    """The description of the interface, as GET /openapi.json answers it."""
+    """The OpenAPI document, as GET /openapi.json answers it."""
     return json.dumps(create_app(AppSettings()).openapi(), indent=1, ensure_ascii=False) + "\n"
 
 
@@ -141,7 +142,7 @@ FILES: dict[str, Callable[[], str]] = {
 
 
 def main() -> int:
-    """Writes the files, or with --check says whether they are as the code would write them."""
+    """Writes the files. With --check, reports files that differ from the code instead."""
     stale = []
     for name, create in FILES.items():
         path, text = DOCS / name, create()
@@ -150,7 +151,7 @@ def main() -> int:
         elif not path.is_file() or path.read_text(encoding="utf-8") != text:
             stale.append(name)
     if stale:
-        sys.stderr.write(f"{', '.join(stale)}: not what the code says; run python -m app.publish\n")
+        sys.stderr.write(f"{', '.join(stale)}: out of date; run python -m app.publish\n")
     return bool(stale)
 
 

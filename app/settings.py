@@ -14,10 +14,10 @@ Bound = Annotated[int, Field(ge=1, le=10**15)]
 
 
 class Quotas(BaseModel):
-    """What a key may use; what is not said is not bounded.
+    """What a key may use. A field that is None sets no limit.
 
-    `jobs` are those that wait or run. `samples_per_day` counts what requests ask for at most, from
-    midnight to midnight UTC.
+    `jobs` limits the jobs that are queued or running. `samples_per_day` limits the samples that the
+    requests of one UTC day could need at most.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,7 +35,7 @@ def _unset_if_empty(value: object) -> object:
 
 
 OptionalPath = Annotated[Path | None, BeforeValidator(_unset_if_empty)]
-"""A path that an environment can also unset, by an empty value."""
+"""A path that the environment can also unset with an empty value."""
 
 
 class AppSettings(SharedSettings):
@@ -181,7 +181,7 @@ class AppSettings(SharedSettings):
 
     @property
     def anonymous_quotas(self) -> Quotas:
-        """What callers without keys may use, all together."""
+        """What callers without keys may use, counted together."""
         return Quotas(
             requests_per_minute=self.anonymous_requests_per_minute or None,
             jobs=self.anonymous_jobs or None,

@@ -1,10 +1,10 @@
-"""Seconds for "is the radius at least 0.5 sigma?" by `staged` and by `cohen`, on real test images.
+"""Seconds that `staged` and `cohen` take for "is the radius at least 0.5 sigma?", on test images.
 
     python benchmarks/decisions.py
 
-100 test images of the bundled model's three sets, each certified from request to certificate by
-`staged` with that target and n_max = 10,000; every twentieth of them, in the same run, by `cohen`
-with n = 10,000 too, whose time does not depend on the image. Writes decisions.json and .md.
+`staged` certifies 100 test images from the bundled model's three sets, from request to certificate,
+with that target and n_max = 10,000. In the same run `cohen` certifies every twentieth of them with
+n = 10,000; its time does not depend on the image. Writes decisions.json and .md.
 """
 
 import json
@@ -78,7 +78,7 @@ def decide(
 
 
 def as_markdown(report: dict[str, Any]) -> str:
-    """The page that people read."""
+    """The Markdown page."""
     machine, staged, cohen = report["machine"], report["staged"], report["cohen"]
     times = fmean(cohen["seconds"]) / fmean(staged["seconds"])
     lines = [

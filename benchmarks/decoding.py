@@ -1,4 +1,4 @@
-"""What a process of its own costs an image: python benchmarks/decoding.py
+"""What decoding in a separate process costs per image: python benchmarks/decoding.py
 
 Each file is prepared in this process and through a decoder, in turns. Writes results/decoding.json
 beside this file.
@@ -26,7 +26,7 @@ RESULTS = Path(__file__).parent / "results" / "decoding.json"
 
 
 def make_files() -> dict[str, bytes]:
-    """One small and one large file, and DICOM files as they come."""
+    """A small and a large picture, and typical DICOM files."""
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (64, 64, 3)).astype(np.uint8)
     picture = Image.fromarray(coarse).resize((512, 512), Image.Resampling.BICUBIC)
@@ -53,7 +53,7 @@ def _encode(image: Image.Image, format_: str) -> bytes:
 
 
 def measure(data: bytes, ways: dict[str, Callable[[bytes], Any]], rounds: int) -> dict[str, Any]:
-    """Medians of milliseconds of each way, taken in turns."""
+    """The median milliseconds of each way, taken in turns."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():

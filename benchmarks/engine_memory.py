@@ -1,12 +1,12 @@
-"""Memory of an engine process over thousands of jobs: does it grow?
+"""Does the memory of an engine process grow over thousands of jobs?
 
     python benchmarks/engine_memory.py
 
-A real engine process (`python -m worker.engine`) on a unix socket, and clients that open a session
-as work-horses do: a new image each time, a new label set each time, several noise levels, some of
-them closed before their votes came. Resident memory is read every hundred jobs. Growth is that of
-the mean over the last tenth against the mean over the second tenth: the first fills caches that are
-bounded. Writes engine-memory.json and .md.
+A real engine process (`python -m worker.engine`) listens on a Unix socket. Clients open sessions as
+work-horses do: each with a new image, a new label set and several noise levels; some close before
+their votes arrive. Resident memory is read every hundred jobs. Growth compares the mean over the
+last tenth with the mean over the second tenth, because the first tenth fills bounded caches. Writes
+engine-memory.json and .md.
 """
 
 import json
@@ -40,7 +40,7 @@ WORDS = ("lung", "heart", "liver", "kidney", "brain", "bone", "skin", "cell", "t
 
 
 def create_job(card: ModelCard, number: int, samples: int) -> tuple[CertifyRequest, Image]:
-    """A job unlike all others."""
+    """A job that differs from all others."""
     size = card.preprocessing.size
     image = np.random.default_rng(number).integers(0, 256, (3, size, size)).astype(np.uint8)
     names = tuple(f"{word} {number}" for word in WORDS[: 2 + number % 5])
@@ -56,7 +56,7 @@ def create_job(card: ModelCard, number: int, samples: int) -> tuple[CertifyReque
 
 
 def run_job(socket: Path, card: ModelCard, number: int, samples: int) -> None:
-    """As a work-horse does; one in ten leaves before its votes come."""
+    """Runs a job as a work-horse does. One in ten leaves before its votes arrive."""
     request, image = create_job(card, number, samples)
     with EngineClient.connect(socket, wait_s=60) as client:
         if number % 10 == 9:
@@ -67,7 +67,7 @@ def run_job(socket: Path, card: ModelCard, number: int, samples: int) -> None:
 
 
 def write_card(models: Path) -> ModelCard:
-    """The bundled model under a card of its own, with small batches: many jobs in little time."""
+    """The bundled model on a separate card with small batches: many jobs in little time."""
     catalogue = load_catalogue()
     rows = {"cpu": ROWS, "cuda": ROWS}
     card = catalogue.get("bundled").model_copy(update={"id": MODEL, "batch_size": rows})
@@ -77,14 +77,14 @@ def write_card(models: Path) -> ModelCard:
 
 
 def read_resident(pid: int) -> int:
-    """Bytes of a process that lie in memory."""
+    """The resident memory of a process in bytes."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) * 1024
 
 
 def measure(jobs: int, samples: int, every: int) -> list[tuple[int, int]]:
-    """Jobs done and resident bytes, in pairs."""
+    """Pairs of jobs done and resident bytes."""
     with tempfile.TemporaryDirectory() as folder:
         socket = Path(folder) / "engine.sock"
         card = write_card(Path(folder) / "models")
@@ -108,14 +108,14 @@ def measure(jobs: int, samples: int, every: int) -> list[tuple[int, int]]:
 
 
 def find_growth(found: list[tuple[int, int]]) -> float:
-    """The last tenth against the second tenth."""
+    """The mean of the last tenth relative to that of the second tenth."""
     tenth = max(1, len(found) // 10)
     second = fmean(size for _, size in found[tenth : 2 * tenth])
     return fmean(size for _, size in found[-tenth:]) / second - 1
 
 
 def as_markdown(report: dict[str, Any]) -> str:
-    """The page that people read."""
+    """The Markdown page."""
     lines = [
         "# Memory of an engine over many jobs",
         "",
@@ -143,7 +143,7 @@ def main(
         Path, typer.Option(help="Where the results go.", show_default="benchmarks/results")
     ] = RESULTS,
 ) -> None:
-    """Runs many jobs on one engine process and watches its memory."""
+    """Runs many jobs on one engine process and records its memory."""
     began = time.monotonic()
     resident = measure(jobs, samples, max(1, jobs // 100))
     report = {

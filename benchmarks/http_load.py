@@ -1,14 +1,14 @@
-"""What a flood does to the service: python benchmarks/http_load.py
+"""What a flood of requests does to the service: python benchmarks/http_load.py
 
-Starts `promptsmooth up` on this machine and offers submissions of different images of about 0.6 MB
-at a fixed rate over at most 100 connections, whether earlier ones were answered or not:
+Starts `promptsmooth up` on this machine and submits different images of about 0.6 MB at a fixed
+rate over at most 100 connections, whether or not earlier submissions were answered:
 
 1. ordinary: 10 a second;
-2. hostile: the same, while clients send headers and bodies a byte a second;
+2. hostile: the same, while other clients send headers and bodies one byte a second;
 3. flood: far more than can be certified, with a short queue.
 
-Of each it says how long submissions took from when they were due, which statuses there were, and
-how long /healthz took beside them. Writes results/http-load.json and .md beside this file.
+For each phase it reports how long submissions took from when they were due, the statuses, and how
+long /healthz took meanwhile. Writes results/http-load.json and .md beside this file.
 """
 
 import argparse
@@ -42,7 +42,7 @@ SLOW_CLIENTS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """What was offered, and what came of it. Times are milliseconds."""
+    """What was submitted and what happened. Times are in milliseconds."""
 
     name: str
     offered_per_s: float
@@ -56,7 +56,7 @@ class Phase:
 
 
 def create_images() -> list[bytes]:
-    """PNG files of noise, which no compression makes small."""
+    """PNG files of noise, which do not compress."""
     words = np.random.default_rng(5)
     images = []
     for _ in range(IMAGES):
@@ -69,7 +69,7 @@ def create_images() -> list[bytes]:
 
 @contextmanager
 def run_service(folder: Path, port: int, **settings: str) -> Iterator[str]:
-    """A service of its own until the end; its address."""
+    """Runs a separate service for the block; yields its address."""
     environment = {
         **{name: value for name, value in os.environ.items() if name != "REDIS_URL"},
         **{f"PROMPTSMOOTH_{name.upper()}": value for name, value in settings.items()},
@@ -87,7 +87,7 @@ def run_service(folder: Path, port: int, **settings: str) -> Iterator[str]:
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes], within_s: float = 90) -> None:
-    """Returns when a certification can be asked for."""
+    """Returns once the service can certify."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -104,7 +104,7 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], within_s: float
 async def offer(
     http: httpx2.AsyncClient, images: list[bytes], *, rate: float, seconds: float, attempts: count
 ) -> tuple[list[float], Counter[str]]:
-    """Offers submissions when they are due; each is another request, so each is certified."""
+    """Sends submissions when they are due. No two are alike, so each is certified."""
     taken_ms: list[float] = []
     statuses: Counter[str] = Counter()
     started = time.monotonic()
@@ -128,7 +128,7 @@ async def offer(
 
 
 async def watch(url: str, stop: asyncio.Event) -> list[float]:
-    """How long /healthz takes, five times a second, on a connection of its own."""
+    """Measures /healthz five times a second, on a separate connection."""
     taken_ms = []
     async with httpx2.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
         while not stop.is_set():
@@ -141,7 +141,7 @@ async def watch(url: str, stop: asyncio.Event) -> list[float]:
 
 @asynccontextmanager
 async def slow_clients(port: int) -> AsyncIterator[None]:
-    """Clients that send a header, or a body, a byte a second, for ever."""
+    """Clients that send a header or a body one byte a second, for ever."""
 
     async def drip(first: bytes) -> None:
         while True:
@@ -171,7 +171,7 @@ async def slow_clients(port: int) -> AsyncIterator[None]:
 async def run_phase(
     name: str, url: str, images: list[bytes], *, rate: float, seconds: float, attempts: count
 ) -> Phase:
-    """One phase, watched."""
+    """Runs one phase and measures it."""
     stop = asyncio.Event()
     limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
     watching = asyncio.create_task(watch(url, stop))
@@ -193,12 +193,12 @@ async def run_phase(
 
 
 def share(values: list[float], percent: float) -> float:
-    """A percentile, to a tenth."""
+    """A percentile, rounded to a tenth."""
     return round(float(np.percentile(values, percent)), 1)
 
 
 async def measure(url: str, port: int, images: list[bytes], seconds: float) -> list[Phase]:
-    """All phases against one service."""
+    """Runs all phases against one service."""
     attempts = count()
     await run_phase("warm-up", url, images, rate=5, seconds=3, attempts=attempts)
     ordinary = await run_phase("ordinary", url, images, rate=10, seconds=seconds, attempts=attempts)
@@ -211,7 +211,7 @@ async def measure(url: str, port: int, images: list[bytes], seconds: float) -> l
 
 
 def write_results(phases: list[Phase], image_bytes: int) -> None:
-    """JSON, and a table for people."""
+    """Writes the JSON and the Markdown page."""
     document = {
         "machine": {"processor": platform.machine(), "cpus": os.cpu_count()},
         "python": platform.python_version(),
@@ -243,7 +243,7 @@ def write_results(phases: list[Phase], image_bytes: int) -> None:
 
 
 def main() -> None:
-    """Measures and writes."""
+    """Measures all phases and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the first phase")
     asked = parser.parse_args()

@@ -1,11 +1,11 @@
-"""Eight jobs of very different size on one engine at once, beside each of them alone.
+"""Eight jobs of very different size on one engine at once, compared with each of them alone.
 
     python benchmarks/mixed_jobs.py
 
-n from 64 to 20,000 and three label sets, on the bundled model, each by `cohen` from request to
-certificate, over one engine that several threads share. "Alone" is the engine's time for as many
-samples in one certification, in turns with the mix, so that whatever else the machine does meets
-both. Counts have to be those of each job alone. Writes mixed-jobs.json and .md.
+The jobs have n from 64 to 20,000 and three label sets, on the bundled model. `cohen` certifies each
+from request to certificate, over one engine that several threads share. "Alone" is the engine's
+time for as many samples in one certification. Mix and "alone" take turns, so that other load on the
+machine affects both. The counts must equal those of each job alone. Writes mixed-jobs.json and .md.
 """
 
 import json
@@ -80,14 +80,14 @@ def create_job(card: ModelCard, n: int, place: int) -> tuple[CertifyRequest, Ima
 
 
 def run(counter: Counter, job: tuple[CertifyRequest, Image]) -> FinishedResult:
-    """One job from request to certificate."""
+    """Runs one job from request to certificate."""
     return certify(*job, counter=counter, secret=SECRET, count_attempt=lambda: 1)
 
 
 def run_mixed(
     engine: Engine, jobs: list[tuple[CertifyRequest, Image]]
 ) -> tuple[float, list[float], list[FinishedResult]]:
-    """All jobs at once, submitted largest first; seconds of all, of each, and the results."""
+    """Runs all jobs at once, largest first; seconds of all and of each, and the results."""
     with SharedEngine(engine) as shared, ThreadPoolExecutor(len(jobs)) as pool:
         began = time.perf_counter()
 
@@ -102,7 +102,11 @@ def run_mixed(
 
 
 def measure(engine: Engine, card: ModelCard, sizes: list[int], rounds: int) -> list[Round]:
-    """The mix and as many samples alone, in turn. AssertionError where a count differs."""
+    """Runs the mix and as many samples alone, in turns.
+
+    Raises:
+        AssertionError: a count differs.
+    """
     jobs = [create_job(card, n, place) for place, n in enumerate(sizes)]
     whole = create_job(card, sum(sizes), len(sizes))
     run(LocalCounter(engine), create_job(card, 64, 0))
@@ -120,7 +124,7 @@ def measure(engine: Engine, card: ModelCard, sizes: list[int], rounds: int) -> l
 
 
 def as_markdown(report: dict[str, Any]) -> str:
-    """The page that people read."""
+    """The Markdown page."""
     machine, rounds = report["machine"], report["rounds"]
     ratios = [one["mixed_s"] / one["alone_s"] for one in rounds]
     lines = [

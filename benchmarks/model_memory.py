@@ -1,4 +1,5 @@
-"""How much memory a loaded model takes, against its weights: python benchmarks/model_memory.py
+"""How much memory a loaded model takes, compared with its weights: python
+benchmarks/model_memory.py
 
 Random weights of PLIP's architecture (ViT-B/32) are added as `promptsmooth models add` does, then
 loaded in a fresh process for each precision. Writes results/model-memory.json beside this file.
@@ -25,7 +26,7 @@ STATUS = Path("/proc/self/status")
 
 
 def add_random(models: Path, model_id: str, precision: str) -> None:
-    """A known model with random weights, on a card with this precision on a CPU."""
+    """Adds a known model with random weights, on a card with this precision on a CPU."""
     description = load_catalogue().describe(model_id)
     published = description.published
     if published is None:
@@ -39,7 +40,7 @@ def add_random(models: Path, model_id: str, precision: str) -> None:
 
 
 def measure(models: Path, model_id: str) -> dict[str, object]:
-    """Growth and peak of this process when it loads the model."""
+    """The growth and the peak of this process when it loads the model."""
     get_open_clip()
     catalogue = load_catalogue(models)
     card, cpu = catalogue.get(model_id), torch.device("cpu")
@@ -54,13 +55,13 @@ def measure(models: Path, model_id: str) -> dict[str, object]:
 
 
 def read_status(name: str) -> int:
-    """A figure of this process, in bytes."""
+    """A field of this process's /proc status, in bytes."""
     (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024
 
 
 def run(model_id: str, precision: str) -> dict[str, object]:
-    """`measure` in a fresh process."""
+    """Runs `measure` in a fresh process."""
     with tempfile.TemporaryDirectory() as models:
         add_random(Path(models), model_id, precision)
         command = [sys.executable, __file__, "--measure", models, "--model", model_id]
@@ -72,7 +73,7 @@ def run(model_id: str, precision: str) -> dict[str, object]:
 
 
 def main() -> None:
-    """Measures all, or one in this process."""
+    """Measures every model, or one in this process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="plip", help="id of a known model")
     parser.add_argument("--measure", type=Path, help="a folder of models: measure in this process")

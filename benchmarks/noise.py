@@ -1,10 +1,11 @@
-"""CPU time of certification noise, beside float32 normals and beside a plain search.
+"""CPU time of certification noise, compared with float32 normals and with a plain search.
 
     python benchmarks/noise.py
 
-Three ways are timed in turn, round after round, so that whatever else the machine does meets all
-of them: nanoseconds of one thread's CPU time per value, medians over the rounds, and the median of
-each round's ratio to the baseline. Before that, ours and the search must agree in every integer.
+The three ways are timed in turns, round after round, so that other load on the machine affects all
+of them. The figures are nanoseconds of one thread's CPU time per value (medians over the rounds)
+and the median of each round's ratio to the baseline. Before that, our way and the search must agree
+in every integer.
 """
 
 import importlib.metadata
@@ -26,7 +27,7 @@ from worker.sampling.kernel import sample_noisy_images
 SIGMAS = ("0.1", "0.25", "0.5", "1.0")
 SIDES = (64, 224)
 KEY = NoiseKey(0xA4093822299F31D0, 0x082EFA98EC4E6C89)
-VALUES = 600_000  # a measurement draws about as many
+VALUES = 600_000  # a measurement draws about this many
 WAYS = {
     "normal": "float32 `standard_normal` + `rint`",
     "search": "words + `searchsorted`, numpy",
@@ -37,7 +38,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What one sigma and size cost; ratios are to `normal`."""
+    """The cost for one sigma and size; ratios are to `normal`."""
 
     sigma: str
     d: int
@@ -46,7 +47,7 @@ class Row:
 
 
 def draw_normals(rng: np.random.Generator, out: np.ndarray) -> None:
-    """The baseline: neither scaled nor added to an image, which would cost more."""
+    """The baseline. It neither scales the noise nor adds it to an image, which would cost more."""
     for row in out:
         rng.standard_normal(dtype=np.float32, out=row)
         np.rint(row, out=row)
@@ -60,7 +61,7 @@ def search_words(image: np.ndarray, table: NoiseTable, out: np.ndarray) -> None:
 
 
 def create_ways(sigma: str, d: int) -> dict[str, Callable[[], object]]:
-    """The three ways as functions; ours and the search are first seen to agree."""
+    """The three ways as functions. Checks first that ours and the search agree."""
     rng, table, rows = np.random.default_rng(0), create_noise_table(sigma), max(1, VALUES // d)
     image = rng.integers(0, 256, d, dtype=np.uint8)
     normals = np.empty((rows, d), dtype=np.float32)
@@ -85,7 +86,7 @@ def measure(way: Callable[[], object], values: int) -> float:
 
 
 def compare(sigma: str, d: int, rounds: int) -> Row:
-    """Times the three ways in turn."""
+    """Times the three ways in turns."""
     ways, values = create_ways(sigma, d), max(1, VALUES // d) * d
     times = [{name: measure(way, values) for name, way in ways.items()} for _ in range(rounds)]
     return Row(
@@ -97,7 +98,7 @@ def compare(sigma: str, d: int, rounds: int) -> Row:
 
 
 def describe_machine() -> dict[str, str]:
-    """The processor and the versions that decide speed."""
+    """The processor and the versions that determine speed."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -110,7 +111,7 @@ def describe_machine() -> dict[str, str]:
 
 
 def as_markdown(machine: dict[str, str], command: str, rounds: int, rows: list[Row]) -> str:
-    """The table that people read."""
+    """The Markdown page."""
     lines = [
         "# Noise on a CPU",
         "",

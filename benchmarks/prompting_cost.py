@@ -1,10 +1,11 @@
-"""What further promptings of one request cost, on the bundled model and cohen's full n.
+"""What additional promptings in one request cost, on the bundled model with cohen's full n.
 
     python benchmarks/prompting_cost.py
 
-Image features do not depend on the prompt, so promptings share a pass of the image tower. Requests
-with one prompting and with all of them are certified in turn, round after round, in this process,
-from request to certificates, tuning included; medians of seconds, and of each round's ratio.
+Image features do not depend on the prompt, so promptings share one pass of the image encoder.
+Requests with one prompting and with all of them are certified in turns, in this process, from
+request to certificates, including tuning. The figures are medians of seconds, and of each round's
+ratio.
 """
 
 import json
@@ -103,7 +104,7 @@ def certify_once(counter: LocalCounter, targets: tuple[Target, ...], seed: int, 
 
 
 def measure(rounds: int, n: int, threads: int) -> tuple[Way, ...]:
-    """All ways in turn, `rounds` times."""
+    """Times all ways in turns, `rounds` times."""
     set_threads(threads)
     catalogue = load_catalogue()
     vlm = load_vlm(catalogue.get("bundled"), catalogue.folder("bundled"), choose_device("cpu"))
@@ -127,7 +128,7 @@ def measure(rounds: int, n: int, threads: int) -> tuple[Way, ...]:
 
 
 def write_results(ways: tuple[Way, ...], rounds: int, n: int) -> None:
-    """JSON with every round, and a table of medians."""
+    """Writes the JSON with every round, and the table of medians."""
     machine = {
         "device": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),

@@ -2,11 +2,12 @@
 
     python benchmarks/promptings.py --data ../shared/data --models DIR --work DIR
 
-Template, few-shot, zero-shot and few-shot+zero-shot at four noise levels, each model and set in
-one `promptsmooth evaluate`, so that all of them judge the same images on the same noise. A few-shot
-prompt that does not ship is learned by `promptsmooth learn`, with its defaults, from the set's
-train folder. Prompts and runs lie in the work folder: a benchmark that was interrupted goes on from
-them. The tables are written when every run is finished, and say what made them.
+Compares template, few-shot, zero-shot and few-shot+zero-shot at four noise levels. One
+`promptsmooth evaluate` runs per model and set, so that all promptings judge the same images with
+the same noise. `promptsmooth learn` learns a few-shot prompt that does not ship, with its defaults,
+from the set's train folder. Prompts and runs are kept in the work folder, so an interrupted
+benchmark continues from them. The tables are written when every run is finished, and name the
+command that made them.
 """
 
 import json
@@ -56,7 +57,7 @@ class Cell:
 
     @property
     def prompt(self) -> str:
-        """How a command names it: by its id where it ships, else by its card."""
+        """The prompt as a command names it: by id if it ships, otherwise by its card."""
         ships = (SHIPPED / f"{self.prompt_id}.toml").is_file()
         return self.prompt_id if ships else str(self.work / "prompts" / f"{self.prompt_id}.toml")
 
@@ -66,7 +67,7 @@ class Cell:
         return self.work / "runs" / f"{self.model}-{self.set_name}"
 
     def learn(self) -> list[str]:
-        """The command that learns the prompt, from training images."""
+        """The command that learns the prompt from training images."""
         return [
             *("learn", "--data", str(self.data / self.set_name), "--model", self.model),
             *("--id", self.prompt_id, "--out", str(self.work / "prompts")),
@@ -90,7 +91,7 @@ class Cell:
 
 
 def run(arguments: list[str], models: Path) -> None:
-    """Runs a command of the service; one that fails ends the benchmark with its status."""
+    """Runs a command of the service. If it fails, the benchmark ends with its status."""
     typer.echo(f"promptsmooth {shlex.join(arguments)}", err=True)
     environment = os.environ | {"PROMPTSMOOTH_MODELS": str(models)}
     done = subprocess.run([PROMPTSMOOTH, *arguments], env=environment, check=False)  # noqa: S603
@@ -99,7 +100,7 @@ def run(arguments: list[str], models: Path) -> None:
 
 
 def create_overview(results: list[EvaluationResults]) -> Iterator[str]:
-    """Accuracy of the smoothed classifier (r = 0) by prompting, a row a model, set and sigma."""
+    """Accuracy of the smoothed classifier (r = 0) by prompting, a row per model, set and sigma."""
     yield "| model | set | σ | " + " | ".join(PROMPTINGS) + " |"
     yield "| --- " * (3 + len(PROMPTINGS)) + "|"
     for result in results:

@@ -1,4 +1,4 @@
-"""Models of published shapes with random weights, in memory: as fast as the real ones."""
+"""Models of published shapes with random weights, in memory. They are as fast as the real ones."""
 
 import math
 import unittest.mock
@@ -37,7 +37,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def create_card(name: str, *, rows: int | None, precision: Precision | None) -> ModelCard:
-    """The card of a model with this batch shape and precision; its own where they are None."""
+    """The card of a model with this batch shape and precision; None keeps the card's own."""
     catalogue = load_catalogue()
     described = catalogue.describe(name)
     fields = described.model_dump(exclude={"files", "origin"})
@@ -53,9 +53,9 @@ def create_card(name: str, *, rows: int | None, precision: Precision | None) -> 
 
 
 def create_vlm(card: ModelCard, device: torch.device, *, plain: bool = False) -> VLM:
-    """A model of the card's shape: the bundled one as it is, others with random weights.
+    """A model of the card's shape: the bundled one itself, others with random weights.
 
-    A `plain` one has the layers of its libraries, as published code has them.
+    With `plain`, it has the layers of its libraries, as published code does.
     """
     with unittest.mock.patch("torch.backends.mkldnn.is_available", return_value=not plain):
         return _create_vlm(card, device)

@@ -1,11 +1,11 @@
-"""What a job costs Redis: commands and bytes, counted by the server itself.
+"""What a job costs Redis in commands and bytes, as counted by the server itself.
 
     python benchmarks/redis_cost.py
 
-The whole service as `promptsmooth up` runs it, beside a Valkey of its own with the append-only file
-on. Images are posted over HTTP and waited for; before and after, the server's own counters are
-read (INFO: commands inside scripts count too). What the service says to Redis while it is idle is
-measured first and taken off for the time that the jobs took. Writes redis-cost.json and .md.
+The whole service runs as with `promptsmooth up`, beside a separate Valkey with the append-only file
+on. Images are posted over HTTP, and each is waited for. The server's own counters are read before
+and after (INFO; commands inside scripts count too). The idle service's traffic is measured first
+and subtracted for the time that the jobs took. Writes redis-cost.json and .md.
 """
 
 import io
@@ -57,7 +57,7 @@ class Count:
 
 
 def read(redis: Redis) -> Count:
-    """Reads them: two commands, the same ones each time."""
+    """Reads the counters with two commands, always the same."""
     stats: Any = redis.info("everything")
     calls = [fields["calls"] for name, fields in stats.items() if name.startswith("cmdstat_")]
     return Count(
@@ -73,7 +73,7 @@ def read(redis: Redis) -> Count:
 
 @contextmanager
 def run_service(folder: Path, redis_url: str, port: int) -> Iterator[httpx2.Client]:
-    """`promptsmooth up` beside a server of ours."""
+    """Runs `promptsmooth up` with a separate Redis server."""
     environment = os.environ | {"REDIS_URL": redis_url, "PROMPTSMOOTH_RQ_WORKERS": "4"}
     command = [str(PROMPTSMOOTH), "up", "--port", str(port), "--data-dir", str(folder / "data")]
     with (folder / "service.log").open("wb") as log:
@@ -102,7 +102,7 @@ def _wait_until_ready(http: httpx2.Client, service: subprocess.Popen[bytes]) -> 
 
 
 def create_png(seed: int) -> bytes:
-    """An image of the bundled model's size unlike all others."""
+    """An image of the bundled model's size that differs from all others."""
     pixels = np.random.default_rng(seed).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
@@ -130,7 +130,7 @@ def run_jobs(http: httpx2.Client, fields: dict[str, str], seeds: range) -> int:
 
 
 def measure(http: httpx2.Client, redis: Redis, jobs: int) -> dict[str, Any]:
-    """Idle first, then each kind of job."""
+    """Measures the idle service first, then each kind of job."""
     run_jobs(http, next(iter(KINDS.values())), range(10_000, 10_002))  # warm
     time.sleep(2)
     before = read(redis)
@@ -158,7 +158,7 @@ def measure(http: httpx2.Client, redis: Redis, jobs: int) -> dict[str, Any]:
 
 
 def as_markdown(report: dict[str, Any]) -> str:
-    """The page that people read."""
+    """The Markdown page."""
     idle = report["idle_a_second"]
     lines = [
         "# What a job costs Redis",

@@ -2,9 +2,9 @@
 
     python benchmarks/soak.py --jobs 5000 --write benchmarks/results/soak
 
-Every job is another image over HTTP, certified by an exact linear model with a few samples. Images
-and certificates are kept for a minute; when that has passed, Redis holds again what it held before,
-and the attempts on images, which are kept for ever.
+Every job certifies a different image over HTTP, with an exact linear model and a few samples.
+Images and certificates are kept for a minute. After that, Redis holds what it held before, plus the
+attempts on images, which are kept for ever.
 """
 
 import argparse
@@ -41,7 +41,7 @@ _PARTS = {
 
 
 def measure_rss(service: Service) -> dict[str, float]:
-    """Resident MiB of every process, the largest where there are several of a kind."""
+    """Resident MiB of every process; of several of a kind, the largest."""
     found: dict[str, float] = {}
     for one in psutil.Process(service.process.pid).children(recursive=True):
         try:
@@ -56,7 +56,7 @@ def measure_rss(service: Service) -> dict[str, float]:
 
 
 def measure_redis(service: Service) -> dict[str, Any]:
-    """Memory and keys by kind."""
+    """Memory, and keys by kind."""
     redis = service.redis
     kinds = Counter(
         ":".join(key.decode().split(":")[:2]) for key in redis.scan_iter("*", count=1000)
@@ -83,7 +83,7 @@ def send(service: Service, jobs: range) -> None:
 
 
 def soak(service: Service, jobs: int) -> dict[str, Any]:
-    """The whole run."""
+    """Runs and measures the whole soak test."""
     send(service, range(200))  # so that every process has done everything once
     time.sleep(_KEEP_S + 40)
     before, step = measure_redis(service), max(1, jobs // 10)
@@ -108,7 +108,7 @@ def soak(service: Service, jobs: int) -> dict[str, Any]:
 
 
 def write(found: dict[str, Any]) -> str:
-    """The page."""
+    """The Markdown page."""
     names = [name for name in found["rss_mib"][0] if name != "jobs"]
     before, end, after = (found[f"redis_{when}"] for when in ("before", "at_end", "after"))
 

@@ -1,11 +1,11 @@
-"""What `staged` costs and loses against `cohen`: samples, equal decisions, radius.
+"""What `staged` saves and loses compared with `cohen`: samples, equal decisions, radius.
 
     python benchmarks/staged_votes.py --images 100
     python benchmarks/staged.py
 
-Synthetic classifiers of known p_A, and both procedures replayed on prefixes of the same votes of
-the bundled model on real test images (`benchmarks/staged_votes.py` counts them). Writes
-staged.json and staged.md; a synthetic row that is in staged.json already is not run again.
+Uses synthetic classifiers with known p_A, and replays both procedures on prefixes of the same votes
+of the bundled model on real test images, which `benchmarks/staged_votes.py` counts. Writes
+staged.json and staged.md. A synthetic row that is already in staged.json is not run again.
 """
 
 import argparse
@@ -45,7 +45,7 @@ Votes = Sequence[Tally]
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """What both procedures make of one image or one synthetic run; radii as shown, over sigma."""
+    """What both procedures return for one image or one synthetic run; shown radii over sigma."""
 
     samples: int
     cohen_samples: int
@@ -55,12 +55,12 @@ class Pair:
 
 
 def shown(outcome: Outcome, sigma: float) -> float:
-    """The radius a document shows, over sigma; 0 for an abstention."""
+    """The radius that a document shows, over sigma; 0 for an abstention."""
     return float(rounded_down(outcome.radius)) / sigma if isinstance(outcome, Certified) else 0.0
 
 
 def stop(votes: Votes, rule: StoppingRule, sigma: float) -> Votes:
-    """The looks that `staged` makes of votes at its whole schedule."""
+    """The looks that `staged` takes, given votes at its whole schedule."""
     planned = plan_looks(ALPHA, votes[-1].n)
     claims: list[Claim] = []
     for tally, look in zip(votes, planned, strict=True):
@@ -71,7 +71,7 @@ def stop(votes: Votes, rule: StoppingRule, sigma: float) -> Votes:
 
 
 def compare(selection: Tally, votes: Votes, rule: StoppingRule, sigma: float) -> Pair:
-    """Both procedures on the same votes; `cohen` has its own selection samples, and always all."""
+    """Both procedures on the same votes. `cohen` has its own selection samples and uses all."""
     made = stop(votes, rule, sigma)
     ours = certify_staged(
         [tally.counts for tally in made],
@@ -99,7 +99,8 @@ def compare(selection: Tally, votes: Votes, rule: StoppingRule, sigma: float) ->
 def summarise(pairs: Sequence[Pair], target: float | None) -> dict[str, Any]:
     """Samples, equal decisions and radii of many pairs.
 
-    A decision is yes or no to "at least the target"; without one, the class or an abstention.
+    A decision is yes or no to "at least the target"; without a target, it is the class or an
+    abstention.
     """
     samples = fmean(pair.samples for pair in pairs)
     cohen_samples = fmean(pair.cohen_samples for pair in pairs)
@@ -137,9 +138,9 @@ def _mean(values: Iterable[float]) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A classifier of known probabilities, and a question; sigma is 1.
+    """A classifier with known probabilities, and a question; sigma is 1.
 
-    `rest` says how the other classes share 1 - p_a: all to one, or all alike.
+    `rest` says how the other classes share 1 - p_a: all on one class, or evenly.
     """
 
     num_classes: int
@@ -171,7 +172,7 @@ def create_cases() -> Iterator[Case]:
 
 
 def run_case(case: Case, repetitions: int) -> dict[str, Any]:
-    """Many runs of one case, fixed seed."""
+    """Many runs of one case, with a fixed seed."""
     rng = np.random.default_rng(SEED)
     sizes = [look.n for look in plan_looks(ALPHA, case.n_max)]
     added = [rng.multinomial(n, case.law, repetitions) for n in np.diff([0, *sizes])]
@@ -221,7 +222,7 @@ def _tally(look: dict[str, Any]) -> Tally:
 
 
 def _spread(pairs: Sequence[Pair]) -> dict[str, float]:
-    """How unequal images are."""
+    """How much images differ."""
     samples = sorted(pair.samples for pair in pairs)
     return {"samples_median": samples[len(samples) // 2], "samples_most": samples[-1]}
 
@@ -375,7 +376,7 @@ def main() -> None:
 
 
 def _load_synthetic(path: Path, like: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows that an equal command with equal versions left."""
+    """The stored rows of an equal command with equal versions."""
     if not path.exists():
         return []
     stored = json.loads(path.read_text(encoding="utf-8"))

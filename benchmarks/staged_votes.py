@@ -2,9 +2,9 @@
 
     python benchmarks/staged_votes.py --data ../shared/data --images 100
 
-The real engine draws and counts the noise of each image once, up to n_max, and n0 selection
-samples under their own key. `benchmarks/staged.py` replays procedures on these votes. An image
-that is already in the file is not counted again, so a run may be interrupted and continued.
+The real engine draws and counts the noise of each image once, up to n_max, and n0 selection samples
+under a key of their own. `benchmarks/staged.py` replays procedures on these votes. An image that is
+already in the file is not counted again, so a run can be interrupted and continued.
 """
 
 import argparse
@@ -46,7 +46,7 @@ from worker.sampling.keys import derive_key  # noqa: E402
 
 SETS = ("mednist", "kermany_cxr", "bccd_cells")
 OUT = Path(__file__).with_name("results") / "staged_votes.json"
-_PUBLIC = b"benchmarks/staged_votes.py, anyone may know these votes"  # no secret of a service
+_PUBLIC = b"benchmarks/staged_votes.py, anyone may know these votes"  # not a secret of any service
 _ALPHA, _N0 = 0.001, 100
 
 
@@ -61,7 +61,7 @@ class Sample:
 
 
 def choose_images(data: Path, card: ModelCard, images: int) -> list[Sample]:
-    """`images` of the test folders, evenly over sets and classes, the sets in turn."""
+    """`images` of the test folders, spread evenly over sets and classes, the sets in turns."""
     shares = [images // len(SETS) + (place < images % len(SETS)) for place in range(len(SETS))]
     chosen = [list(_choose(data / name, card, n)) for name, n in zip(SETS, shares, strict=True)]
     turns = range(max(shares))
@@ -83,7 +83,7 @@ def _choose(folder: Path, card: ModelCard, images: int) -> Iterator[Sample]:
 
 
 def create_request(sample: Sample, card: ModelCard, sigma: Decimal, n_max: int) -> CertifyRequest:
-    """What fixes the noise of one image."""
+    """The request that fixes the noise of one image."""
     _, height, width = sample.image.shape
     sha256 = image_sha256(sample.image)
     return CertifyRequest(
@@ -97,7 +97,7 @@ def create_request(sample: Sample, card: ModelCard, sigma: Decimal, n_max: int) 
 
 
 def count_votes(counter: LocalCounter, request: CertifyRequest, image: Image) -> dict[str, Any]:
-    """Cumulative votes at every look up to n_max, and those of the selection samples."""
+    """Cumulative votes at every look up to n_max, and the votes of the selection samples."""
     canonical = canonical_bytes(request.identity())
     keys = {phase: derive_key(_PUBLIC, canonical, phase) for phase in ("selection", "estimation")}
     counter.open(create_session(request, {}, NOTHING_TUNED, keys), image)
@@ -126,7 +126,11 @@ def _count(
 
 
 def _load(path: Path, header: dict[str, Any]) -> list[dict[str, Any]]:
-    """The images counted so far. ValueError when they were counted under other conditions."""
+    """The images counted so far.
+
+    Raises:
+        ValueError: they were counted under other conditions.
+    """
     if not path.exists():
         return []
     stored = json.loads(path.read_text(encoding="utf-8"))
@@ -161,7 +165,7 @@ def main() -> None:
 
 
 def run(chosen: argparse.Namespace) -> None:
-    """Counts what is not in the file yet."""
+    """Counts the images that are not in the file yet."""
     set_threads(chosen.threads)
     catalogue = load_catalogue(None)
     card = catalogue.get("bundled")

@@ -1,13 +1,13 @@
-"""How fast the engine is beside the bare image tower, the published loop, and the device itself.
+"""How fast the engine is compared with the bare image encoder, the published loop and the device.
 
     python benchmarks/throughput.py                      # every model, a few minutes each
     python benchmarks/throughput.py --model bundled --quick
 
-For each model, in turn and round after round, so that whatever else the machine does meets all of
-them: (a) the bare image tower at its best batch, (b) our engine from request to certificate, (c) a
-loop as the published PromptSmooth code has it, in our own words and with the towers as their
-libraries have them, (d) a large matrix product. Ratios are medians over the rounds. Each model runs
-in a process of its own; results of models that are not run again stay in the file.
+For each model four ways take turns, round after round, so that other load on the machine affects
+all of them: (a) the bare image encoder at its best batch; (b) our engine, from request to
+certificate; (c) a loop like the published PromptSmooth code, reimplemented, with its libraries' own
+layers; (d) a large matrix product. Ratios are medians over the rounds. Each model runs in a
+separate process; results of models that are not run again stay in the file.
 """
 
 import json
@@ -64,7 +64,7 @@ _SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices
 class Times:
     """Samples a second of each way in each round; `d` in operations a second.
 
-    `plain` is (a) with the tower's own linear layers, where the engine has oneDNN's.
+    `plain` is (a) with the tower's own linear layers, where the engine uses oneDNN's.
     """
 
     a: list[float] = field(default_factory=list)
@@ -79,13 +79,13 @@ class Times:
 
 
 def synchronise(device: torch.device) -> None:
-    """Waits until a GPU has done what it was given."""
+    """Waits until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds that `work` takes, on the device too."""
+    """Seconds that `work` takes, including on the device."""
     synchronise(device)
     started = time.perf_counter()
     work()
@@ -94,7 +94,7 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
 
 def create_image(size: int) -> Image:
-    """Random grey levels: speed does not depend on them."""
+    """Random grey levels; speed does not depend on them."""
     return np.random.default_rng(0).integers(0, 256, (3, size, size)).astype(np.uint8)
 
 
@@ -106,7 +106,7 @@ def create_inputs(vlm: NormalisedTower, rows: int, device: torch.device) -> torc
 
 @torch.inference_mode()
 def run_tower(vlm: NormalisedTower, inputs: torch.Tensor, batches: int) -> None:
-    """(a) The image tower alone: neither noise nor votes, the same pixels each time."""
+    """(a) The image encoder alone, without noise or votes, always on the same pixels."""
     for _ in range(batches):
         vlm.encode_normalised(inputs)
 
@@ -137,8 +137,9 @@ def run_engine(engine: Engine, vlm: VLM, image: Image, samples: int, seed: int) 
 def run_baseline(vlm: NormalisedTower, card: Any, image: Image, samples: int) -> list[int]:
     """(c) What the published code does for each batch of 100.
 
-    It normalises the image first, takes that back to add Gaussian noise from the device's own
-    generator, normalises again, runs both towers, copies the classes to the host and counts there.
+    It normalises the image first, undoes that to add Gaussian noise from the device's own
+    generator, normalises again, runs both encoders, copies the classes to the host and counts
+    there.
     """
     device = vlm.device
     mean = torch.tensor(card.preprocessing.mean, device=device)[:, None, None]
@@ -178,7 +179,7 @@ def measure_matrices(dtype: torch.dtype, device: torch.device) -> float:
 
 
 def find_best_batch(vlm: NormalisedTower, device: torch.device, *, seconds: float) -> int:
-    """The batch at which the bare tower is fastest; the smaller of two within 2 %."""
+    """The batch at which the bare tower is fastest; of two within 2 %, the smaller."""
     rates: dict[int, float] = {}
     for rows in BATCHES[device.type]:
         inputs = create_inputs(vlm, rows, device)
@@ -192,7 +193,7 @@ def find_best_batch(vlm: NormalisedTower, device: torch.device, *, seconds: floa
 
 
 def count_operations(vlm: NormalisedTower, device: torch.device) -> float:
-    """Multiplications and additions of one image in the image tower's products."""
+    """Multiplications and additions for one image in the image encoder's products."""
     inputs = create_inputs(vlm, 1, device)
     with FlopCounterMode(display=False) as counter:
         vlm.encode_normalised(inputs)
@@ -202,7 +203,7 @@ def count_operations(vlm: NormalisedTower, device: torch.device) -> float:
 def measure(
     name: str, *, device: torch.device, precision: Precision | None, rounds: int, seconds: float
 ) -> dict[str, Any]:
-    """All four ways of one model, in turn."""
+    """Times all four ways of one model, in turns."""
     card = create_card(name, rows=None, precision=precision)
     vlm, plain = create_vlm(card, device), create_vlm(card, device, plain=True)
     assert isinstance(vlm, NormalisedTower)
@@ -218,7 +219,7 @@ def measure(
     rate = best / timed(lambda: run_tower(vlm, inputs, 1), device)
     batches = max(1, round(seconds * rate / rows))
     hundreds = max(1, round(seconds * rate / BASELINE_BATCH))
-    at_engine = create_inputs(vlm, rows, device)  # where it should be faster there after all
+    at_engine = create_inputs(vlm, rows, device)  # the bare tower may be faster at this batch
     operations = count_operations(plain, device)
     times = Times()
     for number in range(1, rounds + 1):
@@ -262,7 +263,7 @@ def measure(
 
 
 def find_peak_memory(device: torch.device) -> int:
-    """Bytes: of the GPU where there is one, else of this process with all that it loaded."""
+    """Peak memory in bytes: of the GPU if there is one, otherwise of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -281,7 +282,7 @@ def profile_engine(engine: Engine, vlm: VLM, image: Image, *, samples: int) -> s
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """The device and the versions that decide speed."""
+    """The device and the versions that determine speed."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -297,7 +298,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 
 
 def run_child(name: str, options: list[str]) -> dict[str, Any]:
-    """One model in a process of its own, so that its peak of memory is its own."""
+    """Runs one model in a separate process, so that its memory peak is its own."""
     command = [sys.executable, __file__, "--model", name, "--in-process", *options]
     ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
     measured: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])

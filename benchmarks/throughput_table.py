@@ -1,4 +1,4 @@
-"""The report of benchmarks/throughput.py as a page that people read."""
+"""The report of benchmarks/throughput.py as a Markdown page."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ def write_markdown(path: Path, report: dict[str, Any]) -> str:
 
 
 def find_staged_samples(folder: Path) -> float | None:
-    """Mean samples of `staged` for "is the radius at least 0.5 sigma?", where it was measured."""
+    """Mean samples of `staged` for "is the radius at least 0.5 sigma?", if that was measured."""
     measured = folder / "staged.json"
     if not measured.exists():
         return None
@@ -27,7 +27,7 @@ def find_staged_samples(folder: Path) -> float | None:
 
 
 def as_markdown(report: dict[str, Any], staged_samples: float | None) -> str:
-    """The page."""
+    """The Markdown page."""
     machine = report["machine"]
     models = report["models"].values()
     lines = [
@@ -97,6 +97,6 @@ def _certificates(models: Any, staged_samples: float | None) -> list[str]:
 
 
 def _tidy(table: str) -> list[str]:
-    """Without trailing blanks, and without the rules that are as wide as the table."""
+    """The table without trailing blanks and without rules as wide as the table."""
     rows = (line.rstrip() for line in table.splitlines())
     return [row for row in rows if row and not set(row) <= {"-", " "}]

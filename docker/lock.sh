@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes the lock files of the images from pyproject.toml and constraints.txt: make lock.
-# All but torch-cpu.txt have hashes; PyTorch's own index of CPU wheels names none.
+# All but torch-cpu.txt have hashes, because PyTorch's own index of CPU wheels provides none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 UV=${UV:-uv}
@@ -18,7 +18,7 @@ compile "$FOLDER/all.lock" pyproject.toml --extra worker --constraints constrain
 echo 'cyclonedx-bom>=7.5,<8' >"$FOLDER/sbom.in"
 compile "$FOLDER/sbom.lock" "$FOLDER/sbom.in"
 
-# What differs between a CPU and a CUDA image, and what does not.
+# Separates the packages that differ between a CPU and a CUDA image from those that do not.
 awk -v folder="$FOLDER" '
   /^#/ { print >(folder "/torch-cuda.lock"); print >(folder "/worker.lock"); next }
   /^[a-z]/ { file = /^(torch|torchvision|triton|nvidia-|cuda-)/ ? "torch-cuda.lock" : "worker.lock" }

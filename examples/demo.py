@@ -1,9 +1,9 @@
 """Certify two real DICOM images over HTTP, from start to stop. `make demo` runs it.
 
-It starts the whole service on this machine (promptsmooth up), posts the CT and the MR image that
-pydicom installs under three promptings at three noise levels, prints what came back and what each
-certificate covers, writes every certificate as a JSON file and stops the service again. What it
-does with `Client` is all that an integrator needs.
+The demo starts the whole service on this machine (promptsmooth up) and posts the CT and the MR
+image that pydicom installs, under three promptings at three noise levels. It prints the
+certificates and what each one covers, writes each certification as a JSON file, and stops the
+service. What it does with `Client` is all that an integrator needs.
 """
 
 import argparse
@@ -42,7 +42,7 @@ class Client:
         self._http = httpx2.Client(base_url=url, timeout=60, trust_env=False)
 
     def is_ready(self) -> bool:
-        """Whether a certification can be asked for."""
+        """Whether the service can certify now."""
         try:
             return self._http.get("/readyz").status_code == 200
         except httpx2.TransportError:
@@ -51,7 +51,7 @@ class Client:
     def submit(self, image: bytes, *, n: int) -> str:
         """Posts one image with all noise levels and promptings, which share one pass of the model.
 
-        Returns the path of its certification.
+        Returns the path of the certification.
         """
         fields = {"sigma": SIGMAS, "prompting": PROMPTINGS, "prompt": PROMPT, "n_max": str(n)}
         answer = self._http.post("/certify", files={"image": image}, data=fields)
@@ -62,7 +62,8 @@ class Client:
     def get(self, location: str) -> dict[str, Any]:
         """A certification as it stands: queued, running, finished or failed.
 
-        503 means that the service is busy for a moment and says when to ask again.
+        A 503 answer means that the service is busy for a moment; its Retry-After says when to try
+        again.
         """
         while (answer := self._http.get(location)).status_code == 503:
             time.sleep(float(answer.headers.get("retry-after", "1")))
@@ -87,12 +88,12 @@ def start_service(port: int, folder: Path) -> subprocess.Popen[bytes]:
 def wait_until_ready(client: Client, service: subprocess.Popen[bytes], log: Path) -> None:
     while not client.is_ready():
         if service.poll() is not None:
-            raise SystemExit(f"the service ended; {log} says:\n{log.read_text()}")
+            raise SystemExit(f"the service ended; from {log}:\n{log.read_text()}")
         time.sleep(0.2)
 
 
 def certify(client: Client, name: str, *, n: int) -> dict[str, Any]:
-    """Posts one of pydicom's own files and follows it to its end."""
+    """Posts one of pydicom's own files and follows the job to its end."""
     path = get_testdata_file(name)
     assert isinstance(path, str), f"pydicom does not install {name}"
     started = time.monotonic()
@@ -141,10 +142,10 @@ def write_certificates(results: dict[str, dict[str, Any]], folder: Path) -> None
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("build/demo"), help="what it writes")
+    parser.add_argument("--folder", type=Path, default=Path("build/demo"), help="output folder")
     parser.add_argument("--n", type=int, default=2000, help="samples per noise level")
     arguments = parser.parse_args()
-    shutil.rmtree(arguments.folder / "data", ignore_errors=True)  # or the answers would be stored
+    shutil.rmtree(arguments.folder / "data", ignore_errors=True)  # else answers are stored ones
     arguments.folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     client = Client(f"http://127.0.0.1:{port}")

@@ -1,8 +1,8 @@
 """Records an answer of every route into app/server/answers.json: python examples/record_answers.py.
 
-It starts the service, asks every route that answers in JSON once, with a real DICOM image and a
-small PNG, and keeps what came back. OpenAPI shows these answers as examples; a test compares them
-with the schemas.
+It starts the service, calls every route that answers in JSON once, with a real DICOM image and a
+small PNG, and keeps the answers. OpenAPI shows them as examples; a test compares them with the
+schemas.
 """
 
 import json
@@ -23,14 +23,14 @@ ID = "{certification_id}"
 
 
 class Recorder:
-    """Asks, and keeps each answer by method, path as in OpenAPI, and status."""
+    """Sends requests and keeps each answer by method, path as in OpenAPI, and status."""
 
     def __init__(self, url: str) -> None:
         self.answers: dict[str, dict[str, Any]] = {}
         self._http = httpx2.Client(base_url=url, timeout=60, trust_env=False)
 
     def ask(self, method: str, path: str, *, at: str | None = None, **body: Any) -> httpx2.Response:
-        """The answer to one request; `at` is the address where it is not the path itself."""
+        """The answer to one request; `at` is the address if it differs from the path."""
         answer = self._http.request(method, at or path, **body)
         if not answer.is_success:
             raise SystemExit(f"{method} {at or path}: {answer.status_code} {answer.text}")
@@ -41,7 +41,7 @@ class Recorder:
         return answer
 
     def follow(self, path: str, at: str) -> httpx2.Response:
-        """The answer when the job has ended."""
+        """Polls until the job has ended; returns the last answer."""
         while True:
             answer = self.ask("GET", path, at=at)
             if answer.json()["status"] not in ("queued", "running"):
@@ -49,7 +49,7 @@ class Recorder:
             time.sleep(0.2)
 
     def wait_until_ready(self) -> None:
-        """Until a certification can be asked for."""
+        """Returns once the service can certify."""
         while True:
             try:
                 if self._http.get("/readyz").is_success:
@@ -60,7 +60,7 @@ class Recorder:
 
 
 def name_answer(document: dict[str, Any]) -> str:
-    """What tells the answers of one route apart: the job's state."""
+    """A name that tells the answers of one route apart: the job's state."""
     return str(document.get("status") or ("batch" if "refused" in document else "answer"))
 
 
@@ -110,7 +110,7 @@ def record_prompts(recorder: Recorder) -> None:
 
 
 def create_images() -> Iterator[bytes]:
-    """Two dark and two bright greys."""
+    """Two dark and two bright grey images."""
     for grey in (40, 60, 180, 200):
         buffer = BytesIO()
         Image.new("L", (8, 8), grey).save(buffer, "PNG")

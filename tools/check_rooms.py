@@ -1,6 +1,6 @@
-"""Checks what import-linter cannot: rooms of a readable size, and no circle in the page's modules.
+"""Checks what import-linter cannot: the size of rooms, and import cycles among the page's modules.
 
-`make check` calls it. A room is a folder of Python modules; `__init__.py` does not count.
+`make check` runs it. A room is a folder of Python modules; `__init__.py` does not count.
 """
 
 import re
@@ -18,12 +18,12 @@ _IMPORT = re.compile(r"""^\s*(?:import|export)\b[^;'"]*['"]\./([\w.]+)['"]""", r
 
 
 def find_rooms(package: Path) -> Iterator[Path]:
-    """The package itself and every folder below it that Python imports from."""
+    """The package itself and every package folder below it."""
     return (file.parent for file in sorted(package.rglob("__init__.py")))
 
 
 def check_size(room: Path) -> Iterator[str]:
-    """What is wrong with the number of modules in a room."""
+    """Reports a room with too many or too few modules."""
     modules = sum(1 for file in room.glob("*.py") if file.name != "__init__.py")
     holds_rooms = any(room.glob("*/__init__.py"))
     name = room.relative_to(ROOT) if room.is_relative_to(ROOT) else room
@@ -34,16 +34,16 @@ def check_size(room: Path) -> Iterator[str]:
 
 
 def check_page(folder: Path) -> Iterator[str]:
-    """A circle among the ES modules of a page, if there is one."""
+    """Reports an import cycle among the ES modules of a page."""
     imports = {file.name: set(_IMPORT.findall(file.read_text())) for file in folder.glob("*.js")}
     try:
         TopologicalSorter(imports).prepare()
     except CycleError as error:
-        yield f"{folder.name}: a circle of imports: {' -> '.join(error.args[1])}"
+        yield f"{folder.name}: an import cycle: {' -> '.join(error.args[1])}"
 
 
 def main() -> None:
-    """Prints what is wrong; exit status 1 where anything is."""
+    """Prints the faults. Exit status 1 if there are any."""
     faults = [
         fault for name in PACKAGES for room in find_rooms(ROOT / name) for fault in check_size(room)
     ]

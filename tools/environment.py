@@ -1,9 +1,9 @@
 """Creates the environment .venv with everything that the service, its tests and its tools need.
 
-`make setup` calls it, and so does every target that needs the environment. It runs on the standard
-library alone, because nothing else is there yet. `uv` installs the packages: it is taken by pip
-first, and then gets pip's own configuration (index, constraints, find-links, certificates, proxy),
-which uv does not read by itself.
+`make setup` runs it, and so does every target that needs the environment. It uses only the standard
+library, because nothing else is installed yet. pip installs `uv`, and `uv` installs the packages.
+uv does not read pip's configuration (index, constraints, find-links, certificates, proxy), so this
+program passes it on.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ INPUTS = (ROOT / "pyproject.toml", CONSTRAINTS, Path(__file__).resolve())
 EXTRAS = "worker,local,dev"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 SIZES_GB = {"cpu": 2.7, "cuda": 6.0}  # of .venv, measured on Linux x86-64 with Python 3.11
-FREE_GB = 1.0  # what must be left on the disk afterwards
+FREE_GB = 1.0  # free disk space to leave afterwards
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Installs what is missing, or ends at once where nothing is."""
-    if sys.version_info < (3, 11):  # noqa: UP036 - the old interpreter is what this line is for
+    """Installs what is missing. Returns at once if nothing is."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - this line is for old interpreters
         _end("Python 3.11 or newer is needed; name one with make PYTHON=...")
     wish = _parse(arguments)
     kept = is_usable(wish)
@@ -55,7 +55,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--torch",
         choices=["cpu", "cuda"],
-        help="the build of torch; without it, cuda where nvidia-smi answers, else cpu",
+        help="the build of torch; default: cuda if nvidia-smi answers, otherwise cpu",
     )
     parser.add_argument(
         "--this-python",
@@ -66,7 +66,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def is_usable(wish: argparse.Namespace) -> bool:
-    """Whether there is an environment at this place, of the interpreter and build asked for."""
+    """Whether .venv exists and has the requested interpreter and build of torch."""
     base = _find_base_python()
     if base is None or (wish.this_python and base != Path(sys.executable).resolve()):
         return False
@@ -75,12 +75,12 @@ def is_usable(wish: argparse.Namespace) -> bool:
 
 
 def is_current() -> bool:
-    """Whether it was made from the files as they are now."""
+    """Whether .venv was made from the current input files."""
     return STAMP.is_file() and STAMP.read_text() == _digest()
 
 
 def choose_build() -> str:
-    """`cuda` where an NVIDIA driver answers, else `cpu`."""
+    """`cuda` if an NVIDIA driver answers, otherwise `cpu`."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return "cpu"
@@ -98,18 +98,20 @@ def _announce(build: str, *, chosen: bool) -> None:
     print(f"setup: torch's {build.upper()} build{note}: about {SIZES_GB[build]} GB in all")
     free_gb = shutil.disk_usage(ROOT).free / 1e9
     if not VENV.exists() and free_gb < SIZES_GB[build] + FREE_GB:
-        _end(f"{SIZES_GB[build] + FREE_GB:.1f} GB of free disk are needed, {free_gb:.1f} are there")
+        _end(
+            f"{SIZES_GB[build] + FREE_GB:.1f} GB of free disk are needed, {free_gb:.1f} GB are free"
+        )
 
 
 def _create_venv() -> None:
-    """A new virtual environment of the interpreter that runs this."""
+    """Creates a virtual environment with the running interpreter."""
     made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=False)
     if made.returncode:
         _end("Python could not create .venv; on Debian and Ubuntu, install python3-venv first")
 
 
 def _find_base_python() -> Path | None:
-    """The interpreter that .venv belongs to; None where .venv is absent, moved or broken."""
+    """The interpreter that .venv belongs to; None if .venv is absent, was moved or is broken."""
     python = VENV / "bin" / "python"
     try:
         here = (VENV / "bin" / "pip").read_bytes().startswith(f"#!{VENV}/".encode())
@@ -120,18 +122,18 @@ def _find_base_python() -> Path | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Installer:
-    """uv, with the options that stand for pip's configuration."""
+    """uv, with the options that correspond to pip's configuration."""
 
     python: Path
     options: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
 
     def install_torch(self, build: str, *, required: bool) -> None:
-        """torch and torchvision, before all else: their index is asked for nothing else.
+        """Installs torch and torchvision first, because their index serves nothing else.
 
-        The CPU build comes from PyTorch's public index, or from TORCH_INDEX_URL. Where that cannot
-        be reached, pip's own index is asked, and the sentence says so. What it offers may be
-        CUDA's build; where the CPU build is `required`, set-up ends then.
+        The CPU build comes from PyTorch's public index, or from TORCH_INDEX_URL. If that cannot be
+        reached, pip's own index is used and a message says so. Its build may be the CUDA one; if
+        the CPU build is `required`, the set-up then ends.
         """
         pins = _find_pins("torch", "torchvision")
         index = os.environ.get("TORCH_INDEX_URL") or (CPU_INDEX if build == "cpu" else None)
@@ -139,8 +141,8 @@ class Installer:
             reason = self._find_reason_against(index, pins)
             if reason is None:
                 return
-            print(f"setup: {index} cannot be used ({reason}): torch comes from pip's own index")
-        if build == "cuda":  # no local label: a +cpu wheel that lies on the disk does not match
+            print(f"setup: {index} cannot be used ({reason}); using pip's own index for torch")
+        if build == "cuda":  # no local label, so a +cpu wheel on the disk does not match
             pins[0] = pins[0].replace("==", "===")
         elif required and sys.platform == "linux":
             pins[0] += "+cpu"
@@ -149,7 +151,7 @@ class Installer:
         self._run(*self.options, "--no-deps", *pins)
 
     def _find_reason_against(self, index: str, pins: list[str]) -> str | None:
-        """Installs from that index alone: one retry, 15 s without an answer. None where it did."""
+        """Installs from that index only: one retry, 15 s without an answer. None if it worked."""
         patience = {
             "UV_HTTP_RETRIES": "1",
             "UV_HTTP_TIMEOUT": "15",
@@ -160,14 +162,14 @@ class Installer:
         return _last_cause(found.stderr) if found.returncode else None
 
     def install_project(self) -> None:
-        """The service itself, editable, with its extras at the versions of constraints.txt."""
+        """Installs the service itself, editable and with its extras, as in constraints.txt."""
         self._run(
             *self.options, "--constraints", str(CONSTRAINTS), "--editable", f"{ROOT}[{EXTRAS}]"
         )
 
     def _run(self, *arguments: str) -> None:
         if self._call(list(arguments)).returncode:
-            _end("the packages could not be installed; the reason stands above")
+            _end("the packages could not be installed; the reason is above")
 
     def _call(
         self, arguments: list[str], environment: dict[str, str] | None = None, **how: bool
@@ -181,20 +183,20 @@ class Installer:
 
 
 def create_installer() -> Installer:
-    """uv in .venv, at the version of constraints.txt, configured as pip is."""
+    """uv in .venv, at the version in constraints.txt, with pip's configuration."""
     python = VENV / "bin" / "python"
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
     if not python.with_name("uv").is_file():
         wanted = ["install", "--quiet", "--constraint", str(CONSTRAINTS), "uv"]
         if subprocess.run([*pip, *wanted], check=False).returncode:
-            _end("pip could not install uv, which installs the rest; the reason stands above")
+            _end("pip could not install uv, which installs the rest; the reason is above")
     config = subprocess.run([*pip, "config", "list"], capture_output=True, text=True, check=True)
     options, environment = translate(parse_pip_config(config.stdout))
     return Installer(python=python, options=options, environment=environment)
 
 
 def parse_pip_config(text: str) -> dict[str, str]:
-    """The settings that `pip install` uses, out of `pip config list`: the environment wins."""
+    """The settings of `pip install`, from `pip config list`. The environment takes precedence."""
     found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
     for line in text.splitlines():
         name, equals, value = line.partition("=")
@@ -207,7 +209,7 @@ def parse_pip_config(text: str) -> dict[str, str]:
 def translate(config: dict[str, str]) -> tuple[list[str], dict[str, str]]:
     """pip's settings as options and variables of uv.
 
-    Every index is asked for every package, as pip does.
+    uv is told to search every index for every package, as pip does.
     """
     options = ["--index-strategy", "unsafe-best-match"]
     names = {
@@ -238,14 +240,14 @@ def _find_pins(*names: str) -> list[str]:
 
 
 def _last_cause(stderr: str) -> str:
-    """uv's own reason in one line: the innermost cause comes last."""
+    """uv's own reason in one line. The innermost cause comes last."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     causes = [line for line in lines if line.lower().startswith(("caused by", "cause"))]
     return (causes or lines or ["uv gave no reason"])[-1].rpartition("cause: ")[2]
 
 
 def _find_torch() -> str:
-    """The installed version with its build label: `2.13.0+cpu`, `2.13.0+cu130`; "" where absent."""
+    """The installed version with its build label: `2.13.0+cpu`, `2.13.0+cu130`; "" if absent."""
     found = list(VENV.glob("lib/python3.*/site-packages/torch/version.py"))
     lines = found[0].read_text().splitlines() if found else []
     versions = [line for line in lines if line.startswith("__version__")]
@@ -261,7 +263,7 @@ def _digest() -> str:
 
 
 def _size_gb(folder: Path) -> float:
-    """Disk that the files take; one that has several names counts once."""
+    """The disk space that the files take. A file with several names counts once."""
     sizes = {
         (found.st_dev, found.st_ino): found.st_blocks * 512
         for path in folder.rglob("*")

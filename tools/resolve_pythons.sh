@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Whether every dependency has a wheel, at a version that fits, for each supported Python:
-# tools/resolve_pythons.sh [VERSION...]. It asks the package index and installs nothing.
+# Checks that every dependency has a wheel at a permitted version for each supported Python:
+# tools/resolve_pythons.sh [VERSION...]. It queries the package index and installs nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 UV=${UV:-.venv/bin/uv}
@@ -15,7 +15,7 @@ for version in "$@"; do
       --no-annotate --no-header --output-file "$resolved" pyproject.toml; then
     echo "Python $version: resolves, $(grep -c == "$resolved") packages"
   else
-    echo "Python $version: does not resolve; the reason stands above"
+    echo "Python $version: does not resolve; the reason is above"
     failed=1
   fi
 done

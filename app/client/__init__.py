@@ -1,4 +1,4 @@
-"""A client of the service, for programs: submit, wait with progress, a folder at a time, verify.
+"""A client of the service, for programs: submit, wait with progress, certify folders, verify.
 
     from app.client import Client
 
@@ -7,8 +7,8 @@
         for certificate in job.certificates:
             print(certificate.sigma, certificate.outcome, certificate.radius)
 
-`AsyncClient` has the same methods to await. Both are safe to use again after an error: every
-submission carries an Idempotency-Key, so a repeated one is the same job and no second one.
+`AsyncClient` has the same methods as coroutines. Both can be used again after an error. Every
+submission carries an Idempotency-Key, so sending it again returns the same job.
 """
 
 from app.client.answers import Certificate, Certification

@@ -1,6 +1,6 @@
-"""What the service answered: as its bytes, and as what a program wants of them.
+"""The service's answers: their bytes, and the parts that programs use.
 
-Unknown members are kept and ignored: a newer service may say more.
+Unknown members are kept and ignored, because a newer service may send more.
 """
 
 import json
@@ -18,9 +18,9 @@ class Certificate:
 
     Attributes:
         outcome: "certified" or "abstained". An abstention is neither a class nor an error.
-        prediction: the class that is certified; None for an abstention.
+        prediction: the certified class; None for an abstention.
         radius: l2, pixels in [0, 1], rounded down; None for an abstention.
-        document: all that the service says of it.
+        document: the whole certificate as the service sent it.
     """
 
     sigma: Decimal
@@ -51,10 +51,10 @@ class Certification:
 
     Attributes:
         status: "queued", "running", "finished", "failed" or "cancelled".
-        samples_done, samples_total: progress while it runs, 0 before.
-        failure: why it has failed, else "".
-        content: the answer's very bytes: what is signed, stored and audited.
-        document: the same, parsed; decimal numbers as `Decimal`.
+        samples_done, samples_total: progress while the job runs; 0 before.
+        failure: why the job failed, else "".
+        content: the exact bytes of the answer, which are signed, stored and audited.
+        document: the same, parsed; decimal numbers are `Decimal`.
     """
 
     id: str
@@ -67,7 +67,11 @@ class Certification:
 
     @classmethod
     def parse(cls, content: bytes) -> "Certification":
-        """ValueError where the bytes are no certification."""
+        """Parses an answer.
+
+        Raises:
+            ValueError: the bytes are not a certification.
+        """
         document = json.loads(content, parse_float=Decimal)
         try:
             progress = document.get("progress") or {}
@@ -81,14 +85,14 @@ class Certification:
                 document=document,
             )
         except (KeyError, AttributeError, TypeError):
-            raise ValueError("the answer is no certification") from None
+            raise ValueError("the answer is not a certification") from None
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the status is final."""
         return self.status in _ENDED
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:
-        """One per noise level and prompting, from the smallest noise; empty unless finished."""
+        """One per noise level and prompting, smallest noise first; empty unless finished."""
         return tuple(map(Certificate.of, self.document.get("certificates", ())))

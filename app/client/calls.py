@@ -1,4 +1,4 @@
-"""Requests as values, and what a flow of them is; nothing here touches a network."""
+"""Requests as values, and flows of them. Nothing here touches a network."""
 
 import json
 import secrets
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One request. It may be repeated: it reads, it ends, or it carries a key of its own."""
+    """One request. It is safe to repeat: it reads, it ends a job, or it has an idempotency key."""
 
     method: str
     path: str
@@ -25,7 +25,7 @@ class Call:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """As `request` of both of httpx's clients takes them."""
+        """The arguments for `request` of httpx's clients, synchronous or not."""
         return {
             "headers": self.headers,
             "data": self.data,
@@ -36,17 +36,17 @@ class Call:
 
 @dataclass(frozen=True)
 class Pause:
-    """Seconds in which nothing is asked."""
+    """A pause in a flow, in seconds."""
 
     seconds: float
 
 
 Flow = Generator[Call | Pause, Response | None, T]
-"""Yields calls and pauses, is sent the answers, returns what came of them."""
+"""Yields calls and pauses, receives the answers, and returns the result."""
 
 
 def submission(image: bytes, fields: Mapping[str, Any]) -> Call:
-    """POST /certify of one image. The name that the file had stays here."""
+    """POST /certify for one image. The file's name is not sent."""
     return Call(
         method="POST",
         path="/certify",
@@ -57,7 +57,7 @@ def submission(image: bytes, fields: Mapping[str, Any]) -> Call:
 
 
 def _spell(name: str, value: Any) -> Any:
-    """A field as a form has it: decimals in digits, label sets in JSON, a window with a comma."""
+    """A field in form syntax: decimals in digits, label sets in JSON, a window with a comma."""
     if name == "targets" and not isinstance(value, str):
         return json.dumps(value)
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""The client to await."""
+"""The asynchronous client."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """As `Client`, method for method; an asynchronous context manager."""
+    """Has the methods of `Client` as coroutines; an asynchronous context manager."""
 
     def __init__(
         self,
@@ -55,15 +55,15 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Ends the connections."""
+        """Closes the connections."""
         await self._http.aclose()
 
     async def submit(self, image: bytes, **fields: Any) -> Certification:
-        """As `Client.submit`."""
+        """See `Client.submit`."""
         return await self._run(flows.submit(image, fields, patience_s=self._patience_s))
 
     async def get(self, certification_id: str) -> Certification:
-        """As `Client.get`."""
+        """See `Client.get`."""
         return await self._run(flows.find(certification_id, patience_s=self._patience_s))
 
     async def wait(
@@ -73,7 +73,7 @@ class AsyncClient:
         timeout_s: float | None = None,
         on_progress: OnProgress | None = None,
     ) -> Certification:
-        """As `Client.wait`."""
+        """See `Client.wait`."""
         flow = flows.wait(
             certification_id,
             timeout_s=timeout_s,
@@ -91,14 +91,14 @@ class AsyncClient:
         on_progress: OnProgress | None = None,
         **fields: Any,
     ) -> Certification:
-        """As `Client.certify`."""
+        """See `Client.certify`."""
         job = await self.submit(image, **fields)
         return await self.wait(job.id, timeout_s=timeout_s, on_progress=on_progress)
 
     async def certify_folder(
         self, folder: Path | Sequence[Path], *, at_a_time: int = 8, **fields: Any
     ) -> AsyncIterator[FolderItem]:
-        """As `Client.certify_folder`."""
+        """See `Client.certify_folder`."""
         paths = find_images(folder) if isinstance(folder, Path) else tuple(folder)
         gate = asyncio.Semaphore(at_a_time)
         tasks = [asyncio.create_task(self._certify_file(gate, fields, path)) for path in paths]
@@ -122,19 +122,19 @@ class AsyncClient:
                 return FolderItem(path=path, error=unreadable(path, error))
 
     async def cancel(self, certification_id: str) -> None:
-        """As `Client.cancel`."""
+        """See `Client.cancel`."""
         await self._run(flows.cancel(certification_id, patience_s=self._patience_s))
 
     async def models(self) -> dict[str, Any]:
-        """As `Client.models`."""
+        """See `Client.models`."""
         return await self._run(flows.get_json("/models", patience_s=self._patience_s))
 
     async def signing_key(self) -> str:
-        """As `Client.signing_key`."""
+        """See `Client.signing_key`."""
         return await self._run(flows.find_signing_key(patience_s=self._patience_s))
 
     async def audit(self, certification: Certification) -> dict[str, Any]:
-        """As `Client.audit`."""
+        """See `Client.audit`."""
         return await self._run(flows.audit(certification.content, patience_s=self._patience_s))
 
     async def _run(self, flow: Flow[T]) -> T:

@@ -1,4 +1,4 @@
-"""Where the service is, and that no key travels there unencrypted."""
+"""The connection to the service. It never sends a key to another machine unencrypted."""
 
 import ipaddress
 import ssl
@@ -17,12 +17,12 @@ def create_connection(
     timeout_s: float,
     allow_plain_http: bool,
 ) -> dict[str, Any]:
-    """What both of httpx's clients are made with.
+    """The arguments that both of httpx's clients are created with.
 
     Raises:
-        UnsafeAddress: it is no http(s) address, carries a key or a query of its own, or a key would
-            travel to another machine unencrypted.
-        KeyUnusable: the key has other characters than a header's.
+        UnsafeAddress: the address is not http(s), contains a user or a query, or would receive the
+            key unencrypted on another machine.
+        KeyUnusable: the key has characters that a header cannot hold.
     """
     address = _parse(url)
     key = None if api_key is None else _parse_key(api_key)
@@ -30,14 +30,14 @@ def create_connection(
     if key is not None and plain and not allow_plain_http:
         raise UnsafeAddress(
             f"the key would travel to {address.host} unencrypted; use https, or allow_plain_http "
-            "where something else encrypts the way"
+            "if something else encrypts the connection"
         )
     return {
         "base_url": address,
         "headers": {} if key is None else {"Authorization": f"Bearer {key}"},
         "verify": ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify,
         "timeout": timeout_s,
-        "trust_env": not _is_loopback(address.host),  # never by way of a proxy to this machine
+        "trust_env": not _is_loopback(address.host),  # no proxy for this machine's own addresses
     }
 
 
@@ -49,12 +49,14 @@ def _parse(url: str) -> URL:
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise UnsafeAddress(_expected(url))
     if parsed.userinfo or parsed.query or parsed.fragment:
-        raise UnsafeAddress("the address takes no user, query or fragment; give the key apart")
+        raise UnsafeAddress(
+            "expected an address without user, query or fragment; pass the key as api_key"
+        )
     return parsed
 
 
 def _parse_key(text: str) -> str:
-    """A key as it stands in a file, whose line may end. It is in no error: those are logged."""
+    """A key as read from a file. Errors never quote it, because they are logged."""
     key = text.strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise KeyUnusable("expected a key as promptsmooth keys add printed it, got something else")

@@ -1,19 +1,19 @@
-"""What a client raises.
+"""The exceptions of the client.
 
 ClientError
-├── UnsafeAddress       a key would travel unencrypted, or the address is none
-├── KeyUnusable         the key is no text that a header can hold
+├── UnsafeAddress       the address is unusable, or a key would travel unencrypted
+├── KeyUnusable         the key has characters that a header cannot hold
 ├── FileUnreadable      a file of a folder cannot be read
 ├── ServiceUnreachable  no answer: refused, timed out, cut off
 ├── ServiceRefused      the service answered with a problem (RFC 9457); `code` is stable
-└── NotFinished         the job is not done within the time that was given; it goes on
+└── NotFinished         the job did not end in time; it continues
 """
 
 from dataclasses import dataclass
 
 
 class ClientError(ValueError):
-    """Base of all that a client raises of its own; its text is a sentence for a person."""
+    """Base of all exceptions of the client. Its text is a sentence for a person."""
 
 
 class UnsafeAddress(ClientError):
@@ -21,7 +21,7 @@ class UnsafeAddress(ClientError):
 
 
 class KeyUnusable(ClientError):
-    """The key is no text that a header can hold."""
+    """The key has characters that a header cannot hold."""
 
 
 class FileUnreadable(ClientError):
@@ -29,7 +29,7 @@ class FileUnreadable(ClientError):
 
 
 class ServiceUnreachable(ClientError):
-    """The service does not answer at all."""
+    """The service does not answer."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class ServiceRefused(ClientError):
 
     Attributes:
         status: the HTTP status.
-        code: what programs branch on; docs/errors.md lists all. "" where the answer was not the
-            service's, as a proxy's page is not.
+        code: what programs branch on; docs/errors.md lists all codes. "" if the answer came from
+            something other than the service, such as a proxy.
         detail: the service's own sentence.
-        request_id: what an operator finds the request by, "" where there is none.
+        request_id: helps an operator to find the request; "" if there is none.
     """
 
     status: int
@@ -55,7 +55,7 @@ class ServiceRefused(ClientError):
 
 @dataclass(frozen=True)
 class NotFinished(ClientError):
-    """A job did not end within the time that was given. It goes on; ask for it again by its id."""
+    """A job did not end in time. It continues; ask for it again by its id."""
 
     certification_id: str
     waited_s: float
@@ -63,5 +63,5 @@ class NotFinished(ClientError):
     def __str__(self) -> str:
         return (
             f"certification {self.certification_id} has not ended within {self.waited_s:g} s; "
-            "it goes on, ask for it again by its id"
+            "it continues; ask for it again by its id"
         )

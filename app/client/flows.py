@@ -1,4 +1,4 @@
-"""What is asked, in which order, and when again: the same for `Client` and `AsyncClient`."""
+"""Which calls are made, in which order, and when they are repeated, for both clients."""
 
 import json
 import time
@@ -14,9 +14,9 @@ from app.client.errors import NotFinished, ServiceRefused, ServiceUnreachable
 
 OnProgress = Callable[[Certification], None]
 _BUSY = frozenset({409, 429, 503})
-"""Repeated where the service says when: `Retry-After`."""
+"""Repeated if the answer has a `Retry-After`."""
 _AWAY = frozenset({502, 504})
-"""A proxy's answer where the service gave none."""
+"""A proxy's answers when the service gave none."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _GROWTH = 0.2, 2.0, 1.5
 _CANCEL_ATTEMPTS = 3
 
@@ -28,13 +28,13 @@ def ask(
     once: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Flow[Response]:
-    """The answer to a call, which is sent again while the service is busy or away.
+    """Sends a call, and sends it again while the service is busy or away.
 
     Args:
-        call: what is asked.
-        patience_s: how long in all: pauses, and calls that got no answer.
-        once: not to send it again where nobody knows whether it arrived.
-        clock: seconds.
+        call: the request.
+        patience_s: the longest time to spend on pauses and unanswered calls in all.
+        once: do not repeat the call if it may already have reached the service.
+        clock: the current time in seconds.
 
     Raises:
         ServiceRefused: it answered with a problem, or was still busy after `patience_s`.
@@ -61,7 +61,7 @@ def ask(
 
 
 def submit(image: bytes, fields: Mapping[str, Any], *, patience_s: float) -> Flow[Certification]:
-    """The job that certifies an image."""
+    """Submits an image and returns its job."""
     answer = yield from ask(submission(image, fields), patience_s=patience_s)
     return _read_certification(answer)
 
@@ -81,10 +81,10 @@ def wait(
     clock: Callable[[], float],
     patience_s: float,
 ) -> Flow[Certification]:
-    """A job when it has ended: finished, failed or cancelled.
+    """Waits until a job has ended: finished, failed or cancelled.
 
     Raises:
-        NotFinished: it has not within `timeout_s`.
+        NotFinished: it did not end within `timeout_s`.
     """
     started, pause_s = clock(), _FIRST_PAUSE_S
     while True:
@@ -100,10 +100,10 @@ def wait(
 
 
 def cancel(certification_id: str, *, patience_s: float) -> Flow[None]:
-    """Ends a job, or removes what is left of an ended one; never both.
+    """Ends a job, or removes one that has ended; never both.
 
-    A second DELETE would remove what the first has ended. So where no answer came, the job is
-    looked at before it is asked again: one that has ended is left as it is.
+    A repeated DELETE would remove the job that the first one ended. So if no answer came, the state
+    of the job is read before DELETE is sent again; a job that has ended by then is left as it is.
     """
     call = Call(method="DELETE", path=_path(certification_id))
     for attempt in range(_CANCEL_ATTEMPTS):
@@ -123,12 +123,12 @@ def _has_ended(certification_id: str, *, patience_s: float) -> Flow[bool]:
     except ServiceRefused as refused:
         if refused.status != 404:
             raise
-        return True  # it was there before
+        return True  # it existed before
     return found.ended
 
 
 def get_json(path: str, *, patience_s: float) -> Flow[dict[str, Any]]:
-    """What a GET answers."""
+    """The parsed answer to a GET."""
     answer = yield from ask(Call(method="GET", path=path), patience_s=patience_s)
     return _read_object(answer)
 
@@ -143,7 +143,7 @@ def find_signing_key(*, patience_s: float) -> Flow[str]:
 
 
 def audit(content: bytes, *, patience_s: float) -> Flow[dict[str, Any]]:
-    """The report of the service's own audit. `verify` needs no service and trusts none."""
+    """The service's own audit report. `verify` needs no service and trusts none."""
     call = Call(
         method="POST",
         path="/audit",
@@ -176,13 +176,13 @@ def _read_object(answer: Response) -> dict[str, Any]:
 
 
 def _not_ours(answer: Response) -> ServiceRefused:
-    """A page that somebody else answered: a proxy, a portal, another program at that address."""
-    detail = "this is not what the service answers; look whether the address is the service's"
+    """The error for an answer from something else: a proxy, a portal, another program."""
+    detail = "this answer is not from the service; check the address"
     return ServiceRefused(answer.status_code, "", detail, answer.headers.get("x-request-id", ""))
 
 
 def _find_pause(answer: Response, pause_s: float) -> float | None:
-    """Seconds after which the call is sent again; None where it is not."""
+    """Seconds until the call is repeated; None if it is not repeated."""
     if answer.status_code in _AWAY:
         return pause_s
     text = answer.headers.get("retry-after", "")
@@ -196,6 +196,6 @@ def _read_problem(answer: Response) -> ServiceRefused:
         request_id = str(problem.get("request_id", ""))
         fields = "; ".join(f"{one['field']}: {one['detail']}" for one in problem.get("errors", ()))
     except (ValueError, KeyError, TypeError, AttributeError):
-        code, detail, request_id, fields = "", "no problem document came with it", "", ""
+        code, detail, request_id, fields = "", "the answer has no problem document", "", ""
     detail = f"{detail} {fields}".strip()
     return ServiceRefused(answer.status_code, code, detail, request_id)

@@ -1,4 +1,4 @@
-"""A folder of images, one job each."""
+"""A folder of images, one job per image."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ SUFFIXES = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class FolderItem:
-    """What became of one file: exactly one of `certification` and `error`."""
+    """The outcome for one file: either `certification` or `error` is set."""
 
     path: Path
     certification: Certification | None = None
@@ -21,10 +21,10 @@ class FolderItem:
 
 
 def find_images(folder: Path) -> tuple[Path, ...]:
-    """The files below a folder that are named like images, or like nothing, as DICOM files are.
+    """The files below a folder that have an image suffix, or none, like many DICOM files.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there are none.
     """
     found = sorted(
         path
@@ -37,16 +37,16 @@ def find_images(folder: Path) -> tuple[Path, ...]:
     if not found:
         raise ValueError(
             f"no image below {folder}: expected files ending in {', '.join(sorted(SUFFIXES))}, "
-            "or DICOM files without an ending"
+            "or DICOM files without a suffix"
         )
     return tuple(found)
 
 
 def unreadable(path: Path, error: OSError) -> FileUnreadable:
-    """What a file's error is to whoever asked for the folder."""
-    return FileUnreadable(f"{path} cannot be read: {error.strerror or 'an error of the system'}")
+    """The item's error for a file that cannot be read."""
+    return FileUnreadable(f"{path} cannot be read: {error.strerror or 'a system error'}")
 
 
 def _has_no_suffix(path: Path) -> bool:
-    """DICOM names end in nothing, or are UIDs, whose last part is a number."""
+    """DICOM files often have no suffix, or are named by a UID, which ends in a number."""
     return path.suffix == "" or path.suffix[1:].isdecimal()

@@ -1,4 +1,4 @@
-"""The client that waits in the calling thread."""
+"""The synchronous client."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -22,21 +22,21 @@ T = TypeVar("T")
 
 
 class Client:
-    """The service at one address, to be closed after use; a context manager.
+    """The service at one address. Close it after use; it is a context manager.
 
     Args:
         url: the service's address.
-        api_key: a key of `promptsmooth keys add`, sent in a header and never in an address. White
-            space around it is left out.
+        api_key: a key from `promptsmooth keys add`, sent in a header and never in an address. White
+            space around it is ignored.
         verify: a file with the certificates of the authorities to trust; False checks none.
         timeout_s: the longest silence within one call.
-        patience_s: how long a service that is busy or away is asked again: the pauses, and the
-            calls that got no answer.
+        patience_s: how long to retry while the service is busy or away; counts pauses and
+            unanswered calls.
         allow_plain_http: send the key to another machine over http.
 
     Raises:
         UnsafeAddress: the address cannot be used.
-        KeyUnusable: the key is no text that a header can hold.
+        KeyUnusable: the key has characters that a header cannot hold.
     """
 
     def __init__(
@@ -71,16 +71,16 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Ends the connections."""
+        """Closes the connections."""
         self._http.close()
 
     def submit(self, image: bytes, **fields: Any) -> Certification:
-        """Sends one image file; the fields are those of POST /certify (sigma, model, ...).
+        """Submits one image file; the fields are those of POST /certify (sigma, model, ...).
 
-        Numbers can be text, `Decimal` or float; `targets` a list, `window` a pair.
+        Numbers can be text, `Decimal` or float; `targets` is a list, `window` a pair.
 
         Returns:
-            the job, which the service will not lose from here on.
+            the job, which the service will not lose from now on.
 
         Raises:
             ServiceRefused: nothing was queued; the sentence says why.
@@ -99,10 +99,10 @@ class Client:
         timeout_s: float | None = None,
         on_progress: OnProgress | None = None,
     ) -> Certification:
-        """A job when it has ended; look at its `status`.
+        """Waits until a job has ended; check its `status`.
 
         Raises:
-            NotFinished: not within `timeout_s`; the job goes on.
+            NotFinished: it did not end within `timeout_s`; the job continues.
         """
         flow = flows.wait(
             certification_id,
@@ -128,9 +128,9 @@ class Client:
     def certify_folder(
         self, folder: Path | Sequence[Path], *, at_a_time: int = 8, **fields: Any
     ) -> Iterator[FolderItem]:
-        """Certifies every image of a folder, each a job; yields each file as its job ends.
+        """Certifies every image of a folder as its own job; yields each file when its job ends.
 
-        A file that is refused does not end the others: its item has the error.
+        A refused file does not stop the others: its item has the error.
 
         Raises:
             ValueError: the folder has no image.
@@ -154,9 +154,9 @@ class Client:
             return FolderItem(path=path, error=unreadable(path, error))
 
     def cancel(self, certification_id: str) -> None:
-        """Ends a job that is queued or runs; removes one that has ended.
+        """Ends a queued or running job; removes one that has ended.
 
-        Where the service's answer is lost on the way, a job that has ended by then is left.
+        If the service's answer is lost on the way, a job that has ended by then is kept.
         """
         self._run(flows.cancel(certification_id, patience_s=self._patience_s))
 
@@ -165,11 +165,11 @@ class Client:
         return self._run(flows.get_json("/models", patience_s=self._patience_s))
 
     def signing_key(self) -> str:
-        """The public key of the service's signatures, in base64: compare it, then keep it."""
+        """The public key of the service's signatures, in base64. Compare it once, then keep it."""
         return self._run(flows.find_signing_key(patience_s=self._patience_s))
 
     def audit(self, certification: Certification) -> dict[str, Any]:
-        """The service's own audit of a certificate; `verify` is the one that trusts nobody."""
+        """The service's own audit of a certificate. `verify` is the one that trusts nobody."""
         return self._run(flows.audit(certification.content, patience_s=self._patience_s))
 
     def _run(self, flow: Flow[T]) -> T:

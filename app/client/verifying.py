@@ -1,4 +1,4 @@
-"""A certificate checked here: no model, no server, nobody trusted."""
+"""Verifies a certificate locally: no model, no server, nobody trusted."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
 
 
 def verify(certification: Certification | bytes, trusted_keys: Sequence[str] = ()) -> "AuditReport":
-    """Signature, sentences and every figure recomputed from its counts.
+    """Checks the signature and the sentences, and recomputes every figure from its counts.
 
     Args:
         certification: a finished one, or its stored bytes.
-        trusted_keys: public keys in base64 that a signature may be by. Take them once from
-            `Client.signing_key`, compare them with the operator's, and keep them; without any, a
-            signature shows only that the document is whole, not whose it is.
+        trusted_keys: public keys in base64 that may have signed. Take them once from
+            `Client.signing_key`, compare them with the operator's, and keep them. Without any, a
+            signature only shows that the document is intact, not who signed it.
 
     Returns:
-        `holds`, `findings` with a sentence each, and `unseen`: what no audit of counts can see.
+        `holds`, `findings` with a sentence each, and `unseen`: what no audit of counts can check.
 
     Raises:
-        ValueError: the bytes are no JSON object.
+        ValueError: the bytes are not a JSON object.
     """
     from worker.contract.certificate.audit import audit_document, parse_json
 

@@ -1,4 +1,5 @@
-"""What a deployment in containers needs before its parts start: python -m app.deployment.
+"""Deployment: prepares and checks what the service needs to run: python -m app.deployment.
 
-No password, key or certificate ships with the service: they are made here, once, at first start.
+No password, key or certificate ships with the service. They are created here, once, at the first
+start.
 """

@@ -1,6 +1,6 @@
-"""python -m app.deployment: makes what is missing, and says so; runs before every start.
+"""python -m app.deployment: creates whatever is missing and reports it. Runs before every start.
 
-Exit status 0, or 1 and what to do.
+Exit status 0, or 1 with a message that says what to do.
 """
 
 import argparse
@@ -19,17 +19,18 @@ from worker.settings import SETTINGS_ERRORS, WorkerSettings, explain_settings
 
 
 def prepare(root: Path, *, own_tls: Path, renew: bool, now: datetime) -> str:
-    """Makes passwords, certificates and the proxy's settings below `root`; one line about it.
+    """Creates passwords, certificates and the proxy's settings below `root`; returns a summary
+    line.
 
     Raises:
-        TlsUnusable, KeysFileUnusable, ValidationError, SettingsError: a setting or a file is not
-            usable; nothing that ran is broken.
+        TlsUnusable, KeysFileUnusable, ValidationError, SettingsError: a setting or a file is
+            unusable; nothing that was running is broken.
     """
     deployment, app = DeploymentSettings(), AppSettings()
-    WorkerSettings()  # checked here too: nothing starts with a setting that a part cannot use
+    WorkerSettings()  # so that nothing starts with a setting that a part cannot use
     queue_names = [*deployment.server_names, "redis"]
     with change_keys(root / "app" / KEYS_FILE_NAME):
-        pass  # one without keys, where there is none: then nobody gets in before a key is made
+        pass  # creates an empty file if there is none, so nobody gets in before a key is created
     make_queue_access(root / "queue", root / "redis")
     make_tls(root / "redis", own=None, names=queue_names, now=now, renew=renew, key_mode=0o444)
     chain = (root / "redis" / CERTIFICATE_NAME).read_bytes()
@@ -45,9 +46,11 @@ def prepare(root: Path, *, own_tls: Path, renew: bool, now: datetime) -> str:
 def main() -> int:
     """Prepares a deployment."""
     parser = argparse.ArgumentParser(prog="python -m app.deployment", description=__doc__)
-    parser.add_argument("--root", type=Path, default=Path("/setup"), help="where the volumes are")
-    parser.add_argument("--own-tls", type=Path, default=Path("/own-tls"), help="your own files")
-    parser.add_argument("--renew", action="store_true", help="make a new self-signed certificate")
+    parser.add_argument("--root", type=Path, default=Path("/setup"), help="folder with the volumes")
+    parser.add_argument(
+        "--own-tls", type=Path, default=Path("/own-tls"), help="folder with your own certificate"
+    )
+    parser.add_argument("--renew", action="store_true", help="create a new self-signed certificate")
     arguments = parser.parse_args()
     try:
         said = prepare(

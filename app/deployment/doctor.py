@@ -1,4 +1,4 @@
-"""What an operator would look at: each check is one line, with what to do where it fails."""
+"""Checks what an operator would check. Each check is one line, with what to do if it fails."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ _DISK_GB, _MEMORY_SHARE, _WAITING_S = 1.0, 0.85, 1800.0
 
 
 class Check(Schema):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     verdict: Verdict
@@ -43,14 +43,14 @@ def examine(
     audit_log: Path | None = None,
     digests: bool = False,
 ) -> Iterator[Check]:
-    """All checks, those of this machine first.
+    """Runs all checks, those of this machine first.
 
     Args:
-        redis: the service's.
+        redis: the service's Redis.
         settings: of this machine.
-        keys_file: the API keys, where there are any.
-        audit_log: the folder of the audit log, where one is kept.
-        digests: read the weights of the models that are served in full.
+        keys_file: the file with the API keys, if there is one.
+        audit_log: the folder of the audit log, if one is kept.
+        digests: read the weights of all served models in full.
     """
     yield _check_disk(settings.data_dir)
     yield from _check_models(settings, digests=digests)
@@ -65,8 +65,8 @@ def examine(
             name="Redis",
             verdict="fails",
             found=f"does not answer: {error}",
-            do="start it, or set REDIS_URL, PROMPTSMOOTH_REDIS_PASSWORD_FILE and "
-            "PROMPTSMOOTH_REDIS_CA to what it expects",
+            do="start it, or correct REDIS_URL, PROMPTSMOOTH_REDIS_PASSWORD_FILE and "
+            "PROMPTSMOOTH_REDIS_CA",
         )
         return
     yield Check(
@@ -76,8 +76,8 @@ def examine(
         yield _guard(check, redis)
     yield _check_secret(redis, settings)
     if redis.exists(keyspace.RESTORING):
-        do = "let promptsmooth restore end, or run it again with --over"
-        found = "this Redis holds a part of a backup"
+        do = "wait for promptsmooth restore to end, or run it again with --over"
+        found = "this Redis holds part of a backup"
         yield Check(name="restore", verdict="fails", found=found, do=do)
 
 
@@ -94,10 +94,10 @@ def _check_persistence(redis: Redis) -> Check:
     found: dict[str, Any] = redis.info("persistence")
     name = "persistence"
     if not found.get("aof_enabled"):
-        do = "start Redis with appendonly yes, or accepted jobs are lost when it ends"
+        do = "start Redis with appendonly yes; without it, accepted jobs are lost when it stops"
         return Check(name=name, verdict="fails", found="no append-only file", do=do)
     if found.get("aof_last_write_status") != "ok":
-        do = "look at the disk of Redis: it accepts nothing until it can write"
+        do = "check the disk of Redis: it accepts nothing until it can write"
         return Check(name=name, verdict="fails", found="the last write failed", do=do)
     return Check(name=name, verdict="ok", found="append-only file, written")
 
@@ -107,7 +107,7 @@ def _check_memory(redis: Redis) -> Check:
     used, most, policy = found["used_memory"], found["maxmemory"], found["maxmemory_policy"]
     name, said = "memory", f"{used / 2**20:.0f} MiB used, {most / 2**20:.0f} MiB at most, {policy}"
     if policy != "noeviction":
-        do = "set maxmemory-policy noeviction: Redis would forget jobs and attempts"
+        do = "set maxmemory-policy noeviction; otherwise Redis drops jobs and attempts"
         return Check(name=name, verdict="fails", found=said, do=do)
     if not most:
         do = "set maxmemory, so that a full Redis refuses work instead of being killed"
@@ -138,9 +138,7 @@ def _check_queue(redis: Redis) -> Check:
     age = 0.0 if oldest is None else time.time() - oldest
     said = f"{waits} jobs without a result, the oldest accepted {age:.0f} s ago"
     if waits and age > _WAITING_S:
-        do = (
-            "promptsmooth workers says whether a host takes jobs; add one where they do not suffice"
-        )
+        do = "run promptsmooth workers to see whether a host takes jobs; add hosts if needed"
         return Check(name="queue", verdict="warning", found=said, do=do)
     return Check(name="queue", verdict="ok", found=said if waits else "empty")
 
@@ -158,7 +156,7 @@ def _check_hosts(redis: Redis) -> Check:
 def _check_secret(redis: Redis, settings: WorkerSettings) -> Check:
     name, published = "key secret", redis.get(keyspace.KEY_COMMITMENT)
     if not settings.secret_path.exists():
-        said = "not on this machine, as on one that only runs the app"
+        said = "not on this machine, which is normal if it runs only the app"
         return Check(name=name, verdict="ok", found=said)
     from worker.sampling.keys import SecretUnusable, commitment, load_secret
 
@@ -169,7 +167,7 @@ def _check_secret(redis: Redis, settings: WorkerSettings) -> Check:
         return Check(name=name, verdict="fails", found=str(error), do=do)
     if published not in (None, mine.encode(), mine):
         do = "give every worker host the same secret file"
-        said = "another than the one this Redis is bound to"
+        said = "not the secret that this Redis is bound to"
         return Check(name=name, verdict="fails", found=said, do=do)
     return Check(name=name, verdict="ok", found=f"commitment {mine[:12]}…")
 
@@ -177,11 +175,11 @@ def _check_secret(redis: Redis, settings: WorkerSettings) -> Check:
 def _check_keys_file(path: Path | None) -> Check:
     name = "API keys"
     if path is None:
-        do = "make one (promptsmooth keys) before others than this machine may ask"
+        do = "create a key (promptsmooth keys add) before other machines may use the service"
         return Check(name=name, verdict="warning", found="no keys file", do=do)
     if not path.is_file():
-        do = "mount it, or unset the setting that names it"
-        return Check(name=name, verdict="fails", found="the keys file is not there", do=do)
+        do = "mount it, or unset PROMPTSMOOTH_KEYS_FILE"
+        return Check(name=name, verdict="fails", found="the keys file does not exist", do=do)
     if path.stat().st_mode & 0o007:
         do = "chmod o-rwx"
         return Check(name=name, verdict="warning", found="everyone may read the file", do=do)
@@ -191,26 +189,26 @@ def _check_keys_file(path: Path | None) -> Check:
 def _check_audit_log(folder: Path | None) -> Check:
     name = "audit log"
     if folder is None:
-        do = "name a folder with PROMPTSMOOTH_AUDIT_LOG, of its own"
+        do = "set PROMPTSMOOTH_AUDIT_LOG to a separate folder"
         return Check(name=name, verdict="warning", found="none is kept", do=do)
     if fault := find_fault(folder):
-        do = "make room, or let the app's user write there: until then nothing is accepted"
+        do = "free some space, or let the app's user write there; until then nothing is accepted"
         return Check(name=name, verdict="fails", found=fault, do=do)
     return Check(name=name, verdict="ok", found="can be written")
 
 
 def _check_models(settings: WorkerSettings, *, digests: bool) -> Iterator[Check]:
-    """Presence and length, or digests; `promptsmooth models check` compares features too."""
+    """Checks presence and length, or digests. `promptsmooth models check` compares features too."""
     try:
         catalogue = load_catalogue(settings.models)
     except (ValueError, OSError) as error:
-        do = "mend the cards in the folder PROMPTSMOOTH_MODELS names"
+        do = "correct the cards in the folder that PROMPTSMOOTH_MODELS names"
         yield Check(name="models", verdict="fails", found=str(error), do=do)
         return
     for model_id in settings.serve_models:
         name = f"model {model_id}"
         if model_id not in {card.id for card in catalogue.list()}:
-            do = "promptsmooth models list says which there are"
+            do = "run promptsmooth models list to see the existing models"
             yield Check(name=name, verdict="fails", found="no such card", do=do)
             continue
         presence = judge_presence(catalogue, model_id)
@@ -226,13 +224,15 @@ def _check_digests(name: str, card: ModelCard, folder: Path) -> Check:
     try:
         check_weights(card, folder)
     except WeightsError as error:
-        do = "bring the file again: it is not the one its card names"
+        do = "copy the file again: it is not the one that its card names"
         return Check(name=name, verdict="fails", found=str(error), do=do)
-    return Check(name=name, verdict="ok", found=f"every digest is the card's: {card.sha256[:12]}…")
+    return Check(
+        name=name, verdict="ok", found=f"every digest matches the card: {card.sha256[:12]}…"
+    )
 
 
 def _check_device(settings: WorkerSettings) -> Check:
-    """Without torch: whether the driver shows a GPU."""
+    """Counts the GPUs that the driver shows, without torch."""
     driver = Path("/proc/driver/nvidia/gpus")
     gpus = len(list(driver.iterdir())) if driver.is_dir() else 0
     said = f"{settings.device}: {gpus} NVIDIA GPUs, {os.cpu_count()} CPU cores"
@@ -247,9 +247,9 @@ def _check_disk(folder: Path) -> Check:
     free_gb = shutil.disk_usage(place).free / 1e9
     said = f"{free_gb:.1f} GB free for the data folder"
     if not os.access(place, os.W_OK):
-        do = "give the service's user the folder"
+        do = "make the service's user the owner of the folder"
         return Check(name="disk", verdict="fails", found="the data folder is read-only", do=do)
     if free_gb < _DISK_GB:
-        do = "make room: Redis stops accepting when its log cannot be written"
+        do = "free some space: Redis accepts nothing once it cannot write its log"
         return Check(name="disk", verdict="fails", found=said, do=do)
     return Check(name="disk", verdict="ok", found=said)

@@ -33,11 +33,11 @@ from worker.processes.parent import with_parent
 from worker.store.connection import create_app_redis
 
 _TICK_S = 0.1
-_SOON_HEALTHY_S = 10.0  # what starts in a second or two
+_SOON_HEALTHY_S = 10.0  # for a process that starts within a second or two
 _REDIS_WITHIN_S = 10.0
 _READY_WITHIN_S = 120.0
 _REDIS_SOCKET, _ENGINE_SOCKET = "redis.sock", "engine.sock"
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never by way of a proxy
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
 
 
 class CannotStart(ValueError):
@@ -45,7 +45,7 @@ class CannotStart(ValueError):
 
 
 class LocalStack:
-    """Runs the service until `stop`; whatever ends under way is started again."""
+    """Runs the service until `stop`. Any part that ends before is restarted."""
 
     def __init__(self, *, host: str, port: int, data_dir: Path) -> None:
         self._host, self._port = host, port
@@ -56,7 +56,7 @@ class LocalStack:
 
     @property
     def url(self) -> str:
-        """Where the service answers."""
+        """The address at which the service answers."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
@@ -65,11 +65,12 @@ class LocalStack:
         self._stopping.set()
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Runs until `stop`; calls `on_ready` once, when a certification can be asked for.
+        """Runs until `stop`. Calls `on_ready` once, when the service can certify.
 
         Raises:
-            CannotStart: the port is taken, or Redis does not start.
-            app.server.middleware.perimeter.NotLoopback: others could reach it, and it has no keys.
+            CannotStart: the port is in use, or Redis does not start.
+            app.server.middleware.perimeter.NotLoopback: others could reach the service, and it has
+                no keys.
             worker.processes.child.GivenUp: a part keeps ending.
         """
         self._require_keys()
@@ -85,7 +86,7 @@ class LocalStack:
         with lock_data_dir(self._data_dir) as free:
             if not free:
                 raise CannotStart(
-                    f"another service runs on the data folder {self._data_dir}; "
+                    f"another service uses the data folder {self._data_dir}; "
                     "stop it, or choose another folder with --data-dir"
                 )
             yield
@@ -153,7 +154,7 @@ class LocalStack:
         )
 
     def _describe_redis(self) -> str:
-        """What to look at: a server that cannot write ends, and a full disk cannot take its log."""
+        """What to check when Redis ends. It ends when it cannot write, as on a full disk."""
         log, free_mb = self._data_dir / "redis" / "redis.log", disk_usage(self._data_dir).free / 1e6
         return f"look at {log}; its disk has {free_mb:.0f} MB free"
 
@@ -178,7 +179,9 @@ class LocalStack:
                 create_app_redis(url).ping()
                 return
             except ValueError as error:
-                raise CannotStart(f"REDIS_URL is no address of a Redis server: {error}") from error
+                raise CannotStart(
+                    f"REDIS_URL is not the address of a Redis server: {error}"
+                ) from error
             except RedisError as error:
                 if time.monotonic() > deadline:
                     hint = f"; {self._describe_redis()}" if self._own_redis else ""
@@ -202,7 +205,7 @@ class LocalStack:
             self._stopping.wait(_TICK_S)
 
     def _is_ready(self, engine_socket: Path) -> bool:
-        """Whether this machine's own engine and app are: /readyz speaks of other hosts too."""
+        """Whether this machine's own engine and app are ready. /readyz also counts other hosts."""
         if find_fault(engine_socket) is not None:
             return False
         try:

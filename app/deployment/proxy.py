@@ -1,4 +1,4 @@
-"""What the proxy's configuration takes from the settings, and the proxy's own answers."""
+"""The proxy's configuration from the settings, and the proxy's own answers."""
 
 import json
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from app.settings import AppSettings
 from models.files.whole_file import write_whole
 
 HTTP_NAME, ANSWERS_NAME = "http.conf", "answers.conf"
-_AFTER_WAIT_S = 60  # beyond the longest wait that a client is granted
+_AFTER_WAIT_S = 60  # beyond the longest wait that a client may request
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """An answer of the proxy itself, when the app was not asked or did not answer."""
+    """An answer that the proxy gives itself, without the app or when the app did not answer."""
 
     status: int
     code: str
@@ -66,7 +66,7 @@ ANSWERS = (
 def write_proxy_settings(
     folder: Path, deployment: DeploymentSettings, app: AppSettings, *, trusted: bool
 ) -> None:
-    """Writes what docker/proxy/nginx.conf includes."""
+    """Writes the files that docker/proxy/nginx.conf includes."""
     hsts_s = deployment.hsts_s if trusted else 0
     texts = {
         HTTP_NAME: _http(deployment, app, hsts_s),
@@ -87,7 +87,7 @@ def _own_answers(app: AppSettings) -> tuple[Answer, ...]:
 
 
 def _http(deployment: DeploymentSettings, app: AppSettings, hsts_s: int) -> str:
-    """Lines of nginx's http block."""
+    """Lines for nginx's http block."""
     port = "" if deployment.port == 443 else f":{deployment.port}"
     hsts = f"max-age={hsts_s}" if hsts_s else ""
     return "".join(
@@ -103,7 +103,7 @@ def _http(deployment: DeploymentSettings, app: AppSettings, hsts_s: int) -> str:
 
 
 def _location(answer: Answer) -> str:
-    """A named location that gives the answer, and which statuses lead there."""
+    """A named location that gives the answer, and the statuses that lead to it."""
     document = {
         "type": "about:blank",
         "title": HTTPStatus(answer.status).phrase,

@@ -1,4 +1,4 @@
-"""Who may use Redis: passwords that are made here, and an access list that holds their hashes."""
+"""Access to Redis: generated passwords, and an access list that holds their hashes."""
 
 import hashlib
 import secrets
@@ -9,10 +9,10 @@ from models.files.whole_file import write_whole
 QUEUE_USER, HEALTH_USER = "promptsmooth", "health"
 PASSWORD_NAME, HEALTH_PASSWORD_NAME, ACL_NAME = "redis-password", "health-password", "users.acl"
 
-# Nobody is the default user: it is off and has no password. Its rights are those under which Redis
-# reads its own append-only file again; without them it would drop every transaction at a restart.
-# The queue changes nothing of the server; of what Redis calls dangerous it needs INFO, and CLIENT
-# LIST for the addresses of its workers.
+# Nobody is the default user, which is off and has no password. Redis rereads its own append-only
+# file with that user's rights; without them it would drop every transaction at a restart. The queue
+# changes nothing on the server. Of the commands that Redis calls dangerous it needs only INFO, and
+# CLIENT LIST for the addresses of its workers.
 _ACL = """\
 user default reset off resetpass ~* &* +@all
 user {queue_user} reset on #{queue_hash} ~* &* +@all -@admin -@dangerous +info +client|list
@@ -21,14 +21,14 @@ user {health_user} reset on #{health_hash} +ping
 
 
 def make_queue_access(secret_dir: Path, redis_dir: Path) -> None:
-    """Makes the passwords that are missing, and writes the access list that belongs to them.
+    """Creates missing passwords and writes the access list with their hashes.
 
     Args:
-        secret_dir: the queue's password, for app and worker alone.
-        redis_dir: the access list and the password of the health check, which can do nothing but
-            ping, for Redis alone. Redis never sees the queue's password itself.
+        secret_dir: for the queue's password, which only app and worker may read.
+        redis_dir: for the access list and the health check's password, which only Redis may read.
+            The health check can do nothing but ping. Redis never sees the queue's password itself.
     """
-    # Redis runs under an id of its own image, so its files are readable to all in its volume.
+    # Redis runs under a user id of its own image, so its files are readable to all in its volume.
     queue = _find_or_make(secret_dir / PASSWORD_NAME, mode=0o400)
     health = _find_or_make(redis_dir / HEALTH_PASSWORD_NAME, mode=0o444)
     text = _ACL.format(

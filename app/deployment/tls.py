@@ -1,4 +1,4 @@
-"""The certificates of the proxy and of Redis: the hospital's own, or self-signed ones."""
+"""The certificates of the proxy and of Redis: the operator's own, or self-signed ones."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class TlsUnusable(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A certificate chain and its key, checked: they belong together and are valid today."""
+    """A certificate chain and its key. They match and are valid now."""
 
     chain_pem: bytes
     key_pem: bytes
@@ -41,21 +41,21 @@ class Pair:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is one that `create_self_signed` made."""
+        """Whether `create_self_signed` made this certificate."""
         names = self.leaf.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
         return [name.value for name in names] == [_ORGANIZATION]
 
     def days_left(self, now: datetime) -> int:
-        """Whole days until it is no longer valid."""
+        """Whole days until the certificate expires."""
         return (self.leaf.not_valid_after_utc - now).days
 
 
 def load_pair(folder: Path, now: datetime) -> Pair | None:
-    """The pair in `folder`; None where there is neither file.
+    """Loads the pair in `folder`; None if neither file exists.
 
     Raises:
-        TlsUnusable: one file is missing or unreadable, they do not belong together, or the
-            certificate is not valid now.
+        TlsUnusable: one file is missing or unreadable, the key does not match, or the certificate
+            is not valid now.
     """
     paths = folder / CERTIFICATE_NAME, folder / KEY_NAME
     if not any(path.exists() for path in paths):
@@ -90,13 +90,14 @@ def make_tls(
     renew: bool = False,
     key_mode: int = 0o400,
 ) -> Pair:
-    """Puts a pair into `folder` and returns it: the own one where there is one, else self-signed.
+    """Puts a pair into `folder` and returns it: the operator's own if there is one, else
+    self-signed.
 
-    A self-signed one stays until it has fewer than `RENEW_DAYS` days left, is for other names, or
-    `renew` is said.
+    A self-signed pair is kept until it has fewer than `RENEW_DAYS` days left, is for other names,
+    or `renew` is set.
 
     Raises:
-        TlsUnusable: the own pair cannot be used; what was in `folder` stays.
+        TlsUnusable: the own pair cannot be used; `folder` is left unchanged.
     """
     pair = None if own is None else load_pair(own, now)
     if pair is None:
@@ -111,7 +112,7 @@ def make_tls(
 
 
 def create_self_signed(names: Sequence[str], now: datetime) -> Pair:
-    """A fresh key (P-256) and a certificate for `names` that it signs itself."""
+    """Creates a P-256 key and a self-signed certificate for `names`."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name(
         [
@@ -125,7 +126,7 @@ def create_self_signed(names: Sequence[str], now: datetime) -> Pair:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))  # clocks differ
+        .not_valid_before(now - timedelta(hours=1))  # clocks differ between machines
         .not_valid_after(now + timedelta(days=SELF_SIGNED_DAYS))
         .add_extension(x509.SubjectAlternativeName(list(map(_general_name, names))), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -141,7 +142,7 @@ def create_self_signed(names: Sequence[str], now: datetime) -> Pair:
 
 
 def _find_usable(folder: Path, names: Sequence[str], now: datetime) -> Pair | None:
-    """The self-signed pair that is there, if it need not be made anew."""
+    """The existing self-signed pair, unless it must be replaced."""
     try:
         pair = load_pair(folder, now)
     except TlsUnusable:
@@ -168,6 +169,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise TlsUnusable(
-            f"{path} cannot be read ({error.strerror}); it must be there and be readable by uid "
+            f"{path} cannot be read ({error.strerror}); it must exist and be readable by uid "
             "10001, for example install -o 10001 -m 0400"
         ) from error

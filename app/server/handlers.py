@@ -53,7 +53,7 @@ _BY_STATUS: dict[int, type[Problem]] = {
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
-    """Ours, and those of the framework: unknown path, wrong method, malformed multipart."""
+    """Handles our problems and the framework's: unknown path, wrong method, malformed multipart."""
     if isinstance(error, Problem):
         return create_response(request, error)
     http_error = cast(HTTPException, error)
@@ -63,7 +63,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
-    """What came is left out; only the field's name and its rule are said."""
+    """Names the field and its rule only; what was sent is left out."""
     problems = cast(RequestValidationError, error).errors()
     if any(p["type"] == "extra_forbidden" and p["loc"][0] == "query" for p in problems):
         return create_response(request, FieldUnknown())
@@ -93,7 +93,7 @@ async def _on_redis(request: Request, error: Exception) -> Response:
 
 
 async def _on_damaged(request: Request, _error: Exception) -> Response:
-    """The log has its line already, from where it was read."""
+    """The code that read the record has already logged it."""
     return create_response(request, RecordDamaged())
 
 
@@ -104,7 +104,7 @@ async def _on_decoding(request: Request, _error: Exception) -> Response:
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Every error of the app becomes a problem document."""
+    """Turns every error of the app into a problem document."""
     app.add_exception_handler(imaging.DecodingUnavailable, _on_decoding)
     app.add_exception_handler(damaged.RecordDamaged, _on_damaged)
     app.add_exception_handler(HTTPException, _on_http)

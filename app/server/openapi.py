@@ -1,4 +1,4 @@
-"""The description of the interface, where FastAPI's own says too little or too much."""
+"""The OpenAPI document, corrected where FastAPI's own says too little or too much."""
 
 import json
 import re
@@ -31,7 +31,7 @@ from models.prompts import cards
 from worker.contract.certificate import document as certificate
 
 _ANSWERS = Path(__file__).with_name("answers.json")
-# Two classes of one name: FastAPI would name them by their modules, which may move.
+# Two classes share a name. FastAPI would tell them apart by their modules, which may move.
 _PUBLISHED_NAMES: dict[type[BaseModel], str] = {
     cards.Adaptation: "models__prompt_cards__Adaptation",
     certificate.Adaptation: "worker__document__Adaptation",
@@ -39,7 +39,7 @@ _PUBLISHED_NAMES: dict[type[BaseModel], str] = {
 
 
 class Service(FastAPI):
-    """FastAPI, whose OpenAPI names the problem document and not FastAPI's own errors."""
+    """FastAPI with our problem document in OpenAPI instead of its own validation errors."""
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -61,7 +61,7 @@ def _keep_published_names(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show_answers(document: dict[str, Any]) -> None:
-    """Answers that the service gave, as examples; `examples/record_answers.py` recorded them."""
+    """Adds recorded answers of the service as examples; see `examples/record_answers.py`."""
     for asked, answers in json.loads(_ANSWERS.read_text(encoding="utf-8")).items():
         method, path, status = asked.split()
         response = document["paths"][path][method.lower()]["responses"][status]
@@ -86,7 +86,7 @@ def _describe_problems(document: dict[str, Any]) -> None:
             _add_responses(operation, describe(BodyTooSlow))
         _add_responses(operation, describe(HostUnknown, TooBusy))
         if "application/json" in operation["responses"].get("422", {}).get("content", {}):
-            del operation["responses"]["422"]  # FastAPI's guess: no id here is ever unprocessable
+            del operation["responses"]["422"]  # FastAPI's default: no id here ever answers 422
 
 
 def _add_responses(operation: dict[str, Any], responses: dict[int | str, dict[str, Any]]) -> None:
@@ -98,7 +98,7 @@ def _add_responses(operation: dict[str, Any], responses: dict[int | str, dict[st
 
 
 def find_methods(document: dict[str, Any], path: str) -> list[str]:
-    """The methods that an address answers: those of the path with the fewest parameters."""
+    """The methods of an address: those of the matching path with the fewest parameters."""
     fitting = [
         template
         for template in document["paths"]
@@ -111,7 +111,7 @@ def find_methods(document: dict[str, Any], path: str) -> list[str]:
 
 
 async def on_wrong_method(request: Request, error: Exception) -> Response:
-    """405 with all methods of an address; the router names those of its first route alone."""
+    """Answers 405 with all methods of an address; the router names only its first route's."""
     methods = find_methods(request.app.openapi(), request.url.path)
     given = cast(HTTPException, error).headers
     headers = {"Allow": ", ".join(methods)} if methods else given

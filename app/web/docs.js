@@ -1,5 +1,5 @@
-// Starts Swagger UI on this service's own description. The external validator stays off: nothing
-// on this page leaves the service.
+// Starts Swagger UI with this service's own description. The external validator is off, because
+// nothing on this page may leave the service.
 window.addEventListener("DOMContentLoaded", () => {
   SwaggerUIBundle({
     url: "openapi.json",

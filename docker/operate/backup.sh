@@ -3,18 +3,19 @@
 #
 #   docker/operate/backup.sh FOLDER
 #
-# It holds jobs, images and certificates (Redis), the key secret, API keys, passwords and audit log.
-# Redis is paused while its files are copied, a second or so: they are what a power cut would leave,
-# and every accepted job is on disk. Whoever has the folder has the secrets: keep it encrypted.
+# The backup holds jobs, images and certificates (Redis), the key secret, API keys, passwords and the
+# audit log. Redis is paused for about a second while its files are copied. The copy is what a power
+# cut would leave, and every accepted job is on disk. Whoever has the folder has the secrets, so keep
+# it encrypted.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 takes "one folder" 1 1 "" "$@"
 FOLDER=$1
 is_new "$FOLDER"
 has_engine
-docker volume inspect "$(project)_redis-data" >/dev/null 2>&1 || fail "there is nothing to back up: this service was never started here"
+docker volume inspect "$(project)_redis-data" >/dev/null 2>&1 || fail "there is nothing to back up, because the service was never started here"
 
 mkdir -p "$(dirname "$FOLDER")"
-PART=$(mktemp -d "$FOLDER.XXXXXX") # 0700; it gets its name when it is whole
+PART=$(mktemp -d "$FOLDER.XXXXXX") # 0700; renamed once it is complete
 PAUSED=no
 tidy() {
   [ $PAUSED = no ] || $COMPOSE unpause redis >/dev/null 2>&1 || say "backup.sh: docker compose unpause redis failed" >&2
@@ -32,4 +33,4 @@ tidy
 $COMPOSE images --format json >"$PART/images.json"
 (cd "$PART" && sha256sum -- * >SHA256SUMS)
 mv -T "$PART" "$FOLDER"
-say "backup: $(realpath "$FOLDER"), $(du -sh "$FOLDER" | cut -f1); it holds secrets, keep it encrypted"
+say "backup: $(realpath "$FOLDER"), $(du -sh "$FOLDER" | cut -f1); it holds secrets, so keep it encrypted"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Prints an overlay with one worker for each further GPU, by index or UUID:
+# Prints an overlay with one worker for each additional GPU, named by index or UUID:
 #
 #   docker/operate/gpus.sh 1 2 3 > compose.gpus.yml
 #   docker compose -f docker-compose.yml -f compose.gpu.yml -f compose.gpus.yml up -d
 #
-# compose.gpu.yml has the first one (PROMPTSMOOTH_GPU). All share jobs, key secret and settings.
-# --worker-host: for a host with workers alone, beside compose.worker-host.yml and compose.gpu.yml.
+# compose.gpu.yml has the first GPU (PROMPTSMOOTH_GPU). All workers share jobs, key secret and settings.
+# --worker-host: for a host that runs only workers, with compose.worker-host.yml and compose.gpu.yml.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 takes "the index or UUID of at least one GPU" 1 1024 --worker-host "$@"
 GPUS=() BASE=docker-compose.yml

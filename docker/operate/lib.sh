@@ -1,37 +1,39 @@
 # shellcheck shell=bash
-# What the scripts beside this one share; source it. They run on the host, beside docker-compose.yml.
+# Shared by the other scripts in this folder, which source it. They run on the host, beside
+# docker-compose.yml.
 #
-# COMPOSE  how docker compose is called here, with its -f options if there are any
+# COMPOSE  the docker compose command, with its -f options if there are any
 set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 COMPOSE=${COMPOSE:-docker compose}
-# What a backup holds, below /backup in the container that makes it. Models and prompts are yours.
+# The volumes in a backup, below /backup in the container that makes it. Models and prompts are the
+# operator's own and are not included.
 VOLUMES=(redis-data redis-config queue-secret proxy-config app-data worker-data audit-log)
 
 say() { printf '%s\n' "$*"; }
 fail() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 
 usage() { sed -n '2,/^\./p' "$0" | sed '$d; s/^# \{0,1\}//'; }
-wrong_use() { printf '%s: %s; --help says more\n' "$(basename "$0")" "$*" >&2; exit 2; }
+wrong_use() { printf '%s: %s; see --help\n' "$(basename "$0")" "$*" >&2; exit 2; }
 
-takes() {  # takes WHAT LEAST MOST OPTIONS GIVEN...: ends the script where it was called in another way
+takes() {  # takes WHAT LEAST MOST OPTIONS GIVEN...: ends the script if it was called in another way
   local what=$1 least=$2 most=$3 options=$4 given=0 argument; shift 4
   for argument; do
     case " $options " in *" $argument "*) continue ;; esac
     case $argument in
       -h|--help) usage; exit 0 ;;
-      -*) wrong_use "$argument is no option of this script" ;;
+      -*) wrong_use "$argument is not an option of this script" ;;
     esac
     given=$((given + 1))
   done
   ((given >= least && given <= most)) || wrong_use "expected $what, got $given names"
 }
 
-is_new() { [ ! -e "$1" ] || fail "$1 is there already; name a new folder"; }
+is_new() { [ ! -e "$1" ] || fail "$1 exists already; name a new folder"; }
 
 has_engine() {
-  docker version >/dev/null 2>&1 || fail "no Docker engine answers: start it, or run this as a user who may use it"
+  docker version >/dev/null 2>&1 || fail "no Docker engine answers; start it, or run this script as a user who may use it"
   $COMPOSE version >/dev/null 2>&1 || fail "$COMPOSE does not work here; Compose 2.24 or newer is needed"
 }
 
@@ -44,7 +46,7 @@ with_volumes() {  # with_volumes ro|rw OPTIONS... -- COMMAND...: root over the v
   shift
   name=$(project)
   for volume in "${VOLUMES[@]}"; do options+=(--volume "${name}_$volume:/backup/$volume:$mode"); done
-  # It reads and gives back files of several owners, and can do nothing else.
+  # The capabilities let it read and restore files of several owners, and nothing else.
   docker run --rm --interactive --pull never --network none --read-only --user 0:0 --cap-drop ALL \
     --cap-add DAC_OVERRIDE --cap-add CHOWN --cap-add FOWNER --security-opt no-new-privileges:true \
     --entrypoint "$1" "${options[@]}" promptsmooth-app "${@:2}"

@@ -1,28 +1,28 @@
 #!/usr/bin/env bash
-# Swaps a running service for the release in this folder, whose images are built or loaded:
+# Upgrades a running service to the release in this folder, whose images are built or loaded:
 #
 #   docker/operate/upgrade.sh BACKUP_FOLDER
 #
-# Drain (workers take nothing new, requests wait), back up, swap, resume. A job under way goes on from
-# its stored counts. To go back: docker compose down, the earlier release's files and images,
-# docker/operate/restore.sh BACKUP_FOLDER --replace.
+# The steps are: drain (workers take no new jobs, requests wait), back up, swap, resume. A running job
+# continues from its stored counts. To go back: docker compose down, bring back the earlier release's
+# files and images, then docker/operate/restore.sh BACKUP_FOLDER --replace.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 takes "one folder for the backup" 1 1 "" "$@"
 is_new "$1"
 has_engine
 $COMPOSE config --quiet
 for image in $($COMPOSE config --images | sort -u); do
-  docker image inspect "$image" >/dev/null 2>&1 || fail "the image $image is not here: build or load it first"
+  docker image inspect "$image" >/dev/null 2>&1 || fail "the image $image does not exist here; build or load it first"
 done
 is_running worker || fail "the service does not run; docker compose up --detach starts it"
 
 STAGE=before
 ended() {
   case $STAGE in
-    before) resume || true; say "upgrade.sh: not upgraded; the workers that run go on" >&2 ;;
-    swap) say "upgrade.sh: the new release did not start (docker compose ps; docker compose logs); workers take no job" \
-      "until promptsmooth resume. To go back: docker compose down, the earlier files and images," \
-      "docker/operate/restore.sh $1 --replace" >&2 ;;
+    before) resume || true; say "upgrade.sh: not upgraded; the running workers continue" >&2 ;;
+    swap) say "upgrade.sh: the new release did not start (docker compose ps; docker compose logs); workers take no jobs" \
+      "until promptsmooth resume. To go back: docker compose down, bring back the earlier files and images," \
+      "then docker/operate/restore.sh $1 --replace" >&2 ;;
   esac
 }
 trap 'ended "$1"' EXIT

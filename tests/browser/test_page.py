@@ -135,7 +135,7 @@ def test_image_to_answer_without_a_layout_jump_and_back_through_audit(
     check(page, "audit-fails")
     kept.write_text("not JSON")
     page.set_input_files("input[type=file]", kept)
-    page.get_by_text("This file is no certificate").wait_for()
+    page.get_by_text("This file is not a certificate").wait_for()
 
 
 def test_pictures_of_the_radius_are_as_long_as_it_and_never_longer(

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# A model is added to the lab's folder by the worker's image, and the folder of make airgap brings it
-# along. That folder loads and certifies on an engine of its own in a network namespace that
-# has nothing but its loopback, as root, beside an engine with the images:
+# The worker's image adds a model to the lab's folder, and make airgap includes it. The resulting folder
+# loads and certifies on a separate engine, in a network namespace that has only a loopback interface.
+# Run it as root, on a machine whose engine has the images:
 #
 #   bash tests/deployment/airgap.sh
 set -Eeuo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
-load_and_certify() {  # in the namespace, with the folder and a folder for the engine
+load_and_certify() {  # runs in the namespace; takes the folder, and a folder for the engine
   local air=$1 engine=$2
   ip link set lo up
   [ "$(ip -o link | wc -l)" = 1 ] && [ -z "$(ip route)" ] || fail "the namespace has a network"
@@ -40,7 +40,7 @@ WORK=$(mktemp -d /var/tmp/airgap.XXXXXX)
 trap 'rm -rf "$WORK"' EXIT
 
 echo "a model of one's own"
-# The bundled model under another name, as an archive that somebody brought.
+# The bundled model under another name, as an archive from elsewhere.
 worker() { docker run --rm --interactive --network none --read-only --tmpfs /tmp:size=4g --env PROMPTSMOOTH_MODELS=/models \
   --volume "$WORK/models:/models" --volume "$WORK/media:/media:ro" promptsmooth-worker "$@"; }
 chmod 0755 "$WORK"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The running deployment certifies a real DICOM image through TLS; so it does after kill -9 of each
-# part, and what was accepted before is neither lost nor another.
+# The running deployment certifies a real DICOM image through TLS, also after kill -9 of each part. What
+# was accepted before is neither lost nor changed.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 trust_and_authenticate
@@ -33,7 +33,7 @@ for service in app redis proxy; do
   certify $attempt
   http -o "$FOLDER/again.json" "$URL$first"
   cmp "$FOLDER/first.json" "$FOLDER/again.json" ||
-    fail "the first certification is another one now: $(cat "$FOLDER/again.json")"
+    fail "the first certification has changed: $(cat "$FOLDER/again.json")"
   attempt=$((attempt + 1))
 done
 echo "DEPLOYMENT OK"

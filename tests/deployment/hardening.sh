@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Shows, inside each running container, that it is hardened: read-only root, no capabilities, no new
-# privileges, no root; no way out of the internal networks; no default password.
+# Checks inside each running container that it is hardened: read-only root file system, no capabilities,
+# no new privileges, no root, no way out of the internal networks, no default password.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 trust_and_authenticate
 SERVICES=(proxy app worker redis)
 
-within() {  # within SERVICE WHAT SCRIPT: the script, by the container's own sh, has to succeed
+within() {  # within SERVICE WHAT SCRIPT: the script must succeed in the container's own sh
   inside "$1" sh -ec "$3" || fail "$1: $2"
 }
 
@@ -14,7 +14,7 @@ for service in "${SERVICES[@]}"; do
   within "$service" "a root file system that can be written" '
     touch /probe 2>/dev/null && exit 1
     grep -qE "^[^ ]+ / [^ ]+ ro[, ]" /proc/mounts'
-  # every process, not only the one that asks
+  # every process, not only this one
   within "$service" "a process is root, has a capability or may gain one" '
     for status in /proc/[0-9]*/status; do
       grep -qsE "^Uid:.*[[:space:]]0([[:space:]]|$)" "$status" && exit 1
@@ -31,7 +31,7 @@ echo "  ${SERVICES[*]}: read-only root, no root, no capabilities, no new privile
 echo "no way out"
 for service in app worker redis; do
   within "$service" "a default route" '! grep -qE "^[^[:space:]]+[[:space:]]00000000[[:space:]]" /proc/net/route'
-  # 192.0.2.1 is set aside for documents: nobody has it, and here nothing may even try
+  # 192.0.2.1 is reserved for documentation, so nobody has it; here even the attempt must fail
   inside "$service" bash -c 'exec 3<>/dev/tcp/192.0.2.1/443' 2>"$FOLDER/out" && fail "$service reaches out"
   grep -q "Network is unreachable" "$FOLDER/out" || fail "$service: $(cat "$FOLDER/out")"
 done
@@ -59,19 +59,19 @@ inside redis sh -c 'REDISCLI_AUTH=$(cat /etc/promptsmooth/health-password) redis
 password=$(inside app cat /etc/promptsmooth/redis-password)
 [ ${#password} -ge 43 ] || fail "a password of ${#password} characters"
 for service in "${SERVICES[@]}"; do
-  docker inspect "$(container "$service")" | found "$password" && fail "$service: the password stands in docker inspect"
+  docker inspect "$(container "$service")" | found "$password" && fail "$service: docker inspect shows the password"
 done
 inside redis grep -rqF "$password" /etc/promptsmooth && fail "Redis holds the queue's password"
 $COMPOSE logs --no-color >"$FOLDER/logs" 2>&1
 for secret in "$password" "$KEY" "$(inside redis cat /etc/promptsmooth/health-password)" \
   "$(inside worker od -An -vtx1 /var/lib/promptsmooth/key-secret | tr -d ' \n')"; do
   [ ${#secret} -ge 32 ] || fail "a secret of ${#secret} characters"
-  ! grep -qF -e "$secret" "$FOLDER/logs" || fail "a secret stands in the logs"
+  ! grep -qF -e "$secret" "$FOLDER/logs" || fail "the logs show a secret"
 done
-echo "  Redis answers nobody unknown; the password is random and stands in no container's settings and no log"
+echo "  Redis answers no unknown user; the password is random and appears in no container's settings and no log"
 
 inside app promptsmooth doctor >"$FOLDER/doctor" || fail "promptsmooth doctor: $(cat "$FOLDER/doctor")"
-! grep -E '^(warning|fails)' "$FOLDER/doctor" || fail "promptsmooth doctor finds fault with what is shipped"
+! grep -E '^(warning|fails)' "$FOLDER/doctor" || fail "promptsmooth doctor finds faults in the shipped deployment"
 echo "  promptsmooth doctor has no warning"
 
 for header in 'X-Nothing: 1' 'Authorization: Bearer none' 'X-API-Key: password'; do

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# What the scripts beside this one share; source it. They run as root beside `docker compose up`.
+# Shared by the other scripts in this folder, which source it. They run as root beside `docker compose up`.
 #
-# COMPOSE  how docker compose is called here      URL  where the service answers
+# COMPOSE  the docker compose command      URL  the service's address
 set -Eeuo pipefail
 
 COMPOSE=${COMPOSE:-docker compose}
@@ -12,11 +12,11 @@ trap 'echo "FAILED: ${BASH_SOURCE[0]##*/} line $LINENO: $BASH_COMMAND" >&2' ERR
 IMAGE=$FOLDER/CT_small.dcm
 TRUSTED=$FOLDER/server.crt
 LAST=$FOLDER/answer.json
-ATTEMPTS=$((RANDOM % 9000)) # a deployment that was tested before knows the answers to others
+ATTEMPTS=$((RANDOM % 9000)) # an already tested deployment has stored the answers to earlier attempts
 
 fail() { echo "FAILED: $*" >&2; exit 1; }
 inside() { $COMPOSE exec -T "$@" </dev/null; }
-# Reads to the end: grep -q stops at the first hit, which ends the writer, and pipefail hides the hit.
+# Reads to the end: grep -q stops at the first hit, which kills the writer, so pipefail hides the hit.
 found() { grep -F -e "$1" >/dev/null; }
 http() { curl -sS --noproxy '*' --max-time 60 --cacert "$TRUSTED" -H "Authorization: Bearer $KEY" "$@"; }
 seconds_since() { python3 -c 'import sys, time; print(f"{time.time() - float(sys.argv[1]):.1f} s")' "$1"; }
@@ -32,7 +32,7 @@ wait_until() {  # wait_until WHAT COMMAND...; the limit ends a hang
 
 is_ready() { [ "$(http -o "$FOLDER/readyz" -w '%{http_code}' "$URL/readyz" 2>/dev/null)" = 200 ]; }
 
-trust_and_authenticate() {  # the certificate to trust, a key of one's own, a DICOM file
+trust_and_authenticate() {  # gets the certificate to trust, a new key and a DICOM file
   inside proxy cat /etc/promptsmooth/server.crt >"$TRUSTED"
   KEY=$(new_key test)
   inside app python -c '
@@ -43,7 +43,7 @@ sys.stdout.buffer.write(open(get_testdata_file("CT_small.dcm"), "rb").read())
 
 new_key() { inside app promptsmooth keys add --label "$1" --scope submit --scope read 2>/dev/null; }  # prints it
 
-post() {  # post ATTEMPT N [HEADER]: the answer's status; its body is in $LAST
+post() {  # post ATTEMPT N [HEADER]: prints the answer's status; $LAST has its body
   http -o "$LAST" -w '%{http_code}' ${3:+-H "$3"} -F "image=@$IMAGE" -F sigma=0.1 -F sigma=0.25 \
     -F procedure=cohen -F "n=$2" -F "attempt=$((ATTEMPTS + $1))" "$URL/certify"
 }
@@ -62,7 +62,7 @@ for entry in found["certificates"]:
 P
 }
 
-certify() {  # certify ATTEMPT: another attempt asks for other noise, so nothing is answered from store
+certify() {  # certify ATTEMPT: a new attempt draws new noise, so no stored answer is returned
   local began status; began=$(date +%s.%N)
   status=$(post "$1" 500 "Prefer: wait=30")
   [ "$status" = 200 ] || fail "attempt $1: status $status: $(cat "$LAST")"
@@ -70,7 +70,7 @@ certify() {  # certify ATTEMPT: another attempt asks for other noise, so nothing
   echo "  certified in $(seconds_since "$began")"
 }
 
-has_progress() {  # has_progress LOCATION: it runs, and votes are counted
+has_progress() {  # has_progress LOCATION: whether it runs and has counted votes
   http -o "$FOLDER/progress.json" "$URL$1"
   python3 - "$FOLDER/progress.json" <<'P'
 import json, sys

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What operators do, done to a running deployment: a certificate renewed, workers added, a backup
-# made and put back after everything was lost, an upgrade with a job under way.
+# The operators' tasks on a running deployment: renewing a certificate, adding workers, restoring a
+# backup after losing everything, upgrading while a job runs.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 OPERATE=$HERE/../../docker/operate
@@ -35,9 +35,9 @@ $COMPOSE up --detach --wait --no-build --pull never --no-recreate --scale worker
 echo "  three hosts announced themselves, with one key secret and a socket each"
 
 echo "workers on several GPUs"
-# An overlay extends the file beside it, so it lies there while it is checked.
+# An overlay extends the file beside it, so it must be in that folder while it is checked.
 trap 'rm -rf "$FOLDER" "$OPERATE/../../compose.gpus-checked.yml"' EXIT
-check_overlay() {  # check_overlay FILES ARGUMENTS OF gpus.sh...: what compose makes of it
+check_overlay() {  # check_overlay FILES ARGUMENTS OF gpus.sh...: checks what compose makes of the overlay
   local files=$1 overlay=$OPERATE/../../compose.gpus-checked.yml; shift
   "$OPERATE/gpus.sh" "$@" >"$overlay"
   (cd "$OPERATE/../.." && PROMPTSMOOTH_QUEUE_HOST=redis COMPOSE_FILE=$files:compose.gpu.yml:compose.gpus-checked.yml \
@@ -64,7 +64,7 @@ http -o "$FOLDER/first.json" "$URL$first"
 under_way="/certifications/$(field "$LAST" id)"
 wait_until "the job under way" has_progress "$under_way"
 old=$(container worker)
-# another release: the same code, other images
+# a different release: the same code in new images
 for image in app worker; do
   echo "FROM promptsmooth-$image" | docker build --quiet --label test.release=next --tag "promptsmooth-$image" - >/dev/null
 done
@@ -74,7 +74,7 @@ wait_until "ready after the upgrade" is_ready
 wait_until "the job that was under way" is_finished "$under_way"
 check_certificates "$FOLDER/under_way.json"
 http -o "$FOLDER/again.json" "$URL$first"
-cmp "$FOLDER/first.json" "$FOLDER/again.json" || fail "the first certification is another one now"
+cmp "$FOLDER/first.json" "$FOLDER/again.json" || fail "the first certification has changed"
 echo "  the job under way went on; what was certified before is the same"
 
 echo "everything is lost, and the backup put back"
@@ -89,8 +89,8 @@ printf x >>"$FOLDER/damaged/volumes.tar"
 "$OPERATE/restore.sh" "$FOLDER/backup"
 wait_until "ready after the restore" is_ready
 http -o "$FOLDER/again.json" "$URL$first"
-cmp "$FOLDER/first.json" "$FOLDER/again.json" || fail "the first certification is another one now"
+cmp "$FOLDER/first.json" "$FOLDER/again.json" || fail "the first certification has changed"
 [ "$(http -o "$LAST" -w '%{http_code}' "$URL$lost")" = 404 ] || fail "the backup holds what came after it"
-certify 14 # the key, and the secret that noise keys come from, are those of before
+certify 14 # the API key and the key secret are the earlier ones
 echo "  keys, certificates and the noise are those of the backup"
 echo "OPERATIONS OK"

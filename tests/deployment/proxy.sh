@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the proxy promises: TLS, limits, slow clients, request ids, events as they come.
+# What the proxy promises: TLS, limits, slow clients, request ids, events without delay.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 trust_and_authenticate
@@ -12,8 +12,8 @@ http -o /dev/null -D "$FOLDER/headers" -H 'X-Request-ID: 0123' "$URL/certificati
 id=$(tr -d '\r' <"$FOLDER/headers" | sed -n 's/^x-request-id: //ip')
 $COMPOSE logs --no-color --no-log-prefix proxy | tr -d '\r' | found "\"request_id\":\"$id\"" ||
   fail "the proxy's log has no request $id"
-$COMPOSE logs --no-color proxy | found nothing-of-this-name && fail "a mistyped path stands in the log"
-echo "  the id of an answer is the one in the log, and no path that leads nowhere"
+$COMPOSE logs --no-color proxy | found nothing-of-this-name && fail "the log shows a mistyped path"
+echo "  the log has the id of the answer, and no unknown path"
 
 edge=$(docker inspect -f '{{range $name, $n := .NetworkSettings.Networks}}{{$name}} {{end}}' "$(container proxy)" |
   tr ' ' '\n' | grep edge)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A host with workers alone certifies for the Redis of a running deployment, over TLS.
+# A host that runs only workers certifies for the Redis of a running deployment, over TLS.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 OPERATE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/../../docker/operate
 export COMPOSE

@@ -40,7 +40,7 @@ def test_help_says_how_a_script_is_called(name: str) -> None:
 def test_an_unknown_option_is_refused(name: str) -> None:
     done = call(name, "--relpace")
     assert done.returncode == 2
-    assert "--relpace is no option" in done.stderr
+    assert "--relpace is not an option" in done.stderr
     assert "--help" in done.stderr
 
 
@@ -56,7 +56,7 @@ def test_another_number_of_folders_is_refused(name: str) -> None:
 def test_a_folder_that_is_there_is_left_alone(name: str, tmp_path: Path) -> None:
     done = call(name, str(tmp_path))
     assert done.returncode == 1
-    assert "is there already" in done.stderr
+    assert "exists already" in done.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -69,7 +69,7 @@ def test_nothing_is_written_where_no_engine_answers(name: str, tmp_path: Path) -
 
 
 def test_what_is_no_backup_is_not_put_back(tmp_path: Path) -> None:
-    assert "holds no backup" in call("restore.sh", str(tmp_path), "--replace").stderr
+    assert "is not a backup" in call("restore.sh", str(tmp_path), "--replace").stderr
 
 
 @pytest.mark.parametrize("file", ["docker-compose.yml", "compose.worker-host.yml"])

@@ -110,7 +110,7 @@ def test_a_cut_at_the_end_shows_against_a_head(folder: Path) -> None:
     _verify(folder)  # by itself it is whole
     assert "cut off" in _verify(folder, "--expect-head", head, expected=1).output
     _write(folder, 1)  # and written on: the entry of that number is another one
-    assert "written anew" in _verify(folder, "--expect-head", head, expected=1).output
+    assert "was rewritten" in _verify(folder, "--expect-head", head, expected=1).output
     path.write_bytes(b"".join(lines))
     _write(folder, 2)
     _verify(folder, "--expect-head", head)

@@ -161,7 +161,7 @@ def test_fields_are_spelt_as_the_form_has_them():
 
 
 def test_what_is_no_problem_document_is_refused_in_a_sentence():
-    with pytest.raises(ServiceRefused, match="answered 502: no problem document"):
+    with pytest.raises(ServiceRefused, match="answered 502: the answer has no problem document"):
         list(drive(ask(SUBMISSION, patience_s=0), [Response(502, content=b"<html>bad gateway")]))
 
 
@@ -194,8 +194,8 @@ CONNECT: Callable[..., dict] = create_connection
     [
         ("http://10.0.0.7:8000", "unencrypted"),
         ("http://certify.hospital.example", "unencrypted"),
-        ("https://key@certify.hospital.example", "give the key apart"),
-        ("https://certify.hospital.example?key=1", "give the key apart"),
+        ("https://key@certify.hospital.example", "pass the key as api_key"),
+        ("https://certify.hospital.example?key=1", "pass the key as api_key"),
         ("certify.hospital.example", "like https://host"),
         ("ftp://certify.hospital.example", "like https://host"),
         ("", "like https://host"),

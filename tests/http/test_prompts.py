@@ -185,9 +185,9 @@ def test_a_field_out_of_range_is_named_and_nothing_is_stored(
         (_save(np.full((2, 64), np.nan, np.float32)), "finite numbers"),
         (_save(_create_ctx())[:-1], "damaged or truncated"),
         (safetensors.numpy.save({SECRET: _create_ctx()}), "one tensor named ctx"),
-        (_to_json(_create_ctx(), n_ctx=5), "as GET /prompts/{id}/ctx answers it"),
-        (_to_json(_create_ctx(), ctx=SECRET), "as GET /prompts/{id}/ctx answers it"),
-        (b'{"' + SECRET.encode() + b'": 1}', "as GET /prompts/{id}/ctx answers it"),
+        (_to_json(_create_ctx(), n_ctx=5), "as in GET /prompts/{id}/ctx"),
+        (_to_json(_create_ctx(), ctx=SECRET), "as in GET /prompts/{id}/ctx"),
+        (b'{"' + SECRET.encode() + b'": 1}', "as in GET /prompts/{id}/ctx"),
     ],
 )
 def test_a_file_without_a_prompt_for_the_model_is_a_sentence(
@@ -213,7 +213,7 @@ def test_other_requests_that_are_wrong_are_problems(send: Import, client: TestCl
     document = _require_problem(send(model="linear"), 422, "prompt_invalid")
     assert "takes no context vectors" in str(document["detail"])
     document = _require_problem(send(_to_json(_create_ctx()), suffix="."), 422, "request_invalid")
-    assert "JSON says it itself" in str(document["detail"])
+    assert "has its own suffix" in str(document["detail"])
     document = _require_problem(send(clas_name="x"), 422, "field_unknown")
     assert "class_name" in str(document["detail"])
     _require_problem(send(id=["a", "b"]), 422, "field_repeated")

@@ -99,7 +99,7 @@ def test_what_cannot_be_added_is_one_sentence_and_leaves_nothing(folder, tmp_pat
     write_description(hf_clip, card)
     require_sentence(run("add", "plip", published), "embed_dim: expected 512, found 24")
     require_sentence(run("add", "none", published), "no model 'none'")
-    require_sentence(run("add", "plip", tmp_path / "nowhere"), "nowhere is not there")
+    require_sentence(run("add", "plip", tmp_path / "nowhere"), "nowhere does not exist")
     require_sentence(run("add", "other", published, "--card", card), "'small-plip'", "'other'")
     require_sentence(run("add", "plip", tmp_path), "come as a folder with CLIPModel's config.json")
     assert not folder.exists() or list(folder.iterdir()) == []
@@ -109,7 +109,7 @@ def test_list_comes_before_the_folder_and_says_that_add_makes_it(folder):
     shown = run("list")
     assert shown.exit_code == 0
     assert "bundled" in shown.stdout
-    assert f"{folder} is not there yet; promptsmooth models add makes it." in shown.stdout
+    assert f"{folder} does not exist yet; promptsmooth models add creates it." in shown.stdout
     folder.write_text("a file")
     require_sentence(run("list"), "is not a folder")
 
@@ -159,12 +159,14 @@ def test_help_names_every_family():
 
 def test_model_that_ships_stays_and_one_never_added_cannot_go(folder, monkeypatch):
     folder.mkdir()
-    require_sentence(run("remove", "bundled", "--yes"), "ships with the service and stays")
+    require_sentence(
+        run("remove", "bundled", "--yes"), "ships with the service and cannot be removed"
+    )
     require_sentence(run("remove", "plip", "--yes"), "'plip' have not been added")
     require_sentence(run("check", "plip"), "'plip' have not been added")
     monkeypatch.delenv("PROMPTSMOOTH_MODELS")
     for command in (("remove", "plip"), ("add", "plip", folder), ("pull", "plip")):
-        require_sentence(run(*command), "PROMPTSMOOTH_MODELS names no folder")
+        require_sentence(run(*command), "PROMPTSMOOTH_MODELS is not set")
 
 
 def test_files_that_no_card_names_are_left_where_they_are(folder):

@@ -317,7 +317,7 @@ def test_the_commands_say_it_by_their_exit_status(redis, valkey_url, settings, s
     folder = str(tmp_path / "backup")
     made = run("backup", folder, "--secret")
     assert made.returncode == 0, made.stderr
-    assert "holds the key secret" in made.stderr
+    assert "includes the key secret" in made.stderr
     assert run("restore", folder).returncode == 2
     redis.flushdb()
     settings.secret_path.unlink()

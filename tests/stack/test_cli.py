@@ -162,4 +162,4 @@ def test_a_redis_that_is_not_there_is_a_sentence(tmp_path, free_port):
     assert "Redis does not answer" in done.stderr
     wrong = run("up", "--port", free_port, "--data-dir", tmp_path, REDIS_URL="nonsense")
     assert wrong.returncode == 2
-    assert "no address of a Redis server" in wrong.stderr
+    assert "not the address of a Redis server" in wrong.stderr

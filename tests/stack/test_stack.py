@@ -173,7 +173,7 @@ def test_a_data_folder_serves_one_service_at_a_time(stack, free_port):
     command = [PROMPTSMOOTH, "up", "--port", str(free_port), "--data-dir", folder]
     second = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert second.returncode == 2
-    assert "another service runs on the data folder" in second.stderr
+    assert "another service uses the data folder" in second.stderr
 
 
 def test_a_killed_engine_changes_no_certificate(stack, to_png):

@@ -168,7 +168,7 @@ def test_an_index_that_cannot_be_reached_is_named_with_what_was_taken_instead(
     done = set_up(checkout, indexes, TORCH_INDEX_URL=nobody, PATH=str(checkout))
     assert done.returncode == 0, done.stderr
     assert f"{nobody} cannot be used (" in done.stdout
-    assert "torch comes from pip's own index" in done.stdout
+    assert "using pip's own index for torch" in done.stdout
     assert "may be the CUDA build" in done.stdout
     assert f"done, with torch {TORCH}," in done.stdout
 

@@ -1,0 +1,1 @@
+"""promptsmooth models: the models of an installation."""

@@ -1,4 +1,4 @@
-"""promptsmooth models choose-batch: which batch shape a model shall have here."""
+"""promptsmooth models choose-batch: choose a model's batch shape for this device."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 class NoShapeKeepsRowsApart(ValueError):
-    """At every shape tried a row's features depend on its place or on its neighbours."""
+    """At every shape tried, a row's features depend on its place or on its neighbours."""
 
     def __init__(self) -> None:
         super().__init__(
-            "no batch shape tried keeps rows apart bit for bit, so none is chosen: measure-eta "
-            "says by how much logits move, and what tau that takes"
+            "no batch shape tried keeps rows independent bit for bit, so none is chosen; run "
+            "promptsmooth models measure-eta to see how far logits move and which tau that needs"
         )
 
 
@@ -30,18 +30,18 @@ def choose_batch(
         list[int] | None,
         typer.Option(min=1, help="A shape to try; repeatable. Default: some for the device."),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Times that each shape is measured.")] = 5,
-    seconds: Annotated[float, typer.Option(min=0.0, help="Of each shape in each round.")] = 1.0,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each shape is measured.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.0, help="Seconds per shape and round.")] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     write: Annotated[
-        bool, typer.Option("--write", help="Put the shape into the model's own card.")
+        bool, typer.Option("--write", help="Write the shape to the model's card.")
     ] = False,
 ) -> None:
-    """Measure the image tower at several batch shapes, and choose one for this device class.
+    """Measure the image encoder at several batch shapes, and choose one for this device class.
 
-    The smallest within 3 % of the fastest, of those at which a row's features depend neither on its
-    place nor on its neighbours. The shape is part of the classifier: with another one it is another
-    model to certificates, and its tau has to be measured again.
+    The choice is the smallest shape within 3 % of the fastest, among those at which a row's
+    features depend neither on its place nor on its neighbours. The shape is part of the classifier:
+    with a different shape, certificates name a different model, and its tau must be measured again.
     """
     from worker.processes.scheduling import wait_passively
 
@@ -84,7 +84,7 @@ def choose_batch(
 def _print(report: "BatchChoice", now: int) -> None:
     typer.echo(f"model {report.model}, {report.device}, {report.precision}, card: {now} rows")
     for one in report.tried:
-        note = "" if one.rows_apart else ", rows are not kept apart"
+        note = "" if one.rows_apart else ", rows depend on each other"
         typer.echo(f"  {one.rows:5} rows  {one.samples_per_s:10.1f} samples/s{note}")
     if report.rows is not None:
         typer.echo(f"chosen: {report.rows} rows")
@@ -104,7 +104,7 @@ def _write(model: str, device_class: str, rows: int) -> None:
         raise ShippedCard(card, line)
     write_measured(path, "batch_size", where, rows)
     typer.echo(
-        f"written to {path}; engines that run must be restarted, and tau measured again "
+        f"written to {path}; restart running engines and measure tau again "
         f"(promptsmooth models measure-eta {model})",
         err=True,
     )

@@ -1,4 +1,4 @@
-"""promptsmooth models check: is a model sound, and what does it cost here?"""
+"""promptsmooth models check: whether a model is sound, and what it costs on this machine."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,16 +23,16 @@ def check(
         typer.Option(
             metavar="DIR",
             help="Labelled images, DIR/test/CLASS/FILE or DIR/CLASS/FILE: count how many the model "
-            "gets right under its activation and under the other.",
+            "classifies correctly with its activation and with the other one.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Check a model: digests, names and shapes of its tensors, activation, memory, speed.
 
-    It is loaded as an engine loads it, and certifies one synthetic image. No tensor tells quick
-    GELU from GELU: the check says how far features move under the other one, and with --data which
-    of the two gets more images right.
+    The model is loaded as an engine loads it, and certifies one synthetic image. No tensor shows
+    whether a model uses quick GELU or GELU. So the check reports how far features move with the
+    other activation and, with --data, which of the two classifies more images correctly.
     """
     from worker.processes.scheduling import wait_passively
 
@@ -112,6 +112,6 @@ def _list_rows(report: "CheckReport") -> Iterator[tuple[str, str]]:
 def _describe_memory(report: "CheckReport") -> str:
     weights = f"weights of {report.memory.weights_bytes / 1e6:.1f} MB"
     if report.memory.kind == "unmeasured":
-        return f"{weights}; this system does not say what a process takes"
+        return f"{weights}; this system does not report the memory of a process"
     grown = report.memory.growth_bytes / 1e6
     return f"{grown:.1f} MB for {weights}: {report.memory.ratio:.2f} times"

@@ -1,4 +1,4 @@
-"""promptsmooth models: which there are, and how far their logits move between runs."""
+"""promptsmooth models: lists the models, and measures how far their logits move between runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 models_cli = typer.Typer(
     name="models",
-    help="The models of this installation: those that ship, those that are known and whose weights "
-    "you bring, and those in the folder that PROMPTSMOOTH_MODELS names.",
+    help="The models of this installation: those that ship with it, known ones whose weights "
+    "you provide, and those in the folder that PROMPTSMOOTH_MODELS names.",
     no_args_is_help=True,
 )
 models_cli.command()(files.add)
@@ -34,9 +34,9 @@ models_cli.command(name="choose-batch")(choose_batch)
 
 @models_cli.command(name="list")
 def list_models() -> None:
-    """List the models, whether their files are there, and their licences.
+    """List the models, whether their files are present, and their licences.
 
-    Files are judged by presence and length; loading a model compares digests too.
+    Files are judged by presence and length. Loading a model also compares digests.
     """
     from rich.console import Console
     from rich.table import Table
@@ -59,7 +59,7 @@ def list_models() -> None:
         table.add_row(model_id, "", "not valid", "")
         reasons.append(f"{model_id}: {error}")
     if absent:
-        reasons.append(f"{folder} is not there yet; promptsmooth models add makes it.")
+        reasons.append(f"{folder} does not exist yet; promptsmooth models add creates it.")
     Console().print(table)
     for reason in reasons:
         typer.echo(reason)
@@ -74,18 +74,18 @@ def measure_eta(
     batches: Annotated[int, typer.Option(min=1, help="Batches at each noise level.")] = 2,
     image: Annotated[
         list[Path] | None,
-        typer.Option(exists=True, dir_okay=False, help="Image to measure on as well; repeatable."),
+        typer.Option(exists=True, dir_okay=False, help="Further image to measure on; repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    write: Annotated[bool, typer.Option("--write", help="Put tau into the model's card.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Write tau to the model's card.")] = False,
 ) -> None:
     """Measure how far a model's logits can move between runs of the same noisy images.
 
-    Runs are repeated, with rows in another order, other padding, other neighbours, in a fresh
-    process and on every device of the same name. Image features are compared, so that eta bounds
-    the movement of the logits of every prompt. Samples whose top two logits are closer than tau
-    are counted as ambiguous. Tau is twice eta, times a margin of 2: measured on these images, not
-    proved.
+    Runs are repeated with rows in another order, with other padding and other neighbours, in a
+    fresh process, and on every device of the same name. Image features are compared, so that eta
+    bounds the movement of the logits for every prompt. Samples whose top two logits are closer than
+    tau are counted as ambiguous. Tau is twice eta times a margin of 2. It is measured on these
+    images, not proved.
     """
     from worker.processes.scheduling import wait_passively
 
@@ -110,14 +110,14 @@ def measure_eta(
             _print_report(report)
         if write:
             written = write_report(report, catalogue)
-            typer.echo(f"written to {written}; engines that run must be restarted", err=True)
+            typer.echo(f"written to {written}; restart running engines", err=True)
 
 
 def write_report(report: "EtaReport", catalogue: Catalogue) -> Path:
-    """Puts a measured tau into the card it is about; returns the card's file.
+    """Writes a measured tau into the card of its model; returns the card's file.
 
     Raises:
-        ShippedCard: the card is not the installation's own.
+        ShippedCard: the card ships with the service.
         models.catalogue.cards.InvalidCard: the card's text cannot be edited.
     """
     from models.catalogue.measured import format_tau, write_tau

@@ -13,40 +13,38 @@ if TYPE_CHECKING:
     from models.installation.add import Added
 
 ModelId = Annotated[str, typer.Argument(metavar="ID", help="Model id.")]
-_LOCAL_DIR = "local-dir:"  # how open_clip writes a folder
+_LOCAL_DIR = "local-dir:"  # open_clip's prefix for a local folder
 
 
 class NoFolder(ValueError):
-    """There is no folder that a model could be put into."""
+    """No folder is configured for models."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "PROMPTSMOOTH_MODELS names no folder; set it to the folder that models are to lie in."
-        )
+        super().__init__("PROMPTSMOOTH_MODELS is not set; set it to the folder for the models.")
 
 
 class ShippedModel(ValueError):
-    """The model came with the service, so it is not the installation's to remove."""
+    """The model ships with the service and cannot be removed."""
 
     def __init__(self, model_id: str) -> None:
-        super().__init__(f"the model {model_id!r} ships with the service and stays.")
+        super().__init__(f"the model {model_id!r} ships with the service and cannot be removed.")
 
 
 class BundleIsWhole(ValueError):
-    """An archive of `models bundle` came with an option that it leaves no room for."""
+    """An archive of `models bundle` was given together with --card or --config."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"{path} is an archive of models bundle, which has its card and its configuration in "
-            "it: leave out --card and --config."
+            f"{path} is an archive of models bundle, which includes its card and configuration; "
+            "leave out --card and --config."
         )
 
 
 class OtherId(ValueError):
-    """The card that was named is that of another model."""
+    """The given card belongs to another model."""
 
     def __init__(self, path: Path, model_id: str, asked: str) -> None:
-        super().__init__(f"the card {path} is that of {model_id!r}; {asked!r} was asked for.")
+        super().__init__(f"expected the card of {asked!r}, but {path} is the card of {model_id!r}.")
 
 
 def add(
@@ -63,21 +61,19 @@ def add(
     ],
     card: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", exists=True, dir_okay=False, help="Card of a model that is not known."
-        ),
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Card of an unknown model."),
     ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", exists=True, dir_okay=False, help="Configuration of a bare file."
+            metavar="FILE", exists=True, dir_okay=False, help="Configuration for a weights file."
         ),
     ] = None,
 ) -> None:
-    """Add a model from files on this machine; nothing is fetched.
+    """Add a model from files on this machine; nothing is downloaded.
 
-    The weights are converted, checked against the card tensor by tensor, loaded once, and written
-    with a card that names their SHA-256 into the folder that PROMPTSMOOTH_MODELS names.
+    The weights are converted, checked against the card tensor by tensor, and loaded once. They are
+    then written to the folder that PROMPTSMOOTH_MODELS names, with a card that names their SHA-256.
     """
     from models.installation.add import add_model
     from models.installation.archive import add_bundle, is_bundle
@@ -86,7 +82,7 @@ def add(
         check_model_id(model)
         folder, source = _require_folder(), Path(path.removeprefix(_LOCAL_DIR))
         if not source.exists():
-            raise FileNotFoundError(f"{source} is not there")
+            raise FileNotFoundError(f"{source} does not exist")
         if is_bundle(source):
             if card is not None or config is not None:
                 raise BundleIsWhole(source)
@@ -96,9 +92,10 @@ def add(
 
 
 def pull(model: ModelId) -> None:
-    """Fetch a known model from the Hugging Face Hub and add it.
+    """Download a known model from the Hugging Face Hub and add it.
 
-    The only command that opens a connection. After an interruption the same command goes on.
+    This is the only command that downloads anything. After an interruption, run it again to
+    continue.
     """
     from models.installation.add import add_model
     from models.installation.folder import require_free
@@ -140,8 +137,8 @@ def remove(
 ) -> None:
     """Remove a model's card and weights from the folder of models.
 
-    Certificates stay valid: they name the model's digest. They can be reproduced again once the
-    same weights are added again.
+    Certificates stay valid: they name the model's digest. To reproduce them, add the same weights
+    again.
     """
     from models.installation.folder import remove_folder
 
@@ -164,7 +161,7 @@ def _tell(added: "Added") -> None:
         typer.echo(note, err=True)
     typer.echo(f"added {added.card.id} at {added.folder}; digest {added.card.sha256}")
     typer.echo(
-        "app and workers find it when they start again; PROMPTSMOOTH_SERVE_MODELS names what "
+        "restart app and workers to use it; PROMPTSMOOTH_SERVE_MODELS names the models that "
         "workers load",
         err=True,
     )

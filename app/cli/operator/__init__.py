@@ -1,0 +1,1 @@
+"""The operator's commands: keys, worker hosts, backups and the audit log."""

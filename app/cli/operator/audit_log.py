@@ -1,4 +1,4 @@
-"""promptsmooth audit-log: whether the log of who did what is whole."""
+"""promptsmooth audit-log: checks that the log of who did what is whole."""
 
 import re
 from pathlib import Path
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 audit_log_cli = typer.Typer(
     name="audit-log",
-    help="The audit log: who did what, when, to what digest; each line has the digest of the one "
-    "before. docs/security.md says what it proves and what not.",
+    help="The audit log: who did what, when, to which digest. Each line has the digest of the "
+    "line before. docs/security.md says what that proves, and what it does not.",
     no_args_is_help=True,
 )
 
@@ -25,14 +25,14 @@ LogPath = Annotated[
     typer.Argument(
         metavar="[PATH]",
         exists=True,
-        help="Folder of a log, or one file of it.  (default: PROMPTSMOOTH_AUDIT_LOG, else audit in "
-        "the data folder)",
+        help="Folder of a log, or one of its files.  (default: PROMPTSMOOTH_AUDIT_LOG, else audit "
+        "in the data folder)",
     ),
 ]
 
 
 class LogBroken(ValueError):
-    """The log is not what was written."""
+    """The log is missing, or is not what the service wrote."""
 
 
 @audit_log_cli.command()
@@ -42,22 +42,22 @@ def verify(
         str | None,
         typer.Option(
             metavar="SEQ:SHA256",
-            help="An entry that was noted before, by audit-log head: it must be there, unchanged.",
+            help="An entry that audit-log head printed before; it must still be there, unchanged.",
         ),
     ] = None,
     anchor: Annotated[
         bool,
         typer.Option(
             "--anchor",
-            help="Also compare with the head that the service noted in Redis (REDIS_URL, else that "
-            "of the service on the data folder).",
+            help="Also compare with the head that the service noted in Redis (REDIS_URL, else the "
+            "Redis of the service on the data folder).",
         ),
     ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Check that every line of a log is in its place and none was altered.
+    """Check that every line of a log is in its place and unaltered.
 
-    Exit status 0 when the log is whole, 1 when not: the first line that is broken is named.
+    Exit status 0 if the log is whole, otherwise 1 and the first broken line.
 
     Examples:
 
@@ -85,9 +85,9 @@ def verify(
 
 @audit_log_cli.command()
 def head(path: LogPath = None, data_dir: DataDir = None) -> None:
-    """Print the head of a log, after checking it: SEQ:SHA256, to be noted elsewhere.
+    """Check a log and print its head, SEQ:SHA256, to be noted elsewhere.
 
-    Whoever has it can tell later that no entry up to it was cut off or altered.
+    A noted head shows later whether any entry up to it was cut off or altered.
 
     Example:
 
@@ -133,19 +133,21 @@ def _parse_head(text: str | None) -> tuple[int, str] | None:
 
 
 def _compare(files: list[Path], found: "Whole", noted: tuple[int, str] | None) -> list[str]:
-    """What is wrong with a whole log against an entry that was noted elsewhere."""
+    """What is wrong with a whole log, compared with an entry that was noted elsewhere."""
     from app.server.audit_log.check import find_entry
 
     if noted is None:
         return []
     seq, sha256 = noted
     if seq > found.head.seq:
-        return [f"BROKEN  it ends at entry {found.head.seq}, but entry {seq} was noted: cut off"]
+        return [
+            f"BROKEN  cut off: the log ends at entry {found.head.seq}, but entry {seq} was noted"
+        ]
     there = find_entry(files, seq)
     if there is None:
-        return [f"BROKEN  entry {seq} was noted and is not in these files"]
+        return [f"BROKEN  entry {seq} was noted but is not in these files"]
     if there != sha256:
-        return [f"BROKEN  entry {seq} is not the one that was noted: the log was written anew"]
+        return [f"BROKEN  entry {seq} differs from the noted one: the log was rewritten"]
     return []
 
 
@@ -156,7 +158,7 @@ def _find_anchor(chain: str, data_dir: Path | None) -> tuple[int, str]:
     with connect_redis(get_data_dir(data_dir)) as redis:
         noted = redis.get(keyspace.audit_head(chain))
     if not isinstance(noted, bytes):
-        raise LogBroken("Redis has no head of this log: it was never noted, or was removed")
+        raise LogBroken("Redis has no head for this log: it was never noted, or it was removed")
     head = _parse_head(noted.decode())
     assert head is not None
     return head

@@ -1,4 +1,4 @@
-"""promptsmooth workers, drain and resume: which hosts take jobs, and which are not to."""
+"""promptsmooth workers, drain and resume: shows worker hosts and whether they take jobs."""
 
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Host = Annotated[
     str,
     typer.Option(
-        help="A worker host as `promptsmooth workers` names it, or a machine's host name.  "
+        help="A worker host as `promptsmooth workers` shows it, or a machine's host name.  "
         "(default: every host)"
     ),
 ]
@@ -27,9 +27,9 @@ def workers(
     data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
 ) -> None:
-    """List the worker hosts and what each does: starting, ready, draining, drained or broken.
+    """List the worker hosts and the state of each: starting, ready, draining, drained or broken.
 
-    Exit status 0 when one of them takes jobs, 1 when none does.
+    Exit status 0 if at least one host takes jobs, otherwise 1.
     """
     import json
 
@@ -52,14 +52,18 @@ def drain(
         bool, typer.Option("--finish", help="Let running jobs end instead of handing them back.")
     ] = False,
     wait_s: Annotated[
-        float, typer.Option("--wait", min=0, help="Seconds to wait until it is done; 0: do not.")
+        float,
+        typer.Option(
+            "--wait", min=0, help="Seconds to wait until the hosts are drained; 0: do not wait."
+        ),
     ] = 60.0,
     data_dir: DataDir = None,
 ) -> None:
-    """Have worker hosts take no more jobs; running ones go back to the queue with their votes.
+    """Stop worker hosts from taking jobs; running ones return to the queue with their votes.
 
-    Jobs are still accepted and wait. Hosts that start meanwhile take none either, until
-    `promptsmooth resume`. Exit status 0 when nothing runs there any more, 1 when the wait is over.
+    New jobs are still accepted and wait. Hosts that start in the meantime take no jobs either,
+    until `promptsmooth resume`. Exit status 0 once nothing runs on the hosts, 1 if the wait ends
+    first.
     """
     from worker.store import hosts
 
@@ -75,11 +79,11 @@ def drain(
             time.sleep(_LOOK_S)
         for report in _concerned(redis, host):
             typer.echo(f"{report.name}  drained")
-    typer.echo("drained; promptsmooth resume has the hosts work again")
+    typer.echo("drained; promptsmooth resume lets the hosts take jobs again")
 
 
 def resume(host: Host = "*", data_dir: DataDir = None) -> None:
-    """Take back `promptsmooth drain`, for one host or for all."""
+    """Undo `promptsmooth drain`, for one host or for all."""
     from worker.store import hosts
 
     with sentences():
@@ -88,7 +92,7 @@ def resume(host: Host = "*", data_dir: DataDir = None) -> None:
 
 
 def _concerned(redis: "Redis", host: str) -> "list[WorkerReport]":
-    """The living hosts a wish concerns; a broken one runs nothing, whatever is wished."""
+    """The living hosts that a drain concerns. A broken host runs nothing in any case."""
     from worker.store import hosts
 
     return [

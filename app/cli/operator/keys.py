@@ -26,9 +26,9 @@ from app.settings import Quotas
 
 keys_cli = typer.Typer(
     name="keys",
-    help="The keys of a service. Their file is the one that PROMPTSMOOTH_KEYS_FILE names, else "
-    f"{KEYS_FILE_NAME} in the data folder, which promptsmooth up reads. It holds digests: a key is "
-    "printed once, when it is made. A service that runs sees every change at once.",
+    help="The keys of a service. They are kept in the file that PROMPTSMOOTH_KEYS_FILE names, else "
+    f"in {KEYS_FILE_NAME} in the data folder, which promptsmooth up reads. The file holds digests; "
+    "a key is printed only once, when it is created. A running service sees every change at once.",
     no_args_is_help=True,
 )
 
@@ -46,16 +46,16 @@ KeysFileOption = Annotated[
     typer.Option(
         "--file",
         dir_okay=False,
-        help=f"The file of keys.  (default: PROMPTSMOOTH_KEYS_FILE, else {KEYS_FILE_NAME} in the "
+        help=f"The keys file.  (default: PROMPTSMOOTH_KEYS_FILE, else {KEYS_FILE_NAME} in the "
         "data folder)",
     ),
 ]
-KeyId = Annotated[str, typer.Argument(metavar="ID", help="Id of a key: keys list shows them.")]
+KeyId = Annotated[str, typer.Argument(metavar="ID", help="Id of a key; keys list shows the ids.")]
 
 
 @keys_cli.command()
 def add(
-    label: Annotated[str, typer.Option(help="Whose key it is or what for; shown in lists.")],
+    label: Annotated[str, typer.Option(help="Who or what the key is for; shown in lists.")],
     scope: Annotated[
         list[ScopeName] | None,
         typer.Option(
@@ -64,22 +64,23 @@ def add(
         ),
     ] = None,
     expires_in_days: Annotated[
-        int | None, typer.Option(min=1, max=36_500, help="Days it is valid.  (default: for ever)")
+        int | None,
+        typer.Option(min=1, max=36_500, help="Days that the key is valid.  (default: for ever)"),
     ] = None,
     requests_per_minute: Annotated[
-        int, typer.Option(min=0, help="Most requests a minute; 0: no bound.")
+        int, typer.Option(min=0, help="Most requests a minute; 0: no limit.")
     ] = 600,
     jobs: Annotated[
-        int, typer.Option(min=0, help="Most jobs that wait or run at a time; 0: no bound.")
+        int, typer.Option(min=0, help="Most jobs queued or running at a time; 0: no limit.")
     ] = 500,
     samples_per_day: Annotated[
-        int, typer.Option(min=0, help="Most samples asked for in a day (UTC); 0: no bound.")
+        int, typer.Option(min=0, help="Most samples requested in a day (UTC); 0: no limit.")
     ] = 0,
     file: KeysFileOption = None,
 ) -> None:
-    """Make a key and print it, this once.
+    """Create a key and print it. It is shown only this once.
 
-    The key alone goes to standard output, so that it can be piped to where it is kept.
+    Only the key goes to standard output, so that it can be redirected to where it is kept.
 
     Examples:
 
@@ -108,7 +109,7 @@ def add(
             keys.append(key)
     typer.echo(token)
     typer.echo(
-        f"key {key.id} is in {path}; the line above is shown this once and stored nowhere",
+        f"key {key.id} is in {path}; the line above is shown only once and is stored nowhere",
         err=True,
     )
 
@@ -118,7 +119,7 @@ def list_keys(
     file: KeysFileOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> None:
-    """List the keys: ids, labels, scopes, bounds and whether they are valid; never a key.
+    """List the keys: ids, labels, scopes, limits and whether they are valid; never a key itself.
 
     Example:
 
@@ -142,7 +143,7 @@ def list_keys(
 
 @keys_cli.command()
 def revoke(key_id: KeyId, file: KeysFileOption = None) -> None:
-    """End a key now, for good. What it made stays, for keys with the scope admin.
+    """Revoke a key now and for good. What it created stays, for keys with the scope admin.
 
     Example:
 
@@ -157,9 +158,9 @@ def revoke(key_id: KeyId, file: KeysFileOption = None) -> None:
 
 @keys_cli.command()
 def rotate(key_id: KeyId, file: KeysFileOption = None) -> None:
-    """Replace a key by a new one of the same id, which sees all that the old one made.
+    """Replace a key by a new one with the same id, which sees everything that the old one created.
 
-    The old one ends at once. For a key that got lost, got known, or is old.
+    The old key stops working at once. Use this for a key that was lost, has leaked, or is old.
 
     Example:
 
@@ -169,16 +170,18 @@ def rotate(key_id: KeyId, file: KeysFileOption = None) -> None:
         index = find_index(keys, key_id)
         old = keys[index]
         if old.revoked_at is not None:
-            raise ValueError(f"the key {key_id} is revoked, for good; make another: keys add")
+            raise ValueError(
+                f"the key {key_id} is revoked for good; create another with: promptsmooth keys add"
+            )
         _, token = create_key(old.label, old.scopes, now=now_utc())
         token = token.replace(token.split("_")[1], key_id, 1)
         keys[index] = old.model_copy(update={"sha256": hash_token(token)})
     typer.echo(token)
-    typer.echo(f"key {key_id} is a new one; the line above is shown this once", err=True)
+    typer.echo(f"key {key_id} is replaced; the line above is shown only once", err=True)
 
 
 def find_keys_file(given: Path | None) -> Path:
-    """The file of keys that an option, the settings or the data folder name."""
+    """The keys file that the option, the settings or the data folder names."""
     from app.settings import AppSettings
 
     return given or AppSettings().keys_file or get_data_dir(None) / KEYS_FILE_NAME

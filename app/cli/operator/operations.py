@@ -1,4 +1,4 @@
-"""promptsmooth doctor, backup, restore and sweep: what an operator does beside the service."""
+"""promptsmooth doctor, backup, restore and sweep: maintenance of a running service."""
 
 import json
 from pathlib import Path
@@ -24,9 +24,9 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Look at everything the service needs; one line each, with what to do where it fails.
+    """Check everything the service needs; one line each, with what to do if a check fails.
 
-    Exit status 0 when nothing fails, 1 when something does.
+    Exit status 0 if nothing fails, otherwise 1.
     """
     from app.deployment.doctor import examine
     from app.server.access.api_keys import KEYS_FILE_NAME
@@ -55,16 +55,19 @@ def doctor(
 
 
 def backup(
-    folder: Annotated[Path, typer.Argument(help="Where to; a new folder.")],
+    folder: Annotated[Path, typer.Argument(help="New folder for the backup.")],
     secret: Annotated[
         bool,
-        typer.Option("--secret", help="Keep the key secret beside: whoever has it can forge."),
+        typer.Option(
+            "--secret", help="Include the key secret; whoever has it can forge certificates."
+        ),
     ] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Write jobs, images, votes, certificates and prompts of this service into a folder.
 
-    It may run beside the service; for a moment in which nothing runs, promptsmooth drain first.
+    It can run while the service runs. For a backup at a moment when nothing runs, use promptsmooth
+    drain first.
     """
     from app.deployment.redis_server import open_redis
     from worker.store.backup import make_backup
@@ -76,10 +79,12 @@ def backup(
             manifest = make_backup(redis, folder, content)
     typer.echo(f"{manifest.keys} keys written to {folder}")
     if secret:
-        typer.echo("it holds the key secret: keep the folder as you keep that", err=True)
+        typer.echo(
+            "it includes the key secret: protect the folder as you protect the secret", err=True
+        )
     else:
         typer.echo(
-            "the key secret is not in it: without that, nothing of this backup can be continued",
+            "it does not include the key secret, without which the backup cannot be continued",
             err=True,
         )
 
@@ -87,15 +92,15 @@ def backup(
 def restore(
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The backup.")],
     over: Annotated[
-        bool, typer.Option("--over", help="Remove what this Redis holds of the service before.")
+        bool, typer.Option("--over", help="First remove the service's data from this Redis.")
     ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Put a backup into an empty Redis; jobs without a result are queued again within a minute.
+    """Load a backup into an empty Redis; jobs without a result are queued again within a minute.
 
-    Nothing else may use that Redis meanwhile. Where REDIS_URL names none, the data folder's own is
-    started for it. The key secret, where the backup holds it, is put into the data folder if there
-    is none.
+    Nothing else may use that Redis in the meantime. If REDIS_URL is not set, the data folder's own
+    Redis is started for it. If the backup includes the key secret, it is copied to the data folder
+    unless there is one.
     """
     from app.deployment.redis_server import open_redis
     from worker.store.backup import require_secret, restore_backup, restore_secret
@@ -110,9 +115,9 @@ def restore(
 
 
 def sweep(data_dir: DataDir = None) -> None:
-    """Remove at once what is kept for nothing: entries of lists whose certification has expired.
+    """Remove leftovers at once: list entries whose certification has expired.
 
-    Worker hosts do the same every hour; everything else has a time to live.
+    Worker hosts do the same every hour. Everything else expires by itself.
     """
     from worker.store.retention import sweep as sweep_now
 
@@ -130,7 +135,7 @@ def _settings(data_dir: "DataDir") -> "WorkerSettings":
 
 
 def _if_there(path: Path) -> Path | None:
-    """What `promptsmooth up` keeps in its data folder."""
+    """The path if it exists; `promptsmooth up` keeps it in its data folder."""
     return path if path.exists() else None
 
 

@@ -1,9 +1,9 @@
-"""API keys, as they are made and as their file holds them: never the key, only its digest.
+"""API keys: creating them, and the file that stores their digests. A key itself is never stored.
 
-A key is 32 random bytes under a prefix that scanners for leaked secrets can know. SHA-256 is
-enough to store it: the slow hashes of passwords defend what people choose against being guessed,
-and 256 random bits cannot be guessed however fast the hash is. A slow hash would cost every request
-its time, and offer whoever sends wrong keys a way to keep the service busy.
+A key is 32 random bytes behind a prefix that secret scanners can recognise. One SHA-256 is enough
+to store it. Slow password hashes protect secrets that people choose, and so can be guessed; 256
+random bits cannot be guessed at any speed. A slow hash would also delay every request and let
+anyone who sends wrong keys keep the service busy.
 """
 
 import fcntl
@@ -37,15 +37,15 @@ KEYS_FILE_NAME = "keys.toml"
 
 
 class KeysFileUnusable(ValueError):
-    """The file of keys cannot be read, or is not one."""
+    """The keys file cannot be read or is malformed."""
 
 
 class KeyUnknown(LookupError):
-    """The file has no key of this id."""
+    """The keys file has no key with this id."""
 
 
 class ApiKey(BaseModel):
-    """A key as its file holds it. The id is public, is given once and is never another key's."""
+    """A key as stored in the keys file. Its id is public and is never reused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,12 +59,12 @@ class ApiKey(BaseModel):
     quotas: Quotas = Quotas()
 
     def is_valid(self, now: datetime) -> bool:
-        """Whether the key opens anything at this moment."""
+        """Whether the key is accepted at this moment."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 class KeysFile(BaseModel):
-    """All keys of an installation, those that were revoked too: their ids stay theirs."""
+    """All keys of an installation. Revoked keys stay, so that their ids are never reused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,7 +78,7 @@ class KeysFile(BaseModel):
         return self
 
     def find(self, token: str, now: datetime) -> ApiKey | None:
-        """The valid key that a caller holds, or None. Takes as long for any digest."""
+        """The valid key that this token belongs to, or None. Compares digests in constant time."""
         found = _FORM.fullmatch(token)
         key = next((k for k in self.keys if found is not None and k.id == found[1]), None)
         expected = _NOBODY if key is None else key.sha256
@@ -95,7 +95,7 @@ def create_key(
     quotas: Quotas | None = None,
     taken: frozenset[str] = frozenset(),
 ) -> tuple[ApiKey, str]:
-    """A new key and the token itself, which nothing keeps."""
+    """A new key and its token. The token is not stored anywhere."""
     key_id = secrets.token_hex(4)
     while key_id in taken:
         key_id = secrets.token_hex(4)
@@ -113,16 +113,16 @@ def create_key(
 
 
 def hash_token(token: str) -> str:
-    """What is stored of a key."""
+    """The digest that is stored for a token."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def load_keys(path: Path) -> KeysFile:
-    """The keys in a file.
+    """Reads the keys file.
 
     Raises:
-        FileNotFoundError: there is no file.
-        KeysFileUnusable: it cannot be read, or holds something else.
+        FileNotFoundError: the file does not exist.
+        KeysFileUnusable: the file cannot be read or is malformed.
     """
     try:
         return KeysFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
@@ -133,17 +133,17 @@ def load_keys(path: Path) -> KeysFile:
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise KeysFileUnusable(f"{path} is no file of keys: {where}: {first['msg']}.") from None
-    except ValueError:  # no TOML, no UTF-8; the parser's own text could quote a digest
-        raise KeysFileUnusable(f"{path} is no file of keys: expected TOML.") from None
+        raise KeysFileUnusable(f"{path} is not a keys file: {where}: {first['msg']}.") from None
+    except ValueError:  # not TOML or not UTF-8; the parser's text could quote a digest
+        raise KeysFileUnusable(f"{path} is not a keys file: expected TOML in UTF-8.") from None
 
 
 @contextmanager
 def change_keys(path: Path) -> Iterator[list[ApiKey]]:
-    """The keys of a file in a list; what that holds at the end replaces them, whole or not.
+    """Yields the keys as a list. When the block ends, the list replaces the file atomically.
 
-    Two that change a file at a time do so one after the other. A new file is nobody's business
-    but the owner's and the group's; one that is there keeps the mode that somebody gave it.
+    A lock serialises concurrent changes. A new file is readable by its owner and group only; an
+    existing file keeps its mode.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as lock:
@@ -162,13 +162,17 @@ _HEAD = "# Keys of promptsmooth-service, as digests. Written by: promptsmooth ke
 
 
 def find_index(keys: list[ApiKey], key_id: str) -> int:
-    """Where a key stands. KeyUnknown when it does not."""
+    """The position of a key in the list.
+
+    Raises:
+        KeyUnknown: no key has this id.
+    """
     for index, key in enumerate(keys):
         if key.id == key_id:
             return index
-    raise KeyUnknown(f"there is no key {key_id!r}; promptsmooth keys list shows those there are")
+    raise KeyUnknown(f"there is no key {key_id!r}; promptsmooth keys list lists the existing ones")
 
 
 def now_utc() -> datetime:
-    """Now, to the second."""
+    """The current time in UTC, to the second."""
     return datetime.now(UTC).replace(microsecond=0)

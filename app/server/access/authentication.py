@@ -1,4 +1,4 @@
-"""Keys and their scopes are checked before a byte of a body is read."""
+"""Checks the key and its scope before any byte of the body is read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +17,10 @@ _REALM = 'Bearer realm="promptsmooth"'
 
 @dataclass(frozen=True)
 class Authentication:
-    """Finds out who asks: 401 where that is nobody, 403 where the key has not the route's scope.
+    """Identifies the caller. Answers 401 without a valid key, 403 if the key lacks the route's
+    scope.
 
-    Every address needs a key but those that are public, also one that does not exist.
+    Every address needs a key except the public ones, including addresses that do not exist.
     """
 
     app: ASGIApp
@@ -53,7 +54,7 @@ class Authentication:
 
 
 def find_tokens(headers: Headers) -> list[str]:
-    """The different keys that a request holds; more than one is none."""
+    """The distinct keys in a request. A request with more than one is not accepted."""
     found = [value.strip() for value in headers.getlist("x-api-key")]
     for value in headers.getlist("authorization"):
         scheme, _, token = value.strip().partition(" ")

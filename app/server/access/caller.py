@@ -1,10 +1,10 @@
-"""Who asks, and what they may do and see.
+"""The caller: who sends a request, and what they may do and see.
 
-A caller is the key that came with the request, or `anonymous` where no keys are configured. What
-belongs to another key is answered exactly as if it did not exist; scope admin sees everything.
+A caller is the key that came with the request, or `anonymous` when no keys are configured. Data of
+another key is answered exactly as if it did not exist; a key with scope admin sees everything.
 
-A route says which scope it needs by whom it lets in: `caller: Reader`, `Submitter` or
-`Administrator`. A test finds every route that says nothing.
+A route declares its scope by the type of its caller: `caller: Reader`, `Submitter` or
+`Administrator`. A test finds every route that declares none.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from app.server.answers.problems import ScopeMissing
 from app.settings import NO_BOUNDS, Quotas
 from worker.contract import ANONYMOUS
 
-# They only describe the two ways in OpenAPI: `authentication` checks keys before a body is read.
+# These only describe the two schemes in OpenAPI. `authentication` has already checked the key.
 _BEARER = HTTPBearer(
     scheme_name="bearer", description="`Authorization: Bearer KEY`.", auto_error=False
 )
@@ -29,36 +29,42 @@ _HEADER = APIKeyHeader(
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: the id of a key, never the key."""
+    """Who sends the request: the id of a key, never the key itself."""
 
     key_id: str
     scopes: frozenset[str]
     quotas: Quotas = NO_BOUNDS
 
     def may_see(self, owner: str) -> bool:
-        """Whether what belongs to `owner` exists for this caller."""
+        """Whether data that belongs to `owner` exists for this caller."""
         return owner == self.key_id or "admin" in self.scopes
 
     @property
     def view(self) -> str | None:
-        """The owner whose things this caller sees beside the installation's; None: everyone's."""
+        """The owner whose data this caller sees besides shared data; None: the caller sees
+        everything.
+        """
         return None if "admin" in self.scopes else self.key_id
 
 
 EVERYONE = Caller(ANONYMOUS, frozenset(SCOPES))
-"""Who asks where no keys are configured."""
+"""The caller when no keys are configured."""
 
 
 async def get_caller(request: Request) -> Caller:
-    """Who asks."""
+    """The caller of this request."""
     caller: Caller = getattr(request.state, "caller", EVERYONE)
     return caller
 
 
 def require_scope(caller: Caller, scope: Scope) -> Caller:
-    """The caller, if their key has the scope."""
+    """Returns the caller if their key has the scope.
+
+    Raises:
+        ScopeMissing: it does not.
+    """
     if scope not in caller.scopes:
-        raise ScopeMissing(f"This takes a key with the scope {scope}.")
+        raise ScopeMissing(f"This needs a key with the scope {scope}.")
     return caller
 
 
@@ -67,7 +73,7 @@ CallerDep = Annotated[Caller, Depends(get_caller)]
 
 @dataclass(frozen=True)
 class Requires:
-    """A dependency: who asks, if their key has the scope."""
+    """A dependency that returns the caller if their key has the scope."""
 
     scope: Scope
 

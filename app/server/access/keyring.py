@@ -1,4 +1,4 @@
-"""The keys that are valid now: the file, read again whenever it has changed."""
+"""The keys that are valid now, reloaded whenever the keys file changes."""
 
 import logging
 from datetime import UTC, datetime
@@ -10,16 +10,17 @@ log = logging.getLogger(__name__)
 
 
 class Keyring:
-    """Keys of a file, or none where no file is named or the named one is not there yet.
+    """The keys of a file. Empty if no file is configured or the file does not exist yet.
 
-    Once a file was there, keys are asked for until the process ends: a file that vanishes or breaks
-    leaves the last good keys in force, and says so in the log. It never opens the service.
+    Once the file has existed, requests need a key until the process ends. If the file then vanishes
+    or breaks, the last good keys stay in force and the log records the fault. A fault never opens
+    the service.
 
     Args:
-        path: the file; None: this service has no keys.
+        path: the keys file; None: this service has no keys.
 
     Raises:
-        KeysFileUnusable: the file is there and cannot be used.
+        KeysFileUnusable: the file exists and cannot be used.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -35,11 +36,11 @@ class Keyring:
         return self._keys is not None
 
     def find(self, token: str) -> ApiKey | None:
-        """The valid key that this is, or None."""
+        """The valid key that this token belongs to, or None."""
         return None if self._keys is None else self._keys.find(token, datetime.now(UTC))
 
     def refresh(self) -> None:
-        """Reads the file if it has changed since; costs one look at it if not."""
+        """Reloads the file if it has changed. Otherwise the cost is one `stat`."""
         if self._path is None or (seen := _look(self._path)) == self._seen:
             return
         self._seen = seen
@@ -49,14 +50,14 @@ class Keyring:
             if self._keys is not None:
                 log.error("keys_unusable", extra={"fields": {"error": type(error).__name__}})
             elif seen is not None:
-                self._keys = KeysFile()  # somebody began to ask for keys: nobody gets in until then
+                self._keys = KeysFile()  # keys are wanted: admit nobody until they load
                 log.error("keys_unusable", extra={"fields": {"error": type(error).__name__}})
             return
         log.info("keys_loaded", extra={"fields": {"keys": len(self._keys.keys)}})
 
 
 def _look(path: Path) -> tuple[int, ...] | None:
-    """What changes when the file does; None where there is none."""
+    """A value that changes whenever the file does; None if there is no file."""
     try:
         found = path.stat()
     except OSError:

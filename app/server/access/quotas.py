@@ -1,7 +1,7 @@
-"""What a caller may have queued at a time, and ask for in a day.
+"""Quotas: how many jobs a caller may have at a time, and how many samples a day.
 
-Both are counted before anything is queued and given back if that fails. A job leaves the count when
-somebody looks and it has ended, which is when a bound would be passed: no worker has to keep books.
+Both are counted before anything is queued, and released if queueing fails. Workers keep no books:
+jobs that have ended leave the count only when a new job would exceed the quota.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from worker.learning.queue import get_status
 from worker.store import keyspace
 
 _JOBS_RETRY_S = 30
-_SETTLED_S = 60  # a job counted just now may not be queued yet
+_SETTLED_S = 60  # a job counted a moment ago may not be queued yet
 _DAY_S = 24 * 3600
 _KEPT_S = 90 * _DAY_S
 _RESERVE = """
@@ -46,10 +46,10 @@ def reserve(
     learn: Sequence[str] = (),
     samples: int,
 ) -> Iterator[None]:
-    """Counts jobs and samples of a caller while they are queued; gives them back if that fails.
+    """Counts a caller's jobs and samples while they are queued; releases them if queueing fails.
 
     Raises:
-        QuotaExceeded: its key may not have so many.
+        QuotaExceeded: the key would exceed its quota.
     """
     quotas, now = caller.quotas, datetime.now(UTC)
     if quotas.jobs is None and quotas.samples_per_day is None:
@@ -67,12 +67,12 @@ def reserve(
         said = count()
     if said == "jobs":
         raise QuotaExceeded(
-            f"This key may have {quotas.jobs} jobs that wait or run at a time.",
+            f"This key may have at most {quotas.jobs} jobs queued or running at a time.",
             headers={"Retry-After": str(_JOBS_RETRY_S)},
         )
     if said == "samples":
         raise QuotaExceeded(
-            f"This key may ask for {quotas.samples_per_day} samples a day; the day is UTC's.",
+            f"This key may request at most {quotas.samples_per_day} samples per UTC day.",
             headers={"Retry-After": str(_seconds_to_midnight(now))},
         )
     try:
@@ -87,9 +87,9 @@ def reserve(
 
 
 def _forget_ended(redis: Redis, key: str, *, before: datetime) -> bool:
-    """Takes jobs that have ended out of the count; whether there were any."""
+    """Removes jobs that have ended from the count; whether there were any."""
     settled = (before - timedelta(seconds=_SETTLED_S)).timestamp()
-    names = [_text(name) for name in redis.zrangebyscore(key, 0, settled)]  # members alone
+    names = [_text(name) for name in redis.zrangebyscore(key, 0, settled)]  # members only
     certify = [name.partition(":")[2] for name in names if name.startswith("certify:")]
     states = dict(zip(certify, get_states(redis, certify), strict=True))
     ended = [name for name in names if _has_ended(redis, name, states)]

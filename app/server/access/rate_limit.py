@@ -1,8 +1,9 @@
-"""How many requests a minute a caller may send.
+"""The rate limit: how many requests a caller may send in a minute.
 
-The generic cell rate algorithm in one small script of Redis, on its clock, so that several apps
-count together: a caller may send its whole minute at once and then goes on at that pace. (The
-library `limits` does the same and does not take the redis client that RQ 3 needs.)
+The generic cell rate algorithm (GCRA) in one small Redis script. It uses the clock of Redis, so
+that several app processes count together. A caller may send a whole minute's requests at once and
+then continues at that rate. (The library `limits` does the same, but does not accept the redis
+client that RQ 3 needs.)
 """
 
 import math
@@ -34,7 +35,7 @@ return {1, math.floor((room - each) / each + 1e-6), math.ceil(full - now)}
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """Where a caller stands after a request was counted, or was not because there is no room."""
+    """A caller's position after a request was counted or rejected."""
 
     limit: int
     left: int
@@ -43,7 +44,7 @@ class Standing:
 
     @property
     def headers(self) -> dict[str, str]:
-        """As draft-ietf-httpapi-ratelimit-headers has them."""
+        """The headers of draft-ietf-httpapi-ratelimit-headers."""
         return {
             "RateLimit-Policy": f'"requests";q={self.limit};w={_WINDOW_S}',
             "RateLimit": f'"requests";r={self.left};t={self.full_again_s}',
@@ -51,7 +52,7 @@ class Standing:
 
 
 def count_request(redis: Redis, key_id: str, limit: int) -> Standing:
-    """Counts a request of a caller that may send `limit` in a minute."""
+    """Counts a request of a caller that may send `limit` requests a minute."""
     key, each_us = keyspace.requests_limit(key_id), _WINDOW_S * 1_000_000 / limit
     counted, value, full_us = redis.eval(_COUNT, 1, key, each_us, limit)
     return Standing(
@@ -68,7 +69,7 @@ def _seconds(microseconds: int) -> int:
 
 @dataclass(frozen=True)
 class RateLimit:
-    """429 for a caller that sends more than its key may; costs nothing where there is no bound."""
+    """Answers 429 to a caller that exceeds its key's rate. A key without a limit costs nothing."""
 
     app: ASGIApp
 
@@ -86,7 +87,9 @@ class RateLimit:
             return
         if standing.retry_after_s is not None:
             headers = {"Retry-After": str(standing.retry_after_s), **standing.headers}
-            problem = RateLimited(f"This key may send {limit} requests a minute.", headers=headers)
+            problem = RateLimited(
+                f"This key may send at most {limit} requests a minute.", headers=headers
+            )
             await create_response(Request(scope), problem)(scope, receive, send)
             return
 

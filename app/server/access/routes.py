@@ -1,4 +1,4 @@
-"""What each route asks of a key, read from the routes themselves."""
+"""The scope that each route needs, read from the routes themselves."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ def is_public(path: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """One method of one address, and the scope it takes; None: it says nothing."""
+    """One method of one address and the scope it needs; None: the route declares none."""
 
     method: str
     path: str
@@ -40,7 +40,7 @@ class Access:
 
 
 def list_access(routes: Sequence[BaseRoute]) -> tuple[Access, ...]:
-    """Every method of every route, in the order in which they are looked at."""
+    """Every method of every route, in matching order."""
     return tuple(_list(routes))
 
 
@@ -52,9 +52,9 @@ def find_route(access: Sequence[Access], method: str, path: str) -> Access | Non
 
 
 def find_scope(access: Sequence[Access], method: str, path: str) -> Scope | None:
-    """The scope that a request needs; None where no route answers it.
+    """The scope that a request needs; None if no route answers it.
 
-    A route that says nothing needs `admin`: what was forgotten is shut, not open.
+    A route that declares no scope needs `admin`, so a forgotten declaration never opens a route.
     """
     route = find_route(access, method, path)
     return None if route is None else route.scope or "admin"
@@ -63,7 +63,7 @@ def find_scope(access: Sequence[Access], method: str, path: str) -> Scope | None
 def _list(routes: Sequence[BaseRoute]) -> Iterator[Access]:
     for context in iter_route_contexts(routes):
         if context.path is None or context.methods is None:
-            continue  # a folder of files: public, see `app.server.access.routes`
+            continue  # a static folder, which is public
         pattern, *_ = compile_path(context.path)
         scope = _find_declared(getattr(context, "dependant", None))
         for method in sorted(context.methods - {"HEAD"}):

@@ -1,0 +1,1 @@
+"""Answers: what HTTP shows, and the problems it answers with."""

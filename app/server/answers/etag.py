@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 REVALIDATED = "private, no-cache"
-"""May be kept by the one who asked, and is asked for each time: what was purged is gone at once."""
+"""The client may keep the answer but must revalidate it, so purged data is gone at once."""
 NOT_KEPT = "no-store"
-"""Pictures of patients are in no cache; a program that keeps one itself can ask by its tag."""
+"""No cache keeps pictures of patients. A program that keeps one can revalidate it by its tag."""
 
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 IfNoneMatch = Annotated[
@@ -24,12 +24,12 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 
 
 def answer_json(shown: BaseModel, if_none_match: str | None) -> Response:
-    """A document with its tag, or 304."""
+    """A document with its tag, or 304 if the client has it."""
     return tagged(JSONResponse(shown.model_dump(mode="json")), if_none_match, cache=REVALIDATED)
 
 
 def tagged(response: Response, if_none_match: str | None, *, cache: str) -> Response:
-    """An answer with its tag, or 304 where the client has that one."""
+    """An answer with its tag, or 304 if the client has it."""
     tag = f'"{hashlib.sha256(bytes(response.body)).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": cache}
     if if_none_match is not None and _has(if_none_match, tag):

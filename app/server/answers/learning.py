@@ -1,4 +1,4 @@
-"""What HTTP shows of a prompt that is being learned."""
+"""What HTTP shows about a prompt that is being learned."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -40,14 +40,14 @@ class PromptJob(Schema):
 
 
 def prompt_job_path(learning_id: str) -> str:
-    """Where a job of learning is."""
+    """The path of a learning job."""
     return f"/prompt-jobs/{learning_id}"
 
 
 def prompt_job(
     job: LearningJob, *, status: str, curve: tuple[LearnedEpoch, ...], **ended: Any
 ) -> PromptJob:
-    """A job of learning as it stands."""
+    """A learning job as it stands now."""
     request = job.request
     return PromptJob(
         id=job.id,

@@ -1,4 +1,4 @@
-"""A certification as a list shows it: what it came to, without what that rests on."""
+"""A certification as a list shows it: the outcomes without the evidence behind them."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -67,7 +67,7 @@ class CertificationPage(Schema):
 
 
 def certification_item(job: CertificationJob, status: str) -> CertificationItem:
-    """A certification as a list shows it, before its outcomes are looked up."""
+    """A certification as a list shows it, without its outcomes."""
     return CertificationItem.model_validate(
         {
             "id": job.id,
@@ -82,7 +82,7 @@ def certification_item(job: CertificationJob, status: str) -> CertificationItem:
 
 
 def with_outcomes(item: CertificationItem, result: CertificationResult | None) -> CertificationItem:
-    """The same with what its certificates say, if it is finished."""
+    """The item with the outcomes of its certificates, if it is finished."""
     if not isinstance(result, FinishedResult):
         return item
     return item.model_copy(update={"outcomes": tuple(map(_outcome, result.certificates))})

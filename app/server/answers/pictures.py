@@ -10,14 +10,14 @@ from worker.contract.image import Image, image_sha256
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """The same integers as a PNG file; `pixels` is (H, W, 3)."""
+    """Encodes pixels (H, W, 3) as PNG, unchanged."""
     file = BytesIO()
     fromarray(pixels).save(file, format="PNG")
     return file.getvalue()
 
 
 def sample_illustration(image: Image, sigma: float) -> Image:
-    """The image with Gaussian noise, rounded and cut to 0 .. 255; the same one each time.
+    """The image with Gaussian noise, rounded and clipped to 0 .. 255; deterministic.
 
     Args:
         image: uint8 (3, H, W).

@@ -1,4 +1,4 @@
-"""What HTTP shows of an image before anything is certified."""
+"""What HTTP shows about an image before anything is certified."""
 
 from base64 import b64encode
 
@@ -29,7 +29,7 @@ class Preview(Schema):
 
 
 def preview_view(prepared: PreparedImage) -> Preview:
-    """All of a prepared image that was made with its picture."""
+    """Shows a prepared image. It must have been prepared with its picture."""
     assert prepared.picture is not None
     return Preview(
         source=prepared.source,

@@ -1,23 +1,23 @@
 """What the service refuses or fails at: one class per HTTP status and stable code.
 
-Every answer that is an error is an RFC 9457 document, `application/problem+json`. The `text`
-of a class is its default detail. No text repeats what was sent: it can hold patient data.
+Every error is answered as an RFC 9457 document, `application/problem+json`. The `text` of a class
+is its default detail. No text repeats what was sent, because that can hold patient data.
 
 Problem
 ├── 400 FormUnreadable · JsonUnreadable · HttpInvalid
 ├── 401 KeyMissing · KeyInvalid
 ├── 403 ScopeMissing · KeysRequired · OriginRefused
-├── 404 NotFound · CertificationUnknown · BatchUnknown · ModelNotFound · PromptNotFound
-│       · PromptJobUnknown
+├── 404 NotFound · CertificationUnknown · BatchUnknown · VotesUnknown · ModelNotFound
+│       · PromptNotFound · PromptJobUnknown
 ├── 405 MethodNotAllowed
 ├── 408 BodyTooSlow · HeadersTooSlow
-├── 409 NotFinished · PromptIdTaken · PromptShips · PromptKept
+├── 409 NotFinished · PromptIdTaken · PromptShips · PromptKept · IdempotencyInProgress
 ├── 410 InputImageExpired · CertificationGone
 ├── 413 BodyTooLarge                            and ImageRefused, by the image's code
 ├── 415 MediaTypeUnsupported · PromptFormatUnsupported   and ImageRefused, by the image's code
 ├── 421 HostUnknown
-├── 422 RequestInvalid · FieldUnknown · FieldRepeated · ModelUnknown · PromptInvalid
-│       · TrainingImagesInvalid                 and ImageRefused
+├── 422 RequestInvalid · FieldUnknown · FieldRepeated · IdempotencyKeyReused · ModelUnknown
+│       · PromptInvalid · TrainingImagesInvalid  and ImageRefused
 ├── 429 RateLimited · QuotaExceeded
 ├── 500 InternalError · RecordDamaged
 └── 503 QueueFull · QueueUnavailable · StorageFull · ModelUnavailable · DecodingUnavailable
@@ -40,7 +40,7 @@ from models.imaging import ImageError
 from models.imaging.pixels.errors import list_errors as list_image_errors
 from worker.contract import RefusedImage
 
-# unreachable, too slow, or it says no: out of memory, disk full, read-only
+# Redis is unreachable, too slow, or refuses: out of memory, disk full, read-only.
 QUEUE_AWAY = (RedisConnectionError, RedisTimeoutError, ResponseError)
 MEDIA_TYPE = "application/problem+json"
 
@@ -365,7 +365,7 @@ _IMAGE_STATUS = {
 
 
 def image_status(code: str) -> int:
-    """The HTTP status of an image's code."""
+    """The HTTP status for an image error's code."""
     return _IMAGE_STATUS.get(code, 422)
 
 
@@ -378,7 +378,7 @@ def invalid(field: str, expected: str) -> RequestInvalid:
 
 
 def list_codes() -> Iterator[tuple[str, int]]:
-    """Every code an answer can have, with its status."""
+    """Every code that an answer can have, with its status."""
     for problem in Problem.__subclasses__():
         if problem is not ImageRefused:
             yield problem.code, problem.status
@@ -386,9 +386,9 @@ def list_codes() -> Iterator[tuple[str, int]]:
 
 
 def describe(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's `responses` of an endpoint that can answer with these problems."""
+    """OpenAPI's `responses` for an endpoint that can answer with these problems."""
     responses: dict[int | str, dict[str, Any]] = {}
-    found = (CertificationUnknown, BatchUnknown)  # what is looked up can be damaged
+    found = (CertificationUnknown, BatchUnknown)  # a stored record can be damaged
     damaged = (RecordDamaged,) if any(one in problems for one in found) else ()
     for problem in (*problems, *damaged, InternalError):
         for status in _statuses(problem):
@@ -419,7 +419,7 @@ def _examples(problem: type[Problem], status: int) -> dict[str, Any]:
 
 
 def create_response(request: Request, problem: Problem) -> Response:
-    """The answer that a problem is."""
+    """The HTTP response for a problem."""
     document = problem.document(request.scope["state"]["request_id"])
     request.scope["state"]["problem"] = problem.code  # for the audit log
     return JSONResponse(

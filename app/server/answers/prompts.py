@@ -1,4 +1,4 @@
-"""What HTTP shows of prompts."""
+"""What HTTP shows about prompts."""
 
 from pydantic import Field
 
@@ -27,12 +27,12 @@ class PromptList(Schema):
 
 
 def prompt_path(prompt_id: str) -> str:
-    """Where a prompt is."""
+    """The path of a prompt."""
     return f"/prompts/{prompt_id}"
 
 
 def prompt_view(card: PromptCard) -> PromptView:
-    """All of a card, and where its vectors are."""
+    """The whole card, with links to the vectors."""
     path = prompt_path(card.id)
     links = PromptLinks(self=path, ctx=f"{path}/ctx", safetensors=f"{path}/ctx.safetensors")
     facts = {name: getattr(card, name) for name in PromptCard.model_fields}

@@ -1,6 +1,6 @@
-"""A finished certification on paper: image, figures, statement, digests. Mostly that is one page.
+"""A finished certification on paper: image, figures, statement, digests. Usually one page.
 
-The same certification and image give the same bytes: no time of printing, no random id.
+The same certification and image give the same bytes: no printing time and no random id.
 """
 
 from collections.abc import Sequence
@@ -55,11 +55,11 @@ def create_report(found: FinishedCertification, image: Image | None) -> bytes:
 
     Args:
         found: a finished certification.
-        image: the certified image, (3, H, W), or None where it is no longer stored.
+        image: the certified image, (3, H, W), or None if it is no longer stored.
     """
     file = BytesIO()
     load_fonts()
-    margin = _MARGIN - 6  # reportlab's frame has 6 points inside
+    margin = _MARGIN - 6  # reportlab's frame has 6 points of padding
     document = SimpleDocTemplate(
         file,
         pagesize=A4,
@@ -90,7 +90,7 @@ def create_report(found: FinishedCertification, image: Image | None) -> bytes:
 
 
 def _draw_page(found: FinishedCertification, canvas: Canvas, document: SimpleDocTemplate) -> None:
-    """What every page has: whose it is, what it is for, and what it does not prove."""
+    """What every page shows: which certification, research use only, and what it does not prove."""
     top, right, foot = _HEIGHT - _MARGIN, _WIDTH - _MARGIN, _MARGIN - 14
     sent = f"Certification {found.id}, sent {found.submitted_at:%Y-%m-%d %H:%M} UTC"
     proof = "This page proves nothing by itself: audit the JSON document, promptsmooth audit FILE."
@@ -123,7 +123,7 @@ def _create_facts(found: FinishedCertification, image: Image | None, best: Certi
 
 
 def _summarize(certificates: Sequence[Certificate], best: Certificate) -> tuple[str, str]:
-    """A headline, and the sentence below it."""
+    """A headline and the sentence below it."""
     if not isinstance(best, CertifiedDocument):
         return "Abstained", (
             "At no noise level was the answer constant enough for a claim. That is an outcome of "

@@ -39,7 +39,7 @@ _MOST_BARS = 6
 
 
 def create_picture(image: Image | None, side: float) -> Table:
-    """The certified image, pixels as squares; a frame with words where it is no longer stored."""
+    """The certified image with its pixels as squares, or a frame with a note if it has expired."""
     if image is None:
         text = "The certified image is no longer stored. Its digest below names it."
         cell = create_text(text, 8, SOFT, leftIndent=8, rightIndent=8)
@@ -53,20 +53,20 @@ def create_picture(image: Image | None, side: float) -> Table:
 
 
 def draw_text(text: str, x: float, y: float, anchor: str = "start", **look: object) -> String:
-    """A few words of our own in a drawing; `look` has further fields of reportlab's String."""
+    """A few words of our own in a drawing; `look` takes further fields of reportlab's String."""
     look = {"fontName": PLAIN, "fontSize": 7, "fillColor": SOFT, **look}
     return String(x, y, text, textAnchor=anchor, **look)
 
 
 def draw_radii(certificates: Sequence[Certificate], width: float, height: float) -> Drawing:
-    """Radius against noise level; an abstention stands in a lane of its own, at no radius."""
+    """Radius against noise level. Abstentions have a lane of their own, at no radius."""
     sigmas = sorted({c.sigma for c in certificates})
     series = list(dict.fromkeys(map(_identity, certificates)))
     radii = [c.radius for c in certificates if isinstance(c, CertifiedDocument)]
     highest = max(radii, default=Decimal(0)) or Decimal(1)
     left, floor, top = 46, 46, height - 12
     band = (width - left) / len(sigmas)
-    every = -(-30 // int(band + 1))  # names of levels that would overlap are left out
+    every = -(-30 // int(band + 1))  # labels that would overlap are left out
     drawing = _draw_axes(width, height, left, floor, top, highest)
     for place, sigma in list(enumerate(sigmas))[::every]:
         drawing.add(draw_text(f"σ {sigma:f}", left + band * (place + 0.5), floor - 32, "middle"))
@@ -116,7 +116,7 @@ def _draw_axes(
 
 
 def _draw_abstention(x: float, y: float, colour: HexColor) -> Group:
-    """A broken circle, crossed out: nothing that could be taken for a certificate's mark."""
+    """A crossed-out broken circle, which cannot be taken for a certificate's mark."""
     look = {"strokeColor": colour, "strokeWidth": 1.2}
     return Group(
         Circle(x, y, 4, fillColor=None, strokeDashArray=(2, 1.4), **look),
@@ -125,7 +125,7 @@ def _draw_abstention(x: float, y: float, colour: HexColor) -> Group:
 
 
 def create_legend(certificates: Sequence[Certificate]) -> Sequence[Paragraph]:
-    """Which colour is which wording, where there are several."""
+    """Which colour stands for which wording, if there are several."""
     names = {_identity(c): escape(spell(name_wording(c))) for c in certificates}
     colours = (_SERIES[order % len(_SERIES)].hexval() for order in range(len(names)))
     marked = (
@@ -137,7 +137,7 @@ def create_legend(certificates: Sequence[Certificate]) -> Sequence[Paragraph]:
 
 
 def create_votes(certificate: Certificate, width: float) -> Sequence[Flowable]:
-    """Votes of the classes with the most, with the bounds of the certificate."""
+    """The votes of the top classes, with the bounds of the certificate."""
     counts, ambiguous = _final_counts(certificate)
     best, answer = _find_top(certificate), isinstance(certificate, CertifiedDocument)
     order = sorted(range(len(counts)), key=lambda c: (-counts[c], c))[:_MOST_BARS]
@@ -167,12 +167,12 @@ def _draw_bar(share: float, bound: float, colour: HexColor, words: str, width: f
 
 
 def round_down(radius: Decimal) -> str:
-    """A radius with three decimals, none of them rounded up."""
+    """A radius with three decimals, rounded down."""
     return f"{radius.quantize(Decimal('0.001'), ROUND_DOWN):f}"
 
 
 def _format_share(share: Decimal) -> str:
-    """A share with one decimal; what is neither none nor all never looks so."""
+    """A share with one decimal. A share strictly between 0 and 1 never reads 0 % or 100 %."""
     if 0 < share < Decimal("0.0005"):
         return "< 0.1 %"
     return "> 99.9 %" if Decimal("0.9995") <= share < 1 else f"{100 * share:.1f} %"
@@ -184,14 +184,14 @@ def _format_bound(bound: Decimal, *, lower: bool) -> str:
 
 
 def _final_counts(certificate: Certificate) -> tuple[tuple[int, ...], int]:
-    """The votes that the bounds rest on, and those that fell on no class."""
+    """The votes that the bounds rest on, and the number that fell on no class."""
     if isinstance(certificate, CertifiedByCohen | AbstainedByCohen):
         return certificate.counts_estimation, certificate.ambiguous
     return certificate.looks[-1].counts, certificate.looks[-1].ambiguous
 
 
 def _find_top(certificate: Certificate) -> int:
-    """The class predicted, or the one that came closest where none is."""
+    """The predicted class, or after an abstention the one that came closest."""
     if isinstance(certificate, CertifiedDocument):
         return certificate.class_index
     return certificate.closest_class_index

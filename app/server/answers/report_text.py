@@ -1,4 +1,4 @@
-"""The words of a report: fonts that travel with it, and text that cannot become markup."""
+"""The text of a report: bundled fonts, and text that cannot become markup."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -29,7 +29,7 @@ _LONGEST = 200
 
 @cache
 def load_fonts() -> frozenset[int]:
-    """Registers the fonts once; the characters that they have."""
+    """Registers the fonts once. Returns the characters that they have."""
     for name in (PLAIN, BOLD):
         pdfmetrics.registerFont(TTFont(name, FONTS / f"{name}.ttf"))
     pdfmetrics.registerFontFamily(PLAIN, normal=PLAIN, bold=BOLD, italic=PLAIN, boldItalic=BOLD)
@@ -38,13 +38,13 @@ def load_fonts() -> frozenset[int]:
 
 
 def spell(text: str) -> str:
-    """The same text; what the fonts lack is spelled as its code point, never left out."""
+    """The same text, with characters that the fonts lack spelled as code points, never left out."""
     known = load_fonts()
     return "".join(c if ord(c) in known and c.isprintable() else f"[U+{ord(c):04X}]" for c in text)
 
 
 def shorten(name: str) -> str:
-    """A name, spelled as it prints; one that no table would hold ends in a mark instead."""
+    """A name as it prints, cut with an ellipsis if it is too long for any table."""
     spelled = spell(name)
     return spelled if len(spelled) <= _LONGEST else f"{spelled[: _LONGEST - 1]}…"
 
@@ -52,7 +52,7 @@ def shorten(name: str) -> str:
 def create_text(
     text: str, size: float = 7.5, colour: HexColor = INK, *, bold: bool = False, **style: float
 ) -> Paragraph:
-    """Plain text that wraps; `style` has further fields of reportlab's ParagraphStyle."""
+    """Plain text that wraps; `style` takes further fields of reportlab's ParagraphStyle."""
     font = BOLD if bold else PLAIN
     look = {"fontSize": size, "leading": size * 1.35, "textColor": colour, **style}
     return Paragraph(escape(spell(text)), ParagraphStyle("", fontName=font, **look))
@@ -64,7 +64,7 @@ def create_grid(
     *style: tuple[object, ...],
     **options: object,
 ) -> Table:
-    """Rows of flowables, or lists of them, without lines or margins but those that `style` has."""
+    """Rows of flowables, or of lists of them, without lines or margins except those in `style`."""
     everywhere = (0, 0), (-1, -1)
     bare = [(f"{side}PADDING", *everywhere, 0) for side in ("LEFT", "RIGHT", "TOP", "BOTTOM")]
     look = [("VALIGN", *everywhere, "TOP"), *bare, *style]
@@ -72,12 +72,12 @@ def create_grid(
 
 
 def find_largest(certificates: Sequence[Certificate]) -> Certificate:
-    """The certificate with the largest radius, else the first abstention."""
+    """The certificate with the largest radius, or the first abstention if there is none."""
     return max(certificates, key=lambda c: c.radius if isinstance(c, CertifiedDocument) else -1)
 
 
 def name_wording(certificate: Certificate) -> str:
-    """How class names became what the image is compared with, in a few words."""
+    """A few words on how the class names were turned into prompts."""
     if certificate.prompting == "few-shot" and certificate.prompt is not None:
         return f"few-shot {certificate.prompt.id}"
     return certificate.prompting

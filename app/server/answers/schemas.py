@@ -306,17 +306,17 @@ class Version(Schema):
 
 
 def certification_path(certification_id: str) -> str:
-    """Where a certification is."""
+    """The path of a certification."""
     return f"/certifications/{certification_id}"
 
 
 def batch_path(batch_id: str) -> str:
-    """Where a batch is."""
+    """The path of a batch."""
     return f"/batches/{batch_id}"
 
 
 def asked(request: CertifyRequest) -> Asked:
-    """What was asked, as it is shown until it is answered."""
+    """What was requested, shown until the result is there."""
     targets = tuple(
         AskedTarget(
             prompting=target.prompting,
@@ -339,7 +339,7 @@ def certification_links(job: CertificationJob) -> CertificationLinks:
 def model_view(
     card: ModelCard, *, default: bool, ready_on: tuple[str, ...], hosts: tuple[ModelOnHost, ...]
 ) -> ModelView:
-    """What a card says to the outside: all but its files and shapes."""
+    """What a card publishes: everything but its files and shapes."""
     shown = ModelView.model_fields.keys() & ModelCard.model_fields.keys()
     facts = {name: getattr(card, name) for name in shown}
     return ModelView(**facts, sha256=card.sha256, default=default, ready_on=ready_on, hosts=hosts)

@@ -1,4 +1,4 @@
-"""Whether an audit log is whole: every line in its place, none altered, none missing."""
+"""Checks that an audit log is whole: no line altered, moved or missing."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from app.server.audit_log.log import MAX_LINE_BYTES, Head
 
 @dataclass(frozen=True)
 class Broken:
-    """The first line that does not hold, and why."""
+    """The first faulty line, and what is wrong with it."""
 
     path: Path
     line: int
@@ -21,17 +21,17 @@ class Broken:
 
 @dataclass(frozen=True)
 class Whole:
-    """Every line holds. `first` is the number of the first entry that was there to be read."""
+    """The log is whole. `first` is the number of the first entry in the files that were read."""
 
     first: int
     head: Head
 
 
 def check_files(paths: Sequence[Path]) -> Whole | Broken:
-    """Reads the files of one log, the oldest first.
+    """Checks the files of one log, given oldest first.
 
-    The first line of the first file is taken at its word about what came before it, unless it is
-    entry 1: earlier files may have been put elsewhere.
+    Earlier files may have been archived. So unless the first line is entry 1, its account of what
+    came before it is not checked.
     """
     first: int | None = None
     head: Head | None = None
@@ -43,12 +43,12 @@ def check_files(paths: Sequence[Path]) -> Whole | Broken:
             head = found
             first = head.seq if first is None else first
     if head is None or first is None:
-        return Broken(paths[-1], 0, "there is no entry")
+        return Broken(paths[-1], 0, "the log has no entries")
     return Whole(first, head)
 
 
 def find_entry(paths: Sequence[Path], seq: int) -> str | None:
-    """The digest of an entry, or None where it is not there."""
+    """The digest of an entry, or None if the entry is not in these files."""
     for path in paths:
         for _, line in _read(path):
             if line.startswith(b'{"seq":%d,' % seq):
@@ -65,22 +65,22 @@ def _read(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _check(line: bytes, before: Head | None) -> Head | str:
-    """The head that a line is, or what is wrong with it."""
+    """The head after this line, or a sentence that says what is wrong with the line."""
     if not line.endswith(b"\n"):
-        return "the line has no end"
+        return "the line is incomplete"
     text = line[:-1]
     try:
         entry: dict[str, Any] = json.loads(text)
         seq, previous, chain = int(entry["seq"]), str(entry["previous"]), str(entry["chain"])
     except (ValueError, KeyError, TypeError):
-        return "the line is no entry"
+        return "the line is not an entry"
     if before is None:
         if seq == 1 and set(previous) != {"0"}:
-            return "entry 1 has nothing before it, yet it names a digest"
+            return "entry 1 names the digest of an earlier entry, but it is the first"
     elif seq != before.seq + 1:
         return f"expected entry {before.seq + 1}, found entry {seq}"
     elif previous != before.sha256:
-        return f"entry {before.seq} is not the one that entry {seq} was written after"
+        return f"entry {seq} does not follow this entry {before.seq}: their digests differ"
     elif chain != before.chain:
-        return f"entry {seq} is of another log"
+        return f"entry {seq} belongs to another log"
     return Head(seq, hashlib.sha256(text).hexdigest(), chain)

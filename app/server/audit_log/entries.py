@@ -1,4 +1,4 @@
-"""What an entry of the audit log says of a job: ids, digests and numbers."""
+"""What an audit log entry says about a job: ids, digests and numbers only."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from worker.contract.request import canonical_bytes
 
 
 def describe_jobs(jobs: Sequence[CertificationJob]) -> dict[str, Any]:
-    """Certifications that were sent together, which differ in their images alone."""
+    """Certifications that were sent together and differ only in their images."""
     request = jobs[0].request
     return {
         "batch_id": jobs[0].batch_id,
@@ -41,7 +41,7 @@ def describe_jobs(jobs: Sequence[CertificationJob]) -> dict[str, Any]:
 
 
 def describe_learning(job: LearningJob) -> dict[str, Any]:
-    """A learning: which images, of which model, under which id."""
+    """A learning job: its images, its model and its prompt id."""
     images = "".join(f"{image.sha256}:{image.class_index}\n" for image in job.request.images)
     return {
         "learning_id": job.id,
@@ -53,7 +53,7 @@ def describe_learning(job: LearningJob) -> dict[str, Any]:
 
 
 def describe_outcome(job: CertificationJob, result: CertificationResult) -> dict[str, Any]:
-    """How a certification ended: the signature leads to the document that a lab keeps."""
+    """How a certification ended. The signature identifies the document that a lab keeps."""
     ended: dict[str, Any] = {
         "key_id": job.owner,
         "request_id": job.request_id,
@@ -71,7 +71,7 @@ def describe_outcome(job: CertificationJob, result: CertificationResult) -> dict
 
 
 def _describe_certificate(one: CertificateDocument) -> dict[str, Any]:
-    """Numbers alone: the class by its place among the names that the request's digest covers."""
+    """Numbers only. The class is given by its index; the request's digest covers the names."""
     shown = {"sigma": str(one.sigma), "prompting": one.prompting, "outcome": one.outcome}
     if isinstance(one, CertifiedDocument):
         return {**shown, "class_index": one.class_index, "radius": str(one.radius)}
@@ -79,7 +79,7 @@ def _describe_certificate(one: CertificateDocument) -> dict[str, Any]:
 
 
 def describe_learning_outcome(job: LearningJob, result: LearningResult) -> dict[str, Any]:
-    """How a learning ended: the digest of the prompt, or why there is none."""
+    """How a learning job ended: the digest of the prompt, or why there is none."""
     ended: dict[str, Any] = {
         "key_id": job.owner,
         "learning_id": job.id,
@@ -95,10 +95,10 @@ def describe_learning_outcome(job: LearningJob, result: LearningResult) -> dict[
 
 
 def describe_prompt(card: PromptCard) -> dict[str, Any]:
-    """A prompt that is imported."""
+    """An imported prompt."""
     return {"prompt_id": card.id, "prompt_sha256": card.sha256, "model": card.model}
 
 
 def _digest(request: CertifyRequest) -> str:
-    """The digest of all that can change a certificate, class names and templates too."""
+    """The digest of everything that can change a certificate, also class names and templates."""
     return hashlib.sha256(canonical_bytes(request.identity())).hexdigest()

@@ -1,11 +1,12 @@
-"""Who did what: one line of JSON an entry, each with the digest of the line before it.
+"""The log file: one line of JSON per entry, each with the digest of the line before it.
 
-Lines are appended, written to disk before what they speak of happens, and never changed. A line
-that is altered, removed or put in between breaks the chain at that place; lines cut off at the end
-show against a head that was noted elsewhere. Nothing of a patient is in it: ids, digests, numbers.
+An entry is on disk before its action takes place, and is never changed. Altering, removing or
+inserting a line breaks the chain at that place. Lines cut off at the end are found by comparing
+with a head noted elsewhere. Entries hold no patient data: only ids, digests and numbers.
 
-Several processes may write to one folder: each entry is made under a lock on it. A line that a
-crash left half-written was never confirmed to anybody; the next writer takes it away and says so.
+Several processes may write to one folder, because each write holds a lock on it. A line that a
+crash left half-written was never confirmed to anybody; the next writer removes it and records that
+it did.
 """
 
 import fcntl
@@ -25,17 +26,17 @@ _NOTHING = "0" * 64
 _LOCK_NAME = ".lock"
 _TAIL_BYTES = 1 << 20
 AUDIT_LOG_NAME = "audit"
-"""Its folder within a data folder."""
+"""Its subfolder in a data folder."""
 MAX_LINE_BYTES = 64 * 1024
 
 
 class AuditLogUnavailable(OSError):
-    """An entry could not be written to disk: nothing happened that it would have spoken of."""
+    """An entry could not be written, so its action did not take place."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """The last entry: how many there are, and the digest that stands for all of them."""
+    """The last entry: its number, and the digest that vouches for all entries up to it."""
 
     seq: int
     sha256: str
@@ -47,7 +48,7 @@ class Head:
 
 @dataclass(frozen=True)
 class _Tail:
-    """What a writer must know of a folder: its last file, where that ends, and the head."""
+    """What a writer needs to know about a folder: the last file, its size, and the head."""
 
     path: Path
     size: int
@@ -58,11 +59,11 @@ class AuditLog:
     """Writes entries to a folder.
 
     Args:
-        folder: made where it is missing; for the service alone.
-        max_bytes: a file that has as many is followed by another; the chain goes on.
+        folder: created if missing; readable by the service only.
+        max_bytes: a file of this size is followed by another, and the chain continues.
 
     Attributes:
-        on_head: told of each new head, so that it can be noted elsewhere; may fail without harm.
+        on_head: receives each new head, to note it elsewhere. Its errors are ignored.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
@@ -71,10 +72,10 @@ class AuditLog:
         self.on_head: Callable[[Head], object] | None = None
 
     def record(self, action: str, **fields: Any) -> Head:
-        """Writes an entry, on disk before this returns.
+        """Writes an entry. It is on disk when this returns.
 
         Raises:
-            AuditLogUnavailable: it could not be written.
+            AuditLogUnavailable: the entry could not be written.
         """
         try:
             with self._lock():
@@ -91,7 +92,7 @@ class AuditLog:
 
     def _note(self, head: Head) -> None:
         if self.on_head is not None:
-            with suppress(Exception):  # the entry stands; the next head is noted in its place
+            with suppress(Exception):  # the entry stands; the next head replaces this one
                 self.on_head(head)
 
     @contextmanager
@@ -102,7 +103,7 @@ class AuditLog:
             yield
 
     def _find_tail(self) -> tuple[_Tail, dict[str, Any] | None]:
-        """The end of the log as it is now, and what was taken away of a half-written line."""
+        """The current end of the log, and a description of the half-written line removed there."""
         files = list_files(self.folder)
         if not files:
             chain = secrets.token_hex(8)
@@ -134,7 +135,7 @@ class AuditLog:
 
 
 def find_fault(folder: Path) -> str | None:
-    """Why no entry could be written now, as far as can be seen without writing one; or None."""
+    """Why an entry could not be written now, or None. Found without writing."""
     place = next(one for one in (folder, *folder.parents) if one.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         return "its folder cannot be written to"
@@ -144,7 +145,7 @@ def find_fault(folder: Path) -> str | None:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """The files of a log, the oldest first."""
+    """The files of a log, oldest first."""
     return sorted(folder.glob("audit-*.jsonl"))
 
 
@@ -153,7 +154,7 @@ def _name(seq: int) -> str:
 
 
 def _write(path: Path, data: bytes, start: int) -> None:
-    """Appends to a file that ends at `start`, on disk before this returns; or changes nothing."""
+    """Appends to a file that ends at `start`. The data is on disk, or the file is unchanged."""
     new = not path.exists()
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
@@ -181,7 +182,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _repair(files: list[Path]) -> tuple[_Tail, dict[str, Any] | None]:
-    """The end of a log; a half-written line at its end is cut off and described."""
+    """The end of a log. A half-written last line is cut off and described."""
     path = files[-1]
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -192,7 +193,7 @@ def _repair(files: list[Path]) -> tuple[_Tail, dict[str, Any] | None]:
     if torn:
         size -= len(torn)
         os.truncate(path, size)
-    if size == 0:  # the file began with the torn line
+    if size == 0:  # the file held nothing but the half-written line
         head = _head_of(files[-2]) if len(files) > 1 else Head(0, _NOTHING, secrets.token_hex(8))
         tail = _Tail(path, 0, head)
     else:
@@ -208,14 +209,14 @@ def _head_of(path: Path) -> Head:
 
 
 def _parse_head(data: bytes) -> Head:
-    """The head that the last whole line is.
+    """The head after the last whole line.
 
     Raises:
-        OSError: it is no entry; somebody else wrote to the file.
+        OSError: the line is not an entry; something else wrote to the file.
     """
     line = data.rstrip(b"\n").rpartition(b"\n")[2]
     try:
         entry = json.loads(line)
         return Head(int(entry["seq"]), hashlib.sha256(line).hexdigest(), str(entry["chain"]))
     except (ValueError, KeyError, TypeError):
-        raise OSError(5, "the last line of the audit log is no entry") from None
+        raise OSError(5, "the last line of the audit log is not an entry") from None

@@ -1,9 +1,9 @@
-"""What became of accepted jobs, in the audit log.
+"""Records in the audit log how accepted jobs ended.
 
-The app writes the log and a worker ends the job, perhaps on another host. So the app notes in Redis
-whose outcome it waits for, before it accepts a job, and looks every few seconds which of them have
-a result. An outcome is an entry once at least, also after a restart, and soon, not at once: one
-that is purged within seconds of its end leaves only the entry that says who purged it.
+The app writes the log, but a worker ends the job, perhaps on another host. So before the app
+accepts a job, it notes the id in Redis; every few seconds it looks which of the noted jobs have a
+result. An outcome becomes an entry at least once, also across restarts, and soon but not at once.
+If a job is purged within seconds of its end, the only entry is the one that says who purged it.
 """
 
 import logging
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 LOOK_S = 2.0
 _AT_A_TIME = 200
-_NEVER_ACCEPTED_S = 60  # what was noted and is no job by then was refused after all
+_NEVER_ACCEPTED_S = 60  # a noted id that is not a job by then was refused after all
 _WRITER_TTL_S = 15
 
 Describe = Callable[[Redis, str], dict[str, Any] | None]
@@ -38,7 +38,7 @@ Describe = Callable[[Redis, str], dict[str, Any] | None]
 def await_outcomes(
     trail: AuditTrail, redis: Redis, queue_name: str, ids: Sequence[str], *, ttl_s: int
 ) -> None:
-    """Says, before jobs are accepted, that the log is to have what becomes of them."""
+    """Notes, before jobs are accepted, that their outcomes must be logged."""
     if trail.log is None:
         return
     awaited, now = keyspace.audit_awaited(queue_name), time.time()
@@ -48,7 +48,7 @@ def await_outcomes(
 
 @contextmanager
 def writing_outcomes(trail: AuditTrail, redis: Redis) -> Iterator[None]:
-    """While this lasts, outcomes become entries."""
+    """Writes outcomes to the log while the block runs."""
     if trail.log is None:
         yield
         return
@@ -65,13 +65,13 @@ def writing_outcomes(trail: AuditTrail, redis: Redis) -> Iterator[None]:
 def _run(log: AuditLog, redis: Redis, ending: threading.Event) -> None:
     own = uuid.uuid4().hex
     while not ending.wait(LOOK_S):
-        with suppress(RedisError):  # it is away: the next look finds what this one would have
+        with suppress(RedisError):  # Redis is away; the next look finds the same jobs
             if _is_writer(redis, own):
                 _write_all(log, redis)
 
 
 def _write_all(log: AuditLog, redis: Redis) -> None:
-    """Writes outcomes; what nobody foresaw ends this look and not all later ones."""
+    """Writes outcomes. An unexpected error ends this look, but not later ones."""
     try:
         write_outcomes(log, redis)
     except RedisError:
@@ -82,7 +82,7 @@ def _write_all(log: AuditLog, redis: Redis) -> None:
 
 
 def _is_writer(redis: Redis, own: str) -> bool:
-    """Whether this app writes; the one that does keeps on until it is gone for some seconds."""
+    """Whether this app is the writer. It stays the writer until it is silent for some seconds."""
     if redis.set(keyspace.AUDIT_WRITER, own, nx=True, ex=_WRITER_TTL_S):
         return True
     if redis.get(keyspace.AUDIT_WRITER) not in (own, own.encode()):
@@ -92,7 +92,7 @@ def _is_writer(redis: Redis, own: str) -> bool:
 
 
 def write_outcomes(log: AuditLog, redis: Redis) -> None:
-    """Writes an entry for each awaited job that has ended by now."""
+    """Writes an entry for each awaited job that has ended."""
     kinds: tuple[tuple[str, str, Describe], ...] = (
         (QUEUE_NAME, "certify.ended", _describe_certification),
         (LEARNING_QUEUE_NAME, "learn.ended", _describe_learning),
@@ -108,7 +108,7 @@ def write_outcomes(log: AuditLog, redis: Redis) -> None:
 
 
 def _list_ended(redis: Redis, queue_name: str) -> list[str]:
-    """Awaited jobs that are not open any more, or not yet."""
+    """Awaited jobs that are no longer open, or not open yet."""
     keys = [keyspace.audit_awaited(queue_name), keyspace.accepted(queue_name)]
     found: list[Any] = redis.zdiff(keys)
     return [each.decode() if isinstance(each, bytes) else each for each in found[:_AT_A_TIME]]

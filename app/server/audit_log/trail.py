@@ -1,12 +1,13 @@
 """What becomes an entry of the audit log.
 
-- What is accepted, before it is: certifications, learnings, imports and every DELETE. Without the
-  entry it is not done (`AuditLogUnavailable`), unless the settings say to go on.
-- What became of every request that changes something, and every one that was refused for its key.
-- With the setting, every look at something.
+- Everything that is accepted, before it is: certifications, learning jobs, imports and every
+  DELETE. Without the entry the action is refused (`AuditLogUnavailable`), unless the settings allow
+  it.
+- The outcome of every request that changes something, and of every request refused for its key.
+- If the settings say so, every read.
 
-An entry has ids, digests and numbers. Names of classes, prompts' texts and the like are covered by
-the digest of the request and not written: nobody knows what is in them.
+An entry has ids, digests and numbers. Class names, prompt texts and the like are not written,
+because they could hold anything; the digest of the request covers them.
 """
 
 import logging
@@ -42,27 +43,27 @@ _STATE: ContextVar[dict[str, Any] | None] = ContextVar("request_state", default=
 
 @dataclass(frozen=True)
 class AuditTrail:
-    """Writes entries about the request at hand.
+    """Writes entries about the current request.
 
     Args:
-        log: None: no log is kept.
-        refuse: whether nothing is done that could not be written down.
+        log: the log; None: no log is kept.
+        refuse: whether an action is refused when its entry cannot be written.
     """
 
     log: AuditLog | None
     refuse: bool = True
 
     def find_fault(self) -> str | None:
-        """Why nothing could be accepted for want of its entry; None when it could."""
+        """Why nothing could be accepted for lack of an entry, or None."""
         if self.log is None or not self.refuse:
             return None
         return find_log_fault(self.log.folder)
 
     def record(self, action: str, **fields: Any) -> None:
-        """Writes an entry before what it speaks of is done.
+        """Writes an entry before its action takes place.
 
         Raises:
-            AuditLogUnavailable: it could not be written, and what it speaks of must not be done.
+            AuditLogUnavailable: it could not be written, and the action must not take place.
         """
         if self.log is None:
             return
@@ -85,7 +86,7 @@ class AuditTrail:
 
 
 def create_trail(settings: AppSettings) -> AuditTrail:
-    """The trail that the settings ask for."""
+    """The trail that the settings describe."""
     folder, max_bytes = settings.audit_log, settings.audit_log_max_mb * 1_000_000
     log = None if folder is None else AuditLog(folder, max_bytes=max_bytes)
     return AuditTrail(log, refuse=settings.audit_log_on_failure == "refuse")
@@ -93,7 +94,7 @@ def create_trail(settings: AppSettings) -> AuditTrail:
 
 @contextmanager
 def noting_heads(trail: AuditTrail, redis: Redis) -> Iterator[None]:
-    """While this lasts, each new head is noted in Redis too: cut-off entries show against it."""
+    """Notes each new head in Redis while the block runs, so that cut-off entries are noticed."""
     if trail.log is None:
         yield
         return
@@ -105,10 +106,10 @@ def noting_heads(trail: AuditTrail, redis: Redis) -> Iterator[None]:
 
 
 class Audited:
-    """Writes down what became of requests, and that a DELETE was asked for before it is done.
+    """Records the outcome of requests.
 
     Args:
-        reads: whether looks are entries too.
+        reads: whether reads are entries too.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class Audited:
             _STATE.reset(token)
 
     async def _record_end(self, scope: Scope, status: int) -> None:
-        """What became of a request. It has happened: a log that is away now cannot undo it."""
+        """Records a finished request. A log that is unavailable now cannot undo it."""
         state, method = scope["state"], scope["method"]
         stranger, refused = status == 401, status in (403, 429)
         if method in _LOOKS and not (self.reads or stranger or refused):
@@ -152,11 +153,11 @@ class Audited:
                 lambda: self.trail.record("request", **fields, status=status, outcome=outcome)
             )
         except Problem:
-            return  # it is in the service's log
+            return  # already in the service's log
 
 
 class DeletesAudited:
-    """Stands where the caller is known: a DELETE is written down, or not done."""
+    """Records each DELETE before it takes place, or refuses it. Runs where the caller is known."""
 
     def __init__(self, app: ASGIApp, *, trail: AuditTrail, access: Sequence[Access]) -> None:
         self.app, self.trail, self.access = app, trail, access
@@ -173,7 +174,7 @@ class DeletesAudited:
 
 
 def describe_request(access: Sequence[Access], method: str, path: str) -> dict[str, Any]:
-    """The route and the ids in its address, where they are ids."""
+    """The route, and the ids in its address if they are well formed."""
     route = find_route(access, method, path)
     if route is None:
         return {"method": method if method.isalpha() and len(method) <= 10 else "other"}
@@ -184,16 +185,16 @@ def describe_request(access: Sequence[Access], method: str, path: str) -> dict[s
 
 
 class _Strangers:
-    """Requests without a valid key: so many a minute are entries, the others are counted.
+    """Limits entries about requests without a valid key, so that strangers cannot fill the disk.
 
-    Else whoever has no key could fill the disk.
+    Requests beyond the limit of a minute are only counted.
     """
 
     def __init__(self) -> None:
         self._minute, self._written, self._left_out = 0, 0, 0
 
     def count(self) -> int | None:
-        """How many were left out before this one; None: it is left out itself."""
+        """How many requests were left out before this one; None: this one is left out too."""
         if (minute := int(time.monotonic() // 60)) != self._minute:
             self._minute, self._written = minute, 0
         if self._written >= _STRANGERS_A_MINUTE:

@@ -45,10 +45,10 @@ def require_known(names: Iterable[str], rules: Mapping[str, str]) -> None:
 
 
 def take_only(rules: Mapping[str, str], repeatable: Collection[str]) -> Any:
-    """A dependency that refuses what a form would otherwise drop without a word.
+    """A dependency that refuses unknown and repeated fields, which a form would silently drop.
 
     Args:
-        rules: what is expected of each field of the form.
+        rules: what each field of the form must be.
         repeatable: the fields that may come several times.
     """
 

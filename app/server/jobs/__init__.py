@@ -1,0 +1,1 @@
+"""Jobs: submitting, following and ending certifications and learning jobs."""

@@ -1,4 +1,4 @@
-"""What DELETE does: cancel what has not ended, else purge."""
+"""DELETE: cancels what has not ended, otherwise purges."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,10 @@ from worker.store import images
 
 
 def end(redis: Redis, jobs: Sequence[CertificationJob], settings: AppSettings) -> bool:
-    """Cancels those of the jobs that are queued or running; where none is, purges them all.
+    """Cancels the jobs that are queued or running. If there are none, purges all of them.
 
-    Returns whether any was. One that ended just now is not purged: who asked did not know it yet.
+    Returns whether any was cancelled. A job that ended just now is not purged along with them,
+    because the caller could not know yet that it had ended.
     """
     ttl_s = settings.certificate_ttl_s
     live = [job for job in jobs if get_state(redis, job.id) in ("queued", "running")]

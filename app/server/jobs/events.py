@@ -1,7 +1,7 @@
-"""A certification as a stream of events: its state now, and each other state as it is seen.
+"""A certification as a stream of events: its state now, then each later state that is observed.
 
-A state stands for all before it, so who comes back missed nothing: the first event is the state
-now, unless it is the one that the client had last. Nobody holds a thread while nothing happens.
+A state includes all earlier ones, so a client that reconnects has missed nothing: the first event
+is the current state, unless the client already has it. No thread is held while nothing happens.
 """
 
 import hashlib
@@ -32,10 +32,10 @@ RETRY_MS = 2000
 async def watch(
     services: Services, job: CertificationJob, last_event_id: str | None
 ) -> AsyncIterator[ServerSentEvent]:
-    """The events of a certification until it has ended, is purged, or the app stops.
+    """The events of a certification until it ends, is purged, or the app stops.
 
-    A queue that is away for a moment is waited for: one comment says so, with the time after which
-    a client should come back if the stream breaks too.
+    If the queue is away for a moment, the stream waits. One comment says so and carries the time
+    after which the client should reconnect if the stream breaks too.
     """
     seen, away = last_event_id, False
     while not services.stopping.is_set():
@@ -54,7 +54,7 @@ async def watch(
             seen = event.id
         with anyio.move_on_after(LOOK_S):
             await services.stopping.wait()
-    yield ServerSentEvent(comment="the service stops; come back", retry=RETRY_MS)
+    yield ServerSentEvent(comment="the service is stopping; reconnect", retry=RETRY_MS)
 
 
 async def _look(services: Services, job: CertificationJob) -> ServerSentEvent:
@@ -63,7 +63,7 @@ async def _look(services: Services, job: CertificationJob) -> ServerSentEvent:
 
 
 def create_event(services: Services, job: CertificationJob) -> ServerSentEvent:
-    """The event that a certification's state now is."""
+    """The event for a certification's current state."""
     if records.find_job(services.redis, job.id) is None:
         gone = CertificationUnknown()
         return _event("gone", json.dumps({"code": gone.code, "detail": gone.detail}))
@@ -86,6 +86,6 @@ def _progress(services: Services, job: CertificationJob, shown: Certification) -
 
 
 def _event(name: str, data: str) -> ServerSentEvent:
-    """The id names the state, so that whoever has seen it is not sent it again."""
+    """The id identifies the state, so that a client is not sent a state it has seen."""
     state = hashlib.sha256(f"{name} {data}".encode()).hexdigest()[:16]
     return ServerSentEvent(event=name, raw_data=data, id=state)

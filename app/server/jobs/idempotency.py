@@ -1,8 +1,8 @@
-"""`Idempotency-Key`: one submission, however often it is sent.
+"""`Idempotency-Key`: a submission that is sent several times is queued once.
 
-As draft-ietf-httpapi-idempotency-key-header has it. A key belongs to its caller. It is claimed for
-a minute while a request is answered, and leads to the jobs from the very step of Redis on in which
-they are queued, so neither a crash nor a second app in between makes two of one.
+Follows draft-ietf-httpapi-idempotency-key-header. A key belongs to its caller. While a request is
+answered, its key is claimed for a minute. The Redis transaction that queues the jobs also makes the
+key lead to them, so neither a crash nor a second app can queue them twice.
 """
 
 import hashlib
@@ -49,30 +49,38 @@ class _Use(Contract):
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A key that is ours until the request is answered."""
+    """A key that this request holds until it is answered."""
 
     key: str
     use: _Use
 
     def watch(self, pipeline: Pipeline) -> None:
-        """Has a transaction fail unless the key is still ours. IdempotencyInProgress when not."""
+        """Makes a transaction fail unless the key is still held.
+
+        Raises:
+            IdempotencyInProgress: it is not.
+        """
         pipeline.watch(self.key)  # type: ignore[no-untyped-call]  # redis-py has not typed it
         data = pipeline.get(self.key)
         if data is None or _Use.model_validate_json(data) != self.use:
             raise IdempotencyInProgress
 
     def keep(self, pipeline: Pipeline, jobs: Sequence[str], *, ttl_s: int) -> None:
-        """Has the key lead to these jobs, within the transaction that queues them."""
+        """Makes the key lead to these jobs, in the transaction that queues them."""
         used = self.use.model_copy(update={"jobs": tuple(jobs)})
         pipeline.set(self.key, used.model_dump_json(), ex=ttl_s)
 
     def release(self, redis: Redis) -> None:
-        """Gives the key back, if it leads nowhere yet: the request was refused."""
+        """Releases the key of a refused request, unless it already leads to jobs."""
         redis.eval(_RELEASE, 1, self.key, self.use.model_dump_json())
 
 
 def parse_key(header: str) -> str:
-    """The key in a header, quoted or not. Problem where it is none."""
+    """The key in a header, quoted or not.
+
+    Raises:
+        Problem: the header holds no valid key.
+    """
     if not (found := _KEY.fullmatch(header.strip())):
         raise invalid("Idempotency-Key", "1 to 255 visible ASCII characters, quoted or not")
     return found[1]
@@ -81,12 +89,12 @@ def parse_key(header: str) -> str:
 def claim(
     redis: Redis, caller: Caller, key: str, fingerprint: str
 ) -> Claim | list[CertificationJob]:
-    """The key, now ours, or the jobs that it leads to.
+    """Claims the key, or returns the jobs that it leads to.
 
     Raises:
         IdempotencyKeyReused: it was used for another request.
         IdempotencyInProgress: the same request is being answered.
-        CertificationGone: the jobs were purged, or have expired.
+        CertificationGone: the jobs were purged or have expired.
     """
     name = keyspace.idempotency(caller.key_id, hashlib.sha256(key.encode()).hexdigest())
     ours = Claim(key=name, use=_Use(fingerprint=fingerprint, token=secrets.token_hex(16)))
@@ -107,7 +115,7 @@ def _find_jobs(redis: Redis, caller: Caller, ids: Sequence[str]) -> list[Certifi
         try:
             found.append(find_visible_job(redis, each, caller))
         except CertificationUnknown:
-            continue  # of a batch, purged one by one
+            continue  # purged from its batch
     if not found:
         raise CertificationGone
     return found

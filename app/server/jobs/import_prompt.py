@@ -1,4 +1,4 @@
-"""From an uploaded file to a prompt for a model of this installation. No torch."""
+"""Turns an uploaded file into a prompt for an installed model, without torch."""
 
 from datetime import UTC, datetime
 
@@ -24,7 +24,7 @@ def create_prompt(form: ImportForm, catalogue: Catalogue) -> tuple[PromptCard, P
     """The prompt that a form asks to import.
 
     Raises:
-        Problem: the file is no prompt, is none for this model, or another field is wrong.
+        Problem: the file is not a prompt, does not fit the model, or another field is wrong.
     """
     model = require_card(catalogue, form.model)
     ctx, suffix = _parse(form)
@@ -47,16 +47,16 @@ def create_prompt(form: ImportForm, catalogue: Catalogue) -> tuple[PromptCard, P
 
 
 def _parse(form: ImportForm) -> tuple[npt.NDArray[np.float32], str]:
-    """The vectors and the words after the class name; the content decides, not the file's name."""
+    """The vectors and the words after the class name. The format is detected from the content."""
     content = form.file.file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise PromptInvalid(f"A prompt of at most {MAX_BYTES} bytes was expected; more came.")
+        raise PromptInvalid(f"Expected a prompt of at most {MAX_BYTES} bytes, got more.")
     if content[8:9] == b"{":
         ctx, said = _parse_safetensors(content)
         return ctx, form.suffix if form.suffix is not None else said or _DEFAULT_SUFFIX
     if content.lstrip()[:1] == b"{":
         if form.suffix is not None:
-            raise invalid("suffix", "no value: a prompt in JSON says it itself")
+            raise invalid("suffix", "no value: a prompt in JSON has its own suffix")
         prompt = _parse_json(content)
         return prompt.ctx, prompt.suffix
     raise PromptFormatUnsupported
@@ -66,7 +66,7 @@ def _parse_safetensors(content: bytes) -> tuple[npt.NDArray[np.float32], str | N
     try:
         return parse_ctx(content), find_suffix(content)
     except UnreadableCtx as error:
-        raise PromptInvalid(f"The file is no safetensors file of a prompt: {error}.") from None
+        raise PromptInvalid(f"The file is not a safetensors prompt: {error}.") from None
 
 
 def _parse_json(content: bytes) -> Prompt:
@@ -74,6 +74,6 @@ def _parse_json(content: bytes) -> Prompt:
         return EncodedPrompt.model_validate_json(content).decode()
     except ValueError:
         raise PromptInvalid(
-            "Expected JSON with ctx, n_ctx, width and suffix, as GET /prompts/{id}/ctx answers it, "
+            "Expected JSON with ctx, n_ctx, width and suffix, as in GET /prompts/{id}/ctx, "
             "with n_ctx x width finite numbers in ctx."
         ) from None

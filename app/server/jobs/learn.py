@@ -1,4 +1,4 @@
-"""From the form of POST /prompts/learn to a job and its prepared images."""
+"""Turns the form of POST /prompts/learn into a job and its prepared images."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,9 +34,9 @@ from worker.store import prompts
 
 
 async def submit_learn(services: Services, form: LearnForm, caller: Caller) -> LearningJob:
-    """Queues a learning: the images that the seed chooses, decoded and prepared.
+    """Queues a learning job with the images that the seed selects, decoded and prepared.
 
-    The very same request is the same learning, as long as that can still give its prompt.
+    An identical request returns the same job, as long as that job can still deliver its prompt.
 
     Raises:
         Problem: the form asks for something that cannot be learned; nothing is queued.
@@ -62,7 +62,7 @@ async def submit_learn(services: Services, form: LearnForm, caller: Caller) -> L
 
 
 def _find_earlier(services: Services, job: LearningJob) -> LearningJob | None:
-    """The learning that this request began before: under way, or ended with its prompt there."""
+    """An earlier job for the same request that is under way, or whose prompt is still stored."""
     redis = services.redis
     earlier = learning_store.find_equal(redis, job)
     if earlier is None:
@@ -81,7 +81,7 @@ def _find_earlier(services: Services, job: LearningJob) -> LearningJob | None:
 def choose(
     files: Sequence[SentFile], names: Sequence[str], settings: LearningSettings
 ) -> list[tuple[SentFile, int]]:
-    """The files to learn from and their class indices, in the order of the classes.
+    """The files to learn from and their class indices, ordered by class.
 
     Raises:
         TrainingImagesInvalid: a class has fewer images than shots.
@@ -122,11 +122,11 @@ def _create_job(
 
 
 def create_settings(form: LearnForm, card: ModelCard) -> LearningSettings:
-    """How to learn: the preset, with what the form says otherwise."""
+    """The learning settings: the preset, overridden by the form."""
     try:
         settings = create_learning_settings(form.preset, form.template or card.template)
     except ValueError:
-        raise invalid("template", "words before {}: the vectors stand in their place") from None
+        raise invalid("template", "words before {}: the vectors replace them") from None
     settings = replace(settings, shots=form.shots, epochs=form.epochs, seed=form.seed)
     if form.noise_level is not None:
         settings = replace(settings, noise_levels=tuple(form.noise_level))
@@ -171,7 +171,7 @@ def _open(form: LearnForm, most: int) -> list[SentFile]:
 
 
 def _check_names(form: LearnForm, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The class names of the prompt: those of the form, else those of the folders as words."""
+    """The class names of the prompt: from the form, otherwise the folder names as words."""
     if not 2 <= len(names) <= MAX_CLASS_NAMES:
         raise TrainingImagesInvalid(
             f"Expected images of 2 to {MAX_CLASS_NAMES} classes, got {len(names)}."
@@ -180,17 +180,17 @@ def _check_names(form: LearnForm, names: tuple[str, ...]) -> tuple[str, ...]:
         raise invalid("class_name", f"one name for each of {len(names)} classes")
     found = form.class_name or find_class_names(names)
     if found is None:
-        raise invalid("class_name", "a name for each class: numbers say nothing to a text tower")
+        raise invalid("class_name", "a name for each class: numbers mean nothing to a text encoder")
     try:
         return check_class_names(found)
     except ValueError:
-        raise TrainingImagesInvalid("Expected classes of different names, none blank.") from None
+        raise TrainingImagesInvalid("Expected distinct class names, none blank.") from None
 
 
 async def _prepare(
     services: Services, card: ModelCard, files: Sequence[SentFile], *, count: int
 ) -> list[Image]:
-    """The model's 8-bit inputs; one file's bytes in memory at a time."""
+    """The model's 8-bit inputs. Holds the bytes of one file in memory at a time."""
 
     def prepare(file: SentFile) -> Image:
         return prepare_image(file.read(), card, decoder=services.decoder)[0]

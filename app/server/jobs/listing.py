@@ -20,15 +20,15 @@ from worker.jobs.state import State, get_states
 from worker.store.jobs import listing, records, results
 from worker.store.jobs.listing import Entry
 
-_LOOKED_AT = 2000  # entries of one request: a rare filter never reads the whole list at once
+_LOOKED_AT = 2000  # entries per request, so that a rare filter never reads the whole list at once
 _CHUNK = 100
 
 
 def find_page(redis: Redis, caller: Caller, query: ListQuery) -> CertificationPage:
-    """A page of what the caller may see, and where the next one begins.
+    """A page of the certifications that the caller may see, and where the next page begins.
 
-    A page can be shorter than its limit, even empty, while there is a next one: filters are
-    applied to a bounded number of certifications at a time.
+    Filters examine a bounded number of certifications at a time. So a page can be shorter than its
+    limit, or even empty, although there is a next one.
     """
     page = _find_page(redis, caller, query)
     found = results.find_results(redis, [item.id for item in page.certifications])
@@ -55,7 +55,7 @@ def _find_page(redis: Redis, caller: Caller, query: ListQuery) -> CertificationP
 def _read(
     redis: Redis, entries: Sequence[Entry], query: ListQuery
 ) -> Iterator[tuple[Entry, CertificationItem | None]]:
-    """Each entry with what is shown of it; None where that is not asked for."""
+    """Each entry with its item, or None if the query does not match it."""
     jobs = records.find_jobs(redis, [entry.id for entry in entries])
     asked = [job for job in jobs if job is not None and _is_asked(job, query)]
     states = dict(zip((job.id for job in asked), _find_states(redis, asked), strict=True))

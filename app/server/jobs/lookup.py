@@ -1,4 +1,4 @@
-"""What has become of a certification, read from Redis."""
+"""The current state of certifications and batches, read from Redis."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -34,15 +34,15 @@ from worker.store.jobs.damaged import RecordDamaged
 
 LOST = Failure(
     code="certification_lost",
-    detail="It ended without a result: every attempt was cut off. Send the image again; "
-    "if that happens twice, the operator finds the reason in the worker's log.",
+    detail="The certification ended without a result: every attempt was interrupted. Send the "
+    "image again; if this happens twice, the operator finds the reason in the worker's log.",
 )
 
 
 DAMAGED = Failure(
     code="record_damaged",
-    detail="Its stored result cannot be read any more. Send the image again; the operator finds "
-    "the record in the service's log.",
+    detail="The stored result can no longer be read. Send the image again; the operator finds the "
+    "record in the service's log.",
 )
 
 
@@ -50,7 +50,7 @@ def find_visible_job(redis: Redis, certification_id: str, caller: Caller) -> Cer
     """The job of a certification that the caller may see: every route that names one comes by here.
 
     Raises:
-        CertificationUnknown: there is none, or no longer, or it is another key's.
+        CertificationUnknown: it does not exist, has expired, or belongs to another key.
     """
     job = records.find_job(redis, certification_id)
     if job is None or not caller.may_see(job.owner):
@@ -59,11 +59,10 @@ def find_visible_job(redis: Redis, certification_id: str, caller: Caller) -> Cer
 
 
 def find_batch_jobs(redis: Redis, batch_id: str, caller: Caller) -> tuple[CertificationJob, ...]:
-    """The jobs of a batch in the order of its images; those purged one by one are left out,
-    and those whose record is damaged.
+    """The jobs of a batch in image order, without those that were purged or are damaged.
 
     Raises:
-        BatchUnknown: there is none, or no longer, or it is another key's.
+        BatchUnknown: it does not exist, has expired, or belongs to another key.
     """
     found = records.find_jobs(redis, records.find_batch(redis, batch_id))
     jobs = tuple(job for job in found if job is not None and caller.may_see(job.owner))
@@ -102,12 +101,12 @@ def show_batch(redis: Redis, jobs: Sequence[CertificationJob]) -> Batch:
 
 
 def show_all(redis: Redis, jobs: Sequence[CertificationJob]) -> Certification | Batch:
-    """What was sent together: one certification, or a batch."""
+    """The jobs of one submission: a certification, or a batch."""
     return show(redis, jobs[0]) if jobs[0].batch_id is None else show_batch(redis, jobs)
 
 
 def create_batch(redis: Redis, certifications: tuple[Certification, ...]) -> Batch:
-    """The batch that these certifications are, with the images that could not be used."""
+    """The batch of these certifications, with the images that were refused."""
     batch_id = certifications[0].batch_id
     assert batch_id is not None, "they were sent together"
     refused = tuple(map(_refused, records.find_refused(redis, batch_id)))
@@ -122,7 +121,7 @@ def create_batch(redis: Redis, certifications: tuple[Certification, ...]) -> Bat
 
 
 def is_done(certification: Certification) -> bool:
-    """Whether nothing more will happen to it."""
+    """Whether its state is final."""
     return certification.status not in ("queued", "running")
 
 
@@ -144,7 +143,7 @@ def _common(job: CertificationJob) -> dict[str, Any]:
 
 
 def find_progress(redis: Redis, job: CertificationJob) -> SampleProgress:
-    """How far a certification is; nothing is done before it runs."""
+    """How far a certification is; zero samples before it runs."""
     progress = progress_store.find_progress(redis, job.id)
     total = job.request.samples_total
     if progress is None:

@@ -1,4 +1,4 @@
-"""`Prefer: wait=N` (RFC 7240): the answer may come a little later and be the whole one."""
+"""`Prefer: wait=N` (RFC 7240): the answer may wait a little so that it can be complete."""
 
 import re
 import time
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def parse_wait(prefer: Sequence[str], *, cap_s: int) -> int | None:
-    """Seconds that are granted, or None where nothing was asked for that can be understood."""
+    """The seconds to wait, at most `cap_s`; None if the header asks for no valid wait."""
     preferences = (part for header in prefer for part in header.split(","))
     matches = (_WAIT.fullmatch(part) for part in preferences)
     asked = next((int(found[1]) for found in matches if found), None)
@@ -25,9 +25,9 @@ def parse_wait(prefer: Sequence[str], *, cap_s: int) -> int | None:
 
 
 async def wait_until(look: Callable[[], T], done: Callable[[T], bool], wait_s: float) -> T | None:
-    """Looks again and again, in a thread, until it is done; None when the time is over.
+    """Polls in a thread until the result is done. Returns None if time runs out.
 
-    A queue that is away for a moment does not undo what it has accepted: it is asked again.
+    If the queue is away for a moment, the poll is repeated: accepted work is not lost.
     """
     deadline = time.monotonic() + wait_s
     pause_s = _FIRST_PAUSE_S

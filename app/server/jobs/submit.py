@@ -1,4 +1,4 @@
-"""From a form to jobs: everything is checked before anything is queued."""
+"""Turns a form into jobs. Everything is checked before anything is queued."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -41,13 +41,13 @@ Prepared = tuple[int, Image, InputImage]
 async def submit_certify(
     services: Services, asked: CertifyBody, caller: Caller, claim: Claim | None = None
 ) -> list[CertificationJob]:
-    """Queues one job per image that can be used, all in one step, if there is any.
+    """Queues one job per usable image, all in one transaction.
 
     Args:
         services: of the app.
-        asked: what is asked of which images.
-        caller: who asks, and owns what is queued.
-        claim: the idempotency key that leads to these jobs from the same step on.
+        asked: the fields and the images of the request.
+        caller: who sends the request and owns the jobs.
+        claim: the idempotency key that leads to these jobs from the same transaction on.
 
     Raises:
         FieldInvalid: a field asks for something that this service does not do.
@@ -73,7 +73,7 @@ async def submit_certify(
 def _find_targets(
     services: Services, form: CertifyFields, card: ModelCard, caller: Caller
 ) -> tuple[Target, ...]:
-    """What the image is compared with, prompts by digests; before, whether it can be done now."""
+    """The targets, prompts by digest. Checks first that a host and the queue can take the job."""
     require_host(services.redis, card)
     require_room(services.redis, services.settings)
     find = partial(prompts.find_card, services.redis, view=caller.view)
@@ -113,8 +113,8 @@ def _create_job(
 ) -> CertificationJob:
     """The job of one image.
 
-    Where alpha is divided among the images it is divided among all that were sent: of those that
-    can be used, the claims then hold together all the more.
+    If alpha is divided among images, it is divided among all that were sent. When some of them are
+    refused, the joint claim for the others only becomes stronger.
     """
     return CertificationJob(
         id=uuid4().hex,
@@ -138,7 +138,7 @@ def _enqueue(
 
     def alongside(pipeline: Pipeline) -> None:
         if refused:
-            assert batch_id is not None, "one image that is refused is no job"
+            assert batch_id is not None, "a single refused image makes no job"
             ttl_s = settings.certificate_ttl_s
             records.put_refused(pipeline, batch_id, [one.of_image for one in refused], ttl_s=ttl_s)
         if claim is not None:

@@ -1,4 +1,4 @@
-"""How many requests are answered at a time."""
+"""Limits how many requests are answered at a time."""
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -8,9 +8,9 @@ from app.server.middleware.perimeter import PROBES
 
 
 class Admission:
-    """503 while as many requests as there may be are under way; whether it lives is always said.
+    """Answers 503 while the limit is reached. Health probes are always answered.
 
-    It keeps memory and file descriptors within bounds, whoever asks and however slowly.
+    This bounds memory and file descriptors, whoever sends requests and however slowly.
     """
 
     def __init__(self, app: ASGIApp, *, limit: int) -> None:

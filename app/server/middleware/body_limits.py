@@ -1,4 +1,4 @@
-"""How long a body may be and take, and that its length is said in one way."""
+"""Limits the length of a body and the time that a client may take to send it."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ from app.server.answers.problems import BodyTooLarge, BodyTooSlow, HttpInvalid, 
 
 @dataclass(frozen=True)
 class BodyTimeout:
-    """Ends a request whose body pauses too long or takes too long in all.
+    """Ends a request whose body pauses too long, or takes too long in all.
 
     Args:
         idle_s: longest wait for the next bytes.
-        total_s: longest time from the first look for the body to its end.
+        total_s: longest time from the first read of the body to its end.
     """
 
     app: ASGIApp
@@ -31,7 +31,7 @@ class BodyTimeout:
 
         async def receive_in_time() -> Message:
             nonlocal whole, ends_at
-            if whole:  # now it waits for the client to go away, as long as that takes
+            if whole:  # now it waits for the client to disconnect, however long
                 return await receive()
             now = anyio.current_time()
             ends_at = ends_at or now + self.total_s
@@ -45,10 +45,10 @@ class BodyTimeout:
 
 
 class OneLength:
-    """Refuses a request that says in two ways where it ends, and closes its connection.
+    """Refuses a request that declares its length in two ways, and closes its connection.
 
-    A proxy that believed the other one would take the rest for a request of somebody else
-    (RFC 9112, section 6.3).
+    A proxy that believed the other declaration would take the rest for somebody else's request (RFC
+    9112, section 6.3).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -67,7 +67,7 @@ class OneLength:
 
 
 class BodyLimit:
-    """Stops a body above the limit before it is read (declared) or while it is (streamed).
+    """Stops a body above the limit: before it is read if its length is declared, else while it is.
 
     FastAPI's own `max_body_size` answers a declared length in plain text, past every handler.
     """

@@ -1,4 +1,4 @@
-"""Pages of other origins: none may use this interface from a browser but those in the settings."""
+"""Cross-origin requests: only pages of the configured origins may use this API from a browser."""
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -20,7 +20,7 @@ ANSWER_HEADERS = (
 
 
 class CrossOrigin(CORSMiddleware):
-    """starlette's, without cookies (keys come in a header), whose refusals are problems too."""
+    """Starlette's, without cookies (keys come in a header), and with problems as refusals."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and _is_preflight(scope):

@@ -1,4 +1,4 @@
-"""How long answers take, by route template: never by the address that was asked for."""
+"""Measures how long answers take, by route template and never by the requested address."""
 
 import time
 
@@ -10,7 +10,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 def create_http_histogram(registry: CollectorRegistry) -> Histogram:
-    """Seconds from the first byte of a request to the last of its answer."""
+    """A histogram of the seconds from the first byte of a request to the last of its answer."""
     return Histogram(
         "promptsmooth_http_request_duration_seconds",
         "Seconds until an answer is complete, by method, route template and status.",
@@ -21,7 +21,7 @@ def create_http_histogram(registry: CollectorRegistry) -> Histogram:
 
 
 class HttpMetrics:
-    """Measures every answer. What matches no route is counted under `none`."""
+    """Measures every answer. A request that matches no route is counted under `none`."""
 
     def __init__(self, app: ASGIApp, histogram: Histogram) -> None:
         self.app, self._histogram = app, histogram
@@ -47,7 +47,7 @@ class HttpMetrics:
 
 
 def _find_template(scope: Scope) -> str:
-    """The template of the route that answered; a mount is one route."""
+    """The template of the route that answered. A mount counts as one route."""
     if (path := getattr(scope.get("route"), "path", None)) is not None:
         return str(path)
     return str(scope.get("root_path") or "none")

@@ -1,9 +1,9 @@
-"""Where the service may be reached from while it has no keys, and under which names.
+"""From where the service may be reached while it has no keys, and under which host names.
 
-Without keys everyone who reaches the service may do everything, so it answers this machine alone.
-`promptsmooth up` and `python -m app` refuse to bind elsewhere; a server that somebody else started
-is told by the address of each connection. What neither can see is a proxy on the same machine: it
-comes from the loopback address.
+Without keys everyone who reaches the service may do everything, so it answers only this machine.
+`promptsmooth up` and `python -m app` refuse to bind to any other address. Under a server that
+somebody else started, the address of each connection decides. Neither can detect a proxy on the
+same machine, whose connections come from the loopback address.
 """
 
 import socket
@@ -19,29 +19,29 @@ from app.server.access.keyring import Keyring
 from app.server.answers.problems import HostUnknown, KeysRequired, Problem, create_response
 
 PROBES = frozenset({"/healthz", "/readyz"})
-"""What orchestrators ask, under whatever address a container happens to have."""
+"""Paths that orchestrators probe, under whatever address a container happens to have."""
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
 
 
 class NotLoopback(ValueError):
-    """Without keys the service listens on this machine alone."""
+    """Without keys the service must listen on a loopback address."""
 
     def __init__(self, host: str) -> None:
         super().__init__(
             f"{host} can be reached from other machines, and this service has no keys: everyone "
-            "there could do everything. Make a key with: promptsmooth keys add --label NAME. If "
-            "something else decides who reaches it, set PROMPTSMOOTH_OPEN=true."
+            "there could do everything. Create a key with: promptsmooth keys add --label NAME. If "
+            "something else controls who reaches the service, set PROMPTSMOOTH_OPEN=true."
         )
 
 
 def require_loopback(host: str) -> None:
-    """Passes where an address to listen on belongs to this machine alone, else NotLoopback."""
+    """Raises NotLoopback unless the address to listen on can be reached from this machine only."""
     if not is_loopback(host):
         raise NotLoopback(host)
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether a name or address can be reached from this machine alone."""
+    """Whether a name or address can be reached from this machine only."""
     try:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)} if host else set()
     except OSError:
@@ -50,18 +50,19 @@ def is_loopback(host: str | None) -> bool:
 
 
 def _parse(address: str) -> IPv4Address | IPv6Address:
-    """An address as it stands in a socket: with a zone, or IPv4 within IPv6."""
+    """Parses an address as a socket reports it: with a zone, or IPv4 mapped into IPv6."""
     found = ip_address(address.partition("%")[0])
     return getattr(found, "ipv4_mapped", None) or found
 
 
 @dataclass(frozen=True)
 class Perimeter:
-    """Answers only under names it knows and, while it has no keys, only on the loopback address.
+    """Answers only under known host names and, without keys, only on the loopback address.
 
     Args:
-        trusted_hosts: names of this service, `*.example` for all below one; empty: any.
-        open_to_all: whether anyone may ask without a key, from anywhere.
+        trusted_hosts: names of this service; `*.example` covers all names below it; empty: any
+            name.
+        open_to_all: whether anyone may send requests without a key, from anywhere.
     """
 
     app: ASGIApp
@@ -86,16 +87,16 @@ class Perimeter:
         if self.keyring.required or self.open_to_all:
             return
         local = _find_address(scope)
-        if local is None:  # a unix socket, or a server that does not say
+        if local is None:  # a Unix socket, or a server that does not report the address
             return
         if not local.is_loopback:
             raise KeysRequired
         if not self.trusted_hosts and not _is_local_name(host):
-            raise HostUnknown  # a page elsewhere whose name was pointed at this machine
+            raise HostUnknown  # DNS rebinding: another site's name that points to this machine
 
 
 def _host(headers: Headers) -> str:
-    """The name in the Host header, without the port."""
+    """The host name in the Host header, without the port."""
     host = headers.get("host", "").strip().lower()
     if host.startswith("["):
         return host.partition("]")[0][1:]
@@ -117,7 +118,7 @@ def _is_local_name(host: str) -> bool:
 
 
 def _find_address(scope: Scope) -> IPv4Address | IPv6Address | None:
-    """The address of this machine that a connection came to."""
+    """This machine's address that a connection came to."""
     try:
         return _parse(str(scope["server"][0]))
     except (KeyError, TypeError, ValueError):

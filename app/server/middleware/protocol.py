@@ -1,9 +1,9 @@
-"""HTTP/1.1 on a connection, with an end to a client's patience-testing.
+"""HTTP/1.1 with deadlines for slow clients.
 
-uvicorn waits for ever for the headers of a request, and for the rest of a body that nobody reads
-any more. A client that sends a byte now and then would hold connections as long as it likes. A
-proxy ends that; here it ends without one. How long the body itself may take is the app's part:
-`app.server.middleware.body_limits`.
+uvicorn waits without limit for the headers of a request, and for the rest of a body that nobody
+reads any more. So a client that sends a byte now and then could hold connections for as long as it
+likes. A proxy would end that; here it ends without one. How long the body itself may take is
+limited in `app.server.middleware.body_limits`.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ Phase = Literal["head", "rest"] | None
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's, with a deadline for headers, and one for a body whose answer was given already."""
+    """uvicorn's protocol, with a deadline for headers and for bodies that were already answered."""
 
     header_timeout_s: float = 10.0
     _phase: Phase = None
@@ -44,7 +44,7 @@ class PatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def _watch(self) -> None:
-        """A phase that has begun gets its deadline; bytes that arrive do not move it."""
+        """Sets the deadline when a phase begins; bytes that arrive do not extend it."""
         if (phase := self._find_phase()) != self._phase:
             self._set_deadline(phase)
 
@@ -53,7 +53,7 @@ class PatientProtocol(H11Protocol):
             return None
         if self.conn.their_state is h11.IDLE:
             begun = self.cycle is None or bool(self.conn.trailing_data[0])
-            return "head" if begun else None  # between requests uvicorn's keep-alive counts
+            return "head" if begun else None  # between requests, uvicorn's keep-alive counts
         if self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.DONE:
             return "rest"
         return None
@@ -74,7 +74,7 @@ class PatientProtocol(H11Protocol):
         self.transport.close()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the name is uvicorn's
-        """The answer to what is no HTTP; uvicorn's own is plain text."""
+        """Answers what is not HTTP with a problem document; uvicorn's own answer is plain text."""
         self._answer(HttpInvalid())
         self.transport.close()
 
@@ -97,5 +97,5 @@ class PatientProtocol(H11Protocol):
 
 
 def create_protocol(*, header_timeout_s: float) -> type[PatientProtocol]:
-    """The protocol with a deadline; uvicorn makes one object of the class a connection."""
+    """The protocol class with a header deadline; uvicorn creates one instance per connection."""
     return type("PatientProtocol", (PatientProtocol,), {"header_timeout_s": header_timeout_s})

@@ -1,4 +1,4 @@
-"""What Redis and the worker hosts say of themselves, read for Prometheus at each scrape."""
+"""Metrics of Redis and the worker hosts, read at each Prometheus scrape."""
 
 import time
 from collections.abc import Iterator
@@ -33,13 +33,13 @@ class QueueFigures:
 
 
 class QueueCollector(Collector):
-    """Gauges and counters of the whole service; without Redis, that it is away and no more."""
+    """Gauges and counters of the whole service. If Redis is away, only the gauge that says so."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def collect(self) -> Iterator[Metric]:
-        """Called by Prometheus' client at each scrape."""
+        """Called by the Prometheus client at each scrape."""
         try:
             families = list(self._collect())
         except RedisError:
@@ -53,7 +53,7 @@ class QueueCollector(Collector):
         yield from _describe_hosts(hosts_store.list_workers(self._redis))
 
     def _look(self, name: str) -> QueueFigures:
-        """Without RQ's clean-up, which is the janitor's alone."""
+        """Counts without RQ's clean-up, which only the janitor may do."""
         queue = create_queue(self._redis, name)
         oldest = accepted.find_oldest(self._redis, name)
         return QueueFigures(

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
-# What is no page is shown as none; pages say what they need themselves (`routes.service.pages`).
+# A browser shows nothing but the pages, which set their own policy (`routes.service.pages`).
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
@@ -32,17 +32,17 @@ SECURITY_HEADERS = {
 
 
 def find_request_id() -> str | None:
-    """The id of the request that is answered here; jobs carry it into the workers' log."""
+    """The id of the current request. Jobs carry it into the workers' log."""
     return _request_id.get()
 
 
 class RequestContext:
     """Gives each request an id, and each answer that id and the security headers.
 
-    Behind a proxy the id is the proxy's, so that both logs name a request alike.
+    Behind a proxy, the proxy's id is used, so that both logs name a request alike.
 
-    What nobody handled ends here: an answer without a stack, and a log line with one. The error's
-    own text stays out of both, because it can repeat what was sent.
+    Unhandled errors end here: the answer has no stack trace, and the log line has one. The error's
+    own text appears in neither, because it can repeat what was sent.
     """
 
     def __init__(self, app: ASGIApp, *, behind_proxy: bool = False) -> None:

@@ -1,7 +1,7 @@
 """Notices that the process was told to stop while connections are still open.
 
-uvicorn ends the lifespan after the last answer, and an answer that is a stream ends when the
-certification does. So a stream has to hear of the signal itself.
+uvicorn ends the lifespan after the last answer, and a stream's answer ends only when its
+certification does. So streams must learn of the signal directly.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def noticing_signals(stopping: anyio.Event) -> Iterator[None]:
-    """Sets the event on SIGINT or SIGTERM, and leaves the rest to whoever handled them before.
+    """Sets the event on SIGINT or SIGTERM, then calls the previous handler.
 
-    Where the app does not run in the main thread, nobody can notice signals, and none are.
+    Only the main thread can handle signals. In any other thread this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,0 +1,1 @@
+"""Routes: the HTTP endpoints."""

@@ -1,4 +1,4 @@
-"""How OpenAPI describes an answer 202: where the job will be, and what can be asked of it."""
+"""How OpenAPI describes a 202 answer: where the job is, and which operations apply to it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,12 +18,12 @@ _HEADERS = {
 def describe_accepted(
     description: str, *, parameter: str, operations: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The response of a job that was accepted.
+    """The response for an accepted job.
 
     Args:
         description: one sentence.
         parameter: the path parameter that takes the job's id.
-        operations: what can be asked of it: a link's name and the id of its operation.
+        operations: what applies to the job: link names, each with its operation id.
     """
     links = {
         name: {"operationId": operation, "parameters": {parameter: "$response.body#/id"}}

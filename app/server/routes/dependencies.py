@@ -1,4 +1,4 @@
-"""What endpoints depend on, under the names they use."""
+"""The dependencies of endpoints, as named types."""
 
 import re
 from collections.abc import AsyncIterator
@@ -77,9 +77,9 @@ def _find_own_jobs(batch_id: _BatchId, redis: RedisDep, caller: Submitter) -> tu
 
 
 JobDep = Annotated[Job, Depends(_find_job)]
-"""The certification of the path, to be read."""
+"""The certification in the path, for reading."""
 OwnJobDep = Annotated[Job, Depends(_find_own_job)]
-"""The certification of the path, to be ended: it takes the scope that sent it."""
+"""The certification in the path, for ending it: needs the scope that submits."""
 BatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_jobs)]
 OwnBatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_own_jobs)]
 PreferHeader = Annotated[
@@ -102,7 +102,7 @@ _IdempotencyHeader = Annotated[
 
 def _find_idempotency_key(request: Request, key: _IdempotencyHeader = None) -> str | None:
     if len(request.headers.getlist("idempotency-key")) > 1:
-        raise FieldRepeated("The header Idempotency-Key is taken once; nothing was queued.")
+        raise FieldRepeated("Expected the header Idempotency-Key at most once; nothing was queued.")
     return key
 
 

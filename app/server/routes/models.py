@@ -1,4 +1,4 @@
-"""Which models there are."""
+"""The models of this installation."""
 
 from fastapi import APIRouter, Response
 
@@ -71,6 +71,6 @@ def _known(description: ModelDescription) -> KnownModel:
 
 
 def _not_valid(model_id: str) -> ModelNotUsable:
-    """Without the reason, which names places on this host: logs and `models list` have it."""
+    """Leaves out the reason, which names paths on this host; logs and `models list` have it."""
     detail = "Its card on this host is not valid; promptsmooth models list says why."
     return ModelNotUsable(id=model_id, detail=detail)

@@ -1,4 +1,4 @@
-"""Learning prompts: a job from labelled images, its progress, its end."""
+"""Learning prompts: submit labelled images, follow the job, cancel it."""
 
 import re
 from typing import Annotated, Any
@@ -31,8 +31,8 @@ router = APIRouter(tags=["prompts"])
 
 LOST = Failure(
     code="learning_lost",
-    detail="It ended without a result: every attempt was cut off. Send the images again; if that "
-    "happens twice, the operator finds the reason in the worker's log.",
+    detail="The learning ended without a result: every attempt was interrupted. Send the images "
+    "again; if this happens twice, the operator finds the reason in the worker's log.",
 )
 _POLL_AFTER_S = 2
 _ID = re.compile(r"[0-9a-f]{32}")

@@ -1,4 +1,4 @@
-"""Learned prompts: which there are, their vectors, import and removal."""
+"""Learned prompts: list, show, import and remove."""
 
 from typing import Annotated, Any
 
@@ -156,7 +156,7 @@ def remove_prompt(
     _find_card(redis, prompt_id, caller)
     if caller.view is not None and prompts.find_owner(redis, prompt_id) is None:
         raise problems.ScopeMissing(
-            "This prompt is everyone's; a key with the scope admin removes it."
+            "This prompt is shared; only a key with the scope admin can remove it."
         )
     if not prompts.remove(redis, prompt_id, ttl_s=settings.image_ttl_s):
         raise problems.PromptNotFound
@@ -165,10 +165,10 @@ def remove_prompt(
 def store_prompt(
     redis: Redis, card: PromptCard, prompt: Prompt, *, owner: str | None
 ) -> PromptCard:
-    """Stores a prompt, on disk too before this returns; the card that stands.
+    """Stores a prompt durably and returns the stored card.
 
     Raises:
-        Problem: its id is another prompt's or one of the service's own.
+        Problem: the id belongs to another prompt or is reserved.
     """
     try:
         with one_connection(redis) as connection:

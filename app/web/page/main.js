@@ -1,4 +1,4 @@
-// The page: which view an address after # shows, whether the service is ready, who is signed in.
+// The page: its views by the address after #, the state of the service, and signing in.
 
 import { announce, find, h, show } from "./elements/dom.js";
 import { watchKey } from "./elements/sign_in.js";
@@ -6,7 +6,7 @@ import { showTrouble } from "./elements/trouble.js";
 import { getJson, Problem } from "./service/http.js";
 
 /**
- * A view fills main and returns; what goes on afterwards, ends with the signal.
+ * A view fills main and returns. Whatever it continues to do ends with the signal.
  * @typedef {(main: HTMLElement, id: string, signal: AbortSignal) => Promise<void> | void} View
  */
 
@@ -78,7 +78,7 @@ async function start() {
     announce(document.title.split(" · ")[0]);
   });
   for (const event of ["dragover", "drop"])
-    window.addEventListener(event, (/** @type {Event} */ e) => e.preventDefault()); // else a file that misses takes the page away
+    window.addEventListener(event, (/** @type {Event} */ e) => e.preventDefault()); // else a file dropped beside the zone replaces the page
   watchKey(open);
   watchReadiness();
   await open();

@@ -1,4 +1,4 @@
-"""When a certification may be done, from what waits and what hosts have measured."""
+"""Estimates when a certification is done, from the waiting jobs and the measured speeds."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from worker.jobs.load import count_running, find_ahead, get_speeds
 
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
-    """Where a job stands in the queue (1: next), and an upper bound on the seconds to its end."""
+    """A job's place in the queue (1: next), and an upper bound on the seconds until it ends."""
 
     queue_position: int | None = None
     estimated_s: float | None = None
 
 
 def find_outlook(redis: Redis, certification_id: str) -> Outlook:
-    """The outlook of a job that waits; nothing is known of one that does not.
+    """The outlook of a waiting job; empty for a job that is not waiting.
 
-    What already runs is left out: it takes workers, and shares the engine with those that follow.
+    Jobs that are already running are left out, although they occupy workers and share the engine.
     """
     ahead = find_ahead(redis, certification_id)
     if ahead is None:
@@ -30,7 +30,7 @@ def find_outlook(redis: Redis, certification_id: str) -> Outlook:
 
 
 def estimate_running_s(redis: Redis, model_id: str, samples_left: int) -> float | None:
-    """An upper bound on the seconds to the end of a job that runs, beside the others that do."""
+    """An upper bound on the seconds until a running job ends, given the others that run."""
     speed = get_speeds(redis).get(model_id)
     if not speed:
         return None

@@ -1,4 +1,4 @@
-"""Which worker hosts could certify with a model now, as far as they say."""
+"""Which worker hosts report that they can certify with a model."""
 
 from collections.abc import Iterable
 
@@ -13,12 +13,13 @@ from worker.store import hosts
 
 
 def require_host(redis: Redis, card: ModelCard) -> None:
-    """Passes unless every worker host says that it cannot serve the model.
+    """Passes unless every worker host reports that it cannot serve the model.
 
-    A host that is starting, or none at all, says nothing: then the queue keeps the job.
+    A host that is starting reports nothing. With such a host, or with no host at all, the queue
+    keeps the job.
 
     Raises:
-        ModelUnavailable: a job would fail on whichever host takes it.
+        ModelUnavailable: the job would fail on every host.
     """
     reports = hosts.list_workers(redis)
     if not reports or any(may_serve(report, card) for report in reports):
@@ -30,14 +31,14 @@ def require_host(redis: Redis, card: ModelCard) -> None:
 
 
 def may_serve(report: WorkerReport, card: ModelCard) -> bool:
-    """Whether a job could go well on this host."""
+    """Whether a job could succeed on this host."""
     if not report.ready or report.states is None:
         return True
     return can_serve(report, card)
 
 
 def can_serve(report: WorkerReport, card: ModelCard) -> bool:
-    """Whether a host says that it votes with the model, at once or after loading it."""
+    """Whether a host reports that it can vote with the model, at once or after loading it."""
     if not report.ready:
         return False
     state = find_state(report, card)
@@ -47,13 +48,13 @@ def can_serve(report: WorkerReport, card: ModelCard) -> bool:
 
 
 def find_state(report: WorkerReport, card: ModelCard) -> ModelState | None:
-    """What a host says of a model, which its digest names."""
+    """A host's report on a model, found by the model's digest."""
     states = report.states or ()
     return next((state for state in states if state.model.sha256 == card.sha256), None)
 
 
 def list_hosts(reports: Iterable[WorkerReport], card: ModelCard) -> tuple[ModelOnHost, ...]:
-    """What each host that is ready says of a model."""
+    """What each ready host reports about a model."""
     return tuple(
         ModelOnHost(name=report.name, **state.model_dump(exclude={"model"}))
         for report in reports
@@ -62,7 +63,7 @@ def list_hosts(reports: Iterable[WorkerReport], card: ModelCard) -> tuple[ModelO
 
 
 def list_ready(reports: Iterable[WorkerReport], card: ModelCard) -> tuple[str, ...]:
-    """The hosts on which the model votes at once."""
+    """The hosts on which the model is loaded."""
     return tuple(
         report.name
         for report in reports
@@ -82,7 +83,7 @@ def require_card(catalogue: Catalogue, model_id: str) -> ModelCard:
         return catalogue.get(model_id)
     except UnknownModel as unknown:
         known = tuple(card.id for card in catalogue.list())
-        text = f"There is no such model; those known here: {', '.join(known) or 'none'}."
+        text = f"There is no model with this id. Known ids: {', '.join(known) or 'none'}."
         if isinstance(unknown, ModelNotAdded):
             text = str(unknown)
         if isinstance(unknown, ModelNotValid):

@@ -1,4 +1,4 @@
-"""Whether the queue takes more, and when it will."""
+"""Whether the queue accepts more work, and if not, when it will."""
 
 import math
 
@@ -12,10 +12,10 @@ _LONGEST_S = 3600
 
 
 def require_room(redis: Redis, settings: AppSettings) -> None:
-    """Passes unless as much waits as the operator allows; work that is under way does not count.
+    """Passes unless the waiting work reaches the operator's limits. Running work does not count.
 
-    Two limits: jobs, and seconds of work at the speed that hosts measured. What is accepted at the
-    same moment can go beyond them, by what is decoded at a time.
+    There are two limits: jobs, and seconds of work at the measured speed. Requests accepted at the
+    same moment can exceed them by as many as are decoded at a time.
 
     Raises:
         QueueFull: with the seconds after which there should be room.

@@ -1,0 +1,1 @@
+"""Certifications: submitting images, and everything about their results."""

@@ -1,4 +1,4 @@
-"""What became of certifications and batches."""
+"""Reads, cancels and purges certifications and batches."""
 
 from typing import Annotated
 

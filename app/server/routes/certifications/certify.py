@@ -97,7 +97,7 @@ async def certify(
 async def _accept(
     services: Services, asked: CertifyBody, caller: Caller, idempotency_key: str | None
 ) -> list[CertificationJob]:
-    """The jobs of this request, queued now or when its idempotency key was first used."""
+    """The jobs of this request: queued now, or when its idempotency key was first used."""
     if idempotency_key is None:
         return await submit_certify(services, asked, caller)
     key, fingerprint = parse_key(idempotency_key), await asked.fingerprint()

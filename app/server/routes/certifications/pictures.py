@@ -1,4 +1,4 @@
-"""Pictures of a certification: the certified input, and what noise looks like on it."""
+"""Pictures of a certification: the certified input, and an illustration of noise on it."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""A finished certification on paper."""
+"""A finished certification as a PDF report."""
 
 from fastapi import APIRouter, Response
 from redis import Redis

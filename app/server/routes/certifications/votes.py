@@ -92,14 +92,14 @@ def list_votes(
 def _find_evidence(
     entry: CertificateDocument, ballot: BallotName
 ) -> CertificateDocument | Selector | None:
-    """What a certificate says of one of its ballots; None where it has no such ballot."""
+    """The evidence of one ballot of a certificate; None if it has no such ballot."""
     if ballot == "prediction":
         return entry
     return None if entry.routing is None else entry.routing.selector
 
 
 def _count(evidence: object, phase: Phase) -> int:
-    """How many votes of a phase were counted on a ballot; 0 where there are none."""
+    """How many votes of a phase a ballot counted; 0 if it has no such phase."""
     match evidence:
         case CertifiedByStaged() | AbstainedByStaged() | Selector():
             return evidence.looks[-1].n if phase == "estimation" else 0
@@ -111,7 +111,7 @@ def _count(evidence: object, phase: Phase) -> int:
 def _place(
     request: CertifyRequest, certificate: int, entry: CertificateDocument, ballot: BallotName
 ) -> int:
-    """Where the ballot's votes stand among all ballots of the request."""
+    """The index of the ballot's votes among all ballots of the request."""
     places = create_places(create_contests(request))[certificate % len(request.targets)]
     if entry.routing is None or ballot == "selector":
         return places[0]

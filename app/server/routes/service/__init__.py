@@ -1,0 +1,1 @@
+"""Service: health, metrics and the web pages."""

@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether a request would be certified now."""
+"""Liveness, readiness and version."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def _not_ready(missing: str, hosts: tuple[HostShown, ...] = ()) -> problems.NotR
 
 
 def _explain(default: str, reports: Sequence[WorkerReport]) -> str:
-    """What is missing, apart for each thing that an operator would do about it."""
+    """What is missing, told apart by what an operator would do about it."""
     if any(report.shown_state == "ready" for report in reports):
         return f"the model {default}: no worker host can certify with it"
     found = Counter(report.shown_state for report in reports)

@@ -16,9 +16,9 @@ export function answer(found, signal) {
     h("div", { class: "verdicts" }, ...targets.map((target) => verdict(target, targets.length > 1))),
     targets.length > 1 && h("section", { class: "card" }, limits(found.certificates)),
     statement(found.certificates, targets),
-    section("How far, at which noise", radiusText(targets), radiusChart(targets)),
+    section("How far, at which noise level", radiusText(targets), radiusChart(targets)),
     tangible(found, signal),
-    section("What the votes say", "Each noise level is a question of its own. The picture is one noisy copy as the model gets thousands of them.", levels(found, targets, signal)),
+    section("What the votes say", "Each noise level is a separate question. The picture shows one noisy copy; the model sees thousands of them.", levels(found, targets, signal)),
     downloads(found, signal),
   ];
 }
@@ -54,7 +54,7 @@ function statement(certificates, targets) {
 function together(certificates) {
   const { joint, certificates_in_request: all, alpha } = certificates[0];
   const m = certificates.length;
-  if (joint) return `All ${all} certificates of the request hold together with the confidence that is said.`;
+  if (joint) return `All ${all} certificates of the request hold together with the stated confidence.`;
   if (m === 1 || !largest(certificates)) return "";
   return `Each of these ${m} certificates holds on its own. Whoever picks the best of them afterwards is wrong with probability up to ${Number((m * alpha).toPrecision(6))}, not ${alpha}.`;
 }

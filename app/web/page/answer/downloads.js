@@ -1,4 +1,4 @@
-// What can be taken home: the certificate as JSON, and a page of paper.
+// Downloads: the certificate as JSON, and a report to print.
 
 import { h } from "../elements/dom.js";
 import { download } from "../elements/picture.js";
@@ -14,7 +14,7 @@ export function downloads(found, signal) {
     "section",
     { class: "card" },
     h("h2", {}, "Keep it"),
-    h("p", { class: "hint" }, "The JSON holds every count that the radius was computed from and is signed; anyone can check it, here under Audit or with promptsmooth audit. The report is for printing."),
+    h("p", { class: "hint" }, "The JSON holds every count that the radius was computed from, and is signed. Anyone can check it, here under Audit or with promptsmooth audit. The report is for printing."),
     h("div", { class: "actions" }, take("Certificate (JSON)", `certifications/${found.id}`, `${stem}.json`), take("Report (PDF)", `certifications/${found.id}/report.pdf`, `${stem}.pdf`)),
     trouble,
     digests(found),

@@ -1,4 +1,4 @@
-// Each noise level: a noisy copy to look at, and the votes of each target with their bounds.
+// Each noise level: a noisy copy to look at, and the votes for each target with their bounds.
 
 import { h } from "../elements/dom.js";
 import { picture } from "../elements/picture.js";
@@ -21,8 +21,8 @@ function level(found, targets, sigma, signal) {
     h(
       "figure",
       { class: "noisy" },
-      picture(`certifications/${found.id}/noisy.png?sigma=${sigma}`, `A noisy copy at noise level ${sigma}`, signal, "No noisy copy can be shown."),
-      h("figcaption", {}, h("strong", {}, `σ ${sigma}`), " a noisy copy, drawn to look at"),
+      picture(`certifications/${found.id}/noisy.png?sigma=${sigma}`, `A noisy copy at noise level ${sigma}`, signal, "There is no noisy copy to show."),
+      h("figcaption", {}, h("strong", {}, `σ ${sigma}`), " a noisy copy, for illustration only"),
     ),
     h("div", { class: "level-targets" }, ...certificates.map((c) => outcome(c, targets.length > 1))),
   );
@@ -55,7 +55,7 @@ function outcome(certificate, several) {
 
 /** @param {any} certificate */
 function why(certificate) {
-  if (certificate.contradiction) return "Two looks at the votes claimed different classes, so one was false. Tell the operator.";
+  if (certificate.contradiction) return "Two looks at the votes claimed different classes, so one claim was false. Tell the operator.";
   if (certificate.stopped_by === "selector_abstained") return "The choice among the prompts was not constant enough.";
   return `The votes were too divided for a claim. Most fell on “${certificate.closest_class}”, which is not a prediction.`;
 }
@@ -71,7 +71,7 @@ export function finalCounts(c) {
 function sampling(c) {
   const text =
     c.procedure === "cohen"
-      ? `Procedure cohen: ${count(c.n0)} samples chose the class, ${count(c.n)} fresh ones bounded it.`
+      ? `Procedure cohen: ${count(c.n0)} samples chose the class, ${count(c.n)} fresh ones bounded its probability.`
       : `Procedure staged: ${count(c.n_used)} of at most ${count(c.n_max)} samples, because ${STOPPED[c.stopped_by] ?? c.stopped_by}.`;
   return h("p", { class: "hint" }, `${text} Error probability α ${c.alpha}${c.joint ? `, for all ${c.certificates_in_request} certificates together` : ""}. Attempt ${c.attempts} on this image.`);
 }

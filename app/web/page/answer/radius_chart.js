@@ -1,5 +1,5 @@
-// Radius against noise level. Abstentions have a lane of their own below the axis: no radius at all
-// is not a radius of zero.
+// Radius against noise level. Abstentions have a lane of their own below the axis, because having no
+// radius is not a radius of zero.
 
 import { h, svg } from "../elements/dom.js";
 import { length, targetName } from "../elements/words.js";
@@ -12,7 +12,7 @@ const SIDE = { left: 64, right: 16, top: 26, bottom: 84 };
 
 /**
  * @param {any[][]} targets certificates of each target, by noise level
- * @returns {HTMLElement} redrawn at its own width
+ * @returns {HTMLElement} redrawn whenever its width changes
  */
 export function radiusChart(targets) {
   const series = targets.map((certificates) => ({
@@ -50,7 +50,7 @@ function draw(series, width) {
   const floor = HEIGHT - SIDE.bottom;
   const inner = width - SIDE.left - SIDE.right;
   const band = inner / sigmas.length;
-  const every = Math.ceil(52 / band); // names that would overlap are left out
+  const every = Math.ceil(52 / band); // labels that would overlap are left out
   const x = (/** @type {number} */ sigma) => SIDE.left + band * (sigmas.indexOf(sigma) + 0.5);
   const y = (/** @type {number} */ radius) => floor - (radius / top) * (floor - SIDE.top);
   return svg(
@@ -107,7 +107,7 @@ function drawSeries(one, index, of, x, y, floor, roomy) {
   );
 }
 
-/** A line runs only between neighbours that claim the same. @param {Point | undefined} before @param {Point} here */
+/** A line joins only neighbours that claim the same class. @param {Point | undefined} before @param {Point} here */
 function joins(before, here) {
   return before !== undefined && before.radius !== null && before.prediction === here.prediction;
 }

@@ -1,4 +1,5 @@
-// Changes of an image whose l2 length is as close to a radius as whole grey levels allow, never above.
+// Changes of an image in whole grey levels whose l2 length is as close to a radius as possible, and
+// never above it.
 
 const LEVELS = 255;
 
@@ -7,7 +8,7 @@ const LEVELS = 255;
  * @typedef {{pixels: Pixels, l2: number, base?: number, share?: number, levels?: number, side?: number}} Tampered
  */
 
-/** The most that squared differences of channels may add up to, in squared grey levels. @param {number} radius */
+/** The largest sum of squared channel differences, in squared grey levels. @param {number} radius */
 function budget(radius) {
   return (LEVELS * radius) ** 2 * (1 - 1e-12);
 }
@@ -20,8 +21,8 @@ export function distance(a, b) {
 }
 
 /**
- * The whole image brighter by `base` grey levels, and by one more on a share of its pixels, evenly
- * strewn. Where white leaves no room it is darker instead, so that the length is the same.
+ * Brightens the whole image by `base` grey levels, and by one more on an evenly spread share of its
+ * pixels. A channel too bright for that is darkened instead, so that the length is the same.
  * @param {Pixels} image @param {number} radius @returns {Tampered}
  */
 export function shiftAll(image, radius) {
@@ -39,7 +40,7 @@ export function shiftAll(image, radius) {
   return finish(image, data, { base, share: more / n });
 }
 
-/** A step that visits all of n places and spreads any number of first visits. @param {number} n */
+/** A step that visits all n places and spreads the first visits evenly. @param {number} n */
 function coprimeStride(n) {
   let step = Math.max(1, Math.round(n * 0.6180339887));
   while (gcd(step, n) !== 1) step += 1;
@@ -60,8 +61,8 @@ function move(data, pixel, levels) {
 }
 
 /**
- * A square at the centre, `side` pixels wide, moved as far as the radius allows: dark pixels
- * brighter, bright ones darker.
+ * Changes a square at the centre, `side` pixels wide, as far as the radius allows: dark pixels become
+ * brighter and bright ones darker.
  * @param {Pixels} image @param {number} radius @param {number} side @returns {Tampered}
  */
 export function patch(image, radius, side) {
@@ -79,14 +80,14 @@ export function patch(image, radius, side) {
   return finish(image, data, { levels, side });
 }
 
-/** The side at which a patch is moved by about 48 grey levels: strong to the eye, and not a dot.
+/** The side at which a patch changes by about 48 grey levels: easy to see, and not just a dot.
  * @param {number} radius @param {number} width */
 export function strongSide(radius, width) {
   const side = Math.round(Math.sqrt(budget(radius) / 3) / 48);
   return Math.max(1, Math.min(side, Math.floor(width / 2)));
 }
 
-/** The widest patch that still moves by one grey level. @param {number} radius @param {number} width */
+/** The widest patch that still changes by one grey level. @param {number} radius @param {number} width */
 export function widestSide(radius, width) {
   return Math.max(1, Math.min(Math.floor(Math.sqrt(budget(radius) / 3)), width));
 }

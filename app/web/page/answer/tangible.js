@@ -1,4 +1,4 @@
-// The radius made visible: the image, and two changes of it that are as long as the radius allows.
+// Makes the radius visible: the image, and two changes of it that are as large as the radius allows.
 
 import { freshId, h, show, svg } from "../elements/dom.js";
 import { field, select } from "../elements/fields.js";
@@ -17,7 +17,7 @@ export function tangible(found, signal) {
     "section",
     { class: "card" },
     h("h2", {}, "What such a change looks like"),
-    h("p", { class: "hint" }, certified.length ? "Both changes are as long as the radius allows. The model’s smoothed answer is the same for all three pictures, and for every other change of that length." : "There is no radius to show, because the service abstained at every noise level."),
+    h("p", { class: "hint" }, certified.length ? "Both changes are as large as the radius allows. The model’s smoothed answer is the same for all three pictures, and for every other change of that size." : "There is no radius to show, because the service abstained at every noise level."),
     body,
   );
   if (certified.length) load(found, certified, body, signal);
@@ -88,7 +88,7 @@ function said(l2, radius) {
   return `l2 distance ${(Math.floor(l2 * 1e6) / 1e6).toFixed(6)}, within ${radius.toFixed(6)}.`;
 }
 
-/** Where the patch is, drawn over the picture. @param {Pixels} image @param {number} side */
+/** Marks the patch on the picture. @param {Pixels} image @param {number} side */
 function frame(image, side) {
   const at = (/** @type {number} */ size) => Math.floor((size - side) / 2) - 1.5;
   const box = svg("rect", { x: at(image.width), y: at(image.height), width: side + 3, height: side + 3 });

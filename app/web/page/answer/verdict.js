@@ -1,4 +1,4 @@
-// What the model says, and up to which change; or that it abstains.
+// The answer and its radius, or the abstention.
 
 import { h, svg } from "../elements/dom.js";
 import { length, SCOPES, targetName } from "../elements/words.js";
@@ -26,7 +26,7 @@ function oneAnswer(best, certificates) {
     h("p", { class: "prediction" }, best.prediction),
     h("p", { class: "claim" }, "The answer stays the same under every change smaller than l2\u00a0", h("strong", {}, length(best.radius)), `, at noise level σ ${best.sigma}.`),
     h("dl", { class: "means" }, ...fact("Every pixel may change by less than", greyLevels(levels.every_pixel)), ...fact("or a single pixel by less than", greyLevels(levels.one_pixel))),
-    silent.length > 0 && h("p", { class: "silent" }, mark("abstained"), ` At ${list(silent)} it abstains: no claim there.`),
+    silent.length > 0 && h("p", { class: "silent" }, mark("abstained"), ` At ${list(silent)} it abstains and claims nothing.`),
   ];
 }
 
@@ -35,14 +35,14 @@ function list(words) {
   return words.length < 2 ? words[0] : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`;
 }
 
-/** Each noise level is a classifier of its own; where they differ, no one of them is the answer.
+/** Each noise level is a classifier of its own. If they differ, none of them is the answer.
  * @param {any[]} certificates */
 function severalAnswers(certificates) {
   const row = (/** @type {any} */ c) =>
     h("tr", {}, h("th", { scope: "row" }, `σ ${c.sigma}`), h("td", {}, c.outcome === "certified" ? c.prediction : "abstained"), h("td", {}, c.outcome === "certified" ? `within ${length(c.radius)}` : ""));
   return [
     h("p", { class: "prediction long" }, "It depends on the noise level"),
-    h("p", { class: "claim" }, "Each noise level has an answer that is proved, but they are not the same. The model is not of one mind about this image."),
+    h("p", { class: "claim" }, "Each noise level has a proved answer, but the answers are not the same. The model is not certain about this image."),
     h("table", { class: "by-level" }, h("tbody", {}, ...certificates.map(row))),
   ];
 }
@@ -65,7 +65,7 @@ function abstained(certificates, name) {
   );
 }
 
-/** What a certificate leaves open. @param {any[]} certificates */
+/** What a certificate does not say. @param {any[]} certificates */
 export function limits(certificates) {
   const scopes = [...new Set(certificates.map((c) => c.guarantee_scope))];
   const not = [
@@ -81,14 +81,14 @@ function fact(term, value) {
   return [h("dt", {}, term), h("dd", {}, value)];
 }
 
-/** Fewer than this many, cut and not rounded. @param {number} levels */
+/** A strict upper limit in grey levels, cut and never rounded up. @param {number} levels */
 function greyLevels(levels) {
   const cut = Math.floor(levels * 100) / 100;
   if (cut < 1) return `${cut.toFixed(2)} of 255 grey levels, so not all by a whole one`;
   return `${cut >= 10 ? Math.floor(cut) : cut.toFixed(2)} of 255 grey levels`;
 }
 
-/** A ring that is full, or one that is struck through. @param {string} kind */
+/** A ring with a tick, or one that is struck through. @param {string} kind */
 export function mark(kind) {
   return svg(
     "svg",

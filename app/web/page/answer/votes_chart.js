@@ -1,4 +1,4 @@
-// Votes of noisy copies as bars, with what is known of each class's probability.
+// Votes on noisy copies as bars, with the bounds on each class's probability.
 
 import { h, svg } from "../elements/dom.js";
 import { count, percent } from "../elements/words.js";
@@ -6,8 +6,8 @@ import { count, percent } from "../elements/words.js";
 const SHOWN = 8;
 
 /**
- * A table whose bars are drawn: as many rows at every number of votes, so that nothing moves while
- * votes come in. With many classes, those with the most votes and the rest together.
+ * A table with drawn bars. The number of rows is fixed, so that nothing moves while votes come in. If
+ * there are many classes, it shows those with the most votes, and the rest together.
  * @param {{classNames: string[], counts: number[], ambiguous: number, topIndex: number,
  *   pALower: number, pBUpper: number, caption: string, claimed: boolean}} votes
  */
@@ -64,7 +64,7 @@ function voteRow(row, total, votes) {
   );
 }
 
-/** Bounds are shown so that none overstates. @param {number} p */
+/** Rounds a lower bound down, so that it never overstates. @param {number} p */
 function floor(p) {
   return Math.floor(p * 1000) / 1000;
 }

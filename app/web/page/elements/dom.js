@@ -1,4 +1,4 @@
-// Elements made by code. What a server sent becomes text, never markup.
+// Creates elements. Text from a server becomes text, never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -8,8 +8,8 @@ const SVG = "http://www.w3.org/2000/svg";
  */
 
 /**
- * An HTML element. Attributes that are functions become listeners of that event; false, null and
- * undefined leave an attribute or a child out.
+ * Creates an HTML element. Attributes that are functions become event listeners; false, null and
+ * undefined omit an attribute or a child.
  * @param {string} tag @param {Attributes} [attributes] @param {...Child} children
  * @returns {any}
  */
@@ -18,7 +18,7 @@ export function h(tag, attributes = {}, ...children) {
 }
 
 /**
- * The same for SVG.
+ * Creates an SVG element in the same way.
  * @param {string} tag @param {Attributes} [attributes] @param {...Child} children
  * @returns {any}
  */
@@ -45,7 +45,7 @@ function nodes(children) {
 }
 
 /**
- * Replaces all that is in an element.
+ * Replaces the content of an element.
  * @param {Element} element @param {...Child} children
  */
 export function show(element, ...children) {
@@ -54,7 +54,7 @@ export function show(element, ...children) {
 
 let counter = 0;
 
-/** An id that nothing else on the page has. @param {string} stem */
+/** An id that is unique on the page. @param {string} stem */
 export function freshId(stem) {
   counter += 1;
   return `${stem}-${counter}`;
@@ -67,7 +67,7 @@ export function find(selector) {
 
 let speaking = 0;
 
-/** Says a sentence to a screen reader, once. @param {string} sentence */
+/** Announces a sentence to screen readers. @param {string} sentence */
 export function announce(sentence) {
   const region = find("#live");
   region.textContent = "";

@@ -1,4 +1,4 @@
-// A place to drop files on, or to choose them with the keyboard.
+// An area for dropping files, which can also be chosen with the keyboard.
 
 import { freshId, h } from "./dom.js";
 

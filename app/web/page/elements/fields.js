@@ -1,4 +1,4 @@
-// Fields of forms: a label, a control, and help in plain words that belongs to it.
+// Form fields: a label, a control and its help text.
 
 import { freshId, h } from "./dom.js";
 
@@ -20,7 +20,7 @@ export function field(label, help, control) {
 }
 
 /**
- * A check box or radio button with its words beside it.
+ * A check box or radio button with its label beside it.
  * @param {"checkbox" | "radio"} type @param {string} label
  * @param {import("./dom.js").Attributes} [attributes] @param {string} [help]
  */
@@ -41,7 +41,7 @@ export function select(options, attributes = {}) {
   return h("select", attributes, ...options.map(([value, words]) => h("option", { value }, words)));
 }
 
-/** A field for a figure, typed with a point or a comma. @param {string} value
+/** A field for a number with a decimal point or comma. @param {string} value
  * @param {import("./dom.js").Attributes} [attributes] */
 export function number(value, attributes = {}) {
   return h("input", { type: "text", inputmode: "decimal", size: 8, autocomplete: "off", value, ...attributes });

@@ -1,12 +1,12 @@
-// Pictures that a server sent, shown without an address that could leak a key.
+// Shows pictures from the server without an address that could leak a key.
 
 import { getBlob } from "../service/http.js";
 import { h, show } from "./dom.js";
 
 /**
- * An image element for a path. Its address is freed when the view is left.
+ * An image element for a path. Its blob address is freed when the view closes.
  * @param {string} path @param {string} alt @param {AbortSignal} signal @param {string} missing
- *   what is said where there is no such picture
+ *   shown if there is no such picture
  */
 export function picture(path, alt, signal, missing = "This picture is no longer stored.") {
   const frame = h("div", { class: "picture" });

@@ -1,10 +1,10 @@
-// The dialog that takes an API key, opened by its button or by an answer that asks for one.
+// The dialog for an API key, opened by its button or by an answer that requires a key.
 
 import { getJson } from "../service/http.js";
 import { hasKey, setKey } from "../service/key.js";
 import { find } from "./dom.js";
 
-/** @param {() => void} reopen shows the current view again, now with or without a key */
+/** @param {() => void} reopen shows the current view again, with or without a key */
 export function watchKey(reopen) {
   const dialog = find("#key-dialog");
   const button = find("#sign-in");
@@ -14,7 +14,7 @@ export function watchKey(reopen) {
     if (dialog.open) return;
     const refused = hasKey();
     if (refused) setKey(null);
-    openDialog(dialog, refused ? "The service does not take this key any more: it was revoked, or its time is over." : "");
+    openDialog(dialog, refused ? "The service does not accept this key any more: it was revoked or has expired." : "");
   });
   document.addEventListener("key-changed", () => {
     button.textContent = hasKey() ? "Sign out" : "Sign in";
@@ -38,12 +38,12 @@ function openDialog(dialog, why) {
   find("#key-input").focus();
 }
 
-/** Whether the service takes the key that was typed. */
+/** Whether the service accepts the key that was typed. */
 async function tryKey() {
   const value = find("#key-input").value.trim();
   const problem = find("#key-problem");
   if (!/^[\x21-\x7e]+$/.test(value)) {
-    problem.textContent = "A key is one word of letters, digits and signs.";
+    problem.textContent = "Expected a key without spaces or special letters.";
     return false;
   }
   setKey(value);

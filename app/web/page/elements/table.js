@@ -1,5 +1,5 @@
-// Tables whose rows are put in order by a click on a heading, and that become a CSV file. A column
-// that is `kept` is in the file alone.
+// Tables that sort by a click on a heading and can be saved as CSV. A column that is `kept` appears
+// only in the CSV file.
 
 import { h, show } from "./dom.js";
 
@@ -47,7 +47,7 @@ function tableRow(row, columns) {
   return h("tr", {}, ...columns.map((c) => h("td", { class: c.numeric ? "number" : "" }, c.cell ? c.cell(row) : c.value(row))));
 }
 
-/** Rows without a value come last, in either direction.
+/** Rows in sorting order. Rows without a value come last in either direction.
  * @param {{column: number, down: boolean, rows: any[]}} state @param {Column[]} columns */
 function ordered({ column, down, rows }, columns) {
   if (column < 0) return rows;
@@ -61,8 +61,9 @@ function ordered({ column, down, rows }, columns) {
 }
 
 /**
- * RFC 4180, with the mark by which spreadsheets know UTF-8. What they would take for a formula gets an
- * apostrophe before it, also after a sign that other countries separate by: there, quotes do not hold.
+ * RFC 4180, with the byte order mark by which spreadsheets recognise UTF-8. Text that they would take
+ * for a formula is preceded by an apostrophe. That includes text after a separator of other locales,
+ * where quotes do not protect it.
  * @param {(string | number | null)[][]} rows
  */
 export function toCsv(rows) {

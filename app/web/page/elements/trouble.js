@@ -1,4 +1,4 @@
-// What is shown where a view cannot be.
+// What is shown when a view cannot open.
 
 import { Problem } from "../service/http.js";
 import { h, show } from "./dom.js";
@@ -7,12 +7,12 @@ import { h, show } from "./dom.js";
 export function showTrouble(into, error, signal) {
   if (signal.aborted) return;
   const known = error instanceof Problem;
-  if (known && error.status === 401) return show(into, h("h1", {}, "Sign in to go on"), h("p", { class: "lead" }, "This service answers to API keys; its operator makes them with promptsmooth keys add."), h("p", { class: "actions" }, h("button", { type: "button", class: "primary", click: () => document.dispatchEvent(new Event("key-needed")) }, "Enter a key")));
+  if (known && error.status === 401) return show(into, h("h1", {}, "Sign in to continue"), h("p", { class: "lead" }, "This service requires an API key; its operator creates keys with promptsmooth keys add."), h("p", { class: "actions" }, h("button", { type: "button", class: "primary", click: () => document.dispatchEvent(new Event("key-needed")) }, "Enter a key")));
   if (!known) console.error(error);
-  const text = known ? error.message : "This page met something that it does not understand.";
+  const text = known ? error.message : "Something unexpected happened on this page.";
   show(
     into,
-    h("h1", {}, known && error.status === 404 ? "Not here" : "That did not work"),
+    h("h1", {}, known && error.status === 404 ? "Not found" : "That did not work"),
     h("p", { class: "problem", role: "alert" }, text),
     h("p", {}, h("a", { href: "#/" }, "Certify an image")),
   );

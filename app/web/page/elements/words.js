@@ -1,4 +1,4 @@
-// Figures and terms as people read them.
+// Numbers and terms as people read them.
 
 const whole = new Intl.NumberFormat("en");
 
@@ -12,14 +12,14 @@ export function length(radius) {
   return (Math.floor(radius * 1000 + 1e-9) / 1000).toFixed(3);
 }
 
-/** A share as a percentage with one decimal; what is neither none nor all never looks so. @param {number} p */
+/** A share as a percentage with one decimal. A share between 0 and 1 never reads 0 % or 100 %. @param {number} p */
 export function percent(p) {
   if (p > 0 && p < 0.0005) return "< 0.1 %";
   if (p < 1 && p >= 0.9995) return "> 99.9 %";
   return `${(100 * p).toFixed(1)} %`;
 }
 
-/** Seconds as people say them. @param {number} s */
+/** A duration in everyday words. @param {number} s */
 export function duration(s) {
   if (s < 1.5) return "about a second";
   if (s < 90) return `about ${Math.ceil(s)} s`;
@@ -32,12 +32,12 @@ export function plural(n, one, many = `${one}s`) {
   return `${count(n)} ${n === 1 ? one : many}`;
 }
 
-/** Confidence 1 - alpha in per cent, as few digits as it has. @param {number} alpha */
+/** Confidence 1 - alpha in per cent, without trailing zeros. @param {number} alpha */
 export function confidence(alpha) {
   return `${Number((100 * (1 - alpha)).toFixed(10))} %`;
 }
 
-/** A time of today as a time, else as a date. @param {string} iso */
+/** The time of day for today, otherwise with the date. @param {string} iso */
 export function when(iso) {
   const date = new Date(iso);
   const day = date.toDateString() === new Date().toDateString() ? {} : { dateStyle: "medium" };
@@ -55,9 +55,9 @@ export const PROMPTINGS = {
 
 /** @type {Record<string, string>} */
 export const SCOPES = {
-  global_prompt: "Covers everything from this image on.",
-  frozen_prompt: "Covers this prompt, tuned on this image and frozen; not tuning it again.",
-  routed_pipeline: "Covers the choice of the prompt too.",
+  global_prompt: "Covers every step from this image to the answer.",
+  frozen_prompt: "Covers this prompt, tuned on this image and then frozen, but not tuning it again.",
+  routed_pipeline: "Also covers the choice of the prompt.",
 };
 
 /** @type {Record<string, string>} */

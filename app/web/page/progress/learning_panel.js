@@ -1,4 +1,4 @@
-// A prompt while it is learned: its curve, epoch by epoch, and how it ended.
+// A learning job: its curve, epoch by epoch, and how it ended.
 
 import { announce, h, show } from "../elements/dom.js";
 import { plural } from "../elements/words.js";
@@ -36,7 +36,7 @@ async function watch(id, parts, signal) {
   }
 }
 
-/** @param {string} id @param {AbortSignal} signal @returns {Promise<any>} or null while it is away */
+/** @param {string} id @param {AbortSignal} signal @returns {Promise<any>} or null while the service is away */
 async function look(id, signal) {
   try {
     return await getJson(`prompt-jobs/${id}`, signal);
@@ -63,7 +63,7 @@ function showEnd(job, parts) {
   const ends = {
     finished: [h("p", {}, "It can be chosen for a certification at once. "), h("p", {}, h("a", { href: "#/", class: "button" }, "Certify an image"))],
     failed: [h("p", { class: "problem" }, job.failure?.detail)],
-    cancelled: [h("p", {}, "Cancelled. There is no prompt of this name.")],
+    cancelled: [h("p", {}, "Cancelled. No prompt was learned.")],
   };
   show(parts.end, ...ends[job.status], h("p", {}, h("a", { href: "#/prompts" }, "Learn another")));
   announce(`Learning ${job.status}`);

@@ -1,4 +1,4 @@
-// A certification while it runs: how far, what the votes say so far, and a way to stop it.
+// A running certification: its progress, the votes so far, and a button to cancel it.
 
 import { votesChart } from "../answer/votes_chart.js";
 import { announce, h, show } from "../elements/dom.js";
@@ -28,7 +28,7 @@ export function progressPanel(found, cancel) {
     parts.bar,
     h("p", { class: "progress-figures" }, parts.done, parts.left),
     parts.trouble,
-    h("p", { class: "hint" }, "Noisy copies of the image are shown to the model, and each votes for a class. Sampling ends as soon as the question is answered. The votes so far are there to be watched; they claim nothing yet."),
+    h("p", { class: "hint" }, "Noisy copies of the image are shown to the model, and each votes for a class. Sampling ends as soon as the question is answered. The votes so far are only for watching; they claim nothing yet."),
     parts.votes,
   );
   const rate = rateMeter();
@@ -59,7 +59,7 @@ function showFigures(parts, progress, left_s) {
   parts.left.textContent = left_s === null ? " " : `${duration(left_s)} left at most`;
 }
 
-/** Seconds left from the pace since the first look, where the service does not say. */
+/** Estimates the seconds left from the pace so far, for when the service reports no estimate. */
 function rateMeter() {
   /** @type {{at: number, done: number} | null} */
   let first = null;
@@ -92,7 +92,7 @@ function targetsOf(found) {
   return found.asked?.targets ?? [{ prompting: "template", class_names: classNames }];
 }
 
-/** The rows that votes will fill, so that nothing moves when they come. @param {any} found */
+/** Empty rows for the votes, so that nothing moves when they arrive. @param {any} found */
 function emptyVotes(found) {
   const sigmas = found.asked?.sigmas ?? recall(found.id)?.sigmas ?? [];
   return sigmas.flatMap((/** @type {number} */ sigma) =>

@@ -1,4 +1,4 @@
-// When sampling ends: the question, the most samples, and by which procedure.
+// When sampling ends: the question, the largest number of samples, and the procedure.
 
 import { h } from "../elements/dom.js";
 import { choice, field, number, select } from "../elements/fields.js";
@@ -19,11 +19,11 @@ export function goalFields() {
   effort.value = "10000";
   const procedure = select(PROCEDURES);
   const target = number("0.25", { "aria-label": "Radius that matters" });
-  const far = choice("radio", "How far does the answer hold?", { name: "goal", checked: true }, "Samples until more would hardly add to the radius.");
-  const asked = choice("radio", "Does it hold at least up to this l2 radius?", { name: "goal" }, "Often needs far fewer samples: it stops as soon as that is answered.");
+  const far = choice("radio", "How far does the answer hold?", { name: "goal", checked: true }, "Samples until more samples would hardly add to the radius.");
+  const asked = choice("radio", "Does it hold at least up to this l2 radius?", { name: "goal" }, "Often needs far fewer samples: it stops as soon as this is answered.");
   asked.append(target);
   target.addEventListener("focus", () => (asked.querySelector("input").checked = true));
-  const fixed = h("p", { class: "hint", hidden: true }, "The procedure cohen has no question to stop at: it takes all its samples.");
+  const fixed = h("p", { class: "hint", hidden: true }, "The procedure cohen cannot stop early: it always uses all its samples.");
   const question = h("div", {}, far, asked);
   const tolerance = number(TOLERANCE);
   const minimum = number("", { placeholder: "0.05 σ" });
@@ -31,10 +31,10 @@ export function goalFields() {
   const staged = h(
     "div",
     {},
-    field("Tolerance", "How much of the radius may be given up to end earlier. 0.05: within 5 % of what all samples would give; 0: take them all.", tolerance),
-    field("Smallest radius of interest", "Ends when not even this is in reach. Empty: a twentieth of the noise level.", minimum),
+    field("Tolerance", "How much of the radius may be given up to stop earlier. 0.05: within 5 % of what all samples would give; 0: use all samples.", tolerance),
+    field("Smallest radius of interest", "Sampling stops when not even this radius is in reach. Empty: a twentieth of the noise level.", minimum),
   );
-  const cohen = h("div", { hidden: true }, field("Samples that choose the class", "Fresh ones, as many as the effort says, then bound it.", chosen));
+  const cohen = h("div", { hidden: true }, field("Samples that choose the class", "As many fresh samples as the effort says then bound its probability.", chosen));
   const isStaged = () => procedure.value === "staged";
   const isAsked = () => isStaged() && asked.querySelector("input").checked;
   procedure.addEventListener("change", () => {
@@ -43,9 +43,9 @@ export function goalFields() {
   });
   return {
     elements: [question, fixed, field("Effort", "", effort)],
-    advanced: h("div", {}, field("Procedure", "cohen is the procedure of the literature, to compare with: it often needs many more samples for the same answer.", procedure), staged, cohen),
+    advanced: h("div", {}, field("Procedure", "cohen is the procedure in the literature, offered for comparison. It often needs many more samples for the same answer.", procedure), staged, cohen),
     isStaged,
-    lacking: () => (isAsked() && !(Number(plain(target)) > 0 && Number(plain(target)) <= 1000) ? "The radius that matters is a number above 0." : ""),
+    lacking: () => (isAsked() && !(Number(plain(target)) > 0 && Number(plain(target)) <= 1000) ? "The radius that matters must be a number above 0, up to 1000." : ""),
     /** @returns {[string, string][]} */
     fields: () => {
       if (!isStaged()) return [["procedure", "cohen"], ["n", effort.value], ...given("n0", chosen, "100")];
@@ -55,7 +55,7 @@ export function goalFields() {
   };
 }
 
-/** As the service reads it, whatever stands before the decimals. @param {HTMLInputElement} input */
+/** The number as the service reads it, with a decimal point. @param {HTMLInputElement} input */
 function plain(input) {
   return input.value.trim().replace(",", ".");
 }

@@ -1,4 +1,4 @@
-// Noise levels as chips to tick, with room for others.
+// Noise levels to tick, with a field for others.
 
 import { h } from "../elements/dom.js";
 
@@ -15,7 +15,7 @@ export function noiseLevels(changed) {
   const trouble = h("p", { class: "problem", role: "alert" });
   const addOther = () => {
     const level = Number(other.value.replace(",", "."));
-    trouble.textContent = level >= 0.001 && level <= 10 ? "" : "A noise level lies between 0.001 and 10.";
+    trouble.textContent = level >= 0.001 && level <= 10 ? "" : "A noise level must be between 0.001 and 10.";
     if (trouble.textContent) return;
     const known = [...chips.querySelectorAll("input")].find((i) => Number(i.value) === level);
     if (known) known.checked = true;
@@ -32,7 +32,7 @@ export function noiseLevels(changed) {
   return {
     element: h("div", {}, chips, h("div", { class: "row add" }, h("label", { for: "another-level" }, "Another"), other, h("button", { type: "button", click: addOther }, "Add")), trouble),
     values,
-    /** A level that was typed and not added would be left out without a word. */
+    /** Adds a level that was typed but not added, which would otherwise be lost silently. */
     lacking: () => {
       if (other.value.trim()) addOther();
       else trouble.textContent = "";

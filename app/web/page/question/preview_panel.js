@@ -1,4 +1,4 @@
-// The chosen image as the service reads it, with frame and window to adjust.
+// The chosen image as the service reads it, with controls for frame and window.
 
 import { h, show } from "../elements/dom.js";
 import { field, select } from "../elements/fields.js";
@@ -50,7 +50,7 @@ export function previewPanel(getModel) {
   const refused = (/** @type {any} */ problem, /** @type {File} */ file) => {
     const none = [404, 405].includes(problem.status);
     note.classList.toggle("problem", !none);
-    note.textContent = none ? "This service gives no preview; the picture is read when it is sent." : problem.message;
+    note.textContent = none ? "This service offers no preview; it reads the picture when you send it." : problem.message;
     controls.needFrame(problem);
     const readable = none && file.type.startsWith("image/") && !file.type.includes("tif");
     show(pictures, readable && h("figure", {}, h("div", { class: "picture" }, blobImage(file, "The chosen file", state.asking.signal)), h("figcaption", {}, h("strong", {}, "The file"))));
@@ -101,7 +101,7 @@ function placeholder(title) {
   return h("figure", {}, h("div", { class: "picture" }), h("figcaption", {}, h("strong", {}, title)));
 }
 
-/** Frame and window, shown where the file has them. @param {() => void} changed */
+/** Controls for frame and window, shown if the file has them. @param {() => void} changed */
 function createControls(changed) {
   const frame = h("input", { type: "range", min: 0, max: 0, value: 0, step: 1 });
   const preset = select(PRESETS);
@@ -109,7 +109,7 @@ function createControls(changed) {
   const width = h("input", { type: "range", step: "any" });
   const out = { frame: h("output", {}), centre: h("output", {}), width: h("output", {}) };
   const frames = labelled("Frame", frame, out.frame);
-  const windows = h("div", {}, field("Window", "Which grey values become black and white. It is part of what is certified, and is used for all images.", preset), labelled("Centre", centre, out.centre), labelled("Width", width, out.width));
+  const windows = h("div", {}, field("Window", "Which grey values become black and white. It is part of what is certified, and applies to all images.", preset), labelled("Centre", centre, out.centre), labelled("Width", width, out.width));
   const element = h("div", { class: "controls" }, frames, windows);
   let touched = false;
   const say = () => {
@@ -143,9 +143,9 @@ function createControls(changed) {
   reset();
   return {
     element,
-    /** What was chosen holds for all images, so looking at another one leaves it. */
+    /** Hides the controls. The choice applies to all images, so it is kept. */
     hide,
-    /** Without images nothing is chosen. */
+    /** Clears the choice, when no image is left. */
     reset,
     /** @returns {[string, string][]} */
     fields: () => {
@@ -166,8 +166,8 @@ function createControls(changed) {
       if (found.window && preset.value !== "own") range(centre, width, found.window);
       say();
     },
-    /** A file of several frames is refused until one is named: the first is. One that lacks the
-     * frame stays refused, and the frame can be changed. @param {any} problem */
+    /** A file with several frames is refused until a frame is named, so the first is chosen. If the
+     * file lacks the chosen frame, it stays refused until the user changes it. @param {any} problem */
     needFrame: (problem) => {
       if (!problem.frames) return;
       frames.hidden = false;

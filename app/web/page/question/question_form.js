@@ -1,4 +1,4 @@
-// What is asked: model, classes and their wording, noise levels, goal; the rest folded away.
+// The question: model, classes and their wording, noise levels, goal. The rest is under Advanced.
 
 import { h } from "../elements/dom.js";
 import { choice, field, group, number, select } from "../elements/fields.js";
@@ -38,7 +38,7 @@ export function questionForm(models, prompts, changed) {
       about,
       away,
       ...wording.elements,
-      group("Noise levels σ", h("p", { class: "hint" }, "The model looks at noisy copies. More noise can prove more, but hides more of the image. One certificate for each."), levels.element),
+      group("Noise levels σ", h("p", { class: "hint" }, "The model looks at noisy copies. More noise can prove more, but hides more of the image. Each level gives one certificate."), levels.element),
       group("Goal", ...goal.elements),
       h("details", { class: "advanced" }, h("summary", {}, "Advanced"), ...wording.advanced, goal.advanced, ...reckoning.elements),
     ),
@@ -62,7 +62,7 @@ export function questionForm(models, prompts, changed) {
   };
 }
 
-/** Why a model cannot answer now, if no worker host says that it can. @param {any} model */
+/** Why no worker host can use a model now; empty if one can, or none has reported. @param {any} model */
 function whyAway({ hosts }) {
   const states = hosts.map((/** @type {any} */ one) => one.state);
   if (!states.length || states.some((/** @type {string} */ s) => ["ready", "loading", "present"].includes(s))) return "";
@@ -76,16 +76,16 @@ function lackingTogether(wording, goal) {
   return wording.isRouted() && !goal.isStaged() ? "A choice from a bank is certified by the procedure staged only." : "";
 }
 
-/** How often a claim may be false, and which noise. */
+/** The error probability and the attempt. */
 function reckoningFields() {
   const alpha = number("0.001");
-  const joint = choice("checkbox", "All certificates hold together", {}, "Divides α among them, so that the best one may be picked afterwards.");
+  const joint = choice("checkbox", "All certificates hold together", {}, "Divides α among them, so that you may pick the best one afterwards.");
   const attempt = h("input", { type: "number", min: 0, max: 10000, value: 0 });
   return {
     elements: [
-      field("Error probability α", "How often a claim may be false, over the service’s own sampling. 0.001: confidence 99.9 %.", alpha),
+      field("Error probability α", "How often a claim may be false, over the randomness of the service’s sampling. 0.001: confidence 99.9 %.", alpha),
       joint,
-      field("Attempt", "Another number asks for other noise. Every attempt is counted in the certificates.", attempt),
+      field("Attempt", "A different number draws different noise. The certificates count every attempt.", attempt),
     ],
     fields: () => [
       ["alpha", alpha.value.trim().replace(",", ".")],

@@ -1,4 +1,4 @@
-// What the image is compared with: classes in a sentence, learned prompts, and several of them at once.
+// What the image is compared with: classes in a sentence, learned prompts, or several of these.
 
 import { h, show } from "../elements/dom.js";
 import { choice, field, group } from "../elements/fields.js";
@@ -6,8 +6,8 @@ import { choice, field, group } from "../elements/fields.js";
 const OWN = "own";
 const TUNED = /** @type {[string, string, string][]} */ ([
   ["template", "The sentence", "The classes in the sentence above, with nothing learned."],
-  ["zero-shot", "Sentence tuned on this image", "Its certificate covers the tuned prompt, not tuning it again."],
-  ["few-shot+zero-shot", "Learned prompt tuned on this image", "Needs a learned prompt. The same limit."],
+  ["zero-shot", "Sentence tuned on this image", "Its certificate covers the tuned prompt, but not tuning it again."],
+  ["few-shot+zero-shot", "Learned prompt tuned on this image", "Needs a learned prompt. The same limit applies."],
   ["routed", "Chosen from a bank of prompts", "The choice is certified too. Takes all learned prompts with these classes, and the sentence."],
 ]);
 const SENTENCE = ["template", "zero-shot", "routed"];
@@ -51,11 +51,11 @@ export function wordingFields(getModel, prompts) {
   return {
     elements: [
       field("What to tell apart", "A learned prompt was trained from a few labelled images, and often withstands more noise.", wording),
-      field("Classes", "One a line. The model can only answer with one of these.", classes),
+      field("Classes", "One per line. The model can only answer with one of these.", classes),
     ],
     advanced: [
-      field("Sentence", "{} is the place of the class name.", template),
-      group("Compare with further wordings", h("p", { class: "hint" }, "Each gets certificates of its own, on the same noisy copies."), ...boxes, further),
+      field("Sentence", "{} stands for the class name.", template),
+      group("Compare with further wordings", h("p", { class: "hint" }, "Each gets its own certificates, from the same noisy copies."), ...boxes, further),
     ],
     names: named,
     isRouted: () => promptings().includes("routed"),
@@ -74,7 +74,7 @@ export function wordingFields(getModel, prompts) {
   };
 }
 
-/** The words that a prompt was learned from, else the model's own sentence.
+/** The words that a prompt was initialised with, or the model's own sentence.
  * @param {any} prompt @param {any} model */
 function sentenceOf(prompt, model) {
   return prompt?.ctx_init ? `${prompt.ctx_init} {}${prompt.suffix}` : model.template;
@@ -97,7 +97,7 @@ function option(value, words) {
 
 /** @param {string[]} names */
 function lackingClasses(names) {
-  if (names.length < 2) return "Name at least two classes, one a line.";
+  if (names.length < 2) return "Name at least two classes, one per line.";
   return new Set(names).size < names.length ? "Two classes have the same name." : "";
 }
 

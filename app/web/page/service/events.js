@@ -4,7 +4,7 @@ import { ask } from "./http.js";
 
 /** @typedef {{event: string, data: string, id: string | null}} ServerEvent */
 
-/** The service has no stream at this address. */
+/** The service offers no event stream at this address. */
 export class NoStream extends Error {}
 
 /**

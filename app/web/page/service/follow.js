@@ -1,4 +1,4 @@
-// A certification followed to its end: by its event stream, else by asking every second.
+// Follows a certification to its end, by its event stream or by polling every second.
 
 import { NoStream, readEvents } from "./events.js";
 import { getJson, Problem } from "./http.js";
@@ -20,12 +20,12 @@ export function hasEnded(certification) {
 }
 
 /**
- * Calls back with progress until the end; survives a service that is away for a while.
+ * Reports progress until the end; survives a service that is away for a while.
  * @param {string} id
  * @param {{onProgress: (progress: Progress) => void, onLost: (lost: boolean) => void}} watcher
  * @param {AbortSignal} signal
- * @returns {Promise<any>} the certification as it ended
- * @throws {Problem} it is not there, or not for this key
+ * @returns {Promise<any>} the ended certification
+ * @throws {Problem} it does not exist, or belongs to another key
  */
 export async function follow(id, watcher, signal) {
   let stream = true;

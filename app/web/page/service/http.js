@@ -2,7 +2,7 @@
 
 import { keyHeaders } from "./key.js";
 
-/** What the service refused or failed at: an RFC 9457 document, or that it cannot be reached. */
+/** A refusal or failure of the service (RFC 9457), or the fact that it cannot be reached. */
 export class Problem extends Error {
   /** @param {{status?: number, code?: string, detail?: string, title?: string,
    *   errors?: any[], image_index?: number, frames?: number}} document */
@@ -16,14 +16,14 @@ export class Problem extends Error {
     this.retryAfterS = retryAfterS;
   }
 
-  /** Whether asking again later may help: no connection, or the service is busy or away. */
+  /** Whether a later attempt may succeed: no connection, or the service is busy or away. */
   get passes() {
     return this.status === 0 || this.status === 429 || this.status >= 502;
   }
 }
 
 /**
- * @param {string} method @param {string} path from the page's own folder, without a slash before it
+ * @param {string} method @param {string} path relative to the page's folder, without a leading slash
  * @param {{body?: BodyInit, headers?: Record<string, string>, signal?: AbortSignal}} [options]
  * @returns {Promise<Response>} an answer below 400
  * @throws {Problem}

@@ -1,4 +1,4 @@
-// The API key: in the memory of this tab and nowhere else.
+// The API key, kept in the memory of this tab and nowhere else.
 
 /** @type {string | null} */
 let key = null;

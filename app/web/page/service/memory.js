@@ -1,4 +1,4 @@
-// What this tab remembers of what it sent, and nobody else is told: names of files, what was asked.
+// What this tab remembers about what it sent: file names and questions. It tells nobody else.
 
 /**
  * @typedef {{name: string, sigmas: number[], classNames: string[], submittedAt: string}} Sent

@@ -1,4 +1,4 @@
-// A certificate dropped here is recomputed from its counts; nothing is stored.
+// Recomputes a certificate from its counts. Nothing is stored.
 
 import { h, show } from "../elements/dom.js";
 import { dropZone } from "../elements/drop_zone.js";
@@ -12,8 +12,8 @@ export function open(main) {
   const result = h("div", { role: "status" });
   show(
     main,
-    h("div", { class: "page-head" }, h("h1", {}, "Audit a certificate"), h("p", { class: "lead" }, "Radius, bounds, looks, statement and signature are recomputed from the counts in the file. You need not trust who gave it to you.")),
-    dropZone({ label: "Drop a certificate here, or choose it", hint: "The JSON file as it was downloaded. Nothing of it is kept.", accept: ".json,application/json", onFiles: ([file]) => audit(file, result) }),
+    h("div", { class: "page-head" }, h("h1", {}, "Audit a certificate"), h("p", { class: "lead" }, "Radius, bounds, looks and statement are recomputed from the counts in the file, and the signature is checked. You need not trust whoever gave it to you.")),
+    dropZone({ label: "Drop a certificate here, or choose it", hint: "The JSON file as downloaded. The service does not keep it.", accept: ".json,application/json", onFiles: ([file]) => audit(file, result) }),
     result,
   );
 }
@@ -27,7 +27,7 @@ async function audit(file, result) {
     show(result, report(file.name, await answer.json()));
   } catch (error) {
     const code = error instanceof Problem ? error.code : "";
-    const text = code === "request_invalid" ? "This file is no certificate: it holds no JSON object that can be read." : /** @type {Error} */ (error).message;
+    const text = code === "request_invalid" ? "This file is not a certificate: it holds no readable JSON object." : /** @type {Error} */ (error).message;
     show(result, h("section", { class: "card" }, h("h2", {}, "Not audited"), h("p", { class: "problem" }, text)));
   }
 }
@@ -42,7 +42,7 @@ function report(name, found) {
     h("p", { class: "hint" }, name),
     failed.length > 0 && list(failed),
     found.holds ? list(found.findings) : h("details", {}, h("summary", {}, "What holds"), list(found.findings.filter((/** @type {any} */ f) => f.holds))),
-    h("h3", {}, "What no audit of counts can see"),
+    h("h3", {}, "What an audit of counts cannot check"),
     h("ul", { class: "unseen" }, ...found.unseen.map((/** @type {string} */ t) => h("li", {}, t))),
   );
 }

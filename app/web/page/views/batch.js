@@ -1,4 +1,4 @@
-// Images that were sent together: one row for each certificate, to sort and to take along.
+// Images that were sent together: one row per certificate, to sort and to download.
 
 import { mark } from "../answer/verdict.js";
 import { h, show } from "../elements/dom.js";
@@ -66,7 +66,7 @@ async function watch(batch, draw, signal) {
   }
 }
 
-/** @param {string} id @param {AbortSignal} signal @returns {Promise<any>} or null while it is away */
+/** @param {string} id @param {AbortSignal} signal @returns {Promise<any>} or null while the service is away */
 async function lookAgain(id, signal) {
   try {
     return await getJson(`batches/${id}`, signal);
@@ -76,7 +76,7 @@ async function lookAgain(id, signal) {
   }
 }
 
-/** One row for each certificate, else for each image, in the order of the images.
+/** One row per certificate, or per image without certificates, in image order.
  * @param {any} batch */
 function rowsOf(batch) {
   const rows = batch.certifications.flatMap((/** @type {any} */ one) => {

@@ -1,4 +1,4 @@
-// One certification: followed while it runs, then its answer. The image stays where it is.
+// One certification: its progress while it runs, then its answer. The image stays in place.
 
 import { answer } from "../answer/answer.js";
 import { announce, find, h, show } from "../elements/dom.js";
@@ -43,7 +43,7 @@ function head(found) {
     "div",
     { class: "page-head" },
     h("h1", {}, name || "Certification"),
-    h("p", { class: "facts" }, `Sent ${when(found.submitted_at)} · model ${found.model.id} · `, batch, batch && " · ", h("a", { href: "#/" }, fileName(found.id) ? "ask something else of it" : "certify an image")),
+    h("p", { class: "facts" }, `Sent ${when(found.submitted_at)} · model ${found.model.id} · `, batch, batch && " · ", h("a", { href: "#/" }, fileName(found.id) ? "ask another question about it" : "certify an image")),
   );
 }
 
@@ -74,11 +74,11 @@ function origin(input) {
 const ENDINGS = {
   cancelled: {
     title: "Cancelled",
-    text: "It was stopped before there were enough votes. Nothing is claimed about this image.",
+    text: "It was cancelled before there were enough votes. Nothing is claimed about this image.",
   },
   failed: {
     title: "No answer",
-    text: "Something failed on the way. This says nothing about the image or its class.",
+    text: "The certification failed. This says nothing about the image or its class.",
   },
 };
 

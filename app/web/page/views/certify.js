@@ -1,5 +1,5 @@
-// Images in, question asked, request sent. What was chosen stays in the memory of the tab, so that the
-// way back from an answer leads to the question as it was; another key finds it empty.
+// The form for a certification. The tab remembers what was chosen, so that going back from an answer
+// shows the form as it was. A change of key clears it.
 
 import { announce, h, show } from "../elements/dom.js";
 import { dropZone } from "../elements/drop_zone.js";
@@ -21,13 +21,13 @@ export async function open(main, _, signal) {
     getJson("models", signal),
     getJson("prompts", signal),
   ]);
-  if (!models.length) throw new Problem({ detail: "This service has no model. promptsmooth models add brings one." });
+  if (!models.length) throw new Problem({ detail: "This service has no model. Its operator can add one with promptsmooth models add." });
   const lists = JSON.stringify([models.map(stateOf), prompts.map((/** @type {any} */ p) => p.sha256)]);
   if (kept?.lists !== lists) kept = { lists, form: createForm(models, prompts) };
   show(main, intro(), kept.form);
 }
 
-/** What the question depends on. @param {any} model */
+/** The facts about a model that the form depends on. @param {any} model */
 function stateOf({ id, sha256, hosts }) {
   return [id, sha256, hosts.map((/** @type {any} */ one) => one.state)];
 }
@@ -36,7 +36,7 @@ function stateOf({ id, sha256, hosts }) {
 function createForm(models, prompts) {
   /** @type {File[]} */
   let files = [];
-  let sent = false; // what comes after it was sent is the next case, not one more of this
+  let sent = false; // images added after sending start a new case
   const question = questionForm(models, prompts, () => refresh());
   const preview = previewPanel(() => question.model);
   const list = h("ul", { class: "files" });
@@ -56,7 +56,7 @@ function createForm(models, prompts) {
   };
   const zone = dropZone({
     label: "Drop images here, or choose them",
-    hint: "DICOM, PNG, JPEG, JPEG 2000, TIFF or WebP. Several at once become a batch. The files are not kept: only the picture the model sees is.",
+    hint: "DICOM, PNG, JPEG, JPEG 2000, TIFF or WebP. Several at once become a batch. The service does not keep the files, only the picture that the model sees.",
     accept: ACCEPT,
     multiple: true,
     onFiles: (added) => {
@@ -98,7 +98,7 @@ function intro() {
     "div",
     { class: "page-head" },
     h("h1", {}, "How much tampering does the answer withstand?"),
-    h("p", { class: "lead" }, "Drop an image. The service proves up to which change of it the model’s answer cannot change, or says that it cannot prove anything."),
+    h("p", { class: "lead" }, "Drop an image. The service proves how far the image can change before the model’s answer could, or says that it cannot prove anything."),
   );
 }
 

@@ -1,4 +1,4 @@
-// What was sent with this key, newest first.
+// The certifications sent with this key, newest first.
 
 import { mark } from "../answer/verdict.js";
 import { h } from "../elements/dom.js";
@@ -33,7 +33,7 @@ export async function open(main, _, signal) {
   });
   await next();
   main.replaceChildren(
-    h("div", { class: "page-head" }, h("h1", {}, "Jobs"), h("p", { class: "lead" }, "What was sent with your key: at each noise level σ the class and its radius, or an abstention. Names of files are known to this tab alone.")),
+    h("div", { class: "page-head" }, h("h1", {}, "Jobs"), h("p", { class: "lead" }, "The certifications sent with your key: for each noise level σ the class and its radius, or an abstention. Only this tab knows the file names.")),
     h("section", { class: "card" }, table, empty, trouble, h("div", { class: "actions" }, more)),
   );
 }

@@ -1,4 +1,4 @@
-// Which models there are, what they were trained on, how well they do, and where they run.
+// The models: what they were trained on, how accurate they are, and where they run.
 
 import { h, show } from "../elements/dom.js";
 import { count, percent } from "../elements/words.js";
@@ -9,7 +9,7 @@ export async function open(main, _, signal) {
   const found = await getJson("models", signal);
   show(
     main,
-    h("div", { class: "page-head" }, h("h1", {}, "Models"), h("p", { class: "lead" }, "Vision-language models of this installation. The service brings a small one to try; others wait for weights that you bring.")),
+    h("div", { class: "page-head" }, h("h1", {}, "Models"), h("p", { class: "lead" }, "Vision-language models of this installation. The service ships with a small one to try; others need weights that you provide.")),
     ...found.models.map(modelCard),
     found.not_added.length > 0 && notAdded(found.not_added),
     found.not_valid.length > 0 && notValid(found.not_valid),
@@ -82,7 +82,7 @@ function notAdded(list) {
     "section",
     { class: "card" },
     h("h2", {}, "Waiting for their weights"),
-    h("p", { class: "hint" }, "Known here by their cards. promptsmooth models add brings the weights in, without the internet."),
+    h("p", { class: "hint" }, "The service knows these models by their cards. Add their weights with promptsmooth models add, which needs no internet connection."),
     h("ul", { class: "plain" }, ...list.map((m) => h("li", {}, h("strong", {}, m.name), " ", h("code", {}, m.id), h("p", { class: "hint" }, `${m.description} Licence: ${m.licence}.`)))),
   );
 }

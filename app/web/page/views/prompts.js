@@ -1,4 +1,4 @@
-// Learned prompts: which there are, and learning one from a zip of labelled images.
+// Learned prompts: a list, and a form to learn one from a zip of labelled images.
 
 import { h, show } from "../elements/dom.js";
 import { dropZone } from "../elements/drop_zone.js";
@@ -10,7 +10,7 @@ import { getJson, postForm } from "../service/http.js";
 /** @param {HTMLElement} main @param {string} job @param {AbortSignal} signal */
 export async function open(main, job, signal) {
   const [{ models }, { prompts }] = await Promise.all([getJson("models", signal), getJson("prompts", signal)]);
-  const head = h("div", { class: "page-head" }, h("h1", {}, "Prompts"), h("p", { class: "lead" }, "A learned prompt is a few vectors in front of a class name, trained from a few labelled images under noise. The model itself stays as it is."));
+  const head = h("div", { class: "page-head" }, h("h1", {}, "Prompts"), h("p", { class: "lead" }, "A learned prompt is a few vectors in front of a class name, trained from a few labelled images under noise. The model itself does not change."));
   const right = job ? learningPanel(job, signal) : learnForm(models);
   show(main, head, h("div", { class: "two" }, list(prompts), right));
 }
@@ -21,7 +21,7 @@ function list(prompts) {
     "section",
     { class: "card" },
     h("h2", {}, "Learned prompts"),
-    prompts.length === 0 && h("p", { class: "empty" }, "There is none yet."),
+    prompts.length === 0 && h("p", { class: "empty" }, "There are none yet."),
     h("ul", { class: "plain prompts" }, ...prompts.map(promptRow)),
   );
 }
@@ -49,7 +49,7 @@ function learnForm(models) {
   model.value = (models.find((m) => m.default) ?? models[0])?.id;
   const shots = h("input", { type: "number", min: 1, max: 1024, value: 16 });
   const epochs = h("input", { type: "number", min: 1, value: 50 });
-  const paper = choice("checkbox", "As published in the paper", {}, "Otherwise with the settings that did not fall below the plain sentence here.");
+  const paper = choice("checkbox", "As published in the paper", {}, "Otherwise with the settings that were at least as accurate as the plain sentence in our measurements.");
   const problem = h("p", { class: "problem", role: "alert" });
   const button = h("button", { type: "submit", class: "primary" }, "Learn the prompt");
   const zone = dropZone({
@@ -61,7 +61,7 @@ function learnForm(models) {
       chosen.textContent = file.name;
     },
   });
-  const form = h("form", { class: "card", novalidate: true }, h("h2", {}, "Learn a prompt"), zone, chosen, field("Name", "Letters a–z, digits, dots, hyphens. It names this prompt for ever.", id), field("Model", "", model), h("details", { class: "advanced" }, h("summary", {}, "Advanced"), field("Images of each class", "", shots), field("Epochs", "How often each image is seen.", epochs), paper), problem, h("div", { class: "actions" }, button));
+  const form = h("form", { class: "card", novalidate: true }, h("h2", {}, "Learn a prompt"), zone, chosen, field("Name", "Letters a–z, digits, dots and hyphens. The name belongs to this prompt for ever.", id), field("Model", "", model), h("details", { class: "advanced" }, h("summary", {}, "Advanced"), field("Images of each class", "", shots), field("Epochs", "How often each image is seen.", epochs), paper), problem, h("div", { class: "actions" }, button));
   form.addEventListener("submit", async (/** @type {Event} */ event) => {
     event.preventDefault();
     problem.textContent = state.zip ? "" : "Drop or choose a zip first.";
