@@ -100,11 +100,12 @@ check-docker: build/tools/installed  ## lint the Dockerfiles and the shell scrip
 	@build/tools/bin/hadolint --ignore DL3008 docker/*.Dockerfile
 	@build/tools/bin/shellcheck --external-sources --exclude=SC2016 --source-path=SCRIPTDIR docker/*.sh docker/operate/*.sh tests/deployment/*.sh
 
-check: setup check-docker  ## lint, format, types, the arrow app -> worker -> models
+check: setup check-docker  ## lint, format, types, the arrow app -> worker -> models, code without a user
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python tools/check_unused.py
 	@$(BIN)/python -m app.publish --check
 
 clean:  ## remove the environment and what the demo wrote

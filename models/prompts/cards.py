@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from models.catalogue.cards import ClassNames, Sha256, TrainingSet
 from models.files.untrusted_text import parse_toml
-from models.prompts.prompt import MAX_N_CTX, MAX_SUFFIX, MAX_WIDTH, Prompt
+from models.prompts.prompt import MAX_N_CTX, MAX_SUFFIX, MAX_WIDTH
 
 Method = Literal["few-shot", "zero-shot", "few-shot+zero-shot", "imported"]
 PROMPT_ID = r"^[a-z0-9][a-z0-9._-]{0,63}$"
@@ -106,10 +106,6 @@ class PromptCard(_Card):
     training_data: tuple[TrainingSet, ...] = ()
     learning: Learning | None = None
     adaptation: Adaptation | None = None
-
-    def describes(self, prompt: Prompt) -> bool:
-        """Whether the card belongs to these vectors."""
-        return self.sha256 == prompt.sha256
 
 
 def parse_prompt_card(text: str) -> PromptCard:
