@@ -12,7 +12,6 @@ import hmac
 import re
 import secrets
 import stat
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from typing import Annotated, Literal, Self, get_args
 import tomli_w
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.files.untrusted_text import parse_toml
 from models.files.whole_file import write_whole
 
 PREFIX = "psk"
@@ -139,7 +139,7 @@ def load_keys(path: Path) -> KeysFile:
         KeysFileUnusable: it cannot be read, or holds something else.
     """
     try:
-        return KeysFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return KeysFile.model_validate(parse_toml(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise
     except OSError as error:
