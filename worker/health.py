@@ -1,14 +1,16 @@
 """Checks whether this host's engine answers: python -m worker.health.
 
-The exit status is 0 if it does. Otherwise it is 1, and the reason is printed. An engine listens
-only after its models are loaded, tested and warmed up, so an engine that answers is ready.
+The exit status is 0 if it does, 1 if it does not, and 3 if a setting is unusable; the reason is
+printed. An engine listens only after its models are loaded, tested and warmed up, so an engine that
+answers is ready.
 """
 
 import sys
 from pathlib import Path
 
 from worker.engine.client import EngineClient, EngineLost
-from worker.settings import WorkerSettings
+from worker.processes.logs import configure_logging
+from worker.processes.start import read_settings
 
 _ANSWERS_WITHIN_S = 2.0
 
@@ -24,4 +26,5 @@ def find_fault(socket_path: Path) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(find_fault(WorkerSettings().socket_path))
+    configure_logging()
+    sys.exit(find_fault(read_settings().socket_path))

@@ -58,10 +58,5 @@ def _describe(prepared: PreparedImage) -> InputImage:
         sha256=image_sha256(prepared.input),
         height=prepared.input.shape[1],
         width=prepared.input.shape[2],
-        source=prepared.source,
-        window=prepared.window,
-        window_origin=prepared.window_origin,
-        frame=prepared.frame,
-        frames=prepared.frames,
-        notes=prepared.notes,
+        **prepared.reading,
     )

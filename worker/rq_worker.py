@@ -34,6 +34,7 @@ from worker.processes import hand_back
 from worker.processes.hand_back import HAND_BACK, HandedBack
 from worker.processes.logs import configure_logging
 from worker.processes.scheduling import let_others_go_first
+from worker.processes.start import read_settings
 from worker.settings import WorkerSettings
 from worker.store import keyspace
 from worker.store.connection import create_worker_redis, when_there_is_room
@@ -54,6 +55,7 @@ _POLL_S = 1  # how long an idle worker may take to notice that it has to stop
 class CertificationWorker(Worker):
     """Notices dead workers within seconds instead of minutes, and leaves no process behind."""
 
+    settings: WorkerSettings
     janitor: Janitor
     _hand_back = False
     _reason = ""
@@ -197,7 +199,8 @@ class CertificationWorker(Worker):
         if retried:
             count_event(self.connection, "retried")
         else:
-            give_up(self.connection, queue.name, job.id, reason)
+            ttl_s = self.settings.certificate_ttl_s
+            give_up(self.connection, queue.name, job.id, reason, ttl_s=ttl_s)
 
     def handle_exception(self, job: Any, *exc_info: Any) -> None:
         """Replaces RQ's handler, which logs the job's arguments and the error's text."""
@@ -211,7 +214,7 @@ class CertificationWorker(Worker):
         if self.janitor.sweep():
             for queue in self.queues:
                 worker_registration.clean_worker_registry(queue)
-            sweep_hourly(self.connection, image_ttl_s=WorkerSettings().image_ttl_s)
+            sweep_hourly(self.connection, image_ttl_s=self.settings.image_ttl_s)
         self.last_cleaned_at = now()  # type: ignore[assignment]  # RQ declares it None
 
 
@@ -233,9 +236,8 @@ def name_reason(exc_string: str) -> str:
     return "its process was killed" if killed else "it failed"
 
 
-def give_up(redis: Redis, queue_name: str, job_id: str, reason: str) -> None:
+def give_up(redis: Redis, queue_name: str, job_id: str, reason: str, *, ttl_s: int) -> None:
     """Ends a job that RQ has given up. Jobs that count ranges for another job need no end."""
-    ttl_s = WorkerSettings().certificate_ttl_s
     if queue_name == LEARNING_QUEUE_NAME:
         if redis.exists(keyspace.learning_job(job_id)):
             learning_queue.give_up(redis, job_id, reason, ttl_s=ttl_s)
@@ -253,7 +255,7 @@ def create_janitor(settings: WorkerSettings, redis: Redis, queue_name: str, name
         name,
         enqueue_again=partial(enqueue_again, redis, ttl_s=settings.certificate_ttl_s),
         has_ended=partial(has_ended, redis),
-        give_up=partial(give_up, redis, queue_name),
+        give_up=partial(give_up, redis, queue_name, ttl_s=settings.certificate_ttl_s),
         renew_attempts=partial(renew_attempts, redis, engine_lost=False),
     )
 
@@ -272,6 +274,7 @@ def create_worker(settings: WorkerSettings, queue_name: str) -> CertificationWor
         worker_ttl=WORKER_TTL_S,
         maintenance_interval=MAINTENANCE_INTERVAL_S,
     )
+    worker.settings = settings
     worker.janitor = create_janitor(settings, redis, queue_name, worker.name)
     return worker
 
@@ -281,7 +284,7 @@ def main() -> int:
     let_others_go_first()
     configure_logging()
     queue_name = sys.argv[1] if len(sys.argv) > 1 else QUEUE_NAME
-    create_worker(WorkerSettings(), queue_name).work(logging_level="WARNING")
+    create_worker(read_settings(), queue_name).work(logging_level="WARNING")
     return 0
 
 

@@ -26,13 +26,14 @@ from worker.contract.protocol import EngineStatus
 from worker.engine.client import EngineClient, EngineLost
 from worker.jobs.publish_prompts import publish_prompts
 from worker.jobs.queue import free_jobs_of
-from worker.processes.child import CANNOT_START, Child, GivenUp, end_all
+from worker.processes.child import CANNOT_START, Child, GivenUp, end_all, wait_for_all
 from worker.processes.hand_back import HAND_BACK
 from worker.processes.parent import with_parent
 from worker.processes.scheduling import wait_passively
 from worker.processes.socket_claim import SocketTaken, claim_socket
+from worker.processes.start import read_settings
 from worker.sampling.keys import SecretUnusable, commitment, create_secret, load_secret
-from worker.settings import SETTINGS_ERRORS, WorkerSettings, explain_settings
+from worker.settings import WorkerSettings
 from worker.store import hosts
 from worker.store.connection import create_app_redis
 
@@ -254,9 +255,7 @@ class Supervisor:
     def _end_children(self) -> None:
         """Ends the RQ workers first, which hand back their jobs, and then the engine."""
         self._end_takers("hand back")
-        deadline = time.monotonic() + _STOP_GRACE_S
-        while time.monotonic() < deadline and not all(c.has_ended() for c in self._takers):
-            time.sleep(0.05)
+        wait_for_all(self._takers, grace_s=_STOP_GRACE_S)
         end_all(self._takers, grace_s=0)
         end_all([self.engine], grace_s=_STOP_GRACE_S)
 
@@ -284,12 +283,9 @@ def main() -> int:
     """
     wait_passively()  # the engine inherits this
     try:
-        settings = WorkerSettings()
+        settings = read_settings()
         with claim_socket(settings.socket_path):
             _supervise(settings)
-    except SETTINGS_ERRORS as error:
-        log.error("given_up", extra={"fields": {"reason": explain_settings(error)}})
-        return CANNOT_START
     except _CANNOT_RUN as error:
         log.error("given_up", extra={"fields": {"reason": str(error)}})
         return CANNOT_START

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from httpx2 import Response
 
+from app.client.errors import ServiceUnreachable
+
 T = TypeVar("T")
 
 
@@ -43,6 +45,12 @@ class Pause:
 
 Flow = Generator[Call | Pause, Response | None, T]
 """Yields calls and pauses, receives the answers, and returns the result."""
+Answer = Response | ServiceUnreachable | None
+
+
+def advance(flow: Flow[T], answer: Answer) -> Call | Pause:
+    """The next step of the flow after this answer. StopIteration holds its result."""
+    return flow.throw(answer) if isinstance(answer, ServiceUnreachable) else flow.send(answer)
 
 
 def submission(image: bytes, fields: Mapping[str, Any]) -> Call:

@@ -11,7 +11,7 @@ import httpx2
 
 from app.client import flows
 from app.client.answers import Certification
-from app.client.calls import Call, Flow, Pause
+from app.client.calls import Answer, Call, Flow, Pause, advance
 from app.client.connection import create_connection
 from app.client.errors import ClientError, ServiceUnreachable
 from app.client.flows import OnProgress
@@ -138,20 +138,15 @@ class AsyncClient:
         return await self._run(flows.audit(certification.content, patience_s=self._patience_s))
 
     async def _run(self, flow: Flow[T]) -> T:
-        answer: httpx2.Response | ServiceUnreachable | None = None
+        answer: Answer = None
         try:
             while True:
-                step = (
-                    flow.throw(answer)
-                    if isinstance(answer, ServiceUnreachable)
-                    else flow.send(answer)
-                )
-                answer = await self._take(step)
+                answer = await self._take(advance(flow, answer))
         except StopIteration as stop:
             result: T = stop.value
             return result
 
-    async def _take(self, step: Call | Pause) -> httpx2.Response | ServiceUnreachable | None:
+    async def _take(self, step: Call | Pause) -> Answer:
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
             return None

@@ -51,7 +51,8 @@ class LocalStack:
         self._host, self._port = host, port
         self._data_dir = data_dir
         self._stopping = threading.Event()
-        self._keys_file = AppSettings().keys_file or data_dir / KEYS_FILE_NAME
+        self._settings = AppSettings()
+        self._keys_file = self._settings.keys_file or data_dir / KEYS_FILE_NAME
         self._own_redis = not os.environ.get("REDIS_URL")
 
     @property
@@ -122,8 +123,7 @@ class LocalStack:
         }
 
     def _require_keys(self) -> None:
-        settings = AppSettings()
-        if not settings.open and not Keyring(self._keys_file).required:
+        if not self._settings.open and not Keyring(self._keys_file).required:
             require_loopback(self._host)
 
     def _require_free_port(self) -> None:

@@ -20,7 +20,7 @@ from pydantic import (
     ValidationError,
 )
 
-from models.files.untrusted_text import parse_toml
+from models.files.untrusted_text import one_line, parse_toml
 
 DeviceClass = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "bf16"]
@@ -328,4 +328,4 @@ def _load(path: Path, parse: Callable[[str], _Kind]) -> _Kind:
     try:
         return parse(read_card(path))
     except (OSError, ValidationError, ValueError) as error:
-        raise InvalidCard(path, re.sub(r"\s+", " ", str(error))) from error
+        raise InvalidCard(path, one_line(error)) from error

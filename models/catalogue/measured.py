@@ -38,11 +38,6 @@ def format_line(name: Measured, values: Mapping[DeviceClass, float]) -> str:
     return f"{name} = {{ {pairs} }}"
 
 
-def replace_tau(text: str, device_class: DeviceClass, tau: float) -> str:
-    """`replace_measured` for tau."""
-    return replace_measured(text, "tau", device_class, float(tau))
-
-
 def replace_measured(text: str, name: Measured, device_class: DeviceClass, value: float) -> str:
     """Returns a card's text with this value for one device class and everything else unchanged.
 

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.catalogue.weights import UnreadableWeights
-from models.files.untrusted_text import parse_json
+from models.files.untrusted_text import one_line, parse_json
 
 CONFIG = "medclip_config.json"
 _Sizes = tuple[int, ...]
@@ -72,4 +72,4 @@ def parse_medclip_config(content: bytes) -> MedClipConfig:
         fields: Any = parse_json(content)
         return MedClipConfig.model_validate(fields)
     except (ValueError, ValidationError) as error:
-        raise UnreadableWeights(CONFIG, " ".join(str(error).split())) from error
+        raise UnreadableWeights(CONFIG, one_line(error)) from error

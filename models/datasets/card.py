@@ -5,7 +5,6 @@ A card states what a folder must hold; it contains no images. Cards are TOML fil
 """
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from models.catalogue.cards import Template, check_class_names
 from models.datasets.image_folder import FolderCard, Split, UnusableFolder, list_images
+from models.files.untrusted_text import one_line, parse_toml
 
 _SHIPPED = Path(__file__).parent.parent / "shipped" / "datasets"
 
@@ -75,9 +75,9 @@ class DatasetCard(_Card):
 def load_dataset_card(path: Path) -> DatasetCard:
     """Returns the card in a TOML file; an InvalidDataset error names the file."""
     try:
-        return DatasetCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return DatasetCard.model_validate(parse_toml(path.read_text(encoding="utf-8")))
     except (OSError, ValidationError, ValueError) as error:
-        raise InvalidDataset(f"The dataset card {path} is not valid: {_sentence(error)}") from error
+        raise InvalidDataset(f"The dataset card {path} is not valid: {one_line(error)}") from error
 
 
 def list_datasets() -> tuple[DatasetCard, ...]:
@@ -114,7 +114,7 @@ def describe_folder(root: Path, split: Split) -> DatasetCard:
     try:
         return _describe(root, listed.card, tuple(classes))
     except ValidationError as error:
-        raise UnusableFolder(f"The folder {root} is not a dataset: {_sentence(error)}") from error
+        raise UnusableFolder(f"The folder {root} is not a dataset: {one_line(error)}") from error
 
 
 def _describe(
@@ -131,7 +131,3 @@ def _describe(
         source="" if told is None else told.source,
         licence="" if told is None else told.licence,
     )
-
-
-def _sentence(error: Exception) -> str:
-    return re.sub(r"\s+", " ", str(error))

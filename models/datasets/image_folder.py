@@ -4,7 +4,6 @@ The layout is `<root>/<train|test>/<class folder>/<image>` or `<root>/<class fol
 `card.json` in the root may name the classes and the source of the images.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.catalogue.cards import Preprocessing, Template, TrainingSet
+from models.files.untrusted_text import one_line, parse_json
 from models.imaging import Decoder, DecodingBounds, ImageError
 
 CARD = "card.json"
@@ -147,10 +147,9 @@ def _load_card(path: Path) -> FolderCard | None:
     if not path.is_file():
         return None
     try:
-        return FolderCard.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return FolderCard.model_validate(parse_json(path.read_text(encoding="utf-8")))
     except (ValidationError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UnusableFolder(f"The card {path} is not valid: {reason}") from error
+        raise UnusableFolder(f"The card {path} is not valid: {one_line(error)}") from error
 
 
 def _find_home(root: Path, split: Split) -> Path:

@@ -34,6 +34,11 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise ValueError(_TOO_DEEP) from error
 
 
+def one_line(error: Exception) -> str:
+    """Returns the error's text with its line breaks and indents as single spaces."""
+    return " ".join(str(error).split())
+
+
 def quote(text: str) -> str:
     """Returns the text in quotation marks, shortened to at most `MOST` characters."""
     return repr(text if len(text) <= MOST_QUOTED else f"{text[: MOST_QUOTED - 1]}…")

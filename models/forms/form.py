@@ -30,6 +30,15 @@ class Source:
         published = self.description.published
         return published.form if published is not None else None
 
+    def find(self, name: str) -> Path | None:
+        """Returns the file of this name in the folder, if there is one."""
+        path = self.path / name
+        return path if path.is_file() else None
+
+    def find_config(self, name: str) -> Path | None:
+        """Returns the configuration that is stored apart, or else the file of this name."""
+        return self.config or self.find(name)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Converted:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from models.catalogue.cards import Preprocessing
 from models.imaging.parse import parse_image
-from models.imaging.pixels.decoded import Source, Window, WindowOrigin
+from models.imaging.pixels.decoded import Reading
 from models.imaging.pixels.limits import ImageLimits
 from models.imaging.pixels.window import RequestedWindow
 from models.imaging.preprocess import preprocess
@@ -17,26 +17,19 @@ _DEFAULT_LIMITS = ImageLimits()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PreparedImage:
+class PreparedImage(Reading):
     """One frame as the model's input, and how it was made.
 
     Attributes:
         input: uint8, (3, size, size): the image that a certificate is about.
         picture: uint8, (h, w, 3): the frame scaled down for viewing; None unless asked for.
         height, width: The frame's size in its file.
-        source, window, window_origin, frame, frames, notes: As in `DecodedImage`.
     """
 
     input: NDArray[np.uint8]
     picture: NDArray[np.uint8] | None
     height: int
     width: int
-    source: Source
-    window: Window | None
-    window_origin: WindowOrigin
-    frame: int
-    frames: int
-    notes: tuple[str, ...]
 
 
 def prepare(
@@ -62,12 +55,7 @@ def prepare(
         picture=None if picture_side is None else _shrink(decoded.pixels, picture_side),
         height=decoded.pixels.shape[0],
         width=decoded.pixels.shape[1],
-        source=decoded.source,
-        window=decoded.window,
-        window_origin=decoded.window_origin,
-        frame=decoded.frame,
-        frames=decoded.frames,
-        notes=decoded.notes,
+        **decoded.reading,
     )
 
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from models.catalogue.cards import create_text
 from models.vlm.vlm import VLM
 
 
@@ -19,7 +20,7 @@ def try_out(vlm: VLM) -> None:
     """
     size = vlm.card.preprocessing.size
     pixels = torch.zeros((1, 3, size, size), dtype=torch.int16, device=vlm.device)
-    texts = [vlm.card.template.replace("{}", name) for name in vlm.card.class_names]
+    texts = [create_text(vlm.card.template, name) for name in vlm.card.class_names]
     check_unit_length(vlm, vlm.encode_images(pixels), "a black image")
     check_unit_length(vlm, vlm.encode_texts(texts), "its card's texts")
 

@@ -3,7 +3,6 @@
 Reading a card needs neither torch nor the vectors.
 """
 
-import re
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from models.catalogue.cards import ClassNames, Sha256, TrainingSet
-from models.files.untrusted_text import parse_toml
-from models.prompts.prompt import MAX_N_CTX, MAX_SUFFIX, MAX_WIDTH, Prompt
+from models.files.untrusted_text import one_line, parse_toml
+from models.prompts.prompt import MAX_N_CTX, MAX_SUFFIX, MAX_WIDTH
 
 Method = Literal["few-shot", "zero-shot", "few-shot+zero-shot", "imported"]
 PROMPT_ID = r"^[a-z0-9][a-z0-9._-]{0,63}$"
@@ -107,10 +106,6 @@ class PromptCard(_Card):
     learning: Learning | None = None
     adaptation: Adaptation | None = None
 
-    def describes(self, prompt: Prompt) -> bool:
-        """Whether the card belongs to these vectors."""
-        return self.sha256 == prompt.sha256
-
 
 def parse_prompt_card(text: str) -> PromptCard:
     """Returns the card in a TOML text; raises ValueError if it is not TOML or a field is wrong."""
@@ -126,4 +121,4 @@ def load_prompt_card(path: Path) -> PromptCard:
     try:
         return parse_prompt_card(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError, ValueError) as error:
-        raise InvalidPromptCard(path, re.sub(r"\s+", " ", str(error))) from error
+        raise InvalidPromptCard(path, one_line(error)) from error

@@ -193,7 +193,7 @@ def test_looks_are_the_schedule_s_first_and_the_last_has_a_reason(law, rule, n_m
     looks = run(procedure, votes)
     made = looks["estimation"]
     assert 1 <= len(made) <= len(votes)
-    assert made[-1].n <= procedure.samples_max == n_max
+    assert made[-1].n <= procedure.planned["estimation"][-1] == n_max
     assert procedure.find_goals(looks, sigma=1.0) == ()
     why = procedure.find_reason(looks, sigma=1.0)
     assert why is not None

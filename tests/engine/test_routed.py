@@ -7,9 +7,10 @@ from decimal import Decimal
 import numpy as np
 import pytest
 import torch
+from two_prompt_toy import TwoPromptVLM
 
 from models.catalogue.cards import ModelCard, Preprocessing, WeightFile
-from models.vlm.two_prompt_toy import Plane, TwoPromptVLM
+from models.testing import LinearModel
 from worker.certification import audit_certificate
 from worker.contract import (
     BankTemplate,
@@ -40,7 +41,7 @@ def create_card() -> ModelCard:
         description="Planes.",
         intended_use="Tests.",
         licence="Apache-2.0",
-        source="models.vlm.two_prompt_toy",
+        source="tests/two_prompt_toy.py",
         architecture="linear",
         files=(WeightFile(name="none", sha256="0" * 64, size_bytes=1),),
         context_length=77,
@@ -50,11 +51,11 @@ def create_card() -> ModelCard:
     )
 
 
-def create_plane(seed: int, image: np.ndarray, distance: float) -> Plane:
+def create_plane(seed: int, image: np.ndarray, distance: float) -> LinearModel:
     """A plane with random integer weights, `distance` beyond the image."""
     weight = np.random.default_rng(seed).integers(-3, 4, (3, SIZE, SIZE))
     reach = distance * 255 * np.sqrt((weight**2).sum())
-    return Plane(weight=weight, threshold=int((weight * image).sum() + reach) + 0.5)
+    return LinearModel(weight=weight, threshold=int((weight * image).sum() + reach) + 0.5)
 
 
 def create_engine(image: np.ndarray, *, choice: float, under_a: float, under_b: float) -> Engine:
@@ -124,7 +125,7 @@ def test_a_frozen_prompt_s_radius_is_wrong_for_a_pipeline_that_chooses(image):
     assert float(frozen.radius) > moved > float(routed.radius)
 
 
-def step_across(plane: Plane, image: np.ndarray, *, by: float) -> np.ndarray:
+def step_across(plane: LinearModel, image: np.ndarray, *, by: float) -> np.ndarray:
     """The image moved along the plane's normal until it lies that far beyond."""
     normal = plane.weight / np.linalg.norm(plane.weight)
     for step in np.linspace(0, 200, 2000):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from fastapi import FastAPI
 from redis import Redis
+from two_prompt_toy import TwoPromptVLM
 
 from app.main import create_app as create_service
 from app.publish import certificate_schema, openapi_document
@@ -26,8 +27,7 @@ from models.prompts.cards import PromptCard
 from models.prompts.ctx_file import write_ctx
 from models.prompts.files import load_prompt, save_prompt
 from models.prompts.prompt import Prompt
-from models.testing import create_linear_model, write_linear_model
-from models.vlm.two_prompt_toy import Plane, TwoPromptVLM
+from models.testing import LinearModel, create_linear_model, write_linear_model
 from worker.certification import audit_certificate
 from worker.contract import TASKS, CertificationJob, CertifyRequest, WorkerReport
 from worker.contract.certificate.document import FinishedResult
@@ -241,10 +241,10 @@ def _create_toy_card() -> ModelCard:
     )
 
 
-def _create_plane(step: int, image: np.ndarray, beyond: int) -> Plane:
+def _create_plane(step: int, image: np.ndarray, beyond: int) -> LinearModel:
     """A plane with weights from -3 to 3, and the image so far before it."""
     weight = (np.arange(image.size) * step % 7 - 3).reshape(image.shape)
-    return Plane(weight=weight, threshold=int((weight * image).sum()) + beyond * 10 + 0.5)
+    return LinearModel(weight=weight, threshold=int((weight * image).sum()) + beyond * 10 + 0.5)
 
 
 # --- What lies in Redis ---

@@ -85,6 +85,7 @@ def _respell(lines: list[bytes]) -> list[bytes]:
         (lambda lines: [*lines[:3], lines[2], *lines[3:]], 4),
         (lambda lines: [*lines[:3], b"{}\n", *lines[3:]], 4),
         (lambda lines: [*lines[:3], b"\n", *lines[3:]], 4),
+        (lambda lines: [*lines[:3], b"[" * 60_000 + b"\n", *lines[3:]], 4),
         (lambda lines: [*lines[:-1], lines[-1][:-5]], 5),
     ],
 )
@@ -165,11 +166,12 @@ def test_several_processes_write_one_chain(folder: Path) -> None:
     assert "whole: 100 entries" in _verify(folder).output
 
 
-def test_a_file_that_somebody_else_wrote_to_is_not_gone_on_with(folder: Path) -> None:
+@pytest.mark.parametrize("line", [b"a remark\n", b"[" * 60_000 + b"\n"])
+def test_a_file_that_somebody_else_wrote_to_is_not_gone_on_with(folder: Path, line: bytes) -> None:
     log = _write(folder, 2)
     (path,) = list_files(folder)
     with path.open("ab") as file:
-        file.write(b"a remark\n")
+        file.write(line)
     with pytest.raises(AuditLogUnavailable):
         log.record("test")
 

@@ -182,7 +182,9 @@ def test_a_file_that_appears_shuts_the_service(keys_file: Path, make_key: MakeKe
     assert keyring.required
 
 
-@pytest.mark.parametrize("content", ["not = [toml", "keys = 3", "[[keys]]\nid = 'x'", "\xff"])
+@pytest.mark.parametrize(
+    "content", ["not = [toml", "keys = 3", "[[keys]]\nid = 'x'", "\xff", "keys = " + "[" * 9999]
+)
 def test_a_file_that_is_none_of_keys_is_refused_at_start(keys_file: Path, content: str) -> None:
     keys_file.write_bytes(content.encode("latin-1"))
     with pytest.raises(KeysFileUnusable, match=r"keys\.toml is not a keys file"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.catalogue.cards import InvalidCard, load_card, parse_card
-from models.catalogue.measured import replace_tau, write_tau
+from models.catalogue.measured import replace_measured, write_tau
 from models.testing import create_linear_model, write_linear_model
 
 
@@ -47,7 +47,7 @@ def test_writing_the_other_device_class_keeps_the_first(path):
 def test_every_way_to_write_a_table_is_edited_in_place(path, written):
     text = path.read_text()
     text = text + written + "\n" if written.startswith("[") else written + "\n" + text
-    edited = replace_tau(text, "cpu", 0.75)
+    edited = replace_measured(text, "tau", "cpu", 0.75)
     assert tomllib.loads(edited) == tomllib.loads(text) | {"tau": {"cpu": 0.75, "cuda": 0.25}}
     assert edited.count("#") == text.count("#")
     assert parse_card(edited).tau == {"cpu": 0.75, "cuda": 0.25}
@@ -58,7 +58,7 @@ def test_a_text_that_only_looks_like_the_place_is_left_alone(path):
     text = "\n".join(
         line for line in path.read_text().split("\n") if not line.startswith("description")
     )
-    edited = replace_tau(trap + text, "cpu", 0.75)
+    edited = replace_measured(trap + text, "tau", "cpu", 0.75)
     assert tomllib.loads(edited) == tomllib.loads(trap + text) | {"tau": {"cpu": 0.75}}
     assert edited.startswith(trap)
 
@@ -66,7 +66,7 @@ def test_a_text_that_only_looks_like_the_place_is_left_alone(path):
 def test_a_card_without_a_neighbouring_line_gets_the_line_on_top(path):
     lines = path.read_text().split("\n")
     text = "\n".join(line for line in lines if not line.startswith(("batch_size", "precision")))
-    assert replace_tau(text, "cpu", 0.75) == f"tau = {{ cpu = 0.75 }}\n{text}"
+    assert replace_measured(text, "tau", "cpu", 0.75) == f"tau = {{ cpu = 0.75 }}\n{text}"
 
 
 def test_lines_that_end_as_on_windows_keep_their_ends(path):

@@ -118,9 +118,10 @@ def test_an_image_split_by_row_is_refused(tmp_path: Path):
     assert get_dataset("rsna18").names_identify_images
 
 
-def test_a_card_that_breaks_a_rule_is_refused_with_its_path(tmp_path: Path):
+@pytest.mark.parametrize("text", ['id = "mine"', "id = " + "[" * 9999])
+def test_a_card_that_breaks_a_rule_is_refused_with_its_path(tmp_path: Path, text: str):
     path = tmp_path / "mine.toml"
-    path.write_text('id = "mine"')
+    path.write_text(text)
     with pytest.raises(InvalidDataset, match=r"mine\.toml"):
         load_dataset_card(path)
 

@@ -116,7 +116,13 @@ def test_a_split_that_is_missing_is_a_sentence(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", json.dumps({"name": "x", "classes": {"a": "a"}, "prompt_template": "x"})]
+    "content",
+    [
+        "{",
+        "[]",
+        "[" * 100_000,
+        json.dumps({"name": "x", "classes": {"a": "a"}, "prompt_template": "x"}),
+    ],
 )
 def test_a_card_that_is_none_is_a_sentence(tmp_path, content):
     write_images(tmp_path / "a", 1)

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -37,6 +38,7 @@ from models.imaging import (
     WindowInvalid,
     prepare,
 )
+from models.imaging.decoder.wire import parse
 
 HALF = (0.5, 0.5, 0.5)
 PATIENT = DecodingBounds(timeout_s=HANG_S)
@@ -178,6 +180,12 @@ def _strike(program: psutil.Process, blow: signal.Signals) -> None:
 def forked_from(program: psutil.Process) -> psutil.Process:
     """The decoder that is at work."""
     return wait_until(program.children, pause_s=0.01)[0]
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b"[" * 100_000])
+def test_answer_that_a_hostile_file_forged_is_no_message(text: bytes) -> None:
+    with pytest.raises(ValueError, match=r"JSON|nested|property"):
+        parse(struct.pack(">IQ", len(text), 0) + text)
 
 
 def test_program_that_was_killed_is_said_and_started_again() -> None:

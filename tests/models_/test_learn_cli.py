@@ -39,7 +39,7 @@ def test_a_folder_becomes_a_prompt_with_all_that_made_it(data, tmp_path):
         "spots.toml",
     ]
     card, prompt = load_prompt(tmp_path / "out" / "spots.toml")
-    assert card.describes(prompt)
+    assert card.sha256 == prompt.sha256
     assert (card.model, card.method) == ("bundled", "few-shot")
     assert card.class_names == ("bright spot", "dark spot")
     assert (card.ctx_init, card.suffix) == ("A", " image.")  # the bundled model's template

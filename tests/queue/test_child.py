@@ -65,3 +65,22 @@ def test_a_second_host_on_one_folder_says_so_and_leaves_the_first_its_engine(red
     last = json.loads(done.stderr.splitlines()[-1])
     assert last["event"] == "given_up"
     assert "PROMPTSMOOTH_DATA_DIR" in last["reason"]
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["worker", "worker.engine", "worker.rq_worker", "worker.health", "worker.learning.process"],
+)
+def test_a_setting_that_cannot_be_used_is_named_and_no_traceback(module):
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        env={**os.environ, "PROMPTSMOOTH_THREADS": "many"},
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
+    )
+    assert done.returncode == CANNOT_START
+    (line,) = done.stderr.splitlines()
+    assert json.loads(line)["event"] == "settings_unusable"
+    assert "PROMPTSMOOTH_THREADS" in json.loads(line)["reason"]

@@ -412,7 +412,7 @@ def test_a_run_killed_between_looks_goes_on_from_its_checkpoint(
         "PROMPTSMOOTH_CHECKPOINT_INTERVAL_S": "0.001",
     }
     with subprocess.Popen([sys.executable, "-c", RUNS, job.id], env=environment) as process:
-        wait_until(lambda: len(results.get_checkpoints(redis, job.id)) > 2)
+        wait_until(lambda: len(progress.get_checkpoints(redis, job.id)) > 2)
         process.kill()
     assert results.find_result(redis, job.id) is None
     (abandoned,) = find_runs(redis, job)

@@ -33,10 +33,6 @@ class Procedure(Protocol):
     """Pure functions of the looks: what to sample next, and the outcome."""
 
     @property
-    def samples_max(self) -> int:
-        """The most samples this procedure can ask for, over all phases."""
-
-    @property
     def planned(self) -> Mapping[Phase, tuple[int, ...]]:
         """The sizes of all looks that could be made, by phase, in ascending order."""
 
@@ -63,11 +59,6 @@ class Cohen:
         if self.n0 < 1 or self.n < 1:
             raise ValueError(f"n0 and n must be at least 1, got n0={self.n0}, n={self.n}")
         require_alpha(self.alpha)
-
-    @property
-    def samples_max(self) -> int:
-        """See `Procedure`."""
-        return self.n0 + self.n
 
     @property
     def planned(self) -> Mapping[Phase, tuple[int, ...]]:
@@ -108,11 +99,6 @@ class Staged:
 
     def __post_init__(self) -> None:
         plan_looks(self.alpha, self.n_max)  # raises ValueError if a number is out of range
-
-    @property
-    def samples_max(self) -> int:
-        """See `Procedure`."""
-        return self.n_max
 
     @property
     def planned(self) -> Mapping[Phase, tuple[int, ...]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from worker.certification import Phase
 from worker.certification.merkle import NO_VOTE
-from worker.certification.ranges import Arrival, RangeLedger, RangeVotes
+from worker.certification.ranges import RangeLedger, RangeVotes
 from worker.contract.protocol import CountRange, RangeCounted, encode_votes
 
 
@@ -41,9 +41,7 @@ class _Stream:
         self.ledgers = self.ledgers or [RangeLedger(len(counts)) for counts in counted.counts]
         for ballot, (ledger, counts) in enumerate(zip(self.ledgers, counted.counts, strict=True)):
             votes = RangeVotes.of_votes(counted.start, counted.get_votes(ballot), len(counts))
-            if ledger.add(votes) is Arrival.DISAGREES:
-                (alarm,) = (a for a in ledger.alarms if a.start == counted.start)
-                yield from ((ballot, sample) for sample in alarm.doubtful)
+            yield from ((ballot, sample) for sample in ledger.add(votes))
 
 
 class RangeMerge:
@@ -103,7 +101,7 @@ class RangeMerge:
         self, sigma_index: int, phase: Phase, ballot: int, start: int, ledger: RangeLedger
     ) -> RangeVotes:
         votes = ledger.find_votes(start)
-        assert votes is not None, "hosts hand in single votes"
+        assert votes is not None, "only what came is delivered"
         if self._doubts:
             votes = tuple(
                 NO_VOTE if Doubt(sigma_index, phase, ballot, sample) in self._doubts else vote

@@ -14,6 +14,7 @@ from worker.engine.shelf.shelf import Shelf
 from worker.processes.child import CANNOT_START
 from worker.processes.logs import configure_logging
 from worker.processes.scheduling import let_others_go_first, share_arenas
+from worker.processes.start import read_settings
 from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker.engine")
@@ -45,7 +46,7 @@ def main() -> int:
     """Serves until SIGTERM. Exit status 3 means it cannot start; the log's last line says why."""
     share_arenas()
     configure_logging()
-    settings = WorkerSettings()
+    settings = read_settings()
     try:
         engine = create_engine(settings)
     except (NoiseMismatch, UnknownModel, WeightsError, NotADirectoryError, ValueError) as error:

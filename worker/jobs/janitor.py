@@ -16,6 +16,7 @@ from rq.job import Job, JobStatus
 from rq.registry import clean_registries
 
 from worker.store import keyspace
+from worker.store.connection import as_text
 from worker.store.counters import count_event
 from worker.store.jobs import accepted
 
@@ -103,7 +104,7 @@ class Janitor:
             pipeline.lrange(self._queue.key, 0, -1)
             pipeline.lrange(self._queue.intermediate_queue_key, 0, -1)
             pipeline.zrange(self._queue.started_job_registry.key, 0, -1)
-            queued, taken, executions = (tuple(map(_text, found)) for found in pipeline.execute())
+            queued, taken, executions = (tuple(map(as_text, found)) for found in pipeline.execute())
         started = {one.partition(":")[0] for one in executions}
         return frozenset({*queued, *taken, *started}), frozenset(taken) - started
 
@@ -112,7 +113,7 @@ class Janitor:
         key = keyspace.suspects(self._queue.name)
         found = frozenset(found)
         stored: list[Any] = self._redis.zrange(key, 0, -1, withscores=True)
-        known: dict[str, float] = {_text(one): at for one, at in stored}
+        known: dict[str, float] = {as_text(one): at for one, at in stored}
         with self._redis.pipeline() as pipeline:
             if cleared := [one for one in known if one not in found]:
                 pipeline.zrem(key, *cleared)
@@ -149,13 +150,9 @@ class Janitor:
 
     def _find_status(self, job_id: str) -> JobStatus | None:
         status = self._redis.hget(Job.key_for(job_id), "status")
-        return None if status is None else JobStatus(_text(status))
+        return None if status is None else JobStatus(as_text(status))
 
     def _say_recovered(self, job_id: str) -> None:
         count_event(self._redis, "recovered")
         fields = {"job_id": job_id, "queue": self._queue.name}
         log.warning("job_recovered", extra={"fields": fields})
-
-
-def _text(entry: bytes | str) -> str:
-    return entry.decode() if isinstance(entry, bytes) else entry

@@ -12,6 +12,7 @@ from redis import Redis
 
 from worker.jobs.queue import create_queue
 from worker.store import hosts, keyspace
+from worker.store.connection import as_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ def count_running(redis: Redis) -> int:
 
 def get_load(redis: Redis) -> QueueLoad:
     """What waits in the queue now; what already runs is left out."""
-    ids = [_text(entry) for entry in redis.lrange(create_queue(redis).key, 0, -1)]
+    ids = [as_text(entry) for entry in redis.lrange(create_queue(redis).key, 0, -1)]
     return _load(redis, ids)
 
 
@@ -53,7 +54,7 @@ def find_ahead(redis: Redis, certification_id: str) -> QueueLoad | None:
     place = redis.lpos(queue.key, certification_id)
     if not isinstance(place, int):
         return None
-    return _load(redis, [_text(entry) for entry in redis.lrange(queue.key, 0, place)])
+    return _load(redis, [as_text(entry) for entry in redis.lrange(queue.key, 0, place)])
 
 
 def get_speeds(redis: Redis) -> dict[str, float]:
@@ -70,10 +71,6 @@ def _load(redis: Redis, ids: Sequence[str]) -> QueueLoad:
     costs = redis.mget([keyspace.cost(each) for each in ids]) if ids else []
     for cost in costs:
         if cost is not None:  # helpers of other certifications wait in the same queue
-            n, _, model = _text(cost).partition(" ")
+            n, _, model = as_text(cost).partition(" ")
             samples[model] += int(n)
     return QueueLoad(jobs=len(ids), samples=samples)
-
-
-def _text(entry: bytes | str) -> str:
-    return entry.decode() if isinstance(entry, bytes) else entry

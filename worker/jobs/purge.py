@@ -17,7 +17,7 @@ from worker.contract.request import request_sha256
 from worker.contract.votes import votes_stream
 from worker.counting.contests import PHASES, create_contests, create_places
 from worker.store import keyspace
-from worker.store.connection import one_connection, wait_durable
+from worker.store.connection import as_text, one_connection, wait_durable
 from worker.store.jobs import listing
 
 _RELEASE = """
@@ -50,7 +50,7 @@ def _find_request_sha256(redis: Redis, job: CertificationJob) -> str | None:
     found = redis.get(keyspace.KEY_COMMITMENT)
     if found is None:
         return None
-    commitment = found.decode() if isinstance(found, bytes) else found
+    commitment = as_text(found)
     return request_sha256(job.request, commitment)
 
 

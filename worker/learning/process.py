@@ -37,6 +37,7 @@ from worker.learning.protocol import (
     read_order,
 )
 from worker.processes.logs import configure_logging
+from worker.processes.start import read_settings
 from worker.settings import WorkerSettings
 
 _MODEL_CHANGED = Failure(
@@ -115,7 +116,7 @@ def _take_stdout() -> IO[bytes]:
 def main() -> int:
     """Learns the prompt of the order on standard input."""
     configure_logging()
-    settings = WorkerSettings()
+    settings = read_settings()
     set_threads(settings.threads)
     with _take_stdout() as stream:
 

@@ -15,6 +15,7 @@ from worker.contract import LEARNING_QUEUE_NAME
 from worker.contract.learning import FinishedLearning, LearnedEpoch, LearningJob, LearningResult
 from worker.contract.prompt import EncodedPrompt
 from worker.store import keyspace, prompts
+from worker.store.connection import as_text
 from worker.store.jobs import accepted
 from worker.store.jobs.records import hold
 
@@ -127,7 +128,7 @@ def finish_learning(
     stored = (card.id, card.sha256, card.model_dump_json(), values, owner or "")
     named, stands = redis.eval(_FINISH, len(keys), *keys, *stored, result.model_dump_json(), ttl_s)
     if named is not None and stands is None:
-        taken = named.decode() if isinstance(named, bytes) else named
+        taken = as_text(named)
         raise prompts.PromptIdTaken(card.id, expected=taken, found=card.sha256)
     accepted.settle(redis, LEARNING_QUEUE_NAME, learning_id)
     return stands is not None

@@ -101,13 +101,18 @@ class Child:
         return self.process is None or self.process.poll() is not None
 
 
+def wait_for_all(children: Sequence[Child], *, grace_s: float) -> None:
+    """Waits up to `grace_s` for all of them to end."""
+    deadline = time.monotonic() + grace_s
+    while time.monotonic() < deadline and not all(child.has_ended() for child in children):
+        time.sleep(0.05)
+
+
 def end_all(children: Sequence[Child], *, grace_s: float) -> None:
     """Asks processes to end, waits up to `grace_s` for all of them, and kills the rest."""
     for child in children:
         child.signal(signal.SIGTERM)
-    deadline = time.monotonic() + grace_s
-    while time.monotonic() < deadline and not all(child.has_ended() for child in children):
-        time.sleep(0.05)
+    wait_for_all(children, grace_s=grace_s)
     for child in children:
         child.signal(signal.SIGKILL)
         if child.process is not None:

@@ -22,6 +22,7 @@ from worker.contract import Contract
 from worker.key_secret import commitment, load_secret
 from worker.store import hosts as hosts_store
 from worker.store import keyspace
+from worker.store.connection import as_text
 
 DATA, MANIFEST, SECRET = "redis.jsonl.gz", "manifest.json", "key-secret"  # a name
 _AT_ONCE = 500
@@ -83,7 +84,7 @@ def make_backup(redis: Redis, folder: Path, secret: bytes | None) -> BackupManif
     manifest = BackupManifest(
         made_at=datetime.now(UTC),
         keys=number,
-        key_commitment=_text(redis.get(keyspace.KEY_COMMITMENT) or b""),
+        key_commitment=as_text(redis.get(keyspace.KEY_COMMITMENT) or b""),
         files={name: _digest(folder / name) for name in names},
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -103,7 +104,7 @@ def _write_keys(redis: Redis, path: Path) -> int:
 def _read_keys(redis: Redis) -> Iterator[StoredKey]:
     last: list[str] = []
     for key in redis.scan_iter(f"{keyspace.PREFIX}:*", count=_AT_ONCE):
-        name = _text(key)
+        name = as_text(key)
         if name.startswith(_LAST):
             last.append(name)
         elif not _is_left_out(name) and (stored := _read(redis, name)):
@@ -127,7 +128,7 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
 
 def _read(redis: Redis, name: str) -> StoredKey | None:
     """A key at one moment; None when it has expired meanwhile."""
-    kind = _text(redis.type(name))
+    kind = as_text(redis.type(name))
     if kind not in _READERS:
         return None
     with redis.pipeline() as pipeline:
@@ -268,10 +269,6 @@ def _b64(value: bytes) -> str:
 
 def _bytes(text: str) -> bytes:
     return base64.b64decode(text)
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def _digest(path: Path) -> str:

@@ -52,9 +52,9 @@ def when_there_is_room(write: Callable[[], T]) -> T:
                 time.sleep(_LOOK_S)
 
 
-def as_text(entry: bytes | str) -> str:
-    """What Redis answered, as text."""
-    return entry.decode() if isinstance(entry, bytes) else entry
+def as_text(entry: object) -> str:
+    """What Redis answered, bytes or str, as text."""
+    return entry.decode() if isinstance(entry, bytes) else str(entry)
 
 
 class NotDurable(RedisTimeoutError):

@@ -7,6 +7,7 @@ from redis.client import Pipeline
 
 from worker.contract.certificate.document import CertificationResult, FinishedResult
 from worker.store import keyspace
+from worker.store.connection import as_text
 
 Event = Literal["retried", "handed_back", "superseded", "recovered", "parked"]
 EVENTS: tuple[Event, ...] = ("retried", "handed_back", "superseded", "recovered", "parked")
@@ -28,7 +29,4 @@ def count_result(redis: "Redis | Pipeline", result: CertificationResult) -> None
 def get_counters(redis: Redis) -> dict[str, int]:
     """All counts, by `event:`, `ended:` or `certificates:` and what was counted."""
     stored = redis.hgetall(keyspace.COUNTERS)
-    return {
-        name.decode() if isinstance(name, bytes) else name: int(number)
-        for name, number in stored.items()
-    }
+    return {as_text(name): int(number) for name, number in stored.items()}

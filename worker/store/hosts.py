@@ -8,6 +8,7 @@ from redis import Redis
 
 from worker.contract import WorkerReport
 from worker.store import keyspace
+from worker.store.connection import as_text
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +81,7 @@ def list_workers(redis: Redis) -> tuple[WorkerReport, ...]:
     While a release is swapped hosts may speak a newer one than this process: what it cannot read
     is left out and said.
     """
-    names = sorted(
-        e.decode() if isinstance(e, bytes) else e for e in redis.smembers(keyspace.WORKERS)
-    )
+    names = sorted(map(as_text, redis.smembers(keyspace.WORKERS)))
     if not names:
         return ()
     stored = dict(zip(names, redis.mget([keyspace.worker(n) for n in names]), strict=True))

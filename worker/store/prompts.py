@@ -19,6 +19,7 @@ from models.prompts.prompt import Prompt
 from worker.contract import ANONYMOUS
 from worker.contract.prompt import EncodedPrompt
 from worker.store import keyspace
+from worker.store.connection import as_text
 
 _ADAPTED = "zero-shot-"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -95,7 +96,7 @@ def put_prompt(
     arguments = (card.id, card.sha256, card.model_dump_json(), values, owner or "")
     named, stands = redis.eval(PUT_SCRIPT, len(keys), *keys, *arguments)
     if stands is None:
-        taken = named.decode() if isinstance(named, bytes) else named
+        taken = as_text(named)
         raise PromptIdTaken(card.id, expected=taken, found=card.sha256)
     return PromptCard.model_validate_json(stands)
 
@@ -109,7 +110,7 @@ def put_keys(card: PromptCard) -> tuple[str, ...]:
 def find_owner(redis: Redis, prompt_id: str) -> str | None:
     """Who may see the learned or imported prompt of an id; None: everyone."""
     owner = redis.hget(keyspace.PROMPT_OWNERS, prompt_id)
-    return None if owner is None else _text(owner)
+    return None if owner is None else as_text(owner)
 
 
 def check_id(prompt_id: str) -> None:
@@ -253,11 +254,7 @@ def list_cards(redis: Redis, *, view: str | None = None) -> tuple[PromptCard, ..
 
 def _get_owners(redis: Redis) -> dict[str, str]:
     stored = redis.hgetall(keyspace.PROMPT_OWNERS)
-    return {_text(name): _text(owner) for name, owner in stored.items()}
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return {as_text(name): as_text(owner) for name, owner in stored.items()}
 
 
 _REMOVE = """

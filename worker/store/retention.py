@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from redis import Redis
 
 from worker.store import images, keyspace
+from worker.store.connection import as_text
 
 _AT_ONCE = 500
 _EVERY_S = 3600
@@ -23,7 +24,7 @@ def sweep(redis: Redis, *, image_ttl_s: int) -> int:
     An image that no open job needs lives `image_ttl_s` more at most.
     """
     for key in redis.scan_iter(keyspace.image("*"), count=_AT_ONCE):
-        images.let_go(redis, _text(key).rpartition(":")[2], ttl_s=image_ttl_s)
+        images.let_go(redis, as_text(key).rpartition(":")[2], ttl_s=image_ttl_s)
     return sum(_sweep_list(redis, key) for key in _list_indexes(redis))
 
 
@@ -36,13 +37,13 @@ def sweep_hourly(redis: Redis, *, image_ttl_s: int) -> None:
 def _list_indexes(redis: Redis) -> Iterator[str]:
     yield keyspace.ALL_LISTED
     for key in redis.scan_iter(keyspace.listed("*"), count=_AT_ONCE):
-        yield key.decode() if isinstance(key, bytes) else key
+        yield as_text(key)
 
 
 def _sweep_list(redis: Redis, key: str) -> int:
     """The oldest entries first, up to the first that is still there: they expire in that order."""
     removed = 0
-    while entries := [_text(one) for one in redis.zrange(key, 0, _AT_ONCE - 1)]:
+    while entries := [as_text(one) for one in redis.zrange(key, 0, _AT_ONCE - 1)]:
         with redis.pipeline(transaction=False) as pipeline:
             for one in entries:
                 pipeline.exists(keyspace.job(one))
@@ -53,7 +54,3 @@ def _sweep_list(redis: Redis, key: str) -> int:
         if len(gone) < len(entries):
             return removed
     return removed
-
-
-def _text(entry: object) -> str:
-    return entry.decode() if isinstance(entry, bytes) else str(entry)

@@ -12,7 +12,6 @@ import hmac
 import re
 import secrets
 import stat
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ import tomli_w
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.settings import Quotas
+from models.files.untrusted_text import parse_toml
 from models.files.whole_file import write_whole
 
 PREFIX = "psk"
@@ -125,7 +125,7 @@ def load_keys(path: Path) -> KeysFile:
         KeysFileUnusable: the file cannot be read or is malformed.
     """
     try:
-        return KeysFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return KeysFile.model_validate(parse_toml(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -15,6 +15,7 @@ from app.server.answers.problems import QuotaExceeded
 from worker.jobs.state import State, get_states
 from worker.learning.queue import get_status
 from worker.store import keyspace
+from worker.store.connection import as_text
 
 _JOBS_RETRY_S = 30
 _SETTLED_S = 60  # a job counted a moment ago may not be queued yet
@@ -61,7 +62,7 @@ def reserve(
 
     def count() -> str:
         said = redis.eval(_RESERVE, 2, *keys, *bounds, samples, now.timestamp(), _KEPT_S, *names)
-        return said.decode() if isinstance(said, bytes) else str(said)
+        return as_text(said)
 
     if (said := count()) == "jobs" and _forget_ended(redis, keys[0], before=now):
         said = count()
@@ -89,7 +90,7 @@ def reserve(
 def _forget_ended(redis: Redis, key: str, *, before: datetime) -> bool:
     """Removes jobs that have ended from the count; whether there were any."""
     settled = (before - timedelta(seconds=_SETTLED_S)).timestamp()
-    names = [_text(name) for name in redis.zrangebyscore(key, 0, settled)]  # members only
+    names = [as_text(name) for name in redis.zrangebyscore(key, 0, settled)]  # members alone
     certify = [name.partition(":")[2] for name in names if name.startswith("certify:")]
     states = dict(zip(certify, get_states(redis, certify), strict=True))
     ended = [name for name in names if _has_ended(redis, name, states)]
@@ -100,10 +101,6 @@ def _has_ended(redis: Redis, name: str, states: dict[str, State]) -> bool:
     kind, _, job_id = name.partition(":")
     state = states[job_id] if kind == "certify" else get_status(redis, job_id)
     return state not in ("queued", "running")
-
-
-def _text(name: object) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def _seconds_to_midnight(now: datetime) -> int:

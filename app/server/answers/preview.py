@@ -32,14 +32,9 @@ def preview_view(prepared: PreparedImage) -> Preview:
     """Shows a prepared image. It must have been prepared with its picture."""
     assert prepared.picture is not None
     return Preview(
-        source=prepared.source,
-        frames=prepared.frames,
-        frame=prepared.frame,
-        window=prepared.window,
-        window_origin=prepared.window_origin,
+        **prepared.reading,
         height=prepared.height,
         width=prepared.width,
-        notes=prepared.notes,
         picture_png=b64encode(encode_png(prepared.picture)).decode(),
         input_png=b64encode(encode_png(prepared.input.transpose(1, 2, 0))).decode(),
     )

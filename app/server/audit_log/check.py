@@ -1,13 +1,13 @@
 """Checks that an audit log is whole: no line altered, moved or missing."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.server.audit_log.log import MAX_LINE_BYTES, Head
+from models.files.untrusted_text import parse_json
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _check(line: bytes, before: Head | None) -> Head | str:
         return "the line is incomplete"
     text = line[:-1]
     try:
-        entry: dict[str, Any] = json.loads(text)
+        entry: dict[str, Any] = parse_json(text)
         seq, previous, chain = int(entry["seq"]), str(entry["previous"]), str(entry["chain"])
     except (ValueError, KeyError, TypeError):
         return "the line is not an entry"

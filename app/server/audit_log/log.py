@@ -22,6 +22,8 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Any
 
+from models.files.untrusted_text import parse_json
+
 _NOTHING = "0" * 64
 _LOCK_NAME = ".lock"
 _TAIL_BYTES = 1 << 20
@@ -216,7 +218,7 @@ def _parse_head(data: bytes) -> Head:
     """
     line = data.rstrip(b"\n").rpartition(b"\n")[2]
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
         return Head(int(entry["seq"]), hashlib.sha256(line).hexdigest(), str(entry["chain"]))
     except (ValueError, KeyError, TypeError):
         raise OSError(5, "the last line of the audit log is not an entry") from None

@@ -23,6 +23,7 @@ from app.server.audit_log.trail import AuditTrail
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
 from worker.learning import store as learning_store
 from worker.store import keyspace
+from worker.store.connection import as_text
 from worker.store.jobs import records, results
 
 _log = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ def _list_ended(redis: Redis, queue_name: str) -> list[str]:
     """Awaited jobs that are no longer open, or not open yet."""
     keys = [keyspace.audit_awaited(queue_name), keyspace.accepted(queue_name)]
     found: list[Any] = redis.zdiff(keys)
-    return [each.decode() if isinstance(each, bytes) else each for each in found[:_AT_A_TIME]]
+    return [as_text(each) for each in found[:_AT_A_TIME]]
 
 
 def _is_being_accepted(redis: Redis, queue_name: str, job_id: str) -> bool:

@@ -15,6 +15,7 @@ from worker.contract.certificate.audit import (
     parse_json,
 )
 from worker.store import keyspace
+from worker.store.connection import as_text
 
 router = APIRouter(tags=["audit"])
 
@@ -31,7 +32,7 @@ def get_signing_key(redis: RedisDep, _: Reader) -> SigningKey:
 
 def _find_signing_key(redis: Redis) -> str | None:
     stored = redis.get(keyspace.SIGNING_KEY)
-    return stored.decode() if isinstance(stored, bytes) else stored
+    return None if stored is None else as_text(stored)
 
 
 @router.post(

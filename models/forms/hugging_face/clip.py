@@ -17,7 +17,7 @@ _NAMES = ("model.safetensors", "pytorch_model.bin")
 
 def recognises(source: Source) -> bool:
     """Recognises a CLIPModel's configuration, or bare weights whose description names this form."""
-    config = _find_config(source)
+    config = source.find_config(_CONFIG)
     if config is not None:
         return load_json(config).get("model_type") == "clip"
     return source.path.suffix in WEIGHTS and source.published == "hf-clip"
@@ -25,13 +25,13 @@ def recognises(source: Source) -> bool:
 
 def convert(source: Source, folder: Path) -> Converted:
     """See `Form.convert`."""
-    config = _find_config(source)
+    config = source.find_config(_CONFIG)
     weights = require_weights(source.path, _NAMES) if source.path.is_dir() else source.path
     found = convert_config(load_json(config)) if config is not None else {}
     model_cfg, _ = agree_on_model_cfg(found, source.description)
     if not model_cfg:
         raise FormRefused(f"{weights} does not state its architecture; give its config.json too.")
-    processor = _find_processor(source)
+    processor = source.find(PROCESSOR)
     if processor is not None:
         agree_on_processor(load_json(processor), source.description.preprocessing)
     tokenizer = agree_on_tokenizer(source.path) if source.path.is_dir() else ()
@@ -46,18 +46,6 @@ def convert(source: Source, folder: Path) -> Converted:
 _WITHOUT_CONFIG = "No configuration came with the weights; the architecture is the card's."
 _WITHOUT_PROCESSOR = f"No {PROCESSOR} came with the weights; the preprocessing is the card's."
 _WITHOUT_TOKENIZER = "No tokenizer came with the weights; CLIP's own tokenizer is used."
-
-
-def _find_config(source: Source) -> Path | None:
-    if source.config is not None:
-        return source.config
-    path = source.path / _CONFIG
-    return path if path.is_file() else None
-
-
-def _find_processor(source: Source) -> Path | None:
-    path = source.path / PROCESSOR
-    return path if path.is_file() else None
 
 
 FORM = Form(

@@ -22,7 +22,7 @@ _NAMES = (
 
 def recognises(source: Source) -> bool:
     """Recognises an open_clip configuration, or bare weights whose description names this form."""
-    config = _find_config(source)
+    config = source.find_config(CONFIG)
     if config is not None:
         found = get_part(load_json(config), "model_cfg", CONFIG)
         return not any(key.startswith("hf_") for key in get_part(found, "text_cfg", CONFIG))
@@ -31,7 +31,7 @@ def recognises(source: Source) -> bool:
 
 def convert(source: Source, folder: Path) -> Converted:
     """See `Form.convert`."""
-    path = _find_config(source)
+    path = source.find_config(CONFIG)
     weights = require_weights(source.path, _NAMES) if source.path.is_dir() else source.path
     config: dict[str, Any] = load_json(path) if path is not None else {}
     found = get_part(config, "model_cfg", CONFIG)
@@ -53,13 +53,6 @@ def convert(source: Source, folder: Path) -> Converted:
 
 def _explain(key: str, source: Source) -> str:
     return f"The configuration leaves out {key}; the card of {source.description.id} supplies it."
-
-
-def _find_config(source: Source) -> Path | None:
-    if source.config is not None:
-        return source.config
-    path = source.path / CONFIG
-    return path if path.is_file() else None
 
 
 FORM = Form(

@@ -1,18 +1,15 @@
 """The orders for a decoder process and its answers."""
 
-from typing import Any
-
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from models.catalogue.cards import Preprocessing
+from models.imaging.decoder.wire import Head
 from models.imaging.pixels.decoded import Source, Window, WindowOrigin
 from models.imaging.pixels.errors import DecoderCrashed, ImageError
 from models.imaging.pixels.limits import DecodingBounds, ImageLimits
 from models.imaging.pixels.window import RequestedWindow
 from models.imaging.prepare import PreparedImage, prepare
-
-Head = dict[str, Any]
 
 
 class _Message(BaseModel):

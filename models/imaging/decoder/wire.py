@@ -5,6 +5,8 @@ import socket
 import struct
 from typing import Any
 
+from models.files.untrusted_text import parse_json
+
 _LENGTHS = struct.Struct(">IQ")  # of head and body
 _MAX_HEAD = 2**20
 
@@ -51,7 +53,7 @@ def parse(message: bytes) -> tuple[Head, bytes]:
 
 
 def _parse_head(text: bytes) -> Head:
-    head = json.loads(text)
+    head = parse_json(text)
     if not isinstance(head, dict):
         raise ValueError("a head must be a JSON object")
     return head

@@ -1,7 +1,7 @@
 """The result of decoding."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,10 @@ Window = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DecodedImage:
-    """One picture at its original size, as 8-bit RGB, and how it was made.
+class Reading:
+    """How a picture was made of a file.
 
     Attributes:
-        pixels: uint8, (H, W, 3), C-contiguous, read-only; a copy of the array that was given.
         source: The file's format, detected from its content.
         window: The (centre, width) that was applied, or None. If `window_origin` is `request` or
             `percentile`, the function is LINEAR, so asking for the same window again gives the
@@ -29,13 +28,28 @@ class DecodedImage:
         notes: Sentences that every reader of the result must know.
     """
 
-    pixels: NDArray[np.uint8]
     source: Source
     window: Window | None = None
     window_origin: WindowOrigin = "none"
     frame: int = 0
     frames: int = 1
     notes: tuple[str, ...] = ()
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """These fields, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(Reading)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DecodedImage(Reading):
+    """One picture at its original size, as 8-bit RGB, and how it was made.
+
+    Attributes:
+        pixels: uint8, (H, W, 3), C-contiguous, read-only; a copy of the array that was given.
+    """
+
+    pixels: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
         pixels = np.array(self.pixels, order="C", copy=True)  # (H, W, 3)

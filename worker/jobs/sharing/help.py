@@ -18,6 +18,7 @@ from worker.jobs.sharing.ranges import RangeBoard
 from worker.settings import WorkerSettings
 from worker.store import hosts as hosts_store
 from worker.store import images, keyspace
+from worker.store.connection import as_text
 from worker.store.jobs import records
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ def _is_over(redis: Redis, certification_id: str) -> bool:
 def get_doubts(redis: Redis, sha256: str) -> frozenset[Doubt]:
     """Samples of a canonical request that two hosts counted differently, at any time."""
     found = redis.smembers(keyspace.doubts(sha256))
-    return frozenset(_parse_doubt(e.decode() if isinstance(e, bytes) else e) for e in found)
+    return frozenset(_parse_doubt(as_text(one)) for one in found)
 
 
 def keep_doubts(

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from worker.contract import Contract, Identity
 from worker.contract.protocol import CountRange, OpenSession, RangeCounted
 from worker.store import keyspace
+from worker.store.connection import as_text
 
 log = logging.getLogger(__name__)
 
@@ -127,9 +128,9 @@ class RangeBoard:
     def take(self, *, wait_s: float = 0.0) -> Iterator[HandedIn]:
         """Votes that were handed in since the last call; waits for the first, if it may."""
         if wait_s > 0 and (first := self._redis.blpop([self._counted], timeout=wait_s)):
-            yield HandedIn.model_validate_json(_text(first[1]))
+            yield HandedIn.model_validate_json(as_text(first[1]))
         for data in self._redis.lpop(self._counted, _TAKEN_AT_ONCE) or ():
-            yield HandedIn.model_validate_json(_text(data))
+            yield HandedIn.model_validate_json(as_text(data))
 
     def count_hosts(self) -> int:
         """The hosts that count now, ours among them."""
@@ -162,7 +163,7 @@ class RangeBoard:
             BoardGone: nobody wants votes any more.
         """
         keys = [self._posting, self._open, self._leases]
-        answer = _text(self._lease_script(keys, [self._lease_ms, BOARD_TTL_S]))
+        answer = as_text(self._lease_script(keys, [self._lease_ms, BOARD_TTL_S]))
         if answer == "gone":
             raise BoardGone("no run of this certification asks for ranges any more")
         if answer == "none":
@@ -226,7 +227,3 @@ def _parse(name: str) -> CountRange:
     sigma_index, phase, start, stop = name.split(":")
     fields = {"sigma_index": sigma_index, "phase": phase, "start": start, "stop": stop}
     return CountRange.model_validate(fields)
-
-
-def _text(data: object) -> str:
-    return data.decode() if isinstance(data, bytes) else str(data)

@@ -10,6 +10,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from worker.store import keyspace
+from worker.store.connection import as_text
 
 
 def note(pipeline: Pipeline, queue_name: str, job_id: str, at: float) -> None:
@@ -30,7 +31,7 @@ def is_open(redis: Redis, queue_name: str, job_id: str) -> bool:
 def list_open(redis: Redis, queue_name: str, *, before: float) -> tuple[str, ...]:
     """The jobs accepted before a time that have no result, the longest waiting first."""
     found: list[Any] = redis.zrangebyscore(keyspace.accepted(queue_name), "-inf", before)
-    return tuple(e.decode() if isinstance(e, bytes) else e for e in found)
+    return tuple(map(as_text, found))
 
 
 def find_oldest(redis: Redis, queue_name: str) -> float | None:

@@ -1,40 +1,21 @@
 """A toy with two prompts: planes in pixel space decide which prompt is surer and what each says.
 
-It is for tests of choosing among prompts: geometry gives the true radius of the whole pipeline.
+Tests of choosing among prompts use it: geometry gives the true radius of the whole pipeline.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import final
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from models.catalogue.cards import ModelCard
+from models.testing import LinearModel
 from models.vlm.linear_toy import NoContext
 from models.vlm.vlm import check_pixels
 
 _SURE, _UNSURE = 1.0, 0.2
 _SCALE = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plane:
-    """The plane w·x = b; `threshold` b is half an odd integer, so no integer image x lies on it."""
-
-    weight: npt.NDArray[np.int64]
-    threshold: float
-
-    def margin(self, pixels: npt.NDArray[np.integer]) -> float:
-        """Returns w·x - b exactly."""
-        return int((self.weight * pixels.astype(np.int64)).sum()) - self.threshold
-
-    def distance(self, pixels: npt.NDArray[np.integer]) -> float:
-        """Returns the l2 distance from an image to the plane, in pixels scaled to [0, 1]."""
-        return abs(self.margin(pixels)) / (255 * math.sqrt(int((self.weight**2).sum())))
 
 
 @final
@@ -53,8 +34,8 @@ class TwoPromptVLM(NoContext):
         self,
         *,
         card: ModelCard,
-        choice: Plane,
-        classes: Mapping[str, Plane],
+        choice: LinearModel,
+        classes: Mapping[str, LinearModel],
         device: torch.device,
     ) -> None:
         self.card, self.device = card, device
@@ -71,7 +52,7 @@ class TwoPromptVLM(NoContext):
         features = torch.cat(parts, dim=1).to(torch.float32)  # (B, 4)
         return torch.nn.functional.normalize(features, dim=-1)
 
-    def _beyond(self, plane: Plane, pixels: Tensor) -> Tensor:
+    def _beyond(self, plane: LinearModel, pixels: Tensor) -> Tensor:
         weight = torch.from_numpy(plane.weight).to(self.device, torch.float64).reshape(-1)
         return pixels.to(torch.float64).flatten(1) @ weight > plane.threshold  # (B,), exact
 

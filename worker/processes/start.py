@@ -1,0 +1,20 @@
+"""Reads the settings of a process that starts."""
+
+import logging
+
+from worker.processes.child import CANNOT_START
+from worker.settings import SETTINGS_ERRORS, WorkerSettings, explain_settings
+
+log = logging.getLogger(__name__)
+
+
+def read_settings() -> WorkerSettings:
+    """The settings in the environment; ends a process that cannot use them.
+
+    The exit status is `CANNOT_START`, and the last log line names every unusable setting.
+    """
+    try:
+        return WorkerSettings()
+    except SETTINGS_ERRORS as error:
+        log.error("settings_unusable", extra={"fields": {"reason": explain_settings(error)}})
+        raise SystemExit(CANNOT_START) from None
