@@ -40,6 +40,7 @@ from worker.contract import (
 )
 from worker.contract.image import image_sha256
 from worker.counting.certify import certify
+from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.runner.machine import choose_device, set_threads
@@ -92,10 +93,9 @@ def certify_once(counter: LocalCounter, targets: tuple[Target, ...], seed: int, 
     )
     started = time.perf_counter()
     certify(
-        request,
+        Roll(request, b"no secret: a benchmark"),
         image,
         counter=counter,
-        secret=b"no secret: a benchmark",
         count_attempt=lambda: 1,
         find_prompt=lambda sha256: prompts.get(sha256).load()[1],
     )

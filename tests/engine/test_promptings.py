@@ -19,8 +19,9 @@ from worker.contract import (
     ZeroShotTarget,
 )
 from worker.contract.protocol import CountRange
-from worker.counting.certify import certify, derive_keys, derive_tuning_key
+from worker.counting.certify import certify
 from worker.counting.reproduce import NotReproducible, reproduce
+from worker.counting.roll import Roll
 from worker.counting.sessions import PromptMissing, create_session, create_tuning, find_prompts
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
@@ -57,10 +58,9 @@ def every_target(learned):
 def run(engine: Engine, request, image, learned, **options):
     prompts = {learned.sha256: learned}
     return certify(
-        request,
+        Roll(request, SECRET),
         image,
         counter=LocalCounter(engine),
-        secret=SECRET,
         count_attempt=lambda: 1,
         find_prompt=prompts.get,
         **options,
@@ -99,9 +99,9 @@ def test_promptings_together_vote_as_they_do_alone(engine, create_request, every
         "bundled", targets=every_target, procedure=StagedParameters(n_max=200)
     )
     prompts = find_prompts(request, {learned.sha256: learned}.get)
-    keys = derive_keys(request, SECRET)
+    keys = Roll(request, SECRET).keys
     counter = LocalCounter(engine)
-    tuned = counter.tune(create_tuning(request, prompts, derive_tuning_key(request, SECRET)), image)
+    tuned = counter.tune(create_tuning(request, prompts, Roll(request, SECRET).tuning_key), image)
     together = create_session(request, prompts, tuned, keys)
     all_counts = count(counter, together, image)
     for place, ballot in enumerate(together.ballots[0]):
@@ -121,7 +121,7 @@ def test_votes_under_a_prompt_are_those_of_its_text_features(engine, create_requ
     """The ballot of a stored prompt is f with that prompt, computed here step by step."""
     target = FewShotTarget(prompt=refer(learned), class_names=NAMES)
     request, image = create_request("bundled", targets=(target,), sigmas=["0.5"])
-    prompts, keys = {learned.sha256: learned}, derive_keys(request, SECRET)
+    prompts, keys = {learned.sha256: learned}, Roll(request, SECRET).keys
     from worker.counting.sessions import NOTHING_TUNED
     from worker.sampling.kernel import sample_noisy_images
     from worker.sampling.table import create_noise_table
@@ -142,7 +142,7 @@ def test_votes_under_a_prompt_are_those_of_its_text_features(engine, create_requ
 def tune(engine: Engine, request, image, learned=None):
     prompts = {} if learned is None else {learned.sha256: learned}
     found = find_prompts(request, prompts.get)
-    spec = create_tuning(request, found, derive_tuning_key(request, SECRET))
+    spec = create_tuning(request, found, Roll(request, SECRET).tuning_key)
     return LocalCounter(engine).tune(spec, image)
 
 
@@ -165,7 +165,7 @@ def test_an_image_s_prompt_does_not_depend_on_other_jobs(engine, create_request)
     mine, image = zero_shot(create_request)
     alone = digests(tune(engine, mine, image))
     other, other_image = zero_shot(create_request, seed=1)
-    keys = derive_tuning_key(other, SECRET), derive_tuning_key(mine, SECRET)
+    keys = Roll(other, SECRET).tuning_key, Roll(mine, SECRET).tuning_key
     answers = []
     for request, pixels, key in zip((other, mine), (other_image, image), keys, strict=True):
         engine.tune(create_tuning(request, {}, key), pixels, answers.append)
@@ -176,7 +176,7 @@ def test_an_image_s_prompt_does_not_depend_on_other_jobs(engine, create_request)
 
 def test_copies_are_drawn_with_a_key_of_their_own(create_request):
     request, _ = zero_shot(create_request)
-    keys = {*derive_keys(request, SECRET).values(), derive_tuning_key(request, SECRET)}
+    keys = {*Roll(request, SECRET).keys.values(), Roll(request, SECRET).tuning_key}
     assert len(keys) == 3
 
 
@@ -197,10 +197,9 @@ def test_a_prompt_is_frozen_before_the_first_word_of_certification_noise(engine,
 
     def certified(**options):
         return certify(
-            request,
+            Roll(request, SECRET),
             image,
             counter=Watched(engine),
-            secret=SECRET,
             count_attempt=lambda: 1,
             **options,
         )
@@ -235,7 +234,7 @@ def test_progress_ends_at_the_total_with_copies_and_without(engine, create_reque
 def test_the_document_names_the_key_of_the_copies(engine, create_request, learned):
     request, image = zero_shot(create_request, sigmas=["0.25"])
     result = run(engine, request, image, learned)
-    assert result.provenance.noise_keys["adaptation"] == derive_tuning_key(request, SECRET).text
+    assert result.provenance.noise_keys["adaptation"] == Roll(request, SECRET).tuning_key.text
     template, image = create_request("bundled")
     assert "adaptation" not in run(engine, template, image, learned).provenance.noise_keys
 
@@ -268,10 +267,9 @@ def test_a_prompt_that_is_not_stored_is_a_sentence(engine, create_request, learn
     request, image = create_request("bundled", targets=(target,))
     with pytest.raises(PromptMissing, match="no longer stored"):
         certify(
-            request,
+            Roll(request, SECRET),
             image,
             counter=LocalCounter(engine),
-            secret=SECRET,
             count_attempt=lambda: 1,
         )
 

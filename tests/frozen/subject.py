@@ -42,8 +42,9 @@ from worker.contract.learning import LearningJob
 from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import CountRange, RangeCounted
 from worker.contract.request import canonical_bytes, request_sha256
-from worker.counting.certify import certify, derive_keys, derive_tuning_key
+from worker.counting.certify import certify
 from worker.counting.range_merge import Doubt
+from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.server import EngineServer
@@ -172,7 +173,7 @@ def create_request(host: Host, changes: dict[str, Any], model: str = "linear") -
 
 def name_request(request: CertifyRequest) -> dict[str, Any]:
     """The canonical bytes of a request and all that is derived from them."""
-    keys = derive_keys(request, SECRET) | {"adaptation": derive_tuning_key(request, SECRET)}
+    keys = Roll(request, SECRET).keys | {"adaptation": Roll(request, SECRET).tuning_key}
     return {
         "canonical": canonical_bytes(request.identity()).decode(),
         "request_sha256": request_sha256(request, COMMITMENT),
@@ -187,10 +188,9 @@ def certify_text(
 ) -> str:
     """The signed certificates of an image, as the service keeps them."""
     result = certify(
-        request,
+        Roll(request, SECRET),
         image,
         counter=LocalCounter(engine),
-        secret=SECRET,
         count_attempt=lambda: 2,
         find_prompt=lambda _: prompt,
     )

@@ -9,6 +9,7 @@ from models.prompts.prompt import Prompt
 from worker.contract import CertifyRequest, InputImage, ModelRef, TemplateTarget, ZeroShotTarget
 from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import PromptsTuned, TunedPrompt
+from worker.counting.roll import Roll
 from worker.jobs.tuned_prompts import TunedStore
 from worker.store import keyspace
 from worker.store import prompts as prompts_store
@@ -26,6 +27,9 @@ def create_request() -> CertifyRequest:
         ),
         sigmas=(Decimal("0.25"), Decimal("0.5")),
     )
+
+
+ROLL = Roll(create_request(), b"s" * 32)
 
 
 def create_tuned(seed: int) -> PromptsTuned:
@@ -49,7 +53,7 @@ def create_tuned(seed: int) -> PromptsTuned:
 
 @pytest.fixture
 def store(redis) -> TunedStore:
-    return TunedStore(redis, create_request(), "4" * 64, 600)
+    return TunedStore(redis, ROLL, 600)
 
 
 def test_what_was_kept_first_stands(store):
@@ -69,7 +73,7 @@ def test_what_is_kept_is_not_made_again(store):
 
 def test_of_two_that_tune_at_a_time_both_certify_the_first_one_s(redis, store):
     """A job that was taken for dead and its retry must not certify two prompts."""
-    other = TunedStore(redis, create_request(), "4" * 64, 600)
+    other = TunedStore(redis, ROLL, 600)
     late = []
 
     def slow():
