@@ -30,6 +30,7 @@ from models.installation.folder import format_model_card
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
 from worker.contract.image import Image, image_sha256
 from worker.counting.certify import certify
+from worker.counting.records import Unrecorded
 from worker.counting.roll import Roll
 from worker.counting.sessions import NOTHING_TUNED, create_session
 from worker.engine.client import EngineClient
@@ -64,7 +65,7 @@ def run_job(socket: Path, card: ModelCard, number: int, samples: int) -> None:
             keys = Roll(request, SECRET).keys
             client.open(create_session(request, {}, NOTHING_TUNED, keys), image)
             return
-        certify(Roll(request, SECRET), image, counter=client, count_attempt=lambda: 1)
+        certify(Roll(request, SECRET), image, counter=client, records=Unrecorded())
 
 
 def write_card(models: Path) -> ModelCard:

@@ -40,6 +40,7 @@ from worker.contract import (
 )
 from worker.contract.image import image_sha256
 from worker.counting.certify import certify
+from worker.counting.records import Unrecorded
 from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
@@ -81,7 +82,8 @@ def create_ways() -> dict[str, tuple[Target, ...]]:
 
 def certify_once(counter: LocalCounter, targets: tuple[Target, ...], seed: int, n: int) -> float:
     """Seconds from a request to its certificates."""
-    card, prompts = load_catalogue().get("bundled"), load_prompt_catalogue()
+    card = load_catalogue().get("bundled")
+    _, prompt = load_prompt_catalogue().get(PROMPT).load()
     size = card.preprocessing.size
     image = np.random.default_rng(seed).integers(0, 256, (3, size, size)).astype(np.uint8)
     request = CertifyRequest(
@@ -96,8 +98,7 @@ def certify_once(counter: LocalCounter, targets: tuple[Target, ...], seed: int, 
         Roll(request, b"no secret: a benchmark"),
         image,
         counter=counter,
-        count_attempt=lambda: 1,
-        find_prompt=lambda sha256: prompts.get(sha256).load()[1],
+        records=Unrecorded(prompts={prompt.sha256: prompt}),
     )
     return time.perf_counter() - started
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from worker.contract.certificate.document import FinishedResult, parse_document
 from worker.contract.certificate.signature import sign
 from worker.contract.image import Image
 from worker.contract.votes import VoteList, VoteWithPath
-from worker.counting.attempts import count_attempt
 from worker.counting.certify import certify
+from worker.counting.file_records import FileRecords
 from worker.counting.reproduce import NotReproducible, check_votes, reproduce
 from worker.counting.roll import Roll
 from worker.counting.tuned_files import TUNED_FOLDER
@@ -208,14 +207,17 @@ def certify_in_process(
     create_secret(own)
     roll = Roll(request, load_secret(own))
     engine = _create_engine(card, folder, settings)
-    ledger = data_dir / "attempts"
+    records = FileRecords(
+        roll=roll,
+        ledger=data_dir / "attempts",
+        tuned=prompts.tuned,
+        find=prompts.find_prompt,
+    )
     result = certify(
         roll,
         prepared,
         counter=LocalCounter(engine),
-        count_attempt=lambda: count_attempt(ledger, request.input.sha256, roll.sha256),
-        find_prompt=prompts.find_prompt,
-        keep_tuned=partial(prompts.keep_tuned, request),
+        records=records,
         on_votes=lambda board, _identity: on_samples(board.samples_done),
     )
     return sign(result, roll.secret)

@@ -19,6 +19,7 @@ from models.vlm.vlm import VLM
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
 from worker.contract.image import image_sha256
 from worker.counting.certify import certify
+from worker.counting.records import Unrecorded
 from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
@@ -126,7 +127,7 @@ def certify_with(vlm: VLM, noise: str, *, ahead: int) -> object:
         Roll(asked, b"s" * 32),
         image,
         counter=LocalCounter(Engine(shelf)),
-        count_attempt=lambda: 1,
+        records=Unrecorded(),
     )
 
 

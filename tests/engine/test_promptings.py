@@ -1,5 +1,6 @@
 """All promptings of a request on one pass of the image tower, and prompts frozen before a vote."""
 
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 import numpy as np
@@ -20,6 +21,7 @@ from worker.contract import (
 )
 from worker.contract.protocol import CountRange
 from worker.counting.certify import certify
+from worker.counting.records import Unrecorded
 from worker.counting.reproduce import NotReproducible, reproduce
 from worker.counting.roll import Roll
 from worker.counting.sessions import PromptMissing, create_session, create_tuning, find_prompts
@@ -55,14 +57,24 @@ def every_target(learned):
     )
 
 
-def run(engine: Engine, request, image, learned, **options):
-    prompts = {learned.sha256: learned}
+@dataclass(frozen=True, kw_only=True)
+class Keeping(Unrecorded):
+    """Keeps the prompts that were tuned first."""
+
+    kept: list = field(default_factory=list)
+
+    def keep_tuned(self, create):
+        if not self.kept:
+            self.kept.append(create())
+        return self.kept[0]
+
+
+def run(engine: Engine, request, image, learned, *, kept=None, **options):
     return certify(
         Roll(request, SECRET),
         image,
         counter=LocalCounter(engine),
-        count_attempt=lambda: 1,
-        find_prompt=prompts.get,
+        records=Keeping(prompts={learned.sha256: learned}, kept=[] if kept is None else kept),
         **options,
     )
 
@@ -190,24 +202,20 @@ def test_a_prompt_is_frozen_before_the_first_word_of_certification_noise(engine,
             events.append("opened")
             return super().open(session, image)
 
-    def keep(create):
-        kept.append(create())
-        events.append("kept")
-        return kept[0]
+    class Noted(Keeping):
+        def keep_tuned(self, create):
+            tuned = super().keep_tuned(create)
+            events.append("kept")
+            return tuned
 
-    def certified(**options):
-        return certify(
-            Roll(request, SECRET),
-            image,
-            counter=Watched(engine),
-            count_attempt=lambda: 1,
-            **options,
-        )
+    def certified():
+        counter = Watched(engine)
+        return certify(Roll(request, SECRET), image, counter=counter, records=Noted(kept=kept))
 
-    first = certified(keep_tuned=keep)
+    first = certified()
     assert events == ["kept", "opened"]
     assert first.certificates[0].prompt.sha256 == digests(kept[0])[0]
-    again = certified(keep_tuned=lambda _create: kept[0])
+    again = certified()
     assert again == first
 
 
@@ -219,7 +227,7 @@ def test_another_prompt_that_was_kept_is_the_one_certified(engine, create_reques
     tuned = tune(engine, request, image)
     changed = tuned.tuned[0][0].model_copy(update={"prompt": EncodedPrompt.of(learned)})
     kept = tuned.model_copy(update={"tuned": ((changed,),)})
-    result = run(engine, request, image, learned, keep_tuned=lambda _create: kept)
+    result = run(engine, request, image, learned, kept=[kept])
     assert result.certificates[0].prompt.sha256 == learned.sha256
 
 
@@ -247,12 +255,7 @@ def test_tuned_and_stored_prompts_are_reproduced(engine, create_request, every_t
         procedure=StagedParameters(n_max=200),
     )
     kept = []
-
-    def keep(create):
-        kept.append(create())
-        return kept[0]
-
-    result = run(engine, request, image, learned, keep_tuned=keep)
+    result = run(engine, request, image, learned, kept=kept)
     frozen = [one.prompt.decode() for level in kept[0].tuned for one in level]
     at_hand = {prompt.sha256: prompt for prompt in (*frozen, learned)}
     findings = reproduce(result, image, LocalCounter(engine), at_hand.get)
@@ -270,7 +273,7 @@ def test_a_prompt_that_is_not_stored_is_a_sentence(engine, create_request, learn
             Roll(request, SECRET),
             image,
             counter=LocalCounter(engine),
-            count_attempt=lambda: 1,
+            records=Unrecorded(),
         )
 
 

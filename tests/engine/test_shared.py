@@ -7,6 +7,7 @@ from waiting import HANG_S
 
 from worker.contract import CohenParameters, TemplateTarget, ZeroShotTarget
 from worker.counting.certify import certify
+from worker.counting.records import Unrecorded
 from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
@@ -16,7 +17,7 @@ SECRET = b"s" * 32
 
 
 def run(counter, request, image):
-    return certify(Roll(request, SECRET), image, counter=counter, count_attempt=lambda: 1)
+    return certify(Roll(request, SECRET), image, counter=counter, records=Unrecorded())
 
 
 def test_certificates_do_not_depend_on_who_shares_the_engine(engine, create_request):

@@ -44,6 +44,7 @@ from worker.contract.protocol import CountRange, RangeCounted
 from worker.contract.request import canonical_bytes, request_sha256
 from worker.counting.certify import certify
 from worker.counting.range_merge import Doubt
+from worker.counting.records import Unrecorded
 from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
@@ -187,12 +188,12 @@ def certify_text(
     engine: Engine, request: CertifyRequest, image: np.ndarray, prompt: Prompt | None = None
 ) -> str:
     """The signed certificates of an image, as the service keeps them."""
+    prompts = {} if prompt is None else {prompt.sha256: prompt}
     result = certify(
         Roll(request, SECRET),
         image,
         counter=LocalCounter(engine),
-        count_attempt=lambda: 2,
-        find_prompt=lambda _: prompt,
+        records=Unrecorded(prompts=prompts, attempts=2),
     )
     return sign(result, SECRET).model_dump_json()
 

@@ -57,18 +57,18 @@ def store(redis) -> TunedStore:
 
 
 def test_what_was_kept_first_stands(store):
-    first = store(lambda: create_tuned(1))
+    first = store.keep(lambda: create_tuned(1))
     assert first == create_tuned(1)
-    assert store(lambda: create_tuned(2)) == first
+    assert store.keep(lambda: create_tuned(2)) == first
 
 
 def test_what_is_kept_is_not_made_again(store):
-    store(lambda: create_tuned(1))
+    store.keep(lambda: create_tuned(1))
 
     def fail():
         raise AssertionError("tuned again")
 
-    store(fail)
+    store.keep(fail)
 
 
 def test_of_two_that_tune_at_a_time_both_certify_the_first_one_s(redis, store):
@@ -77,14 +77,14 @@ def test_of_two_that_tune_at_a_time_both_certify_the_first_one_s(redis, store):
     late = []
 
     def slow():
-        late.append(other(lambda: create_tuned(2)))
+        late.append(other.keep(lambda: create_tuned(2)))
         return create_tuned(1)
 
-    assert store(slow) == late[0] == create_tuned(2)
+    assert store.keep(slow) == late[0] == create_tuned(2)
 
 
 def test_a_tuned_prompt_is_found_by_its_digest_with_what_made_it(redis, store):
-    tuned = store(lambda: create_tuned(1))
+    tuned = store.keep(lambda: create_tuned(1))
     for level, sigma in zip(tuned.tuned, (0.25, 0.5), strict=True):
         prompt = level[0].prompt.decode()
         assert prompts_store.find_prompt(redis, prompt.sha256).sha256 == prompt.sha256
@@ -95,13 +95,13 @@ def test_a_tuned_prompt_is_found_by_its_digest_with_what_made_it(redis, store):
 
 
 def test_tuned_prompts_are_not_kept_for_ever_but_their_digests_are(redis, store):
-    store(lambda: create_tuned(1))
+    store.keep(lambda: create_tuned(1))
     for_ever = [key for key in redis.keys(f"{keyspace.PREFIX}:*") if redis.ttl(key) == -1]
     assert for_ever == [keyspace.TUNED_VECTORS.encode()]
 
 
 def test_an_answer_given_again_keeps_its_prompts_as_long(redis, store):
-    store(lambda: create_tuned(1))
+    store.keep(lambda: create_tuned(1))
     keys = [k for k in redis.keys(f"{keyspace.PREFIX}:*") if redis.ttl(k) != -1]
     for key in keys:
         redis.expire(key, 5)

@@ -3,9 +3,8 @@
 Runs wherever a `Counter` is: in RQ's work-horses over a socket, in the command line in process.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from models.prompts.prompt import Prompt
 from worker.contract import Identity
 from worker.contract.certificate.document import (
     AbstainedDocument,
@@ -15,12 +14,12 @@ from worker.contract.certificate.document import (
 )
 from worker.contract.image import Image
 from worker.contract.protocol import PromptsTuned, SessionOpened
-from worker.contract.votes import Checkpoint
 from worker.counting.certificates import Counted, create_certificate
 from worker.counting.contests import create_contests
 from worker.counting.counter import Counter
 from worker.counting.prefetch import Foresight
 from worker.counting.prefixes import Board
+from worker.counting.records import Records
 from worker.counting.roll import Roll
 from worker.counting.sessions import (
     NOTHING_TUNED,
@@ -30,23 +29,13 @@ from worker.counting.sessions import (
     find_tuned,
 )
 
-FindPrompt = Callable[[str], Prompt | None]
-"""The prompt with a digest, or None."""
-
-KeepTuned = Callable[[Callable[[], PromptsTuned]], PromptsTuned]
-"""What was kept before, else what is made now, which is then kept."""
-
 
 def certify(
     roll: Roll,
     image: Image,
     *,
     counter: Counter,
-    count_attempt: Callable[[], int],
-    find_prompt: FindPrompt = lambda _: None,
-    keep_tuned: KeepTuned = lambda create: create(),
-    checkpoints: Mapping[str, Checkpoint] | None = None,
-    doubts: int = 0,
+    records: Records,
     on_votes: Callable[[Board, Identity], None] = lambda _board, _identity: None,
 ) -> FinishedResult:
     """The certificates of one image: one per noise level and target, all fixed in the request.
@@ -58,31 +47,25 @@ def certify(
         roll: the request, which fixes everything before a noise key is derived, and the secret.
         image: the prepared image, uint8 (3, H, W).
         counter: where votes come from.
-        count_attempt: registers this roll for the image, once its votes can be counted, and says
-            the how-manieth it is.
-        find_prompt: the stored prompts, by digest.
-        keep_tuned: returns the tuned prompts of this roll that are kept, else makes and keeps them.
-            That is before the first word of certification noise: what is certified is frozen.
-        checkpoints: stored prefixes of an interrupted run.
-        doubts: how many samples `counter` takes for ambiguous because two hosts disagreed on them;
-            prefixes that were counted when there were fewer are counted again.
+        records: what is kept of this roll beyond this run. A tuned prompt is kept before the first
+            word of certification noise is drawn: what is certified is frozen. An attempt is counted
+            once its votes can be.
         on_votes: called after every counted range.
 
     Raises:
         PromptMissing: a prompt that the request names is not stored.
     """
     request = roll.request
-    prompts = find_prompts(request, find_prompt)
+    prompts = find_prompts(request, records.find_prompt)
     tuned = NOTHING_TUNED
     if request.tuned_targets:
-        tuned = keep_tuned(
+        tuned = records.keep_tuned(
             lambda: counter.tune(create_tuning(request, prompts, roll.tuning_key), image)
         )
     opened = counter.open(create_session(request, prompts, tuned, roll.keys), image)
-    attempts = count_attempt()
-    name = f"{roll.sha256}+{doubts}" if doubts else roll.sha256
-    board = Board(request, create_contests(request), name)
-    board.resume(checkpoints or {}, opened.identity)
+    attempts = records.count_attempt()
+    board = Board(request, create_contests(request), _name_noise(roll, records.doubts))
+    board.resume(records.get_checkpoints(), opened.identity)
     votes = Foresight(counter)
     while not board.complete:
         for wanted in board.wanted():
@@ -92,6 +75,11 @@ def certify(
         board.add(votes.receive())
         on_votes(board, opened.identity)
     return _conclude(roll, board, opened, tuned, attempts)
+
+
+def _name_noise(roll: Roll, doubts: int) -> str:
+    """Names the noise and the samples that are ambiguous on it; votes under other names differ."""
+    return f"{roll.sha256}+{doubts}" if doubts else roll.sha256
 
 
 def _conclude(

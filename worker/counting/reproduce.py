@@ -25,9 +25,9 @@ from worker.contract.protocol import (
     TemplateText,
 )
 from worker.contract.votes import VoteWithPath
-from worker.counting.certify import FindPrompt
 from worker.counting.contests import PHASES
 from worker.counting.counter import Counter
+from worker.counting.file_records import FindPrompt
 from worker.counting.sessions import create_bank_text
 from worker.sampling.words import NoiseKey
 

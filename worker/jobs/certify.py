@@ -29,6 +29,7 @@ from worker.engine.client import EngineClient, EngineRefused
 from worker.jobs.cancel import Cancelled, require_wanted
 from worker.jobs.purge import list_streams
 from worker.jobs.queue import UNREADABLE, give_up
+from worker.jobs.redis_records import RedisRecords
 from worker.jobs.sharing.help import get_doubts, share
 from worker.jobs.tuned_prompts import TunedStore
 from worker.processes.hand_back import HandedBack, heed, interruptible
@@ -36,7 +37,8 @@ from worker.sampling.keys import load_secret
 from worker.settings import WorkerSettings
 from worker.store import hosts, images, keyspace, prompts
 from worker.store.connection import when_there_is_room
-from worker.store.jobs import certificates, progress, records, results
+from worker.store.jobs import certificates, progress, results
+from worker.store.jobs import records as job_records
 from worker.store.jobs.damaged import RecordDamaged
 from worker.store.jobs.fence import Fence, begin_run
 from worker.store.votes import put_votes, renew_votes
@@ -72,7 +74,7 @@ def run_certification(
         JobTooSlow: the allowance is spent.
     """
     try:
-        job = records.find_job(redis, certification_id)
+        job = job_records.find_job(redis, certification_id)
     except RecordDamaged:
         give_up(redis, certification_id, UNREADABLE, ttl_s=settings.certificate_ttl_s)
         return
@@ -148,7 +150,7 @@ def _find_or_certify(run: _Run) -> FinishedResult:
     hosts.require_commitment(redis, roll.commitment)
     sha256 = roll.sha256
     ttl_s = settings.certificate_ttl_s
-    records.hold(redis, keyspace.votes_holders(sha256), keyspace.job(job.id), ttl_s=ttl_s)
+    job_records.hold(redis, keyspace.votes_holders(sha256), keyspace.job(job.id), ttl_s=ttl_s)
     result = certificates.find_certificate(redis, sha256)
     if result is None:
         doubts = get_doubts(redis, sha256)
@@ -175,6 +177,7 @@ def _certify(run: _Run, roll: Roll, doubts: frozenset[Doubt]) -> tuple[FinishedR
     image = images.get_image(
         redis, described.sha256, height=described.height, width=described.width
     )
+    records = RedisRecords(redis, job, roll, doubts=len(doubts), ttl_s=settings.certificate_ttl_s)
     with (
         EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as engine,
         share(engine, redis, settings, job, roll.sha256, doubts) as (counter, known),
@@ -184,11 +187,7 @@ def _certify(run: _Run, roll: Roll, doubts: frozenset[Doubt]) -> tuple[FinishedR
             roll,
             image,
             counter=counter,
-            count_attempt=lambda: certificates.count_attempt(redis, job.request, roll.sha256),
-            find_prompt=lambda wanted: prompts.find_prompt(redis, wanted),
-            keep_tuned=TunedStore(redis, roll, settings.certificate_ttl_s, owner=job.owner),
-            checkpoints=progress.get_checkpoints(redis, job.id),
-            doubts=len(doubts),
+            records=records,
             on_votes=recorder,
         )
         return made, len(known)
