@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from waiting import HANG_S
 
-from worker.certification import certify_cohen, rounded_down
+from worker.certification import Tally, certify_cohen, rounded_down
 from worker.certification.merkle import VoteTree
 from worker.contract import CohenParameters, TemplateTarget
 from worker.contract.certificate.document import AbstainedDocument, CertifiedDocument
-from worker.contract.protocol import RangeCounted, encode_votes
+from worker.contract.protocol import RangeCounted
 from worker.contract.request import request_sha256
-from worker.contract.votes import Checkpoint, StoredTally
+from worker.contract.votes import Checkpoint, encode_votes
 from worker.counting.certify import certify
 from worker.counting.contests import create_contests
 from worker.counting.prefixes import Board, VotesOutOfOrder
@@ -109,8 +109,8 @@ def test_votes_of_another_f_are_counted_again(engine, create_request):
         "estimation:0.25": Checkpoint(
             roll=request_sha256(request, commitment(SECRET)),
             identity=identity.model_copy(update={"batch_size": 32}),
-            prefixes=(StoredTally(counts=(300, 0), ambiguous=0),),
-            looks=((StoredTally(counts=(300, 0), ambiguous=0),),),
+            prefixes=(Tally(counts=(300, 0), ambiguous=0),),
+            looks=((Tally(counts=(300, 0), ambiguous=0),),),
             peaks=(tuple(peak.hex() for peak in VoteTree().appended([0] * 300).peaks),),
             roots=("",),
         )

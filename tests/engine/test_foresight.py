@@ -8,7 +8,8 @@ import pytest
 
 from models.vlm.linear_toy import LinearVLM
 from worker.contract import ModelRef, StagedParameters
-from worker.contract.protocol import CountRange, RangeCounted, encode_votes
+from worker.contract.protocol import CountRange, RangeCounted
+from worker.contract.votes import encode_votes
 from worker.counting.certify import certify
 from worker.counting.contests import create_contests
 from worker.counting.prefetch import Foresight

@@ -68,7 +68,10 @@ class RangeVotes:
         _require_range(self.start, self.stop)
         if self.tally.n != self.stop - self.start:
             raise ValueError(f"{self.tally.n} votes for samples {self.start} .. {self.stop - 1}")
-        if self.votes is not None and _count(self.votes, len(self.tally.counts)) != self.tally:
+        if (
+            self.votes is not None
+            and Tally.of_votes(self.votes, len(self.tally.counts)) != self.tally
+        ):
             raise ValueError("the votes of the samples do not add up to the tally")
 
     @classmethod
@@ -78,7 +81,7 @@ class RangeVotes:
         Raises:
             ValueError: a vote is neither -1 nor a class below `num_classes`, or there is no vote.
         """
-        tally = _count(votes, num_classes)
+        tally = Tally.of_votes(votes, num_classes)
         return cls(start=start, stop=start + len(votes), tally=tally, votes=tuple(votes))
 
 
@@ -136,7 +139,9 @@ class _Held:
         if self.lost or len(doubtful) == self.stop - self.start:
             return Tally(counts=(0,) * num_classes, ambiguous=self.stop - self.start)
         votes = self.settle_votes() if doubtful else None
-        return next(iter(self.copies)).tally if votes is None else _count(votes, num_classes)
+        return (
+            next(iter(self.copies)).tally if votes is None else Tally.of_votes(votes, num_classes)
+        )
 
     def settle_votes(self) -> tuple[int, ...] | None:
         """Each sample's vote, -1 if contradicted or lost; None if no copy has single votes."""
@@ -278,13 +283,3 @@ def _require_range(start: int, stop: int) -> None:
         raise ValueError(
             f"a range of samples must start at 0 or later and not be empty, got {start} .. {stop}"
         )
-
-
-def _count(votes: Sequence[int], num_classes: int) -> Tally:
-    """The tally of single votes. Raises ValueError if a vote is neither -1 nor a class."""
-    counts = [0] * (num_classes + 1)
-    for vote in votes:
-        if not NO_VOTE <= vote < num_classes:
-            raise ValueError(f"a vote must be -1 or a class below {num_classes}, got {vote}")
-        counts[vote] += 1  # NO_VOTE, -1, indexes the last place
-    return Tally(counts=tuple(counts[:-1]), ambiguous=counts[-1])

@@ -237,9 +237,7 @@ def _evidence(
 
 
 def _look_counts(made: Sequence[Tally]) -> tuple[LookCounts, ...]:
-    return tuple(
-        LookCounts(n=look.n, counts=look.counts, ambiguous=look.ambiguous) for look in made
-    )
+    return tuple(map(LookCounts.of, made))
 
 
 def _claimed(request: CertifyRequest, target: Target, outcome: Certified) -> dict[str, Any]:
