@@ -39,6 +39,7 @@ from worker.contract import (
     ZeroShotTarget,
 )
 from worker.contract.image import image_sha256
+from worker.contract.prompt import EncodedPrompt
 from worker.counting.certify import certify
 from worker.counting.records import Unrecorded
 from worker.counting.roll import Roll
@@ -98,7 +99,7 @@ def certify_once(counter: LocalCounter, targets: tuple[Target, ...], seed: int, 
         Roll(request, b"no secret: a benchmark"),
         image,
         counter=counter,
-        records=Unrecorded(prompts={prompt.sha256: prompt}),
+        records=Unrecorded(prompts={prompt.sha256: EncodedPrompt.of(prompt)}),
     )
     return time.perf_counter() - started
 

@@ -19,6 +19,7 @@ from worker.contract import (
     Tuning,
     ZeroShotTarget,
 )
+from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import CountRange
 from worker.counting.certify import certify
 from worker.counting.records import Unrecorded
@@ -70,13 +71,10 @@ class Keeping(Unrecorded):
 
 
 def run(engine: Engine, request, image, learned, *, kept=None, **options):
-    return certify(
-        Roll(request, SECRET),
-        image,
-        counter=LocalCounter(engine),
-        records=Keeping(prompts={learned.sha256: learned}, kept=[] if kept is None else kept),
-        **options,
-    )
+    prompts = {learned.sha256: EncodedPrompt.of(learned)}
+    records = Keeping(prompts=prompts, kept=[] if kept is None else kept)
+    counter = LocalCounter(engine)
+    return certify(Roll(request, SECRET), image, counter=counter, records=records, **options)
 
 
 def test_every_prompting_states_its_scope(engine, create_request, every_target, learned):
@@ -110,7 +108,7 @@ def test_promptings_together_vote_as_they_do_alone(engine, create_request, every
     request, image = create_request(
         "bundled", targets=every_target, procedure=StagedParameters(n_max=200)
     )
-    prompts = find_prompts(request, {learned.sha256: learned}.get)
+    prompts = find_prompts(request, {learned.sha256: EncodedPrompt.of(learned)}.get)
     keys = Roll(request, SECRET).keys
     counter = LocalCounter(engine)
     tuned = counter.tune(create_tuning(request, prompts, Roll(request, SECRET).tuning_key), image)
@@ -133,7 +131,7 @@ def test_votes_under_a_prompt_are_those_of_its_text_features(engine, create_requ
     """The ballot of a stored prompt is f with that prompt, computed here step by step."""
     target = FewShotTarget(prompt=refer(learned), class_names=NAMES)
     request, image = create_request("bundled", targets=(target,), sigmas=["0.5"])
-    prompts, keys = {learned.sha256: learned}, Roll(request, SECRET).keys
+    prompts, keys = {learned.sha256: EncodedPrompt.of(learned)}, Roll(request, SECRET).keys
     from worker.counting.sessions import NOTHING_TUNED
     from worker.sampling.kernel import sample_noisy_images
     from worker.sampling.table import create_noise_table
@@ -152,7 +150,7 @@ def test_votes_under_a_prompt_are_those_of_its_text_features(engine, create_requ
 
 
 def tune(engine: Engine, request, image, learned=None):
-    prompts = {} if learned is None else {learned.sha256: learned}
+    prompts = {} if learned is None else {learned.sha256: EncodedPrompt.of(learned)}
     found = find_prompts(request, prompts.get)
     spec = create_tuning(request, found, Roll(request, SECRET).tuning_key)
     return LocalCounter(engine).tune(spec, image)
@@ -164,7 +162,7 @@ def zero_shot(create_request, *, seed: int = 0, sigmas=("0.25", "0.5"), **tuning
 
 
 def digests(tuned) -> list[str]:
-    return [one.prompt.decode().sha256 for level in tuned.tuned for one in level]
+    return [one.prompt.sha256 for level in tuned.tuned for one in level]
 
 
 def test_each_noise_level_has_a_prompt_of_its_own(engine, create_request):
@@ -221,8 +219,6 @@ def test_a_prompt_is_frozen_before_the_first_word_of_certification_noise(engine,
 
 def test_another_prompt_that_was_kept_is_the_one_certified(engine, create_request, learned):
     """A retry certifies what the first try kept, also where tuning again would give another."""
-    from worker.contract.prompt import EncodedPrompt
-
     request, image = zero_shot(create_request, sigmas=["0.25"])
     tuned = tune(engine, request, image)
     changed = tuned.tuned[0][0].model_copy(update={"prompt": EncodedPrompt.of(learned)})

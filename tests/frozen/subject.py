@@ -188,7 +188,7 @@ def certify_text(
     engine: Engine, request: CertifyRequest, image: np.ndarray, prompt: Prompt | None = None
 ) -> str:
     """The signed certificates of an image, as the service keeps them."""
-    prompts = {} if prompt is None else {prompt.sha256: prompt}
+    prompts = {} if prompt is None else {prompt.sha256: EncodedPrompt.of(prompt)}
     result = certify(
         Roll(request, SECRET),
         image,

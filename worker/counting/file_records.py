@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import final
 
 from models.prompts.prompt import Prompt
+from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import PromptsTuned
 from worker.contract.votes import Checkpoint
 from worker.counting.attempts import count_attempt
@@ -34,9 +35,10 @@ class FileRecords:
     find: FindPrompt
     doubts: int = 0
 
-    def find_prompt(self, sha256: str) -> Prompt | None:
+    def find_prompt(self, sha256: str) -> EncodedPrompt | None:
         """See `Records`."""
-        return self.find(sha256)
+        prompt = self.find(sha256)
+        return None if prompt is None else EncodedPrompt.of(prompt)
 
     def keep_tuned(self, create: Callable[[], PromptsTuned]) -> PromptsTuned:
         """See `Records`. On one machine the same request tunes the same prompt, so it is remade."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from models.prompts.prompt import Prompt
+from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import PromptsTuned
 from worker.contract.votes import Checkpoint
 
@@ -19,7 +19,7 @@ class Records(Protocol):
         Prefixes that were counted when there were fewer are counted again.
         """
 
-    def find_prompt(self, sha256: str) -> Prompt | None:
+    def find_prompt(self, sha256: str) -> EncodedPrompt | None:
         """The stored prompt with a digest, or None."""
 
     def keep_tuned(self, create: Callable[[], PromptsTuned]) -> PromptsTuned:
@@ -43,12 +43,12 @@ class Unrecorded:
         doubts: see `Records`.
     """
 
-    prompts: Mapping[str, Prompt] = field(default_factory=dict)
+    prompts: Mapping[str, EncodedPrompt] = field(default_factory=dict)
     attempts: int = 1
     checkpoints: Mapping[str, Checkpoint] = field(default_factory=dict)
     doubts: int = 0
 
-    def find_prompt(self, sha256: str) -> Prompt | None:
+    def find_prompt(self, sha256: str) -> EncodedPrompt | None:
         """See `Records`."""
         return self.prompts.get(sha256)
 

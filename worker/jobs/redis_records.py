@@ -5,8 +5,8 @@ from typing import final
 
 from redis import Redis
 
-from models.prompts.prompt import Prompt
 from worker.contract import CertificationJob
+from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import PromptsTuned
 from worker.contract.votes import Checkpoint
 from worker.counting.roll import Roll
@@ -34,7 +34,7 @@ class RedisRecords:
         self._tuned = TunedStore(redis, roll, ttl_s, owner=job.owner)
         self.doubts = doubts
 
-    def find_prompt(self, sha256: str) -> Prompt | None:
+    def find_prompt(self, sha256: str) -> EncodedPrompt | None:
         """See `Records`."""
         return prompts.find_prompt(self._redis, sha256)
 
