@@ -49,7 +49,7 @@ _FIELD_RULES = {name: rule for name, rule in RULES.items() if name != "image"}
 class Asked:
     """What POST /certify was asked, whatever the body's type.
 
-    `images` are read one by one, and can be read again.
+    `images` are read one by one, and each once: its bytes are kept for whoever reads it again.
     """
 
     fields: CertifyFields
@@ -175,9 +175,12 @@ def _validate(kind: type[T], values: Mapping[str, object]) -> T:
 
 
 def _reader(file: UploadFile) -> Read:
+    held: list[bytes] = []
+
     async def read() -> bytes:
-        await file.seek(0)
-        return await file.read()
+        if not held:
+            held.append(await file.read())
+        return held[0]
 
     return read
 
