@@ -29,7 +29,9 @@ from models.catalogue.cards import ModelCard
 from models.installation.folder import format_model_card
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
 from worker.contract.image import Image, image_sha256
-from worker.counting.certify import certify, derive_keys
+from worker.counting.certify import certify
+from worker.counting.records import Unrecorded
+from worker.counting.roll import Roll
 from worker.counting.sessions import NOTHING_TUNED, create_session
 from worker.engine.client import EngineClient
 
@@ -60,10 +62,10 @@ def run_job(socket: Path, card: ModelCard, number: int, samples: int) -> None:
     request, image = create_job(card, number, samples)
     with EngineClient.connect(socket, wait_s=60) as client:
         if number % 10 == 9:
-            keys = derive_keys(request, SECRET)
+            keys = Roll(request, SECRET).keys
             client.open(create_session(request, {}, NOTHING_TUNED, keys), image)
             return
-        certify(request, image, counter=client, secret=SECRET, count_attempt=lambda: 1)
+        certify(Roll(request, SECRET), image, counter=client, records=Unrecorded())
 
 
 def write_card(models: Path) -> ModelCard:

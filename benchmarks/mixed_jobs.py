@@ -38,6 +38,8 @@ from worker.contract.certificate.document import FinishedResult  # noqa: E402
 from worker.contract.image import Image, image_sha256  # noqa: E402
 from worker.counting.certify import certify  # noqa: E402
 from worker.counting.counter import Counter  # noqa: E402
+from worker.counting.records import Unrecorded  # noqa: E402
+from worker.counting.roll import Roll  # noqa: E402
 from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402
 from worker.engine.runner.machine import choose_device, set_threads  # noqa: E402
@@ -81,7 +83,8 @@ def create_job(card: ModelCard, n: int, place: int) -> tuple[CertifyRequest, Ima
 
 def run(counter: Counter, job: tuple[CertifyRequest, Image]) -> FinishedResult:
     """Runs one job from request to certificate."""
-    return certify(*job, counter=counter, secret=SECRET, count_attempt=lambda: 1)
+    request, image = job
+    return certify(Roll(request, SECRET), image, counter=counter, records=Unrecorded())
 
 
 def run_mixed(

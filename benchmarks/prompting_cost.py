@@ -40,7 +40,10 @@ from worker.contract import (
     ZeroShotTarget,
 )
 from worker.contract.image import image_sha256
+from worker.contract.prompt import EncodedPrompt
 from worker.counting.certify import certify
+from worker.counting.records import Unrecorded
+from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.runner.machine import choose_device, set_threads
@@ -81,7 +84,8 @@ def create_ways() -> dict[str, tuple[Target, ...]]:
 
 def certify_once(counter: LocalCounter, targets: tuple[Target, ...], seed: int, n: int) -> float:
     """Seconds from a request to its certificates."""
-    card, prompts = load_catalogue().get("bundled"), load_prompt_catalogue()
+    card = load_catalogue().get("bundled")
+    _, prompt = load_prompt_catalogue().get(PROMPT).load()
     size = card.preprocessing.size
     image = np.random.default_rng(seed).integers(0, 256, (3, size, size)).astype(np.uint8)
     request = CertifyRequest(
@@ -93,12 +97,10 @@ def certify_once(counter: LocalCounter, targets: tuple[Target, ...], seed: int, 
     )
     started = time.perf_counter()
     certify(
-        request,
+        Roll(request, b"no secret: a benchmark"),
         image,
         counter=counter,
-        secret=b"no secret: a benchmark",
-        count_attempt=lambda: 1,
-        find_prompt=lambda sha256: prompts.get(sha256).load()[1],
+        records=Unrecorded(prompts={prompt.sha256: EncodedPrompt.of(prompt)}),
     )
     return time.perf_counter() - started
 

@@ -47,6 +47,8 @@ from worker.contract import (  # noqa: E402
 )
 from worker.contract.image import Image, image_sha256  # noqa: E402
 from worker.counting.certify import certify  # noqa: E402
+from worker.counting.records import Unrecorded  # noqa: E402
+from worker.counting.roll import Roll  # noqa: E402
 from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402
 from worker.engine.runner.machine import choose_device, set_threads  # noqa: E402
@@ -125,11 +127,10 @@ def run_engine(engine: Engine, vlm: VLM, image: Image, samples: int, seed: int) 
         attempt=seed,
     )
     certify(
-        request,
+        Roll(request, b"no secret: a benchmark"),
         image,
         counter=LocalCounter(engine),
-        secret=b"no secret: a benchmark",
-        count_attempt=lambda: 1,
+        records=Unrecorded(),
     )
 
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,18 @@ from worker.contract import (
 from worker.contract.certificate.document import FinishedResult, parse_document
 from worker.contract.certificate.signature import sign
 from worker.contract.image import Image
-from worker.contract.request import request_sha256
 from worker.contract.votes import VoteList, VoteWithPath
-from worker.counting.attempts import count_attempt
 from worker.counting.certify import certify
+from worker.counting.file_records import FileRecords
 from worker.counting.reproduce import NotReproducible, check_votes, reproduce
+from worker.counting.roll import Roll
 from worker.counting.tuned_files import TUNED_FOLDER
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import check_noise
 from worker.engine.shelf.shelf import Shelf
-from worker.key_secret import commitment, create_secret, load_secret
+from worker.key_secret import create_secret, load_secret
 from worker.prepare import Window, prepare_image
 from worker.settings import WorkerSettings
 
@@ -158,18 +157,19 @@ def certify_in_process(
     settings = WorkerSettings(data_dir=data_dir)
     own = data_dir / "command-line-secret"  # rolls here foretell no roll of a service
     create_secret(own)
-    secret = load_secret(own)
-    sha256 = request_sha256(request, commitment(secret))
+    roll = Roll(request, load_secret(own))
     engine = _create_engine(card, folder, settings)
-    ledger = data_dir / "attempts"
+    records = FileRecords(
+        roll=roll,
+        ledger=data_dir / "attempts",
+        tuned=prompts.tuned,
+        find=prompts.find_prompt,
+    )
     result = certify(
-        request,
+        roll,
         prepared,
         counter=LocalCounter(engine),
-        secret=secret,
-        count_attempt=lambda: count_attempt(ledger, request.input.sha256, sha256),
-        find_prompt=prompts.find_prompt,
-        keep_tuned=partial(prompts.keep_tuned, request),
+        records=records,
         on_votes=lambda board, _identity: on_samples(board.samples_done),
     )
-    return sign(result, secret)
+    return sign(result, roll.secret)

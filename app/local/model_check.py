@@ -27,6 +27,8 @@ from models.vlm.base_classifier import create_base_classifier
 from models.vlm.open_clip import OpenClipVLM
 from models.vlm.vlm import VLM
 from worker.counting.certify import certify
+from worker.counting.records import Unrecorded
+from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.measure.eta import create_synthetic_images
@@ -224,7 +226,8 @@ def _certify(vlm: VLM) -> CertificationReport:
         LocalPrompts(folder=None, tuned=Path("none")),  # a template needs none
     )
     counter = LocalCounter(Engine(Shelf.holding([vlm])))
-    result = certify(request, prepared, counter=counter, secret=_SECRET, count_attempt=lambda: 1)
+    roll = Roll(request, _SECRET)
+    result = certify(roll, prepared, counter=counter, records=Unrecorded())
     certificate = result.certificates[0]
     return CertificationReport(
         sigma=Decimal(_SIGMA),

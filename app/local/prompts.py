@@ -1,6 +1,6 @@
 """The prompts at hand without a server: those that ship, the lab's folder, those tuned here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +8,7 @@ from models.prompts.cards import PromptCard
 from models.prompts.catalogue import UnknownPrompt, load_prompt_catalogue
 from models.prompts.files import load_prompt
 from models.prompts.prompt import Prompt
-from worker.contract import CertifyRequest
 from worker.contract.prompt import EncodedPrompt
-from worker.contract.protocol import PromptsTuned
-from worker.counting.tuned_files import keep_tuned_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +64,6 @@ class LocalPrompts:
             except UnknownPrompt:
                 continue
         return None
-
-    def keep_tuned(
-        self, request: CertifyRequest, create: Callable[[], PromptsTuned]
-    ) -> PromptsTuned:
-        """Tunes, and writes each prompt down before it is certified, so that it can be fetched."""
-        return keep_tuned_files(self.tuned, request, create)
 
 
 def load_prompt_file(path: Path) -> Prompt:

@@ -19,6 +19,8 @@ from models.vlm.vlm import VLM
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
 from worker.contract.image import image_sha256
 from worker.counting.certify import certify
+from worker.counting.records import Unrecorded
+from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.runner.batch import Samples, Slice
@@ -122,11 +124,10 @@ def certify_with(vlm: VLM, noise: str, *, ahead: int) -> object:
         procedure=CohenParameters(n0=4, n=15),
     )
     return certify(
-        asked,
+        Roll(asked, b"s" * 32),
         image,
         counter=LocalCounter(Engine(shelf)),
-        secret=b"s" * 32,
-        count_attempt=lambda: 1,
+        records=Unrecorded(),
     )
 
 

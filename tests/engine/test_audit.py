@@ -31,7 +31,9 @@ from worker.contract.certificate.signature import (
 from worker.contract.votes import VoteWithPath
 from worker.counting.certificates import Counted, create_certificate
 from worker.counting.certify import certify
+from worker.counting.records import Unrecorded
 from worker.counting.reproduce import NotReproducible, check_votes, reproduce
+from worker.counting.roll import Roll
 from worker.engine.local import LocalCounter
 from worker.sampling.table import create_noise_table
 
@@ -50,7 +52,7 @@ def documents(engine, create_request):
     for name, procedure in PROCEDURES.items():
         request, image = create_request(sigmas=["0.02", "10"], procedure=procedure, seed=3)
         result = certify(
-            request, image, counter=LocalCounter(engine), secret=SECRET, count_attempt=lambda: 1
+            Roll(request, SECRET), image, counter=LocalCounter(engine), records=Unrecorded()
         )
         made[name] = (json.loads(sign(result, SECRET).model_dump_json()), image)
     return made
@@ -270,11 +272,10 @@ def voted(engine, create_request):
                 votes.extend(drained.votes)
 
     result = certify(
-        request,
+        Roll(request, SECRET),
         image,
         counter=LocalCounter(engine),
-        secret=SECRET,
-        count_attempt=lambda: 1,
+        records=Unrecorded(),
         on_votes=collect,
     )
     return result, image, votes

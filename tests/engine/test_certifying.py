@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 from waiting import HANG_S
 
-from worker.certification import certify_cohen, rounded_down
+from worker.certification import Tally, certify_cohen, rounded_down
 from worker.certification.merkle import VoteTree
 from worker.contract import CohenParameters, TemplateTarget
 from worker.contract.certificate.document import AbstainedDocument, CertifiedDocument
-from worker.contract.protocol import RangeCounted, encode_votes
+from worker.contract.protocol import RangeCounted
 from worker.contract.request import request_sha256
-from worker.contract.votes import Checkpoint, StoredTally
+from worker.contract.votes import Checkpoint, encode_votes
 from worker.counting.certify import certify
 from worker.counting.contests import create_contests
 from worker.counting.prefixes import Board, VotesOutOfOrder
+from worker.counting.records import Unrecorded
+from worker.counting.roll import Roll
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.engine.local import LocalCounter
 from worker.engine.server import EngineServer
@@ -28,13 +30,12 @@ SECRET = b"s" * 32
 
 
 def run(engine, request, image, **options):
-    attempts = options.pop("attempts", 1)
+    records = {name: options.pop(name) for name in ("attempts", "checkpoints") if name in options}
     return certify(
-        request,
+        Roll(request, options.pop("secret", SECRET)),
         image,
         counter=LocalCounter(engine),
-        secret=options.pop("secret", SECRET),
-        count_attempt=lambda: attempts,
+        records=Unrecorded(**records),
         **options,
     )
 
@@ -108,8 +109,8 @@ def test_votes_of_another_f_are_counted_again(engine, create_request):
         "estimation:0.25": Checkpoint(
             roll=request_sha256(request, commitment(SECRET)),
             identity=identity.model_copy(update={"batch_size": 32}),
-            prefixes=(StoredTally(counts=(300, 0), ambiguous=0),),
-            looks=((StoredTally(counts=(300, 0), ambiguous=0),),),
+            prefixes=(Tally(counts=(300, 0), ambiguous=0),),
+            looks=((Tally(counts=(300, 0), ambiguous=0),),),
             peaks=(tuple(peak.hex() for peak in VoteTree().appended([0] * 300).peaks),),
             roots=("",),
         )
@@ -207,9 +208,7 @@ def served(engine, tmp_path: Path):
 def test_certificates_over_the_socket_are_those_made_in_process(engine, tmp_path, create_request):
     request, image = create_request("bundled", sigmas=["0.25", "0.5"])
     with serving(engine, tmp_path) as path, EngineClient.connect(path, wait_s=HANG_S) as client:
-        over_socket = certify(
-            request, image, counter=client, secret=SECRET, count_attempt=lambda: 1
-        )
+        over_socket = certify(Roll(request, SECRET), image, counter=client, records=Unrecorded())
     assert over_socket == run(engine, request, image)
 
 
@@ -219,7 +218,7 @@ def test_a_client_that_vanishes_harms_nobody(served, create_request):
         with EngineClient.connect(served, wait_s=HANG_S) as client:
             certify_some(client, request, image)
     with EngineClient.connect(served, wait_s=HANG_S) as client:
-        certify(request, image, counter=client, secret=SECRET, count_attempt=lambda: 1)
+        certify(Roll(request, SECRET), image, counter=client, records=Unrecorded())
 
 
 def certify_some(client: EngineClient, request, image: np.ndarray) -> None:
@@ -230,9 +229,7 @@ def certify_some(client: EngineClient, request, image: np.ndarray) -> None:
         raise Enough
 
     with pytest.raises(Enough):
-        certify(
-            request, image, counter=client, secret=SECRET, count_attempt=lambda: 1, on_votes=stop
-        )
+        certify(Roll(request, SECRET), image, counter=client, records=Unrecorded(), on_votes=stop)
 
 
 def test_a_refusal_over_the_socket_says_why(served, create_request):
@@ -244,7 +241,7 @@ def test_a_refusal_over_the_socket_says_why(served, create_request):
         EngineClient.connect(served, wait_s=HANG_S) as client,
         pytest.raises(EngineRefused) as caught,
     ):
-        certify(other, image, counter=client, secret=SECRET, count_attempt=lambda: 1)
+        certify(Roll(other, SECRET), image, counter=client, records=Unrecorded())
     assert caught.value.failure.code == "model_changed"
 
 

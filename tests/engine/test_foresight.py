@@ -8,11 +8,14 @@ import pytest
 
 from models.vlm.linear_toy import LinearVLM
 from worker.contract import ModelRef, StagedParameters
-from worker.contract.protocol import CountRange, RangeCounted, encode_votes
-from worker.counting.certify import certify, derive_keys
+from worker.contract.protocol import CountRange, RangeCounted
+from worker.contract.votes import encode_votes
+from worker.counting.certify import certify
 from worker.counting.contests import create_contests
 from worker.counting.prefetch import Foresight
 from worker.counting.prefixes import Board
+from worker.counting.records import Unrecorded
+from worker.counting.roll import Roll
 from worker.counting.sessions import NOTHING_TUNED, create_session
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
@@ -103,7 +106,7 @@ def ask(wide, create_request):
 
 
 def run(counter, request, image):
-    return certify(request, image, counter=counter, secret=SECRET, count_attempt=lambda: 1)
+    return certify(Roll(request, SECRET), image, counter=counter, records=Unrecorded())
 
 
 @pytest.mark.parametrize("batches_ahead", [0, 1])
@@ -153,7 +156,7 @@ def test_a_range_is_given_on_when_it_is_asked_for_and_not_before(wide, ask):
 
 
 def open_spec(request):
-    return create_session(request, {}, NOTHING_TUNED, derive_keys(request, SECRET))
+    return create_session(request, {}, NOTHING_TUNED, Roll(request, SECRET).keys)
 
 
 def test_foreseen_ranges_end_at_looks_and_are_named_once(create_request):

@@ -1,5 +1,6 @@
 """All promptings of a request on one pass of the image tower, and prompts frozen before a vote."""
 
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 import numpy as np
@@ -18,9 +19,12 @@ from worker.contract import (
     Tuning,
     ZeroShotTarget,
 )
+from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import CountRange
-from worker.counting.certify import certify, derive_keys, derive_tuning_key
+from worker.counting.certify import certify
+from worker.counting.records import Unrecorded
 from worker.counting.reproduce import NotReproducible, reproduce
+from worker.counting.roll import Roll
 from worker.counting.sessions import PromptMissing, create_session, create_tuning, find_prompts
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
@@ -54,17 +58,23 @@ def every_target(learned):
     )
 
 
-def run(engine: Engine, request, image, learned, **options):
-    prompts = {learned.sha256: learned}
-    return certify(
-        request,
-        image,
-        counter=LocalCounter(engine),
-        secret=SECRET,
-        count_attempt=lambda: 1,
-        find_prompt=prompts.get,
-        **options,
-    )
+@dataclass(frozen=True, kw_only=True)
+class Keeping(Unrecorded):
+    """Keeps the prompts that were tuned first."""
+
+    kept: list = field(default_factory=list)
+
+    def keep_tuned(self, create):
+        if not self.kept:
+            self.kept.append(create())
+        return self.kept[0]
+
+
+def run(engine: Engine, request, image, learned, *, kept=None, **options):
+    prompts = {learned.sha256: EncodedPrompt.of(learned)}
+    records = Keeping(prompts=prompts, kept=[] if kept is None else kept)
+    counter = LocalCounter(engine)
+    return certify(Roll(request, SECRET), image, counter=counter, records=records, **options)
 
 
 def test_every_prompting_states_its_scope(engine, create_request, every_target, learned):
@@ -98,10 +108,10 @@ def test_promptings_together_vote_as_they_do_alone(engine, create_request, every
     request, image = create_request(
         "bundled", targets=every_target, procedure=StagedParameters(n_max=200)
     )
-    prompts = find_prompts(request, {learned.sha256: learned}.get)
-    keys = derive_keys(request, SECRET)
+    prompts = find_prompts(request, {learned.sha256: EncodedPrompt.of(learned)}.get)
+    keys = Roll(request, SECRET).keys
     counter = LocalCounter(engine)
-    tuned = counter.tune(create_tuning(request, prompts, derive_tuning_key(request, SECRET)), image)
+    tuned = counter.tune(create_tuning(request, prompts, Roll(request, SECRET).tuning_key), image)
     together = create_session(request, prompts, tuned, keys)
     all_counts = count(counter, together, image)
     for place, ballot in enumerate(together.ballots[0]):
@@ -121,7 +131,7 @@ def test_votes_under_a_prompt_are_those_of_its_text_features(engine, create_requ
     """The ballot of a stored prompt is f with that prompt, computed here step by step."""
     target = FewShotTarget(prompt=refer(learned), class_names=NAMES)
     request, image = create_request("bundled", targets=(target,), sigmas=["0.5"])
-    prompts, keys = {learned.sha256: learned}, derive_keys(request, SECRET)
+    prompts, keys = {learned.sha256: EncodedPrompt.of(learned)}, Roll(request, SECRET).keys
     from worker.counting.sessions import NOTHING_TUNED
     from worker.sampling.kernel import sample_noisy_images
     from worker.sampling.table import create_noise_table
@@ -140,9 +150,9 @@ def test_votes_under_a_prompt_are_those_of_its_text_features(engine, create_requ
 
 
 def tune(engine: Engine, request, image, learned=None):
-    prompts = {} if learned is None else {learned.sha256: learned}
+    prompts = {} if learned is None else {learned.sha256: EncodedPrompt.of(learned)}
     found = find_prompts(request, prompts.get)
-    spec = create_tuning(request, found, derive_tuning_key(request, SECRET))
+    spec = create_tuning(request, found, Roll(request, SECRET).tuning_key)
     return LocalCounter(engine).tune(spec, image)
 
 
@@ -152,7 +162,7 @@ def zero_shot(create_request, *, seed: int = 0, sigmas=("0.25", "0.5"), **tuning
 
 
 def digests(tuned) -> list[str]:
-    return [one.prompt.decode().sha256 for level in tuned.tuned for one in level]
+    return [one.prompt.sha256 for level in tuned.tuned for one in level]
 
 
 def test_each_noise_level_has_a_prompt_of_its_own(engine, create_request):
@@ -165,7 +175,7 @@ def test_an_image_s_prompt_does_not_depend_on_other_jobs(engine, create_request)
     mine, image = zero_shot(create_request)
     alone = digests(tune(engine, mine, image))
     other, other_image = zero_shot(create_request, seed=1)
-    keys = derive_tuning_key(other, SECRET), derive_tuning_key(mine, SECRET)
+    keys = Roll(other, SECRET).tuning_key, Roll(mine, SECRET).tuning_key
     answers = []
     for request, pixels, key in zip((other, mine), (other_image, image), keys, strict=True):
         engine.tune(create_tuning(request, {}, key), pixels, answers.append)
@@ -176,7 +186,7 @@ def test_an_image_s_prompt_does_not_depend_on_other_jobs(engine, create_request)
 
 def test_copies_are_drawn_with_a_key_of_their_own(create_request):
     request, _ = zero_shot(create_request)
-    keys = {*derive_keys(request, SECRET).values(), derive_tuning_key(request, SECRET)}
+    keys = {*Roll(request, SECRET).keys.values(), Roll(request, SECRET).tuning_key}
     assert len(keys) == 3
 
 
@@ -190,37 +200,30 @@ def test_a_prompt_is_frozen_before_the_first_word_of_certification_noise(engine,
             events.append("opened")
             return super().open(session, image)
 
-    def keep(create):
-        kept.append(create())
-        events.append("kept")
-        return kept[0]
+    class Noted(Keeping):
+        def keep_tuned(self, create):
+            tuned = super().keep_tuned(create)
+            events.append("kept")
+            return tuned
 
-    def certified(**options):
-        return certify(
-            request,
-            image,
-            counter=Watched(engine),
-            secret=SECRET,
-            count_attempt=lambda: 1,
-            **options,
-        )
+    def certified():
+        counter = Watched(engine)
+        return certify(Roll(request, SECRET), image, counter=counter, records=Noted(kept=kept))
 
-    first = certified(keep_tuned=keep)
+    first = certified()
     assert events == ["kept", "opened"]
     assert first.certificates[0].prompt.sha256 == digests(kept[0])[0]
-    again = certified(keep_tuned=lambda _create: kept[0])
+    again = certified()
     assert again == first
 
 
 def test_another_prompt_that_was_kept_is_the_one_certified(engine, create_request, learned):
     """A retry certifies what the first try kept, also where tuning again would give another."""
-    from worker.contract.prompt import EncodedPrompt
-
     request, image = zero_shot(create_request, sigmas=["0.25"])
     tuned = tune(engine, request, image)
     changed = tuned.tuned[0][0].model_copy(update={"prompt": EncodedPrompt.of(learned)})
     kept = tuned.model_copy(update={"tuned": ((changed,),)})
-    result = run(engine, request, image, learned, keep_tuned=lambda _create: kept)
+    result = run(engine, request, image, learned, kept=[kept])
     assert result.certificates[0].prompt.sha256 == learned.sha256
 
 
@@ -235,7 +238,7 @@ def test_progress_ends_at_the_total_with_copies_and_without(engine, create_reque
 def test_the_document_names_the_key_of_the_copies(engine, create_request, learned):
     request, image = zero_shot(create_request, sigmas=["0.25"])
     result = run(engine, request, image, learned)
-    assert result.provenance.noise_keys["adaptation"] == derive_tuning_key(request, SECRET).text
+    assert result.provenance.noise_keys["adaptation"] == Roll(request, SECRET).tuning_key.text
     template, image = create_request("bundled")
     assert "adaptation" not in run(engine, template, image, learned).provenance.noise_keys
 
@@ -248,12 +251,7 @@ def test_tuned_and_stored_prompts_are_reproduced(engine, create_request, every_t
         procedure=StagedParameters(n_max=200),
     )
     kept = []
-
-    def keep(create):
-        kept.append(create())
-        return kept[0]
-
-    result = run(engine, request, image, learned, keep_tuned=keep)
+    result = run(engine, request, image, learned, kept=kept)
     frozen = [one.prompt.decode() for level in kept[0].tuned for one in level]
     at_hand = {prompt.sha256: prompt for prompt in (*frozen, learned)}
     findings = reproduce(result, image, LocalCounter(engine), at_hand.get)
@@ -268,11 +266,10 @@ def test_a_prompt_that_is_not_stored_is_a_sentence(engine, create_request, learn
     request, image = create_request("bundled", targets=(target,))
     with pytest.raises(PromptMissing, match="no longer stored"):
         certify(
-            request,
+            Roll(request, SECRET),
             image,
             counter=LocalCounter(engine),
-            secret=SECRET,
-            count_attempt=lambda: 1,
+            records=Unrecorded(),
         )
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from worker.certification import Tally
 from worker.certification.merkle import NO_VOTE
-from worker.contract.protocol import CountRange, RangeCounted, encode_votes
+from worker.contract.protocol import CountRange, RangeCounted
+from worker.contract.votes import encode_votes
 from worker.counting.range_merge import Doubt, RangeMerge, join_parts
 from worker.jobs.sharing.counter import cut
 

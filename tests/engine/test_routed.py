@@ -24,7 +24,9 @@ from worker.contract import (
 from worker.contract.certificate.document import find_scope, parse_document
 from worker.contract.image import image_sha256
 from worker.counting.certify import certify
+from worker.counting.records import Unrecorded
 from worker.counting.reproduce import reproduce
+from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.shelf.shelf import Shelf
@@ -83,11 +85,10 @@ def run(engine: Engine, image: np.ndarray, *targets, sigmas=("0.25",), **staged)
         procedure=StagedParameters(**({"n_max": 4000, "tolerance": Decimal(0)} | staged)),
     )
     return certify(
-        request,
+        Roll(request, SECRET),
         image,
         counter=LocalCounter(engine),
-        secret=SECRET,
-        count_attempt=lambda: 1,
+        records=Unrecorded(),
     )
 
 

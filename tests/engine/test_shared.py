@@ -7,6 +7,8 @@ from waiting import HANG_S
 
 from worker.contract import CohenParameters, TemplateTarget, ZeroShotTarget
 from worker.counting.certify import certify
+from worker.counting.records import Unrecorded
+from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.shared import EngineEnded, SharedEngine
@@ -15,7 +17,7 @@ SECRET = b"s" * 32
 
 
 def run(counter, request, image):
-    return certify(request, image, counter=counter, secret=SECRET, count_attempt=lambda: 1)
+    return certify(Roll(request, SECRET), image, counter=counter, records=Unrecorded())
 
 
 def test_certificates_do_not_depend_on_who_shares_the_engine(engine, create_request):

@@ -45,7 +45,7 @@ from worker.contract.protocol import (
     TunePrompts,
     TuningStart,
 )
-from worker.counting.certify import derive_keys
+from worker.counting.roll import Roll
 from worker.counting.sessions import NOTHING_TUNED, create_session
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.engine.engine import Engine
@@ -94,7 +94,7 @@ def create_spec(folder: Path, name: str, *, seed: int = 0) -> tuple[OpenSession,
         sigmas=(Decimal("0.5"),),
         procedure=CohenParameters(),
     )
-    return create_session(request, {}, NOTHING_TUNED, derive_keys(request, SECRET)), image
+    return create_session(request, {}, NOTHING_TUNED, Roll(request, SECRET).keys), image
 
 
 def ask(engine: Engine, session: Session, n: int) -> None:

@@ -42,8 +42,10 @@ from worker.contract.learning import LearningJob
 from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import CountRange, RangeCounted
 from worker.contract.request import canonical_bytes, request_sha256
-from worker.counting.certify import certify, derive_keys, derive_tuning_key
+from worker.counting.certify import certify
 from worker.counting.range_merge import Doubt
+from worker.counting.records import Unrecorded
+from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.server import EngineServer
@@ -172,7 +174,7 @@ def create_request(host: Host, changes: dict[str, Any], model: str = "linear") -
 
 def name_request(request: CertifyRequest) -> dict[str, Any]:
     """The canonical bytes of a request and all that is derived from them."""
-    keys = derive_keys(request, SECRET) | {"adaptation": derive_tuning_key(request, SECRET)}
+    keys = Roll(request, SECRET).keys | {"adaptation": Roll(request, SECRET).tuning_key}
     return {
         "canonical": canonical_bytes(request.identity()).decode(),
         "request_sha256": request_sha256(request, COMMITMENT),
@@ -186,13 +188,12 @@ def certify_text(
     engine: Engine, request: CertifyRequest, image: np.ndarray, prompt: Prompt | None = None
 ) -> str:
     """The signed certificates of an image, as the service keeps them."""
+    prompts = {} if prompt is None else {prompt.sha256: EncodedPrompt.of(prompt)}
     result = certify(
-        request,
+        Roll(request, SECRET),
         image,
         counter=LocalCounter(engine),
-        secret=SECRET,
-        count_attempt=lambda: 2,
-        find_prompt=lambda _: prompt,
+        records=Unrecorded(prompts=prompts, attempts=2),
     )
     return sign(result, SECRET).model_dump_json()
 

@@ -30,6 +30,7 @@ from worker.contract.learning import (
     LearningJob,
     LearningRequest,
 )
+from worker.contract.prompt import EncodedPrompt
 from worker.learning import store as learning_store
 from worker.learning.process import run_order
 from worker.learning.protocol import FailureReport, Order
@@ -178,7 +179,7 @@ def test_an_id_that_is_taken_leaves_the_learning_without_a_result(redis):
     assert prompts.list_cards(redis) == ()
 
 
-def create_prompt(prompt_id: str) -> tuple[PromptCard, Prompt]:
+def create_prompt(prompt_id: str) -> tuple[PromptCard, EncodedPrompt]:
     prompt = Prompt(ctx=np.zeros((4, 64), dtype=np.float32))
     card = PromptCard(
         id=prompt_id,
@@ -192,7 +193,7 @@ def create_prompt(prompt_id: str) -> tuple[PromptCard, Prompt]:
         sha256=prompt.sha256,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
-    return card, prompt
+    return card, EncodedPrompt.of(prompt)
 
 
 def test_a_checkpoint_that_cannot_be_used_is_a_new_beginning(redis, settings, submit):

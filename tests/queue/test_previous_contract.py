@@ -68,7 +68,7 @@ def test_a_job_that_the_previous_release_enqueued_runs(redis, settings, create_j
     old = json.loads(job.model_dump_json())
     known = json.loads(written("job-template"))
     stored = json.dumps({name: old[name] for name in known})
-    images.put_image(redis, image, ttl_s=600)
+    images.put_image(redis, job.request.input.sha256, image, ttl_s=600)
     redis.set(keyspace.job(job.id), stored, ex=600)
     create_queue(redis).enqueue_call(
         "worker.tasks.certify_image", args=(job.id,), job_id=job.id, timeout=900

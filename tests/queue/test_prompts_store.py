@@ -46,7 +46,7 @@ def test_what_was_stored_is_found_by_id_and_by_digest(redis):
     assert prompts_store.find_card(redis, "lungs") == card
     assert prompts_store.find_card(redis, card.sha256) == card
     found = prompts_store.find_prompt(redis, card.sha256)
-    np.testing.assert_array_equal(found.ctx, prompt.ctx)
+    np.testing.assert_array_equal(found.decode().ctx, prompt.ctx)
     assert found.suffix == prompt.suffix
     assert prompts_store.find_card(redis, "other") is None
     assert prompts_store.find_card(redis, "0" * 64) is None

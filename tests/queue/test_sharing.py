@@ -28,8 +28,9 @@ from worker.contract import (
     WorkerReport,
 )
 from worker.contract.certificate.document import FinishedResult
-from worker.contract.protocol import CountRange, RangeCounted, encode_votes
+from worker.contract.protocol import CountRange, RangeCounted
 from worker.contract.request import request_sha256
+from worker.contract.votes import encode_votes
 from worker.counting.range_merge import Doubt, VotesDoubted
 from worker.engine.client import EngineClient
 from worker.jobs import queue as job_queue

@@ -221,7 +221,7 @@ def test_an_image_that_is_no_prepared_image_is_refused(redis):
     import numpy as np
 
     with pytest.raises(ValueError, match="uint8"):
-        images.put_image(redis, np.zeros((8, 8, 3), np.uint8), ttl_s=60)
+        images.put_image(redis, "0" * 64, np.zeros((8, 8, 3), np.uint8), ttl_s=60)
 
 
 def test_silent_hosts_are_forgotten(redis):

@@ -9,6 +9,7 @@ from models.prompts.prompt import Prompt
 from worker.contract import CertifyRequest, InputImage, ModelRef, TemplateTarget, ZeroShotTarget
 from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import PromptsTuned, TunedPrompt
+from worker.counting.roll import Roll
 from worker.jobs.tuned_prompts import TunedStore
 from worker.store import keyspace
 from worker.store import prompts as prompts_store
@@ -26,6 +27,9 @@ def create_request() -> CertifyRequest:
         ),
         sigmas=(Decimal("0.25"), Decimal("0.5")),
     )
+
+
+ROLL = Roll(create_request(), b"s" * 32)
 
 
 def create_tuned(seed: int) -> PromptsTuned:
@@ -49,38 +53,38 @@ def create_tuned(seed: int) -> PromptsTuned:
 
 @pytest.fixture
 def store(redis) -> TunedStore:
-    return TunedStore(redis, create_request(), "4" * 64, 600)
+    return TunedStore(redis, ROLL, 600)
 
 
 def test_what_was_kept_first_stands(store):
-    first = store(lambda: create_tuned(1))
+    first = store.keep(lambda: create_tuned(1))
     assert first == create_tuned(1)
-    assert store(lambda: create_tuned(2)) == first
+    assert store.keep(lambda: create_tuned(2)) == first
 
 
 def test_what_is_kept_is_not_made_again(store):
-    store(lambda: create_tuned(1))
+    store.keep(lambda: create_tuned(1))
 
     def fail():
         raise AssertionError("tuned again")
 
-    store(fail)
+    store.keep(fail)
 
 
 def test_of_two_that_tune_at_a_time_both_certify_the_first_one_s(redis, store):
     """A job that was taken for dead and its retry must not certify two prompts."""
-    other = TunedStore(redis, create_request(), "4" * 64, 600)
+    other = TunedStore(redis, ROLL, 600)
     late = []
 
     def slow():
-        late.append(other(lambda: create_tuned(2)))
+        late.append(other.keep(lambda: create_tuned(2)))
         return create_tuned(1)
 
-    assert store(slow) == late[0] == create_tuned(2)
+    assert store.keep(slow) == late[0] == create_tuned(2)
 
 
 def test_a_tuned_prompt_is_found_by_its_digest_with_what_made_it(redis, store):
-    tuned = store(lambda: create_tuned(1))
+    tuned = store.keep(lambda: create_tuned(1))
     for level, sigma in zip(tuned.tuned, (0.25, 0.5), strict=True):
         prompt = level[0].prompt.decode()
         assert prompts_store.find_prompt(redis, prompt.sha256).sha256 == prompt.sha256
@@ -91,13 +95,13 @@ def test_a_tuned_prompt_is_found_by_its_digest_with_what_made_it(redis, store):
 
 
 def test_tuned_prompts_are_not_kept_for_ever_but_their_digests_are(redis, store):
-    store(lambda: create_tuned(1))
+    store.keep(lambda: create_tuned(1))
     for_ever = [key for key in redis.keys(f"{keyspace.PREFIX}:*") if redis.ttl(key) == -1]
     assert for_ever == [keyspace.TUNED_VECTORS.encode()]
 
 
 def test_an_answer_given_again_keeps_its_prompts_as_long(redis, store):
-    store(lambda: create_tuned(1))
+    store.keep(lambda: create_tuned(1))
     keys = [k for k in redis.keys(f"{keyspace.PREFIX}:*") if redis.ttl(k) != -1]
     for key in keys:
         redis.expire(key, 5)

@@ -53,10 +53,7 @@ class RangeVotes:
     @property
     def tally(self) -> Tally:
         """The sum of the votes."""
-        counts = [0] * (self.num_classes + 1)
-        for vote in self.votes:
-            counts[vote] += 1  # NO_VOTE, -1, indexes the last place
-        return Tally(counts=tuple(counts[:-1]), ambiguous=counts[-1])
+        return Tally.of_votes(self.votes, self.num_classes)
 
 
 class RangeLedger:

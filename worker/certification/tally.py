@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+
+from worker.certification.merkle import NO_VOTE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,20 @@ class Tally:
     def empty(cls, num_classes: int) -> "Tally":
         """The tally of no samples."""
         return cls(counts=(0,) * num_classes)
+
+    @classmethod
+    def of_votes(cls, votes: Sequence[int] | npt.NDArray[np.int64], num_classes: int) -> "Tally":
+        """The tally of single votes: class indices, or -1 for an ambiguous sample.
+
+        Raises:
+            ValueError: a vote is neither -1 nor a class below `num_classes`.
+        """
+        voted = np.asarray(votes, dtype=np.int64)
+        outside = voted[(voted < NO_VOTE) | (voted >= num_classes)]
+        if outside.size:
+            raise ValueError(f"a vote must be -1 or a class below {num_classes}, got {outside[0]}")
+        ambiguous, *counts = np.bincount(voted - NO_VOTE, minlength=num_classes + 1).tolist()
+        return cls(counts=tuple(counts), ambiguous=ambiguous)
 
     @property
     def n(self) -> int:

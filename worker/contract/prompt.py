@@ -1,6 +1,7 @@
-"""A prompt as text: how it crosses Redis and the engine's socket. No torch, no safetensors."""
+"""A prompt as text: how it travels until an engine decodes it. No torch, no safetensors."""
 
 import base64
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
@@ -27,6 +28,11 @@ class EncodedPrompt(Contract):
             width=prompt.width,
             suffix=prompt.suffix,
         )
+
+    @cached_property
+    def sha256(self) -> str:
+        """The digest that identifies the prompt, computed once. ValueError as `decode`."""
+        return self.decode().sha256
 
     def decode(self) -> Prompt:
         """The prompt. ValueError when the text does not hold n_ctx x width finite numbers."""

@@ -1,6 +1,6 @@
 """What client and engine say to each other over the unix socket: JSON frames, one image."""
 
-import base64
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from models.catalogue.cards import Sha256, Template
-from worker.certification import Phase
+from worker.certification import Phase, Tally
 from worker.contract.host import EngineFigures, Identity, ModelState
 from worker.contract.image import Image
 from worker.contract.job import Failure
@@ -16,6 +16,7 @@ from worker.contract.prompt import EncodedPrompt
 from worker.contract.quantities import Contract, Sigma
 from worker.contract.request import ModelRef
 from worker.contract.targets import MAX_BANK, Labels, Tuning
+from worker.contract.votes import decode_votes, encode_votes
 from worker.sampling.words import NoiseKey
 
 Word = Annotated[int, Field(ge=0, lt=2**64)]
@@ -216,16 +217,37 @@ class RangeCounted(Contract):
     ambiguous: tuple[int, ...]
     votes: tuple[str, ...]
 
-    def get_votes(self, ballot_index: int) -> list[int]:
+    @classmethod
+    def of(
+        cls,
+        *,
+        sigma_index: int,
+        phase: Phase,
+        start: int,
+        votes: Sequence[Sequence[int] | npt.NDArray[np.int64]],
+        options: Sequence[int],
+    ) -> "RangeCounted":
+        """The range that begins at `start`: per ballot, the votes and the number of options."""
+        tallies = [Tally.of_votes(*one) for one in zip(votes, options, strict=True)]
+        return cls(
+            sigma_index=sigma_index,
+            phase=phase,
+            start=start,
+            stop=start + len(votes[0]),
+            counts=tuple(tally.counts for tally in tallies),
+            ambiguous=tuple(tally.ambiguous for tally in tallies),
+            votes=tuple(map(encode_votes, votes)),
+        )
+
+    @property
+    def tallies(self) -> tuple[Tally, ...]:
+        """The votes of the range on each ballot."""
+        pairs = zip(self.counts, self.ambiguous, strict=True)
+        return tuple(Tally(counts=counts, ambiguous=ambiguous) for counts, ambiguous in pairs)
+
+    def get_votes(self, ballot_index: int) -> tuple[int, ...]:
         """The vote of each sample on one ballot: an option's index, or -1 for none."""
-        data = base64.b64decode(self.votes[ballot_index])
-        found: list[int] = np.frombuffer(data, dtype=">i2").tolist()
-        return found
-
-
-def encode_votes(votes: npt.NDArray[np.int64]) -> str:
-    """Votes as `RangeCounted` carries them: 16 bits each, base64."""
-    return base64.b64encode(votes.astype(">i2").tobytes()).decode()
+        return decode_votes(self.votes[ballot_index])
 
 
 class EngineStatus(Contract):

@@ -1,29 +1,41 @@
-"""Votes as they are stored, shown and proved."""
+"""Votes: how they are written, stored on the way, shown and proved."""
 
+import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from worker.certification import Phase, Tally
 from worker.contract.host import Identity
 from worker.contract.quantities import Contract
 
+VOTE_BYTES = 2
+_VOTE = np.dtype(">i2")  # 16 bits, most significant byte first; -1 for none
 
-class StoredTally(Contract):
-    """Votes of a complete prefix, as they are stored."""
 
-    counts: tuple[int, ...]
-    ambiguous: int
+def pack_votes(votes: Sequence[int] | npt.NDArray[np.int64]) -> bytes:
+    """Votes as they are stored: `VOTE_BYTES` each."""
+    return np.asarray(votes).astype(_VOTE).tobytes()
 
-    @classmethod
-    def of(cls, tally: Tally) -> "StoredTally":
-        return cls(counts=tally.counts, ambiguous=tally.ambiguous)
 
-    @property
-    def tally(self) -> Tally:
-        return Tally(counts=self.counts, ambiguous=self.ambiguous)
+def unpack_votes(data: bytes) -> tuple[int, ...]:
+    """The votes in stored bytes; an incomplete last one is left out."""
+    return tuple(np.frombuffer(data, _VOTE, count=len(data) // VOTE_BYTES).tolist())
+
+
+def encode_votes(votes: Sequence[int] | npt.NDArray[np.int64]) -> str:
+    """Votes as JSON carries them: as they are stored, in base64."""
+    return base64.b64encode(pack_votes(votes)).decode()
+
+
+def decode_votes(text: str) -> tuple[int, ...]:
+    """The votes that `encode_votes` wrote."""
+    return unpack_votes(base64.b64decode(text))
 
 
 class Checkpoint(Contract):
@@ -35,8 +47,8 @@ class Checkpoint(Contract):
 
     roll: str
     identity: Identity
-    prefixes: tuple[StoredTally, ...]
-    looks: tuple[tuple[StoredTally, ...], ...]
+    prefixes: tuple[Tally, ...]
+    looks: tuple[tuple[Tally, ...], ...]
     peaks: tuple[tuple[str, ...], ...]
     roots: tuple[str, ...]
 

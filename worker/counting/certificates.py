@@ -209,7 +209,7 @@ def _tuned(target: TunedTarget, tuned: TunedPrompt | None) -> dict[str, Any]:
 
 def create_tuned_ref(target: TunedTarget, tuned: TunedPrompt) -> PromptRef:
     """How a tuned prompt is called: by its digest."""
-    sha256 = tuned.prompt.decode().sha256
+    sha256 = tuned.prompt.sha256
     return PromptRef(id=f"zero-shot-{sha256[:16]}", sha256=sha256, method=target.prompting)
 
 
@@ -237,9 +237,7 @@ def _evidence(
 
 
 def _look_counts(made: Sequence[Tally]) -> tuple[LookCounts, ...]:
-    return tuple(
-        LookCounts(n=look.n, counts=look.counts, ambiguous=look.ambiguous) for look in made
-    )
+    return tuple(map(LookCounts.of, made))
 
 
 def _claimed(request: CertifyRequest, target: Target, outcome: Certified) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from worker.certification import Contest, Goal, Looks, Phase, Procedure, Tally
 from worker.certification.merkle import VoteTree
 from worker.contract import CertifyRequest, Identity
 from worker.contract.protocol import CountRange, RangeCounted
-from worker.contract.votes import Checkpoint, StoredTally, Votes, votes_stream
+from worker.contract.votes import Checkpoint, Votes, votes_stream
 from worker.counting.contests import PHASES, create_places
 
 Stream = tuple[int, Phase]
@@ -136,11 +136,8 @@ class Board:
         stream = (counted.sigma_index, counted.phase)
         if counted.stop > self._asked[stream]:
             raise VotesOutOfOrder(f"{counted} goes beyond {self._asked[stream]} samples asked for")
-        for place, (counts, ambiguous) in enumerate(
-            zip(counted.counts, counted.ambiguous, strict=True)
-        ):
+        for place, votes in enumerate(counted.tallies):
             one = self._counted[stream][place]
-            votes = Tally(counts=counts, ambiguous=ambiguous)
             if (one.prefix.n, votes.n) != (counted.start, counted.stop - counted.start):
                 raise VotesOutOfOrder(f"{counted} does not follow {one.prefix.n} samples")
             one.prefix += votes
@@ -183,8 +180,8 @@ class Board:
             self._name(*stream): Checkpoint(
                 roll=self._roll,
                 identity=identity,
-                prefixes=tuple(StoredTally.of(one.prefix) for one in ballots),
-                looks=tuple(tuple(map(StoredTally.of, one.looks)) for one in ballots),
+                prefixes=tuple(one.prefix for one in ballots),
+                looks=tuple(one.looks for one in ballots),
                 peaks=tuple(tuple(peak.hex() for peak in one.tree.peaks) for one in ballots),
                 roots=tuple(one.root for one in ballots),
             )
@@ -199,8 +196,8 @@ class Board:
             if stored is None or (stored.roll, stored.identity) != (self._roll, identity):
                 continue
             for place, one in enumerate(ballots):
-                one.prefix = stored.prefixes[place].tally
-                one.looks = tuple(look.tally for look in stored.looks[place])
+                one.prefix = stored.prefixes[place]
+                one.looks = stored.looks[place]
                 peaks = tuple(bytes.fromhex(peak) for peak in stored.peaks[place])
                 one.tree = VoteTree(n=one.prefix.n, peaks=peaks)
                 one.root = stored.roots[place]

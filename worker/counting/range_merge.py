@@ -3,15 +3,13 @@
 The rules are those of `worker.certification.ranges`, for every ballot of every stream at a time.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
-
-import numpy as np
 
 from worker.certification import Phase
 from worker.certification.merkle import NO_VOTE
 from worker.certification.ranges import RangeLedger, RangeVotes
-from worker.contract.protocol import CountRange, RangeCounted, encode_votes
+from worker.contract.protocol import CountRange, RangeCounted
 
 
 class Doubt(NamedTuple):
@@ -81,54 +79,42 @@ class RangeMerge:
         return None
 
     def _create(
-        self, sigma_index: int, phase: Phase, start: int, ledgers: Iterable[RangeLedger]
+        self, sigma_index: int, phase: Phase, start: int, ledgers: Sequence[RangeLedger]
     ) -> RangeCounted:
-        settled = [
-            self._settle(sigma_index, phase, ballot, start, ledger)
-            for ballot, ledger in enumerate(ledgers)
-        ]
-        return RangeCounted(
+        return RangeCounted.of(
             sigma_index=sigma_index,
             phase=phase,
             start=start,
-            stop=settled[0].stop,
-            counts=tuple(one.tally.counts for one in settled),
-            ambiguous=tuple(one.tally.ambiguous for one in settled),
-            votes=tuple(encode_votes(np.array(one.votes)) for one in settled),
+            votes=[
+                self._settle(sigma_index, phase, ballot, start, ledger)
+                for ballot, ledger in enumerate(ledgers)
+            ],
+            options=[ledger.num_classes for ledger in ledgers],
         )
 
     def _settle(
         self, sigma_index: int, phase: Phase, ballot: int, start: int, ledger: RangeLedger
-    ) -> RangeVotes:
+    ) -> tuple[int, ...]:
         votes = ledger.find_votes(start)
         assert votes is not None, "only what came is delivered"
-        if self._doubts:
-            votes = tuple(
-                NO_VOTE if Doubt(sigma_index, phase, ballot, sample) in self._doubts else vote
-                for sample, vote in enumerate(votes, start)
-            )
-        return RangeVotes.of_votes(start, votes, ledger.num_classes)
+        if not self._doubts:
+            return votes
+        return tuple(
+            NO_VOTE if Doubt(sigma_index, phase, ballot, sample) in self._doubts else vote
+            for sample, vote in enumerate(votes, start)
+        )
 
 
-def join_parts(parts: Iterable[RangeCounted]) -> RangeCounted:
+def join_parts(parts: Sequence[RangeCounted]) -> RangeCounted:
     """Consecutive counts of one stream as one."""
     first, *others = parts
     if not others:
         return first
-    last = others[-1]
     ballots = range(len(first.counts))
-    everything = [first, *others]
-    return first.model_copy(
-        update={
-            "stop": last.stop,
-            "counts": tuple(
-                tuple(map(sum, zip(*(part.counts[b] for part in everything), strict=True)))
-                for b in ballots
-            ),
-            "ambiguous": tuple(sum(part.ambiguous[b] for part in everything) for b in ballots),
-            "votes": tuple(
-                encode_votes(np.concatenate([part.get_votes(b) for part in everything]))
-                for b in ballots
-            ),
-        }
+    return RangeCounted.of(
+        sigma_index=first.sigma_index,
+        phase=first.phase,
+        start=first.start,
+        votes=[[vote for part in parts for vote in part.get_votes(b)] for b in ballots],
+        options=[len(counts) for counts in first.counts],
     )

@@ -25,9 +25,9 @@ from worker.contract.protocol import (
     TemplateText,
 )
 from worker.contract.votes import VoteWithPath
-from worker.counting.certify import FindPrompt
 from worker.counting.contests import PHASES
 from worker.counting.counter import Counter
+from worker.counting.file_records import FindPrompt
 from worker.counting.sessions import create_bank_text
 from worker.sampling.words import NoiseKey
 
@@ -97,10 +97,7 @@ def _recorded(entry: Any) -> tuple[Recorded, ...]:
 
 
 def _recorded_looks(looks: Sequence[LookCounts]) -> tuple[Recorded, ...]:
-    return tuple(
-        Recorded(phase="estimation", tally=Tally(counts=look.counts, ambiguous=look.ambiguous))
-        for look in looks
-    )
+    return tuple(Recorded(phase="estimation", tally=look.tally) for look in looks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +109,7 @@ class Recounted:
 
     def continued(self, counted: RangeCounted, ballot_index: int) -> "Recounted":
         """With the votes of the range that follows."""
-        counts, ambiguous = counted.counts[ballot_index], counted.ambiguous[ballot_index]
-        votes = Tally(counts=counts, ambiguous=ambiguous)
+        votes = counted.tallies[ballot_index]
         return Recounted(
             tally=votes if self.tally is None else self.tally + votes,
             tree=self.tree.appended(counted.get_votes(ballot_index)),

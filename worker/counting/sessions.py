@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from models.prompts.prompt import Prompt
 from worker.certification import Phase
 from worker.contract import (
     BankEntry,
@@ -35,7 +34,7 @@ from worker.contract.protocol import (
 from worker.sampling.words import NoiseKey
 
 NOTHING_TUNED = PromptsTuned(weights_sha256="0" * 64, tuned=())
-Prompts = Mapping[str, Prompt]
+Prompts = Mapping[str, EncodedPrompt]
 """Prompts by digest."""
 
 
@@ -43,13 +42,13 @@ class PromptMissing(LookupError):
     """A prompt that a request names is not stored."""
 
 
-def find_prompts(request: CertifyRequest, find: Callable[[str], Prompt | None]) -> Prompts:
+def find_prompts(request: CertifyRequest, find: Callable[[str], EncodedPrompt | None]) -> Prompts:
     """The stored prompts that a request names, by digest.
 
     Raises:
         PromptMissing: one of them is not stored, or no longer.
     """
-    found: dict[str, Prompt] = {}
+    found: dict[str, EncodedPrompt] = {}
     for ref in _named(request):
         prompt = find(ref.sha256)
         if prompt is None:
@@ -73,7 +72,7 @@ def create_tuning(request: CertifyRequest, prompts: Prompts, key: NoiseKey) -> T
         model=request.model,
         height=request.input.height,
         width=request.input.width,
-        prompts=_encode(prompts),
+        prompts=tuple(prompts.values()),
         sigmas=request.sigmas,
         starts=tuple(_create_start(target) for _, target in request.tuned_targets),
         low=key.low,
@@ -108,12 +107,12 @@ def create_session(
     keys: Mapping[Phase, NoiseKey],
 ) -> OpenSession:
     """What an engine needs to count a request's votes."""
-    frozen = {one.prompt.decode().sha256: one.prompt for level in tuned.tuned for one in level}
+    frozen = {one.prompt.sha256: one.prompt for level in tuned.tuned for one in level}
     return OpenSession(
         model=request.model,
         height=request.input.height,
         width=request.input.width,
-        prompts=(*_encode(prompts), *frozen.values()),
+        prompts=(*prompts.values(), *frozen.values()),
         sigmas=request.sigmas,
         ballots=tuple(
             tuple(
@@ -127,10 +126,6 @@ def create_session(
     )
 
 
-def _encode(prompts: Prompts) -> tuple[EncodedPrompt, ...]:
-    return tuple(map(EncodedPrompt.of, prompts.values()))
-
-
 def _ballots(target: Target, tuned: TunedPrompt | None) -> tuple[Ballot, ...]:
     """The ballots of one certificate, in the order of its contest's options."""
     names = target.class_names
@@ -141,8 +136,8 @@ def _ballots(target: Target, tuned: TunedPrompt | None) -> tuple[Ballot, ...]:
             return (ClassBallot(text=PromptText(prompt_sha256=ref.sha256, class_names=names)),)
         case ZeroShotTarget() | FewShotZeroShotTarget():
             assert tuned is not None, "its prompt is tuned before it is certified"
-            sha256 = tuned.prompt.decode().sha256
-            return (ClassBallot(text=PromptText(prompt_sha256=sha256, class_names=names)),)
+            text = PromptText(prompt_sha256=tuned.prompt.sha256, class_names=names)
+            return (ClassBallot(text=text),)
         case RoutedTarget(bank=bank):
             texts = tuple(create_bank_text(entry, names) for entry in bank)
             return (SelectorBallot(bank=texts), *(ClassBallot(text=text) for text in texts))

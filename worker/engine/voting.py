@@ -3,14 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from models.learning.selector import Selector
 from models.vlm.base_classifier import BaseClassifier
 from worker.certification.merkle import NO_VOTE
-from worker.contract.protocol import RangeCounted, encode_votes
+from worker.contract.protocol import RangeCounted
 from worker.engine.runner.batch import Batch, Finish, Samples, Voter, Votes
 
 
@@ -83,17 +82,11 @@ class VoteTaker:
 
 
 def _count(samples: Samples, votes: Sequence[Votes], options: Sequence[int]) -> RangeCounted:
-    counts = [
-        np.bincount(one[one != NO_VOTE], minlength=size)
-        for one, size in zip(votes, options, strict=True)
-    ]
     assert samples.purpose != "adaptation", "copies that tune a prompt never vote"
-    return RangeCounted(
+    return RangeCounted.of(
         sigma_index=samples.sigma_index,
         phase=samples.purpose,
         start=samples.start,
-        stop=samples.stop,
-        counts=tuple(tuple(c.tolist()) for c in counts),
-        ambiguous=tuple(int((one == NO_VOTE).sum()) for one in votes),
-        votes=tuple(encode_votes(one) for one in votes),
+        votes=votes,
+        options=options,
     )

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 
 from models.datasets.files import LabelledFile
@@ -20,14 +19,14 @@ from models.datasets.subset import listing_sha256
 from models.imaging import ImageError
 from models.prompts.prompt import Prompt
 from models.vlm.vlm import VLM
-from worker.contract import CertifyRequest, Identity, InputImage, Procedure, Target
+from worker.contract import Identity, InputImage, Procedure, Target
 from worker.contract.certificate.signature import sign
 from worker.contract.image import Image
-from worker.contract.request import request_sha256
-from worker.counting.attempts import count_attempt
 from worker.counting.certify import certify
+from worker.counting.file_records import FileRecords
 from worker.counting.prefixes import Board
-from worker.counting.tuned_files import TUNED_FOLDER, keep_tuned_files
+from worker.counting.roll import Roll
+from worker.counting.tuned_files import TUNED_FOLDER
 from worker.engine.engine import Engine
 from worker.engine.shared import SharedEngine
 from worker.engine.shelf.identity import create_identity
@@ -185,20 +184,23 @@ class _Sitting:
     def _evaluate(self, place: int, engine: SharedEngine) -> EvaluatedImage:
         file, began = self._asked.files[place], time.monotonic()
         image, described = self._prepare(file)
-        request = self._question.create_request(described)
+        roll = Roll(self._question.create_request(described), self._secret)
+        records = FileRecords(
+            roll=roll,
+            ledger=self._asked.ledger,
+            tuned=self._asked.folder / TUNED_FOLDER,
+            find=self._asked.prompts.get,
+        )
 
         def on_votes(board: Board, _identity: Identity) -> None:
             self._count(place, board.samples_done)
 
         with engine.create_counter() as counter:
             result = certify(
-                request,
+                roll,
                 image,
                 counter=counter,
-                secret=self._secret,
-                count_attempt=lambda: self._count_attempt(request),
-                find_prompt=self._asked.prompts.get,
-                keep_tuned=partial(keep_tuned_files, self._asked.folder / TUNED_FOLDER, request),
+                records=records,
                 on_votes=on_votes,
             )
         now = time.monotonic()
@@ -219,10 +221,6 @@ class _Sitting:
         except ImageError as error:
             where = f"An image of class {file.class_index}"  # the file name may be a patient's name
             raise UnusableImage(file.path, place=where, reason=str(error)) from error
-
-    def _count_attempt(self, request: CertifyRequest) -> int:
-        roll = request_sha256(request, commitment(self._secret))
-        return count_attempt(self._asked.ledger, request.input.sha256, roll)
 
     def _count(self, place: int, samples: int) -> None:
         with self._lock:

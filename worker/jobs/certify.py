@@ -19,24 +19,26 @@ from worker.contract.certificate.document import (
     FinishedResult,
 )
 from worker.contract.certificate.signature import sign
-from worker.contract.request import request_sha256
 from worker.counting.certify import certify
 from worker.counting.live_votes import create_live
 from worker.counting.prefixes import Board
 from worker.counting.range_merge import Doubt
+from worker.counting.roll import Roll
 from worker.counting.sessions import PromptMissing
 from worker.engine.client import EngineClient, EngineRefused
 from worker.jobs.cancel import Cancelled, require_wanted
 from worker.jobs.purge import list_streams
 from worker.jobs.queue import UNREADABLE, give_up
+from worker.jobs.redis_records import RedisRecords
 from worker.jobs.sharing.help import get_doubts, share
 from worker.jobs.tuned_prompts import TunedStore
 from worker.processes.hand_back import HandedBack, heed, interruptible
-from worker.sampling.keys import commitment, load_secret
+from worker.sampling.keys import load_secret
 from worker.settings import WorkerSettings
 from worker.store import hosts, images, keyspace, prompts
 from worker.store.connection import when_there_is_room
-from worker.store.jobs import certificates, progress, records, results
+from worker.store.jobs import certificates, progress, results
+from worker.store.jobs import records as job_records
 from worker.store.jobs.damaged import RecordDamaged
 from worker.store.jobs.fence import Fence, begin_run
 from worker.store.votes import put_votes, renew_votes
@@ -72,7 +74,7 @@ def run_certification(
         JobTooSlow: the allowance is spent.
     """
     try:
-        job = records.find_job(redis, certification_id)
+        job = job_records.find_job(redis, certification_id)
     except RecordDamaged:
         give_up(redis, certification_id, UNREADABLE, ttl_s=settings.certificate_ttl_s)
         return
@@ -144,57 +146,48 @@ def _find_or_certify(run: _Run) -> FinishedResult:
             published one.
     """
     redis, settings, job = run.redis, run.settings, run.job
-    secret = load_secret(settings.secret_path)
-    hosts.require_commitment(redis, commitment(secret))
-    sha256 = request_sha256(job.request, commitment(secret))
+    roll = Roll(job.request, load_secret(settings.secret_path))
+    hosts.require_commitment(redis, roll.commitment)
+    sha256 = roll.sha256
     ttl_s = settings.certificate_ttl_s
-    records.hold(redis, keyspace.votes_holders(sha256), keyspace.job(job.id), ttl_s=ttl_s)
+    job_records.hold(redis, keyspace.votes_holders(sha256), keyspace.job(job.id), ttl_s=ttl_s)
     result = certificates.find_certificate(redis, sha256)
     if result is None:
         doubts = get_doubts(redis, sha256)
-        made, known = _certify(run, secret, sha256, doubts)
+        made, known = _certify(run, roll, doubts)
         run.fence.require(redis)
         keep = partial(certificates.keep_certificate, redis, sha256, made, doubts=known)
         result = when_there_is_room(partial(keep, ttl_s=ttl_s))
     else:
-        _renew(redis, job, sha256, ttl_s=ttl_s)
-    return sign(result.model_copy(update={"input": job.request.input}), secret)
+        _renew(redis, job, roll, ttl_s=ttl_s)
+    return sign(result.model_copy(update={"input": job.request.input}), roll.secret)
 
 
-def _renew(redis: Redis, job: CertificationJob, sha256: str, *, ttl_s: int) -> None:
+def _renew(redis: Redis, job: CertificationJob, roll: Roll, *, ttl_s: int) -> None:
     """Renews all that a stored certificate names, so that it lasts as long as the certificate."""
-    request = job.request
-    redis.expire(keyspace.certificate(sha256), ttl_s)
-    TunedStore(redis, request, sha256, ttl_s, owner=job.owner).renew()
-    renew_votes(redis, sha256, list_streams(request), ttl_s=ttl_s)
+    redis.expire(keyspace.certificate(roll.sha256), ttl_s)
+    TunedStore(redis, roll, ttl_s, owner=job.owner).renew()
+    renew_votes(redis, roll.sha256, list_streams(job.request), ttl_s=ttl_s)
 
 
-def _certify(
-    run: _Run, secret: bytes, sha256: str, doubts: frozenset[Doubt]
-) -> tuple[FinishedResult, int]:
+def _certify(run: _Run, roll: Roll, doubts: frozenset[Doubt]) -> tuple[FinishedResult, int]:
     """The result, and how many of the doubted samples it counts as ambiguous."""
     redis, settings, job = run.redis, run.settings, run.job
     described = job.request.input
     image = images.get_image(
         redis, described.sha256, height=described.height, width=described.width
     )
+    records = RedisRecords(redis, job, roll, doubts=len(doubts), ttl_s=settings.certificate_ttl_s)
     with (
         EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as engine,
-        share(engine, redis, settings, job, sha256, doubts) as (counter, known),
-        _Recorder(run, sha256) as recorder,
+        share(engine, redis, settings, job, roll.sha256, doubts) as (counter, known),
+        _Recorder(run, roll.sha256) as recorder,
     ):
         made = certify(
-            job.request,
+            roll,
             image,
             counter=counter,
-            secret=secret,
-            count_attempt=lambda: certificates.count_attempt(redis, job.request, sha256),
-            find_prompt=lambda wanted: prompts.find_prompt(redis, wanted),
-            keep_tuned=TunedStore(
-                redis, job.request, sha256, settings.certificate_ttl_s, owner=job.owner
-            ),
-            checkpoints=progress.get_checkpoints(redis, job.id),
-            doubts=len(doubts),
+            records=records,
             on_votes=recorder,
         )
         return made, len(known)

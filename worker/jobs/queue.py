@@ -156,7 +156,8 @@ def _enqueue(
         watch(pipeline)
         pipeline.multi()  # RQ would begin the transaction itself, and refuses after other commands
         for job, image in jobs:
-            images.put_image(pipeline, image, ttl_s=max(image_ttl_s, job_ttl_s))
+            sha256 = job.request.input.sha256
+            images.put_image(pipeline, sha256, image, ttl_s=max(image_ttl_s, job_ttl_s))
             records.put_job(pipeline, job, ttl_s=job_ttl_s)
             timeout_s = job_timeout_s(job, speeds.get(job.request.model.id))
             add_job(queue, pipeline, TASK_CERTIFY, job_id=job.id, timeout_s=timeout_s)

@@ -8,28 +8,21 @@ from collections.abc import Callable
 
 from redis import Redis
 
-from worker.contract import ANONYMOUS, CertifyRequest
+from worker.contract import ANONYMOUS
 from worker.contract.protocol import PromptsTuned
+from worker.counting.roll import Roll
 from worker.counting.tuned_files import create_tuned_cards
 from worker.store import keyspace, prompts
 
 
 class TunedStore:
-    """The tuned prompts of one canonical request in Redis; a `KeepTuned`."""
+    """The tuned prompts of one roll in Redis."""
 
-    def __init__(
-        self,
-        redis: Redis,
-        request: CertifyRequest,
-        sha256: str,
-        ttl_s: int,
-        *,
-        owner: str = ANONYMOUS,
-    ) -> None:
-        self._redis, self._request, self._ttl_s, self._owner = redis, request, ttl_s, owner
-        self._key = keyspace.tuned(sha256)
+    def __init__(self, redis: Redis, roll: Roll, ttl_s: int, *, owner: str = ANONYMOUS) -> None:
+        self._redis, self._request, self._ttl_s, self._owner = redis, roll.request, ttl_s, owner
+        self._key = keyspace.tuned(roll.sha256)
 
-    def __call__(self, create: Callable[[], PromptsTuned]) -> PromptsTuned:
+    def keep(self, create: Callable[[], PromptsTuned]) -> PromptsTuned:
         """What is kept, else what `create` makes; of two at a time, the first one's stands."""
         tuned = self._find()
         if tuned is None:

@@ -33,8 +33,9 @@ def submit_learning(
         redis.exceptions.RedisError: the learning may not have been accepted.
     """
     with one_connection(redis) as connection:
-        for image in images:
-            images_store.put_image(connection, image, ttl_s=max(image_ttl_s, job_ttl_s))
+        for labelled, image in zip(job.request.images, images, strict=True):
+            ttl_s = max(image_ttl_s, job_ttl_s)
+            images_store.put_image(connection, labelled.sha256, image, ttl_s=ttl_s)
         queue = create_queue(connection, LEARNING_QUEUE_NAME)
         with connection.pipeline() as pipeline:
             pipeline.multi()  # RQ cannot start a transaction once the pipeline holds commands

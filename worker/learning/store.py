@@ -10,7 +10,6 @@ from redis.client import Pipeline
 
 from models.prompts.cards import PromptCard
 from models.prompts.files import check_prompt
-from models.prompts.prompt import Prompt
 from worker.contract import LEARNING_QUEUE_NAME
 from worker.contract.learning import FinishedLearning, LearnedEpoch, LearningJob, LearningResult
 from worker.contract.prompt import EncodedPrompt
@@ -106,7 +105,7 @@ def finish_learning(
     redis: Redis,
     learning_id: str,
     card: PromptCard,
-    prompt: Prompt,
+    prompt: EncodedPrompt,
     *,
     ttl_s: int,
     owner: str | None = None,
@@ -120,11 +119,11 @@ def finish_learning(
         models.prompts.files.PromptMismatch: the card describes other vectors.
         worker.store.prompts.PromptRefused: the prompt cannot have this id. Nothing is stored.
     """
-    check_prompt(card, prompt)
+    check_prompt(card, prompt.decode())
     prompts.check_id(card.id)
     result = FinishedLearning(prompt_sha256=card.sha256)
     keys = (*prompts.put_keys(card), keyspace.learning_result(learning_id))
-    values = EncodedPrompt.of(prompt).model_dump_json()
+    values = prompt.model_dump_json()
     stored = (card.id, card.sha256, card.model_dump_json(), values, owner or "")
     named, stands = redis.eval(_FINISH, len(keys), *keys, *stored, result.model_dump_json(), ttl_s)
     if named is not None and stands is None:

@@ -161,7 +161,7 @@ def _keep_prompt(
     redis: Redis, settings: WorkerSettings, job: LearningJob, report: LearnedReport
 ) -> LearningResult:
     """Stores the prompt for all workers, unless the learning was cancelled."""
-    card, prompt, ttl_s = report.card, report.prompt.decode(), settings.certificate_ttl_s
+    card, prompt, ttl_s = report.card, report.prompt, settings.certificate_ttl_s
     try:
         finish_learning(redis, job.id, card, prompt, ttl_s=ttl_s, owner=job.prompt_owner)
     except prompts.PromptRefused:

@@ -8,7 +8,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
-from worker.contract.image import Image, image_sha256
+from worker.contract.image import Image, image_sha256, require_prepared
 from worker.store import keyspace
 
 
@@ -20,11 +20,13 @@ class ImageDamaged(ValueError):
     """Stored bytes do not have the digest they are stored under."""
 
 
-def put_image(redis: "Redis | Pipeline", image: Image, *, ttl_s: int) -> str:
-    """Stores a prepared image and returns its digest; storing again renews its time to live."""
-    digest = image_sha256(image)
-    redis.set(keyspace.image(digest), np.ascontiguousarray(image).tobytes(), ex=ttl_s)
-    return digest
+def put_image(redis: "Redis | Pipeline", sha256: str, image: Image, *, ttl_s: int) -> None:
+    """Stores a prepared image under its digest; storing it again renews its time to live.
+
+    The digest is the one that travels beside the image; `get_image` checks it.
+    """
+    require_prepared(image)
+    redis.set(keyspace.image(sha256), np.ascontiguousarray(image).tobytes(), ex=ttl_s)
 
 
 _LET_GO = """

@@ -220,8 +220,8 @@ def _is_shown(owner: str | None, view: str | None) -> bool:
     return view is None or owner in (None, view)
 
 
-def find_prompt(redis: Redis, sha256: str) -> Prompt | None:
-    """The values stored under a digest; None when there are none.
+def find_prompt(redis: Redis, sha256: str) -> EncodedPrompt | None:
+    """The values stored under a digest, checked against it; None if there are none.
 
     Raises:
         PromptDamaged: what is stored does not have that digest.
@@ -230,11 +230,12 @@ def find_prompt(redis: Redis, sha256: str) -> Prompt | None:
     if data is None:
         return None
     try:
-        prompt = EncodedPrompt.model_validate_json(data).decode()
+        prompt = EncodedPrompt.model_validate_json(data)
+        found = prompt.sha256
     except ValueError as error:
         raise PromptDamaged(f"the stored prompt {sha256} cannot be read") from error
-    if prompt.sha256 != sha256:
-        raise PromptDamaged(f"expected the prompt {sha256}, found {prompt.sha256} in its place")
+    if found != sha256:
+        raise PromptDamaged(f"expected the prompt {sha256}, found {found} in its place")
     return prompt
 
 

@@ -50,7 +50,7 @@ _MAX_FIELD_BYTES = 256 * 1024  # 16 targets of 100 long class names in one JSON 
 class CertifyBody:
     """What POST /certify was asked, whatever the body's type.
 
-    `images` are read one by one, and can be read again.
+    `images` are read one by one, and each once: its bytes are kept for whoever reads it again.
     """
 
     fields: CertifyFields
@@ -167,9 +167,12 @@ def _validate(kind: type[T], values: Mapping[str, object]) -> T:
 
 
 def _reader(file: UploadFile) -> Read:
+    held: list[bytes] = []
+
     async def read() -> bytes:
-        await file.seek(0)
-        return await file.read()
+        if not held:
+            held.append(await file.read())
+        return held[0]
 
     return read
 

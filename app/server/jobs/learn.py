@@ -24,8 +24,8 @@ from models.datasets.image_folder import find_class_names, order_classes
 from models.datasets.training_images import choose_shots
 from models.imaging import ImageError
 from models.prompts.learning_settings import LearningSettings, create_learning_settings
-from worker.contract import LEARNING_QUEUE_NAME, MAX_CLASS_NAMES, ModelRef
-from worker.contract.image import Image, image_sha256
+from worker.contract import LEARNING_QUEUE_NAME, MAX_CLASS_NAMES, InputImage, ModelRef
+from worker.contract.image import Image
 from worker.contract.learning import FinishedLearning, LabelledImage, LearningJob, LearningRequest
 from worker.learning import store as learning_store
 from worker.learning.queue import get_status, submit_learning
@@ -51,13 +51,16 @@ async def submit_learn(services: Services, form: LearnForm, caller: Caller) -> L
     names = order_classes(file.class_name for file in files)
     class_names, settings = _check_names(form, names), create_settings(form, card)
     shots = choose(files, names, settings)
-    images = await _prepare(services, card, [file for file, _ in shots], count=len(files))
-    indices = [index for _, index in shots]
-    job = _create_job(caller, form.id, card, class_names, settings, images, indices)
+    prepared = await _prepare(services, card, [file for file, _ in shots], count=len(files))
+    images = tuple(
+        LabelledImage(sha256=described.sha256, class_index=index)
+        for (_, described), (_, index) in zip(prepared, shots, strict=True)
+    )
+    job = _create_job(caller, form.id, card, class_names, settings, images)
     if (earlier := await to_thread.run_sync(_find_earlier, services, job)) is not None:
         return earlier
     await to_thread.run_sync(_check_id, services, form.id)
-    await to_thread.run_sync(_enqueue, services, caller, job, images)
+    await to_thread.run_sync(_enqueue, services, caller, job, [image for image, _ in prepared])
     return job
 
 
@@ -100,17 +103,15 @@ def _create_job(
     card: ModelCard,
     class_names: tuple[str, ...],
     settings: LearningSettings,
-    images: Sequence[Image],
-    indices: Sequence[int],
+    images: tuple[LabelledImage, ...],
 ) -> LearningJob:
-    labelled = zip(images, indices, strict=True)
     request = LearningRequest(
         prompt_id=prompt_id,
         model=ModelRef(id=card.id, sha256=card.sha256),
         class_names=class_names,
         settings=settings,
         size=card.preprocessing.size,
-        images=tuple(LabelledImage(sha256=image_sha256(i), class_index=c) for i, c in labelled),
+        images=images,
     )
     return LearningJob(
         id=uuid4().hex,
@@ -189,19 +190,19 @@ def _check_names(form: LearnForm, names: tuple[str, ...]) -> tuple[str, ...]:
 
 async def _prepare(
     services: Services, card: ModelCard, files: Sequence[SentFile], *, count: int
-) -> list[Image]:
-    """The model's 8-bit inputs. Holds the bytes of one file in memory at a time."""
+) -> list[tuple[Image, InputImage]]:
+    """The model's 8-bit inputs, described. Holds the bytes of one file in memory at a time."""
 
-    def prepare(file: SentFile) -> Image:
-        return prepare_image(file.read(), card, decoder=services.decoder)[0]
+    def prepare(file: SentFile) -> tuple[Image, InputImage]:
+        return prepare_image(file.read(), card, decoder=services.decoder)
 
-    images = []
+    prepared = []
     for file in files:
         try:
-            images.append(await to_thread.run_sync(prepare, file, limiter=services.decoding))
+            prepared.append(await to_thread.run_sync(prepare, file, limiter=services.decoding))
         except ImageError as error:
             raise ImageRefused(error, index=file.place, count=count) from None
-    return images
+    return prepared
 
 
 def _enqueue(services: Services, caller: Caller, job: LearningJob, images: Sequence[Image]) -> None:

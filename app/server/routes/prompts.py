@@ -66,7 +66,7 @@ def get_ctx(
     prompt_id: str, redis: RedisDep, caller: Reader, if_none_match: IfNoneMatch = None
 ) -> Response:
     """The values of a prompt: float32, least significant byte first, in base64."""
-    return answer_json(EncodedPrompt.of(_find_prompt(redis, prompt_id, caller)), if_none_match)
+    return answer_json(_find_prompt(redis, prompt_id, caller), if_none_match)
 
 
 @router.get(
@@ -81,7 +81,7 @@ def get_safetensors(
     prompt_id: str, redis: RedisDep, caller: Reader, if_none_match: IfNoneMatch = None
 ) -> Response:
     """The values of a prompt as a safetensors file, the words after the class name as metadata."""
-    prompt = _find_prompt(redis, prompt_id, caller)
+    prompt = _find_prompt(redis, prompt_id, caller).decode()
     file = Response(write_ctx(prompt.ctx, prompt.suffix), media_type=_SAFETENSORS)
     return tagged(file, if_none_match, cache=REVALIDATED)
 
@@ -189,7 +189,7 @@ def _find_card(redis: Redis, name: str, caller: Caller) -> PromptCard:
     return card
 
 
-def _find_prompt(redis: Redis, name: str, caller: Caller) -> Prompt:
+def _find_prompt(redis: Redis, name: str, caller: Caller) -> EncodedPrompt:
     prompt = prompts.find_prompt(redis, _find_card(redis, name, caller).sha256)
     if prompt is None:
         raise problems.PromptNotFound

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, PlainSerializer, Tag, model_validator
 
 from models.catalogue.cards import Sha256, Template
-from worker.certification import Phase, StopReason
+from worker.certification import Phase, StopReason, Tally
 from worker.contract.job import Failure
 from worker.contract.quantities import (
     MAX_SIGMAS,
@@ -71,6 +71,15 @@ class LookCounts(Contract):
     n: Samples
     counts: Counts
     ambiguous: Ambiguous
+
+    @classmethod
+    def of(cls, tally: Tally) -> "LookCounts":
+        return cls(n=tally.n, counts=tally.counts, ambiguous=tally.ambiguous)
+
+    @property
+    def tally(self) -> Tally:
+        """The votes, as procedures take them."""
+        return Tally(counts=self.counts, ambiguous=self.ambiguous)
 
 
 Roots = Annotated[

@@ -1,0 +1,53 @@
+"""The records of a roll outside the service: files that need no Redis."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from models.prompts.prompt import Prompt
+from worker.contract.prompt import EncodedPrompt
+from worker.contract.protocol import PromptsTuned
+from worker.contract.votes import Checkpoint
+from worker.counting.attempts import count_attempt
+from worker.counting.roll import Roll
+from worker.counting.tuned_files import keep_tuned_files
+
+FindPrompt = Callable[[str], Prompt | None]
+"""The prompt with a digest, or None."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FileRecords:
+    """`Records` in files. An interrupted run starts again: no prefixes are stored.
+
+    Attributes:
+        roll: the roll that is recorded.
+        ledger: the folder where attempts on images are counted.
+        tuned: the folder for prompts tuned on images.
+        find: finds the prompts that the request names.
+    """
+
+    roll: Roll
+    ledger: Path
+    tuned: Path
+    find: FindPrompt
+    doubts: int = 0
+
+    def find_prompt(self, sha256: str) -> EncodedPrompt | None:
+        """See `Records`."""
+        prompt = self.find(sha256)
+        return None if prompt is None else EncodedPrompt.of(prompt)
+
+    def keep_tuned(self, create: Callable[[], PromptsTuned]) -> PromptsTuned:
+        """See `Records`. On one machine the same request tunes the same prompt, so it is remade."""
+        return keep_tuned_files(self.tuned, self.roll.request, create)
+
+    def count_attempt(self) -> int:
+        """See `Records`."""
+        return count_attempt(self.ledger, self.roll.request.input.sha256, self.roll.sha256)
+
+    def get_checkpoints(self) -> Mapping[str, Checkpoint]:
+        """See `Records`."""
+        return {}

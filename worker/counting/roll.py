@@ -1,0 +1,61 @@
+"""A roll: one request under one key secret, and all that follows from the two."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from worker.certification import Phase
+from worker.contract import CertifyRequest
+from worker.contract.request import canonical_bytes, request_sha256
+from worker.counting.contests import PHASES
+from worker.sampling.keys import KeyPurpose, commitment, derive_key
+from worker.sampling.words import NoiseKey
+
+
+@dataclass(frozen=True)
+class Roll:
+    """A request and the secret that its noise keys are derived from. Equal rolls, equal noise.
+
+    Every value is derived when it is first asked for, and once.
+    """
+
+    request: CertifyRequest
+    secret: bytes = field(repr=False)
+
+    @cached_property
+    def commitment(self) -> str:
+        """The published commitment to the secret."""
+        return commitment(self.secret)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Names the canonical request under this secret."""
+        return request_sha256(self.request, self.commitment)
+
+    @cached_property
+    def keys(self) -> Mapping[Phase, NoiseKey]:
+        """The noise key of each phase."""
+        return {phase: self._derive_key(phase) for phase in PHASES}
+
+    @cached_property
+    def tuning_key(self) -> NoiseKey:
+        """The key of the noisy copies that prompts are tuned on. No vote is counted on its noise.
+
+        It is for requests with a tuned prompt.
+        """
+        return self._derive_key("adaptation")
+
+    @property
+    def revealed_keys(self) -> Mapping[KeyPurpose, NoiseKey]:
+        """The keys that this request uses, by purpose: its certificates state them."""
+        keys: dict[KeyPurpose, NoiseKey] = dict(self.keys.items())
+        if self.request.tuned_targets:
+            keys["adaptation"] = self.tuning_key
+        return keys
+
+    @cached_property
+    def _canonical(self) -> bytes:
+        return canonical_bytes(self.request.identity())
+
+    def _derive_key(self, purpose: KeyPurpose) -> NoiseKey:
+        return derive_key(self.secret, self._canonical, purpose)

@@ -1,0 +1,51 @@
+"""The records of a roll in the service: Redis, shared by all hosts."""
+
+from collections.abc import Callable, Mapping
+from typing import final
+
+from redis import Redis
+
+from worker.contract import CertificationJob
+from worker.contract.prompt import EncodedPrompt
+from worker.contract.protocol import PromptsTuned
+from worker.contract.votes import Checkpoint
+from worker.counting.roll import Roll
+from worker.jobs.tuned_prompts import TunedStore
+from worker.store import prompts
+from worker.store.jobs import certificates, progress
+
+
+@final
+class RedisRecords:
+    """`Records` of a job's roll in Redis.
+
+    Args:
+        redis: the Redis of the service.
+        job: the job that is run.
+        roll: its request under the key secret.
+        doubts: see `Records`.
+        ttl_s: the seconds that tuned prompts are kept.
+    """
+
+    def __init__(
+        self, redis: Redis, job: CertificationJob, roll: Roll, *, doubts: int, ttl_s: int
+    ) -> None:
+        self._redis, self._job, self._roll = redis, job, roll
+        self._tuned = TunedStore(redis, roll, ttl_s, owner=job.owner)
+        self.doubts = doubts
+
+    def find_prompt(self, sha256: str) -> EncodedPrompt | None:
+        """See `Records`."""
+        return prompts.find_prompt(self._redis, sha256)
+
+    def keep_tuned(self, create: Callable[[], PromptsTuned]) -> PromptsTuned:
+        """See `Records`. Of two runs at the same time, the first one's prompts stand."""
+        return self._tuned.keep(create)
+
+    def count_attempt(self) -> int:
+        """See `Records`."""
+        return certificates.count_attempt(self._redis, self._roll.request, self._roll.sha256)
+
+    def get_checkpoints(self) -> Mapping[str, Checkpoint]:
+        """See `Records`."""
+        return progress.get_checkpoints(self._redis, self._job.id)
