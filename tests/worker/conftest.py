@@ -1,4 +1,4 @@
-"""An engine behind a socket with a linear model, and jobs as the app would store them."""
+"""An engine with a linear model, in process and behind a socket; requests on it and jobs."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +14,7 @@ from redis import Redis
 from waiting import HANG_S, NEVER_S
 
 from models.catalogue import load_catalogue
+from models.catalogue.cards import ModelCard
 from models.loading.loading import load_vlm
 from worker.contract import (
     CertificationJob,
@@ -29,10 +30,50 @@ from worker.engine.server import EngineServer
 from worker.engine.shelf.shelf import Shelf
 from worker.jobs import queue
 from worker.sampling.keys import commitment, create_secret, load_secret
+from worker.sampling.table import NoiseTable
 from worker.settings import WorkerSettings
 from worker.store import hosts
 
 SIZE = 16
+
+
+@pytest.fixture(scope="session")
+def cards(models_folder: Path) -> dict[str, ModelCard]:
+    return {card.id: card for card in load_catalogue(models_folder).list()}
+
+
+@pytest.fixture(scope="session")
+def engine(models_folder: Path) -> Engine:
+    catalogue = load_catalogue(models_folder)
+    device = torch.device("cpu")
+    vlms = [
+        load_vlm(catalogue.get(name), catalogue.folder(name), device)
+        for name in ("bundled", "linear")
+    ]
+    return Engine(Shelf.holding(vlms))
+
+
+@pytest.fixture(scope="session")
+def create_request(cards: dict[str, ModelCard]) -> Callable[..., tuple[CertifyRequest, np.ndarray]]:
+    """A request on a model with an image made from a seed, all else as given."""
+
+    def create(
+        model: str = "linear", *, seed: int = 0, sigmas=("0.25",), n0=20, n=300, **changes: object
+    ) -> tuple[CertifyRequest, np.ndarray]:
+        card = cards[model]
+        size = card.preprocessing.size
+        rng = np.random.default_rng(seed)
+        image = rng.integers(60, 200, (3, size, size)).astype(np.uint8)
+        fields = {
+            "input": InputImage(sha256=image_sha256(image), height=size, width=size, source="png"),
+            "model": ModelRef(id=model, sha256=card.sha256),
+            "targets": (TemplateTarget(template=card.template, class_names=card.class_names),),
+            "sigmas": tuple(Decimal(s) for s in sigmas),
+            "procedure": CohenParameters(n0=n0, n=n),
+        }
+        return CertifyRequest(**(fields | changes)), image
+
+    return create
 
 
 @pytest.fixture(scope="session")
@@ -98,3 +139,18 @@ def submit(redis: Redis, create_job) -> Callable[..., CertificationJob]:
         return job
 
     return submit_one
+
+
+@pytest.fixture
+def create_table() -> Callable[[list[int]], NoiseTable]:
+    """Makes the table that has these thresholds, each exactly where a word lies."""
+    return _create_table
+
+
+def _create_table(thresholds: list[int]) -> NoiseTable:
+    cells = np.arange(2**16, dtype=np.uint64) << np.uint64(48)
+    array = np.array(sorted(thresholds), dtype=np.uint64)
+    guide = np.append(np.searchsorted(array, cells), len(array)).astype(np.int32)
+    return NoiseTable(
+        sigma=Decimal(1), first_index=-1, thresholds=array, guide=guide, sha256="0" * 64
+    )

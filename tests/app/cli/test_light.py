@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from waiting import HANG_S
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 HEAVY = {"torch", "torchvision", "open_clip", "numba", "mpmath", "matplotlib", "transformers"}
 _LIGHT = f"""
 import sys

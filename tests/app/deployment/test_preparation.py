@@ -36,7 +36,7 @@ from worker.contract import TASK_CERTIFY
 from worker.jobs.queue import CertificationRqJob, create_queue
 from worker.settings import SharedSettings, WorkerSettings
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 NOW = datetime.now(UTC)
 Prepare = Callable[..., str]
 

@@ -164,4 +164,4 @@ def test_catalogue_refuses_a_folder_that_is_not_there(tmp_path):
 )
 def test_cards_and_weights_need_no_torch(module):
     program = f"import sys, {module}; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[3])

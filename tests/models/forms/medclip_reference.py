@@ -3,7 +3,7 @@
 Not run by the tests. It needs transformers 4.24.0, the newest release that MedCLIP allows, and
 numpy; it imports nothing of this project but the recipe:
 
-    python tests/models_/medclip_reference.py
+    python tests/models/forms/medclip_reference.py
 """
 
 import json

@@ -16,7 +16,7 @@ from models.catalogue.cards import Preprocessing
 from models.imaging import Decoder, ImageBroken
 
 PREPROCESSING = Preprocessing(size=64, mean=(0.5,) * 3, std=(0.5,) * 3)
-FUZZ = Path(__file__).parents[1] / "fuzz" / "fuzz_images.py"
+FUZZ = Path(__file__).parents[2] / "fuzz" / "fuzz_images.py"
 
 
 def test_mutations_of_good_files_end_in_an_image_or_a_refusal() -> None:

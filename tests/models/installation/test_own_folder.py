@@ -14,7 +14,7 @@ from waiting import HANG_S, wait_until
 from models.installation.folder import ModelTaken, begin_folder, remove_folder
 from models.testing import create_linear_model, write_linear_model
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 ADDING = """
 import sys, time
 from pathlib import Path

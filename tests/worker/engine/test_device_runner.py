@@ -27,7 +27,7 @@ def test_laws_hold_in_the_interpreter(tmp_path):
     """In a process of their own: triton reads TRITON_INTERPRET when it is imported."""
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(LAWS)],
-        cwd=LAWS.parents[2],
+        cwd=LAWS.parents[3],
         env={**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,

@@ -23,7 +23,7 @@ def run_laws(environment: dict[str, str], scratch: Path) -> None:
     inherited = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(LAWS)],
-        cwd=LAWS.parents[2],
+        cwd=LAWS.parents[3],
         env={**inherited, "TRITON_CACHE_DIR": str(scratch), **environment},
         capture_output=True,
         text=True,

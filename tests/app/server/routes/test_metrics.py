@@ -20,7 +20,7 @@ from worker.store import hosts
 from worker.store.counters import count_event
 from worker.store.jobs import records, results
 
-DOCKER = Path(__file__).parents[2] / "docker"
+DOCKER = Path(__file__).parents[4] / "docker"
 DASHBOARD = DOCKER / "grafana" / "promptsmooth.json"
 ALERTS = DOCKER / "prometheus" / "alerts.yml"
 

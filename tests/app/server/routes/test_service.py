@@ -21,7 +21,7 @@ from models.catalogue import load_catalogue
 from worker.contract import Identity, ModelRef, WorkerReport
 from worker.store import hosts
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[4]
 VENDORED = (
     WEB / "vendor" / "swagger-ui",
     WEB / "vendor" / "redoc",
