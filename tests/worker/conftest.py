@@ -1,5 +1,6 @@
 """An engine with a linear model, in process and behind a socket; requests on it and jobs."""
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from redis import Redis
+from redis.client import Pipeline
 from waiting import HANG_S, NEVER_S
 
 from models.catalogue import load_catalogue
@@ -35,6 +37,29 @@ from worker.settings import WorkerSettings
 from worker.store import hosts
 
 SIZE = 16
+
+
+class WatchedPipeline(Pipeline):
+    """A pipeline that shows its commands before they are sent."""
+
+    before: Callable[[list[tuple]], None]
+
+    def execute(self, raise_on_error: bool = True) -> list:
+        self.before([command for command, _ in self.command_stack])
+        return super().execute(raise_on_error)
+
+
+class WatchedRedis(Redis):
+    """A connection whose transactions are shown before they are sent."""
+
+    before: Callable[[list[tuple]], None]
+
+    def pipeline(self, transaction: bool = True, shard_hint: object = None) -> WatchedPipeline:
+        pipeline = WatchedPipeline(
+            self.connection_pool, self.response_callbacks, transaction, shard_hint
+        )
+        pipeline.before = self.before
+        return pipeline
 
 
 @pytest.fixture(scope="session")
@@ -105,6 +130,32 @@ def settings(
     create_secret(made.secret_path)
     hosts.publish_keys(redis, commitment(load_secret(made.secret_path)), "")
     return made
+
+
+@pytest.fixture
+def watch(valkey_url: str) -> Iterator[Callable[..., Redis]]:
+    """Opens a connection to the same Redis that acts before transactions are sent.
+
+    `act` is called with 1, 2, ... and the commands, for each transaction that has a command on
+    `key`; without a key for each of all. What it raises comes in place of the transaction.
+    """
+    opened = []
+
+    def open_watched(act: Callable[[int, list[tuple]], object], key: str | None = None) -> Redis:
+        count = itertools.count(1)
+
+        def before(commands: list[tuple]) -> None:
+            if key is None or any(len(command) > 1 and command[1] == key for command in commands):
+                act(next(count), commands)
+
+        connection = WatchedRedis.from_url(valkey_url)
+        connection.before = before
+        opened.append(connection)
+        return connection
+
+    yield open_watched
+    for connection in opened:
+        connection.close()
 
 
 @pytest.fixture

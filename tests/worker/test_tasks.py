@@ -121,24 +121,20 @@ def test_an_attempt_keeps_its_number(redis, create_job):
     assert certificates.count_attempt(redis, one.request, "a" * 64) == 1
 
 
-def test_a_retry_goes_on_from_the_stored_counts(redis, settings, submit, monkeypatch):
+def test_a_retry_goes_on_from_the_stored_counts(redis, settings, submit, watch):
     whole, broken = submit(), submit()
     run_certification(redis, settings, whole.id)
     for key in redis.scan_iter(keyspace.certificate("*")):
         redis.delete(key)
     eager = settings.model_copy(update={"checkpoint_interval_s": 1e-9})
-    counted = []
 
-    def break_off(connection, certification_id, checkpoints, **options):
-        put(connection, certification_id, checkpoints, **options)
-        counted.append(checkpoints)
-        if len(counted) == 5:
+    def break_off(number, _):
+        if number == 5:
             raise RedisConnectionError("away")
 
-    put = progress.put_checkpoints
-    monkeypatch.setattr(progress, "put_checkpoints", break_off)
+    watched = watch(break_off, keyspace.checkpoint(broken.id))
     with pytest.raises(RedisConnectionError):
-        run_certification(redis, eager, broken.id)
+        run_certification(watched, eager, broken.id)
     assert progress.get_checkpoints(redis, broken.id)
     assert progress.find_progress(redis, broken.id).samples_done > 0
     run_certification(redis, settings, broken.id)

@@ -1,6 +1,8 @@
 """promptsmooth learn: from a folder to two files, or to a sentence and none."""
 
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -8,7 +10,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from app.cli.__main__ import cli
-from app.local import learn
 from models.datasets.image_folder import list_images
 from models.prompts.files import load_prompt
 
@@ -59,19 +60,17 @@ def test_the_same_command_gives_the_same_digest(data, tmp_path):
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(data, tmp_path, monkeypatch):
-    """The interrupt comes where a real one does: in the middle of the second epoch."""
+    """At the worst moment: as the checkpoint of the second epoch is put in place."""
     assert run(data, tmp_path / "whole").exit_code == 0
-    learn_prompt = learn.learn_prompt
+    replace, kept = os.replace, []
 
-    def interrupted(vlm, *arguments, on_epoch, **options):
-        def stop(epoch, checkpoint):
-            if epoch.number == 2:
-                raise KeyboardInterrupt
-            on_epoch(epoch, checkpoint)
+    def interrupted(source, target):
+        kept.append(target)
+        if len(kept) == 2:
+            signal.raise_signal(signal.SIGINT)
+        replace(source, target)
 
-        return learn_prompt(vlm, *arguments, on_epoch=stop, **options)
-
-    monkeypatch.setattr(learn, "learn_prompt", interrupted)
+    monkeypatch.setattr(os, "replace", interrupted)
     stopped = run(data, tmp_path / "out")
     assert stopped.exit_code == 130
     assert "the same command goes on" in stopped.stderr

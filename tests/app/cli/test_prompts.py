@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from app.cli.__main__ import cli
 from models.prompts.cards import parse_prompt_card
+from models.prompts.catalogue import SHIPPED
 from models.prompts.ctx_file import write_ctx
 from models.prompts.files import load_prompt
 
@@ -79,17 +80,16 @@ def test_an_id_is_not_taken_by_another_prompt(folder, tmp_path):
     require_sentence(run_import(tmp_path / "1"), "'lungs' belongs to another prompt")
 
 
-def test_prompts_that_ship_stay_and_their_ids_are_taken(folder, tmp_path, monkeypatch):
+def test_prompts_that_ship_stay_and_their_ids_are_taken(folder, tmp_path):
     write(tmp_path / "file")
-    run_import(tmp_path / "file")
-    shipped = tmp_path / "shipped"
-    folder.rename(shipped)
     folder.mkdir()
-    monkeypatch.setattr("models.prompts.catalogue.SHIPPED", shipped)
-    assert "lungs" in run("list").stdout
-    require_sentence(run("remove", "lungs"), "ships with the service")
-    require_sentence(run_import(tmp_path / "file"), "ships with the service")
-    assert len(list(shipped.iterdir())) == 2
+    before = {path: path.read_bytes() for path in SHIPPED.iterdir()}
+    shipped = next(SHIPPED.glob("*.toml")).stem
+    assert shipped in run("list").stdout
+    require_sentence(run("remove", shipped), "ships with the service")
+    require_sentence(run_import(tmp_path / "file", prompt_id=shipped), "ships with the service")
+    assert {path: path.read_bytes() for path in SHIPPED.iterdir()} == before
+    assert list(folder.iterdir()) == []
 
 
 def test_what_is_not_there_is_one_sentence(folder, tmp_path, monkeypatch):

@@ -58,13 +58,12 @@ def test_a_file_that_is_not_named_like_its_prompt_is_refused(tmp_path):
         load_prompt_catalogue(tmp_path)
 
 
-def test_one_id_is_one_prompt(tmp_path, monkeypatch):
-    save(tmp_path / "shipped", "first")
-    save(tmp_path / "own", "first")
-    monkeypatch.setattr("models.prompts.catalogue.SHIPPED", tmp_path / "shipped")
-    assert load_prompt_catalogue().get("first").ships
+def test_one_id_is_one_prompt(tmp_path):
+    shipped = next(SHIPPED.glob("*.toml")).stem
+    assert load_prompt_catalogue().get(shipped).ships
+    save(tmp_path, shipped)
     with pytest.raises(InvalidPromptCard, match="another prompt already has the id"):
-        load_prompt_catalogue(tmp_path / "own")
+        load_prompt_catalogue(tmp_path)
 
 
 def test_exchanged_vectors_are_noticed(tmp_path):

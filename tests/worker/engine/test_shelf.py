@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +22,8 @@ from safetensors.torch import load_file, save
 from waiting import HANG_S, wait_until
 
 import models
-import worker.engine.shelf.shelf
 from models.catalogue import load_catalogue
+from models.catalogue.cards import ModelCard
 from models.catalogue.weights import WeightsMissing
 from models.loading.loading import load_vlm
 from models.testing import create_linear_model, write_linear_model
@@ -54,7 +55,7 @@ from worker.engine.server import EngineServer
 from worker.engine.session import Session
 from worker.engine.shared import SharedCounter, SharedEngine
 from worker.engine.shelf.load_failure import explain
-from worker.engine.shelf.loaded_model import hold_model
+from worker.engine.shelf.loaded_model import LoadedModel, hold_model, load_model
 from worker.engine.shelf.memory import expect_memory, measure_memory
 from worker.engine.shelf.refusal import SessionNotServed
 from worker.engine.shelf.shelf import _PASSING, BudgetExceeded, DeviceLost, Shelf
@@ -335,7 +336,7 @@ def test_tuning_closes_the_session_before_and_does_not_wait_for_itself(folder, k
     assert loaded(shelf) == {"bundled"}
 
 
-def test_a_load_that_breaks_the_device_wakes_all_who_wait(folder, tmp_path, monkeypatch):
+def test_a_load_that_breaks_the_device_wakes_all_who_wait(folder, tmp_path):
     """And a client over the socket is told by the engine's end, not sooner: it would come back."""
     breaking = threading.Event()
 
@@ -343,8 +344,7 @@ def test_a_load_that_breaks_the_device_wakes_all_who_wait(folder, tmp_path, monk
         assert breaking.wait(HANG_S)
         raise torch.AcceleratorError("an illegal memory access was encountered")
 
-    monkeypatch.setattr(worker.engine.shelf.shelf, "load_model", break_device)
-    shelf = create_shelf(folder)
+    shelf = create_shelf(folder, load=break_device)
     engine = Engine(shelf)
     specs = [create_spec(folder, name) for name in ("one", "one", "two")]
     waiting = [in_thread(lambda s=s: engine.open(*s, lambda _: None)) for s in specs]
@@ -446,20 +446,18 @@ def slow(folder: Path) -> str:
     return "slow"
 
 
-def test_while_one_model_loads_others_vote_and_the_status_says_so(
-    folder, slow, tmp_path, caplog, monkeypatch
-):
+def test_while_one_model_loads_others_vote_and_the_status_says_so(folder, slow, tmp_path, caplog):
     small, image = create_spec(folder, "one")
     large, its_image = create_spec(folder, slow)
     caplog.set_level(logging.INFO)
-    shelf = create_shelf(folder, preferred=["one"])
+    go_on = threading.Event()
+
+    def load_when_told(card: ModelCard, *given: Any) -> LoadedModel:
+        assert card.id != slow or go_on.wait(HANG_S)
+        return load_model(card, *given)
+
+    shelf = create_shelf(folder, preferred=["one"], load=load_when_told)
     shelf.load_preferred()
-    go_on, load = threading.Event(), worker.engine.shelf.shelf.load_model
-    monkeypatch.setattr(
-        worker.engine.shelf.shelf,
-        "load_model",
-        lambda *given: load(*given) if go_on.wait(HANG_S) else None,
-    )
     path = tmp_path / "engine.sock"
     with serving(shelf, path), connect(path) as busy, connect(path) as asking:
         busy.open(small, image)

@@ -16,7 +16,7 @@ from worker.jobs.queue import create_queue, fetch_job
 from worker.jobs.state import get_state
 from worker.store import keyspace
 from worker.store.images import ImageExpired, get_image
-from worker.store.jobs import progress, records, results
+from worker.store.jobs import records, results
 
 
 def image_of(redis, job):
@@ -39,21 +39,20 @@ def test_a_queued_certification_that_is_cancelled_leaves_the_queue(redis, settin
     assert isinstance(results.find_result(redis, job.id), CancelledResult)
 
 
-def test_a_running_certification_ends_within_one_range(redis, settings, submit, monkeypatch):
+def test_a_running_certification_ends_within_one_range(redis, settings, submit, watch):
     """And what was counted stays an attempt: the next other request is the second."""
     job = submit(n=5000)
     eager = settings.model_copy(update={"checkpoint_interval_s": 1e-9})
-    put, ranges = progress.put_progress, []
+    ranges = []
 
-    def cancel_at_the_third(connection, certification_id, done, *rest, **options):
-        put(connection, certification_id, done, *rest, **options)
-        ranges.append(done)
-        if len(ranges) == 3:
+    def cancel_at_the_third(number, _):
+        ranges.append(number)
+        if number == 3:
             cancel(redis, job.id, ttl_s=600)
 
-    monkeypatch.setattr(progress, "put_progress", cancel_at_the_third)
-    run_certification(redis, eager, job.id)
-    assert len(ranges) == 3
+    watched = watch(cancel_at_the_third, keyspace.progress(job.id))
+    run_certification(watched, eager, job.id)
+    assert ranges == [1, 2, 3]
     assert isinstance(results.find_result(redis, job.id), CancelledResult)
     assert not redis.exists(*redis.keys(keyspace.certificate("*")), "none")
     other = submit(n=300)

@@ -3,22 +3,22 @@
 from worker.certification import lower_confidence_bound, upper_confidence_bound
 from worker.contract import Progress
 from worker.jobs.certify import run_certification
-from worker.store.jobs import progress, results
+from worker.store import keyspace
+from worker.store.jobs import results
 
 
 def test_live_votes_are_the_votes_so_far_and_end_as_the_certificate_s(
-    redis, settings, submit, monkeypatch
+    redis, settings, submit, watch
 ):
     job = submit(n=700)
     eager = settings.model_copy(update={"checkpoint_interval_s": 1e-9})
-    put, seen = progress.put_progress, []
+    key, seen = keyspace.progress(job.id), []
 
-    def keep(connection, certification_id, done, total, live):
-        put(connection, certification_id, done, total, live)
-        seen.append(live)
+    def keep(_, commands):
+        (said,) = (command[2] for command in commands if command[:2] == ("SET", key))
+        seen.append(Progress.model_validate_json(said).live)
 
-    monkeypatch.setattr(progress, "put_progress", keep)
-    run_certification(redis, eager, job.id)
+    run_certification(watch(keep, key), eager, job.id)
     assert len(seen) > 4
     for live in seen:
         assert [(one.sigma, one.target_index) for one in live] == [(0.1, 0), (0.25, 0)]

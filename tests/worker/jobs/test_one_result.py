@@ -7,8 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from types import SimpleNamespace
+from functools import partial
 
 import psutil
 import pytest
@@ -21,7 +22,6 @@ from worker.contract import QUEUE_NAME, TASK_CERTIFY, CertificationJob, Failure,
 from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.contract.quantities import MAX_SAMPLES
 from worker.contract.request import request_sha256
-from worker.engine.client import EngineClient
 from worker.jobs import queue as job_queue
 from worker.jobs.certify import JobTooSlow, run_certification
 from worker.jobs.janitor import SUSPECT_S, Janitor
@@ -34,8 +34,7 @@ from worker.rq_worker import create_janitor, create_worker
 from worker.settings import WorkerSettings
 from worker.store import hosts, keyspace
 from worker.store.counters import get_counters
-from worker.store.jobs import accepted, results
-from worker.store.jobs import progress as progress_store
+from worker.store.jobs import accepted, progress, results
 from worker.store.jobs.fence import Superseded, begin_run
 
 
@@ -63,8 +62,8 @@ def ended_at(redis: Redis, job: CertificationJob) -> int:
 
 
 def done(redis: Redis, job_id: str) -> int:
-    progress = progress_store.find_progress(redis, job_id)
-    return 0 if progress is None else progress.samples_done
+    found = progress.find_progress(redis, job_id)
+    return 0 if found is None else found.samples_done
 
 
 @pytest.fixture
@@ -92,33 +91,28 @@ def sweep_twice(janitor: Janitor, redis: Redis) -> Callable[[], None]:
 # --- Compare-and-set on the run ---
 
 
-def test_a_zombie_writes_no_checkpoint_and_no_result(redis, settings, submit, monkeypatch):
+def test_a_zombie_writes_no_checkpoint_and_no_result(redis, settings, submit, watch):
     """Another run begins while this one counts; what this one counted is not stored."""
     job = submit(n=3000)
     eager = settings.model_copy(update={"checkpoint_interval_s": 1e-9})
-    put, written = progress_store.put_checkpoints, []
+    kept = {}
 
-    def overtake(connection, certification_id, checkpoints, **options):
-        put(connection, certification_id, checkpoints, **options)
-        written.append(checkpoints)
-        if len(written) == 2:
+    def overtake(number, _):
+        if number == 2:
+            kept.update(progress.get_checkpoints(redis, job.id))
             begin_run(redis, job.id, ttl_s=60)
 
-    monkeypatch.setattr(progress_store, "put_checkpoints", overtake)
+    watched = watch(overtake, keyspace.checkpoint(job.id))
     with pytest.raises(Superseded):
-        run_certification(redis, eager, job.id)
-    stored = progress_store.get_checkpoints(redis, job.id)
-    kept = written[0]
-    assert {name: one.prefixes for name, one in stored.items()} == {
-        name: one.prefixes for name, one in kept.items()
-    }
+        run_certification(watched, eager, job.id)
+    assert kept
+    assert progress.get_checkpoints(redis, job.id) == kept
     assert results.find_result(redis, job.id) is None
     zombie = begin_run(redis, job.id, ttl_s=60)
     begin_run(redis, job.id, ttl_s=60)
     failure = FailedResult(failure=Failure(code="x", detail="y"))
     with pytest.raises(Superseded):
         results.put_result(redis, job.id, failure, ttl_s=60, fence=zombie)
-    monkeypatch.undo()
     run_certification(redis, settings, job.id)
     assert isinstance(results.find_result(redis, job.id), FinishedResult)
 
@@ -128,8 +122,8 @@ def test_a_job_that_has_ended_admits_no_run_that_began_before(redis, settings, s
     late = begin_run(redis, job.id, ttl_s=60)
     run_certification(redis, settings, job.id)
     with pytest.raises(Superseded):
-        late.write(redis, lambda pipeline: progress_store.put_progress(pipeline, job.id, 1, 2))
-    assert progress_store.find_progress(redis, job.id) is None
+        late.write(redis, lambda pipeline: progress.put_progress(pipeline, job.id, 1, 2))
+    assert progress.find_progress(redis, job.id) is None
 
 
 # --- Nothing accepted is lost ---
@@ -282,7 +276,7 @@ def test_a_job_that_raised_is_tried_again_after_those_that_wait(redis, settings,
 def test_a_job_that_comes_no_further_has_its_attempts_and_no_more(redis, submit):
     job = submit()
     rq_job = find_rq_job(redis, job.id)
-    progress_store.put_progress(redis, job.id, 500, 1000)
+    progress.put_progress(redis, job.id, 500, 1000)
     left = []
     for _ in range(3):
         rq_job.retries_left -= 1
@@ -296,13 +290,13 @@ def test_a_job_under_which_engines_keep_ending_is_given_up_however_far_it_comes(
     job = submit()
     rq_job, left = find_rq_job(redis, job.id), []
     for lost in range(1, 6):
-        progress_store.put_progress(redis, job.id, 100 * lost, 1000)
-        progress_store.note_lost_engine(redis, job.id)
+        progress.put_progress(redis, job.id, 100 * lost, 1000)
+        progress.note_lost_engine(redis, job.id)
         renew_attempts(redis, rq_job, engine_lost=True)
         left.append(rq_job.retries_left)
         rq_job.retries_left -= 1
     assert left == [RETRIES, RETRIES, RETRIES - 1, RETRIES - 2, RETRIES - 3]
-    progress_store.put_progress(redis, job.id, 900, 1000)
+    progress.put_progress(redis, job.id, 900, 1000)
     renew_attempts(redis, rq_job, engine_lost=False)
     assert rq_job.retries_left == RETRIES  # its own process was killed: no engine suffered
 
@@ -329,9 +323,7 @@ def test_a_running_job_is_handed_back_with_its_votes_and_all_attempts(redis, set
     assert create_queue(redis).job_ids == [job.id]
     assert get_state(redis, job.id) == "queued"
     assert Job.fetch(job.id, connection=redis, serializer="json").retries_left == RETRIES
-    assert sum(
-        c.prefixes[0].counts[0] for c in progress_store.get_checkpoints(redis, job.id).values()
-    )
+    assert sum(c.prefixes[0].counts[0] for c in progress.get_checkpoints(redis, job.id).values())
     assert create_queue(redis).started_job_registry.get_job_count(cleanup=False) == 0
     assert get_counters(redis)["event:handed_back"] == 1
 
@@ -403,19 +395,17 @@ def test_a_time_limit_is_three_times_what_the_slowest_host_needs(redis, create_j
     assert stored.timeout == job_timeout_s(job, 100.0)
 
 
-def test_waiting_for_the_engine_is_not_the_job_s_time(redis, settings, submit, monkeypatch):
+def test_waiting_for_the_engine_is_not_the_job_s_time(redis, settings, submit, tmp_path):
     """By a clock that stands still but for the wait."""
-    job, now = submit(), [0.0]
-    connect = EngineClient.connect.__func__
-
-    def wait_and_connect(cls, path, *, wait_s):
+    job, now, later = submit(), [1.0], tmp_path / "later.sock"
+    waiting = settings.model_copy(update={"engine_socket": later})
+    run = partial(run_certification, redis, waiting, job.id, clock=lambda: now[0])
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run, allowance_s=HANG_S)
+        wait_until(lambda: redis.exists(keyspace.run(job.id)))
         now[0] += NEVER_S
-        return connect(cls, path, wait_s=wait_s)
-
-    monkeypatch.setattr(EngineClient, "connect", classmethod(wait_and_connect))
-    monkeypatch.setattr("worker.jobs.certify.time", SimpleNamespace(monotonic=lambda: now[0]))
-    run_certification(redis, settings, job.id, allowance_s=HANG_S)
-    assert now == [NEVER_S]
+        later.symlink_to(settings.socket_path)
+        running.result(HANG_S)
     assert isinstance(results.find_result(redis, job.id), FinishedResult)
 
 

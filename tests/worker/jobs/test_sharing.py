@@ -344,26 +344,22 @@ def test_doubt_about_votes_that_were_looked_at_counts_them_anew(
 
 
 def test_a_duplicate_neither_ends_nor_goes_on_with_votes_that_were_contradicted(
-    redis, sharing, submit, count_alone, monkeypatch
+    redis, sharing, submit, count_alone, watch
 ):
     """Two jobs ask the same; doubt about a sample arises while the second counts alone."""
     whole, job = count_alone(n=5000), submit(n=5000)
     sha256 = request_sha256(job.request, whole.provenance.key_commitment)
     doubt = Doubt(0, "estimation", 0, 17)
     alone = sharing().model_copy(update={"shard_samples": 0, "checkpoint_interval_s": 1e-9})
-    put, stored = progress.put_checkpoints, []
 
-    def doubt_at_the_second(connection, certification_id, checkpoints, **options):
-        put(connection, certification_id, checkpoints, **options)
-        stored.append(checkpoints)
-        if len(stored) == 2:
+    def doubt_at_the_second(number, _):
+        if number == 2:
             redis.sadd(keyspace.doubts(sha256), ":".join(map(str, doubt)))
 
-    monkeypatch.setattr(progress, "put_checkpoints", doubt_at_the_second)
+    watched = watch(doubt_at_the_second, keyspace.checkpoint(job.id))
     with pytest.raises(certificates.DoubtsArose):
-        run_certification(redis, alone, job.id)
+        run_certification(watched, alone, job.id)
     assert certificates.find_certificate(redis, sha256) is None
-    monkeypatch.undo()
     run_certification(redis, alone, job.id)
     entries = finished(redis, job).certificates
     assert [entry.ambiguous for entry in entries] == [1, 0]

@@ -11,30 +11,27 @@ from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.jobs.certify import run_certification
 from worker.rq_worker import create_janitor
 from worker.store import hosts, keyspace
-from worker.store.jobs import accepted, progress, records, results
+from worker.store.jobs import accepted, records, results
 from worker.store.jobs.damaged import RecordDamaged
 
 BROKEN = b'{"roll": "cut of'
 
 
 @pytest.fixture
-def cut_off(redis: Redis, settings, submit, monkeypatch):
+def cut_off(redis: Redis, settings, submit, watch):
     """A job that was cut off with checkpoints."""
 
     def cut_off() -> str:
-        job, put, written = submit(), progress.put_checkpoints, []
+        job = submit()
 
-        def put_twice(*arguments, **options):
-            put(*arguments, **options)
-            written.append(arguments)
-            if len(written) == 3:  # the third is in a transaction that is not sent
+        def break_off(number, _):
+            if number == 3:
                 raise RedisConnectionError("away")
 
         eager = settings.model_copy(update={"checkpoint_interval_s": 1e-9})
-        with monkeypatch.context() as patch:
-            patch.setattr(progress, "put_checkpoints", put_twice)
-            with pytest.raises(RedisConnectionError):
-                run_certification(redis, eager, job.id)
+        watched = watch(break_off, keyspace.checkpoint(job.id))
+        with pytest.raises(RedisConnectionError):
+            run_certification(watched, eager, job.id)
         assert redis.hlen(keyspace.checkpoint(job.id)) > 0
         return job.id
 

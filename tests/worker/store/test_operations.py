@@ -96,24 +96,19 @@ def test_a_backup_that_is_not_whole_is_refused(redis, submit, tmp_path):
     assert find_ours(redis) == {}
 
 
-def test_a_restore_that_was_cut_off_is_never_served(redis, settings, submit, tmp_path, monkeypatch):
+def test_a_restore_that_was_cut_off_is_never_served(redis, settings, submit, tmp_path, watch):
     """With a part of the attempts and certificates, a further roll would be a free one."""
     for seed in range(3):
         submit(seed=seed)
     make_backup(redis, tmp_path / "backup", None)
     redis.flushdb()
-    put, done = backup._put, []
 
-    def cut_off(*arguments):
-        put(*arguments)
-        done.append(arguments)
-        if len(done) == 2:
+    def cut_off(number, _):
+        if number == 3:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(backup, "_put", cut_off)
-        with pytest.raises(KeyboardInterrupt):
-            restore_backup(redis, tmp_path / "backup")
+    with pytest.raises(KeyboardInterrupt):
+        restore_backup(watch(cut_off), tmp_path / "backup")
     secret = commitment(load_secret(settings.secret_path))
     with pytest.raises(hosts.HalfRestored, match="--over"):
         hosts.publish_keys(redis, secret, "key")

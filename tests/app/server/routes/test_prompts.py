@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +12,10 @@ from redis import Redis
 
 from app.server.answers.problems import list_codes
 from models.catalogue import load_catalogue
+from models.prompts.catalogue import SHIPPED
 from models.prompts.prompt import Prompt
 from worker.contract.prompt import EncodedPrompt
+from worker.jobs.publish_prompts import publish_prompts
 from worker.store import keyspace, prompts
 
 Import = Callable[..., Response]
@@ -133,14 +134,11 @@ def test_a_removed_prompt_serves_the_jobs_accepted_before(
     assert 0 < redis.ttl(keyspace.prompt(sha256)) <= 24 * 3600
 
 
-def test_a_prompt_that_ships_is_not_removed(
-    send: Import, client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "lungs.toml").touch()
-    monkeypatch.setattr("models.prompts.catalogue.SHIPPED", tmp_path)
-    send()
-    _require_problem(client.delete("/prompts/lungs"), 409, "prompt_ships")
-    assert client.get("/prompts/lungs").status_code == 200
+def test_a_prompt_that_ships_is_not_removed(client: TestClient, redis: Redis) -> None:
+    publish_prompts(redis, None)  # as every worker host does
+    shipped = next(SHIPPED.glob("*.toml")).stem
+    _require_problem(client.delete(f"/prompts/{shipped}"), 409, "prompt_ships")
+    assert client.get(f"/prompts/{shipped}").status_code == 200
 
 
 @pytest.mark.parametrize("name", ["none", "0" * 64, "A B", "%2e%2e%2fetc", "zero-shot-" + "0" * 16])
