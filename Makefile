@@ -32,7 +32,7 @@ test: setup  ## the tests, as .ci/run calls them
 ##@ Slower tests
 
 test-coverage: setup  ## how often certificates are false, exactly and by simulation; minutes
-	@PROMPTSMOOTH_COVERAGE=full $(BIN)/python -m pytest -q tests/certification/test_coverage.py
+	@PROMPTSMOOTH_COVERAGE=full $(BIN)/python -m pytest -q tests/worker/certification/test_coverage.py
 
 FUZZ_INPUTS ?= 20000
 GOOD_IMAGES ?= ../shared/data/odd_formats/good

@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def test_laws_of_the_device_runner_hold_on_the_gpu():
-    laws = REPOSITORY / "tests" / "engine" / "device_laws.py"
+    laws = REPOSITORY / "tests" / "worker" / "engine" / "device_laws.py"
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(laws)],
         cwd=REPOSITORY,

@@ -3,7 +3,7 @@
 import fcntl
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -57,6 +57,7 @@ def run_certification(
     *,
     allowance_s: float = float("inf"),
     alone: bool = False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """`certify_image` with Redis and the settings as arguments.
 
@@ -67,6 +68,7 @@ def run_certification(
         allowance_s: the seconds for which the job may count. Waiting for the engine is free.
         alone: True for a job during which engines ended. Only one such job at a time uses this
             host's engine, so that they do not keep taking one another down.
+        clock: tells the seconds of the allowance.
 
     Raises:
         worker.store.jobs.fence.Superseded: a later run of this job has begun.
@@ -81,7 +83,7 @@ def run_certification(
     if job is None or results.has_result(redis, certification_id):
         return  # expired or purged meanwhile, or a second delivery of a finished job
     started = time.monotonic()
-    run = _Run(redis, settings, job, allowance_s=allowance_s)
+    run = _Run(redis, settings, job, allowance_s=allowance_s, clock=clock)
     try:
         with _turn(settings, alone=alone):
             result: CertificationResult = _find_or_certify(run)
@@ -122,16 +124,22 @@ class _Run:
     """One run of a job: its surroundings, its right to write and the time it has left."""
 
     def __init__(
-        self, redis: Redis, settings: WorkerSettings, job: CertificationJob, *, allowance_s: float
+        self,
+        redis: Redis,
+        settings: WorkerSettings,
+        job: CertificationJob,
+        *,
+        allowance_s: float,
+        clock: Callable[[], float],
     ) -> None:
         self.redis, self.settings, self.job = redis, settings, job
         self.fence: Fence = begin_run(redis, job.id, ttl_s=settings.certificate_ttl_s)
-        self._allowance_s = allowance_s
+        self._allowance_s, self._clock = allowance_s, clock
         self._counting_since: float | None = None
 
     def require_time(self) -> None:
         """Raises JobTooSlow once the time since the first counted range exceeds the allowance."""
-        now = time.monotonic()
+        now = self._clock()
         self._counting_since = self._counting_since or now
         if now - self._counting_since > self._allowance_s:
             raise JobTooSlow(f"the job counted for more than {self._allowance_s:g} s")

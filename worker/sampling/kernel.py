@@ -1,7 +1,7 @@
 """Computes X + J on the CPU: words, table lookup and integer addition in one loop.
 
 All certification noise on a CPU comes from here. The integers equal, bit for bit, those of the
-plain reference: `sample_words` and a search in the thresholds (tests/sampling).
+plain reference: `sample_words` and a search in the thresholds (tests/worker/sampling).
 """
 
 from typing import Any

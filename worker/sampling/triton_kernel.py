@@ -1,8 +1,8 @@
 """Computes X + J on a GPU, from random words to normalised floats, in one Triton kernel.
 
 The integers equal those of `worker.sampling.kernel` bit for bit, whatever the launch shape.
-Triton's interpreter checks this without a GPU (tests/sampling/triton_laws.py). Import this module
-only on a machine with a GPU, or after setting TRITON_INTERPRET=1.
+Triton's interpreter checks this without a GPU (tests/worker/sampling/triton_laws.py). Import this
+module only on a machine with a GPU, or after setting TRITON_INTERPRET=1.
 """
 
 from collections.abc import Sequence

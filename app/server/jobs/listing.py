@@ -24,30 +24,33 @@ _LOOKED_AT = 2000  # entries per request, so that a rare filter never reads the 
 _CHUNK = 100
 
 
-def find_page(redis: Redis, caller: Caller, query: ListQuery) -> CertificationPage:
+def find_page(
+    redis: Redis, caller: Caller, query: ListQuery, *, look_at: int = _LOOKED_AT
+) -> CertificationPage:
     """A page of the certifications that the caller may see, and where the next page begins.
 
-    Filters examine a bounded number of certifications at a time. So a page can be shorter than its
+    Filters examine at most `look_at` certifications at a time. So a page can be shorter than its
     limit, or even empty, although there is a next one.
     """
-    page = _find_page(redis, caller, query)
+    page = _find_page(redis, caller, query, look_at)
     found = results.find_results(redis, [item.id for item in page.certifications])
     items = map(with_outcomes, page.certifications, found)
     return page.model_copy(update={"certifications": tuple(items)})
 
 
-def _find_page(redis: Redis, caller: Caller, query: ListQuery) -> CertificationPage:
+def _find_page(redis: Redis, caller: Caller, query: ListQuery, look_at: int) -> CertificationPage:
     walk, items, looked_at = _walk(redis, caller, query), list[CertificationItem](), 0
+    size = min(_CHUNK, look_at)
     entry: Entry | None = None
-    while looked_at < _LOOKED_AT:
-        chunk = list(islice(walk, _CHUNK))
+    while looked_at < look_at:
+        chunk = list(islice(walk, size))
         for entry, item in _read(redis, chunk, query):
             looked_at += 1
             if item is not None:
                 items.append(item)
             if len(items) == query.limit:
                 return _page(items, query, entry)
-        if len(chunk) < _CHUNK:
+        if len(chunk) < size:
             return _page(items, query, None)
     return _page(items, query, entry)
 

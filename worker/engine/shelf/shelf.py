@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
@@ -35,6 +36,8 @@ from worker.engine.shelf.memory import expect_memory
 from worker.engine.shelf.refusal import SessionNotServed
 
 log = logging.getLogger(__name__)
+
+Load = Callable[[ModelCard, Path, torch.device, NoisePlace], LoadedModel]
 
 _BEAT_S = 1.0
 _PASSING = (
@@ -96,6 +99,7 @@ class Shelf:
             means no limit.
         preferred: ids of models that leave only if no other model makes enough room.
         noise: where the noise is made; see `create_runner`.
+        load: what loads a model.
     """
 
     def __init__(
@@ -106,8 +110,10 @@ class Shelf:
         budget_bytes: int = 0,
         preferred: Iterable[str] = (),
         noise: NoisePlace = "auto",
+        load: Load = load_model,
     ) -> None:
         self._catalogue, self.device, self._noise = catalogue, device, noise
+        self._load_model = load
         self._budget, self._preferred = budget_bytes, frozenset(preferred)
         self._places: dict[str, _Place] = {}
         self._line = _Line()
@@ -135,7 +141,7 @@ class Shelf:
         for model_id in sorted(self._preferred):
             card = self._catalogue.get(model_id)
             folder = self._catalogue.folder(model_id)
-            self._put(load_model(card, folder, self.device, self._noise))
+            self._put(self._load_model(card, folder, self.device, self._noise))
             if self._budget and self._room < 0:
                 raise BudgetExceeded(
                     f"the models of PROMPTSMOOTH_SERVE_MODELS up to {model_id!r} take "
@@ -317,7 +323,9 @@ class Shelf:
         fingerprint = take_fingerprint(turn.card, folder)
         log.info("model_loading", extra={"fields": {"model": turn.card.id}})
         try:
-            loaded: LoadedModel | Failure = load_model(turn.card, folder, self.device, self._noise)
+            loaded: LoadedModel | Failure = self._load_model(
+                turn.card, folder, self.device, self._noise
+            )
         except torch.AcceleratorError as error:
             self._break(error)
             return
