@@ -105,6 +105,7 @@ check: setup check-docker  ## lint, format, types, and the order of packages and
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python tools/check_rooms.py
 	@$(BIN)/python tools/check_unused.py
 	@$(BIN)/python -m app.publish --check
 

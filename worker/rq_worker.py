@@ -4,7 +4,6 @@ On SIGTERM it finishes its job and takes no other. On SIGUSR1 it hands its job b
 takes no other.
 """
 
-import logging
 import os
 import signal
 import socket
@@ -22,6 +21,7 @@ from rq.utils import now
 
 import worker.tasks  # noqa: F401  # imported before the fork, so that a work-horse starts at once
 from models.files.parent_death import die_with_parent
+from models.log import get_logger
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
 from worker.engine.client import EngineLost
 from worker.jobs import queue as job_queue
@@ -43,7 +43,7 @@ from worker.store.jobs import results
 from worker.store.jobs.fence import Superseded
 from worker.store.retention import sweep_hourly
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 HEARTBEAT_TTL_S = 20
 MONITORING_INTERVAL_S = 5
@@ -221,13 +221,13 @@ class CertificationWorker(Worker):
 def log_attempt(job: Any, error: BaseException) -> None:
     """Logs which error ended a job, and where. Omits its text, which may repeat what was sent."""
     stack = [f"{f.filename}:{f.lineno} {f.name}" for f in extract_tb(error.__traceback__)]
-    fields = {
-        "job_id": job.id,
-        "error": type(error).__name__,
-        "attempts_left": job.retries_left,
-        "stack": stack,
-    }
-    log.error("attempt_failed", extra={"fields": fields})
+    log.error(
+        "attempt_failed",
+        job_id=job.id,
+        error=type(error).__name__,
+        attempts_left=job.retries_left,
+        stack=stack,
+    )
 
 
 def name_reason(exc_string: str) -> str:

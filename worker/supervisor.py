@@ -6,7 +6,6 @@ once the engine is ready for the first time, so that no job waits here while ano
 it. They end when the operator asks this host to drain, and start again when it is resumed.
 """
 
-import logging
 import os
 import signal
 import socket
@@ -20,6 +19,7 @@ from datetime import UTC, datetime
 from redis import Redis
 from redis.exceptions import RedisError
 
+from models.log import get_logger
 from worker.contract import LEARNING_QUEUE_NAME, HostState, WorkerReport
 from worker.contract.certificate.signature import create_signing_key, encode_public_key
 from worker.contract.protocol import EngineStatus
@@ -37,7 +37,7 @@ from worker.settings import WorkerSettings
 from worker.store import hosts
 from worker.store.connection import create_app_redis
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _TICK_S = 0.2
 _ANNOUNCE_S = 4.0
@@ -175,7 +175,7 @@ class Supervisor:
         if wish is not None and self._wish is None:
             self._end_takers(wish)
         if wish != self._wish:
-            log.info("drain", extra={"fields": {"how": wish or "resumed"}})
+            log.info("drain", how=wish or "resumed")
         self._wish = wish
 
     def _end_takers(self, how: hosts.How) -> None:
@@ -194,7 +194,7 @@ class Supervisor:
                 publish_prompts(self._redis, self._settings.prompts)
                 return
             except RedisError as error:
-                log.warning("redis_unreachable", extra={"fields": {"reason": str(error)}})
+                log.warning("redis_unreachable", reason=str(error))
                 self._stopping.wait(2.0)
 
     def _announce(self) -> None:
@@ -239,7 +239,7 @@ class Supervisor:
             self._answered = (self.engine.started, now)
         started, last = self._answered
         if not answers and started == self.engine.started and now - last > _SILENT_ENGINE_S:
-            log.error("engine_silent", extra={"fields": {"seconds": round(now - last)}})
+            log.error("engine_silent", seconds=round(now - last))
             self.engine.signal(signal.SIGKILL)
             self._answered = (started, now)  # so that this is logged once a minute at most
 
@@ -272,7 +272,7 @@ def _supervise(settings: WorkerSettings) -> None:
     supervisor = Supervisor(settings)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: supervisor.stop())
-    log.info("supervisor_started", extra={"fields": {"pid": os.getpid()}})
+    log.info("supervisor_started", pid=os.getpid())
     supervisor.run()
 
 
@@ -287,6 +287,6 @@ def main() -> int:
         with claim_socket(settings.socket_path):
             _supervise(settings)
     except _CANNOT_RUN as error:
-        log.error("given_up", extra={"fields": {"reason": str(error)}})
+        log.error("given_up", reason=str(error))
         return CANNOT_START
     return 0

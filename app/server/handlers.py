@@ -1,6 +1,5 @@
 """Errors of the app, of the framework and of Redis, each answered by its problem document."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -33,9 +32,10 @@ from app.server.answers.schemas import FieldError
 from app.server.forms import learning, listing, preview, prompts
 from app.server.forms.certify import RULES
 from models import imaging
+from models.log import get_logger
 from worker.store.jobs import damaged
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 _RULES = {
     **listing.RULES,
@@ -88,7 +88,7 @@ async def _on_field(request: Request, error: Exception) -> Response:
 async def _on_redis(request: Request, error: Exception) -> Response:
     fields = {"error": type(error).__name__, "request_id": request.scope["state"]["request_id"]}
     full = isinstance(error, OutOfMemoryError)
-    _log.warning("storage_full" if full else "queue_unavailable", extra={"fields": fields})
+    _log.warning("storage_full" if full else "queue_unavailable", **fields)
     return create_response(request, StorageFull() if full else QueueUnavailable())
 
 
@@ -98,8 +98,7 @@ async def _on_damaged(request: Request, _error: Exception) -> Response:
 
 
 async def _on_decoding(request: Request, _error: Exception) -> Response:
-    fields = {"request_id": request.scope["state"]["request_id"]}
-    _log.warning("decoding_unavailable", extra={"fields": fields})
+    _log.warning("decoding_unavailable", request_id=request.scope["state"]["request_id"])
     return create_response(request, DecodingUnavailable())
 
 

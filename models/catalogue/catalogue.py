@@ -5,7 +5,6 @@ a model is *known*: it can be listed, and `promptsmooth models add` creates the 
 card for it, with digests. That card then replaces the description.
 """
 
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from models.catalogue.cards import (
     read_card,
 )
 from models.files.untrusted_text import parse_toml
+from models.log import get_logger
 
 _CARD = "card.toml"
 _PACKAGE = Path(__file__).parent.parent
@@ -234,5 +234,4 @@ def _check_activation(card: ModelCard, path: Path, described: ModelDescription |
 def warn_of_cards(catalogue: Catalogue) -> None:
     """One line for each own card that cannot be used: its model is refused, all others served."""
     for model_id, error in sorted(catalogue.invalid.items()):
-        fields = {"model": model_id, "reason": str(error)}
-        logging.getLogger(__name__).warning("model_card_invalid", extra={"fields": fields})
+        get_logger(__name__).warning("model_card_invalid", model=model_id, reason=str(error))

@@ -1,11 +1,11 @@
 """The engine process, python -m worker.engine: the only process of a worker host with torch."""
 
-import logging
 import signal
 import sys
 
 from models.catalogue import UnknownModel, load_catalogue, warn_of_cards
 from models.catalogue.weights import WeightsError
+from models.log import get_logger
 from worker.engine.engine import Engine
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import NoiseMismatch, check_noise
@@ -17,7 +17,7 @@ from worker.processes.scheduling import let_others_go_first, share_arenas
 from worker.processes.start import read_settings
 from worker.settings import WorkerSettings
 
-log = logging.getLogger("worker.engine")
+log = get_logger("worker.engine")
 
 
 def create_engine(settings: WorkerSettings) -> Engine:
@@ -50,12 +50,12 @@ def main() -> int:
     try:
         engine = create_engine(settings)
     except (NoiseMismatch, UnknownModel, WeightsError, NotADirectoryError, ValueError) as error:
-        log.error("engine_cannot_start", extra={"fields": {"reason": str(error)}})
+        log.error("engine_cannot_start", reason=str(error))
         return CANNOT_START
     let_others_go_first()  # not earlier: clients are waiting while models load
     server = EngineServer(engine, settings.socket_path)
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
-    log.info("engine_ready", extra={"fields": engine.status().samples_per_s})
+    log.info("engine_ready", **engine.status().samples_per_s)
     server.serve()
     return 0
 

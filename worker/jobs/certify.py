@@ -1,7 +1,6 @@
 """One run of a certification: votes from the engine, records into Redis, and the certificate."""
 
 import fcntl
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from functools import partial
 from redis import Redis
 from redis.client import Pipeline
 
+from models.log import get_logger
 from worker.contract import CertificationJob, Failure, Identity
 from worker.contract.certificate.document import (
     CancelledResult,
@@ -43,7 +43,7 @@ from worker.store.jobs.damaged import RecordDamaged
 from worker.store.jobs.fence import Fence, begin_run
 from worker.store.votes import put_votes, renew_votes
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class JobTooSlow(TimeoutError):
@@ -98,14 +98,14 @@ def run_certification(
     put = partial(results.put_result, redis, job.id, result, fence=run.fence)
     when_there_is_room(partial(put, ttl_s=settings.certificate_ttl_s))
     images.let_go(redis, job.request.input.sha256, ttl_s=settings.image_ttl_s)
-    fields = {
-        "certification_id": job.id,
-        "request_id": job.request_id,
-        "status": result.status,
-        "seconds": round(time.monotonic() - started, 3),
-        "since_submission_s": round((datetime.now(UTC) - job.submitted_at).total_seconds(), 3),
-    }
-    log.info("certification_ended", extra={"fields": fields})
+    log.info(
+        "certification_ended",
+        certification_id=job.id,
+        request_id=job.request_id,
+        status=result.status,
+        seconds=round(time.monotonic() - started, 3),
+        since_submission_s=round((datetime.now(UTC) - job.submitted_at).total_seconds(), 3),
+    )
 
 
 @contextmanager

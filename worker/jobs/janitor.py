@@ -5,7 +5,6 @@ alone, under a lock. What it does not see is done here too: a job that a worker 
 started, one whose record RQ lost, one that was given up without a result.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -15,12 +14,13 @@ from rq import Queue
 from rq.job import Job, JobStatus
 from rq.registry import clean_registries
 
+from models.log import get_logger
 from worker.store import keyspace
 from worker.store.connection import as_text
 from worker.store.counters import count_event
 from worker.store.jobs import accepted
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 LOCK_S = 30
 SUSPECT_S = 20.0  # found nowhere for this long: longer than any step between two places takes
@@ -154,5 +154,4 @@ class Janitor:
 
     def _say_recovered(self, job_id: str) -> None:
         count_event(self._redis, "recovered")
-        fields = {"job_id": job_id, "queue": self._queue.name}
-        log.warning("job_recovered", extra={"fields": fields})
+        log.warning("job_recovered", job_id=job_id, queue=self._queue.name)

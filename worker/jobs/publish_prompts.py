@@ -1,15 +1,15 @@
 """What a worker host brings along: the prompts on its disk, put into Redis for all hosts."""
 
-import logging
 from pathlib import Path
 
 from redis import Redis
 
+from models.log import get_logger
 from models.prompts.catalogue import find_cards
 from models.prompts.files import load_prompt
 from worker.store.prompts import put_prompt
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def publish_prompts(redis: Redis, folder: Path | None) -> int:
@@ -23,7 +23,7 @@ def publish_prompts(redis: Redis, folder: Path | None) -> int:
         for path in find_cards(folder):
             stored += _publish(redis, path)
     except NotADirectoryError as error:
-        log.error("prompts_unusable", extra={"fields": {"reason": str(error)}})
+        log.error("prompts_unusable", reason=str(error))
     return stored
 
 
@@ -31,6 +31,6 @@ def _publish(redis: Redis, path: Path) -> bool:
     try:
         put_prompt(redis, *load_prompt(path))
     except (ValueError, OSError) as error:  # damaged, another host's id, not readable
-        log.error("prompt_unusable", extra={"fields": {"reason": str(error)}})
+        log.error("prompt_unusable", reason=str(error))
         return False
     return True

@@ -4,7 +4,6 @@ As for certifications, a failure that a retry would repeat is stored as a result
 raised and RQ retries; the next attempt continues from the last epoch.
 """
 
-import logging
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq import get_current_job
 
+from models.log import get_logger
 from worker.contract import Failure
 from worker.contract.learning import CancelledLearning, FailedLearning, LearningJob, LearningResult
 from worker.learning import store
@@ -35,7 +35,7 @@ from worker.processes.parent import with_parent
 from worker.settings import WorkerSettings
 from worker.store import images, prompts
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _LEARNER = (sys.executable, "-m", "worker.learning.process")
 _LOOK_S = 0.5
@@ -67,12 +67,12 @@ def run_learning(redis: Redis, settings: WorkerSettings, learning_id: str) -> No
     except (images.ImageExpired, images.ImageDamaged) as error:
         result = FailedLearning(failure=Failure(code="image_expired", detail=str(error)))
     store.put_result(redis, job.id, result, ttl_s=settings.certificate_ttl_s)
-    fields = {
-        "learning_id": job.id,
-        "status": result.status,
-        "seconds": round(time.monotonic() - started, 3),
-    }
-    log.info("learning_ended", extra={"fields": fields})
+    log.info(
+        "learning_ended",
+        learning_id=job.id,
+        status=result.status,
+        seconds=round(time.monotonic() - started, 3),
+    )
 
 
 def _learn(redis: Redis, settings: WorkerSettings, job: LearningJob) -> LearningResult:
@@ -87,7 +87,7 @@ def _learn(redis: Redis, settings: WorkerSettings, job: LearningJob) -> Learning
                 case EpochReport():
                     _keep_epoch(redis, settings, job, report)
                 case AnewReport(reason=reason):
-                    log.warning("learning_anew", extra={"fields": {"reason": reason}})
+                    log.warning("learning_anew", reason=reason)
                     store.drop_checkpoint(redis, job.id)
                 case LearnedReport():
                     return _keep_prompt(redis, settings, job, report)

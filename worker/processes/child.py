@@ -1,6 +1,5 @@
 """Keeps a process running: restarts it when it ends, and gives up if restarts do not help."""
 
-import logging
 import signal
 import subprocess
 import time
@@ -8,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-log = logging.getLogger(__name__)
+from models.log import get_logger
+
+log = get_logger(__name__)
 
 CANNOT_START = 3  # a child's exit status: somebody must fix something before a restart can help
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.05, 10.0
@@ -83,7 +84,7 @@ class Child:
         }
         if hint := self.hint():
             fields["do"] = hint
-        log.warning("child_ended", extra={"fields": fields})
+        log.warning("child_ended", **fields)
         if code == CANNOT_START:
             raise GivenUp(f"the {self.name} cannot start; its last log line above says why")
         if self.quick_deaths > _MAX_QUICK_DEATHS and not self.persists:

@@ -1,34 +1,44 @@
-"""Logs in JSON: a fixed event word and fields, never pixels, file names or DICOM tags."""
+"""Log lines in JSON, one object a line: time, level, logger, event word, fields.
 
-import json
+No line holds pixels, file names or DICOM tags.
+"""
+
 import logging
 import sys
 from datetime import UTC, datetime
 
-
-class JsonFormatter(logging.Formatter):
-    """Formats each record as one line with a JSON object."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "event": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+import structlog
+from structlog.typing import EventDict
 
 
 def configure_logging(level: int = logging.INFO) -> None:
-    """Sends all logs to standard error, RQ's included, before RQ configures its own loggers."""
+    """Sends every log line to standard error, RQ's too. Called before RQ configures its own."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(create_formatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in ("rq.worker", "rq.queue", "rq.job", "rq.scheduler", "rq.registry"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel(logging.WARNING)
+
+
+def create_formatter() -> logging.Formatter:
+    """The form of a line, for our own events and for what libraries log."""
+    return structlog.stdlib.ProcessorFormatter(
+        processors=[_arrange, structlog.processors.JSONRenderer()],
+        foreign_pre_chain=[structlog.processors.format_exc_info],
+    )
+
+
+def _arrange(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Time, level and logger come first."""
+    record: logging.LogRecord = event.pop("_record")
+    event.pop("_from_structlog")
+    return {
+        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "event": event.pop("event"),
+        **event,
+    }

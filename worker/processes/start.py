@@ -1,11 +1,10 @@
 """Reads the settings of a process that starts."""
 
-import logging
-
+from models.log import get_logger
 from worker.processes.child import CANNOT_START
 from worker.settings import SETTINGS_ERRORS, WorkerSettings, explain_settings
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def read_settings() -> WorkerSettings:
@@ -16,5 +15,5 @@ def read_settings() -> WorkerSettings:
     try:
         return WorkerSettings()
     except SETTINGS_ERRORS as error:
-        log.error("settings_unusable", extra={"fields": {"reason": explain_settings(error)}})
+        log.error("settings_unusable", reason=explain_settings(error))
         raise SystemExit(CANNOT_START) from None

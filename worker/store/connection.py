@@ -3,7 +3,6 @@
 A Redis that is full takes nothing more; what was begun waits for room and does not fail.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,9 +16,10 @@ from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry as RedisRetry
 
+from models.log import get_logger
 from worker.processes.hand_back import interruptible
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 T = TypeVar("T")
 
 _LOOK_S = 1.0
@@ -47,7 +47,7 @@ def when_there_is_room(write: Callable[[], T]) -> T:
         try:
             return write()
         except OutOfMemoryError:
-            log.warning("redis_full", extra={"fields": {"do": _DO}})
+            log.warning("redis_full", do=_DO)
             with interruptible():
                 time.sleep(_LOOK_S)
 

@@ -1,16 +1,16 @@
 """Which worker hosts are alive, and with which models: announced, with a time to live."""
 
-import logging
 from typing import Literal
 
 from pydantic import ValidationError
 from redis import Redis
 
+from models.log import get_logger
 from worker.contract import WorkerReport
 from worker.store import keyspace
 from worker.store.connection import as_text
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 REPORT_TTL_S = 15
 BROKEN_TTL_S = 120
@@ -96,7 +96,7 @@ def _parse_report(name: str, data: bytes | str) -> WorkerReport | None:
         return WorkerReport.model_validate_json(data)
     except ValidationError:
         do = "bring app and worker hosts to the same release"
-        log.warning("host_unreadable", extra={"fields": {"host": name, "do": do}})
+        log.warning("host_unreadable", host=name, do=do)
         return None
 
 

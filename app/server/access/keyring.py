@@ -1,12 +1,12 @@
 """The keys that are valid now, reloaded whenever the keys file changes."""
 
-import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
 from app.server.access.api_keys import ApiKey, KeysFile, KeysFileUnusable, load_keys
+from models.log import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class Keyring:
@@ -48,12 +48,12 @@ class Keyring:
             self._keys = load_keys(self._path)
         except (KeysFileUnusable, OSError) as error:
             if self._keys is not None:
-                log.error("keys_unusable", extra={"fields": {"error": type(error).__name__}})
+                log.error("keys_unusable", error=type(error).__name__)
             elif seen is not None:
                 self._keys = KeysFile()  # keys are wanted: admit nobody until they load
-                log.error("keys_unusable", extra={"fields": {"error": type(error).__name__}})
+                log.error("keys_unusable", error=type(error).__name__)
             return
-        log.info("keys_loaded", extra={"fields": {"keys": len(self._keys.keys)}})
+        log.info("keys_loaded", keys=len(self._keys.keys))
 
 
 def _look(path: Path) -> tuple[int, ...] | None:

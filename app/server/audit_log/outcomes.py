@@ -6,7 +6,6 @@ result. An outcome becomes an entry at least once, also across restarts, and soo
 If a job is purged within seconds of its end, the only entry is the one that says who purged it.
 """
 
-import logging
 import threading
 import time
 import uuid
@@ -20,13 +19,14 @@ from redis.exceptions import RedisError
 from app.server.audit_log.entries import describe_learning_outcome, describe_outcome
 from app.server.audit_log.log import AuditLog, AuditLogUnavailable
 from app.server.audit_log.trail import AuditTrail
+from models.log import get_logger
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
 from worker.learning import store as learning_store
 from worker.store import keyspace
 from worker.store.connection import as_text
 from worker.store.jobs import records, results
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 LOOK_S = 2.0
 _AT_A_TIME = 200
@@ -78,8 +78,7 @@ def _write_all(log: AuditLog, redis: Redis) -> None:
     except RedisError:
         raise
     except Exception as error:
-        fields = {"error": type(error).__name__}
-        _log.error("audit_outcomes_failed", extra={"fields": fields})
+        _log.error("audit_outcomes_failed", error=type(error).__name__)
 
 
 def _is_writer(redis: Redis, own: str) -> bool:
@@ -124,7 +123,7 @@ def _write(log: AuditLog, action: str, fields: dict[str, Any]) -> bool:
     try:
         log.record(action, **fields)
     except AuditLogUnavailable as error:
-        _log.error("audit_log_unavailable", extra={"fields": {"errno": error.errno}})
+        _log.error("audit_log_unavailable", errno=error.errno)
         return False
     return True
 

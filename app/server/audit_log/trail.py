@@ -10,7 +10,6 @@ An entry has ids, digests and numbers. Class names, prompt texts and the like ar
 because they could hold anything; the digest of the request covers them.
 """
 
-import logging
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,9 +30,10 @@ from app.server.audit_log.log import AuditLog
 from app.server.audit_log.log import AuditLogUnavailable as NotWritten
 from app.server.audit_log.log import find_fault as find_log_fault
 from app.settings import AppSettings
+from models.log import get_logger
 from worker.store import keyspace
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 _SHOWN = re.compile(r"[a-z0-9._-]{1,64}")
 _LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -76,11 +76,11 @@ class AuditTrail:
         try:
             self.log.record(action, **common, **fields)
         except NotWritten as error:
-            fields = {
-                "errno": error.errno,
-                "do": "make room on its disk, or let the app write there",
-            }
-            _log.error("audit_log_unavailable", extra={"fields": fields})
+            _log.error(
+                "audit_log_unavailable",
+                errno=error.errno,
+                do="make room on its disk, or let the app write there",
+            )
             if self.refuse:
                 raise AuditLogUnavailable from None
 

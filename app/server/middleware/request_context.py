@@ -1,6 +1,5 @@
 """What every answer carries: the id of its request, and the security headers."""
 
-import logging
 import re
 import secrets
 from contextvars import ContextVar
@@ -11,8 +10,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.server.answers.problems import InternalError, create_response
+from models.log import get_logger
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -80,5 +80,4 @@ class RequestContext:
 
 def _log_internal_error(error: Exception, request_id: str) -> None:
     stack = [f"{f.filename}:{f.lineno} {f.name}" for f in extract_tb(error.__traceback__)]
-    fields = {"request_id": request_id, "error": type(error).__name__, "stack": stack}
-    _log.error("internal_error", extra={"fields": fields})
+    _log.error("internal_error", request_id=request_id, error=type(error).__name__, stack=stack)

@@ -4,6 +4,7 @@ import os
 
 import pytest
 import tomli_w
+from logged import list_events
 
 from models.catalogue import (
     ModelNotAdded,
@@ -107,9 +108,9 @@ def test_a_bad_card_is_one_warning_when_a_process_starts(tmp_path, caplog):
     write_linear_model(tmp_path, create_linear_model(), model_id="good")
     (tmp_path / "spoilt.toml").write_text("id = ")
     warn_of_cards(load_catalogue(tmp_path))
-    (record,) = caplog.records
-    assert (record.message, record.fields["model"]) == ("model_card_invalid", "spoilt")
-    assert str(tmp_path / "spoilt.toml") in record.fields["reason"]
+    (event,) = list_events(caplog)
+    assert (event["event"], event["model"]) == ("model_card_invalid", "spoilt")
+    assert str(tmp_path / "spoilt.toml") in event["reason"]
 
 
 def test_two_cards_of_one_id_are_both_refused_for_nobody_can_say_which_was_meant(tmp_path):

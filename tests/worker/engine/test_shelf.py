@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from logged import list_events
 from safetensors.torch import load_file, save
 from waiting import HANG_S, wait_until
 
@@ -123,8 +124,7 @@ def loaded(shelf: Shelf) -> set[str]:
 
 def list_loads(caplog: pytest.LogCaptureFixture) -> list[str]:
     """The models whose load began in a thread, in order."""
-    records = [r for r in caplog.records if r.message == "model_loading"]
-    return [record.fields["model"] for record in records]
+    return [event["model"] for event in list_events(caplog, "model_loading")]
 
 
 def in_thread(call: Callable[[], object]) -> Future:

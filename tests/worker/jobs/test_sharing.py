@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from logged import list_events
 from redis import Redis
 from rq import Worker
 from waiting import HANG_S, NEVER_S, wait_until
@@ -315,7 +316,7 @@ def test_samples_that_hosts_disagree_about_are_ambiguous(
     assert all(
         a >= b for a, b in zip(alone.counts_estimation, entry.counts_estimation, strict=True)
     )
-    assert [r.fields["differing"] for r in caplog.records if r.message == "votes_disagree"] == [7]
+    assert [event["differing"] for event in list_events(caplog, "votes_disagree")] == [7]
 
 
 def test_doubt_about_votes_that_were_looked_at_counts_them_anew(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from logged import list_events
 from waiting import HANG_S
 
 from worker.processes.child import CANNOT_START, Child, GivenUp
@@ -32,7 +33,7 @@ def ending(status: int, **options: object) -> Child:
 def test_the_last_word_on_a_child_that_keeps_ending_says_what_to_look_at(caplog):
     with pytest.raises(GivenUp, match=HINT):
         run(ending(1), deaths=99)
-    assert caplog.records[-1].fields["do"] == HINT
+    assert list_events(caplog)[-1]["do"] == HINT
 
 
 def test_what_passes_without_the_child_does_not_end_the_service():

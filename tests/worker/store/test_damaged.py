@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from logged import list_events
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -52,9 +53,9 @@ def test_a_damaged_checkpoint_is_counted_again_to_the_same_certificate(
     found, expected = (results.find_result(redis, one) for one in (job_id, whole.id))
     assert isinstance(found, FinishedResult)
     assert found.certificates == expected.certificates
-    said = [one for one in caplog.records if one.getMessage() == "record_damaged"]
+    said = list_events(caplog, "record_damaged")
     assert said
-    assert said[0].fields["record"] == "checkpoint"
+    assert said[0]["record"] == "checkpoint"
 
 
 def test_a_damaged_job_ends_at_once_with_its_reason_and_its_neighbour_runs(redis, settings, submit):

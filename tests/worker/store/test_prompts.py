@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from logged import list_events
 
 from models.catalogue import load_catalogue
 from models.prompts.cards import PromptCard
@@ -175,9 +176,9 @@ def test_a_host_publishes_what_it_can_and_says_what_it_cannot(redis, tmp_path, c
     ids = {card.id for card in prompts_store.list_cards(redis)}
     assert {"first", "third"} <= ids
     assert "second" not in ids
-    reasons = [record.fields["reason"] for record in caplog.records]
+    reasons = [event["reason"] for event in list_events(caplog)]
     assert any("second.safetensors is missing" in reason for reason in reasons)
     assert any("'third' names another prompt" in reason for reason in reasons)
     caplog.clear()
     assert publish_prompts(redis, tmp_path / "none") == shipped
-    assert "prompts folder" in caplog.records[0].fields["reason"]
+    assert "prompts folder" in list_events(caplog)[0]["reason"]

@@ -4,7 +4,6 @@ The module needs triton. Import it only on a machine with a GPU, or after settin
 TRITON_INTERPRET=1, under which the same code runs on a CPU for tests.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import final
 from weakref import finalize
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.log import get_logger
 from models.vlm.vlm import VLM, NormalisedTower
 from worker.contract.image import Image
 from worker.engine.runner.batch import Batch, Slice, Witness
@@ -21,7 +21,7 @@ from worker.sampling.table import create_noise_table
 from worker.sampling.triton_kernel import as_streams, sample_noisy_batch, sample_noisy_integers
 from worker.sampling.words import NoiseKey
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _KEY = NoiseKey(0x6465766963, 0)  # may be public: no certificate uses this noise
 
@@ -183,7 +183,7 @@ def create_replay(encode: Callable[[Tensor], Tensor], inputs: Tensor) -> Callabl
         features = encode(inputs)
     graph.replay()
     if not torch.equal(features, expected):
-        log.warning("graph_not_used", extra={"fields": {"reason": "other features than without"}})
+        log.warning("graph_not_used", reason="other features than without")
         return lambda: encode(inputs)
 
     def replay() -> Tensor:

@@ -1,18 +1,18 @@
 """Runs batches, from samples to image features, and chooses where the noise is made."""
 
-import logging
 from collections.abc import Sequence
 from subprocess import SubprocessError
 from typing import Literal, Protocol
 
 import torch
 
+from models.log import get_logger
 from models.vlm.vlm import VLM
 from worker.engine.runner.batch import Batch, Slice
 from worker.engine.runner.host import HostRunner
 from worker.engine.runner.selftest import check_device_noise
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 NoisePlace = Literal["auto", "host", "device"]
 
@@ -60,7 +60,7 @@ def create_runner(vlm: VLM, rows: int, noise: NoisePlace = "auto") -> Runner:
                 f"PROMPTSMOOTH_NOISE is device, but the noise kernel cannot run on {vlm.device} "
                 f"({reason}); outside our CUDA image, Triton needs a C compiler at run time"
             ) from error
-        log.warning("device_noise_missing", extra={"fields": {"reason": reason}})
+        log.warning("device_noise_missing", reason=reason)
         return HostRunner(vlm, rows, threads=torch.get_num_threads())
 
 

@@ -3,16 +3,16 @@
 The sentences reach clients, so they name files but no folders. The log has the full error.
 """
 
-import logging
 from pathlib import Path
 
 import torch
 
 from models.catalogue.cards import ModelCard
 from models.catalogue.weights import DigestMismatch, WeightsError, WeightsMissing, check_size
+from models.log import get_logger
 from worker.contract import Failure
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 Fingerprint = tuple[tuple[int, int, int] | None, ...]
 
@@ -67,7 +67,7 @@ def explain(card: ModelCard, error: Exception) -> Failure:
             return Failure(
                 code="model_unusable", detail=f"The model {card.id!r} cannot be used: {error}"
             )
-    log.error("model_load_broke", exc_info=error, extra={"fields": {"model": card.id}})
+    log.error("model_load_broke", exc_info=error, model=card.id)
     return Failure(
         code="model_load_failed",
         detail=f"The model {card.id!r} could not be loaded on this host; the host's log says why.",

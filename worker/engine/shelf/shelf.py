@@ -8,7 +8,6 @@ A load may have to wait for room. New sessions cannot hold it up: if they want o
 that it waits for, they line up behind it.
 """
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -19,6 +18,7 @@ import torch
 
 from models.catalogue import Catalogue, ModelNotAdded, ModelNotValid, UnknownModel
 from models.catalogue.cards import DeviceClass, ModelCard
+from models.log import get_logger
 from models.vlm.vlm import VLM
 from worker.contract import Failure, ModelRef, ModelState
 from worker.engine.runner.runner import NoisePlace
@@ -35,7 +35,7 @@ from worker.engine.shelf.loaded_model import LoadedModel, hold_model, load_model
 from worker.engine.shelf.memory import expect_memory
 from worker.engine.shelf.refusal import SessionNotServed
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 Load = Callable[[ModelCard, Path, torch.device, NoisePlace], LoadedModel]
 
@@ -311,7 +311,7 @@ class Shelf:
         for place in leaving:
             model_id = place.model.vlm.card.id
             del self._places[model_id]
-            log.info("model_evicted", extra={"fields": {"model": model_id}})
+            log.info("model_evicted", model=model_id)
 
     def _start(self, turn: _Turn) -> None:
         self._line.loading = turn
@@ -321,7 +321,7 @@ class Shelf:
     def _load(self, turn: _Turn) -> None:
         folder = self._catalogue.folder(turn.card.id)
         fingerprint = take_fingerprint(turn.card, folder)
-        log.info("model_loading", extra={"fields": {"model": turn.card.id}})
+        log.info("model_loading", model=turn.card.id)
         try:
             loaded: LoadedModel | Failure = self._load_model(
                 turn.card, folder, self.device, self._noise
@@ -363,8 +363,7 @@ class Shelf:
         turn.outcome = failure
         if failure.code not in _PASSING:
             self._failures[turn.card.id] = (fingerprint, failure)
-        fields = {"model": turn.card.id, "code": failure.code, "reason": failure.detail}
-        log.error("model_not_loaded", extra={"fields": fields})
+        log.error("model_not_loaded", model=turn.card.id, code=failure.code, reason=failure.detail)
 
     def _serve(self, turn: _Turn, place: _Place) -> None:
         """Hands a model to everyone who waits for it, before another can claim its room."""
@@ -382,8 +381,7 @@ class Shelf:
         place = self._places[card.id] = _Place(model=model)
         self._sizes[card.id] = model.memory_bytes
         self._failures.pop(card.id, None)
-        fields = {"model": card.id, "memory_bytes": model.memory_bytes}
-        log.info("model_loaded", extra={"fields": fields})
+        log.info("model_loaded", model=card.id, memory_bytes=model.memory_bytes)
         return place
 
     # --- What there is ---

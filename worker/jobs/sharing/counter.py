@@ -7,7 +7,6 @@ all; the run gives votes on in order, whole ranges at a time, so looks see compl
 """
 
 import hashlib
-import logging
 import socket
 import time
 import uuid
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from models.log import get_logger
 from worker.contract import Identity
 from worker.contract.image import Image
 from worker.contract.protocol import (
@@ -31,7 +31,7 @@ from worker.counting.counter import Counter
 from worker.counting.range_merge import Doubt, RangeMerge, VotesDoubted, join_parts
 from worker.jobs.sharing.ranges import BoardGone, Posting, RangeBoard
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _WAIT_S = 0.5  # for votes of others, before leases are looked at again
 _ASK_AGAIN_S = 5.0
@@ -203,13 +203,13 @@ class SharingCounter:
 
     def _alarm(self, doubts: frozenset[Doubt], counted: RangeCounted, host: str) -> None:
         """Two counts of one range disagree: some machine computed wrongly."""
-        fields = {
-            "certification_id": self._board.certification_id,
-            "host": host,
-            "samples": f"{counted.start} .. {counted.stop - 1}",
-            "differing": len(doubts),
-        }
-        log.error("votes_disagree", extra={"fields": fields})
+        log.error(
+            "votes_disagree",
+            certification_id=self._board.certification_id,
+            host=host,
+            samples=f"{counted.start} .. {counted.stop - 1}",
+            differing=len(doubts),
+        )
         self._keep_doubts(doubts)
         if any(map(self._merge.was_delivered, doubts)):
             raise VotesDoubted("votes that were looked at are contradicted by another count")
@@ -228,7 +228,7 @@ def count_for_others(
     """
     identity = engine.open(posting.session, image).identity
     if identity != posting.identity:
-        log.warning("helper_has_another_identity", extra={"fields": {"host": board.host}})
+        log.warning("helper_has_another_identity", host=board.host)
         return
     desk = Desk(engine, identity)
     with suppress(BoardGone):

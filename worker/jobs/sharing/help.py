@@ -1,12 +1,12 @@
 """Sharing a certification through Redis and the queue: who runs it, and who is asked to help."""
 
-import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from redis import Redis
 
+from models.log import get_logger
 from worker.certification import Phase
 from worker.contract import MAX_SAMPLES, CertificationJob, Identity
 from worker.counting.counter import Counter
@@ -21,7 +21,7 @@ from worker.store import images, keyspace
 from worker.store.connection import as_text
 from worker.store.jobs import records
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _MAX_HELPERS = 16  # asked at a time; those on a host that counts already end at once
 
@@ -69,8 +69,11 @@ def share(
     finally:
         board.remove()
         if counter.samples_by_host:
-            fields = {"certification_id": job.id, "samples_by_host": dict(counter.samples_by_host)}
-            log.info("ranges_shared", extra={"fields": fields})
+            log.info(
+                "ranges_shared",
+                certification_id=job.id,
+                samples_by_host=dict(counter.samples_by_host),
+            )
 
 
 def ask_for_help(
@@ -101,12 +104,11 @@ def help_certification(
     try:
         counted = _count(redis, settings, board)
     except (EngineLost, EngineRefused, images.ImageExpired, images.ImageDamaged) as why:
-        log.warning("helper_ended", extra={"fields": {"reason": str(why)}})
+        log.warning("helper_ended", reason=str(why))
         return 0
     finally:
         board.leave()
-    fields = {"certification_id": certification_id, "host": board.host, "ranges": counted}
-    log.info("ranges_counted", extra={"fields": fields})
+    log.info("ranges_counted", certification_id=certification_id, host=board.host, ranges=counted)
     return counted
 
 

@@ -6,7 +6,6 @@ runs out opens its range again, so a range may be counted twice and is never los
 as long as the run that renews it, and goes with its noise keys when that ends.
 """
 
-import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -14,12 +13,13 @@ from threading import Event, Thread
 from redis import Redis
 from redis.exceptions import RedisError
 
+from models.log import get_logger
 from worker.contract import Contract, Identity
 from worker.contract.protocol import CountRange, OpenSession, RangeCounted
 from worker.store import keyspace
 from worker.store.connection import as_text
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 LEASE_S = 6.0
 BOARD_TTL_S = 30
@@ -205,7 +205,7 @@ class RangeBoard:
             try:
                 self.renew()
             except RedisError:  # the main thread meets it too, and decides
-                log.warning("renewal_failed", extra={"fields": {"run": self.run}})
+                log.warning("renewal_failed", run=self.run)
 
     def renew(self) -> None:
         """Once more `lease_s` for what this host holds."""

@@ -1,11 +1,12 @@
 """Records of a certification that cannot be read: who is told, and what is done without them."""
 
-import logging
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-log = logging.getLogger(__name__)
+from models.log import get_logger
+
+log = get_logger(__name__)
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -15,8 +16,7 @@ class RecordDamaged(ValueError):
 
 
 def say_damaged(certification_id: str, what: str, do: str) -> None:
-    fields = {"certification_id": certification_id, "record": what, "do": do}
-    log.error("record_damaged", extra={"fields": fields})
+    log.error("record_damaged", certification_id=certification_id, record=what, do=do)
 
 
 WHAT_TO_DO = "look at the disk and memory of Redis; the image has to be sent again"

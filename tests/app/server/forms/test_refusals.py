@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
+from logged import list_events
 from redis import Redis
 
 from app.server.answers.problems import list_codes
@@ -175,7 +176,7 @@ def test_fault_of_our_own_shows_no_stack(
     answer = client.get("/prompt-jobs/" + "a" * 32)
     document = _require_problem(answer, 500, "internal_error")
     assert set(document) == {"type", "title", "status", "code", "detail", "request_id"}
-    (record,) = [each for each in caplog.records if each.getMessage() == "internal_error"]
-    assert record.fields["request_id"] == document["request_id"]
-    assert any("find_job" in line for line in record.fields["stack"])
-    assert SECRET not in f"{caplog.text} {record.fields}"
+    (event,) = list_events(caplog, "internal_error")
+    assert event["request_id"] == document["request_id"]
+    assert any("find_job" in line for line in event["stack"])
+    assert SECRET not in f"{caplog.text} {event}"
