@@ -56,7 +56,7 @@ from worker.evaluation.run_file import EvaluatedImage, RunFile
 from worker.jobs.certify import JobTooSlow, run_certification
 from worker.jobs.publish_prompts import publish_prompts
 from worker.jobs.queue import ask_for_help, create_queue, fetch_job, submit
-from worker.jobs.sharing.help import keep_doubts
+from worker.jobs.sharing.disagreements import Disagreements
 from worker.jobs.sharing.ranges import Posting, RangeBoard
 from worker.key_secret import commitment
 from worker.learning.process import run_order
@@ -282,7 +282,8 @@ def note_troubles(host: Host, job_id: str, request_digest: str) -> None:
     assert job is not None
     note_lost_engine(host.redis, job_id)
     doubt = Doubt(0, "estimation", 0, 5)
-    keep_doubts(host.redis, job, request_digest, frozenset({doubt}), host.settings)
+    ttl_s = host.settings.certificate_ttl_s
+    Disagreements(host.redis, job, request_digest, ttl_s=ttl_s).keep(frozenset({doubt}))
 
 
 def open_board(redis: Redis, name: str) -> RangeBoard:

@@ -178,7 +178,7 @@ def counted_so_far(redis: Redis, job: CertificationJob, counted: RangeCounted) -
     """The samples of a range's stream that a checkpoint has, so that a look may have seen them."""
     name = f"{counted.phase}:{job.request.sigmas[counted.sigma_index]:f}"
     stored = progress.get_checkpoints(redis, job.id).get(name)
-    return 0 if stored is None else stored.prefixes[0].tally.n
+    return 0 if stored is None else stored.prefixes[0].n
 
 
 def flipped(counted: RangeCounted, samples: int) -> RangeCounted:
@@ -413,7 +413,7 @@ def test_a_run_killed_between_looks_goes_on_from_its_checkpoint(
         "PROMPTSMOOTH_CHECKPOINT_INTERVAL_S": "0.001",
     }
     with subprocess.Popen([sys.executable, "-c", RUNS, job.id], env=environment) as process:
-        wait_until(lambda: len(results.get_checkpoints(redis, job.id)) > 2)
+        wait_until(lambda: len(progress.get_checkpoints(redis, job.id)) > 2)
         process.kill()
     assert results.find_result(redis, job.id) is None
     (abandoned,) = find_runs(redis, job)

@@ -88,7 +88,11 @@ def _conclude(
     request = roll.request
 
     def certificate(i: int, place: int) -> CertifiedDocument | AbstainedDocument:
-        counted = Counted(looks=board.looks(i, place), roots=board.roots(i, place))
+        counted = Counted(
+            contest=board.contests[place],
+            looks=board.looks(i, place),
+            roots=board.roots(i, place),
+        )
         return create_certificate(
             request,
             i,

@@ -61,6 +61,8 @@ async def submit(
     form, count = asked.fields, len(asked.images)
     card = find_card(services.catalogue, form.model or services.settings.default_model)
     check_limits(form, count, services.settings)
+    await to_thread.run_sync(require_host, services.redis, card)
+    await to_thread.run_sync(require_room, services.redis, services.settings)
     targets = await to_thread.run_sync(_find_targets, services, form, card, caller)
     prepared = [await _prepare(services, asked, card, index) for index in range(count)]
     usable = [one for one in prepared if not isinstance(one, ImageRefused)]
@@ -112,9 +114,7 @@ def check_limits(form: CertifyFields, images: int, settings: AppSettings) -> Non
 def _find_targets(
     services: Services, form: CertifyFields, card: ModelCard, caller: Caller
 ) -> tuple[Target, ...]:
-    """What the image is compared with, prompts by digests; before, whether it can be done now."""
-    require_host(services.redis, card)
-    require_room(services.redis, services.settings)
+    """What the image is compared with, prompts by their digests."""
     try:
         targets = create_targets(
             form.requested_targets,

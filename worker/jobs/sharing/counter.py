@@ -13,7 +13,7 @@ import time
 import uuid
 from collections import Counter as Count
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from worker.contract.protocol import (
 )
 from worker.counting.counter import Counter
 from worker.counting.range_merge import Doubt, RangeMerge, VotesDoubted, join_parts
+from worker.jobs.sharing.disagreements import Disagreements
+from worker.jobs.sharing.helpers import Helpers
 from worker.jobs.sharing.ranges import BoardGone, Posting, RangeBoard
 
 log = logging.getLogger(__name__)
@@ -101,11 +103,10 @@ class SharingCounter:
     Args:
         engine: counts here.
         board: where ranges are put up.
+        helpers: other workers, asked while ranges are open.
+        disagreements: samples that two hosts counted differently; further ones are kept before
+            anything else happens.
         shard_samples: the most samples in a range; a longer one is cut and shared.
-        merge: of this run.
-        ask_for_help: called with the f and the number of ranges that nobody counts yet.
-        keep_doubts: called, before anything else happens, with samples that two hosts counted
-            differently.
     """
 
     _posting: Posting
@@ -116,14 +117,13 @@ class SharingCounter:
         engine: Counter,
         board: RangeBoard,
         *,
+        helpers: Helpers,
+        disagreements: Disagreements,
         shard_samples: int,
-        merge: RangeMerge,
-        ask_for_help: Callable[[Identity, int], object],
-        keep_doubts: Callable[[frozenset[Doubt]], None],
     ) -> None:
         self._engine, self._board = engine, board
-        self._shard_samples, self._merge = shard_samples, merge
-        self._ask_for_help, self._keep_doubts = ask_for_help, keep_doubts
+        self._helpers, self._disagreements = helpers, disagreements
+        self._shard_samples, self._merge = shard_samples, RangeMerge(disagreements.known)
         self._shared: dict[tuple[int, str, int], CountRange] = {}  # put up, no votes yet
         self._ask_at = 0.0
         self.samples_by_host: Count[str] = Count()
@@ -188,7 +188,7 @@ class SharingCounter:
         if time.monotonic() >= self._ask_at:
             self._ask_at = time.monotonic() + _ASK_AGAIN_S
             under_way = len(self._desk.asked)
-            self._ask_for_help(self._posting.identity, len(self._shared) - under_way)
+            self._helpers.ask(self._posting.identity, len(self._shared) - under_way)
 
     def _take(self, *, wait_s: float) -> None:
         for handed_in in self._board.take(wait_s=wait_s):
@@ -210,7 +210,7 @@ class SharingCounter:
             "differing": len(doubts),
         }
         log.error("votes_disagree", extra={"fields": fields})
-        self._keep_doubts(doubts)
+        self._disagreements.keep(doubts)
         if any(map(self._merge.was_delivered, doubts)):
             raise VotesDoubted("votes that were looked at are contradicted by another count")
 
