@@ -51,7 +51,7 @@ class Board:
             for phase in PHASES
         }
         self._asked: dict[Stream, int] = dict.fromkeys(self._counted, 0)
-        self._foreseen: dict[Stream, int] = {}
+        self._prefetched: dict[Stream, int] = {}
 
     @property
     def samples_done(self) -> int:
@@ -94,7 +94,7 @@ class Board:
                         sigma_index=sigma_index, phase=goal.phase, start=start, stop=goal.n
                     )
 
-    def foreseen(self, samples: int) -> Iterator[CountRange]:
+    def prefetchable(self, samples: int) -> Iterator[CountRange]:
         """Ranges that procedures could need after those asked for, of about so many samples.
 
         Each lies within one look, and is named once. All ballots share the schedule.
@@ -103,14 +103,14 @@ class Board:
         for stream, asked in self._asked.items():
             sigma_index, phase = stream
             until = asked + samples if asked else 0  # nothing before a stream has begun
-            start = max(asked, self._foreseen.get(stream, 0))
+            start = max(asked, self._prefetched.get(stream, 0))
             for look in planned[phase]:
                 stop = min(look, until)
                 if start < stop:
                     yield CountRange(
                         sigma_index=sigma_index, phase=phase, start=start, stop=stop, ahead=True
                     )
-                    self._foreseen[stream] = start = stop
+                    self._prefetched[stream] = start = stop
 
     @property
     def complete(self) -> bool:

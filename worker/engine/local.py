@@ -68,7 +68,7 @@ class InProcessCounter(ABC):
         assert self._session is not None, "open a session first"
         self._engine.request(self._session, wanted)
 
-    def foresee(self, likely: CountRange) -> None:
+    def prefetch(self, likely: CountRange) -> None:
         """Announces a range that may be requested next."""
         self.count(likely)
 

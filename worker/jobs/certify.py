@@ -157,7 +157,7 @@ def _find_or_certify(run: _Run) -> FinishedResult:
         made = _certify(run, roll, disagreements)
         run.fence.require(redis)
         known = len(disagreements.known)
-        keep = partial(certificates.keep_certificate, redis, sha256, made, doubts=known)
+        keep = partial(certificates.keep_certificate, redis, sha256, made, disagreements=known)
         result = when_there_is_room(partial(keep, ttl_s=ttl_s))
     else:
         _renew(redis, job, roll, ttl_s=ttl_s)
@@ -178,7 +178,7 @@ def _certify(run: _Run, roll: Roll, disagreements: Disagreements) -> FinishedRes
         redis, described.sha256, height=described.height, width=described.width
     )
     records = RedisRecords(
-        redis, job, roll, doubts=len(disagreements.known), ttl_s=settings.certificate_ttl_s
+        redis, job, roll, disagreements=len(disagreements.known), ttl_s=settings.certificate_ttl_s
     )
     with (
         EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as engine,

@@ -4,7 +4,7 @@ from redis import Redis
 
 from worker.certification import Phase
 from worker.contract import CertificationJob
-from worker.counting.range_merge import Doubt
+from worker.counting.range_merge import Disagreement
 from worker.store import keyspace
 
 
@@ -17,11 +17,11 @@ class Disagreements:
 
     def __init__(self, redis: Redis, job: CertificationJob, sha256: str, *, ttl_s: int) -> None:
         self._redis, self._job_id, self._ttl_s = redis, job.id, ttl_s
-        self._key = keyspace.doubts(sha256)
+        self._key = keyspace.disagreements(sha256)
         found = redis.smembers(self._key)
         self.known = frozenset(_parse(e.decode() if isinstance(e, bytes) else e) for e in found)
 
-    def keep(self, found: frozenset[Doubt]) -> None:
+    def keep(self, found: frozenset[Disagreement]) -> None:
         """Keeps further ones, and drops the checkpoint, which was counted without them."""
         with self._redis.pipeline() as pipeline:
             pipeline.sadd(self._key, *(":".join(map(str, one)) for one in found))
@@ -31,7 +31,7 @@ class Disagreements:
         self.known |= found
 
 
-def _parse(text: str) -> Doubt:
+def _parse(text: str) -> Disagreement:
     sigma_index, phase, ballot, sample = text.split(":")
     known: Phase = "selection" if phase == "selection" else "estimation"
-    return Doubt(int(sigma_index), known, int(ballot), int(sample))
+    return Disagreement(int(sigma_index), known, int(ballot), int(sample))

@@ -87,8 +87,8 @@ def help_certification(
 
 
 def _count(redis: Redis, settings: WorkerSettings, board: RangeBoard) -> int:
-    job, posting = records.find_job(redis, board.certification_id), board.find_posting()
-    if job is None or posting is None:
+    job, shared = records.find_job(redis, board.certification_id), board.find_session()
+    if job is None or shared is None:
         return 0
     described = job.request.input
     image = images.get_image(
@@ -99,7 +99,7 @@ def _count(redis: Redis, settings: WorkerSettings, board: RangeBoard) -> int:
         EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as engine,
         board.renewed(),
     ):
-        for _ in count_for_others(engine, board, posting, image):
+        for _ in count_for_others(engine, board, shared, image):
             counted += 1
             if _is_over(redis, board.certification_id):
                 break
