@@ -25,7 +25,7 @@ from models.log import get_logger
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
 from worker.engine.client import EngineLost
 from worker.jobs import queue as job_queue
-from worker.jobs.janitor import Janitor
+from worker.jobs.janitor import Janitor, JobRecords
 from worker.jobs.queue import CertificationRqJob, create_queue
 from worker.jobs.retries import renew_attempts
 from worker.learning import queue as learning_queue
@@ -199,8 +199,8 @@ class CertificationWorker(Worker):
         if retried:
             count_event(self.connection, "retried")
         else:
-            ttl_s = self.settings.certificate_ttl_s
-            give_up(self.connection, queue.name, job.id, reason, ttl_s=ttl_s)
+            records = find_records(self.connection, self.settings, queue.name)
+            records.give_up(job.id, reason)
 
     def handle_exception(self, job: Any, *exc_info: Any) -> None:
         """Replaces RQ's handler, which logs the job's arguments and the error's text."""
@@ -236,28 +236,60 @@ def name_reason(exc_string: str) -> str:
     return "its process was killed" if killed else "it failed"
 
 
-def give_up(redis: Redis, queue_name: str, job_id: str, reason: str, *, ttl_s: int) -> None:
-    """Ends a job that RQ has given up. Jobs that count ranges for another job need no end."""
+class CertificationRecords:
+    """The certifications in Redis: `JobRecords` of the queues they are in.
+
+    Jobs that count ranges for another job have no record and need no end.
+    """
+
+    def __init__(self, redis: Redis, settings: WorkerSettings) -> None:
+        self._redis, self._ttl_s = redis, settings.certificate_ttl_s
+
+    def enqueue_again(self, job_id: str) -> bool:
+        """See `JobRecords`."""
+        return job_queue.enqueue_again(self._redis, job_id, ttl_s=self._ttl_s)
+
+    def has_ended(self, job_id: str) -> bool:
+        """See `JobRecords`."""
+        return results.has_result(self._redis, job_id)
+
+    def give_up(self, job_id: str, reason: str) -> None:
+        """See `JobRecords`."""
+        if self._redis.exists(keyspace.job(job_id)):
+            job_queue.give_up(self._redis, job_id, reason, ttl_s=self._ttl_s)
+
+
+class LearningRecords:
+    """The learnings in Redis: `JobRecords` of their queue."""
+
+    def __init__(self, redis: Redis, settings: WorkerSettings) -> None:
+        self._redis, self._ttl_s = redis, settings.certificate_ttl_s
+
+    def enqueue_again(self, job_id: str) -> bool:
+        """See `JobRecords`."""
+        return learning_queue.enqueue_again(self._redis, job_id, ttl_s=self._ttl_s)
+
+    def has_ended(self, job_id: str) -> bool:
+        """See `JobRecords`."""
+        return learning_store.has_result(self._redis, job_id)
+
+    def give_up(self, job_id: str, reason: str) -> None:
+        """See `JobRecords`."""
+        if self._redis.exists(keyspace.learning_job(job_id)):
+            learning_queue.give_up(self._redis, job_id, reason, ttl_s=self._ttl_s)
+
+
+def find_records(redis: Redis, settings: WorkerSettings, queue_name: str) -> JobRecords:
+    """The stored jobs of a queue."""
     if queue_name == LEARNING_QUEUE_NAME:
-        if redis.exists(keyspace.learning_job(job_id)):
-            learning_queue.give_up(redis, job_id, reason, ttl_s=ttl_s)
-    elif redis.exists(keyspace.job(job_id)):
-        job_queue.give_up(redis, job_id, reason, ttl_s=ttl_s)
+        return LearningRecords(redis, settings)
+    return CertificationRecords(redis, settings)
 
 
 def create_janitor(settings: WorkerSettings, redis: Redis, queue_name: str, name: str) -> Janitor:
     """The janitor of one queue, to be run by the worker `name`."""
-    learning = queue_name == LEARNING_QUEUE_NAME
-    enqueue_again = learning_queue.enqueue_again if learning else job_queue.enqueue_again
-    has_ended = learning_store.has_result if learning else results.has_result
-    return Janitor(
-        create_queue(redis, queue_name),
-        name,
-        enqueue_again=partial(enqueue_again, redis, ttl_s=settings.certificate_ttl_s),
-        has_ended=partial(has_ended, redis),
-        give_up=partial(give_up, redis, queue_name, ttl_s=settings.certificate_ttl_s),
-        renew_attempts=partial(renew_attempts, redis, engine_lost=False),
-    )
+    queue = create_queue(redis, queue_name)
+    return Janitor(queue, name, find_records(redis, settings, queue_name))
 
 
 def create_worker(settings: WorkerSettings, queue_name: str) -> CertificationWorker:

@@ -43,7 +43,7 @@ _TICK_S = 0.2
 _ANNOUNCE_S = 4.0
 _STOP_GRACE_S = 10.0
 _SILENT_ENGINE_S = 60.0
-_WISH_EVERY_S = 1.0
+_DRAIN_EVERY_S = 1.0
 _SOON_HEALTHY_S = 10.0  # for children that start in a second or two
 _BROKEN_DEATHS = 3  # of an engine, in a row
 
@@ -59,8 +59,8 @@ class Supervisor:
         self._was_ready = False
         self._answered = (-1.0, 0.0)  # start time of the engine that last answered, and when it did
         self._may_take = False  # the engine has been ready
-        self._wish: hosts.How | None = None
-        self._wish_at = 0.0
+        self._drain: hosts.How | None = None
+        self._drain_looked_at = 0.0
         self._redis: Redis = create_app_redis(
             settings.redis_url.get_secret_value(), ca_file=settings.redis_ca
         )
@@ -91,7 +91,7 @@ class Supervisor:
     @property
     def state(self) -> HostState:
         """The current state of this host."""
-        if self._wish is not None:
+        if self._drain is not None:
             ended = all(child.has_ended() for child in self._takers)
             return "drained" if ended else "draining"
         if self._was_ready:
@@ -130,7 +130,7 @@ class Supervisor:
             self._withdraw(f"{why}")
             raise
         else:
-            self._wish = self._wish or "hand back"
+            self._drain = self._drain or "hand back"
             self._announce()
             self._end_children()
             self._withdraw()
@@ -155,28 +155,28 @@ class Supervisor:
 
     def _tend(self, now: float) -> None:
         """Keeps the right children running."""
-        self._heed_wish(now)
+        self._heed_drain_request(now)
         self.engine.keep_running(now)
         for child in self._takers:
-            if self._wish is not None:
+            if self._drain is not None:
                 child.reap()
             elif self._may_take:
                 child.keep_running(now)
 
-    def _heed_wish(self, now: float) -> None:
+    def _heed_drain_request(self, now: float) -> None:
         """Checks whether the operator asked this host to drain, and if so ends its workers."""
-        if now - self._wish_at < _WISH_EVERY_S:
+        if now - self._drain_looked_at < _DRAIN_EVERY_S:
             return
-        self._wish_at = now
+        self._drain_looked_at = now
         try:
-            wish = hosts.find_wish(self._redis, self._name)
+            how = hosts.find_drain_request(self._redis, self._name)
         except RedisError:
-            return  # keep the last known wish
-        if wish is not None and self._wish is None:
-            self._end_takers(wish)
-        if wish != self._wish:
-            log.info("drain", how=wish or "resumed")
-        self._wish = wish
+            return  # keep the last known drain request
+        if how is not None and self._drain is None:
+            self._end_takers(how)
+        if how != self._drain:
+            log.info("drain", how=how or "resumed")
+        self._drain = how
 
     def _end_takers(self, how: hosts.How) -> None:
         for child in self._takers:

@@ -148,7 +148,7 @@ def _check_hosts(redis: Redis) -> Check:
     said = ", ".join(f"{r.name} {r.shown_state}" for r in reports) or "none has announced itself"
     if any(report.shown_state == "ready" for report in reports):
         return Check(name="worker hosts", verdict="ok", found=said)
-    drained = any(hosts.find_wish(redis, report.name) for report in reports)
+    drained = any(hosts.find_drain_request(redis, report.name) for report in reports)
     do = "promptsmooth resume" if drained else "start one (python -m worker); its log says why not"
     return Check(name="worker hosts", verdict="fails", found=said, do=do)
 

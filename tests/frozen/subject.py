@@ -43,7 +43,7 @@ from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import CountRange, RangeCounted
 from worker.contract.request import canonical_bytes, request_sha256
 from worker.counting.certify import certify
-from worker.counting.range_merge import Doubt
+from worker.counting.range_merge import Disagreement
 from worker.counting.records import Unrecorded
 from worker.counting.roll import Roll
 from worker.engine.engine import Engine
@@ -56,8 +56,8 @@ from worker.evaluation.run_file import EvaluatedImage, RunFile
 from worker.jobs.certify import JobTooSlow, run_certification
 from worker.jobs.publish_prompts import publish_prompts
 from worker.jobs.queue import accept_jobs, ask_for_help, create_queue, fetch_job
-from worker.jobs.sharing.help import keep_doubts
-from worker.jobs.sharing.ranges import Posting, RangeBoard
+from worker.jobs.sharing.disagreements import Disagreements
+from worker.jobs.sharing.ranges import RangeBoard, SharedSession
 from worker.key_secret import commitment
 from worker.learning.process import run_order
 from worker.learning.protocol import Order
@@ -281,8 +281,9 @@ def note_troubles(host: Host, job_id: str, request_digest: str) -> None:
     job = find_job(host.redis, job_id)
     assert job is not None
     note_lost_engine(host.redis, job_id)
-    doubt = Doubt(0, "estimation", 0, 5)
-    keep_doubts(host.redis, job, request_digest, frozenset({doubt}), host.settings)
+    disagreement = Disagreement(0, "estimation", 0, 5)
+    ttl_s = host.settings.certificate_ttl_s
+    Disagreements(host.redis, job, request_digest, ttl_s=ttl_s).keep(frozenset({disagreement}))
 
 
 def open_board(redis: Redis, name: str) -> RangeBoard:
@@ -292,7 +293,7 @@ def open_board(redis: Redis, name: str) -> RangeBoard:
 
 def put_up_ranges(host: Host) -> None:
     """Three ranges: one handed in, one leased, one open."""
-    posting = Posting.model_validate(
+    posting = SharedSession.model_validate(
         asked.create_posting(host.refer("linear"), host.identify("linear"))
     )
     board = open_board(host.redis, "host-a")
@@ -324,7 +325,7 @@ def _create_range(start: int) -> CountRange:
 def read_board(redis: Redis) -> list[Any]:
     """What a host finds of the frozen ranges: posting, what may be leased, what was handed in."""
     board = open_board(redis, "host-c")
-    posting, leased, taken = board.find_posting(), board.lease(), tuple(board.take())
+    posting, leased, taken = board.find_session(), board.lease(), tuple(board.take())
     assert posting is not None
     assert leased is not None
     return [json.loads(each.model_dump_json()) for each in (posting, leased, *taken)]

@@ -7,6 +7,7 @@ from typing import Any
 from worker.certification import (
     Abstained,
     Certified,
+    Contest,
     Looks,
     Outcome,
     Phase,
@@ -49,13 +50,19 @@ from worker.contract.certificate.document import (
 )
 from worker.contract.certificate.statement import create_statement
 from worker.contract.protocol import TunedPrompt
-from worker.counting.contests import create_contest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """Votes of one certificate: for each of its ballots the looks made, and the votes' roots."""
+    """The votes of one certificate, and what decides on them.
 
+    Attributes:
+        contest: the contest over the certificate's ballots.
+        looks: the looks made at each ballot.
+        roots: the Merkle roots over the votes on each ballot.
+    """
+
+    contest: Contest
     looks: Sequence[Looks]
     roots: Sequence[Mapping[Phase, str]]
 
@@ -122,7 +129,7 @@ class _Judged:
 
 
 def _judge(request: CertifyRequest, target: Target, counted: Counted, sigma: float) -> _Judged:
-    contest = create_contest(request, target)
+    contest = counted.contest
     if isinstance(contest, Routed):
         assert isinstance(target, RoutedTarget)
         return _judge_routed(request, target, contest, counted, sigma)

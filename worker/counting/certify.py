@@ -17,7 +17,7 @@ from worker.contract.protocol import PromptsTuned, SessionOpened
 from worker.counting.certificates import Counted, create_certificate
 from worker.counting.contests import create_contests
 from worker.counting.counter import Counter
-from worker.counting.prefetch import Foresight
+from worker.counting.prefetch import Prefetch
 from worker.counting.prefixes import Board
 from worker.counting.records import Records
 from worker.counting.roll import Roll
@@ -64,22 +64,22 @@ def certify(
         )
     opened = counter.open(create_session(request, prompts, tuned, roll.keys), image)
     attempts = records.count_attempt()
-    board = Board(request, create_contests(request), _name_noise(roll, records.doubts))
+    board = Board(request, create_contests(request), _name_noise(roll, records.disagreements))
     board.resume(records.get_checkpoints(), opened.identity)
-    votes = Foresight(counter)
+    votes = Prefetch(counter)
     while not board.complete:
         for wanted in board.wanted():
             votes.count(wanted)
-        for likely in board.foreseen(opened.identity.batch_size):
-            votes.foresee(likely)
+        for likely in board.prefetchable(opened.identity.batch_size):
+            votes.prefetch(likely)
         board.add(votes.receive())
         on_votes(board, opened.identity)
     return _conclude(roll, board, opened, tuned, attempts)
 
 
-def _name_noise(roll: Roll, doubts: int) -> str:
+def _name_noise(roll: Roll, disagreements: int) -> str:
     """Names the noise and the samples that are ambiguous on it; votes under other names differ."""
-    return f"{roll.sha256}+{doubts}" if doubts else roll.sha256
+    return f"{roll.sha256}+{disagreements}" if disagreements else roll.sha256
 
 
 def _conclude(
@@ -88,7 +88,11 @@ def _conclude(
     request = roll.request
 
     def certificate(i: int, place: int) -> CertifiedDocument | AbstainedDocument:
-        counted = Counted(looks=board.looks(i, place), roots=board.roots(i, place))
+        counted = Counted(
+            contest=board.contests[place],
+            looks=board.looks(i, place),
+            roots=board.roots(i, place),
+        )
         return create_certificate(
             request,
             i,

@@ -19,7 +19,7 @@ class Source(Protocol):
     def count(self, wanted: CountRange) -> None:
         """Asks for a range of samples."""
 
-    def foresee(self, likely: CountRange) -> None:
+    def prefetch(self, likely: CountRange) -> None:
         """Names a range that may be asked for next; its votes may come early, or only then."""
 
     def receive(self) -> RangeCounted:

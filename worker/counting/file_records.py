@@ -33,7 +33,7 @@ class FileRecords:
     ledger: Path
     tuned: Path
     find: FindPrompt
-    doubts: int = 0
+    disagreements: int = 0
 
     def find_prompt(self, sha256: str) -> EncodedPrompt | None:
         """See `Records`."""

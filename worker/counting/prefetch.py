@@ -3,7 +3,7 @@
 While a look is decided a device would wait, and a batch whose rows are not all wanted runs them
 empty. So the ranges that would come next are named early. Their votes are held here, in the order
 they came, and are given on when the range is asked for; if it never is, nobody ever sees them. So
-no vote can enter a decision that a run without foresight would not have seen.
+no vote can enter a decision that a run without prefetching would not have seen.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ from worker.counting.counter import Source
 
 
 @final
-class Foresight:
+class Prefetch:
     """Gives on the votes of ranges that were asked for, and of no others."""
 
     def __init__(self, source: Source) -> None:
@@ -28,9 +28,9 @@ class Foresight:
         self._asked[wanted.sigma_index, wanted.phase] = wanted.stop
         self._source.count(wanted)
 
-    def foresee(self, likely: CountRange) -> None:
+    def prefetch(self, likely: CountRange) -> None:
         """Names a range that may be asked for next. It does not cross the end of a look."""
-        self._source.foresee(likely)
+        self._source.prefetch(likely)
 
     def receive(self) -> RangeCounted:
         """The next counted range that was asked for."""

@@ -42,7 +42,7 @@ class Board:
 
     def __init__(self, request: CertifyRequest, contests: Sequence[Contest], roll: str) -> None:
         self._request, self._roll = request, roll
-        self._contests = tuple(contests)
+        self.contests = tuple(contests)
         self._places = create_places(contests)
         sizes = [size for contest in contests for size in contest.options]
         self._counted: dict[Stream, list[_Counted]] = {
@@ -51,7 +51,7 @@ class Board:
             for phase in PHASES
         }
         self._asked: dict[Stream, int] = dict.fromkeys(self._counted, 0)
-        self._foreseen: dict[Stream, int] = {}
+        self._prefetched: dict[Stream, int] = {}
 
     @property
     def samples_done(self) -> int:
@@ -94,23 +94,23 @@ class Board:
                         sigma_index=sigma_index, phase=goal.phase, start=start, stop=goal.n
                     )
 
-    def foreseen(self, samples: int) -> Iterator[CountRange]:
+    def prefetchable(self, samples: int) -> Iterator[CountRange]:
         """Ranges that procedures could need after those asked for, of about so many samples.
 
         Each lies within one look, and is named once. All ballots share the schedule.
         """
-        planned = self._contests[0].procedure.planned
+        planned = self.contests[0].procedure.planned
         for stream, asked in self._asked.items():
             sigma_index, phase = stream
             until = asked + samples if asked else 0  # nothing before a stream has begun
-            start = max(asked, self._foreseen.get(stream, 0))
+            start = max(asked, self._prefetched.get(stream, 0))
             for look in planned[phase]:
                 stop = min(look, until)
                 if start < stop:
                     yield CountRange(
                         sigma_index=sigma_index, phase=phase, start=start, stop=stop, ahead=True
                     )
-                    self._foreseen[stream] = start = stop
+                    self._prefetched[stream] = start = stop
 
     @property
     def complete(self) -> bool:
@@ -122,7 +122,7 @@ class Board:
         sigma = float(self._request.sigmas[sigma_index])
         return {
             goal
-            for target_index, contest in enumerate(self._contests)
+            for target_index, contest in enumerate(self.contests)
             for goal in contest.find_goals(self.looks(sigma_index, target_index), sigma=sigma)
         }
 
@@ -160,7 +160,7 @@ class Board:
 
     def _judges(self) -> Iterator[tuple[Procedure, int]]:
         """Each ballot's place, and what decides on it from its looks alone."""
-        for contest, places in zip(self._contests, self._places, strict=True):
+        for contest, places in zip(self.contests, self._places, strict=True):
             for place in places:
                 yield contest.procedure, place
 

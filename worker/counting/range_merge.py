@@ -12,7 +12,7 @@ from worker.certification.ranges import RangeLedger, RangeVotes
 from worker.contract.protocol import CountRange, RangeCounted
 
 
-class Doubt(NamedTuple):
+class Disagreement(NamedTuple):
     """A sample that was counted twice with different votes: it is ambiguous for ever."""
 
     sigma_index: int
@@ -21,7 +21,7 @@ class Doubt(NamedTuple):
     sample: int
 
 
-class VotesDoubted(RuntimeError):
+class VotesDisagreed(RuntimeError):
     """Votes that looks were made on are contradicted; with them ambiguous, count anew."""
 
 
@@ -46,11 +46,11 @@ class RangeMerge:
     """Whole ranges in, complete prefixes out.
 
     Args:
-        doubts: samples that are ambiguous whatever is counted for them.
+        disagreements: samples that are ambiguous whatever is counted for them.
     """
 
-    def __init__(self, doubts: Iterable[Doubt] = ()) -> None:
-        self._doubts = frozenset(doubts)
+    def __init__(self, disagreements: Iterable[Disagreement] = ()) -> None:
+        self._disagreements = frozenset(disagreements)
         self._streams: dict[tuple[int, Phase], _Stream] = {}
 
     def expect(self, wanted: CountRange) -> None:
@@ -58,16 +58,16 @@ class RangeMerge:
         key = (wanted.sigma_index, wanted.phase)
         self._streams.setdefault(key, _Stream(wanted.start))
 
-    def add(self, counted: RangeCounted) -> frozenset[Doubt]:
+    def add(self, counted: RangeCounted) -> frozenset[Disagreement]:
         """Takes in the votes of a range; the samples on which they contradict others."""
         key = (counted.sigma_index, counted.phase)
-        found = frozenset(Doubt(*key, *where) for where in self._streams[key].add(counted))
-        self._doubts |= found
+        found = frozenset(Disagreement(*key, *where) for where in self._streams[key].add(counted))
+        self._disagreements |= found
         return found
 
-    def was_delivered(self, doubt: Doubt) -> bool:
+    def was_delivered(self, one: Disagreement) -> bool:
         """Whether the sample has been given out, so that a look may have been made on it."""
-        return doubt.sample < self._streams[doubt.sigma_index, doubt.phase].next
+        return one.sample < self._streams[one.sigma_index, one.phase].next
 
     def deliver(self) -> RangeCounted | None:
         """The next range of some stream, once; None while the next of none has come."""
@@ -97,10 +97,11 @@ class RangeMerge:
     ) -> tuple[int, ...]:
         votes = ledger.find_votes(start)
         assert votes is not None, "only what came is delivered"
-        if not self._doubts:
+        if not self._disagreements:
             return votes
+        place = (sigma_index, phase, ballot)
         return tuple(
-            NO_VOTE if Doubt(sigma_index, phase, ballot, sample) in self._doubts else vote
+            NO_VOTE if Disagreement(*place, sample) in self._disagreements else vote
             for sample, vote in enumerate(votes, start)
         )
 

@@ -13,7 +13,7 @@ class Records(Protocol):
     """The records of one roll: in Redis for a service, in files for the command line."""
 
     @property
-    def doubts(self) -> int:
+    def disagreements(self) -> int:
         """How many samples count as ambiguous because two hosts disagreed on them.
 
         Prefixes that were counted when there were fewer are counted again.
@@ -40,13 +40,13 @@ class Unrecorded:
         prompts: the prompts that the request names, by digest.
         attempts: the ordinal number of this roll.
         checkpoints: the prefixes to go on from.
-        doubts: see `Records`.
+        disagreements: see `Records`.
     """
 
     prompts: Mapping[str, EncodedPrompt] = field(default_factory=dict)
     attempts: int = 1
     checkpoints: Mapping[str, Checkpoint] = field(default_factory=dict)
-    doubts: int = 0
+    disagreements: int = 0
 
     def find_prompt(self, sha256: str) -> EncodedPrompt | None:
         """See `Records`."""

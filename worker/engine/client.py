@@ -98,7 +98,7 @@ class EngineClient:
         """Requests a range. `receive` returns its votes."""
         self._send(wanted.model_dump_json().encode())
 
-    def foresee(self, likely: CountRange) -> None:
+    def prefetch(self, likely: CountRange) -> None:
         """Announces a range that may be requested next. Its votes may arrive early."""
         self.count(likely)
 

@@ -198,7 +198,7 @@ class Engine:
     def _request(self, session: Session, samples: Samples, *, ahead: bool = False) -> None:
         with self._changed:
             if ahead:
-                session.foresee(samples)
+                session.prefetch(samples)
             else:
                 session.want(samples)
             self._changed.notify()

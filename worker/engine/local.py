@@ -1,6 +1,8 @@
-"""A `Counter` on an engine of this process, for the command line and for tests."""
+"""`Counter`s on an engine of this process: for the command line, evaluations and tests."""
 
-from collections import deque
+import queue
+from abc import ABC, abstractmethod
+from typing import TypeVar
 
 from worker.contract.image import Image
 from worker.contract.protocol import (
@@ -16,20 +18,26 @@ from worker.engine.engine import Engine
 from worker.engine.session import Session
 from worker.engine.shelf.refusal import SessionNotServed
 
+Answer = TypeVar("Answer")
 
-class LocalCounter:
-    """Steps the engine whenever votes are received. It has one session at a time."""
+
+class InProcessCounter(ABC):
+    """A `Counter` on an engine of this process. It has one session at a time."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._session: Session | None = None
-        self._counted: deque[RangeCounted] = deque()
+        self._counted: queue.SimpleQueue[RangeCounted] = queue.SimpleQueue()
+
+    @abstractmethod
+    def _wait_for(self, answers: "queue.SimpleQueue[Answer]") -> Answer:
+        """The next answer in a queue that the engine fills when it is stepped."""
 
     def open(self, session: OpenSession, image: Image) -> SessionOpened:
         """Opens a session and closes the previous one. Raises the errors of `Engine.open`."""
-        self._close()
-        self._counted.clear()
-        self._session = self._engine.open(session, image, self._counted.append)
+        self.close()
+        self._counted = queue.SimpleQueue()
+        self._session = self._engine.open(session, image, self._counted.put)
         return self._session.opened
 
     def tune(self, wanted: TunePrompts, image: Image) -> PromptsTuned:
@@ -38,17 +46,18 @@ class LocalCounter:
         Raises:
             SessionNotServed: as `Engine.tune`, or tuning failed.
         """
-        self._close()
-        answers: list[PromptsTuned | SessionRefused] = []
-        session = self._engine.tune(wanted, image, answers.append)
-        while not answers:
-            self._engine.step()
-        self._engine.close(session)
-        if isinstance(answers[0], SessionRefused):
-            raise SessionNotServed(answers[0].failure.code, answers[0].failure.detail)
-        return answers[0]
+        self.close()
+        answers: queue.SimpleQueue[PromptsTuned | SessionRefused] = queue.SimpleQueue()
+        session = self._engine.tune(wanted, image, answers.put)
+        try:
+            answer = self._wait_for(answers)
+        finally:
+            self._engine.close(session)
+        if isinstance(answer, SessionRefused):
+            raise SessionNotServed(answer.failure.code, answer.failure.detail)
+        return answer
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """Closes the open session, whose model might leave no room for the next one."""
         if self._session is not None:
             self._engine.close(self._session)
@@ -59,13 +68,20 @@ class LocalCounter:
         assert self._session is not None, "open a session first"
         self._engine.request(self._session, wanted)
 
-    def foresee(self, likely: CountRange) -> None:
+    def prefetch(self, likely: CountRange) -> None:
         """Announces a range that may be requested next."""
         self.count(likely)
 
     def receive(self) -> RangeCounted:
-        """The next counted range. Raises LookupError if no range was requested."""
-        while not self._counted:
+        """The next counted range. Raises an error if none can come."""
+        return self._wait_for(self._counted)
+
+
+class LocalCounter(InProcessCounter):
+    """Steps the engine whenever it waits. Raises LookupError if nothing was requested."""
+
+    def _wait_for(self, answers: "queue.SimpleQueue[Answer]") -> Answer:
+        while answers.empty():
             if not self._engine.step():
                 raise LookupError("no range was requested")
-        return self._counted.popleft()
+        return answers.get()

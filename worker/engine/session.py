@@ -26,24 +26,24 @@ class Session:
     pending: deque[Samples] = field(default_factory=deque)
     ahead: deque[Samples] = field(default_factory=deque)
     closed: bool = False
-    _foreseen: dict[tuple[int, KeyPurpose], int] = field(default_factory=dict)
+    _prefetched: dict[tuple[int, KeyPurpose], int] = field(default_factory=dict)
 
     @property
     def model_id(self) -> str:
         return self.opened.identity.model.id
 
     def want(self, samples: Samples) -> None:
-        """Queues samples that are needed. Samples foreseen earlier are not drawn twice."""
+        """Queues samples that are needed. Samples prefetched earlier are not drawn twice."""
         promoted = [one for one in self.ahead if _is_within(one, samples)]
         self.ahead = deque(one for one in self.ahead if one not in promoted)
         self.pending.extend(promoted)
-        start = max(samples.start, self._foreseen.get(samples.stream, 0))
+        start = max(samples.start, self._prefetched.get(samples.stream, 0))
         if start < samples.stop:
             self.pending.append(replace(samples, start=start))
 
-    def foresee(self, samples: Samples) -> None:
+    def prefetch(self, samples: Samples) -> None:
         """Queues samples that may be needed. They must continue those queued of their stream."""
-        self._foreseen[samples.stream] = samples.stop
+        self._prefetched[samples.stream] = samples.stop
         self.ahead.append(samples)
 
     def queue(self, ahead: bool) -> deque[Samples]:

@@ -6,27 +6,13 @@ certificate does not depend on how many images share the engine. More images onl
 
 import queue
 import threading
-from collections.abc import Callable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
-from worker.contract.image import Image
-from worker.contract.protocol import (
-    CountRange,
-    OpenSession,
-    PromptsTuned,
-    RangeCounted,
-    SessionOpened,
-    SessionRefused,
-    TunePrompts,
-)
 from worker.engine.engine import Engine
-from worker.engine.session import Session
-from worker.engine.shelf.refusal import SessionNotServed
+from worker.engine.local import Answer, InProcessCounter
 
 _LOOK_AROUND_S = 0.1
-
-Answer = TypeVar("Answer")
 
 
 class EngineEnded(RuntimeError):
@@ -81,64 +67,21 @@ class SharedEngine:
                     raise EngineEnded("the engine ended before it answered") from self._failure
 
 
-class SharedCounter:
-    """A `Counter` whose engine another thread steps. It has one session at a time.
+class SharedCounter(InProcessCounter):
+    """A `Counter` whose engine another thread steps. Raises EngineEnded if the engine stops.
 
     Leaving the context closes the session.
     """
 
     def __init__(self, shared: SharedEngine, engine: Engine) -> None:
-        self._shared, self._engine = shared, engine
-        self._session: Session | None = None
-        self._counted: queue.SimpleQueue[RangeCounted] = queue.SimpleQueue()
+        super().__init__(engine)
+        self._shared = shared
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close()
+        self.close()
 
-    def _close(self) -> None:
-        """Closes the open session, whose model might leave no room for the next one."""
-        if self._session is not None:
-            self._engine.close(self._session)
-            self._session = None
-
-    def open(self, session: OpenSession, image: Image) -> SessionOpened:
-        """Opens a session and closes the previous one. Raises the errors of `Engine.open`."""
-        self._close()
-        self._counted = queue.SimpleQueue()
-        self._session = self._engine.open(session, image, self._counted.put)
-        return self._session.opened
-
-    def tune(self, wanted: TunePrompts, image: Image) -> PromptsTuned:
-        """Tunes prompts on an image and closes the previous session.
-
-        Raises:
-            SessionNotServed: as `Engine.tune`, or tuning failed.
-            EngineEnded: the engine stopped before it answered.
-        """
-        self._close()
-        answers: queue.SimpleQueue[PromptsTuned | SessionRefused] = queue.SimpleQueue()
-        deliver: Callable[[PromptsTuned | SessionRefused], None] = answers.put
-        session = self._engine.tune(wanted, image, deliver)
-        try:
-            answer = self._shared.wait_for(answers)
-        finally:
-            self._engine.close(session)
-        if isinstance(answer, SessionRefused):
-            raise SessionNotServed(answer.failure.code, answer.failure.detail)
-        return answer
-
-    def count(self, wanted: CountRange) -> None:
-        """Requests a range."""
-        assert self._session is not None, "open a session first"
-        self._engine.request(self._session, wanted)
-
-    def foresee(self, likely: CountRange) -> None:
-        """Announces a range that may be requested next."""
-        self.count(likely)
-
-    def receive(self) -> RangeCounted:
-        """The next counted range. Raises EngineEnded if the engine stops first."""
-        return self._shared.wait_for(self._counted)
+    def _wait_for(self, answers: "queue.SimpleQueue[Answer]") -> Answer:
+        return self._shared.wait_for(answers)

@@ -22,7 +22,6 @@ from worker.contract.certificate.signature import sign
 from worker.counting.certify import certify
 from worker.counting.live_votes import create_live
 from worker.counting.prefixes import Board
-from worker.counting.range_merge import Doubt
 from worker.counting.roll import Roll
 from worker.counting.sessions import PromptMissing
 from worker.engine.client import EngineClient, EngineRefused
@@ -30,7 +29,8 @@ from worker.jobs.cancel import Cancelled, require_wanted
 from worker.jobs.purge import list_streams
 from worker.jobs.queue import UNREADABLE, give_up
 from worker.jobs.redis_records import RedisRecords
-from worker.jobs.sharing.help import get_doubts, share
+from worker.jobs.sharing.disagreements import Disagreements
+from worker.jobs.sharing.help import share
 from worker.jobs.tuned_prompts import TunedStore
 from worker.processes.hand_back import HandedBack, heed, interruptible
 from worker.sampling.keys import load_secret
@@ -161,10 +161,11 @@ def _find_or_certify(run: _Run) -> FinishedResult:
     job_records.hold(redis, keyspace.votes_holders(sha256), keyspace.job(job.id), ttl_s=ttl_s)
     result = certificates.find_certificate(redis, sha256)
     if result is None:
-        doubts = get_doubts(redis, sha256)
-        made, known = _certify(run, roll, doubts)
+        disagreements = Disagreements(redis, job, sha256, ttl_s=ttl_s)
+        made = _certify(run, roll, disagreements)
         run.fence.require(redis)
-        keep = partial(certificates.keep_certificate, redis, sha256, made, doubts=known)
+        known = len(disagreements.known)
+        keep = partial(certificates.keep_certificate, redis, sha256, made, disagreements=known)
         result = when_there_is_room(partial(keep, ttl_s=ttl_s))
     else:
         _renew(redis, job, roll, ttl_s=ttl_s)
@@ -178,27 +179,21 @@ def _renew(redis: Redis, job: CertificationJob, roll: Roll, *, ttl_s: int) -> No
     renew_votes(redis, roll.sha256, list_streams(job.request), ttl_s=ttl_s)
 
 
-def _certify(run: _Run, roll: Roll, doubts: frozenset[Doubt]) -> tuple[FinishedResult, int]:
-    """The result, and how many of the doubted samples it counts as ambiguous."""
+def _certify(run: _Run, roll: Roll, disagreements: Disagreements) -> FinishedResult:
     redis, settings, job = run.redis, run.settings, run.job
     described = job.request.input
     image = images.get_image(
         redis, described.sha256, height=described.height, width=described.width
     )
-    records = RedisRecords(redis, job, roll, doubts=len(doubts), ttl_s=settings.certificate_ttl_s)
+    records = RedisRecords(
+        redis, job, roll, disagreements=len(disagreements.known), ttl_s=settings.certificate_ttl_s
+    )
     with (
         EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as engine,
-        share(engine, redis, settings, job, roll.sha256, doubts) as (counter, known),
+        share(engine, redis, settings, job, disagreements) as counter,
         _Recorder(run, roll.sha256) as recorder,
     ):
-        made = certify(
-            roll,
-            image,
-            counter=counter,
-            records=records,
-            on_votes=recorder,
-        )
-        return made, len(known)
+        return certify(roll, image, counter=counter, records=records, on_votes=recorder)
 
 
 class _Recorder:

@@ -6,8 +6,8 @@ started, one whose record RQ lost, one that was given up without a result.
 """
 
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from redis import Redis
 from rq import Queue
@@ -15,6 +15,7 @@ from rq.job import Job, JobStatus
 from rq.registry import clean_registries
 
 from models.log import get_logger
+from worker.jobs.retries import renew_attempts
 from worker.store import keyspace
 from worker.store.connection import as_text
 from worker.store.counters import count_event
@@ -35,32 +36,31 @@ return 1
 """
 
 
+class JobRecords(Protocol):
+    """The stored jobs of one queue: certifications, or learnings."""
+
+    def enqueue_again(self, job_id: str) -> bool:
+        """Enqueues an accepted job anew. False if there is nothing to enqueue."""
+
+    def has_ended(self, job_id: str) -> bool:
+        """Whether a job has a result."""
+
+    def give_up(self, job_id: str, reason: str) -> None:
+        """Stores the result of a job that RQ has given up, unless it has one."""
+
+
 class Janitor:
     """Sweeps one queue.
 
     Args:
-        queue: which.
-        name: of this janitor, in its lock.
-        enqueue_again: enqueues an accepted job anew; False when there is nothing to enqueue.
-        has_ended: whether a job has a result.
-        give_up: stores the result of a job that RQ has given up, unless it has one.
-        renew_attempts: gives a job that came further than before all its retries again.
+        queue: the queue.
+        name: names this janitor in its lock.
+        jobs: the stored jobs of the queue.
     """
 
-    def __init__(
-        self,
-        queue: Queue,
-        name: str,
-        *,
-        enqueue_again: Callable[[str], bool],
-        has_ended: Callable[[str], bool],
-        give_up: Callable[[str, str], None],
-        renew_attempts: Callable[[Job], None],
-    ) -> None:
-        self._queue, self._name = queue, name
+    def __init__(self, queue: Queue, name: str, jobs: JobRecords) -> None:
+        self._queue, self._name, self._jobs = queue, name, jobs
         self._redis: Redis = queue.connection
-        self._enqueue_again, self._has_ended, self._give_up = enqueue_again, has_ended, give_up
-        self._renew_attempts = renew_attempts
         self._looked = 0.0
 
     def sweep(self) -> bool:
@@ -79,11 +79,11 @@ class Janitor:
 
     def _note_abandoned(self, job: Job, *_: object) -> None:
         """RQ calls this for a job whose worker fell silent, before it tries again or gives up."""
-        self._renew_attempts(job)
+        renew_attempts(self._redis, job, engine_lost=False)
         if job.retries_left:
             count_event(self._redis, "retried")
         else:
-            self._give_up(job.id, "its worker fell silent")
+            self._jobs.give_up(job.id, "its worker fell silent")
 
     def find_lost(self) -> None:
         """Enqueues accepted jobs that are found nowhere, and have been for `SUSPECT_S`."""
@@ -130,18 +130,18 @@ class Janitor:
             self._say_recovered(job_id)
 
     def _recover(self, job_id: str) -> None:
-        if self._has_ended(job_id):
+        if self._jobs.has_ended(job_id):
             accepted.settle(self._redis, self._queue.name, job_id)
         elif self._find_status(job_id) == JobStatus.FAILED:
-            self._give_up(job_id, "it failed each time")
+            self._jobs.give_up(job_id, "it failed each time")
         else:
             self._enqueue(job_id)
 
     def _enqueue(self, job_id: str) -> None:
         try:
-            enqueued = self._enqueue_again(job_id)
+            enqueued = self._jobs.enqueue_again(job_id)
         except ValueError:
-            self._give_up(job_id, "its record cannot be read")
+            self._jobs.give_up(job_id, "its record cannot be read")
             return
         if enqueued:
             self._say_recovered(job_id)

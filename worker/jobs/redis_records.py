@@ -23,16 +23,16 @@ class RedisRecords:
         redis: the Redis of the service.
         job: the job that is run.
         roll: its request under the key secret.
-        doubts: see `Records`.
+        disagreements: see `Records`.
         ttl_s: the seconds that tuned prompts are kept.
     """
 
     def __init__(
-        self, redis: Redis, job: CertificationJob, roll: Roll, *, doubts: int, ttl_s: int
+        self, redis: Redis, job: CertificationJob, roll: Roll, *, disagreements: int, ttl_s: int
     ) -> None:
         self._redis, self._job, self._roll = redis, job, roll
         self._tuned = TunedStore(redis, roll, ttl_s, owner=job.owner)
-        self.doubts = doubts
+        self.disagreements = disagreements
 
     def find_prompt(self, sha256: str) -> EncodedPrompt | None:
         """See `Records`."""

@@ -26,7 +26,7 @@ from worker.store.connection import as_text
 
 DATA, MANIFEST, SECRET = "redis.jsonl.gz", "manifest.json", "key-secret"  # a name
 _AT_ONCE = 500
-# what speaks of this moment alone: hosts alive, runs under way, ranges put up, locks, wishes
+# What speaks of this moment alone: hosts, runs, shared ranges, locks, drain requests.
 _LEFT_OUT = (
     keyspace.WORKERS,
     f"{keyspace.PREFIX}:worker:",

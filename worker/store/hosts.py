@@ -101,7 +101,7 @@ def _parse_report(name: str, data: bytes | str) -> WorkerReport | None:
 
 
 def drain(redis: Redis, host: str = EVERY_HOST, *, how: How = "hand back") -> None:
-    """Wishes that a host takes no more jobs; it stays so when the host starts again.
+    """Asks a host to take no more jobs. The request outlives restarts of the host.
 
     Args:
         redis: where hosts look.
@@ -112,18 +112,18 @@ def drain(redis: Redis, host: str = EVERY_HOST, *, how: How = "hand back") -> No
 
 
 def resume(redis: Redis, host: str = EVERY_HOST) -> None:
-    """Takes the wish back: for one host, or all wishes."""
+    """Withdraws the drain request of one host, or all of them."""
     if host == EVERY_HOST:
         redis.delete(keyspace.DRAIN)
     else:
         redis.hdel(keyspace.DRAIN, host)
 
 
-def find_wish(redis: Redis, name: str) -> How | None:
+def find_drain_request(redis: Redis, name: str) -> How | None:
     """How the host with this name is to drain; None when it is to work."""
-    for wish in redis.hmget(keyspace.DRAIN, [name, machine(name), EVERY_HOST]):
-        if wish is not None:
-            return "finish" if wish in ("finish", b"finish") else "hand back"
+    for request in redis.hmget(keyspace.DRAIN, [name, machine(name), EVERY_HOST]):
+        if request is not None:
+            return "finish" if request in ("finish", b"finish") else "hand back"
     return None
 
 
@@ -133,5 +133,5 @@ def machine(name: str) -> str:
 
 
 def concerns(report: WorkerReport, host: str) -> bool:
-    """Whether a wish for `host` concerns the host of this report."""
+    """Whether a drain request for `host` concerns the host of this report."""
     return host in (EVERY_HOST, report.name, machine(report.name))

@@ -135,7 +135,7 @@ def range_board(certification_id: str, run: str, part: str) -> str:
     return f"{PREFIX}:certification:{certification_id}:ranges:{run}:{part}"
 
 
-def doubts(request_sha256: str) -> str:
+def disagreements(request_sha256: str) -> str:
     """Samples of a canonical request whose votes were counted differently, a set."""
     return f"{PREFIX}:doubts:{request_sha256}"
 

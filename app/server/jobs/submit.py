@@ -57,6 +57,8 @@ async def submit_certify(
     form, count = asked.fields, len(asked.images)
     card = require_card(services.catalogue, form.model or services.settings.default_model)
     check_fields(form, services.settings.limits, images=count)
+    await to_thread.run_sync(require_host, services.redis, card)
+    await to_thread.run_sync(require_room, services.redis, services.settings)
     targets = await to_thread.run_sync(_find_targets, services, form, card, caller)
     prepared = [await _prepare(services, asked, card, index) for index in range(count)]
     usable = [one for one in prepared if not isinstance(one, ImageRefused)]
@@ -73,9 +75,7 @@ async def submit_certify(
 def _find_targets(
     services: Services, form: CertifyFields, card: ModelCard, caller: Caller
 ) -> tuple[Target, ...]:
-    """The targets, prompts by digest. Checks first that a host and the queue can take the job."""
-    require_host(services.redis, card)
-    require_room(services.redis, services.settings)
+    """The targets of the request, prompts by digest."""
     find = partial(prompts.find_card, services.redis, view=caller.view)
     return resolve_targets(form, card, find)
 

@@ -21,7 +21,7 @@ from worker.certification import Phase, Tally
 from worker.contract import CertificationJob
 from worker.contract.certificate.document import FinishedResult, Provenance
 from worker.counting.certificates import Counted, create_certificate
-from worker.counting.contests import create_procedure
+from worker.counting.contests import create_contest, create_procedure
 from worker.jobs.queue import create_queue
 
 Post = Callable[..., Response]
@@ -164,5 +164,5 @@ def _certificate(job: CertificationJob, sigma_index: int, *, certain: bool) -> o
             votes = (top, goal.n - top, *(0,) * (len(target.class_names) - 2))
             looks[goal.phase] = (*looks[goal.phase], Tally(counts=votes))
     roots = {phase: "0" * 64 for phase, made in looks.items() if made}
-    counted = Counted(looks=[looks], roots=[roots])
+    counted = Counted(contest=create_contest(job.request, target), looks=[looks], roots=[roots])
     return create_certificate(job.request, sigma_index, 0, counted=counted, attempts=1)

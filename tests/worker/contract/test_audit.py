@@ -31,6 +31,7 @@ from worker.contract.certificate.signature import (
 from worker.contract.votes import VoteWithPath
 from worker.counting.certificates import Counted, create_certificate
 from worker.counting.certify import certify
+from worker.counting.contests import create_contest
 from worker.counting.records import Unrecorded
 from worker.counting.reproduce import NotReproducible, check_votes, reproduce
 from worker.counting.roll import Roll
@@ -480,7 +481,8 @@ def create_document():
             procedure=StagedParameters(n_max=64),
         )
         looks = {"selection": (), "estimation": (Tally(counts=(0, 64 - votes, votes)),)}
-        counted = Counted(looks=[looks], roots=[{"estimation": "3" * 64}])
+        contest = create_contest(request, request.targets[0])
+        counted = Counted(contest=contest, looks=[looks], roots=[{"estimation": "3" * 64}])
         entry = create_certificate(request, 0, 0, counted=counted, attempts=1)
         result = FinishedResult(
             model=request.model,

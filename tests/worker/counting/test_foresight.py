@@ -12,7 +12,7 @@ from worker.contract.protocol import CountRange, RangeCounted
 from worker.contract.votes import encode_votes
 from worker.counting.certify import certify
 from worker.counting.contests import create_contests
-from worker.counting.prefetch import Foresight
+from worker.counting.prefetch import Prefetch
 from worker.counting.prefixes import Board
 from worker.counting.records import Unrecorded
 from worker.counting.roll import Roll
@@ -50,9 +50,9 @@ class Recorder:
         self._wanted[wanted.sigma_index, wanted.phase] = wanted.stop
         self._counter.count(wanted)
 
-    def foresee(self, likely: CountRange) -> None:
+    def prefetch(self, likely: CountRange) -> None:
         if not self._blind:
-            self._counter.foresee(likely)
+            self._counter.prefetch(likely)
 
     def receive(self) -> RangeCounted:
         counted = self._counter.receive()
@@ -141,11 +141,11 @@ def test_a_range_is_given_on_when_it_is_asked_for_and_not_before(wide, ask):
     request, image = ask()
     counter = Recorder(create_engine(wide, batches_ahead=0))
     counter.open(open_spec(request), image)
-    votes = Foresight(counter)
+    votes = Prefetch(counter)
     votes.count(CountRange(sigma_index=0, phase="estimation", start=0, stop=10))
     for start, stop in ((10, 30), (30, 60)):
         likely = CountRange(sigma_index=0, phase="estimation", start=start, stop=stop, ahead=True)
-        votes.foresee(likely)
+        votes.prefetch(likely)
     assert votes.receive().stop == 10
     with pytest.raises(LookupError):  # counted in the same batch, and not asked for
         votes.receive()
@@ -162,9 +162,13 @@ def open_spec(request):
 def test_foreseen_ranges_end_at_looks_and_are_named_once(create_request):
     request, _ = create_request(procedure=StagedParameters(n_max=1000))
     board = Board(request, create_contests(request), "roll")
-    assert list(board.foreseen(256)) == []  # nothing before a stream has begun
+    assert list(board.prefetchable(256)) == []  # nothing before a stream has begun
     (wanted,) = board.wanted()
     assert (wanted.start, wanted.stop) == (0, 64)
-    assert [(r.start, r.stop) for r in board.foreseen(256)] == [(64, 128), (128, 256), (256, 320)]
-    assert list(board.foreseen(256)) == []
-    assert all(r.ahead for r in board.foreseen(300))
+    assert [(r.start, r.stop) for r in board.prefetchable(256)] == [
+        (64, 128),
+        (128, 256),
+        (256, 320),
+    ]
+    assert list(board.prefetchable(256)) == []
+    assert all(r.ahead for r in board.prefetchable(300))

@@ -1,4 +1,4 @@
-"""Ranges in any order, twice or in doubt: out they come once, in order and whole."""
+"""Ranges in any order, twice or in disagreement: out they come once, in order and whole."""
 
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ from worker.certification import Tally
 from worker.certification.merkle import NO_VOTE
 from worker.contract.protocol import CountRange, RangeCounted
 from worker.contract.votes import encode_votes
-from worker.counting.range_merge import Doubt, RangeMerge, join_parts
+from worker.counting.range_merge import Disagreement, RangeMerge, join_parts
 from worker.jobs.sharing.counter import cut
 
 CLASSES = (2, 3)  # of two ballots
@@ -76,31 +76,34 @@ def test_samples_that_copies_disagree_on_are_doubted_and_ambiguous(stream, other
     twice = data.draw(st.sets(st.sampled_from([piece.start for piece in pieces])))
     merge = RangeMerge()
     merge.expect(CountRange(sigma_index=0, phase="estimation", start=0, stop=n))
-    doubts: set[Doubt] = set()
+    disagreements: set[Disagreement] = set()
     for piece in pieces:
         assert not merge.add(count(votes, piece.start, piece.stop))
         if piece.start in twice:
-            doubts |= merge.add(count(others, piece.start, piece.stop))
+            disagreements |= merge.add(count(others, piece.start, piece.stop))
     differing = {
-        Doubt(0, "estimation", ballot, sample)
+        Disagreement(0, "estimation", ballot, sample)
         for piece in pieces
         if piece.start in twice
         for ballot in range(2)
         for sample in range(piece.start, piece.stop)
         if votes[ballot][sample] != others[ballot][sample]
     }
-    assert doubts == differing
-    assert not any(map(merge.was_delivered, doubts))
+    assert disagreements == differing
+    assert not any(map(merge.was_delivered, disagreements))
     found = join_parts(drain(merge))
-    assert found == count(masked(votes, doubts), 0, n)
-    assert all(map(merge.was_delivered, doubts))
+    assert found == count(masked(votes, disagreements), 0, n)
+    assert all(map(merge.was_delivered, disagreements))
     for counts, ambiguous in zip(found.counts, found.ambiguous, strict=True):
         assert Tally(counts=counts, ambiguous=ambiguous).n == n  # n never shrinks
 
 
-def masked(votes: list[list[int]], doubts: set[Doubt]) -> list[list[int]]:
+def masked(votes: list[list[int]], disagreements: set[Disagreement]) -> list[list[int]]:
     return [
-        [NO_VOTE if Doubt(0, "estimation", b, i) in doubts else v for i, v in enumerate(ballot)]
+        [
+            NO_VOTE if Disagreement(0, "estimation", b, i) in disagreements else v
+            for i, v in enumerate(ballot)
+        ]
         for b, ballot in enumerate(votes)
     ]
 
@@ -110,10 +113,10 @@ def test_known_doubts_are_ambiguous_whatever_is_counted(stream, data):
     votes, pieces = stream
     n = len(votes[0])
     some = st.tuples(st.integers(0, 1), st.integers(0, n - 1))
-    doubts = {Doubt(0, "estimation", *where) for where in data.draw(st.sets(some))}
-    elsewhere = {Doubt(1, "estimation", 0, 0), Doubt(0, "selection", 0, 0)}
-    merge = RangeMerge(doubts | elsewhere)
+    disagreements = {Disagreement(0, "estimation", *where) for where in data.draw(st.sets(some))}
+    elsewhere = {Disagreement(1, "estimation", 0, 0), Disagreement(0, "selection", 0, 0)}
+    merge = RangeMerge(disagreements | elsewhere)
     merge.expect(CountRange(sigma_index=0, phase="estimation", start=0, stop=n))
     for piece in pieces:
         merge.add(count(votes, piece.start, piece.stop))
-    assert join_parts(drain(merge)) == count(masked(votes, doubts), 0, n)
+    assert join_parts(drain(merge)) == count(masked(votes, disagreements), 0, n)

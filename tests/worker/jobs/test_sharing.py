@@ -32,14 +32,15 @@ from worker.contract.certificate.document import FinishedResult
 from worker.contract.protocol import CountRange, RangeCounted
 from worker.contract.request import request_sha256
 from worker.contract.votes import encode_votes
-from worker.counting.range_merge import Doubt, VotesDoubted
+from worker.counting.range_merge import Disagreement, VotesDisagreed
 from worker.engine.client import EngineClient
 from worker.jobs import queue as job_queue
 from worker.jobs.certify import run_certification
 from worker.jobs.queue import CertificationRqJob
-from worker.jobs.sharing.counter import Desk, cut
-from worker.jobs.sharing.help import ask_for_help, help_certification
-from worker.jobs.sharing.ranges import BOARD_TTL_S, BoardGone, Posting, RangeBoard
+from worker.jobs.sharing.counter import RangeQueue, cut
+from worker.jobs.sharing.help import help_certification
+from worker.jobs.sharing.helpers import Helpers
+from worker.jobs.sharing.ranges import BOARD_TTL_S, BoardGone, RangeBoard, SharedSession
 from worker.store import hosts, images, keyspace
 from worker.store.jobs import certificates, progress, results
 
@@ -142,7 +143,7 @@ class Helper:
     def __init__(self, redis: Redis, settings, job: CertificationJob, lease_s: float) -> None:
         (run,) = wait_until(lambda: find_runs(redis, job), pause_s=0.001)
         self.board = RangeBoard(redis, job.id, run, host="strange", lease_s=lease_s)
-        posting = self.board.find_posting()
+        posting = self.board.find_session()
         assert posting is not None
         described = job.request.input
         image = images.get_image(
@@ -157,9 +158,9 @@ class Helper:
 
     def count(self, wanted: CountRange) -> RangeCounted:
         """Counts a range, and keeps what it counted."""
-        desk = Desk(self.engine, self.identity)
-        desk.ask(wanted)
-        return desk.receive()
+        ranges = RangeQueue(self.engine, self.identity)
+        ranges.ask(wanted)
+        return ranges.receive()
 
 
 @pytest.fixture
@@ -179,7 +180,7 @@ def counted_so_far(redis: Redis, job: CertificationJob, counted: RangeCounted) -
     """The samples of a range's stream that a checkpoint has, so that a look may have seen them."""
     name = f"{counted.phase}:{job.request.sigmas[counted.sigma_index]:f}"
     stored = progress.get_checkpoints(redis, job.id).get(name)
-    return 0 if stored is None else stored.prefixes[0].tally.n
+    return 0 if stored is None else stored.prefixes[0].n
 
 
 def flipped(counted: RangeCounted, samples: int) -> RangeCounted:
@@ -330,7 +331,7 @@ def test_doubt_about_votes_that_were_looked_at_counts_them_anew(
         helper.board.hand_in(first)
         wait_until(lambda: counted_so_far(redis, job, first) >= first.stop)
         helper.board.hand_in(flipped(first, 3))
-        with pytest.raises(VotesDoubted):
+        with pytest.raises(VotesDisagreed):
             run.result(HANG_S)
     assert held.sigma_index == first.sigma_index
     assert progress.get_checkpoints(redis, job.id) == {}
@@ -348,18 +349,18 @@ def test_doubt_about_votes_that_were_looked_at_counts_them_anew(
 def test_a_duplicate_neither_ends_nor_goes_on_with_votes_that_were_contradicted(
     redis, sharing, submit, count_alone, watch
 ):
-    """Two jobs ask the same; doubt about a sample arises while the second counts alone."""
+    """Two jobs ask the same; disagreement about a sample arises while the second counts alone."""
     whole, job = count_alone(n=5000), submit(n=5000)
     sha256 = request_sha256(job.request, whole.provenance.key_commitment)
-    doubt = Doubt(0, "estimation", 0, 17)
+    disagreement = Disagreement(0, "estimation", 0, 17)
     alone = sharing().model_copy(update={"shard_samples": 0, "checkpoint_interval_s": 1e-9})
 
-    def doubt_at_the_second(number, _):
+    def disagree_at_the_second(number, _):
         if number == 2:
-            redis.sadd(keyspace.doubts(sha256), ":".join(map(str, doubt)))
+            redis.sadd(keyspace.disagreements(sha256), ":".join(map(str, disagreement)))
 
-    watched = watch(doubt_at_the_second, keyspace.checkpoint(job.id))
-    with pytest.raises(certificates.DoubtsArose):
+    watched = watch(disagree_at_the_second, keyspace.checkpoint(job.id))
+    with pytest.raises(certificates.DisagreementsArose):
         run_certification(watched, alone, job.id)
     assert certificates.find_certificate(redis, sha256) is None
     run_certification(redis, alone, job.id)
@@ -372,11 +373,11 @@ def test_a_helper_of_another_f_counts_nothing(redis, sharing, submit, join):
     with running(settings, job) as run:
         helper = join(job)
         (leased,) = helper.lease(1)
-        right = helper.board.find_posting()
+        right = helper.board.find_session()
         other = right.identity.model_copy(update={"batch_size": right.identity.batch_size + 1})
         board = RangeBoard(redis, job.id, "other", host="run")
         wanted = cut(leased.model_copy(update={"start": 0, "stop": 640}), 64)
-        board.put_up(Posting(session=right.session, identity=other), wanted)
+        board.put_up(SharedSession(session=right.session, identity=other), wanted)
         assert help_certification(redis, settings, job.id, "other", host="helper") == 0
         assert [board.lease() for _ in range(10)] == list(wanted)
         helper.board.hand_in(helper.count(leased))
@@ -415,7 +416,7 @@ def test_a_run_killed_between_looks_goes_on_from_its_checkpoint(
     assert results.find_result(redis, job.id) is None
     (abandoned,) = find_runs(redis, job)
     stored = progress.get_checkpoints(redis, job.id)
-    assert 0 < sum(c.prefixes[0].tally.n for c in stored.values()) < 100_000
+    assert 0 < sum(c.prefixes[0].n for c in stored.values()) < 100_000
     for part in keyspace.RANGE_BOARD_PARTS:  # goes by itself, noise keys and all
         assert redis.ttl(keyspace.range_board(job.id, abandoned, part)) <= BOARD_TTL_S
     with helpers(settings, job, 1):
@@ -438,7 +439,7 @@ def test_helpers_end_when_there_is_nothing_to_help_with(redis, sharing, submit, 
     assert help_certification(redis, settings, job.id, "none", host="helper") == 0
     with running(settings, job) as run:
         helper = join(job)
-        posting, (leased,) = helper.board.find_posting(), helper.lease(1)
+        posting, (leased,) = helper.board.find_session(), helper.lease(1)
         helper.board.hand_in(helper.count(leased))
         run.result(HANG_S)
     with pytest.raises(BoardGone):
@@ -453,11 +454,11 @@ def test_helpers_end_when_there_is_nothing_to_help_with(redis, sharing, submit, 
 
 
 @pytest.fixture
-def posting(redis, settings, submit, join, sharing) -> tuple[CertificationJob, Posting]:
+def posting(redis, settings, submit, join, sharing) -> tuple[CertificationJob, SharedSession]:
     """What a run posts."""
     job = submit(n=5000)
     with running(sharing(), job) as run:
-        found = join(job).board.find_posting()
+        found = join(job).board.find_session()
         run.result(HANG_S)
     assert found is not None
     return job, found
@@ -485,7 +486,9 @@ def test_what_is_put_up_is_seen_whole_or_not_at_all(redis, settings, posting):
                 pipeline.get(keyspace.range_board(job.id, "run", "posting"))
                 pipeline.llen(keyspace.range_board(job.id, "run", "open"))
                 data, ranges = pipeline.execute()
-            seen.add((data is not None and Posting.model_validate_json(data) == posted, ranges))
+            seen.add(
+                (data is not None and SharedSession.model_validate_json(data) == posted, ranges)
+            )
         over.set()
         done.result(HANG_S)
     assert seen == {(True, 100), (False, 0)}
@@ -552,16 +555,16 @@ def test_help_is_asked_for_where_another_host_has_the_same_f(redis, posting, ann
     register_workers(redis, 3)
     announce("a", posted.identity)
     announce("b", other_f)
-    assert ask_for_help(redis, run, job, posted.identity, 3) == 0
+    assert Helpers(redis, job, run).ask(posted.identity, 3) == 0
     announce("c", posted.identity)
-    assert ask_for_help(redis, run, job, posted.identity, 0) == 0
-    assert ask_for_help(redis, run, job, posted.identity, 1) == 1
-    assert ask_for_help(redis, run, job, posted.identity, 3) == 0  # jobs wait: nobody is idle
+    assert Helpers(redis, job, run).ask(posted.identity, 0) == 0
+    assert Helpers(redis, job, run).ask(posted.identity, 1) == 1
+    assert Helpers(redis, job, run).ask(posted.identity, 3) == 0  # jobs wait: nobody is idle
     queue.empty()
-    assert ask_for_help(redis, run, job, posted.identity, 3) == 2  # no more than other workers
+    assert Helpers(redis, job, run).ask(posted.identity, 3) == 2  # no more than other workers
     queue.empty()
     RangeBoard(redis, job.id, "run", host="c").join()
-    assert ask_for_help(redis, run, job, posted.identity, 3) == 0  # all help already
+    assert Helpers(redis, job, run).ask(posted.identity, 3) == 0  # all help already
 
 
 def test_a_call_for_help_holds_ids_alone_and_is_soon_forgotten(redis, posting):

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import Counter as Count
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,8 +28,10 @@ from worker.contract.protocol import (
     TunePrompts,
 )
 from worker.counting.counter import Counter
-from worker.counting.range_merge import Doubt, RangeMerge, VotesDoubted, join_parts
-from worker.jobs.sharing.ranges import BoardGone, Posting, RangeBoard
+from worker.counting.range_merge import Disagreement, RangeMerge, VotesDisagreed, join_parts
+from worker.jobs.sharing.disagreements import Disagreements
+from worker.jobs.sharing.helpers import Helpers
+from worker.jobs.sharing.ranges import BoardGone, RangeBoard, SharedSession
 
 log = get_logger(__name__)
 
@@ -53,7 +55,7 @@ def cut(wanted: CountRange, shard_samples: int) -> tuple[CountRange, ...]:
     )
 
 
-class Desk:
+class RangeQueue:
     """Ranges that one engine is asked for, given back whole and in the order they were asked for.
 
     Args:
@@ -101,29 +103,27 @@ class SharingCounter:
     Args:
         engine: counts here.
         board: where ranges are put up.
+        helpers: other workers, asked while ranges are open.
+        disagreements: samples that two hosts counted differently; further ones are kept before
+            anything else happens.
         shard_samples: the most samples in a range; a longer one is cut and shared.
-        merge: of this run.
-        ask_for_help: called with the f and the number of ranges that nobody counts yet.
-        keep_doubts: called, before anything else happens, with samples that two hosts counted
-            differently.
     """
 
-    _posting: Posting
-    _desk: Desk
+    _shared_session: SharedSession
+    _queue: RangeQueue
 
     def __init__(
         self,
         engine: Counter,
         board: RangeBoard,
         *,
+        helpers: Helpers,
+        disagreements: Disagreements,
         shard_samples: int,
-        merge: RangeMerge,
-        ask_for_help: Callable[[Identity, int], object],
-        keep_doubts: Callable[[frozenset[Doubt]], None],
     ) -> None:
         self._engine, self._board = engine, board
-        self._shard_samples, self._merge = shard_samples, merge
-        self._ask_for_help, self._keep_doubts = ask_for_help, keep_doubts
+        self._helpers, self._disagreements = helpers, disagreements
+        self._shard_samples, self._merge = shard_samples, RangeMerge(disagreements.known)
         self._shared: dict[tuple[int, str, int], CountRange] = {}  # put up, no votes yet
         self._ask_at = 0.0
         self.samples_by_host: Count[str] = Count()
@@ -131,8 +131,8 @@ class SharingCounter:
     def open(self, session: OpenSession, image: Image) -> SessionOpened:
         """See `Counter`."""
         opened = self._engine.open(session, image)
-        self._posting = Posting(session=session, identity=opened.identity)
-        self._desk = Desk(self._engine, opened.identity)
+        self._shared_session = SharedSession(session=session, identity=opened.identity)
+        self._queue = RangeQueue(self._engine, opened.identity)
         return opened
 
     def tune(self, wanted: TunePrompts, image: Image) -> PromptsTuned:
@@ -144,19 +144,19 @@ class SharingCounter:
         self._merge.expect(wanted)
         ranges = cut(wanted, self._shard_samples)
         if len(ranges) == 1:
-            self._desk.ask(wanted)
+            self._queue.ask(wanted)
         else:
             self._shared |= {_place(one): one for one in ranges}
-            self._board.put_up(self._posting, ranges)
+            self._board.put_up(self._shared_session, ranges)
 
-    def foresee(self, likely: CountRange) -> None:
+    def prefetch(self, likely: CountRange) -> None:
         """See `Counter`. Other hosts are asked for what is wanted, and nothing is counted early."""
 
     def receive(self) -> RangeCounted:
         """See `Counter`.
 
         Raises:
-            VotesDoubted: another host contradicts votes that were given on already.
+            VotesDisagreed: another host contradicts votes that were given on already.
         """
         while (ready := self._merge.deliver()) is None:
             self._work()
@@ -164,31 +164,31 @@ class SharingCounter:
 
     def _work(self) -> None:
         """Takes in what others counted, and counts a range or waits for them."""
-        if not self._shared and not self._desk.asked:
+        if not self._shared and not self._queue.asked:
             raise LookupError("no range was asked for")
         if self._shared:
             self._take(wait_s=0.0)
             self._lease()
             self._ask()
-        if self._desk.asked:
-            self._add(self._desk.receive(), self._board.host)
+        if self._queue.asked:
+            self._add(self._queue.receive(), self._board.host)
         elif self._shared:
             self._take(wait_s=_WAIT_S)
 
     def _lease(self) -> None:
         try:
-            self._desk.fill(self._board)
+            self._queue.fill(self._board)
         except BoardGone:  # Redis lost it, or did not hear of us for too long
             self._board.remove()
-            here = {_place(one) for one in self._desk.asked}
+            here = {_place(one) for one in self._queue.asked}
             if missing := [one for place, one in self._shared.items() if place not in here]:
-                self._board.put_up(self._posting, missing)
+                self._board.put_up(self._shared_session, missing)
 
     def _ask(self) -> None:
         if time.monotonic() >= self._ask_at:
             self._ask_at = time.monotonic() + _ASK_AGAIN_S
-            under_way = len(self._desk.asked)
-            self._ask_for_help(self._posting.identity, len(self._shared) - under_way)
+            under_way = len(self._queue.asked)
+            self._helpers.ask(self._shared_session.identity, len(self._shared) - under_way)
 
     def _take(self, *, wait_s: float) -> None:
         for handed_in in self._board.take(wait_s=wait_s):
@@ -198,21 +198,21 @@ class SharingCounter:
         if self._shared.pop(_place(counted), None) is not None:
             self._board.release(counted)
             self.samples_by_host[host] += counted.stop - counted.start
-        if doubts := self._merge.add(counted):
-            self._alarm(doubts, counted, host)
+        if found := self._merge.add(counted):
+            self._alarm(found, counted, host)
 
-    def _alarm(self, doubts: frozenset[Doubt], counted: RangeCounted, host: str) -> None:
+    def _alarm(self, found: frozenset[Disagreement], counted: RangeCounted, host: str) -> None:
         """Two counts of one range disagree: some machine computed wrongly."""
         log.error(
             "votes_disagree",
             certification_id=self._board.certification_id,
             host=host,
             samples=f"{counted.start} .. {counted.stop - 1}",
-            differing=len(doubts),
+            differing=len(found),
         )
-        self._keep_doubts(doubts)
-        if any(map(self._merge.was_delivered, doubts)):
-            raise VotesDoubted("votes that were looked at are contradicted by another count")
+        self._disagreements.keep(found)
+        if any(map(self._merge.was_delivered, found)):
+            raise VotesDisagreed("votes that were looked at are contradicted by another count")
 
 
 def _place(one: CountRange | RangeCounted) -> tuple[int, str, int]:
@@ -220,22 +220,22 @@ def _place(one: CountRange | RangeCounted) -> tuple[int, str, int]:
 
 
 def count_for_others(
-    engine: Counter, board: RangeBoard, posting: Posting, image: Image
+    engine: Counter, board: RangeBoard, shared: SharedSession, image: Image
 ) -> Iterator[RangeCounted]:
     """Counts ranges of a board and hands them in, until none is open or the board is gone.
 
     Counts nothing where the f here is not the one whose votes are wanted.
     """
-    identity = engine.open(posting.session, image).identity
-    if identity != posting.identity:
+    identity = engine.open(shared.session, image).identity
+    if identity != shared.identity:
         log.warning("helper_has_another_identity", host=board.host)
         return
-    desk = Desk(engine, identity)
+    ranges = RangeQueue(engine, identity)
     with suppress(BoardGone):
         while True:
-            desk.fill(board)
-            if not desk.asked:
+            ranges.fill(board)
+            if not ranges.asked:
                 return
-            counted = desk.receive()
+            counted = ranges.receive()
             board.hand_in(counted)
             yield counted

@@ -67,7 +67,7 @@ class BoardGone(LookupError):
     """The run that put the ranges up has ended, or has not been heard of for `BOARD_TTL_S`."""
 
 
-class Posting(Contract):
+class SharedSession(Contract):
     """What a host needs to count ranges: the session to open, and the f that it must be."""
 
     session: OpenSession
@@ -115,11 +115,11 @@ class RangeBoard:
 
     # --- The run that wants votes ---
 
-    def put_up(self, posting: Posting, ranges: Iterable[CountRange]) -> None:
+    def put_up(self, shared: SharedSession, ranges: Iterable[CountRange]) -> None:
         """Opens ranges to all hosts, in order and at once. The board is then ours."""
         self._owner = True
         with self._redis.pipeline() as pipeline:
-            pipeline.set(self._posting, posting.model_dump_json(), ex=BOARD_TTL_S)
+            pipeline.set(self._posting, shared.model_dump_json(), ex=BOARD_TTL_S)
             pipeline.rpush(self._open, *map(_name, ranges))
             pipeline.expire(self._open, BOARD_TTL_S)
             pipeline.execute()
@@ -142,10 +142,10 @@ class RangeBoard:
 
     # --- Whoever counts ---
 
-    def find_posting(self) -> Posting | None:
+    def find_session(self) -> SharedSession | None:
         """What is to be counted, or None when the board is gone."""
         data = self._redis.get(self._posting)
-        return None if data is None else Posting.model_validate_json(data)
+        return None if data is None else SharedSession.model_validate_json(data)
 
     def join(self) -> bool:
         """Registers this host; False when it counts here already, or the board is gone."""

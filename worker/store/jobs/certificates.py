@@ -32,7 +32,7 @@ def find_certificate(redis: Redis, sha256: str) -> FinishedResult | None:
     return None if data is None else FinishedResult.model_validate_json(data)
 
 
-class DoubtsArose(RuntimeError):
+class DisagreementsArose(RuntimeError):
     """Other hosts disagreed on votes of this request while it was counted; it is counted anew."""
 
 
@@ -44,7 +44,7 @@ return 1
 
 
 def keep_certificate(
-    redis: Redis, sha256: str, result: FinishedResult, *, ttl_s: int, doubts: int = 0
+    redis: Redis, sha256: str, result: FinishedResult, *, ttl_s: int, disagreements: int = 0
 ) -> FinishedResult:
     """Keeps the outcome of a canonical request, whatever it is, and returns the one that is kept.
 
@@ -54,12 +54,12 @@ def keep_certificate(
         redis, sha256: where, and the request's digest.
         result: what was counted.
         ttl_s: seconds it is kept.
-        doubts: how many samples it takes for ambiguous because hosts disagreed on them.
+        disagreements: how many samples it takes for ambiguous because hosts disagreed on them.
 
     Raises:
-        DoubtsArose: there are others that it does not know.
+        DisagreementsArose: there are others that it does not know.
     """
-    keys = (keyspace.certificate(sha256), keyspace.doubts(sha256))
-    if not redis.eval(_KEEP, 2, *keys, result.model_dump_json(), ttl_s, doubts):
-        raise DoubtsArose("votes of this request were contradicted; they are counted anew")
+    keys = (keyspace.certificate(sha256), keyspace.disagreements(sha256))
+    if not redis.eval(_KEEP, 2, *keys, result.model_dump_json(), ttl_s, disagreements):
+        raise DisagreementsArose("votes of this request were contradicted; they are counted anew")
     return find_certificate(redis, sha256) or result

@@ -76,7 +76,7 @@ def test_an_imported_prompt_is_shown_and_downloaded_as_it_was(
     assert encoded.decode().sha256 == prompt.sha256
     found = prompts.find_prompt(redis, prompt.sha256)
     assert found is not None
-    np.testing.assert_array_equal(found.ctx, ctx)
+    np.testing.assert_array_equal(found.decode().ctx, ctx)
 
 
 def test_json_and_half_precision_are_taken_exactly(send: Import, client: TestClient) -> None:
