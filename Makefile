@@ -26,8 +26,10 @@ demo: setup  ## certify real DICOM images over HTTP at three noise levels
 serve: setup  ## run the service at http://127.0.0.1:8000 until ctrl-C
 	@$(BIN)/promptsmooth up
 
-test: setup  ## the tests, as .ci/run calls them
-	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder --durations=20
+# RING=queue runs one ring (they are the markers in pyproject.toml); ROOM=worker/counting one room.
+test: setup  ## the tests, as .ci/run calls them; of one RING or one ROOM
+	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder --durations=20 \
+	  $(RING:%=-m %) $(ROOM:%=tests/%)
 
 ##@ Slower tests
 

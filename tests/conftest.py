@@ -47,28 +47,55 @@ settings.load_profile("laws")
 
 REPOSITORY = Path(__file__).parents[1]
 # What runs long and waits much begins first, where tests run beside one another.
-FIRST = ("stack", "queue", "evaluate", "engine")
+FIRST = ("stack", "worker/jobs", "worker/evaluation", "worker/counting", "worker/engine", "worker")
+# Rings, by what a test needs. A test that is marked as one of these is in no other.
+MARKED = {"schema", "guide", "real_size"}
+WHOLE = {"stack", "browser", "gpu"}  # by folder
+USES = {  # by fixtures, and by what else the test's module starts
+    "http": {"client", "guarded", "create_app", "serve_app", "Served"},
+    "queue": {"valkey_url", "ValkeyServer", "redis_command"},
+}
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    rings = [*FIRST, "others"]
+    for item in items:
+        item.add_marker(find_ring(item))
+        if "data_folder" in getattr(item, "fixturenames", ()):
+            item.add_marker("data")
+    items.sort(key=_find_place)
 
-    def find_place(item: pytest.Item) -> int:
-        ring = item.path.relative_to(REPOSITORY / "tests").parts[0]
-        return rings.index(ring if ring in FIRST else "others")
 
-    items.sort(key=find_place)
+def find_ring(item: pytest.Item) -> str:
+    """The one ring that a test is in."""
+    if marked := MARKED & {mark.name for mark in item.iter_markers()}:
+        return marked.pop()
+    if (folder := _find_folder(item).split("/")[0]) in WHOLE:
+        return folder
+    seen = {*getattr(item, "fixturenames", ()), *vars(getattr(item, "module", None) or object)}
+    return next((ring for ring, names in USES.items() if names & seen), "pure")
+
+
+def _find_folder(item: pytest.Item) -> str:
+    """Its folder within tests, such as `worker/jobs`."""
+    return item.path.parent.relative_to(REPOSITORY / "tests").as_posix()
+
+
+def _find_place(item: pytest.Item) -> int:
+    folder = f"{_find_folder(item)}/"
+    return next((i for i, one in enumerate(FIRST) if folder.startswith(f"{one}/")), len(FIRST))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """`make test` runs files beside one another, each whole; those of the stack share one stack."""
+    """`make test` runs files beside one another, each whole; those of a service share one."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Files(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file, _, _ = nodeid.partition("::")
-            return "stack" if file.startswith("tests/stack/") else file
+            folder = file.split("/")[1]
+            return folder if folder in ("stack", "browser") else file
 
     return Files(config, log)
 

@@ -46,12 +46,6 @@ SCREENSHOTS = os.environ.get("PROMPTSMOOTH_SCREENSHOTS")  # a folder: each state
 _EXPECTED = "Failed to load resource: the server responded with a status of"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.browser)
-
-
 @dataclass(kw_only=True)
 class Service:
     """A running service that can be stopped and started again on the same data and port."""

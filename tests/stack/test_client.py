@@ -15,7 +15,6 @@ from waiting import HANG_S
 
 from app.client import AsyncClient, Client, ServiceRefused, verify
 
-pytestmark = pytest.mark.stack
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 CT = Path(get_testdata_file("CT_small.dcm"))
 ASKED = {"sigma": ["0.1", "0.5"], "n_max": "300", "model": "bundled"}

@@ -6,11 +6,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 from waiting import HANG_S
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
-pytestmark = pytest.mark.stack
 
 
 def run(stack, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,7 @@ import pytest
 from pydicom.data import get_testdata_file
 from waiting import HANG_S
 
-pytestmark = [pytest.mark.stack, pytest.mark.guide]
+pytestmark = pytest.mark.guide
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [*sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "README.md"]
 BLOCK = re.compile(

@@ -9,14 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-import pytest
 from pydicom.data import get_testdata_file
 from waiting import HANG_S, wait_until
 
 from worker.certification import certify_cohen
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
-pytestmark = pytest.mark.stack
 
 
 def grey(seed: int, size: int = 16) -> np.ndarray:

@@ -12,7 +12,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
-import pytest
 from redis import Redis
 from waiting import NEVER_S, wait_until
 
@@ -33,8 +32,6 @@ from worker.jobs import queue
 from worker.sampling.keys import create_secret
 from worker.store import hosts, keyspace
 from worker.store.jobs import results
-
-pytestmark = pytest.mark.stack
 
 
 @contextmanager

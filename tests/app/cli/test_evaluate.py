@@ -67,7 +67,6 @@ def template_prompt(data_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     return save_prompt(tmp_path_factory.mktemp("prompts"), made, prompt)
 
 
-@pytest.mark.data
 def test_all_promptings_on_real_images_killed_on_the_way(
     data_folder: Path, template_prompt: Path, tmp_path: Path
 ):
@@ -138,7 +137,6 @@ def test_a_certificate_of_a_run_is_audited_and_reproduced_with_its_stored_prompt
         assert subprocess.run([*again, *named], check=False).returncode == status
 
 
-@pytest.mark.data
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

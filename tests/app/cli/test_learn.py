@@ -161,7 +161,6 @@ def test_no_folder_to_write_to_is_a_sentence(data, monkeypatch):
     assert "--out" in shown.stderr
 
 
-@pytest.mark.data
 def test_random_vectors_learn_real_images_from_the_command_line(data_folder, tmp_path):
     """End to end on blood cells: at random the vectors know nothing, afterwards most classes."""
     out = tmp_path / "out"

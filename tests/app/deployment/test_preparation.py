@@ -129,7 +129,7 @@ def test_nobody_gets_in_before_a_key_is_made_and_keys_outlive_a_start(
 
 
 @pytest.fixture
-def guarded(start: Prepare, volumes: Volumes, tmp_path: Path, free_port: int) -> Iterator[str]:
+def server(start: Prepare, volumes: Volumes, tmp_path: Path, free_port: int) -> Iterator[str]:
     """Host, port and database of a server that takes the access list."""
     start()
     command = redis_command(
@@ -139,10 +139,10 @@ def guarded(start: Prepare, volumes: Volumes, tmp_path: Path, free_port: int) ->
         maxmemory="64mb",
     )
     options = ["--port", str(free_port), "--aclfile", str(volumes.root / "redis" / "users.acl")]
-    with subprocess.Popen([*command, *options]) as server:
+    with subprocess.Popen([*command, *options]) as running:
         wait_until(lambda: listens(free_port))
         yield f"127.0.0.1:{free_port}/0"
-        server.terminate()
+        running.terminate()
 
 
 def listens(port: int) -> bool:
@@ -151,11 +151,11 @@ def listens(port: int) -> bool:
     return False
 
 
-def test_nobody_uses_redis_without_a_password(guarded: str, volumes: Volumes) -> None:
+def test_nobody_uses_redis_without_a_password(server: str, volumes: Volumes) -> None:
     with pytest.raises(AuthenticationError):
-        Redis.from_url(f"redis://{guarded}").ping()
+        Redis.from_url(f"redis://{server}").ping()
     health = volumes.read("redis/health-password").strip()
-    prober = Redis.from_url(f"redis://{HEALTH_USER}:{health}@{guarded}")
+    prober = Redis.from_url(f"redis://{HEALTH_USER}:{health}@{server}")
     assert prober.ping()
     for forbidden in (lambda: prober.get("job"), lambda: prober.info()):
         with pytest.raises(NoPermissionError):
@@ -163,9 +163,9 @@ def test_nobody_uses_redis_without_a_password(guarded: str, volumes: Volumes) ->
 
 
 def test_the_queue_works_under_its_access_list_and_cannot_change_the_server(
-    guarded: str, volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+    server: str, volumes: Volumes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("REDIS_URL", f"redis://promptsmooth@{guarded}")  # the work-horse reads it
+    monkeypatch.setenv("REDIS_URL", f"redis://promptsmooth@{server}")  # the work-horse reads it
     password_file = str(volumes.root / "queue" / "redis-password")
     monkeypatch.setenv("PROMPTSMOOTH_REDIS_PASSWORD_FILE", password_file)
     settings = WorkerSettings()

@@ -50,7 +50,6 @@ def test_bundled_card_reports_every_set_at_every_noise_strength():
     assert reported == [(f"{name} test", sigma) for name in IMAGE_SETS for sigma in SIGMAS]
 
 
-@pytest.mark.data
 @pytest.mark.parametrize("name", IMAGE_SETS)
 def test_bundled_accuracy_is_what_the_card_says(vlm, data_folder, name):
     """Other noise than the card's: two copies of a hundred images and more stay within 0.04."""
@@ -65,7 +64,6 @@ def test_bundled_accuracy_is_what_the_card_says(vlm, data_folder, name):
         assert accuracy == pytest.approx(row.accuracy, abs=within)
 
 
-@pytest.mark.data
 def test_bundled_finds_the_classes_under_other_templates(vlm, data_folder):
     """The features of an image are the same under all of them."""
     image_set = load_image_set(data_folder / "mednist", "test", vlm.card.preprocessing)

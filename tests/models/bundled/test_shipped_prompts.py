@@ -53,7 +53,6 @@ def test_a_shipped_prompt_was_learned_with_the_default_preset_of_today(prompt_id
     assert (card.ctx_init, card.suffix) == (today["ctx_init"], today["suffix"])
 
 
-@pytest.mark.data
 @pytest.mark.parametrize(("prompt_id", "name"), SHIPPED.items())
 def test_a_shipped_prompt_was_learned_from_the_images_its_seed_chooses(
     prompt_id, name, data_folder
@@ -70,7 +69,6 @@ def test_a_shipped_prompt_was_learned_from_the_images_its_seed_chooses(
     assert card.class_names == folder.find_class_names()
 
 
-@pytest.mark.data
 @pytest.mark.parametrize(("prompt_id", "name"), SHIPPED.items())
 def test_a_shipped_prompt_is_as_good_as_the_template_it_started_from(prompt_id, name, data_folder):
     """On the same noise, at most one image in a hundred is lost."""

@@ -169,7 +169,6 @@ def test_a_listing_is_identified_by_its_contents(tmp_path: Path):
     assert listing_sha256(files) != before
 
 
-@pytest.mark.data
 def test_the_image_sets_are_described_by_their_own_cards(data_folder: Path):
     card = describe_folder(data_folder / "lc25000_clean", "test")
     assert card.class_names[4] == "lung squamous cell carcinoma"

@@ -131,7 +131,6 @@ def test_a_card_that_is_none_is_a_sentence(tmp_path, content):
         list_images(tmp_path, "train")
 
 
-@pytest.mark.data
 def test_the_real_sets_are_read_in_the_order_of_their_cards(data_folder):
     found = list_images(data_folder / "kermany_cxr", "test")
     assert found.class_folders == ("normal", "bacterial_pneumonia", "viral_pneumonia")

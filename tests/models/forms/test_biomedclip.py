@@ -451,7 +451,6 @@ def test_card_that_names_no_such_file_is_refused(published, tmp_path, name):
         load_vlm(card.model_copy(update={"files": fewer}), tmp_path / "model", CPU)
 
 
-@pytest.mark.data
 @pytest.mark.parametrize("name", ["ctx_biomedclip_covid_s1", "ctx_biomedclip_rsna18_s1"])
 def test_real_prompts_give_unit_features(data_folder, tmp_path, no_network, name):
     published = create_folder(tmp_path / "published", width=768)

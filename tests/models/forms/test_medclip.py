@@ -446,7 +446,6 @@ def test_card_that_contradicts_the_architecture_is_refused(published, tmp_path, 
         load_vlm(card, tmp_path / "model", CPU)
 
 
-@pytest.mark.data
 @pytest.mark.parametrize("name", ["ctx_medclip_covid_s1", "ctx_medclip_mimic_s1"])
 def test_real_prompts_give_unit_features(data_folder, tmp_path, no_network, name):
     text = recipe.TEXT | {"hidden_size": 768, "num_hidden_layers": 3, "num_attention_heads": 12}
@@ -486,7 +485,6 @@ def test_images_are_prepared_as_medclip_does(shape):
     check_prepared(pixels)
 
 
-@pytest.mark.data
 @pytest.mark.parametrize("name", ["bccd_cells", "kermany_cxr", "lc25000_clean", "mednist"])
 def test_real_images_are_prepared_as_medclip_does(data_folder, name):
     suffixes = {".png", ".jpg", ".jpeg"}

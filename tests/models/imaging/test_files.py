@@ -98,7 +98,6 @@ def test_every_file_of_the_manifest_has_an_expectation(odd_formats: Path) -> Non
     assert sorted(entry["file"] for entry in manifest) == NAMES
 
 
-@pytest.mark.data
 @pytest.mark.parametrize("name", NAMES)
 def test_odd_file_behaves_as_the_manifest_expects(odd_formats: Path, name: str) -> None:
     data = (odd_formats / name).read_bytes()
@@ -114,7 +113,6 @@ def test_odd_file_behaves_as_the_manifest_expects(odd_formats: Path, name: str) 
     assert law(image)
 
 
-@pytest.mark.data
 @pytest.mark.parametrize("name", ["RG1_J2KI.dcm", "RG3_J2KI.dcm"])
 def test_monochrome1_radiograph_is_inverted_after_its_window(odd_formats: Path, name: str) -> None:
     path = odd_formats / "good" / name

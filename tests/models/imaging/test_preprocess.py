@@ -56,7 +56,6 @@ def test_random_images_are_prepared_as_open_clip_does(
     check(pixels, 33, resize, interpolation)
 
 
-@pytest.mark.data
 @pytest.mark.parametrize("name", ["bccd_cells", "kermany_cxr", "lc25000_clean", "mednist"])
 def test_real_images_are_prepared_as_open_clip_does(data_folder: Path, name: str) -> None:
     suffixes = {".png", ".jpg", ".jpeg"}
@@ -81,7 +80,6 @@ def test_a_read_only_picture_can_be_prepared_and_another_shape_is_refused() -> N
             preprocess(wrong, card)
 
 
-@pytest.mark.data
 @pytest.mark.parametrize("name", ["bccd_cells", "kermany_cxr", "lc25000_clean"])
 @pytest.mark.parametrize("model_id", ["plip", "pubmedclip", "quiltnet-b16", "quiltnet-b32"])
 def test_known_clips_see_real_images_as_open_clip_does(

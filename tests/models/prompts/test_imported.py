@@ -91,7 +91,6 @@ def test_a_published_checkpoint_gives_its_vectors_exactly(read, dtype):
     np.testing.assert_array_equal(found, ctx.float().numpy())
 
 
-@pytest.mark.data
 def test_real_prompts_of_another_study_are_read_exactly(data_folder, bundled):
     folder = data_folder / "coop_prompts_baple"
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))

@@ -29,7 +29,6 @@ from worker.jobs.queue import RETRIES, ROOM_S, create_queue, job_timeout_s
 from worker.jobs.retries import renew_attempts
 from worker.jobs.state import get_state
 from worker.processes import hand_back
-from worker.processes.hand_back import HandedBack
 from worker.rq_worker import create_janitor, create_worker
 from worker.settings import WorkerSettings
 from worker.store import hosts, keyspace
@@ -361,16 +360,25 @@ def test_an_idle_worker_that_is_to_stop_ends_after_its_wait_of_a_second(redis, s
             redis.delete("rq:workers")
 
 
+WAIT = f"""
+import time
+from worker.processes.hand_back import HandedBack, interruptible, listen
+listen()
+try:
+    with interruptible():
+        print("waits", flush=True)
+        time.sleep({NEVER_S})
+except HandedBack:
+    print("left")
+"""
+
+
 def test_a_wait_that_is_not_for_a_job_is_left_by_the_signal():
-    before = signal.getsignal(hand_back.HAND_BACK)
-    hand_back.listen()
-    try:
-        threading.Timer(0.1, os.kill, (os.getpid(), hand_back.HAND_BACK)).start()
-        with pytest.raises(HandedBack), hand_back.interruptible():
-            time.sleep(HANG_S)
-    finally:
-        hand_back._Request.asked = False
-        signal.signal(hand_back.HAND_BACK, before)
+    command = [sys.executable, "-c", WAIT]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "waits\n"
+        process.send_signal(hand_back.HAND_BACK)
+        assert process.communicate(timeout=HANG_S)[0] == "left\n"
 
 
 # --- Time ---

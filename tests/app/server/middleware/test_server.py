@@ -31,7 +31,7 @@ def _port() -> int:
 
 
 @contextmanager
-def _serve(
+def serve_app(
     folder: Path,
     *command: str,
     environment: Mapping[str, str] = MappingProxyType({}),
@@ -70,7 +70,7 @@ def _wait_for(port: int) -> None:
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A server that waits half a second within a body, and else as long as it can be told to."""
     settings = {"header_timeout_s": "600", "body_idle_timeout_s": "0.5", "body_timeout_s": "3600"}
-    with _serve(tmp_path_factory.mktemp("server"), "app", **settings) as port:
+    with serve_app(tmp_path_factory.mktemp("server"), "app", **settings) as port:
         yield port
 
 
@@ -83,7 +83,7 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         "body_timeout_s": "1",
         "keep_alive_s": "600",
     }
-    with _serve(tmp_path_factory.mktemp("hasty"), "app", **settings) as port:
+    with serve_app(tmp_path_factory.mktemp("hasty"), "app", **settings) as port:
         yield port
 
 
@@ -233,7 +233,7 @@ def test_every_line_of_the_log_is_json_and_repeats_nothing_that_was_sent(
 ) -> None:
     """The request id of a problem leads to its line, and the line says what it was."""
     monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{_port()}/0")
-    with _serve(tmp_path, "app") as port:
+    with serve_app(tmp_path, "app") as port:
         with _connect(port) as connection:
             connection.sendall(b"DOE JANE\r\n\r\n")
             _read(connection)
@@ -311,7 +311,7 @@ def test_a_server_that_listens_to_others_all_the_same_answers_none(
     """Somebody else's command line: only the address of the connection tells."""
     others = _own_address()
     plain = "uvicorn", "--factory", "app.main:create_app", "--host", "0.0.0.0"
-    with _serve(tmp_path, *plain, keys_file=str(keys_file)) as port:
+    with serve_app(tmp_path, *plain, keys_file=str(keys_file)) as port:
         status, _, problem = _ask(port, others, f"Host: {others}")
         assert (status, problem["code"]) == (403, "keys_required")
         assert _ask(port, others, f"Host: {others}", path="/healthz")[0] == 200
@@ -336,7 +336,7 @@ def test_every_line_of_the_log_is_json_and_names_the_request(tmp_path: Path) -> 
     """The server's own lines too; what was asked for is not in them."""
     away = {"REDIS_URL": f"unix://{tmp_path}/none.sock"}
     with (
-        _serve(tmp_path, "app", environment=away) as port,
+        serve_app(tmp_path, "app", environment=away) as port,
         closing(HTTPConnection("127.0.0.1", port, timeout=HANG_S)) as connection,
     ):
         connection.request("GET", "/certifications?model=Doe-Jane")
