@@ -17,7 +17,7 @@ from app.server.middleware.perimeter import NotLoopback, require_loopback
 from app.server.middleware.protocol import create_protocol
 from app.settings import AppSettings
 from worker.processes.logs import configure_logging
-from worker.settings_errors import SETTINGS_ERRORS, explain_settings
+from worker.settings import SETTINGS_ERRORS, explain_settings
 
 _REFUSED = 2
 

@@ -17,7 +17,6 @@ from app.server.access.caller import EVERYONE
 from app.server.access.keyring import Keyring
 from app.server.access.rate_limit import RateLimit
 from app.server.access.routes import list_access
-from app.server.answers.problems import add_handlers
 from app.server.audit_log.outcomes import writing_outcomes
 from app.server.audit_log.trail import (
     Audited,
@@ -26,13 +25,15 @@ from app.server.audit_log.trail import (
     create_trail,
     noting_heads,
 )
+from app.server.handlers import add_handlers
+from app.server.jobs.services import Services
 from app.server.middleware.admission import Admission
-from app.server.middleware.body_limits import BodyTimeout
+from app.server.middleware.body_limits import BodyLimit, BodyTimeout, OneLength
 from app.server.middleware.cross_origin import ANSWER_HEADERS, METHODS, REQUEST_HEADERS, CrossOrigin
 from app.server.middleware.metrics import HttpMetrics, create_http_histogram
 from app.server.middleware.perimeter import Perimeter, is_loopback
 from app.server.middleware.queue_metrics import QueueCollector
-from app.server.middleware.request_context import BodyLimit, OneLength, RequestContext
+from app.server.middleware.request_context import RequestContext
 from app.server.middleware.shutdown import noticing_signals
 from app.server.openapi import Service, on_wrong_method
 from app.server.routes import audit, models, prompt_jobs, prompts
@@ -45,14 +46,12 @@ from app.server.routes.certifications import (
     report,
     votes,
 )
-from app.server.routes.dependencies import Services
 from app.server.routes.service import health, metrics, pages
 from app.settings import AppSettings
-from models.catalogue import load_catalogue
+from models.catalogue import load_catalogue, warn_of_cards
 from models.imaging import Decoder
-from worker.jobs.queue import create_app_redis
 from worker.prepare import create_decoder
-from worker.processes.logs import warn_of_cards
+from worker.store.connection import create_app_redis
 
 _MAX_FIELDS = 512
 _WATCHING_THREADS = 4  # look at Redis for all event streams together, a moment each

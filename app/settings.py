@@ -3,13 +3,31 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.request.limits import Limits
-from app.server.access.api_keys import Quotas
 from worker.contract import MAX_SAMPLES, MAX_SIGMAS
 from worker.contract.learning import MAX_LEARNING_IMAGES
 from worker.settings import SharedSettings
+
+Bound = Annotated[int, Field(ge=1, le=10**15)]
+
+
+class Quotas(BaseModel):
+    """What a key may use; what is not said is not bounded.
+
+    `jobs` are those that wait or run. `samples_per_day` counts what requests ask for at most, from
+    midnight to midnight UTC.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    requests_per_minute: Bound | None = None
+    jobs: Bound | None = None
+    samples_per_day: Bound | None = None
+
+
+NO_BOUNDS = Quotas()
 
 
 def _unset_if_empty(value: object) -> object:

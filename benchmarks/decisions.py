@@ -35,12 +35,12 @@ from worker.contract import (  # noqa: E402
     StagedParameters,
 )
 from worker.contract.certificate.document import FinishedResult  # noqa: E402
+from worker.contract.image import image_sha256  # noqa: E402
 from worker.counting.certify import certify  # noqa: E402
 from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402
 from worker.engine.runner.machine import choose_device, set_threads  # noqa: E402
 from worker.engine.shelf.shelf import Shelf  # noqa: E402
-from worker.store.images import image_sha256  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 SIGMA, TARGET = Decimal("0.25"), Decimal("0.125")

@@ -27,17 +27,11 @@ import typer
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard
 from models.installation.folder import format_model_card
-from worker.contract import (
-    CertifyRequest,
-    CohenParameters,
-    InputImage,
-    ModelRef,
-    TemplateTarget,
-)
+from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
+from worker.contract.image import Image, image_sha256
 from worker.counting.certify import certify, derive_keys
 from worker.counting.sessions import NOTHING_TUNED, create_session
 from worker.engine.client import EngineClient
-from worker.store.images import Image, image_sha256
 
 RESULTS = Path(__file__).parent / "results"
 SECRET = b"no secret: a benchmark"

@@ -35,13 +35,14 @@ from worker.contract import (  # noqa: E402
     TemplateTarget,
 )
 from worker.contract.certificate.document import FinishedResult  # noqa: E402
-from worker.counting.certify import Counter, certify  # noqa: E402
+from worker.contract.image import Image, image_sha256  # noqa: E402
+from worker.counting.certify import certify  # noqa: E402
+from worker.counting.counter import Counter  # noqa: E402
 from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402
 from worker.engine.runner.machine import choose_device, set_threads  # noqa: E402
 from worker.engine.shared import SharedEngine  # noqa: E402
 from worker.engine.shelf.shelf import Shelf  # noqa: E402
-from worker.store.images import Image, image_sha256  # noqa: E402
 
 SIZES = (20_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 64)
 LABELS = (

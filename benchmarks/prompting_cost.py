@@ -38,13 +38,13 @@ from worker.contract import (
     TemplateTarget,
     ZeroShotTarget,
 )
+from worker.contract.image import image_sha256
 from worker.counting.certify import certify
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.shelf.loaded_model import warm_up
 from worker.engine.shelf.shelf import Shelf
-from worker.store.images import image_sha256
 
 PROMPT = "bundled-mednist"
 RESULTS = Path(__file__).parent / "results"

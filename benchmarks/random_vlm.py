@@ -10,8 +10,7 @@ from models.catalogue.cards import ModelCard, Precision, WeightFile
 from models.catalogue.medclip_config import MedClipConfig
 from models.loading.loading import create_clip, load_vlm
 from models.vlm._imports import get_open_clip
-from models.vlm.bert import BertVLM
-from models.vlm.bert_text import BertTextTower
+from models.vlm.bert import BertTextTower, BertVLM
 from models.vlm.medclip import MedClip, MedClipPooling
 from models.vlm.open_clip import OpenClipVLM
 from models.vlm.vlm import VLM

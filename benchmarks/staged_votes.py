@@ -34,15 +34,15 @@ from worker.contract import (  # noqa: E402
     StagedParameters,
     TemplateTarget,
 )
-from worker.contract.canonical import canonical_bytes  # noqa: E402
+from worker.contract.image import Image, image_sha256  # noqa: E402
 from worker.contract.protocol import CountRange  # noqa: E402
+from worker.contract.request import canonical_bytes  # noqa: E402
 from worker.counting.sessions import NOTHING_TUNED, create_session  # noqa: E402
 from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402
 from worker.engine.runner.machine import choose_device, set_threads  # noqa: E402
 from worker.engine.shelf.shelf import Shelf  # noqa: E402
 from worker.sampling.keys import derive_key  # noqa: E402
-from worker.store.images import Image, image_sha256  # noqa: E402
 
 SETS = ("mednist", "kermany_cxr", "bccd_cells")
 OUT = Path(__file__).with_name("results") / "staged_votes.json"

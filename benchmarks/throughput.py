@@ -45,12 +45,12 @@ from worker.contract import (  # noqa: E402
     ModelRef,
     TemplateTarget,
 )
+from worker.contract.image import Image, image_sha256  # noqa: E402
 from worker.counting.certify import certify  # noqa: E402
 from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402
 from worker.engine.runner.machine import choose_device, set_threads  # noqa: E402
 from worker.engine.shelf.shelf import Shelf  # noqa: E402
-from worker.store.images import Image, image_sha256  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 SIGMA = 0.25

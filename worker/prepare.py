@@ -6,8 +6,8 @@ from typing import Literal
 from models.catalogue.cards import ModelCard
 from models.imaging import Decoder, DecodingBounds, PreparedImage
 from worker.contract import InputImage
+from worker.contract.image import Image, image_sha256
 from worker.settings import SharedSettings
-from worker.store.images import Image, image_sha256
 
 Window = tuple[float, float] | Literal["auto"] | None
 

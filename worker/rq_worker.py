@@ -25,7 +25,7 @@ from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
 from worker.engine.client import EngineLost
 from worker.jobs import queue as job_queue
 from worker.jobs.janitor import Janitor
-from worker.jobs.queue import CertificationRqJob, create_queue, create_worker_redis
+from worker.jobs.queue import CertificationRqJob, create_queue
 from worker.jobs.retries import renew_attempts
 from worker.learning import queue as learning_queue
 from worker.learning import store as learning_store
@@ -35,7 +35,7 @@ from worker.processes.logs import configure_logging
 from worker.processes.scheduling import let_others_go_first
 from worker.settings import WorkerSettings
 from worker.store import keyspace
-from worker.store.connection import when_there_is_room
+from worker.store.connection import create_worker_redis, when_there_is_room
 from worker.store.counters import count_event
 from worker.store.jobs import results
 from worker.store.jobs.fence import Superseded

@@ -1,11 +1,15 @@
 """Settings of the compute side, read from the environment once and then frozen."""
 
+import re
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+SETTINGS_ERRORS = (ValidationError, SettingsError)
+"""What making settings raises where the environment does not allow them."""
 
 
 def _default_data_dir() -> Path:
@@ -165,3 +169,25 @@ class WorkerSettings(SharedSettings):
     def socket_path(self) -> Path:
         """Where the engine listens."""
         return self.engine_socket or self.data_dir / "engine.sock"
+
+
+def explain_settings(error: ValidationError | SettingsError) -> str:
+    """Every setting that is not usable, by its name in the environment, and what was expected.
+
+    What was given is not repeated: a `REDIS_URL` may hold a password.
+    """
+    if isinstance(error, ValidationError):
+        return "; ".join(_explain(each["loc"], each["msg"]) for each in error.errors())
+    found = re.search(r'field "(\w+)"', str(error))
+    # The one way in which a source itself fails: a list that is no JSON.
+    expected = 'expected a list in JSON, for example ["one", "two"]'
+    return _explain((found[1],) if found else (), expected)
+
+
+def _explain(place: tuple[int | str, ...], sentence: str) -> str:
+    sentence = sentence.removeprefix("Value error, ")
+    if not place:
+        return sentence
+    name = str(place[0])
+    name = name if name.isupper() else f"PROMPTSMOOTH_{name.upper()}"
+    return f"{name}: {sentence}"

@@ -25,16 +25,16 @@ from worker.contract.certificate.signature import create_signing_key, encode_pub
 from worker.contract.protocol import EngineStatus
 from worker.engine.client import EngineClient, EngineLost
 from worker.jobs.publish_prompts import publish_prompts
-from worker.jobs.queue import create_app_redis, free_jobs_of
+from worker.jobs.queue import free_jobs_of
 from worker.processes.child import CANNOT_START, Child, GivenUp, end_all
 from worker.processes.hand_back import HAND_BACK
 from worker.processes.parent import with_parent
 from worker.processes.scheduling import wait_passively
 from worker.processes.socket_claim import SocketTaken, claim_socket
 from worker.sampling.keys import SecretUnusable, commitment, create_secret, load_secret
-from worker.settings import WorkerSettings
-from worker.settings_errors import SETTINGS_ERRORS, explain_settings
-from worker.store import draining, hosts
+from worker.settings import SETTINGS_ERRORS, WorkerSettings, explain_settings
+from worker.store import hosts
+from worker.store.connection import create_app_redis
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Supervisor:
         self._was_ready = False
         self._answered = (-1.0, 0.0)  # of which start of the engine, and when
         self._may_take = False  # the engine has been ready
-        self._wish: draining.How | None = None
+        self._wish: hosts.How | None = None
         self._wish_at = 0.0
         self._redis: Redis = create_app_redis(
             settings.redis_url.get_secret_value(), ca_file=settings.redis_ca
@@ -168,7 +168,7 @@ class Supervisor:
             return
         self._wish_at = now
         try:
-            wish = draining.find_wish(self._redis, self._name)
+            wish = hosts.find_wish(self._redis, self._name)
         except RedisError:
             return  # as before
         if wish is not None and self._wish is None:
@@ -177,7 +177,7 @@ class Supervisor:
             log.info("drain", extra={"fields": {"how": wish or "resumed"}})
         self._wish = wish
 
-    def _end_takers(self, how: draining.How) -> None:
+    def _end_takers(self, how: hosts.How) -> None:
         for child in self._takers:
             child.end(HAND_BACK if how == "hand back" else signal.SIGTERM)
 

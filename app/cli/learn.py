@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from app.cli.models.commands import Device
+from app.cli.options import Device
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:

@@ -1,5 +1,6 @@
 """Options that several commands take."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,15 @@ Text = str | None
 Texts = list[str] | None
 Fields = dict[str, Any]
 """The fields of a request as they were typed."""
+
+
+class Device(StrEnum):
+    """Where a model runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
 
 PromptingOption = Annotated[
     Texts,

@@ -40,7 +40,7 @@ def sentences() -> Iterator[None]:
     from models.prompts.catalogue import UnknownPrompt
     from worker.key_secret import SecretUnusable
     from worker.processes.child import GivenUp
-    from worker.settings_errors import explain_settings
+    from worker.settings import explain_settings
 
     try:
         yield

@@ -8,16 +8,14 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.cli.operator.keys import KEYS_FILE_NAME
 from app.deployment.proxy import write_proxy_settings
 from app.deployment.queue_access import make_queue_access
 from app.deployment.settings import DeploymentSettings
 from app.deployment.tls import CERTIFICATE_NAME, TlsUnusable, make_tls
-from app.server.access.api_keys import KeysFileUnusable, change_keys
+from app.server.access.api_keys import KEYS_FILE_NAME, KeysFileUnusable, change_keys
 from app.settings import AppSettings
 from models.files.whole_file import write_whole
-from worker.settings import WorkerSettings
-from worker.settings_errors import SETTINGS_ERRORS, explain_settings
+from worker.settings import SETTINGS_ERRORS, WorkerSettings, explain_settings
 
 
 def prepare(root: Path, *, own_tls: Path, renew: bool, now: datetime) -> str:

@@ -18,7 +18,7 @@ from models.catalogue.cards import ModelCard
 from models.catalogue.weights import WeightsError, check_weights
 from worker.contract import QUEUE_NAME
 from worker.settings import WorkerSettings
-from worker.store import draining, hosts, keyspace
+from worker.store import hosts, keyspace
 from worker.store.jobs import accepted
 
 Verdict = Literal["ok", "warning", "fails"]
@@ -150,7 +150,7 @@ def _check_hosts(redis: Redis) -> Check:
     said = ", ".join(f"{r.name} {r.shown_state}" for r in reports) or "none has announced itself"
     if any(report.shown_state == "ready" for report in reports):
         return Check(name="worker hosts", verdict="ok", found=said)
-    drained = any(draining.find_wish(redis, report.name) for report in reports)
+    drained = any(hosts.find_wish(redis, report.name) for report in reports)
     do = "promptsmooth resume" if drained else "start one (python -m worker); its log says why not"
     return Check(name="worker hosts", verdict="fails", found=said, do=do)
 

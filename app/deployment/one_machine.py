@@ -14,7 +14,6 @@ from shutil import disk_usage
 
 from redis.exceptions import RedisError
 
-from app.cli.operator.keys import KEYS_FILE_NAME
 from app.deployment.redis_server import (
     find_redis_server,
     forget_redis,
@@ -23,14 +22,15 @@ from app.deployment.redis_server import (
     remember_redis,
 )
 from app.deployment.settings import DeploymentSettings
+from app.server.access.api_keys import KEYS_FILE_NAME
 from app.server.access.keyring import Keyring
 from app.server.audit_log.log import AUDIT_LOG_NAME
 from app.server.middleware.perimeter import require_loopback
 from app.settings import AppSettings
 from worker.health import find_fault
-from worker.jobs.queue import create_app_redis
 from worker.processes.child import Child, end_all
 from worker.processes.parent import with_parent
+from worker.store.connection import create_app_redis
 
 _TICK_S = 0.1
 _SOON_HEALTHY_S = 10.0  # what starts in a second or two

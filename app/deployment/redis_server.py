@@ -13,10 +13,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.deployment.settings import DeploymentSettings
-from worker.jobs.queue import create_app_redis
 from worker.processes.child import Child, end_all
 from worker.processes.parent import with_parent
 from worker.settings import SharedSettings
+from worker.store.connection import create_app_redis
 
 _ADDRESS = "redis-url"
 _STARTS_WITHIN_S, _STOPS_WITHIN_S, _LOOK_S = 60.0, 30.0, 0.05

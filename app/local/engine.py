@@ -10,7 +10,6 @@ from typing import Any
 from app.local.prompts import LocalPrompts
 from app.request.certify import CertifyFields
 from app.request.certify_request import create_request, resolve_targets
-from app.server.answers.schemas import VoteList
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard
 from models.loading.loading import load_vlm
@@ -21,9 +20,12 @@ from worker.contract import (
 )
 from worker.contract.certificate.document import FinishedResult, parse_document
 from worker.contract.certificate.signature import sign
+from worker.contract.image import Image
+from worker.contract.request import request_sha256
+from worker.contract.votes import VoteList, VoteWithPath
 from worker.counting.attempts import count_attempt
 from worker.counting.certify import certify
-from worker.counting.reproduce import NotReproducible, ShownVote, check_votes, reproduce
+from worker.counting.reproduce import NotReproducible, check_votes, reproduce
 from worker.counting.tuned_files import TUNED_FOLDER
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
@@ -33,8 +35,6 @@ from worker.engine.shelf.shelf import Shelf
 from worker.prepare import Window, prepare_image
 from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
-from worker.store.images import Image
-from worker.store.jobs.results import request_sha256
 
 
 def find_model(model_id: str) -> tuple[ModelCard, Path]:
@@ -100,7 +100,7 @@ def check_votes_in_process(
     try:
         listed = VoteList.model_validate_json(json.dumps(votes))
         shown = [
-            ShownVote(sample=v.sample, vote=v.vote, path=tuple(map(bytes.fromhex, v.path)))
+            VoteWithPath(sample=v.sample, vote=v.vote, path=tuple(map(bytes.fromhex, v.path)))
             for v in listed.votes
         ]
     except ValueError:

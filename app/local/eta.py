@@ -9,6 +9,7 @@ import torch
 from models.catalogue.cards import ModelCard
 from models.loading.loading import load_vlm
 from models.vlm.base_classifier import create_base_classifier
+from worker.contract.image import Image
 from worker.engine.measure.eta import (
     EtaReport,
     Rerun,
@@ -22,7 +23,6 @@ from worker.engine.measure.fresh import run_afresh
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import check_noise
 from worker.prepare import prepare_image
-from worker.store.images import Image
 
 
 def measure_model(

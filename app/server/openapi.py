@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,7 +31,8 @@ from models.prompts import cards
 from worker.contract.certificate import document as certificate
 
 _ANSWERS = Path(__file__).with_name("answers.json")
-_PUBLISHED_NAMES = {  # of one name each, so FastAPI names them by their modules, which may move
+# Two classes have one name, so FastAPI names them by their modules. Those may move; names stay.
+_PUBLISHED_NAMES: dict[type[BaseModel], str] = {
     cards.Adaptation: "models__prompt_cards__Adaptation",
     certificate.Adaptation: "worker__document__Adaptation",
 }

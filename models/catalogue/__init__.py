@@ -7,6 +7,7 @@ from models.catalogue.catalogue import (
     ModelNotValid,
     UnknownModel,
     load_catalogue,
+    warn_of_cards,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "ModelNotValid",
     "UnknownModel",
     "load_catalogue",
+    "warn_of_cards",
 ]

@@ -5,6 +5,7 @@ A card that ships without digests describes a model whose weights never come wit
 with digests, which then stands in its place.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -228,3 +229,10 @@ def _check_activation(card: ModelCard, path: Path, described: ModelDescription |
             f"the weights of {card.id!r} were trained with the activation {pinned}, which the card "
             f"has to name; it names {card.activation or 'none'}.",
         )
+
+
+def warn_of_cards(catalogue: Catalogue) -> None:
+    """One line for each own card that cannot be used: its model is refused, all others served."""
+    for model_id, error in sorted(catalogue.invalid.items()):
+        fields = {"model": model_id, "reason": str(error)}
+        logging.getLogger(__name__).warning("model_card_invalid", extra={"fields": fields})

@@ -17,6 +17,16 @@ Measured = Literal["tau", "batch_size"]
 _NEIGHBOUR = re.compile(r"^(?:batch_size|precision)[ \t]*=[ \t]*\{[^{}]*\}[^\n]*\n", re.MULTILINE)
 
 
+class ShippedCard(ValueError):
+    """The card came with the service, so it is not the installation's to change."""
+
+    def __init__(self, card: ModelCard, line: str) -> None:
+        super().__init__(
+            f"the card of {card.id!r} ships with the service and is left as it is. Put a copy with "
+            f"an id of its own into the folder PROMPTSMOOTH_MODELS names, and this line: {line}"
+        )
+
+
 def format_tau(tau: Mapping[DeviceClass, float]) -> str:
     """The line of a card that says tau of each device class it names."""
     return format_line("tau", tau)

@@ -16,7 +16,7 @@ from torch import Tensor
 from models.catalogue.bert_config import parse_bert_config
 from models.catalogue.weights import ConfigMismatch
 from models.vlm._imports import get_open_clip
-from models.vlm.bert_text import BertTextTower
+from models.vlm.bert import BertTextTower
 from models.vlm.wordpiece import create_tokenizer
 
 _POOLERS = ("cls_last_hidden_state_pooler", "cls_pooler", "mean_pooler")

@@ -9,8 +9,7 @@ from models.catalogue.cards import ModelCard, WeightFile
 from models.catalogue.medclip_config import CONFIG, MedClipConfig, parse_medclip_config
 from models.catalogue.weights import ConfigMismatch, UnreadableWeights
 from models.loading.tensor_file import load_into
-from models.vlm.bert import BertVLM
-from models.vlm.bert_text import BertTextTower
+from models.vlm.bert import BertTextTower, BertVLM
 from models.vlm.medclip import MedClip, MedClipPooling
 from models.vlm.vlm import VLM
 from models.vlm.wordpiece import create_tokenizer

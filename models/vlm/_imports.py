@@ -1,4 +1,4 @@
-"""One door to open_clip, which also opens where torchvision was built for another torch."""
+"""The doors to open_clip and transformers, open beside a torchvision of another torch, too."""
 
 import importlib
 import sys
@@ -34,3 +34,13 @@ def _import_torchvision() -> None:
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _declared.append(library)
         importlib.import_module("torchvision")
+
+
+def get_transformers() -> ModuleType:
+    """The `transformers` package, imported on first use.
+
+    It imports torchvision where it finds one, so open_clip's door comes first. Only classes of
+    modules are used from here, never `from_pretrained`, so nothing is ever looked up.
+    """
+    get_open_clip()
+    return importlib.import_module("transformers")

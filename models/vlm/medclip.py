@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.catalogue.medclip_config import MedClipConfig
-from models.vlm._transformers import get_transformers
+from models.vlm._imports import get_transformers
 
 _SWIN = "vision_model.model."
 _RENAMED = (  # transformers 5, transformers 4.24
@@ -70,7 +70,7 @@ class MedClipVision(torch.nn.Module):
 
 @final
 class MedClipText(torch.nn.Module):
-    """BERT and its projection; `models.vlm.bert_text` runs the one, `MedClipPooling` the other."""
+    """BERT and its projection; `models.vlm.bert` runs the one, `MedClipPooling` the other."""
 
     def __init__(self, bert: torch.nn.Module, width: int, embed_dim: int) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from models.catalogue.cards import ModelCard
-from models.vlm.no_context import NoContext
+from models.vlm.linear_toy import NoContext
 from models.vlm.vlm import check_pixels
 
 _SURE, _UNSURE = 1.0, 0.2

@@ -272,7 +272,8 @@ def test_table_that_is_kept_runs_no_formula_wherever_it_is_opened(tabs: Any) -> 
     evil = ["=1+1", " =1+1", "a;=1+1", "a\t=1+1", "+1", "-1", "@x", "\uff1d1", 'a";=1+1', "\r=1"]
     page = tabs.open()
     text = page.evaluate(
-        "(cells) => import('./static/page/table.js').then((m) => m.toCsv([cells, [-1, null]]))",
+        "(cells) => import('./static/page/elements/table.js')"
+        ".then((m) => m.toCsv([cells, [-1, null]]))",
         evil,
     )
     assert text.startswith("\ufeff")

@@ -17,13 +17,7 @@ from worker.certification import (
     plan_looks,
 )
 from worker.certification.merkle import NO_VOTE
-from worker.certification.ranges import (
-    Arrival,
-    RangeLedger,
-    RangesOverlap,
-    RangeVotes,
-    split,
-)
+from worker.certification.ranges import Arrival, RangeLedger, RangesOverlap, RangeVotes, split
 
 K = 3
 ALPHA, SIGMA = 0.001, 0.5

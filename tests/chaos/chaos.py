@@ -35,7 +35,7 @@ from service import Ask, Service, start, wait_for
 from worker.health import find_fault
 from worker.jobs.queue import RETRIES
 from worker.store.counters import get_counters
-from worker.store.jobs import results
+from worker.store.jobs import progress as progress_store
 
 SEED = 20261125
 TIMES = {
@@ -144,7 +144,7 @@ def poison(service: Service, random: Random) -> int:
     job = service.submit(Ask(seed=3 * 10**7, n=1_000_000))
     kills, last = 0, None
     while not service.has_ended(job):
-        progress = results.find_progress(service.redis, job)
+        progress = progress_store.find_progress(service.redis, job)
         if progress is not None and progress.updated_at != last:  # it has an engine, and counts
             kills, last = kills + 1, progress.updated_at
             for engine in service.processes("worker.engine"):

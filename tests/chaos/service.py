@@ -25,7 +25,7 @@ from models.testing import create_linear_model, write_linear_model
 from worker.health import find_fault
 from worker.jobs.queue import create_queue
 from worker.store import keyspace
-from worker.store.jobs import results
+from worker.store.jobs import progress as progress_store
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 SIZE = 16
@@ -155,7 +155,7 @@ class Service:
         """The jobs that have counted votes and have more than half of them before them."""
         redis, found = self.redis, []
         for one in self.horses():
-            progress = results.find_progress(redis, one)
+            progress = progress_store.find_progress(redis, one)
             if progress is not None and progress.samples_done < progress.samples_total / 2:
                 found.append(one)
         return found
@@ -177,7 +177,7 @@ class Service:
 
     def samples_done(self, certification_id: str) -> int:
         """The votes that a job has stored."""
-        progress = results.find_progress(self.redis, certification_id)
+        progress = progress_store.find_progress(self.redis, certification_id)
         return 0 if progress is None else progress.samples_done
 
     def counts_again(self, certification_id: str, before: bytes | None, done: int) -> bool:

@@ -12,9 +12,9 @@ from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard
 from models.loading.loading import load_vlm
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
+from worker.contract.image import image_sha256
 from worker.engine.engine import Engine
 from worker.engine.shelf.shelf import Shelf
-from worker.store.images import image_sha256
 
 SIZE = 16
 

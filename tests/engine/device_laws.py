@@ -17,18 +17,18 @@ from models.loading.loading import load_vlm
 from models.vlm.linear_toy import LinearVLM
 from models.vlm.vlm import VLM
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
+from worker.contract.image import image_sha256
 from worker.counting.certify import certify
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
+from worker.engine.runner.batch import Samples, Slice
 from worker.engine.runner.device import DeviceRunner
 from worker.engine.runner.host import HostRunner
 from worker.engine.runner.selftest import NoiseMismatch
-from worker.engine.session import Samples, Session, Slice
 from worker.engine.shelf.loaded_model import hold_model
 from worker.engine.shelf.shelf import Shelf
 from worker.sampling.table import create_noise_table
 from worker.sampling.words import NoiseKey
-from worker.store.images import image_sha256
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
@@ -68,25 +68,19 @@ def create_slices(vlm: VLM) -> list[Slice]:
     size = vlm.card.preprocessing.size
     rng = np.random.default_rng(3)
     tables = tuple(create_noise_table(sigma) for sigma in ("0.1", "1"))
-    sessions = [
-        Session(
-            image=rng.integers(0, 256, (3, size, size)).astype(np.uint8),
-            model=None,
-            tables=tables,
-            keys=KEYS,
-            opened=None,
-            taker=None,
-        )
-        for _ in range(2)
-    ]
+    images = [rng.integers(0, 256, (3, size, size)).astype(np.uint8) for _ in range(2)]
     return [
         Slice(
-            session=sessions[0],
+            image=images[0],
+            key=KEYS["estimation"],
+            table=tables[0],
             samples=Samples(sigma_index=0, purpose="estimation", start=2**32 - 1, stop=2**32 + 2),
             offset=0,
         ),
         Slice(
-            session=sessions[1],
+            image=images[1],
+            key=KEYS["selection"],
+            table=tables[1],
             samples=Samples(sigma_index=1, purpose="selection", start=0, stop=2),
             offset=3,
         ),

@@ -28,9 +28,10 @@ from worker.contract.certificate.signature import (
     encode_public_key,
     sign,
 )
+from worker.contract.votes import VoteWithPath
 from worker.counting.certificates import Counted, create_certificate
 from worker.counting.certify import certify
-from worker.counting.reproduce import NotReproducible, ShownVote, check_votes, reproduce
+from worker.counting.reproduce import NotReproducible, check_votes, reproduce
 from worker.engine.local import LocalCounter
 from worker.sampling.table import create_noise_table
 
@@ -252,8 +253,8 @@ def test_another_image_is_not_reproduced(documents, engine):
         reproduce(parse_document(document), other, LocalCounter(engine))
 
 
-def show(votes: list[int], *samples: int) -> list[ShownVote]:
-    return [ShownVote(sample=i, vote=votes[i], path=audit_path(votes, i)) for i in samples]
+def show(votes: list[int], *samples: int) -> list[VoteWithPath]:
+    return [VoteWithPath(sample=i, vote=votes[i], path=audit_path(votes, i)) for i in samples]
 
 
 @pytest.fixture(scope="session")

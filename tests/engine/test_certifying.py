@@ -13,6 +13,8 @@ from worker.certification.merkle import VoteTree
 from worker.contract import CohenParameters, TemplateTarget
 from worker.contract.certificate.document import AbstainedDocument, CertifiedDocument
 from worker.contract.protocol import RangeCounted, encode_votes
+from worker.contract.request import request_sha256
+from worker.contract.votes import Checkpoint, StoredTally
 from worker.counting.certify import certify
 from worker.counting.contests import create_contests
 from worker.counting.prefixes import Board, VotesOutOfOrder
@@ -20,7 +22,6 @@ from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.engine.local import LocalCounter
 from worker.engine.server import EngineServer
 from worker.sampling.keys import commitment
-from worker.store.jobs.results import Checkpoint, StoredTally, request_sha256
 
 SECRET = b"s" * 32
 

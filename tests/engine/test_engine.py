@@ -9,8 +9,8 @@ import torch
 from worker.certification import Phase
 from worker.certification.merkle import NO_VOTE
 from worker.contract import TemplateTarget
-from worker.contract.canonical import canonical_bytes
 from worker.contract.protocol import CountRange, OpenSession, RangeCounted
+from worker.contract.request import canonical_bytes
 from worker.counting.sessions import NOTHING_TUNED, create_session
 from worker.engine.engine import Engine
 from worker.engine.runner.batch import Batch

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from app.cli.models.commands import ShippedCard, write_report
+from app.cli.models.commands import write_report
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard, load_card
+from models.catalogue.measured import ShippedCard
 from models.loading.loading import load_vlm
 from models.testing import create_linear_model, write_linear_model
 from models.vlm.base_classifier import BaseClassifier, create_base_classifier

@@ -21,12 +21,12 @@ from worker.contract import (
     TemplateTarget,
 )
 from worker.contract.certificate.document import find_scope, parse_document
+from worker.contract.image import image_sha256
 from worker.counting.certify import certify
 from worker.counting.reproduce import reproduce
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.shelf.shelf import Shelf
-from worker.store.images import image_sha256
 
 SIZE = 8
 SECRET = b"s" * 32

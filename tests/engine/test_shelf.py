@@ -33,6 +33,7 @@ from worker.contract import (
     TemplateTarget,
     Tuning,
 )
+from worker.contract.image import Image, image_sha256
 from worker.contract.protocol import (
     ClassBallot,
     CountRange,
@@ -56,7 +57,6 @@ from worker.engine.shelf.loaded_model import hold_model
 from worker.engine.shelf.memory import expect_memory, measure_memory
 from worker.engine.shelf.refusal import SessionNotServed
 from worker.engine.shelf.shelf import _PASSING, BudgetExceeded, DeviceLost, Shelf
-from worker.store.images import Image, image_sha256
 
 CPU = torch.device("cpu")
 SECRET = b"s" * 32

@@ -9,8 +9,7 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from app.server.access.api_keys import SCOPES, ApiKey
-from app.server.access.public import PUBLIC
-from app.server.access.routes import Access, find_scope, list_access
+from app.server.access.routes import PUBLIC, Access, find_scope, list_access
 from app.settings import AppSettings
 
 MakeKey = Callable[..., tuple[ApiKey, dict[str, str]]]
@@ -31,7 +30,7 @@ def _address(route: Access) -> str:
 def test_every_route_says_what_it_needs_or_is_public(route: Access) -> None:
     assert (route.scope is None) == route.is_public, (
         "say who may ask, with caller: Reader, Submitter or Administrator "
-        "(app.server.access.caller), or add the address to app.server.access.public"
+        "(app.server.access.caller), or add the address to app.server.access.routes"
     )
 
 

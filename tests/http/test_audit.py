@@ -10,7 +10,7 @@ from redis import Redis
 from worker.contract.certificate.document import FinishedResult
 from worker.contract.certificate.signature import create_signing_key, encode_public_key, sign
 from worker.store import keyspace
-from worker.store.jobs import results
+from worker.store.jobs import records, results
 
 Post = Callable[..., Response]
 Finish = Callable[..., FinishedResult]
@@ -22,7 +22,7 @@ KEY = encode_public_key(create_signing_key(SECRET).public_key())
 def shown(post: Post, client: TestClient, redis: Redis, finish: Finish) -> dict:
     """A finished, signed certification as the service answers it."""
     redis.set(keyspace.SIGNING_KEY, KEY)
-    job = results.find_job(redis, post().json()["id"])
+    job = records.find_job(redis, post().json()["id"])
     assert job is not None
     results.put_result(redis, job.id, sign(finish(job), SECRET), ttl_s=60)
     answer: dict = client.get(f"/certifications/{job.id}").json()

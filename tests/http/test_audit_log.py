@@ -24,7 +24,7 @@ from worker.contract import QUEUE_NAME, Failure
 from worker.contract.certificate.document import CancelledResult, FailedResult, FinishedResult
 from worker.jobs.queue import create_queue
 from worker.store import keyspace
-from worker.store.jobs import results
+from worker.store.jobs import records, results
 
 Finish = Callable[..., FinishedResult]
 MakeKey = Callable[..., tuple[ApiKey, dict[str, str]]]
@@ -247,7 +247,7 @@ def test_what_became_of_a_certification_is_an_entry_once(
     key, headers = make_key("submit", "read")
     sure, unsure, failed, waiting = (_send(service, headers, png, n) for n in range(4))
     for each, certain in ((sure, True), (unsure, False)):
-        job = results.find_job(redis, each)
+        job = records.find_job(redis, each)
         assert job is not None
         results.put_result(redis, each, finish(job, certain=certain), ttl_s=600)
     reason = Failure(code="image_expired", detail="Gone.")

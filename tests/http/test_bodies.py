@@ -13,7 +13,7 @@ from pydicom.data import get_testdata_file
 from redis import Redis
 
 from worker.contract import CertifyRequest
-from worker.store.jobs import results
+from worker.store.jobs import records
 
 Ids = Callable[[], list[str]]
 ASKED: dict[str, Any] = {
@@ -50,7 +50,7 @@ class Sender:
 
     def request(self, answer: Response) -> CertifyRequest:
         assert answer.status_code == 202, answer.text
-        job = results.find_job(self.redis, answer.json()["id"])
+        job = records.find_job(self.redis, answer.json()["id"])
         assert job is not None
         return job.request
 

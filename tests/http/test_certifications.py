@@ -12,7 +12,7 @@ from worker.contract import QUEUE_NAME, CertificationJob, Failure
 from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.jobs.queue import CertificationRqJob, create_queue
 from worker.store import keyspace
-from worker.store.jobs import accepted, results
+from worker.store.jobs import accepted, progress, records, results
 
 Post = Callable[..., Response]
 Finish = Callable[..., FinishedResult]
@@ -21,7 +21,7 @@ Finish = Callable[..., FinishedResult]
 @pytest.fixture
 def job(post: Post, redis: Redis) -> CertificationJob:
     """A job that was just accepted."""
-    job = results.find_job(
+    job = records.find_job(
         redis, post(sigma=["0.5", "0.25"], procedure="cohen", n="1000", n0="100").json()["id"]
     )
     assert job is not None
@@ -46,7 +46,7 @@ def test_running_certification_shows_its_samples(
     shown = _show(client, job)
     assert shown["status"] == "running"
     assert shown["progress"] == {"samples_done": 0, "samples_total": 2200, "live": []}
-    results.put_progress(redis, job.id, 640, 2200)
+    progress.put_progress(redis, job.id, 640, 2200)
     assert _show(client, job)["progress"] == {
         "samples_done": 640,
         "samples_total": 2200,
@@ -115,7 +115,7 @@ def test_batch_counts_what_is_done(
     client: TestClient, post: Post, redis: Redis, png: bytes, finish: Finish
 ) -> None:
     batch = post(png, png).json()
-    first = results.find_job(redis, batch["certifications"][0]["id"])
+    first = records.find_job(redis, batch["certifications"][0]["id"])
     assert first is not None
     results.put_result(redis, first.id, finish(first), ttl_s=60)
     shown = client.get(f"/batches/{batch['id']}").json()

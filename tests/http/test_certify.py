@@ -19,7 +19,7 @@ from worker.contract import TASK_CERTIFY, StagedParameters
 from worker.contract.certificate.document import FinishedResult
 from worker.jobs.queue import CertificationRqJob
 from worker.store import images
-from worker.store.jobs import results
+from worker.store.jobs import records, results
 
 Ids = Callable[[], list[str]]
 Post = Callable[..., Response]
@@ -53,7 +53,7 @@ def test_request_is_kept_as_it_was_written(post: Post, redis: Redis) -> None:
         n0="5",
         procedure="cohen",
     )
-    job = results.find_job(redis, answer.json()["id"])
+    job = records.find_job(redis, answer.json()["id"])
     assert job is not None
     request = job.request
     assert request.sigmas == (Decimal("0.1"), Decimal("0.5"))
@@ -65,7 +65,7 @@ def test_request_is_kept_as_it_was_written(post: Post, redis: Redis) -> None:
 
 def test_what_is_not_said_comes_from_the_card(post: Post, redis: Redis) -> None:
     card = load_catalogue().get("bundled")
-    job = results.find_job(redis, post().json()["id"])
+    job = records.find_job(redis, post().json()["id"])
     assert job is not None
     assert (job.request.model.id, job.request.model.sha256) == (card.id, card.sha256)
     assert job.request.targets[0].class_names == card.class_names
@@ -128,7 +128,7 @@ def test_alpha_is_divided_among_all_images_that_were_sent(
     post: Post, redis: Redis, png: bytes
 ) -> None:
     shown = post(png, b"no image", joint="true").json()["certifications"][0]
-    job = results.find_job(redis, shown["id"])
+    job = records.find_job(redis, shown["id"])
     assert job is not None
     assert job.request.certificates_asked == 2
 
@@ -167,7 +167,7 @@ def _work(redis: Redis, queued_ids: Ids, finish: Finish, count: int) -> None:
     while len(queued_ids()) < count and time.monotonic() < deadline:
         time.sleep(0.02)
     for each in queued_ids():
-        job = results.find_job(redis, each)
+        job = records.find_job(redis, each)
         assert job is not None
         results.put_result(redis, each, finish(job), ttl_s=60)
 
@@ -207,7 +207,7 @@ def test_wait_does_not_hold_up_others(client: TestClient, post: Post) -> None:
 
 def test_staged_parameters_are_kept_as_they_were_written(post: Post, redis: Redis) -> None:
     answer = post(n_max="500", target_radius="0.10", joint="true", sigma=["0.25", "0.5"])
-    job = results.find_job(redis, answer.json()["id"])
+    job = records.find_job(redis, answer.json()["id"])
     assert job is not None
     assert job.request.procedure == StagedParameters(n_max=500, target_radius=Decimal("0.1"))
     assert job.request.certificates_asked == 2
@@ -216,14 +216,14 @@ def test_staged_parameters_are_kept_as_they_were_written(post: Post, redis: Redi
 
 def test_joint_counts_the_images_of_the_request(post: Post, redis: Redis, png: bytes) -> None:
     batch = post(png, png, png, joint="true").json()
-    jobs = [results.find_job(redis, shown["id"]) for shown in batch["certifications"]]
+    jobs = [records.find_job(redis, shown["id"]) for shown in batch["certifications"]]
     assert {job.request.certificates_asked for job in jobs if job} == {3}
 
 
 def test_several_label_sets_are_several_targets(post: Post, redis: Redis) -> None:
     asked = [{"class_names": ["normal lung", "pneumonia"], "template": "An X-ray of {}."}, {}]
     answer = post(targets=json.dumps(asked), sigma=["0.25", "0.5"], joint="true")
-    job = results.find_job(redis, answer.json()["id"])
+    job = records.find_job(redis, answer.json()["id"])
     assert job is not None
     first, second = job.request.targets
     card = load_catalogue().get("bundled")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from worker.store import keyspace
-from worker.store.jobs import results
+from worker.store.jobs import records, results
 
 
 @pytest.mark.parametrize("content", [b'{"status":"finished", cut of', b"{"])
@@ -13,7 +13,7 @@ def test_a_damaged_record_harms_its_own_certification_alone(
     client, redis, post, finish, record, content
 ):
     broken, sound = (post().json()["id"] for _ in range(2))
-    job = results.find_job(redis, sound)
+    job = records.find_job(redis, sound)
     results.put_result(redis, sound, finish(job), ttl_s=60)
     before = client.get(f"/certifications/{sound}").json()
     if record == "progress":

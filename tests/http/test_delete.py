@@ -7,14 +7,14 @@ from httpx2 import Response
 from redis import Redis
 
 from worker.contract.certificate.document import FinishedResult
-from worker.store.jobs import results
+from worker.store.jobs import records, results
 
 Post = Callable[..., Response]
 Finish = Callable[..., FinishedResult]
 
 
 def _end(redis: Redis, finish: Finish, certification_id: str) -> None:
-    job = results.find_job(redis, certification_id)
+    job = records.find_job(redis, certification_id)
     assert job is not None
     results.put_result(redis, job.id, finish(job), ttl_s=60)
 

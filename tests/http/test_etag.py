@@ -10,7 +10,7 @@ from redis import Redis
 from models.imaging import parse_image
 from worker.contract.certificate.document import FinishedResult
 from worker.store import images
-from worker.store.jobs import results
+from worker.store.jobs import records, results
 
 Post = Callable[..., Response]
 Finish = Callable[..., FinishedResult]
@@ -20,7 +20,7 @@ Finish = Callable[..., FinishedResult]
 def path(post: Post, redis: Redis, finish: Finish) -> str:
     """A certification that has finished."""
     path: str = post().headers["location"]
-    job = results.find_job(redis, path.rpartition("/")[2])
+    job = records.find_job(redis, path.rpartition("/")[2])
     assert job is not None
     results.put_result(redis, job.id, finish(job), ttl_s=60)
     return path
@@ -64,7 +64,7 @@ def test_an_illustration_has_the_noise_that_was_asked_for(
     client: TestClient, redis: Redis, path: str
 ) -> None:
     """Where the range of a picture is far away, the difference has that standard deviation."""
-    job = results.find_job(redis, path.rpartition("/")[2])
+    job = records.find_job(redis, path.rpartition("/")[2])
     assert job is not None
     size = job.request.input.height
     shown = client.get(f"{path}/noisy.png?sigma=0.1")

@@ -22,7 +22,7 @@ from app.settings import AppSettings
 from worker.contract import CertificationJob, LiveVotes
 from worker.contract.certificate.document import FinishedResult
 from worker.jobs.queue import create_queue, fetch_job
-from worker.store.jobs import results
+from worker.store.jobs import progress, records, results
 
 Finish = Callable[..., FinishedResult]
 LIVE = LiveVotes(
@@ -80,7 +80,7 @@ def job(served: Served, redis: Redis, png: bytes) -> CertificationJob:
     answer = httpx2.post(
         f"{served.url}/certify", files={"image": png}, data={"sigma": "0.25"}, trust_env=False
     )
-    found = results.find_job(redis, answer.json()["id"])
+    found = records.find_job(redis, answer.json()["id"])
     assert found is not None
     return found
 
@@ -125,7 +125,7 @@ def test_a_stream_tells_each_state_until_the_end(
             "live": [],
         }
         create_queue(redis).remove(job.id)
-        results.put_progress(redis, job.id, 64, 10_000, (LIVE,))
+        progress.put_progress(redis, job.id, 64, 10_000, (LIVE,))
         fetch_job(redis, job.id).set_status(JobStatus.STARTED)
         running = json.loads(events.next()["data"])
         assert (running["status"], running["samples_done"]) == ("running", 64)
@@ -198,7 +198,7 @@ def test_a_stream_outlives_a_queue_that_is_away(
     client: TestClient, redis: Redis, post: Callable[..., httpx2.Response], finish: Finish
 ) -> None:
     """Redis stops answering (as when it is paused on a full disk), and comes back."""
-    found = results.find_job(redis, post().json()["id"])
+    found = records.find_job(redis, post().json()["id"])
     assert found is not None
     got: list[str] = []
 

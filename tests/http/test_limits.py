@@ -8,9 +8,9 @@ from httpx2 import Response
 from redis import Redis
 
 from app.main import create_app
-from app.server.access.api_keys import ApiKey, Quotas
+from app.server.access.api_keys import ApiKey
 from app.server.access.rate_limit import count_request
-from app.settings import AppSettings
+from app.settings import AppSettings, Quotas
 from worker.contract import Failure
 from worker.contract.certificate.document import FailedResult
 from worker.store import keyspace

@@ -13,7 +13,7 @@ from rq.job import JobStatus
 from worker.contract.certificate.document import FinishedResult
 from worker.jobs.queue import fetch_job
 from worker.store import keyspace
-from worker.store.jobs import results
+from worker.store.jobs import records, results
 
 Post = Callable[..., Response]
 Finish = Callable[..., FinishedResult]
@@ -67,7 +67,7 @@ def test_filters_are_met_and_combine(
 ) -> None:
     queued, running, finished = (post(attempt=str(i)).json()["id"] for i in range(3))
     fetch_job(redis, running).set_status(JobStatus.STARTED)
-    job = results.find_job(redis, finished)
+    job = records.find_job(redis, finished)
     assert job is not None
     results.put_result(redis, finished, finish(job), ttl_s=60)
     linear = post(model="linear").json()["id"]
@@ -89,7 +89,7 @@ def test_outcomes_are_those_of_the_certificates_and_of_nothing_unfinished(
 ) -> None:
     ids = [post(attempt=str(i), sigma=["0.25", "0.5"]).json()["id"] for i in range(3)]
     for each, certain in zip(ids, (True, False), strict=False):
-        job = results.find_job(redis, each)
+        job = records.find_job(redis, each)
         assert job is not None
         results.put_result(redis, each, finish(job, certain=certain), ttl_s=60)
     listed = client.get("/certifications").json()["certifications"]

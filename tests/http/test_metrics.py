@@ -18,7 +18,7 @@ from app.settings import AppSettings
 from worker.contract import EngineFigures, WorkerReport
 from worker.store import hosts
 from worker.store.counters import count_event
-from worker.store.jobs import results
+from worker.store.jobs import records, results
 
 DOCKER = Path(__file__).parents[2] / "docker"
 DASHBOARD = DOCKER / "grafana" / "promptsmooth.json"
@@ -40,7 +40,7 @@ def scrape(client: TestClient) -> dict[tuple[str, ...], float]:
 def busy(client: TestClient, redis: Redis, post, finish) -> TestClient:
     """Two jobs wait, one has ended, a host works, and something went wrong before."""
     ids = [post().json()["id"] for _ in range(3)]
-    job = results.find_job(redis, ids[0])
+    job = records.find_job(redis, ids[0])
     assert job is not None
     results.put_result(redis, job.id, finish(job), ttl_s=60)
     count_event(redis, "retried", 2)

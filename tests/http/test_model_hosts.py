@@ -10,7 +10,7 @@ from redis import Redis
 
 from app.main import create_app
 from app.server.answers.problems import ModelUnknown
-from app.server.jobs.submit import find_card
+from app.server.jobs.capacity.model_hosts import require_card
 from models.catalogue import load_catalogue
 from worker.contract import ModelRef, ModelState, WorkerReport
 from worker.store import hosts
@@ -126,7 +126,7 @@ def test_a_model_whose_weights_were_never_added_is_shown_and_refused_with_what_t
 def test_a_model_with_a_bad_card_is_refused_by_a_sentence_without_its_place(tmp_path):
     (tmp_path / "spoilt.toml").write_text("id = ")
     with pytest.raises(ModelUnknown, match=r"'spoilt' is not served: its card .* not valid") as no:
-        find_card(load_catalogue(tmp_path), "spoilt")
+        require_card(load_catalogue(tmp_path), "spoilt")
     assert str(tmp_path) not in str(no.value)
 
 

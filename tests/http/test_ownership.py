@@ -25,7 +25,7 @@ from models.prompts.cards import Adaptation, PromptCard
 from models.prompts.prompt import Prompt
 from worker.contract.certificate.document import FinishedResult
 from worker.store import prompts
-from worker.store.jobs import results
+from worker.store.jobs import records, results
 
 Encode = Callable[..., bytes]
 Finish = Callable[..., FinishedResult]
@@ -79,7 +79,7 @@ def lab(
     assert sent.status_code == 202, sent.text
     batch = sent.json()
     first = batch["certifications"][0]["id"]
-    job = results.find_job(redis, first)
+    job = records.find_job(redis, first)
     assert job is not None
     assert job.owner == key.id
     results.put_result(redis, first, finish(job), ttl_s=600)

@@ -18,11 +18,12 @@ from app.settings import AppSettings
 from models.catalogue import load_catalogue
 from models.prompts.catalogue import load_prompt_catalogue
 from worker.contract import LEARNING_QUEUE_NAME, TASK_LEARN, Failure
+from worker.contract.image import image_sha256
 from worker.contract.learning import FailedLearning, FinishedLearning, LearnedEpoch
 from worker.jobs.queue import CertificationRqJob, create_queue
 from worker.learning import store as learning_store
 from worker.prepare import prepare_image
-from worker.store import images, keyspace, prompts
+from worker.store import keyspace, prompts
 
 Encode = Callable[..., bytes]
 Learn = Callable[..., Response]
@@ -102,7 +103,7 @@ def test_images_are_prepared_as_certified_ones_are_and_expire(
     learn: Learn, redis: Redis, files: Files
 ) -> None:
     card = load_catalogue().get("bundled")
-    prepared = [images.image_sha256(prepare_image(f, card)[0]) for f in files.values()]
+    prepared = [image_sha256(prepare_image(f, card)[0]) for f in files.values()]
     job = learning_store.find_job(redis, learn().json()["id"])
     assert job is not None
     for place, image in enumerate(job.request.images):
@@ -141,7 +142,7 @@ def test_class_folders_of_numbers_are_ordered_as_numbers_and_named_by_the_reques
     job = learning_store.find_job(redis, answer.json()["id"])
     assert job is not None
     card = load_catalogue().get("bundled")
-    prepared = [images.image_sha256(prepare_image(contents[i], card)[0]) for i in (2, 1, 0)]
+    prepared = [image_sha256(prepare_image(contents[i], card)[0]) for i in (2, 1, 0)]
     assert [image.sha256 for image in job.request.images] == prepared
 
 

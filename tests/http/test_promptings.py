@@ -13,7 +13,7 @@ from models.prompts.cards import Adaptation, PromptCard
 from models.prompts.prompt import Prompt
 from worker.contract import BankTemplate
 from worker.store import keyspace, prompts
-from worker.store.jobs import results
+from worker.store.jobs import records
 
 CARD = load_catalogue().get("bundled")
 NAMES = ("normal lungs", "pneumonia")
@@ -52,7 +52,7 @@ def stored(redis) -> dict[str, PromptCard]:
 
 def targets_of(redis, answer):
     assert answer.status_code == 202, answer.text
-    return results.find_job(redis, answer.json()["id"]).request.targets
+    return records.find_job(redis, answer.json()["id"]).request.targets
 
 
 def test_a_prompt_by_itself_is_few_shot_with_its_own_classes(post, redis, stored):

@@ -11,14 +11,14 @@ from redis import Redis
 from worker.contract import CertificationJob
 from worker.contract.certificate.document import FinishedResult
 from worker.store import keyspace
-from worker.store.jobs import results
+from worker.store.jobs import records, results
 
 Post = Callable[..., Response]
 Finish = Callable[..., FinishedResult]
 
 
 def _store(redis: Redis, posted: Response, finish: Finish, *, certain: bool) -> CertificationJob:
-    job = results.find_job(redis, posted.json()["id"])
+    job = records.find_job(redis, posted.json()["id"])
     assert job is not None
     results.put_result(redis, job.id, finish(job, certain=certain), ttl_s=100)
     return job

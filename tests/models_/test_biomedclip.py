@@ -28,8 +28,7 @@ from models.installation.folder import describe_file
 from models.learning.checkpoint import load_ctx
 from models.loading.loading import load_vlm
 from models.prompts.imported import ImportRefused, create_import
-from models.vlm._imports import get_open_clip
-from models.vlm._transformers import get_transformers
+from models.vlm._imports import get_open_clip, get_transformers
 from models.vlm.base_classifier import create_base_classifier
 
 CPU = torch.device("cpu")

@@ -5,11 +5,16 @@ import os
 import pytest
 import tomli_w
 
-from models.catalogue import ModelNotAdded, ModelNotValid, UnknownModel, load_catalogue
+from models.catalogue import (
+    ModelNotAdded,
+    ModelNotValid,
+    UnknownModel,
+    load_catalogue,
+    warn_of_cards,
+)
 from models.catalogue.availability import Missing, Present, Wrong, judge_presence
 from models.catalogue.cards import InvalidCard, ModelCard, parse_card, parse_description
 from models.testing import create_linear_model, write_linear_model
-from worker.processes.logs import warn_of_cards
 
 CLIPS = ["plip", "pubmedclip", "quiltnet-b16", "quiltnet-b32"]
 

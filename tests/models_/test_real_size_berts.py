@@ -14,7 +14,7 @@ from torch.nn import functional
 from models.catalogue import load_catalogue
 from models.installation.add import add_model
 from models.loading.loading import load_vlm
-from models.vlm._transformers import get_transformers
+from models.vlm._imports import get_transformers
 
 pytestmark = [pytest.mark.real_size, pytest.mark.usefixtures("no_network")]
 HERE = Path(__file__).parent

@@ -22,6 +22,7 @@ from worker.contract import (
     ModelRef,
     TemplateTarget,
 )
+from worker.contract.image import Image, image_sha256
 from worker.engine.engine import Engine
 from worker.engine.server import EngineServer
 from worker.engine.shelf.shelf import Shelf
@@ -29,7 +30,6 @@ from worker.jobs import queue
 from worker.sampling.keys import commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 from worker.store import hosts
-from worker.store.images import Image, image_sha256
 
 SIZE = 16
 
@@ -93,7 +93,7 @@ def create_job(models_folder: Path) -> Callable[..., tuple[CertificationJob, Ima
 def submit(redis: Redis, create_job) -> Callable[..., CertificationJob]:
     def submit_one(**changes: object) -> CertificationJob:
         job, image = create_job(**changes)
-        queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+        queue.accept_jobs(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
         return job
 
     return submit_one

@@ -8,15 +8,15 @@ import time
 import pytest
 
 from worker.contract.certificate.document import CancelledResult, FinishedResult
-from worker.jobs import queue
+from worker.contract.request import request_sha256
 from worker.jobs.cancel import cancel
-from worker.jobs.purge import purge
+from worker.jobs.certify import run_certification
+from worker.jobs.purge import list_streams, purge
 from worker.jobs.queue import create_queue, fetch_job
-from worker.jobs.votes_streams import list_streams
+from worker.jobs.state import get_state
 from worker.store import keyspace
 from worker.store.images import ImageExpired, get_image
-from worker.store.jobs import results
-from worker.tasks import run_certification
+from worker.store.jobs import progress, records, results
 
 
 def image_of(redis, job):
@@ -26,7 +26,7 @@ def image_of(redis, job):
 
 def votes_of(redis, settings, job):
     commitment = redis.get(keyspace.KEY_COMMITMENT).decode()
-    sha256 = results.request_sha256(job.request, commitment)
+    sha256 = request_sha256(job.request, commitment)
     return [redis.exists(keyspace.votes(sha256, stream)) for stream in list_streams(job.request)]
 
 
@@ -34,7 +34,7 @@ def test_a_queued_certification_that_is_cancelled_leaves_the_queue(redis, settin
     job, other = submit(), submit(seed=1)
     assert cancel(redis, job.id, ttl_s=600)
     assert create_queue(redis).job_ids == [other.id]
-    assert queue.get_state(redis, job.id) == "cancelled"
+    assert get_state(redis, job.id) == "cancelled"
     run_certification(redis, settings, job.id)  # a worker that had taken it already
     assert isinstance(results.find_result(redis, job.id), CancelledResult)
 
@@ -43,7 +43,7 @@ def test_a_running_certification_ends_within_one_range(redis, settings, submit, 
     """And what was counted stays an attempt: the next other request is the second."""
     job = submit(n=5000)
     eager = settings.model_copy(update={"checkpoint_interval_s": 1e-9})
-    put, ranges = results.put_progress, []
+    put, ranges = progress.put_progress, []
 
     def cancel_at_the_third(connection, certification_id, done, *rest, **options):
         put(connection, certification_id, done, *rest, **options)
@@ -51,7 +51,7 @@ def test_a_running_certification_ends_within_one_range(redis, settings, submit, 
         if len(ranges) == 3:
             cancel(redis, job.id, ttl_s=600)
 
-    monkeypatch.setattr(results, "put_progress", cancel_at_the_third)
+    monkeypatch.setattr(progress, "put_progress", cancel_at_the_third)
     run_certification(redis, eager, job.id)
     assert len(ranges) == 3
     assert isinstance(results.find_result(redis, job.id), CancelledResult)
@@ -93,7 +93,7 @@ def test_purging_removes_what_is_about_the_image_and_no_attempt(redis, settings,
     first = results.find_result(redis, job.id)
     assert all(votes_of(redis, settings, job))
     purge(redis, job, ttl_s=600)
-    assert results.find_job(redis, job.id) is None
+    assert records.find_job(redis, job.id) is None
     assert results.find_result(redis, job.id) is None
     assert not any(votes_of(redis, settings, job))
     with pytest.raises(ImageExpired):
@@ -148,14 +148,14 @@ def test_a_work_horse_that_waits_for_its_engine_is_stopped(redis, settings, subm
     command = [sys.executable, "-m", "worker.rq_worker"]
     with subprocess.Popen(command, env=environment) as process:
         try:
-            until(lambda: queue.get_state(redis, job.id) == "running")
+            until(lambda: get_state(redis, job.id) == "running")
             assert cancel(redis, job.id, ttl_s=600)
             until(lambda: fetch_job(redis, job.id).is_stopped)
             other = submit(seed=1)
-            until(lambda: queue.get_state(redis, other.id) == "running")
+            until(lambda: get_state(redis, other.id) == "running")
         finally:
             process.kill()
-    assert queue.get_state(redis, job.id) == "cancelled"
+    assert get_state(redis, job.id) == "cancelled"
 
 
 def until(holds, *, within_s: float = 30) -> None:

@@ -8,10 +8,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from worker.contract import QUEUE_NAME
 from worker.contract.certificate.document import FailedResult, FinishedResult
+from worker.jobs.certify import run_certification
 from worker.rq_worker import create_janitor
 from worker.store import hosts, keyspace
-from worker.store.jobs import accepted, results
-from worker.tasks import run_certification
+from worker.store.jobs import accepted, progress, records, results
+from worker.store.jobs.damaged import RecordDamaged
 
 BROKEN = b'{"roll": "cut of'
 
@@ -21,7 +22,7 @@ def cut_off(redis: Redis, settings, submit, monkeypatch):
     """A job that was cut off with checkpoints."""
 
     def cut_off() -> str:
-        job, put, written = submit(), results.put_checkpoints, []
+        job, put, written = submit(), progress.put_checkpoints, []
 
         def put_twice(*arguments, **options):
             put(*arguments, **options)
@@ -31,7 +32,7 @@ def cut_off(redis: Redis, settings, submit, monkeypatch):
 
         eager = settings.model_copy(update={"checkpoint_interval_s": 1e-9})
         with monkeypatch.context() as patch:
-            patch.setattr(results, "put_checkpoints", put_twice)
+            patch.setattr(progress, "put_checkpoints", put_twice)
             with pytest.raises(RedisConnectionError):
                 run_certification(redis, eager, job.id)
         assert redis.hlen(keyspace.checkpoint(job.id)) > 0
@@ -67,7 +68,7 @@ def test_a_damaged_job_ends_at_once_with_its_reason_and_its_neighbour_runs(redis
     result = results.find_result(redis, broken.id)
     assert isinstance(result, FailedResult)
     assert "its record cannot be read" in result.failure.detail
-    assert results.find_jobs(redis, [broken.id, sound.id]) == [None, sound]
+    assert records.find_jobs(redis, [broken.id, sound.id]) == [None, sound]
     assert isinstance(results.find_result(redis, sound.id), FinishedResult)
 
 
@@ -82,7 +83,7 @@ def test_a_damaged_result_ends_no_janitor_and_is_not_counted_again(redis, settin
     janitor.find_lost()
     assert not accepted.is_open(redis, QUEUE_NAME, broken.id)
     assert redis.lrange(f"rq:queue:{QUEUE_NAME}", 0, -1) == [lost.id.encode()]
-    with pytest.raises(results.RecordDamaged):
+    with pytest.raises(RecordDamaged):
         results.find_result(redis, broken.id)
 
 

@@ -20,6 +20,7 @@ from models.prompts.cards import PromptCard
 from models.prompts.learning_settings import create_learning_settings
 from models.prompts.prompt import Prompt
 from worker.contract import LEARNING_QUEUE_NAME, ModelRef
+from worker.contract.image import image_sha256
 from worker.contract.learning import (
     CancelledLearning,
     FailedLearning,
@@ -29,13 +30,12 @@ from worker.contract.learning import (
     LearningRequest,
 )
 from worker.learning import store as learning_store
-from worker.learning.learned_store import finish_learning
 from worker.learning.process import run_order
 from worker.learning.protocol import FailureReport, Order
 from worker.learning.queue import get_status, submit_learning
+from worker.learning.store import finish_learning
 from worker.learning.task import LearnerDied, run_learning
 from worker.store import keyspace, prompts
-from worker.store.images import image_sha256
 
 SIZE = 64
 NAMES = ("dark image", "bright image")

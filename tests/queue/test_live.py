@@ -2,8 +2,8 @@
 
 from worker.certification import lower_confidence_bound, upper_confidence_bound
 from worker.contract import Progress
-from worker.store.jobs import results
-from worker.tasks import run_certification
+from worker.jobs.certify import run_certification
+from worker.store.jobs import progress, results
 
 
 def test_live_votes_are_the_votes_so_far_and_end_as_the_certificate_s(
@@ -11,13 +11,13 @@ def test_live_votes_are_the_votes_so_far_and_end_as_the_certificate_s(
 ):
     job = submit(n=700)
     eager = settings.model_copy(update={"checkpoint_interval_s": 1e-9})
-    put, seen = results.put_progress, []
+    put, seen = progress.put_progress, []
 
     def keep(connection, certification_id, done, total, live):
         put(connection, certification_id, done, total, live)
         seen.append(live)
 
-    monkeypatch.setattr(results, "put_progress", keep)
+    monkeypatch.setattr(progress, "put_progress", keep)
     run_certification(redis, eager, job.id)
     assert len(seen) > 4
     for live in seen:

@@ -13,8 +13,8 @@ from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.engine.engine import Engine
 from worker.engine.server import EngineServer
 from worker.engine.shelf.shelf import Shelf
+from worker.jobs.certify import run_certification
 from worker.store.jobs import results
-from worker.tasks import run_certification
 
 
 @pytest.fixture

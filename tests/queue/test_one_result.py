@@ -17,11 +17,14 @@ from rq.job import Job, JobStatus
 
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, Failure, WorkerReport
 from worker.contract.certificate.document import FailedResult, FinishedResult
+from worker.contract.request import request_sha256
 from worker.engine.client import EngineClient
 from worker.jobs import queue as job_queue
+from worker.jobs.certify import JobTooSlow, run_certification
 from worker.jobs.janitor import SUSPECT_S, Janitor
 from worker.jobs.queue import RETRIES, ROOM_S, create_queue, job_timeout_s
 from worker.jobs.retries import renew_attempts
+from worker.jobs.state import get_state
 from worker.processes import hand_back
 from worker.processes.hand_back import HandedBack
 from worker.rq_worker import create_janitor, create_worker
@@ -29,8 +32,8 @@ from worker.settings import WorkerSettings
 from worker.store import hosts, keyspace
 from worker.store.counters import get_counters
 from worker.store.jobs import accepted, results
+from worker.store.jobs import progress as progress_store
 from worker.store.jobs.fence import Superseded, begin_run
-from worker.tasks import JobTooSlow, run_certification
 
 
 @contextmanager
@@ -59,7 +62,7 @@ def wait_for(look: Callable[[], object], within_s: float = 40.0) -> None:
 
 
 def done(redis: Redis, job_id: str) -> int:
-    progress = results.find_progress(redis, job_id)
+    progress = progress_store.find_progress(redis, job_id)
     return 0 if progress is None else progress.samples_done
 
 
@@ -92,7 +95,7 @@ def test_a_zombie_writes_no_checkpoint_and_no_result(redis, settings, submit, mo
     """Another run begins while this one counts; what this one counted is not stored."""
     job = submit(n=3000)
     eager = settings.model_copy(update={"checkpoint_interval_s": 1e-9})
-    put, written = results.put_checkpoints, []
+    put, written = progress_store.put_checkpoints, []
 
     def overtake(connection, certification_id, checkpoints, **options):
         put(connection, certification_id, checkpoints, **options)
@@ -100,10 +103,10 @@ def test_a_zombie_writes_no_checkpoint_and_no_result(redis, settings, submit, mo
         if len(written) == 2:
             begin_run(redis, job.id, ttl_s=60)
 
-    monkeypatch.setattr(results, "put_checkpoints", overtake)
+    monkeypatch.setattr(progress_store, "put_checkpoints", overtake)
     with pytest.raises(Superseded):
         run_certification(redis, eager, job.id)
-    stored = results.get_checkpoints(redis, job.id)
+    stored = progress_store.get_checkpoints(redis, job.id)
     kept = written[0]
     assert {name: one.prefixes for name, one in stored.items()} == {
         name: one.prefixes for name, one in kept.items()
@@ -124,8 +127,8 @@ def test_a_job_that_has_ended_admits_no_run_that_began_before(redis, settings, s
     late = begin_run(redis, job.id, ttl_s=60)
     run_certification(redis, settings, job.id)
     with pytest.raises(Superseded):
-        late.write(redis, lambda pipeline: results.put_progress(pipeline, job.id, 1, 2))
-    assert results.find_progress(redis, job.id) is None
+        late.write(redis, lambda pipeline: progress_store.put_progress(pipeline, job.id, 1, 2))
+    assert progress_store.find_progress(redis, job.id) is None
 
 
 # --- Nothing accepted is lost ---
@@ -138,7 +141,7 @@ def test_a_job_that_rq_lost_is_queued_and_runs(redis, settings, submit, sweep_tw
         redis.delete(Job.key_for(job.id))
     if loss in ("place", "everything"):
         redis.lrem(create_queue(redis).key, 0, job.id)
-    assert job_queue.get_state(redis, job.id) == "queued"
+    assert get_state(redis, job.id) == "queued"
     sweep_twice()
     if loss == "hash":  # RQ drops an id without a record when it meets it
         redis.lrem(create_queue(redis).key, 0, job.id)
@@ -209,7 +212,7 @@ def test_a_hundred_abandoned_jobs_are_enqueued_once_each(redis, settings, submit
 
 def _outcome(job, settings) -> str:
     """Where the certificates of its canonical request lie."""
-    return keyspace.certificate(results.request_sha256(job.request, _commitment(settings)))
+    return keyspace.certificate(request_sha256(job.request, _commitment(settings)))
 
 
 def test_a_job_that_fails_each_time_ends_with_its_reason_and_its_neighbours_do_not(
@@ -276,7 +279,7 @@ def test_a_job_that_raised_is_tried_again_after_those_that_wait(redis, settings,
 def test_a_job_that_comes_no_further_has_its_attempts_and_no_more(redis, submit):
     job = submit()
     rq_job = find_rq_job(redis, job.id)
-    results.put_progress(redis, job.id, 500, 1000)
+    progress_store.put_progress(redis, job.id, 500, 1000)
     left = []
     for _ in range(3):
         rq_job.retries_left -= 1
@@ -290,13 +293,13 @@ def test_a_job_under_which_engines_keep_ending_is_given_up_however_far_it_comes(
     job = submit()
     rq_job, left = find_rq_job(redis, job.id), []
     for lost in range(1, 6):
-        results.put_progress(redis, job.id, 100 * lost, 1000)
-        results.note_lost_engine(redis, job.id)
+        progress_store.put_progress(redis, job.id, 100 * lost, 1000)
+        progress_store.note_lost_engine(redis, job.id)
         renew_attempts(redis, rq_job, engine_lost=True)
         left.append(rq_job.retries_left)
         rq_job.retries_left -= 1
     assert left == [RETRIES, RETRIES, RETRIES - 1, RETRIES - 2, RETRIES - 3]
-    results.put_progress(redis, job.id, 900, 1000)
+    progress_store.put_progress(redis, job.id, 900, 1000)
     renew_attempts(redis, rq_job, engine_lost=False)
     assert rq_job.retries_left == RETRIES  # its own process was killed: no engine suffered
 
@@ -323,9 +326,11 @@ def test_a_running_job_is_handed_back_with_its_votes_and_all_attempts(redis, set
         assert process.wait(timeout=10) == 0
     assert time.monotonic() - asked < 5
     assert create_queue(redis).job_ids == [job.id]
-    assert job_queue.get_state(redis, job.id) == "queued"
+    assert get_state(redis, job.id) == "queued"
     assert Job.fetch(job.id, connection=redis, serializer="json").retries_left == RETRIES
-    assert sum(c.prefixes[0].counts[0] for c in results.get_checkpoints(redis, job.id).values())
+    assert sum(
+        c.prefixes[0].counts[0] for c in progress_store.get_checkpoints(redis, job.id).values()
+    )
     assert create_queue(redis).started_job_registry.get_job_count(cleanup=False) == 0
     assert get_counters(redis)["event:handed_back"] == 1
 
@@ -334,7 +339,7 @@ def test_a_job_that_waits_for_an_engine_is_handed_back_at_once(redis, settings, 
     away = settings.model_copy(update={"engine_socket": tmp_path / "none", "engine_wait_s": 60.0})
     job = submit()
     with rq_worker(away) as process:
-        wait_for(lambda: job_queue.get_state(redis, job.id) == "running")
+        wait_for(lambda: get_state(redis, job.id) == "running")
         time.sleep(0.3)
         process.send_signal(hand_back.HAND_BACK)
         assert process.wait(timeout=5) == 0
@@ -389,7 +394,7 @@ def test_a_time_limit_is_three_times_what_the_slowest_host_needs(redis, create_j
             rq_workers=8,
         )
         hosts.announce(redis, report)
-    job_queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    job_queue.accept_jobs(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
     stored = Job.fetch(job.id, connection=redis, serializer="json")
     assert stored.timeout == job_timeout_s(job, 100.0)
 

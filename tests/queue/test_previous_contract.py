@@ -14,8 +14,9 @@ from rq.utils import import_attribute
 from worker.contract import TASKS, CertificationJob, Progress, WorkerReport
 from worker.contract.certificate.document import CertificationResult, FinishedResult
 from worker.contract.learning import LearningJob
-from worker.store.jobs.results import Checkpoint, request_sha256
-from worker.tasks import run_certification
+from worker.contract.request import request_sha256
+from worker.contract.votes import Checkpoint
+from worker.jobs.certify import run_certification
 
 FOLDER = Path(__file__).parent / "schema_v1"
 CLASSES = {
@@ -58,8 +59,8 @@ def test_a_certificate_of_the_previous_release_is_still_a_result():
 
 def test_a_job_that_the_previous_release_enqueued_runs(redis, settings, create_job):
     """Without owner, request id or a place in the index of what was accepted."""
-    from worker.jobs import queue
     from worker.jobs.queue import create_queue
+    from worker.jobs.state import get_state
     from worker.store import images, keyspace
     from worker.store.jobs import results
 
@@ -72,10 +73,10 @@ def test_a_job_that_the_previous_release_enqueued_runs(redis, settings, create_j
     create_queue(redis).enqueue_call(
         "worker.tasks.certify_image", args=(job.id,), job_id=job.id, timeout=900
     )
-    assert queue.get_state(redis, job.id) == "queued"
+    assert get_state(redis, job.id) == "queued"
     run_certification(redis, settings, job.id)
     assert results.find_result(redis, job.id).status == "finished"
-    assert queue.get_state(redis, job.id) == "finished"
+    assert get_state(redis, job.id) == "finished"
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))

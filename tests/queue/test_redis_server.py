@@ -31,13 +31,14 @@ from app.settings import AppSettings
 from worker.contract import QUEUE_NAME
 from worker.contract.certificate.document import FinishedResult
 from worker.jobs import queue
-from worker.jobs.queue import create_app_redis, create_queue, create_worker_redis
+from worker.jobs.certify import run_certification
+from worker.jobs.queue import create_queue
 from worker.rq_worker import create_janitor
 from worker.sampling.keys import commitment, load_secret
 from worker.store import hosts, keyspace
 from worker.store.backup import make_backup
-from worker.store.jobs import results
-from worker.tasks import run_certification
+from worker.store.connection import NotDurable, create_app_redis, create_worker_redis
+from worker.store.jobs import records, results
 
 
 @contextmanager
@@ -89,7 +90,7 @@ def test_everything_works_with_the_rights_of_the_access_list(
     redis = create_app_redis(behind_acl)
     bind(redis, settings)
     job, image = create_job()
-    queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    queue.accept_jobs(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
     with_acl = settings.model_copy(update={"redis_url": settings.redis_url.__class__(behind_acl)})
     work = (
         "from worker.rq_worker import create_worker; from worker.settings import WorkerSettings;"
@@ -240,7 +241,7 @@ def test_a_job_waits_for_room_and_does_not_fail(small, settings, create_job):
     redis = Redis.from_url(small.connection_url)
     bind(redis, settings)
     job, image = create_job()
-    queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    queue.accept_jobs(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
     run = threading.Thread(target=run_certification, args=(redis, settings, job.id))
     attempt = redis.get(keyspace.run(job.id))
     assert attempt is None
@@ -271,12 +272,12 @@ def test_what_was_accepted_is_there_after_kill_9(tmp_path, free_port, create_job
     running.start()
     redis = create_app_redis(running.connection_url)
     job, image = create_job()
-    queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    queue.accept_jobs(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
     process = running._process
     process.kill()
     process.wait()
     with server(tmp_path / "v", free_port):
-        assert results.find_job(redis, job.id) == job
+        assert records.find_job(redis, job.id) == job
         assert create_queue(redis).job_ids == [job.id]
 
 
@@ -303,15 +304,15 @@ def test_what_was_accepted_with_a_full_disk_is_there_after_kill_9(tmp_path, free
             for seed in range(100):
                 job, image = create_job(seed=seed)
                 time.sleep(0.02)
-                queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+                queue.accept_jobs(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
                 accepted.append(job.id)
-        except queue.NotDurable:
+        except NotDurable:
             pass
         finally:
             process.kill()
     assert 1 < len(accepted) < 100
     with server(folder, free_port):
-        assert None not in results.find_jobs(redis, accepted)
+        assert None not in records.find_jobs(redis, accepted)
 
 
 def _wait_for_answer(redis: Redis) -> None:
@@ -324,4 +325,4 @@ def _wait_for_answer(redis: Redis) -> None:
 
 def test_a_write_that_is_not_on_disk_in_time_is_said_as_a_queue_that_is_away():
     """A handler of the app answers it with 503 and not with 500."""
-    assert issubclass(queue.NotDurable, problems.QUEUE_AWAY)
+    assert issubclass(NotDurable, problems.QUEUE_AWAY)

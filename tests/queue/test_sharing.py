@@ -28,16 +28,17 @@ from worker.contract import (
 )
 from worker.contract.certificate.document import FinishedResult
 from worker.contract.protocol import CountRange, RangeCounted, encode_votes
+from worker.contract.request import request_sha256
 from worker.counting.range_merge import Doubt, VotesDoubted
 from worker.engine.client import EngineClient
 from worker.jobs import queue as job_queue
+from worker.jobs.certify import run_certification
 from worker.jobs.queue import CertificationRqJob
 from worker.jobs.sharing.counter import Desk, cut
 from worker.jobs.sharing.help import ask_for_help, help_certification
 from worker.jobs.sharing.ranges import BOARD_TTL_S, BoardGone, Posting, RangeBoard
 from worker.store import hosts, images, keyspace
-from worker.store.jobs import results
-from worker.tasks import run_certification
+from worker.store.jobs import certificates, progress, results
 
 FOREVER_S = 600.0
 
@@ -177,7 +178,7 @@ def join(redis, settings) -> Iterator[Callable[..., Helper]]:
 def counted_so_far(redis: Redis, job: CertificationJob, counted: RangeCounted) -> int:
     """The samples of a range's stream that a checkpoint has, so that a look may have seen them."""
     name = f"{counted.phase}:{job.request.sigmas[counted.sigma_index]:f}"
-    stored = results.get_checkpoints(redis, job.id).get(name)
+    stored = progress.get_checkpoints(redis, job.id).get(name)
     return 0 if stored is None else stored.prefixes[0].tally.n
 
 
@@ -332,7 +333,7 @@ def test_doubt_about_votes_that_were_looked_at_counts_them_anew(
         with pytest.raises(VotesDoubted):
             run.result(timeout=20)
     assert held.sigma_index == first.sigma_index
-    assert results.get_checkpoints(redis, job.id) == {}
+    assert progress.get_checkpoints(redis, job.id) == {}
     for again in (job, submit(n=5000)):
         run_certification(redis, settings, again.id)
         entries = finished(redis, again).certificates
@@ -349,10 +350,10 @@ def test_a_duplicate_neither_ends_nor_goes_on_with_votes_that_were_contradicted(
 ):
     """Two jobs ask the same; doubt about a sample arises while the second counts alone."""
     whole, job = count_alone(n=5000), submit(n=5000)
-    sha256 = results.request_sha256(job.request, whole.provenance.key_commitment)
+    sha256 = request_sha256(job.request, whole.provenance.key_commitment)
     doubt = Doubt(0, "estimation", 0, 17)
     alone = sharing().model_copy(update={"shard_samples": 0, "checkpoint_interval_s": 1e-9})
-    put, stored = results.put_checkpoints, []
+    put, stored = progress.put_checkpoints, []
 
     def doubt_at_the_second(connection, certification_id, checkpoints, **options):
         put(connection, certification_id, checkpoints, **options)
@@ -360,10 +361,10 @@ def test_a_duplicate_neither_ends_nor_goes_on_with_votes_that_were_contradicted(
         if len(stored) == 2:
             redis.sadd(keyspace.doubts(sha256), ":".join(map(str, doubt)))
 
-    monkeypatch.setattr(results, "put_checkpoints", doubt_at_the_second)
-    with pytest.raises(results.DoubtsArose):
+    monkeypatch.setattr(progress, "put_checkpoints", doubt_at_the_second)
+    with pytest.raises(certificates.DoubtsArose):
         run_certification(redis, alone, job.id)
-    assert results.find_certificate(redis, sha256) is None
+    assert certificates.find_certificate(redis, sha256) is None
     monkeypatch.undo()
     run_certification(redis, alone, job.id)
     entries = finished(redis, job).certificates
@@ -413,11 +414,11 @@ def test_a_run_killed_between_looks_goes_on_from_its_checkpoint(
         "PROMPTSMOOTH_CHECKPOINT_INTERVAL_S": "0.001",
     }
     with subprocess.Popen([sys.executable, "-c", RUNS, job.id], env=environment) as process:
-        wait_for(lambda: len(results.get_checkpoints(redis, job.id)) > 2)
+        wait_for(lambda: len(progress.get_checkpoints(redis, job.id)) > 2)
         process.kill()
     assert results.find_result(redis, job.id) is None
     (abandoned,) = find_runs(redis, job)
-    stored = results.get_checkpoints(redis, job.id)
+    stored = progress.get_checkpoints(redis, job.id)
     assert 0 < sum(c.prefixes[0].tally.n for c in stored.values()) < 100_000
     for part in keyspace.RANGE_BOARD_PARTS:  # goes by itself, noise keys and all
         assert redis.ttl(keyspace.range_board(job.id, abandoned, part)) <= BOARD_TTL_S

@@ -14,14 +14,18 @@ from rq import Queue
 from worker.certification.merkle import VoteTree
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, WorkerReport
 from worker.contract.certificate.document import FailedResult, FinishedResult
+from worker.contract.request import request_sha256
+from worker.contract.votes import votes_stream
 from worker.engine.client import EngineLost
 from worker.jobs import queue as job_queue
-from worker.jobs.queue import CertificationRqJob, ForbiddenTask, create_app_redis
+from worker.jobs.certify import run_certification
+from worker.jobs.queue import CertificationRqJob, ForbiddenTask
+from worker.jobs.state import get_state
 from worker.sampling.keys import SecretUnusable
 from worker.store import hosts, images, keyspace
-from worker.store.jobs import results
-from worker.store.votes import get_votes, votes_stream
-from worker.tasks import run_certification
+from worker.store.connection import create_app_redis
+from worker.store.jobs import certificates, progress, results
+from worker.store.votes import get_votes
 
 
 def finished(redis, certification_id: str) -> FinishedResult:
@@ -32,13 +36,13 @@ def finished(redis, certification_id: str) -> FinishedResult:
 
 def test_a_job_becomes_its_certificates(redis, settings, submit):
     job = submit()
-    assert job_queue.get_state(redis, job.id) == "queued"
+    assert get_state(redis, job.id) == "queued"
     run_certification(redis, settings, job.id)
     result = finished(redis, job.id)
     assert [float(c.sigma) for c in result.certificates] == [0.1, 0.25]
-    assert job_queue.get_state(redis, job.id) == "finished"
-    assert results.get_checkpoints(redis, job.id) == {}
-    assert results.find_progress(redis, job.id) is None
+    assert get_state(redis, job.id) == "finished"
+    assert progress.get_checkpoints(redis, job.id) == {}
+    assert progress.find_progress(redis, job.id) is None
 
 
 def test_the_same_request_again_returns_the_stored_certificates(redis, settings, submit):
@@ -103,7 +107,7 @@ def test_a_request_that_drew_no_noise_is_no_attempt(redis, settings, create_job,
     job, image = create_job()
     other = job.request.model.model_copy(update={"sha256": "0" * 64})
     refused = job.model_copy(update={"request": job.request.model_copy(update={"model": other})})
-    job_queue.submit(redis, [(refused, image)], image_ttl_s=600, job_ttl_s=600)
+    job_queue.accept_jobs(redis, [(refused, image)], image_ttl_s=600, job_ttl_s=600)
     run_certification(redis, settings, refused.id)
     good = submit()
     run_certification(redis, settings, good.id)
@@ -112,9 +116,9 @@ def test_a_request_that_drew_no_noise_is_no_attempt(redis, settings, create_job,
 
 def test_an_attempt_keeps_its_number(redis, create_job):
     (one, _), (two, _) = create_job(), create_job(n=301)
-    assert results.count_attempt(redis, one.request, "a" * 64) == 1
-    assert results.count_attempt(redis, two.request, "b" * 64) == 2
-    assert results.count_attempt(redis, one.request, "a" * 64) == 1
+    assert certificates.count_attempt(redis, one.request, "a" * 64) == 1
+    assert certificates.count_attempt(redis, two.request, "b" * 64) == 2
+    assert certificates.count_attempt(redis, one.request, "a" * 64) == 1
 
 
 def test_a_retry_goes_on_from_the_stored_counts(redis, settings, submit, monkeypatch):
@@ -131,12 +135,12 @@ def test_a_retry_goes_on_from_the_stored_counts(redis, settings, submit, monkeyp
         if len(counted) == 5:
             raise RedisConnectionError("away")
 
-    put = results.put_checkpoints
-    monkeypatch.setattr(results, "put_checkpoints", break_off)
+    put = progress.put_checkpoints
+    monkeypatch.setattr(progress, "put_checkpoints", break_off)
     with pytest.raises(RedisConnectionError):
         run_certification(redis, eager, broken.id)
-    assert results.get_checkpoints(redis, broken.id)
-    assert results.find_progress(redis, broken.id).samples_done > 0
+    assert progress.get_checkpoints(redis, broken.id)
+    assert progress.find_progress(redis, broken.id).samples_done > 0
     run_certification(redis, settings, broken.id)
     assert finished(redis, broken.id) == finished(redis, whole.id)
 
@@ -148,7 +152,7 @@ def test_an_expired_image_is_a_result_and_no_retry(redis, settings, submit):
     result = results.find_result(redis, job.id)
     assert isinstance(result, FailedResult)
     assert result.failure.code == "image_expired"
-    assert job_queue.get_state(redis, job.id) == "failed"
+    assert get_state(redis, job.id) == "failed"
 
 
 def test_a_damaged_image_is_never_certified(redis, settings, submit):
@@ -165,7 +169,7 @@ def test_a_model_that_changed_is_a_result_and_no_retry(redis, settings, create_j
     job, image = create_job()
     other = job.request.model.model_copy(update={"sha256": "0" * 64})
     job = job.model_copy(update={"request": job.request.model_copy(update={"model": other})})
-    job_queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    job_queue.accept_jobs(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
     run_certification(redis, settings, job.id)
     result = results.find_result(redis, job.id)
     assert isinstance(result, FailedResult)
@@ -189,7 +193,9 @@ def test_a_result_is_never_overwritten(redis, settings, submit):
     assert finished(redis, job.id) == before
 
 
-@pytest.mark.parametrize("name", ["os.system", "worker.tasks.run_certification", "builtins.eval"])
+@pytest.mark.parametrize(
+    "name", ["os.system", "worker.jobs.certify.run_certification", "builtins.eval"]
+)
 def test_the_queue_runs_nothing_but_our_tasks(redis, name):
     queue = Queue(QUEUE_NAME, connection=redis, serializer="json")
     stored = queue.enqueue_call(name, args=("true",))
@@ -262,19 +268,19 @@ def test_jobs_run_through_rq_itself(redis, settings, submit):
         try:
             deadline = time.monotonic() + 60
             while time.monotonic() < deadline:
-                if all(job_queue.get_state(redis, job.id) == "finished" for job in jobs):
+                if all(get_state(redis, job.id) == "finished" for job in jobs):
                     break
                 time.sleep(0.1)
         finally:
             process.terminate()
-    assert [job_queue.get_state(redis, job.id) for job in jobs] == ["finished"] * 4
+    assert [get_state(redis, job.id) for job in jobs] == ["finished"] * 4
 
 
 def test_single_votes_are_stored_and_make_the_root(redis, settings, submit):
     job = submit()
     run_certification(redis, settings, job.id)
     result = finished(redis, job.id)
-    sha256 = results.request_sha256(job.request, result.provenance.key_commitment)
+    sha256 = request_sha256(job.request, result.provenance.key_commitment)
     for entry in result.certificates:
         for phase, n in (("selection", entry.n0), ("estimation", entry.n)):
             votes = get_votes(redis, sha256, votes_stream(entry.sigma, phase, 0), n)

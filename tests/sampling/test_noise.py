@@ -8,13 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare, norm
 
-from worker.sampling import (
-    NoiseKey,
-    create_noise_table,
-    parse_sigma,
-    sample_words,
-    threshold,
-)
+from worker.sampling import NoiseKey, create_noise_table, parse_sigma, sample_words, threshold
 from worker.sampling.kernel import _philox, sample_noisy_images
 from worker.sampling.table import NoiseTable
 

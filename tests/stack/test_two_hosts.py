@@ -28,10 +28,10 @@ from worker.contract import (
     ZeroShotTarget,
 )
 from worker.contract.certificate.document import FinishedResult
+from worker.contract.image import Image, image_sha256
 from worker.jobs import queue
 from worker.sampling.keys import create_secret
 from worker.store import hosts, keyspace
-from worker.store.images import Image, image_sha256
 from worker.store.jobs import results
 
 pytestmark = pytest.mark.stack
@@ -98,7 +98,7 @@ def events(logs: list[Path], name: str) -> list[dict]:
 
 def certify(redis: Redis, logs: list[Path]) -> FinishedResult:
     job, image = create_job()
-    queue.submit(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    queue.accept_jobs(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
     result = wait_for(lambda: results.find_result(redis, job.id), logs)
     assert isinstance(result, FinishedResult)
     return result

@@ -1,11 +1,7 @@
 """The mathematics of certificates. Pure: standard library, numpy and scipy only."""
 
 from worker.certification.audit import Audit, Finding, audit_certificate
-from worker.certification.bounds import (
-    l2_radius,
-    lower_confidence_bound,
-    upper_confidence_bound,
-)
+from worker.certification.bounds import l2_radius, lower_confidence_bound, upper_confidence_bound
 from worker.certification.certificate import (
     Abstained,
     Certified,

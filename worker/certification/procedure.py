@@ -11,13 +11,7 @@ from typing import Literal, Protocol
 from worker.certification.bounds import require_alpha
 from worker.certification.certificate import Outcome
 from worker.certification.cohen import certify_cohen
-from worker.certification.staged import (
-    Claim,
-    claims_contradict,
-    conclude,
-    judge_look,
-    plan_looks,
-)
+from worker.certification.staged import Claim, claims_contradict, conclude, judge_look, plan_looks
 from worker.certification.stopping import StoppingRule, StopReason
 from worker.certification.tally import Tally
 

@@ -1,5 +1,21 @@
 """What crosses a border: between app and worker, worker and engine, and out to whoever reads it."""
 
+from worker.contract.host import EngineFigures, HostState, Identity, ModelState, WorkerReport
+from worker.contract.job import (
+    ANONYMOUS,
+    LEARNING_QUEUE_NAME,
+    QUEUE_NAME,
+    TASK_CERTIFY,
+    TASK_COUNT_RANGES,
+    TASK_LEARN,
+    TASKS,
+    CertificationJob,
+    Failure,
+    LiveVotes,
+    Owner,
+    Progress,
+    RefusedImage,
+)
 from worker.contract.quantities import (
     MAX_SAMPLES,
     MAX_SIGMAS,
@@ -12,31 +28,13 @@ from worker.contract.quantities import (
     Tolerance,
 )
 from worker.contract.request import (
-    ANONYMOUS,
-    LEARNING_QUEUE_NAME,
-    QUEUE_NAME,
     SCHEMA_VERSION,
-    TASK_CERTIFY,
-    TASK_COUNT_RANGES,
-    TASK_LEARN,
-    TASKS,
-    CertificationJob,
     CertifyRequest,
     CohenParameters,
-    EngineFigures,
-    Failure,
-    HostState,
-    Identity,
     InputImage,
-    LiveVotes,
     ModelRef,
-    ModelState,
-    Owner,
     Procedure,
-    Progress,
-    RefusedImage,
     StagedParameters,
-    WorkerReport,
 )
 from worker.contract.targets import (
     MAX_BANK,

@@ -9,9 +9,9 @@ from pydantic import Field
 from models.catalogue.cards import ClassNames, Sha256
 from models.prompts.cards import PromptId
 from models.prompts.learning_settings import LearningSettings
-from worker.contract.canonical import canonical_bytes
+from worker.contract.job import ANONYMOUS, Failure, Owner
 from worker.contract.quantities import Contract
-from worker.contract.request import ANONYMOUS, Failure, ModelRef, Owner
+from worker.contract.request import ModelRef, canonical_bytes
 from worker.contract.targets import MAX_CLASS_NAMES
 
 MAX_LEARNING_IMAGES = 4096

@@ -9,12 +9,14 @@ from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from models.catalogue.cards import Sha256, Template
 from worker.certification import Phase
+from worker.contract.host import EngineFigures, Identity, ModelState
+from worker.contract.image import Image
+from worker.contract.job import Failure
 from worker.contract.prompt import EncodedPrompt
 from worker.contract.quantities import Contract, Sigma
-from worker.contract.request import EngineFigures, Failure, Identity, ModelRef, ModelState
+from worker.contract.request import ModelRef
 from worker.contract.targets import MAX_BANK, Labels, Tuning
 from worker.sampling.words import NoiseKey
-from worker.store.images import Image
 
 Word = Annotated[int, Field(ge=0, lt=2**64)]
 

@@ -1,25 +1,19 @@
-"""What crosses Redis between app and worker: jobs in, progress and results out.
+"""A request for certificates: all that is fixed before the noise key exists.
 
 Every value is frozen and checked when made; an object that exists is valid. Numbers that decide
 noise (sigma, alpha) travel as the decimal that was written, so that no binary rounding lies
 between the request and the certificate.
 """
 
-from datetime import datetime
+import hashlib
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
+import rfc8785
 from pydantic import Field, model_validator
 
 from models.catalogue.cards import Sha256
-from worker.contract.quantities import (
-    Alpha,
-    Contract,
-    NoiseLevels,
-    Radius,
-    Samples,
-    Tolerance,
-)
+from worker.contract.quantities import Alpha, Contract, NoiseLevels, Radius, Samples, Tolerance
 from worker.contract.targets import (
     MAX_TARGETS,
     FewShotZeroShotTarget,
@@ -31,19 +25,6 @@ from worker.contract.targets import (
 )
 
 SCHEMA_VERSION = 1
-QUEUE_NAME = "certify"
-TASK_CERTIFY = "worker.tasks.certify_image"
-TASK_COUNT_RANGES = "worker.tasks.count_ranges"
-LEARNING_QUEUE_NAME = "learn"
-TASK_LEARN = "worker.tasks.learn"
-TASK_LEARN_BEFORE = "worker.learning.learn"  # in jobs that an earlier release queued
-TASKS = frozenset({TASK_CERTIFY, TASK_COUNT_RANGES, TASK_LEARN, TASK_LEARN_BEFORE})
-
-ANONYMOUS = "anonymous"
-"""The owner of what was sent while no keys were configured."""
-
-Owner = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
-"""The id of an API key, never the key."""
 
 
 class InputImage(Contract):
@@ -185,140 +166,12 @@ def _by_digest(value: Any) -> Any:
     return {name: _by_digest(entry) for name, entry in value.items()}
 
 
-class CertificationJob(Contract):
-    """One image in the queue, with everything asked of it.
-
-    `owner` is who may see it. It is no part of the request: who asks changes no certificate.
-    `image_index` says which of the images that were sent together this one is.
-    """
-
-    schema_version: Literal[1] = 1
-    id: str = Field(pattern=r"^[0-9a-f]{32}$")
-    batch_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
-    owner: Owner = ANONYMOUS
-    image_index: int = Field(default=0, ge=0)
-    request: CertifyRequest
-    submitted_at: datetime
-    request_id: str | None = Field(
-        default=None, pattern=r"^[0-9a-f]{32}$", description="Of the HTTP request, for the log."
-    )
+def canonical_bytes(request: dict[str, Any]) -> bytes:
+    """RFC 8785 form of a request: equal requests are equal bytes, whatever their spelling."""
+    return rfc8785.dumps(request)
 
 
-class RefusedImage(Contract):
-    """An image of a batch that could not be used; the others are certified."""
-
-    image_index: int = Field(ge=0)
-    status: int
-    code: str
-    detail: str
-    frames: int | None = None
-
-
-class LiveVotes(Contract):
-    """The votes of one certificate so far, to be watched while it is counted. Not a claim.
-
-    The bounds are one-sided Clopper-Pearson at the certificate's alpha, as if these votes were all
-    there ever will be: of somebody who looks at many moments, one can be false far more often than
-    alpha says. The certificate's own bounds are made at planned looks alone, and divide alpha
-    among them.
-    """
-
-    sigma: float
-    prompting: str
-    target_index: int = Field(ge=0, description="Which of the request's label sets, from 0.")
-    n: int = Field(ge=0, description="Samples so far, ambiguous ones included.")
-    counts: tuple[int, ...]
-    ambiguous: int = Field(ge=0)
-    p_a_lower: float = Field(ge=0, le=1, description="Of the class with the most votes so far.")
-    p_b_upper: float = Field(ge=0, le=1, description="Of every other class.")
-
-
-class Progress(Contract):
-    """Samples counted so far, over all noise levels, and the votes of each certificate."""
-
-    samples_done: int = Field(ge=0)
-    samples_total: int = Field(ge=1)
-    updated_at: datetime
-    live: tuple[LiveVotes, ...] = ()
-
-
-class Identity(Contract):
-    """Which f ran: what moves logits, and therefore which votes may be added together."""
-
-    model: ModelRef
-    architecture: str
-    precision: str
-    device_class: str
-    device: str
-    threads: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    tau: float = Field(ge=0)
-    versions: dict[str, str]
-
-
-class Failure(Contract):
-    """Why a certification ended without certificates: a stable code and a sentence."""
-
-    code: str
-    detail: str
-
-
-class ModelState(Contract):
-    """A model on one worker host.
-
-    `ready`: it votes at once. `loading`: sessions wait for it. `present`: its files are there, and
-    it is loaded when a session asks for it. `missing`: files are not there. `unusable`: it was
-    tried, or can be seen, that it cannot be loaded; `detail` says why.
-    """
-
-    model: ModelRef
-    state: Literal["ready", "loading", "present", "missing", "unusable"]
-    memory_bytes: int = Field(default=0, ge=0)
-    missing_files: tuple[str, ...] = ()
-    detail: str = ""
-
-    @property
-    def can_serve(self) -> bool:
-        """Whether a job for the model would be served here, now or after loading it."""
-        return self.state in ("ready", "loading", "present")
-
-
-HostState = Literal["starting", "ready", "draining", "drained", "broken"]
-"""`starting`: the engine loads. `ready`: it takes jobs. `draining`: it takes no more and hands back
-what runs. `drained`: nothing runs there. `broken`: the engine keeps ending; `detail` says more."""
-
-
-class EngineFigures(Contract):
-    """What an engine has done since it started, and the memory of its device."""
-
-    batches: int = Field(default=0, ge=0)
-    rows: int = Field(default=0, ge=0, description="Rows that batches had room for.")
-    samples: int = Field(default=0, ge=0, description="Rows that were somebody's samples.")
-    batch_s: float = Field(default=0.0, ge=0, description="Seconds spent in batches.")
-    device_memory_bytes: int = Field(default=0, ge=0)
-
-
-class WorkerReport(Contract):
-    """A worker host as it announces itself, every few seconds.
-
-    `ready`: it takes jobs. `models` are those that vote at once; `states` has all that the host
-    knows, and is None where the host does not say.
-    """
-
-    name: str
-    started_at: datetime
-    ready: bool
-    key_commitment: str
-    models: tuple[Identity, ...] = ()
-    samples_per_s: dict[str, float] = Field(default_factory=dict)
-    states: tuple[ModelState, ...] | None = None
-    state: HostState | None = None
-    detail: str = ""
-    rq_workers: int = Field(default=8, ge=1, description="Jobs that share the engine at a time.")
-    restarts: dict[str, int] = Field(default={}, description="Of each child process, so far.")
-    figures: EngineFigures | None = None
-
-    @property
-    def shown_state(self) -> HostState:
-        """The state, of a host of an earlier release too."""
-        return self.state or ("ready" if self.ready else "starting")
+def request_sha256(request: CertifyRequest, key_commitment: str) -> str:
+    """Names a canonical request under one key secret: equal names, equal noise."""
+    identity = {"request": request.identity(), "key_commitment": key_commitment}
+    return hashlib.sha256(canonical_bytes(identity)).hexdigest()

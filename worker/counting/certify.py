@@ -4,28 +4,23 @@ Runs wherever a `Counter` is: in RQ's work-horses over a socket, in the command 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 from models.prompts.prompt import Prompt
 from worker.certification import Phase
 from worker.contract import CertifyRequest, Identity
-from worker.contract.canonical import canonical_bytes
 from worker.contract.certificate.document import (
     AbstainedDocument,
     CertifiedDocument,
     FinishedResult,
     Provenance,
 )
-from worker.contract.protocol import (
-    CountRange,
-    OpenSession,
-    PromptsTuned,
-    RangeCounted,
-    SessionOpened,
-    TunePrompts,
-)
+from worker.contract.image import Image
+from worker.contract.protocol import PromptsTuned, SessionOpened
+from worker.contract.request import canonical_bytes, request_sha256
+from worker.contract.votes import Checkpoint
 from worker.counting.certificates import Counted, create_certificate
 from worker.counting.contests import PHASES, create_contests
+from worker.counting.counter import Counter
 from worker.counting.prefetch import Foresight
 from worker.counting.prefixes import Board
 from worker.counting.sessions import (
@@ -37,33 +32,12 @@ from worker.counting.sessions import (
 )
 from worker.sampling.keys import KeyPurpose, commitment, derive_key
 from worker.sampling.words import NoiseKey
-from worker.store.images import Image
-from worker.store.jobs.results import Checkpoint, request_sha256
 
 FindPrompt = Callable[[str], Prompt | None]
 """The prompt with a digest, or None."""
 
 KeepTuned = Callable[[Callable[[], PromptsTuned]], PromptsTuned]
 """What was kept before, else what is made now, which is then kept."""
-
-
-class Counter(Protocol):
-    """Counts votes: an engine behind a socket, or one in this process."""
-
-    def open(self, session: OpenSession, image: Image) -> SessionOpened:
-        """Opens a session for one image."""
-
-    def tune(self, wanted: TunePrompts, image: Image) -> PromptsTuned:
-        """Tunes prompts on an image."""
-
-    def count(self, wanted: CountRange) -> None:
-        """Asks for a range of samples."""
-
-    def foresee(self, likely: CountRange) -> None:
-        """Names a range that may be asked for next; its votes may come early, or only then."""
-
-    def receive(self) -> RangeCounted:
-        """The next counted range; those of one noise level and phase come in order."""
 
 
 def certify(

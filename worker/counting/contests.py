@@ -14,13 +14,7 @@ from worker.certification import (
     Staged,
     StoppingRule,
 )
-from worker.contract import (
-    CertifyRequest,
-    CohenParameters,
-    RoutedTarget,
-    StagedParameters,
-    Target,
-)
+from worker.contract import CertifyRequest, CohenParameters, RoutedTarget, StagedParameters, Target
 
 PHASES: tuple[Phase, ...] = ("selection", "estimation")
 

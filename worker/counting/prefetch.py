@@ -7,23 +7,11 @@ no vote can enter a decision that a run without foresight would not have seen.
 """
 
 from collections import deque
-from typing import Protocol, final
+from typing import final
 
 from worker.certification import Phase
 from worker.contract.protocol import CountRange, RangeCounted
-
-
-class Source(Protocol):
-    """Counts ranges, those that are named early among them."""
-
-    def count(self, wanted: CountRange) -> None:
-        """Asks for a range of samples."""
-
-    def foresee(self, likely: CountRange) -> None:
-        """Names a range that may be asked for next; its votes may come early, or only then."""
-
-    def receive(self) -> RangeCounted:
-        """The next counted range; those of one noise level and phase come in order."""
+from worker.counting.counter import Source
 
 
 @final

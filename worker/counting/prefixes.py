@@ -7,9 +7,8 @@ from worker.certification import Contest, Goal, Looks, Phase, Procedure, Tally
 from worker.certification.merkle import VoteTree
 from worker.contract import CertifyRequest, Identity
 from worker.contract.protocol import CountRange, RangeCounted
+from worker.contract.votes import Checkpoint, StoredTally, Votes, votes_stream
 from worker.counting.contests import PHASES, create_places
-from worker.store.jobs.results import Checkpoint, StoredTally
-from worker.store.votes import Votes, votes_stream
 
 Stream = tuple[int, Phase]
 

@@ -10,6 +10,7 @@ from worker.certification import Finding, Phase, Tally
 from worker.certification.merkle import VoteTree, path_leads_to
 from worker.contract import PromptRef
 from worker.contract.certificate.document import BallotName, FinishedResult, LookCounts
+from worker.contract.image import Image, image_sha256
 from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import (
     Ballot,
@@ -23,11 +24,12 @@ from worker.contract.protocol import (
     SessionOpened,
     TemplateText,
 )
-from worker.counting.certify import Counter, FindPrompt
+from worker.contract.votes import VoteWithPath
+from worker.counting.certify import FindPrompt
 from worker.counting.contests import PHASES
+from worker.counting.counter import Counter
 from worker.counting.sessions import create_bank_text
 from worker.sampling.words import NoiseKey
-from worker.store.images import Image, image_sha256
 
 
 class NotReproducible(ValueError):
@@ -289,15 +291,6 @@ def _finding(place: int | None, *, holds: bool, sentence: str) -> Finding:
     return Finding(code="reproduction", holds=holds, sentence=sentence, certificate=place)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShownVote:
-    """One vote as the service shows it, with its path to the root."""
-
-    sample: int
-    vote: int
-    path: tuple[bytes, ...]
-
-
 def check_votes(
     result: FinishedResult,
     image: Image,
@@ -306,7 +299,7 @@ def check_votes(
     *,
     certificate: int,
     phase: Phase,
-    shown: Sequence[ShownVote],
+    shown: Sequence[VoteWithPath],
     ballot: BallotName = "prediction",
 ) -> tuple[Finding, ...]:
     """Whether votes of an auditor's choice are under the certificate's root, and are f's votes.
@@ -337,7 +330,7 @@ def _find_rested(
 
 
 def _check_vote(
-    counter: Counter, certificate: int, phase: Phase, root: str, n: int, shown: ShownVote
+    counter: Counter, certificate: int, phase: Phase, root: str, n: int, shown: VoteWithPath
 ) -> Finding:
     i = shown.sample
     if not 0 <= i < n or not path_leads_to(root, n=n, index=i, vote=shown.vote, path=shown.path):

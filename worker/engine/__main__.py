@@ -4,7 +4,7 @@ import logging
 import signal
 import sys
 
-from models.catalogue import UnknownModel, load_catalogue
+from models.catalogue import UnknownModel, load_catalogue, warn_of_cards
 from models.catalogue.weights import WeightsError
 from worker.engine.engine import Engine
 from worker.engine.runner.machine import choose_device, set_threads
@@ -12,7 +12,7 @@ from worker.engine.runner.selftest import NoiseMismatch, check_noise
 from worker.engine.server import EngineServer
 from worker.engine.shelf.shelf import Shelf
 from worker.processes.child import CANNOT_START
-from worker.processes.logs import configure_logging, warn_of_cards
+from worker.processes.logs import configure_logging
 from worker.processes.scheduling import let_others_go_first, share_arenas
 from worker.settings import WorkerSettings
 

@@ -5,6 +5,7 @@ from multiprocessing.connection import Client, Connection
 from pathlib import Path
 
 from worker.contract import Failure
+from worker.contract.image import Image
 from worker.contract.protocol import (
     ANSWER,
     MAX_FRAME_BYTES,
@@ -21,7 +22,6 @@ from worker.contract.protocol import (
     TunePrompts,
 )
 from worker.processes.hand_back import interruptible
-from worker.store.images import Image
 
 STALLED_S = 300.0
 

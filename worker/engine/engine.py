@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from worker.contract import EngineFigures
+from worker.contract.image import Image
 from worker.contract.protocol import (
     CountRange,
     EngineStatus,
@@ -24,8 +25,8 @@ from worker.contract.protocol import (
     TunePrompts,
     require_fitting,
 )
-from worker.engine.runner.batch import Batch
-from worker.engine.session import Finish, Samples, Session, Slice, Taker
+from worker.engine.runner.batch import Batch, Finish, Samples, Slice, Taker
+from worker.engine.session import Session
 from worker.engine.shelf.loaded_model import LoadedModel
 from worker.engine.shelf.memory import measure_device_memory
 from worker.engine.shelf.refusal import SessionNotServed
@@ -36,7 +37,6 @@ from worker.engine.voting import VoteTaker
 from worker.sampling.keys import KeyPurpose
 from worker.sampling.table import create_noise_table
 from worker.sampling.words import NoiseKey
-from worker.store.images import Image
 
 OnWait = Callable[[], None]
 
@@ -239,9 +239,9 @@ class Engine:
         batch_s = self._figures.batch_s + seconds
         self._figures = self._figures.model_copy(update={"batch_s": batch_s})
 
-    def _add_batch(self, slices: Sequence[Slice]) -> None:
+    def _add_batch(self, slices: Sequence[Slice], room: int) -> None:
         """What the operator sees of the batches so far."""
-        so_far, room = self._figures, slices[0].session.model.identity.batch_size
+        so_far = self._figures
         self._figures = EngineFigures(
             batches=so_far.batches + 1,
             rows=so_far.rows + room,
@@ -252,19 +252,19 @@ class Engine:
     def _start(self) -> int | None:
         """Starts a batch, and says how many may be under way; None when there was none to start."""
         with self._changed:
-            slices = list(self._pack())
-            if not slices:
+            packed = list(self._pack())
+            if not packed:
                 return None
-            model = slices[0].session.model
-            model_id = slices[0].session.model_id
+            model, model_id = packed[0][0].model, packed[0][0].model_id
             self._shelf.take_again(model_id)  # sessions may close meanwhile
         try:
             self._batches += 1
-            self._add_batch(slices)
+            slices = [part for _, part in packed]
+            self._add_batch(slices, model.identity.batch_size)
             batch = model.runner.run(slices, turn=self._batches)
             finishes = [
-                (part.session, part.session.taker.take(part.samples, part.rows, batch))
-                for part in slices
+                (session, session.taker.take(part.samples, part.rows, batch))
+                for session, part in packed
             ]
             batch.send()
         except BaseException:
@@ -284,7 +284,7 @@ class Engine:
             del under_way
             self._shelf.give_back(model_id)
 
-    def _pack(self) -> Iterator[Slice]:
+    def _pack(self) -> Iterator[tuple[Session, Slice]]:
         """Rows of one model's sessions in turn, a fair share each, until the batch is full.
 
         Whoever was served goes to the end of the line, and the first in the line says which model
@@ -297,11 +297,13 @@ class Engine:
         first = next((session for session in waiting if session.pending), waiting[0])
         offset = 0
         for ahead in (False, True):
-            for part in self._share(first.model, offset, ahead=ahead):
-                yield part
+            for session, part in self._share(first.model, offset, ahead=ahead):
+                yield session, part
                 offset += part.samples.count
 
-    def _share(self, model: LoadedModel, offset: int, *, ahead: bool) -> Iterator[Slice]:
+    def _share(
+        self, model: LoadedModel, offset: int, *, ahead: bool
+    ) -> Iterator[tuple[Session, Slice]]:
         mine = [one for one in self._sessions if one.model is model and one.queue(ahead)]
         room = model.identity.batch_size
         share = max(1, (room - offset) // max(1, len(mine)))
@@ -310,7 +312,7 @@ class Engine:
             drawn = session.draw(min(share, room - offset), ahead=ahead)
             if drawn is None:
                 continue
-            yield Slice(session=session, samples=drawn, offset=offset)
+            yield session, session.lay(drawn, offset)
             offset += drawn.count
             mine.append(session)
             if not ahead:

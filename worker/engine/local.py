@@ -2,6 +2,7 @@
 
 from collections import deque
 
+from worker.contract.image import Image
 from worker.contract.protocol import (
     CountRange,
     OpenSession,
@@ -14,7 +15,6 @@ from worker.contract.protocol import (
 from worker.engine.engine import Engine
 from worker.engine.session import Session
 from worker.engine.shelf.refusal import SessionNotServed
-from worker.store.images import Image
 
 
 class LocalCounter:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from worker.contract import Contract
+from worker.contract.image import Image
 from worker.contract.protocol import (
     MAX_FRAME_BYTES,
     QUESTION,
@@ -25,7 +26,6 @@ from worker.engine.engine import Engine
 from worker.engine.session import Session
 from worker.engine.shelf.refusal import SessionNotServed
 from worker.engine.shelf.shelf import DeviceLost
-from worker.store.images import Image
 
 log = logging.getLogger(__name__)
 

@@ -1,48 +1,16 @@
 """One image in the engine: the samples still to be drawn, and who takes what f says of them."""
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
 
+from worker.contract.image import Image
 from worker.contract.protocol import SessionOpened
-from worker.engine.runner.batch import Batch
+from worker.engine.runner.batch import Samples, Slice, Taker
+from worker.engine.shelf.loaded_model import LoadedModel
 from worker.sampling.keys import KeyPurpose
 from worker.sampling.table import NoiseTable
 from worker.sampling.words import NoiseKey
-from worker.store.images import Image
-
-if TYPE_CHECKING:
-    from worker.engine.shelf.loaded_model import LoadedModel  # which holds what runs slices
-
-
-@dataclass(frozen=True, kw_only=True)
-class Samples:
-    """Samples start .. stop - 1 of one noise level and purpose."""
-
-    sigma_index: int
-    purpose: KeyPurpose
-    start: int
-    stop: int
-
-    @property
-    def count(self) -> int:
-        return self.stop - self.start
-
-    @property
-    def stream(self) -> tuple[int, KeyPurpose]:
-        return self.sigma_index, self.purpose
-
-
-Finish = Callable[[], None]
-"""What is left to do when the device has computed a batch."""
-
-
-class Taker(Protocol):
-    """What is done with the samples of a session. Called from the thread that steps."""
-
-    def take(self, samples: Samples, rows: slice, batch: Batch) -> Finish:
-        """Takes the rows of a batch that are these samples, without waiting for the device."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -50,7 +18,7 @@ class Session:
     """One image under one model: its noise, and the samples still to be drawn."""
 
     image: Image
-    model: "LoadedModel"
+    model: LoadedModel
     tables: tuple[NoiseTable, ...]
     keys: Mapping[KeyPurpose, NoiseKey]
     opened: SessionOpened
@@ -94,27 +62,16 @@ class Session:
             queue.appendleft(replace(first, start=stop))
         return replace(first, stop=stop)
 
+    def lay(self, samples: Samples, offset: int) -> Slice:
+        """The rows of a batch from `offset` on that are these samples."""
+        return Slice(
+            image=self.image,
+            key=self.keys[samples.purpose],
+            table=self.tables[samples.sigma_index],
+            samples=samples,
+            offset=offset,
+        )
+
 
 def _is_within(one: Samples, samples: Samples) -> bool:
     return one.stream == samples.stream and one.stop <= samples.stop
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Slice:
-    """Consecutive rows of a batch that belong to one session."""
-
-    session: Session
-    samples: Samples
-    offset: int
-
-    @property
-    def rows(self) -> slice:
-        return slice(self.offset, self.offset + self.samples.count)
-
-    @property
-    def key(self) -> NoiseKey:
-        return self.session.keys[self.samples.purpose]
-
-    @property
-    def table(self) -> NoiseTable:
-        return self.session.tables[self.samples.sigma_index]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
+from worker.contract.image import Image
 from worker.contract.protocol import (
     CountRange,
     OpenSession,
@@ -22,7 +23,6 @@ from worker.contract.protocol import (
 from worker.engine.engine import Engine
 from worker.engine.session import Session
 from worker.engine.shelf.refusal import SessionNotServed
-from worker.store.images import Image
 
 _LOOK_AROUND_S = 0.1
 

@@ -14,8 +14,7 @@ from models.vlm.vlm import VLM
 from worker.contract import Failure
 from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import PromptsTuned, SessionRefused, TunedPrompt
-from worker.engine.runner.batch import Batch
-from worker.engine.session import Finish, Samples
+from worker.engine.runner.batch import Batch, Finish, Samples
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,7 @@ from models.learning.selector import Selector
 from models.vlm.base_classifier import BaseClassifier
 from worker.certification.merkle import NO_VOTE
 from worker.contract.protocol import RangeCounted, encode_votes
-from worker.engine.runner.batch import Batch, Voter, Votes
-from worker.engine.session import Finish, Samples
+from worker.engine.runner.batch import Batch, Finish, Samples, Voter, Votes
 
 
 @final

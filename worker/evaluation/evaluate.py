@@ -22,6 +22,8 @@ from models.prompts.prompt import Prompt
 from models.vlm.vlm import VLM
 from worker.contract import CertifyRequest, Identity, InputImage, Procedure, Target
 from worker.contract.certificate.signature import sign
+from worker.contract.image import Image
+from worker.contract.request import request_sha256
 from worker.counting.attempts import count_attempt
 from worker.counting.certify import certify
 from worker.counting.prefixes import Board
@@ -38,8 +40,6 @@ from worker.evaluation.run_file import EvaluatedImage, RunFile
 from worker.evaluation.tables import format_csv, format_markdown
 from worker.prepare import prepare_image
 from worker.sampling.keys import commitment, create_secret, load_secret
-from worker.store.images import Image
-from worker.store.jobs.results import request_sha256
 
 RUN_FILE = "images.jsonl"
 SECRET_FILE = "run-secret"  # noqa: S105 - a file's name

@@ -9,8 +9,9 @@ from redis import Redis
 
 from worker.contract import QUEUE_NAME
 from worker.contract.certificate.document import CancelledResult
-from worker.jobs.queue import end_job, one_connection, wait_durable
+from worker.jobs.queue import end_job
 from worker.store import keyspace
+from worker.store.connection import one_connection, wait_durable
 
 _CANCEL = """
 if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end

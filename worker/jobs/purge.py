@@ -12,11 +12,13 @@ the same image with the same request.
 from redis import Redis
 from redis.client import Pipeline
 
-from worker.contract import CertificationJob
-from worker.jobs.queue import one_connection, wait_durable
-from worker.jobs.votes_streams import list_streams
+from worker.contract import CertificationJob, CertifyRequest
+from worker.contract.request import request_sha256
+from worker.contract.votes import votes_stream
+from worker.counting.contests import PHASES, create_contests, create_places
 from worker.store import keyspace
-from worker.store.jobs import records, results
+from worker.store.connection import one_connection, wait_durable
+from worker.store.jobs import listing
 
 _RELEASE = """
 redis.call('SREM', KEYS[1], ARGV[1])
@@ -49,7 +51,7 @@ def _find_request_sha256(redis: Redis, job: CertificationJob) -> str | None:
     if found is None:
         return None
     commitment = found.decode() if isinstance(found, bytes) else found
-    return results.request_sha256(job.request, commitment)
+    return request_sha256(job.request, commitment)
 
 
 def _release_image(pipeline: Pipeline, job: CertificationJob) -> None:
@@ -76,6 +78,17 @@ def _remove_job(pipeline: Pipeline, job: CertificationJob, *, ttl_s: int) -> Non
         keyspace.progress(job.id),
         keyspace.cost(job.id),
     )
-    records.remove(pipeline, job)
+    listing.remove(pipeline, job)
     if job.batch_id is not None:
         pipeline.lrem(keyspace.batch(job.batch_id), 0, job.id)
+
+
+def list_streams(request: CertifyRequest) -> tuple[str, ...]:
+    """The names of all streams that a request's votes can be in."""
+    ballots = create_places(create_contests(request))[-1].stop
+    return tuple(
+        votes_stream(sigma, phase, place)
+        for sigma in request.sigmas
+        for phase in PHASES
+        for place in range(ballots)
+    )

@@ -1,28 +1,21 @@
-"""Jobs into RQ, and what has become of them.
+"""Jobs into RQ.
 
 JSON instead of pickle, a job class that runs only our own tasks, ids only in arguments, and every
 time limit given: RQ's defaults are 180 s for a job and 500 s for its result.
 """
 
 import math
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any
 
 from redis import Redis
-from redis.backoff import ExponentialBackoff
 from redis.client import Pipeline
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry as RedisRetry
 from rq import Queue, Retry, Worker
 from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
-from rq.job import Job, JobStatus
+from rq.job import Job
 
 from worker.contract import (
     QUEUE_NAME,
@@ -33,28 +26,21 @@ from worker.contract import (
     Failure,
 )
 from worker.contract.certificate.document import FailedResult
+from worker.contract.image import Image
 from worker.store import hosts, images, keyspace
+from worker.store.connection import one_connection, wait_durable
 from worker.store.counters import count_event
-from worker.store.images import Image
-from worker.store.jobs import accepted, results
-
-State = Literal["queued", "running", "finished", "failed", "cancelled"]
-T = TypeVar("T", bound=str)
+from worker.store.jobs import accepted, records, results
 
 RETRIES = 3
 _RQ_RESULT_TTL_S = 60  # nobody asks RQ about a job that has its result
 _RQ_FAILURE_TTL_S = 24 * 3600
 _MIN_TIMEOUT_S = 900
-_DURABLE_TRIES, _DURABLE_TRY_MS = 4, 400  # below the half second an answer may take
 _HELP_TTL_S = 60
 _SLOWEST_SAMPLES_PER_S = 5.0  # of one job among others on a slow CPU host, with a large model
 UNREADABLE = "its record cannot be read"
 ROOM_S = 3600
 """What RQ's own time limit adds to a job's: waiting for the engine is not the job's time."""
-
-
-class NotDurable(RedisTimeoutError):
-    """Redis did not write to disk in time."""
 
 
 class ForbiddenTask(ValueError):
@@ -82,38 +68,6 @@ class CertificationRqJob(Job):
     @property
     def stopped_callback(self) -> None:
         return None
-
-
-def create_app_redis(url: str, *, ca_file: Path | None = None) -> Redis:
-    """The app's connection: half a second, no retry; who asks is told at once.
-
-    Args:
-        url: redis://, unix:// or rediss:// (TLS), with user and password where the server wants
-            them.
-        ca_file: the authority that signed the server's certificate; None: the system's own.
-    """
-    return Redis.from_url(
-        url,
-        **_trust(url, ca_file),
-        socket_timeout=0.5,
-        socket_connect_timeout=0.5,
-        retry=RedisRetry(ExponentialBackoff(), 0),
-    )
-
-
-def create_worker_redis(url: str, *, ca_file: Path | None = None) -> Redis:
-    """A worker's connection: it outlives a Redis that is away for a minute or so."""
-    return Redis.from_url(
-        url,
-        **_trust(url, ca_file),
-        retry=RedisRetry(ExponentialBackoff(cap=2, base=0.1), 60),
-        retry_on_error=[RedisConnectionError, RedisTimeoutError],
-    )
-
-
-def _trust(url: str, ca_file: Path | None) -> dict[str, str]:
-    """The option that names our own authority; redis-py takes it with TLS alone."""
-    return {"ssl_ca_certs": str(ca_file)} if ca_file and url.startswith("rediss://") else {}
 
 
 def create_queue(redis: Redis, name: str = QUEUE_NAME) -> Queue:
@@ -159,7 +113,7 @@ def _find_speeds(redis: Redis) -> dict[str, float]:
     return speeds
 
 
-def submit(
+def accept_jobs(
     redis: Redis,
     jobs: Sequence[tuple[CertificationJob, Image]],
     *,
@@ -189,11 +143,6 @@ def submit(
         wait_durable(connection)
 
 
-def one_connection(redis: Redis) -> Redis:
-    """A client of one connection, for `wait_durable`; a context manager."""
-    return Redis(connection_pool=redis.connection_pool, single_connection_client=True)
-
-
 def _enqueue(
     redis: Redis,
     jobs: Sequence[tuple[CertificationJob, Image]],
@@ -208,37 +157,16 @@ def _enqueue(
         pipeline.multi()  # RQ would begin the transaction itself, and refuses after other commands
         for job, image in jobs:
             images.put_image(pipeline, image, ttl_s=max(image_ttl_s, job_ttl_s))
-            results.put_job(pipeline, job, ttl_s=job_ttl_s)
+            records.put_job(pipeline, job, ttl_s=job_ttl_s)
             timeout_s = job_timeout_s(job, speeds.get(job.request.model.id))
             add_job(queue, pipeline, TASK_CERTIFY, job_id=job.id, timeout_s=timeout_s)
         alongside(pipeline)
         pipeline.execute()
 
 
-def wait_durable(redis: Redis) -> None:
-    """Waits until what this connection wrote is on disk, a second and a half at most.
-
-    Redis before 7.2 has no command for it, and one without an append-only file refuses it: there
-    `appendfsync always` and persistence are the operator's part. A Redis that could not write (a
-    full disk) confirms all the same; it says so elsewhere.
-
-    Raises:
-        NotDurable: the write is not on disk yet, though Redis holds it.
-    """
-    with suppress(ResponseError):
-        for _ in range(_DURABLE_TRIES):
-            local, *_ = redis.waitaof(1, 0, _DURABLE_TRY_MS)
-            if local:
-                break
-        else:
-            raise NotDurable("Redis did not confirm that the write is on disk")
-        if redis.info("persistence").get("aof_last_write_status", "ok") != "ok":
-            raise NotDurable("Redis cannot write its log; look at its disk")
-
-
 def enqueue_again(redis: Redis, certification_id: str, *, ttl_s: int) -> bool:
     """Enqueues an accepted job that RQ has no trace of; False when its own record has expired."""
-    job = results.find_job(redis, certification_id)
+    job = records.find_job(redis, certification_id)
     if job is None:
         return False
     with redis.pipeline() as pipeline:
@@ -325,74 +253,3 @@ def end_job(redis: Redis, job_id: str) -> None:
 def fetch_job(redis: Redis, job_id: str) -> Job:
     """RQ's own record of a job. NoSuchJobError where it has none."""
     return CertificationRqJob.fetch(job_id, connection=redis, serializer="json")
-
-
-def get_state(redis: Redis, certification_id: str) -> State:
-    """What a stored job is doing, true at every moment: see `look_up_state`."""
-
-    def find_status() -> Literal["finished", "failed", "cancelled"] | None:
-        result = results.find_result(redis, certification_id)
-        return None if result is None else result.status
-
-    return look_up_state(redis, QUEUE_NAME, certification_id, find_status)
-
-
-_STATUS = re.compile(rb'^{"status":"(finished|failed|cancelled)"')
-
-
-def get_states(redis: Redis, certification_ids: Sequence[str]) -> list[State]:
-    """What several stored jobs are doing, in one question to Redis and without their results."""
-    with redis.pipeline(transaction=False) as pipeline:
-        for each in certification_ids:
-            pipeline.getrange(keyspace.result(each), 0, 31)
-            pipeline.hget(CertificationRqJob.key_for(each), "status")
-        answers = pipeline.execute()
-    pairs = zip(certification_ids, answers[::2], answers[1::2], strict=True)
-    return [_read_state(redis, each, start, rq_status) for each, start, rq_status in pairs]
-
-
-def _read_state(redis: Redis, job_id: str, start: bytes, rq_status: bytes | None) -> State:
-    if found := _STATUS.match(start):
-        return cast(State, found[1].decode())
-    waits = (JobStatus.QUEUED, JobStatus.DEFERRED, JobStatus.SCHEDULED)
-    match None if rq_status is None else rq_status.decode():
-        case status if status in waits:
-            return "queued"
-        case JobStatus.STARTED:
-            return "running"
-        case _:
-            try:
-                return get_state(redis, job_id)
-            except results.RecordDamaged:
-                return "failed"
-
-
-def look_up_state(
-    redis: Redis, queue_name: str, job_id: str, find_status: Callable[[], T | None]
-) -> T | Literal["queued", "running", "failed"]:
-    """The status of a job's stored result, or what RQ is doing with it.
-
-    Where RQ has lost a job that was accepted, it is queued: the janitor enqueues it again.
-    """
-    if (status := find_status()) is not None:
-        return status
-    match _find_rq_status(redis, job_id):
-        case JobStatus.QUEUED | JobStatus.DEFERRED | JobStatus.SCHEDULED:
-            return "queued"
-        case JobStatus.STARTED:
-            return "running"
-        case JobStatus.FAILED:
-            return find_status() or "failed"
-        case _:
-            # the result was written before RQ said so; read between the two looks, it is there now
-            is_open = accepted.is_open(redis, queue_name, job_id)
-            return find_status() or ("queued" if is_open else "failed")
-
-
-def _find_rq_status(redis: Redis, job_id: str) -> JobStatus | None:
-    try:
-        job = fetch_job(redis, job_id)
-        status: JobStatus | None = job.get_status(refresh=False)
-    except (NoSuchJobError, InvalidJobOperation):
-        return None
-    return status

@@ -12,7 +12,7 @@ from redis import Redis
 
 from worker.jobs.queue import RETRIES
 from worker.store import keyspace
-from worker.store.jobs import results
+from worker.store.jobs import progress as progress_store
 
 _TTL_S = 24 * 3600
 _SUSPECT_AFTER = 2  # engines
@@ -20,7 +20,7 @@ _SUSPECT_AFTER = 2  # engines
 
 def is_suspect(redis: Redis, certification_id: str) -> bool:
     """Whether engines ended under a job too often for chance: it then has one alone."""
-    return results.count_lost_engines(redis, certification_id) >= _SUSPECT_AFTER
+    return progress_store.count_lost_engines(redis, certification_id) >= _SUSPECT_AFTER
 
 
 def renew_attempts(redis: Redis, rq_job: Any, *, engine_lost: bool) -> None:
@@ -33,10 +33,10 @@ def renew_attempts(redis: Redis, rq_job: Any, *, engine_lost: bool) -> None:
         rq_job: what RQ runs.
         engine_lost: the engine ended under it; a suspect's attempts are not renewed then.
     """
-    lost = results.count_lost_engines(redis, rq_job.id)
+    lost = progress_store.count_lost_engines(redis, rq_job.id)
     if engine_lost and lost > _SUSPECT_AFTER:
         return
-    progress = results.find_progress(redis, rq_job.id)
+    progress = progress_store.find_progress(redis, rq_job.id)
     done = 0 if progress is None else progress.samples_done
     before = redis.set(keyspace.cut_off_at(rq_job.id), done, ex=_TTL_S, get=True)
     if done > int(before or 0):

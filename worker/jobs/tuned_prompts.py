@@ -4,16 +4,13 @@ A retry must certify the prompt that the first try tuned, and whoever holds a ce
 able to fetch what it is about (CERTIFICATE 5).
 """
 
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from decimal import Decimal
+from collections.abc import Callable
 
 from redis import Redis
 
-from models.prompts.cards import Adaptation, PromptCard
-from worker.contract import ANONYMOUS, CertifyRequest, TunedTarget, ZeroShotTarget
-from worker.contract.protocol import PromptsTuned, TunedPrompt
-from worker.counting.certificates import create_tuned_ref
+from worker.contract import ANONYMOUS, CertifyRequest
+from worker.contract.protocol import PromptsTuned
+from worker.counting.tuned_files import create_tuned_cards
 from worker.store import keyspace, prompts
 
 
@@ -57,41 +54,3 @@ class TunedStore:
     def _find(self) -> PromptsTuned | None:
         data = self._redis.get(self._key)
         return None if data is None else PromptsTuned.model_validate_json(data)
-
-
-def create_tuned_cards(
-    request: CertifyRequest, tuned: PromptsTuned
-) -> Iterator[tuple[PromptCard, TunedPrompt]]:
-    """The card of every tuned prompt, with its values."""
-    for sigma, level in zip(request.sigmas, tuned.tuned, strict=True):
-        for (_, target), one in zip(request.tuned_targets, level, strict=True):
-            yield _create_card(request, sigma, target, one, tuned.weights_sha256), one
-
-
-def _create_card(
-    request: CertifyRequest, sigma: Decimal, target: TunedTarget, tuned: TunedPrompt, weights: str
-) -> PromptCard:
-    ref = create_tuned_ref(target, tuned)
-    return PromptCard(
-        id=ref.id,
-        model=request.model.id,
-        weights_sha256=weights,
-        method=ref.method,
-        class_names=target.class_names,
-        n_ctx=tuned.prompt.n_ctx,
-        width=tuned.prompt.width,
-        suffix=tuned.prompt.suffix,
-        sha256=ref.sha256,
-        created_at=datetime.now(UTC),
-        description="Tuned on one image, without a label.",
-        adaptation=Adaptation(
-            image_sha256=request.input.sha256,
-            sigma=float(sigma),
-            started_from=_started_from(target),
-            **target.tuning.model_dump(),
-        ),
-    )
-
-
-def _started_from(target: TunedTarget) -> str:
-    return target.template if isinstance(target, ZeroShotTarget) else target.prompt.sha256

@@ -6,19 +6,14 @@ from typing import Literal
 from redis import Redis
 
 from worker.contract import LEARNING_QUEUE_NAME, TASK_LEARN, Failure
+from worker.contract.image import Image
 from worker.contract.learning import FailedLearning, LearningJob
-from worker.jobs.queue import (
-    add_job,
-    create_queue,
-    describe_attempts,
-    look_up_state,
-    one_connection,
-    wait_durable,
-)
+from worker.jobs.queue import add_job, create_queue, describe_attempts
+from worker.jobs.state import look_up_state
 from worker.learning import store
 from worker.store import images as images_store
+from worker.store.connection import one_connection, wait_durable
 from worker.store.counters import count_event
-from worker.store.images import Image
 
 LearningStatus = Literal["queued", "running", "finished", "failed", "cancelled"]
 

@@ -20,7 +20,6 @@ from rq import get_current_job
 from worker.contract import Failure
 from worker.contract.learning import CancelledLearning, FailedLearning, LearningJob, LearningResult
 from worker.learning import store
-from worker.learning.learned_store import finish_learning
 from worker.learning.protocol import (
     AnewReport,
     EpochReport,
@@ -31,6 +30,7 @@ from worker.learning.protocol import (
     parse_report,
     write_order,
 )
+from worker.learning.store import finish_learning
 from worker.processes.parent import with_parent
 from worker.settings import WorkerSettings
 from worker.store import images, prompts

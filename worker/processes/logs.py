@@ -5,8 +5,6 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-from models.catalogue import Catalogue
-
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
@@ -34,10 +32,3 @@ def configure_logging(level: int = logging.INFO) -> None:
         logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel(logging.WARNING)
-
-
-def warn_of_cards(catalogue: Catalogue) -> None:
-    """One line for each own card that cannot be used: its model is refused, all others served."""
-    for model_id, error in sorted(catalogue.invalid.items()):
-        fields = {"model": model_id, "reason": str(error)}
-        logging.getLogger(__name__).warning("model_card_invalid", extra={"fields": fields})

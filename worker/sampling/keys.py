@@ -10,13 +10,7 @@ from typing import Literal
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from worker.key_secret import (
-    SECRET_BYTES,
-    SecretUnusable,
-    commitment,
-    create_secret,
-    load_secret,
-)
+from worker.key_secret import SECRET_BYTES, SecretUnusable, commitment, create_secret, load_secret
 from worker.sampling.words import NoiseKey
 
 __all__ = [

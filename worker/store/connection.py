@@ -1,12 +1,21 @@
-"""A Redis that is full takes nothing more; what was begun waits for room and does not fail."""
+"""Connections to Redis, and when a write is safe: on disk, or as soon as there is room for it.
+
+A Redis that is full takes nothing more; what was begun waits for room and does not fail.
+"""
 
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from redis import Redis
-from redis.exceptions import NoPermissionError, OutOfMemoryError
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry as RedisRetry
 
 from worker.processes.hand_back import interruptible
 
@@ -15,6 +24,7 @@ T = TypeVar("T")
 
 _LOOK_S = 1.0
 _DO = "raise maxmemory, or shorten PROMPTSMOOTH_CERTIFICATE_TTL_S; the job waits for room"
+_DURABLE_TRIES, _DURABLE_TRY_MS = 4, 400  # below the half second an answer may take
 
 
 def find_write_fault(redis: Redis) -> str | None:
@@ -40,3 +50,70 @@ def when_there_is_room(write: Callable[[], T]) -> T:
             log.warning("redis_full", extra={"fields": {"do": _DO}})
             with interruptible():
                 time.sleep(_LOOK_S)
+
+
+def as_text(entry: bytes | str) -> str:
+    """What Redis answered, as text."""
+    return entry.decode() if isinstance(entry, bytes) else entry
+
+
+class NotDurable(RedisTimeoutError):
+    """Redis did not write to disk in time."""
+
+
+def create_app_redis(url: str, *, ca_file: Path | None = None) -> Redis:
+    """The app's connection: half a second, no retry; who asks is told at once.
+
+    Args:
+        url: redis://, unix:// or rediss:// (TLS), with user and password where the server wants
+            them.
+        ca_file: the authority that signed the server's certificate; None: the system's own.
+    """
+    return Redis.from_url(
+        url,
+        **_trust(url, ca_file),
+        socket_timeout=0.5,
+        socket_connect_timeout=0.5,
+        retry=RedisRetry(ExponentialBackoff(), 0),
+    )
+
+
+def create_worker_redis(url: str, *, ca_file: Path | None = None) -> Redis:
+    """A worker's connection: it outlives a Redis that is away for a minute or so."""
+    return Redis.from_url(
+        url,
+        **_trust(url, ca_file),
+        retry=RedisRetry(ExponentialBackoff(cap=2, base=0.1), 60),
+        retry_on_error=[RedisConnectionError, RedisTimeoutError],
+    )
+
+
+def _trust(url: str, ca_file: Path | None) -> dict[str, str]:
+    """The option that names our own authority; redis-py takes it with TLS alone."""
+    return {"ssl_ca_certs": str(ca_file)} if ca_file and url.startswith("rediss://") else {}
+
+
+def one_connection(redis: Redis) -> Redis:
+    """A client of one connection, for `wait_durable`; a context manager."""
+    return Redis(connection_pool=redis.connection_pool, single_connection_client=True)
+
+
+def wait_durable(redis: Redis) -> None:
+    """Waits until what this connection wrote is on disk, a second and a half at most.
+
+    Redis before 7.2 has no command for it, and one without an append-only file refuses it: there
+    `appendfsync always` and persistence are the operator's part. A Redis that could not write (a
+    full disk) confirms all the same; it says so elsewhere.
+
+    Raises:
+        NotDurable: the write is not on disk yet, though Redis holds it.
+    """
+    with suppress(ResponseError):
+        for _ in range(_DURABLE_TRIES):
+            local, *_ = redis.waitaof(1, 0, _DURABLE_TRY_MS)
+            if local:
+                break
+        else:
+            raise NotDurable("Redis did not confirm that the write is on disk")
+        if redis.info("persistence").get("aof_last_write_status", "ok") != "ok":
+            raise NotDurable("Redis cannot write its log; look at its disk")

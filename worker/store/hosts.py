@@ -1,6 +1,7 @@
 """Which worker hosts are alive, and with which models: announced, with a time to live."""
 
 import logging
+from typing import Literal
 
 from pydantic import ValidationError
 from redis import Redis
@@ -13,6 +14,8 @@ log = logging.getLogger(__name__)
 REPORT_TTL_S = 15
 BROKEN_TTL_S = 120
 """How long a host that gave up is remembered with its reason."""
+How = Literal["hand back", "finish"]
+EVERY_HOST = "*"
 
 
 class OtherSecret(Exception):
@@ -96,3 +99,40 @@ def _parse_report(name: str, data: bytes | str) -> WorkerReport | None:
         do = "bring app and worker hosts to the same release"
         log.warning("host_unreadable", extra={"fields": {"host": name, "do": do}})
         return None
+
+
+def drain(redis: Redis, host: str = EVERY_HOST, *, how: How = "hand back") -> None:
+    """Wishes that a host takes no more jobs; it stays so when the host starts again.
+
+    Args:
+        redis: where hosts look.
+        host: a name of `promptsmooth workers`, a machine's host name, or every host.
+        how: running jobs go back to the queue at their next chunk, or to their end.
+    """
+    redis.hset(keyspace.DRAIN, host, how)
+
+
+def resume(redis: Redis, host: str = EVERY_HOST) -> None:
+    """Takes the wish back: for one host, or all wishes."""
+    if host == EVERY_HOST:
+        redis.delete(keyspace.DRAIN)
+    else:
+        redis.hdel(keyspace.DRAIN, host)
+
+
+def find_wish(redis: Redis, name: str) -> How | None:
+    """How the host with this name is to drain; None when it is to work."""
+    for wish in redis.hmget(keyspace.DRAIN, [name, machine(name), EVERY_HOST]):
+        if wish is not None:
+            return "finish" if wish in ("finish", b"finish") else "hand back"
+    return None
+
+
+def machine(name: str) -> str:
+    """The machine's host name within a worker host's name."""
+    return name.rpartition("-")[0]
+
+
+def concerns(report: WorkerReport, host: str) -> bool:
+    """Whether a wish for `host` concerns the host of this report."""
+    return host in (EVERY_HOST, report.name, machine(report.name))

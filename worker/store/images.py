@@ -3,17 +3,13 @@
 Until its jobs have ended an image lives as long as they do, and from then on as the settings say.
 """
 
-import hashlib
-
 import numpy as np
-import numpy.typing as npt
 from redis import Redis
 from redis.client import Pipeline
 
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
+from worker.contract.image import Image, image_sha256
 from worker.store import keyspace
-
-Image = npt.NDArray[np.uint8]
 
 
 class ImageExpired(LookupError):
@@ -22,18 +18,6 @@ class ImageExpired(LookupError):
 
 class ImageDamaged(ValueError):
     """Stored bytes do not have the digest they are stored under."""
-
-
-def image_sha256(image: Image) -> str:
-    """Names a prepared image by its integers and shape: uint8, (3, H, W), C order."""
-    _require_prepared(image)
-    shape = "x".join(map(str, image.shape))
-    return hashlib.sha256(f"uint8 {shape}\n".encode() + image.tobytes()).hexdigest()
-
-
-def _require_prepared(image: Image) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[0] != 3:
-        raise ValueError(f"a uint8 image (3, H, W) is needed, got {image.dtype} {image.shape}")
 
 
 def put_image(redis: "Redis | Pipeline", image: Image, *, ttl_s: int) -> str:

@@ -1,31 +1,15 @@
 """Single votes in Redis: what a Merkle root fixes, kept so that each can be shown and proved."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from decimal import Decimal
 
 import numpy as np
 from redis import Redis
 from redis.client import Pipeline
 
-from worker.certification import Phase
+from worker.contract.votes import Votes
 from worker.store import keyspace
 
 _BYTES = 2  # a vote is a 16-bit integer, most significant byte first
-
-
-@dataclass(frozen=True, kw_only=True)
-class Votes:
-    """Votes of samples start, start + 1, ... of one stream: class indices, -1 for none."""
-
-    stream: str
-    start: int
-    votes: tuple[int, ...]
-
-
-def votes_stream(sigma: Decimal, phase: Phase, target_index: int) -> str:
-    """Names the votes of one phase of one certificate within a request."""
-    return f"{phase}:{sigma:f}:{target_index}"
 
 
 def put_votes(redis: "Redis | Pipeline", request_sha256: str, votes: Votes, *, ttl_s: int) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.models.check import Device
+from app.cli.options import Device
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
@@ -91,10 +91,9 @@ def _print(report: "BatchChoice", now: int) -> None:
 
 
 def _write(model: str, device_class: str, rows: int) -> None:
-    from app.cli.models.commands import ShippedCard
     from models.catalogue import load_catalogue
     from models.catalogue.cards import DeviceClass
-    from models.catalogue.measured import format_line, write_measured
+    from models.catalogue.measured import ShippedCard, format_line, write_measured
     from worker.settings import WorkerSettings
 
     catalogue = load_catalogue(WorkerSettings().models)

@@ -1,24 +1,16 @@
 """promptsmooth models check: is a model sound, and what does it cost here?"""
 
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.options import Device
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
     from app.local.model_check import CheckReport
-
-
-class Device(StrEnum):
-    """Where a model runs."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
 
 
 def check(

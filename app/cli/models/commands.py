@@ -7,12 +7,13 @@ import typer
 
 from app.cli.models import files
 from app.cli.models.batch import choose_batch
-from app.cli.models.check import Device as Device
 from app.cli.models.check import check
+from app.cli.options import Device
 from app.cli.terminal import sentences
 from models.catalogue import Catalogue, load_catalogue
 from models.catalogue.availability import judge_presence
-from models.catalogue.cards import DeviceClass, ModelCard
+from models.catalogue.cards import DeviceClass
+from models.catalogue.measured import ShippedCard
 
 if TYPE_CHECKING:
     from worker.engine.measure.eta import EtaReport
@@ -29,16 +30,6 @@ models_cli.command()(files.bundle)
 models_cli.command()(files.remove)
 models_cli.command()(check)
 models_cli.command(name="choose-batch")(choose_batch)
-
-
-class ShippedCard(ValueError):
-    """The card came with the service, so it is not the installation's to change."""
-
-    def __init__(self, card: ModelCard, line: str) -> None:
-        super().__init__(
-            f"the card of {card.id!r} ships with the service and is left as it is. Put a copy with "
-            f"an id of its own into the folder PROMPTSMOOTH_MODELS names, and this line: {line}"
-        )
 
 
 @models_cli.command(name="list")

@@ -61,11 +61,11 @@ def drain(
     Jobs are still accepted and wait. Hosts that start meanwhile take none either, until
     `promptsmooth resume`. Exit status 0 when nothing runs there any more, 1 when the wait is over.
     """
-    from worker.store import draining
+    from worker.store import hosts
 
     with sentences():
         redis = _connect(data_dir)
-        draining.drain(redis, host, how="finish" if finish else "hand back")
+        hosts.drain(redis, host, how="finish" if finish else "hand back")
         deadline = time.monotonic() + wait_s
         while left := [r for r in _concerned(redis, host) if r.shown_state != "drained"]:
             if time.monotonic() >= deadline:
@@ -80,21 +80,21 @@ def drain(
 
 def resume(host: Host = "*", data_dir: DataDir = None) -> None:
     """Take back `promptsmooth drain`, for one host or for all."""
-    from worker.store import draining
+    from worker.store import hosts
 
     with sentences():
-        draining.resume(_connect(data_dir), host)
+        hosts.resume(_connect(data_dir), host)
     typer.echo("resumed")
 
 
 def _concerned(redis: "Redis", host: str) -> "list[WorkerReport]":
     """The living hosts a wish concerns; a broken one runs nothing, whatever is wished."""
-    from worker.store import draining
+    from worker.store import hosts
 
     return [
         report
         for report in _list(redis)
-        if draining.concerns(report, host) and report.shown_state != "broken"
+        if hosts.concerns(report, host) and report.shown_state != "broken"
     ]
 
 

@@ -12,9 +12,9 @@ import typer
 from app.cli.options import get_data_dir
 from app.cli.terminal import sentences
 from app.server.access.api_keys import (
+    KEYS_FILE_NAME,
     ApiKey,
     KeyUnknown,
-    Quotas,
     change_keys,
     create_key,
     find_index,
@@ -22,8 +22,7 @@ from app.server.access.api_keys import (
     load_keys,
     now_utc,
 )
-
-KEYS_FILE_NAME = "keys.toml"
+from app.settings import Quotas
 
 keys_cli = typer.Typer(
     name="keys",

@@ -28,8 +28,8 @@ def doctor(
 
     Exit status 0 when nothing fails, 1 when something does.
     """
-    from app.cli.operator.keys import KEYS_FILE_NAME
     from app.deployment.doctor import examine
+    from app.server.access.api_keys import KEYS_FILE_NAME
     from app.server.audit_log.log import AUDIT_LOG_NAME
     from app.settings import AppSettings
 

@@ -17,11 +17,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 import tomli_w
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from app.settings import Quotas
 from models.files.whole_file import write_whole
 
 PREFIX = "psk"
@@ -30,7 +31,9 @@ _NOBODY = "0" * 64
 
 Scope = Literal["submit", "read", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-Bound = Annotated[int, Field(ge=1, le=10**15)]
+
+
+KEYS_FILE_NAME = "keys.toml"
 
 
 class KeysFileUnusable(ValueError):
@@ -39,23 +42,6 @@ class KeysFileUnusable(ValueError):
 
 class KeyUnknown(LookupError):
     """The file has no key of this id."""
-
-
-class Quotas(BaseModel):
-    """What a key may use; what is not said is not bounded.
-
-    `jobs` are those that wait or run. `samples_per_day` counts what requests ask for at most, from
-    midnight to midnight UTC.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    requests_per_minute: Bound | None = None
-    jobs: Bound | None = None
-    samples_per_day: Bound | None = None
-
-
-NO_BOUNDS = Quotas()
 
 
 class ApiKey(BaseModel):

@@ -9,8 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.server.access.caller import Caller, require_scope
 from app.server.access.keyring import Keyring
-from app.server.access.public import is_public
-from app.server.access.routes import Access, find_scope
+from app.server.access.routes import Access, find_scope, is_public
 from app.server.answers.problems import KeyInvalid, KeyMissing, Problem, create_response
 
 _REALM = 'Bearer realm="promptsmooth"'

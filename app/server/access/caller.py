@@ -13,8 +13,9 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
-from app.server.access.api_keys import NO_BOUNDS, SCOPES, Quotas, Scope
+from app.server.access.api_keys import SCOPES, Scope
 from app.server.answers.problems import ScopeMissing
+from app.settings import NO_BOUNDS, Quotas
 from worker.contract import ANONYMOUS
 
 # They only describe the two ways in OpenAPI: `authentication` checks keys before a body is read.

@@ -12,7 +12,7 @@ from redis import Redis
 
 from app.server.access.caller import Caller
 from app.server.answers.problems import QuotaExceeded
-from worker.jobs import queue
+from worker.jobs.state import State, get_states
 from worker.learning.queue import get_status
 from worker.store import keyspace
 
@@ -91,12 +91,12 @@ def _forget_ended(redis: Redis, key: str, *, before: datetime) -> bool:
     settled = (before - timedelta(seconds=_SETTLED_S)).timestamp()
     names = [_text(name) for name in redis.zrangebyscore(key, 0, settled)]  # members alone
     certify = [name.partition(":")[2] for name in names if name.startswith("certify:")]
-    states = dict(zip(certify, queue.get_states(redis, certify), strict=True))
+    states = dict(zip(certify, get_states(redis, certify), strict=True))
     ended = [name for name in names if _has_ended(redis, name, states)]
     return bool(ended) and bool(redis.zrem(key, *ended))
 
 
-def _has_ended(redis: Redis, name: str, states: dict[str, queue.State]) -> bool:
+def _has_ended(redis: Redis, name: str, states: dict[str, State]) -> bool:
     kind, _, job_id = name.partition(":")
     state = states[job_id] if kind == "certify" else get_status(redis, job_id)
     return state not in ("queued", "running")

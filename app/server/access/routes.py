@@ -10,7 +10,17 @@ from starlette.routing import BaseRoute, compile_path
 
 from app.server.access.api_keys import Scope
 from app.server.access.caller import Requires
-from app.server.access.public import is_public
+
+PUBLIC = frozenset(
+    {"/", "/healthz", "/readyz", "/version", "/docs", "/redoc", "/openapi.json", "/favicon.ico"}
+)
+"""What anybody may ask: that the service lives, what it is, and its pages, which hold no data."""
+_PUBLIC_FOLDER = "/static/"
+
+
+def is_public(path: str) -> bool:
+    """Whether an address needs no key."""
+    return path in PUBLIC or path.startswith(_PUBLIC_FOLDER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +63,7 @@ def find_scope(access: Sequence[Access], method: str, path: str) -> Scope | None
 def _list(routes: Sequence[BaseRoute]) -> Iterator[Access]:
     for context in iter_route_contexts(routes):
         if context.path is None or context.methods is None:
-            continue  # a folder of files: public, see `app.server.access.public`
+            continue  # a folder of files: public, see `app.server.access.routes`
         pattern, *_ = compile_path(context.path)
         scope = _find_declared(getattr(context, "dependant", None))
         for method in sorted(context.methods - {"HEAD"}):

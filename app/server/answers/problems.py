@@ -24,34 +24,25 @@ Problem
         · NotReady · AuditLogUnavailable · TooBusy
 """
 
-import logging
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.request.refusal import FieldInvalid
 from app.server.answers.schemas import FieldError, ProblemDocument
-from app.server.forms import learning, listing, preview, prompts
-from app.server.forms.certify import RULES
-from models import imaging
 from models.imaging import ImageError
 from models.imaging.pixels.errors import list_errors as list_image_errors
 from worker.contract import RefusedImage
-from worker.store.jobs import results
 
 # unreachable, too slow, or it says no: out of memory, disk full, read-only
 QUEUE_AWAY = (RedisConnectionError, RedisTimeoutError, ResponseError)
 MEDIA_TYPE = "application/problem+json"
-_log = logging.getLogger(__name__)
 
 
 class Problem(HTTPException):
@@ -371,19 +362,6 @@ _IMAGE_STATUS = {
     "pixels_unsupported": 415,
     "transfer_syntax_unsupported": 415,
 }
-_RULES = {
-    **listing.RULES,
-    **learning.RULES,
-    **prompts.RULES,
-    **preview.RULES,
-    **RULES,
-}
-_BY_STATUS: dict[int, type[Problem]] = {
-    400: FormUnreadable,
-    404: NotFound,
-    405: MethodNotAllowed,
-    413: BodyTooLarge,
-}
 
 
 def image_status(code: str) -> int:
@@ -450,65 +428,3 @@ def create_response(request: Request, problem: Problem) -> Response:
         headers=problem.headers,
         media_type=MEDIA_TYPE,
     )
-
-
-async def _on_http(request: Request, error: Exception) -> Response:
-    """Ours, and those of the framework: unknown path, wrong method, malformed multipart."""
-    if isinstance(error, Problem):
-        return create_response(request, error)
-    http_error = cast(HTTPException, error)
-    problem = _BY_STATUS.get(http_error.status_code, InternalError)
-    detail = http_error.detail if problem is FormUnreadable else None  # fixed texts, no echo
-    return create_response(request, problem(detail, headers=http_error.headers))
-
-
-async def _on_invalid(request: Request, error: Exception) -> Response:
-    """What came is left out; only the field's name and its rule are said."""
-    problems = cast(RequestValidationError, error).errors()
-    if any(p["type"] == "extra_forbidden" and p["loc"][0] == "query" for p in problems):
-        return create_response(request, FieldUnknown())
-    found = {e.field: e for e in map(_field_error, problems)}
-    detail = " ".join(f"{e.field}: {e.detail[0].lower()}{e.detail[1:]}" for e in found.values())
-    return create_response(request, RequestInvalid(detail, errors=tuple(found.values())))
-
-
-def _field_error(error: Mapping[str, Any]) -> FieldError:
-    name = str(error["loc"][1]) if len(error["loc"]) > 1 else str(error["loc"][0])
-    if error["type"] == "missing":
-        return FieldError(field=name, detail=f"Missing; expected {_RULES.get(name, 'a value')}.")
-    return FieldError(field=name, detail=f"Expected {_RULES.get(name, 'another value')}.")
-
-
-async def _on_field(request: Request, error: Exception) -> Response:
-    """A field that the request itself refuses, over HTTP as at the command line."""
-    refused = cast(FieldInvalid, error)
-    return create_response(request, invalid(refused.field, refused.expected))
-
-
-async def _on_redis(request: Request, error: Exception) -> Response:
-    fields = {"error": type(error).__name__, "request_id": request.scope["state"]["request_id"]}
-    full = isinstance(error, OutOfMemoryError)
-    _log.warning("storage_full" if full else "queue_unavailable", extra={"fields": fields})
-    return create_response(request, StorageFull() if full else QueueUnavailable())
-
-
-async def _on_damaged(request: Request, _error: Exception) -> Response:
-    """The log has its line already, from where it was read."""
-    return create_response(request, RecordDamaged())
-
-
-async def _on_decoding(request: Request, _error: Exception) -> Response:
-    fields = {"request_id": request.scope["state"]["request_id"]}
-    _log.warning("decoding_unavailable", extra={"fields": fields})
-    return create_response(request, DecodingUnavailable())
-
-
-def add_handlers(app: FastAPI) -> None:
-    """Every error of the app becomes a problem document."""
-    app.add_exception_handler(imaging.DecodingUnavailable, _on_decoding)
-    app.add_exception_handler(results.RecordDamaged, _on_damaged)
-    app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(FieldInvalid, _on_field)
-    for redis_error in QUEUE_AWAY:
-        app.add_exception_handler(redis_error, _on_redis)

@@ -33,7 +33,7 @@ from app.server.answers.report_text import (
 )
 from app.server.answers.schemas import FinishedCertification
 from worker.contract.certificate.document import CertifiedDocument
-from worker.store.images import Image
+from worker.contract.image import Image
 
 _WIDTH, _HEIGHT = map(float, A4)
 _MARGIN = 40.0

@@ -26,7 +26,7 @@ from worker.contract.certificate.document import (
     CertifiedByCohen,
     CertifiedDocument,
 )
-from worker.store.images import Image
+from worker.contract.image import Image
 
 _SERIES = (ACCENT, "#a8480b", "#4b7a1f", "#7a3fa0", "#0f7f78", "#8a6d00")
 _GRID, _OTHER = "#d5dce3", "#8796a5"

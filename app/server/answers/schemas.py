@@ -350,22 +350,3 @@ class SigningKey(Schema):
 
     algorithm: Literal["Ed25519"] = "Ed25519"
     public_key: str = Field(description="32 bytes in base64.")
-
-
-class ShownVote(Schema):
-    """One sample's vote: a class index, or -1 where it voted for none."""
-
-    sample: int
-    vote: int
-    path: tuple[str, ...] = Field(description="Hashes from the leaf's sibling up to the root.")
-
-
-class VoteList(Schema):
-    """Votes of one certificate with their proofs (RFC 6962 audit paths, SHA-256)."""
-
-    certificate: int
-    phase: Literal["selection", "estimation"]
-    ballot: Literal["prediction", "selector"] = "prediction"
-    n: int
-    root: str
-    votes: tuple[ShownVote, ...]

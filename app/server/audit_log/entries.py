@@ -6,7 +6,6 @@ from typing import Any
 
 from models.prompts.cards import PromptCard
 from worker.contract import CertificationJob, CertifyRequest
-from worker.contract.canonical import canonical_bytes
 from worker.contract.certificate.document import (
     CertificateDocument,
     CertificationResult,
@@ -15,6 +14,7 @@ from worker.contract.certificate.document import (
     FinishedResult,
 )
 from worker.contract.learning import FailedLearning, FinishedLearning, LearningJob, LearningResult
+from worker.contract.request import canonical_bytes
 
 
 def describe_jobs(jobs: Sequence[CertificationJob]) -> dict[str, Any]:

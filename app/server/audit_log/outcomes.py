@@ -23,7 +23,7 @@ from app.server.audit_log.trail import AuditTrail
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
 from worker.learning import store as learning_store
 from worker.store import keyspace
-from worker.store.jobs import results
+from worker.store.jobs import records, results
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def _write(log: AuditLog, action: str, fields: dict[str, Any]) -> bool:
 
 
 def _describe_certification(redis: Redis, job_id: str) -> dict[str, Any] | None:
-    job, result = results.find_job(redis, job_id), results.find_result(redis, job_id)
+    job, result = records.find_job(redis, job_id), results.find_result(redis, job_id)
     return None if job is None or result is None else describe_outcome(job, result)
 
 

@@ -24,8 +24,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.server.access.caller import Caller
-from app.server.access.public import is_public
-from app.server.access.routes import Access, find_route
+from app.server.access.routes import Access, find_route, is_public
 from app.server.answers.problems import AuditLogUnavailable, Problem, create_response
 from app.server.audit_log.log import AuditLog
 from app.server.audit_log.log import AuditLogUnavailable as NotWritten

@@ -8,12 +8,12 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 from anyio import to_thread
-from fastapi import Depends, Request, UploadFile
+from fastapi import Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
@@ -28,7 +28,6 @@ from app.server.answers.problems import (
 )
 from app.server.forms.certify import NUMBERS, REPEATABLE, RULES, CertifyForm
 from app.server.forms.items import check_items, media_type, require_known, require_no_query
-from app.server.routes.dependencies import ServicesDep
 from app.settings import AppSettings
 from models.files.untrusted_text import WrittenNumber, parse_strict
 
@@ -65,14 +64,7 @@ class CertifyBody:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-async def _parse(request: Request, services: ServicesDep) -> AsyncIterator[CertifyBody]:
-    try:
-        yield await _parse_body(request, services.settings)
-    finally:
-        await request.close()  # a form's files
-
-
-async def _parse_body(request: Request, settings: AppSettings) -> CertifyBody:
+async def parse_body(request: Request, settings: AppSettings) -> CertifyBody:
     match media_type(request):
         case "multipart/form-data":
             return await _parse_form(request, settings)
@@ -83,9 +75,6 @@ async def _parse_body(request: Request, settings: AppSettings) -> CertifyBody:
             return _parse_query(request, await request.body())
         case _:
             raise MediaTypeUnsupported(f"Expected a body of type {', '.join(BODY_TYPES)}.")
-
-
-CertifyBodyDep = Annotated[CertifyBody, Depends(_parse)]
 
 
 async def _parse_form(request: Request, settings: AppSettings) -> CertifyBody:

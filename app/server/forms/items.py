@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from app.request.refusal import check_not_empty
-from app.server.answers.problems import FieldRepeated, FieldUnknown
+from app.server.answers.problems import FieldRepeated, FieldUnknown, MediaTypeUnsupported
 
 
 def media_type(request: Request) -> str:
@@ -41,3 +42,20 @@ def require_known(names: Iterable[str], rules: Mapping[str, str]) -> None:
                 f"The request has a field that this service does not know.{perhaps} "
                 f"Known: {', '.join(rules)}."
             )
+
+
+def take_only(rules: Mapping[str, str], repeatable: Collection[str]) -> Any:
+    """A dependency that refuses what a form would otherwise drop without a word.
+
+    Args:
+        rules: what is expected of each field of the form.
+        repeatable: the fields that may come several times.
+    """
+
+    async def check(request: Request) -> None:
+        if media_type(request) != "multipart/form-data":
+            raise MediaTypeUnsupported("Expected a body of type multipart/form-data.")
+        require_no_query(request)
+        check_items((await request.form()).multi_items(), rules, repeatable)
+
+    return Depends(check)

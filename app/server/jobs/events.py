@@ -21,9 +21,9 @@ from app.server.answers.schemas import (
     RunningCertification,
 )
 from app.server.jobs.lookup import find_progress, is_done, show
-from app.server.routes.dependencies import Services
+from app.server.jobs.services import Services
 from worker.contract import CertificationJob
-from worker.store.jobs import results
+from worker.store.jobs import records
 
 LOOK_S = 0.5
 RETRY_MS = 2000
@@ -64,7 +64,7 @@ async def _look(services: Services, job: CertificationJob) -> ServerSentEvent:
 
 def create_event(services: Services, job: CertificationJob) -> ServerSentEvent:
     """The event that a certification's state now is."""
-    if results.find_job(services.redis, job.id) is None:
+    if records.find_job(services.redis, job.id) is None:
         gone = CertificationUnknown()
         return _event("gone", json.dumps({"code": gone.code, "detail": gone.detail}))
     shown = show(services.redis, job)

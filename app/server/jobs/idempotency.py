@@ -22,7 +22,7 @@ from app.server.answers.problems import (
     IdempotencyKeyReused,
     invalid,
 )
-from app.server.jobs.lookup import find_job
+from app.server.jobs.lookup import find_visible_job
 from worker.contract import CertificationJob, Contract
 from worker.store import keyspace
 
@@ -105,7 +105,7 @@ def _find_jobs(redis: Redis, caller: Caller, ids: Sequence[str]) -> list[Certifi
     found = []
     for each in ids:
         try:
-            found.append(find_job(redis, each, caller))
+            found.append(find_visible_job(redis, each, caller))
         except CertificationUnknown:
             continue  # of a batch, purged one by one
     if not found:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from app.server.answers.problems import PromptFormatUnsupported, PromptInvalid, invalid
 from app.server.forms.prompts import RULES, ImportForm
-from app.server.jobs.submit import find_card
+from app.server.jobs.capacity.model_hosts import require_card
 from models.catalogue import Catalogue
 from models.catalogue.text_width import find_text_width
 from models.prompts.cards import PromptCard
@@ -26,7 +26,7 @@ def create_prompt(form: ImportForm, catalogue: Catalogue) -> tuple[PromptCard, P
     Raises:
         Problem: the file is no prompt, is none for this model, or another field is wrong.
     """
-    model = find_card(catalogue, form.model)
+    model = require_card(catalogue, form.model)
     ctx, suffix = _parse(form)
     if not suffix.isprintable():
         raise invalid("suffix", RULES["suffix"])

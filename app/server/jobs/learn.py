@@ -16,9 +16,8 @@ from app.server.audit_log.entries import describe_learning
 from app.server.audit_log.outcomes import await_outcomes
 from app.server.forms.labelled_files import SentFile, check_count, open_zip, read_limited
 from app.server.forms.learning import LearnForm
-from app.server.jobs.capacity.model_hosts import require_host
-from app.server.jobs.submit import find_card
-from app.server.routes.dependencies import Services
+from app.server.jobs.capacity.model_hosts import require_card, require_host
+from app.server.jobs.services import Services
 from models.catalogue.cards import ModelCard, check_class_names
 from models.catalogue.text_width import find_text_width
 from models.datasets.image_folder import find_class_names, order_classes
@@ -26,15 +25,15 @@ from models.datasets.training_images import choose_shots
 from models.imaging import ImageError
 from models.prompts.learning_settings import LearningSettings, create_learning_settings
 from worker.contract import LEARNING_QUEUE_NAME, MAX_CLASS_NAMES, ModelRef
+from worker.contract.image import Image, image_sha256
 from worker.contract.learning import FinishedLearning, LabelledImage, LearningJob, LearningRequest
 from worker.learning import store as learning_store
 from worker.learning.queue import get_status, submit_learning
 from worker.prepare import prepare_image
 from worker.store import prompts
-from worker.store.images import Image, image_sha256
 
 
-async def submit(services: Services, form: LearnForm, caller: Caller) -> LearningJob:
+async def submit_learn(services: Services, form: LearnForm, caller: Caller) -> LearningJob:
     """Queues a learning: the images that the seed chooses, decoded and prepared.
 
     The very same request is the same learning, as long as that can still give its prompt.
@@ -43,7 +42,7 @@ async def submit(services: Services, form: LearnForm, caller: Caller) -> Learnin
         Problem: the form asks for something that cannot be learned; nothing is queued.
         redis.exceptions.RedisError: the queue is away.
     """
-    card = find_card(services.catalogue, form.model or services.settings.default_model)
+    card = require_card(services.catalogue, form.model or services.settings.default_model)
     if find_text_width(card, services.catalogue.folder(card.id)) == 0:
         raise invalid("model", "a model that takes context vectors")
     await to_thread.run_sync(require_host, services.redis, card)

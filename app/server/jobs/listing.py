@@ -16,9 +16,9 @@ from app.server.answers.listing import (
 )
 from app.server.forms.listing import ListQuery, parse_cursor, write_cursor
 from worker.contract import CertificationJob
-from worker.jobs import queue
-from worker.store.jobs import records, results
-from worker.store.jobs.records import Entry
+from worker.jobs.state import State, get_states
+from worker.store.jobs import listing, records, results
+from worker.store.jobs.listing import Entry
 
 _LOOKED_AT = 2000  # entries of one request: a rare filter never reads the whole list at once
 _CHUNK = 100
@@ -56,7 +56,7 @@ def _read(
     redis: Redis, entries: Sequence[Entry], query: ListQuery
 ) -> Iterator[tuple[Entry, CertificationItem | None]]:
     """Each entry with what is shown of it; None where that is not asked for."""
-    jobs = results.find_jobs(redis, [entry.id for entry in entries])
+    jobs = records.find_jobs(redis, [entry.id for entry in entries])
     asked = [job for job in jobs if job is not None and _is_asked(job, query)]
     states = dict(zip((job.id for job in asked), _find_states(redis, asked), strict=True))
     for entry, job in zip(entries, jobs, strict=True):
@@ -71,8 +71,8 @@ def _is_asked(job: CertificationJob, query: ListQuery) -> bool:
     return query.model in (None, job.request.model.id) and query.batch in (None, job.batch_id)
 
 
-def _find_states(redis: Redis, jobs: Sequence[CertificationJob]) -> list[queue.State]:
-    return queue.get_states(redis, [job.id for job in jobs])
+def _find_states(redis: Redis, jobs: Sequence[CertificationJob]) -> list[State]:
+    return get_states(redis, [job.id for job in jobs])
 
 
 def _page(
@@ -86,7 +86,7 @@ def _page(
 
 
 def _walk(redis: Redis, caller: Caller, query: ListQuery) -> Iterator[Entry]:
-    return records.walk(
+    return listing.walk(
         redis,
         caller.view,
         after=None if query.cursor is None else parse_cursor(query.cursor),

@@ -27,8 +27,10 @@ from app.server.answers.schemas import (
 from app.server.jobs.capacity.estimate import estimate_running_s, find_outlook
 from worker.contract import CertificationJob, Failure, RefusedImage
 from worker.contract.certificate.document import CancelledResult, FailedResult, FinishedResult
-from worker.jobs import queue
-from worker.store.jobs import results
+from worker.jobs.state import get_state
+from worker.store.jobs import progress as progress_store
+from worker.store.jobs import records, results
+from worker.store.jobs.damaged import RecordDamaged
 
 LOST = Failure(
     code="certification_lost",
@@ -44,13 +46,13 @@ DAMAGED = Failure(
 )
 
 
-def find_job(redis: Redis, certification_id: str, caller: Caller) -> CertificationJob:
+def find_visible_job(redis: Redis, certification_id: str, caller: Caller) -> CertificationJob:
     """The job of a certification that the caller may see: every route that names one comes by here.
 
     Raises:
         CertificationUnknown: there is none, or no longer, or it is another key's.
     """
-    job = results.find_job(redis, certification_id)
+    job = records.find_job(redis, certification_id)
     if job is None or not caller.may_see(job.owner):
         raise CertificationUnknown
     return job
@@ -63,7 +65,7 @@ def find_batch_jobs(redis: Redis, batch_id: str, caller: Caller) -> tuple[Certif
     Raises:
         BatchUnknown: there is none, or no longer, or it is another key's.
     """
-    found = results.find_jobs(redis, results.find_batch(redis, batch_id))
+    found = records.find_jobs(redis, records.find_batch(redis, batch_id))
     jobs = tuple(job for job in found if job is not None and caller.may_see(job.owner))
     if not jobs:
         raise BatchUnknown
@@ -74,12 +76,12 @@ def show(redis: Redis, job: CertificationJob) -> Certification:
     """A certification as it stands now."""
     try:
         return _show(redis, job)
-    except results.RecordDamaged:
+    except RecordDamaged:
         return FailedCertification(**_common(job), failure=DAMAGED)
 
 
 def _show(redis: Redis, job: CertificationJob) -> Certification:
-    match queue.get_state(redis, job.id):
+    match get_state(redis, job.id):
         case "queued":
             outlook = find_outlook(redis, job.id)
             return QueuedCertification(**_common(job), asked=asked(job.request), **asdict(outlook))
@@ -108,7 +110,7 @@ def create_batch(redis: Redis, certifications: tuple[Certification, ...]) -> Bat
     """The batch that these certifications are, with the images that could not be used."""
     batch_id = certifications[0].batch_id
     assert batch_id is not None, "they were sent together"
-    refused = tuple(map(_refused, results.find_refused(redis, batch_id)))
+    refused = tuple(map(_refused, records.find_refused(redis, batch_id)))
     return Batch(
         id=batch_id,
         done=len(refused) + sum(map(is_done, certifications)),
@@ -143,7 +145,7 @@ def _common(job: CertificationJob) -> dict[str, Any]:
 
 def find_progress(redis: Redis, job: CertificationJob) -> SampleProgress:
     """How far a certification is; nothing is done before it runs."""
-    progress = results.find_progress(redis, job.id)
+    progress = progress_store.find_progress(redis, job.id)
     total = job.request.samples_total
     if progress is None:
         return SampleProgress(samples_done=0, samples_total=total)

@@ -12,16 +12,15 @@ from app.request.certify import CertifyFields, check_fields
 from app.request.certify_request import create_request, resolve_targets
 from app.server.access.caller import Caller
 from app.server.access.quotas import reserve
-from app.server.answers.problems import ImageRefused, ModelUnknown
+from app.server.answers.problems import ImageRefused
 from app.server.audit_log.entries import describe_jobs
 from app.server.audit_log.outcomes import await_outcomes
 from app.server.forms.certify_body import CertifyBody
-from app.server.jobs.capacity.model_hosts import require_host
+from app.server.jobs.capacity.model_hosts import require_card, require_host
 from app.server.jobs.capacity.queue_limit import require_room
 from app.server.jobs.idempotency import Claim
+from app.server.jobs.services import Services
 from app.server.middleware.request_context import find_request_id
-from app.server.routes.dependencies import Services
-from models.catalogue import Catalogue, ModelNotAdded, ModelNotValid, UnknownModel
 from models.catalogue.cards import ModelCard
 from models.imaging import ImageError
 from worker.contract import (
@@ -30,11 +29,11 @@ from worker.contract import (
     InputImage,
     Target,
 )
+from worker.contract.image import Image
 from worker.jobs import queue
 from worker.prepare import prepare_image
 from worker.store import prompts
-from worker.store.images import Image
-from worker.store.jobs import results
+from worker.store.jobs import records
 
 Prepared = tuple[int, Image, InputImage]
 
@@ -56,7 +55,7 @@ async def submit_certify(
         redis.exceptions.RedisError: the queue is away.
     """
     form, count = asked.fields, len(asked.images)
-    card = find_card(services.catalogue, form.model or services.settings.default_model)
+    card = require_card(services.catalogue, form.model or services.settings.default_model)
     check_fields(form, services.settings.limits, images=count)
     targets = await to_thread.run_sync(_find_targets, services, form, card, caller)
     prepared = [await _prepare(services, asked, card, index) for index in range(count)]
@@ -69,20 +68,6 @@ async def submit_certify(
     pairs = [(common(described, index), image) for index, image, described in usable]
     await to_thread.run_sync(_enqueue, services, caller, pairs, refused, claim)
     return [job for job, _ in pairs]
-
-
-def find_card(catalogue: Catalogue, model_id: str) -> ModelCard:
-    """The card of a model, or the problem that there is none."""
-    try:
-        return catalogue.get(model_id)
-    except UnknownModel as unknown:
-        known = tuple(card.id for card in catalogue.list())
-        text = f"There is no such model; those known here: {', '.join(known) or 'none'}."
-        if isinstance(unknown, ModelNotAdded):
-            text = str(unknown)
-        if isinstance(unknown, ModelNotValid):
-            text = f"The model {model_id!r} is not served: its card on this host is not valid."
-        raise ModelUnknown(text, known=known) from None
 
 
 def _find_targets(
@@ -155,7 +140,7 @@ def _enqueue(
         if refused:
             assert batch_id is not None, "one image that is refused is no job"
             ttl_s = settings.certificate_ttl_s
-            results.put_refused(pipeline, batch_id, [one.of_image for one in refused], ttl_s=ttl_s)
+            records.put_refused(pipeline, batch_id, [one.of_image for one in refused], ttl_s=ttl_s)
         if claim is not None:
             claim.keep(pipeline, [job.id for job, _ in pairs], ttl_s=settings.idempotency_ttl_s)
 
@@ -164,7 +149,7 @@ def _enqueue(
         services.audit.record("certify.accepted", **describe_jobs([job for job, _ in pairs]))
         ttl_s = settings.certificate_ttl_s
         await_outcomes(services.audit, services.redis, QUEUE_NAME, jobs, ttl_s=ttl_s)
-        queue.submit(
+        queue.accept_jobs(
             services.redis,
             pairs,
             image_ttl_s=settings.image_ttl_s,

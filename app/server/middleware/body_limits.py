@@ -1,11 +1,13 @@
-"""How long a client may take for the body of its request."""
+"""How long a body may be and take, and that its length is said in one way."""
 
 from dataclasses import dataclass
 
 import anyio
+from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.server.answers.problems import BodyTooSlow
+from app.server.answers.problems import BodyTooLarge, BodyTooSlow, HttpInvalid, create_response
 
 
 @dataclass(frozen=True)
@@ -40,3 +42,63 @@ class BodyTimeout:
             raise BodyTooSlow(headers={"Connection": "close"})
 
         await self.app(scope, receive_in_time, send)
+
+
+class OneLength:
+    """Refuses a request that says in two ways where it ends, and closes its connection.
+
+    A proxy that believed the other one would take the rest for a request of somebody else
+    (RFC 9112, section 6.3).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope) if scope["type"] == "http" else {}
+        if "content-length" in headers and "transfer-encoding" in headers:
+            problem = HttpInvalid(
+                "Expected Content-Length or Transfer-Encoding, got both.",
+                headers={"Connection": "close"},
+            )
+            await create_response(Request(scope), problem)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+class BodyLimit:
+    """Stops a body above the limit before it is read (declared) or while it is (streamed).
+
+    FastAPI's own `max_body_size` answers a declared length in plain text, past every handler.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if _declared(scope) > self.max_bytes:
+            await create_response(Request(scope), self._problem())(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_bytes:
+                raise self._problem()
+            return message
+
+        await self.app(scope, receive_limited, send)
+
+    def _problem(self) -> BodyTooLarge:
+        return BodyTooLarge(f"Expected a request body of at most {self.max_bytes} bytes, got more.")
+
+
+def _declared(scope: Scope) -> int:
+    length = Headers(scope=scope).get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() else 0

@@ -1,4 +1,4 @@
-"""What every answer carries, and how large a request may be."""
+"""What every answer carries: the id of its request, and the security headers."""
 
 import logging
 import re
@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.server.answers.problems import BodyTooLarge, HttpInvalid, InternalError, create_response
+from app.server.answers.problems import InternalError, create_response
 
 _log = logging.getLogger(__name__)
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -82,63 +82,3 @@ def _log_internal_error(error: Exception, request_id: str) -> None:
     stack = [f"{f.filename}:{f.lineno} {f.name}" for f in extract_tb(error.__traceback__)]
     fields = {"request_id": request_id, "error": type(error).__name__, "stack": stack}
     _log.error("internal_error", extra={"fields": fields})
-
-
-class OneLength:
-    """Refuses a request that says in two ways where it ends, and closes its connection.
-
-    A proxy that believed the other one would take the rest for a request of somebody else
-    (RFC 9112, section 6.3).
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope) if scope["type"] == "http" else {}
-        if "content-length" in headers and "transfer-encoding" in headers:
-            problem = HttpInvalid(
-                "Expected Content-Length or Transfer-Encoding, got both.",
-                headers={"Connection": "close"},
-            )
-            await create_response(Request(scope), problem)(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
-
-
-class BodyLimit:
-    """Stops a body above the limit before it is read (declared) or while it is (streamed).
-
-    FastAPI's own `max_body_size` answers a declared length in plain text, past every handler.
-    """
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app = app
-        self.max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        if _declared(scope) > self.max_bytes:
-            await create_response(Request(scope), self._problem())(scope, receive, send)
-            return
-        received = 0
-
-        async def receive_limited() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.max_bytes:
-                raise self._problem()
-            return message
-
-        await self.app(scope, receive_limited, send)
-
-    def _problem(self) -> BodyTooLarge:
-        return BodyTooLarge(f"Expected a request body of at most {self.max_bytes} bytes, got more.")
-
-
-def _declared(scope: Scope) -> int:
-    length = Headers(scope=scope).get("content-length", "")
-    return int(length) if length.isascii() and length.isdigit() else 0

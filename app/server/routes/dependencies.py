@@ -1,44 +1,22 @@
 """What endpoints depend on, under the names they use."""
 
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from collections.abc import AsyncIterator
+from typing import Annotated
 
-from anyio import CapacityLimiter, Event
 from fastapi import Depends, Header, Path, Request
 from redis import Redis
 
 from app.server.access.caller import Reader, Submitter
-from app.server.answers.problems import (
-    BatchUnknown,
-    CertificationUnknown,
-    FieldRepeated,
-    MediaTypeUnsupported,
-)
-from app.server.audit_log.trail import AuditTrail
-from app.server.forms.items import check_items, media_type, require_no_query
-from app.server.jobs.lookup import find_batch_jobs, find_job
+from app.server.answers.problems import BatchUnknown, CertificationUnknown, FieldRepeated
+from app.server.forms.certify_body import CertifyBody, parse_body
+from app.server.jobs.lookup import find_batch_jobs, find_visible_job
+from app.server.jobs.services import Services
 from app.settings import AppSettings
 from models.catalogue import Catalogue
-from models.imaging import Decoder
 from worker.contract import CertificationJob as Job
 
 _ID = re.compile(r"[0-9a-f]{32}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Services:
-    """What the app holds while it runs."""
-
-    settings: AppSettings
-    catalogue: Catalogue
-    redis: Redis
-    decoding: CapacityLimiter
-    audit: AuditTrail
-    decoder: Decoder
-    watching: CapacityLimiter
-    stopping: Event
 
 
 def _get_services(request: Request) -> Services:
@@ -73,23 +51,6 @@ def _check_batch_id(batch_id: Annotated[str, Path()]) -> str:
     return batch_id
 
 
-def take_only(rules: Mapping[str, str], repeatable: Collection[str]) -> Any:
-    """A dependency that refuses what a form would otherwise drop without a word.
-
-    Args:
-        rules: what is expected of each field of the form.
-        repeatable: the fields that may come several times.
-    """
-
-    async def check(request: Request) -> None:
-        if media_type(request) != "multipart/form-data":
-            raise MediaTypeUnsupported("Expected a body of type multipart/form-data.")
-        require_no_query(request)
-        check_items((await request.form()).multi_items(), rules, repeatable)
-
-    return Depends(check)
-
-
 RedisDep = Annotated[Redis, Depends(_get_redis)]
 SettingsDep = Annotated[AppSettings, Depends(_get_settings)]
 CatalogueDep = Annotated[Catalogue, Depends(_get_catalogue)]
@@ -100,11 +61,11 @@ _BatchId = Annotated[str, Depends(_check_batch_id)]
 
 
 def _find_job(certification_id: _CertificationId, redis: RedisDep, caller: Reader) -> Job:
-    return find_job(redis, certification_id, caller)
+    return find_visible_job(redis, certification_id, caller)
 
 
 def _find_own_job(certification_id: _CertificationId, redis: RedisDep, caller: Submitter) -> Job:
-    return find_job(redis, certification_id, caller)
+    return find_visible_job(redis, certification_id, caller)
 
 
 def _find_jobs(batch_id: _BatchId, redis: RedisDep, caller: Reader) -> tuple[Job, ...]:
@@ -146,3 +107,13 @@ def _find_idempotency_key(request: Request, key: _IdempotencyHeader = None) -> s
 
 
 IdempotencyKey = Annotated[str | None, Depends(_find_idempotency_key)]
+
+
+async def _parse(request: Request, services: ServicesDep) -> AsyncIterator[CertifyBody]:
+    try:
+        yield await parse_body(request, services.settings)
+    finally:
+        await request.close()  # a form's files
+
+
+AskedDep = Annotated[CertifyBody, Depends(_parse)]

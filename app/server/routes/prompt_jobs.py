@@ -11,10 +11,11 @@ from starlette.responses import JSONResponse
 from app.server.access.caller import Caller, Reader, Submitter
 from app.server.answers import problems
 from app.server.answers.learning import PromptJob, prompt_job
+from app.server.forms.items import take_only
 from app.server.forms.learning import REPEATABLE, RULES, LearnForm
-from app.server.jobs.learn import submit
+from app.server.jobs.learn import submit_learn
 from app.server.routes.accepted import describe_accepted
-from app.server.routes.dependencies import RedisDep, ServicesDep, SettingsDep, take_only
+from app.server.routes.dependencies import RedisDep, ServicesDep, SettingsDep
 from worker.contract import Failure
 from worker.contract.learning import (
     MAX_LEARNING_IMAGES,
@@ -93,7 +94,7 @@ async def learn(
     are not kept. The prompt, when it is learned, is there for every worker at once. Sent again, the
     very same request is the same job.
     """
-    job = await submit(services, form, caller)
+    job = await submit_learn(services, form, caller)
     shown = await to_thread.run_sync(_show, services.redis, job)
     headers = {"Location": shown.links.self, "Retry-After": str(_POLL_AFTER_S)}
     return JSONResponse(shown.model_dump(mode="json"), status_code=202, headers=headers)

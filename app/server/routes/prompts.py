@@ -11,22 +11,17 @@ from app.server.answers import problems
 from app.server.answers.etag import NOT_MODIFIED, REVALIDATED, IfNoneMatch, answer_json, tagged
 from app.server.answers.prompts import PromptList, PromptView, prompt_path, prompt_view
 from app.server.audit_log.entries import describe_prompt
+from app.server.forms.items import take_only
 from app.server.forms.prompts import REPEATABLE, RULES, ImportForm
 from app.server.jobs.import_prompt import create_prompt
-from app.server.routes.dependencies import (
-    CatalogueDep,
-    RedisDep,
-    ServicesDep,
-    SettingsDep,
-    take_only,
-)
+from app.server.routes.dependencies import CatalogueDep, RedisDep, ServicesDep, SettingsDep
 from models.prompts.cards import PromptCard
 from models.prompts.catalogue import ships
 from models.prompts.ctx_file import write_ctx
 from models.prompts.prompt import Prompt
 from worker.contract.prompt import EncodedPrompt
-from worker.jobs.queue import one_connection, wait_durable
 from worker.store import prompts
+from worker.store.connection import one_connection, wait_durable
 
 router = APIRouter(prefix="/prompts", tags=["prompts"])
 

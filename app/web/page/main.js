@@ -1,9 +1,9 @@
 // The page: which view an address after # shows, whether the service is ready, who is signed in.
 
-import { announce, find, h, show } from "./dom.js";
-import { getJson, Problem } from "./http.js";
-import { watchKey } from "./sign_in.js";
-import { showTrouble } from "./trouble.js";
+import { announce, find, h, show } from "./elements/dom.js";
+import { watchKey } from "./elements/sign_in.js";
+import { showTrouble } from "./elements/trouble.js";
+import { getJson, Problem } from "./service/http.js";
 
 /**
  * A view fills main and returns; what goes on afterwards, ends with the signal.
@@ -12,13 +12,13 @@ import { showTrouble } from "./trouble.js";
 
 /** @type {[RegExp, string, string, string][]} address, section, title, module */
 const VIEWS = [
-  [/^\/?$/, "#/", "Certify", "./certify_view.js"],
-  [/^\/certifications\/(\w+)$/, "#/jobs", "Certification", "./certification_view.js"],
-  [/^\/batches\/(\w+)$/, "#/jobs", "Batch", "./batch_view.js"],
-  [/^\/jobs$/, "#/jobs", "Jobs", "./jobs_view.js"],
-  [/^\/audit$/, "#/audit", "Audit", "./audit_view.js"],
-  [/^\/prompts(?:\/jobs\/(\w+))?$/, "#/prompts", "Prompts", "./prompts_view.js"],
-  [/^\/models$/, "#/models", "Models", "./models_view.js"],
+  [/^\/?$/, "#/", "Certify", "./views/certify.js"],
+  [/^\/certifications\/(\w+)$/, "#/jobs", "Certification", "./views/certification.js"],
+  [/^\/batches\/(\w+)$/, "#/jobs", "Batch", "./views/batch.js"],
+  [/^\/jobs$/, "#/jobs", "Jobs", "./views/jobs.js"],
+  [/^\/audit$/, "#/audit", "Audit", "./views/audit.js"],
+  [/^\/prompts(?:\/jobs\/(\w+))?$/, "#/prompts", "Prompts", "./views/prompts.js"],
+  [/^\/models$/, "#/models", "Models", "./views/models.js"],
 ];
 const READY_EVERY_MS = 10_000;
 

@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, PlainSerializer, Tag, model_validator
 
 from models.catalogue.cards import Sha256, Template
 from worker.certification import Phase, StopReason
+from worker.contract.job import Failure
 from worker.contract.quantities import (
     MAX_SIGMAS,
     Alpha,
@@ -21,7 +22,7 @@ from worker.contract.quantities import (
     Sigma,
     Tolerance,
 )
-from worker.contract.request import Failure, InputImage, ModelRef
+from worker.contract.request import InputImage, ModelRef
 from worker.contract.targets import MAX_TARGETS, Bank, Labels, PromptRef, Tuning
 
 Prompting = Literal["template", "few-shot", "zero-shot", "few-shot+zero-shot", "routed"]

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from worker.certification.audit import Finding
-from worker.contract.canonical import canonical_bytes
 from worker.contract.certificate.document import FinishedResult, Signature
+from worker.contract.request import canonical_bytes
 
 SIGNED_FIELDS = (
     "schema_version",

@@ -33,11 +33,11 @@ from torch import Tensor
 from models.vlm.base_classifier import BaseClassifier
 from models.vlm.vlm import VLM
 from worker.contract import Contract, Identity
+from worker.contract.image import Image
 from worker.engine.shelf.identity import create_identity
 from worker.sampling.kernel import sample_noisy_images
 from worker.sampling.table import create_noise_table
 from worker.sampling.words import NoiseKey
-from worker.store.images import Image
 
 MARGIN = 2.0
 SIGMAS = tuple(map(Decimal, ("0.1", "0.25", "0.5", "1.0")))

@@ -1,4 +1,4 @@
-"""One run of the image tower, and the votes of its rows on their way to the host."""
+"""One run of the image tower: the samples in it, and the votes of its rows on their way out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +10,45 @@ import torch
 from torch import Tensor
 
 from worker.certification.merkle import NO_VOTE
+from worker.contract.image import Image
+from worker.sampling.keys import KeyPurpose
+from worker.sampling.table import NoiseTable
+from worker.sampling.words import NoiseKey
 
 Votes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Samples start .. stop - 1 of one noise level and purpose."""
+
+    sigma_index: int
+    purpose: KeyPurpose
+    start: int
+    stop: int
+
+    @property
+    def count(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def stream(self) -> tuple[int, KeyPurpose]:
+        return self.sigma_index, self.purpose
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Slice:
+    """Consecutive rows of a batch: samples of one image with the noise of one key and table."""
+
+    image: Image
+    key: NoiseKey
+    table: NoiseTable
+    samples: Samples
+    offset: int
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.offset, self.offset + self.samples.count)
 
 
 class Voter(Protocol):
@@ -104,3 +141,14 @@ class Batch:
 
 def _to_host(tensor: Tensor) -> Tensor:
     return tensor.to("cpu", non_blocking=True)  # pinned, where it comes from a GPU
+
+
+Finish = Callable[[], None]
+"""What is left to do when the device has computed a batch."""
+
+
+class Taker(Protocol):
+    """What is done with the samples of a session. Called from the thread that steps."""
+
+    def take(self, samples: Samples, rows: slice, batch: Batch) -> Finish:
+        """Takes the rows of a batch that are these samples, without waiting for the device."""

@@ -7,16 +7,16 @@ the same code runs on a CPU, for tests.
 import logging
 from collections.abc import Callable, Sequence
 from typing import final
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.vlm.vlm import VLM, NormalisedTower
-from worker.engine.runner.batch import Batch, Witness
+from worker.contract.image import Image
+from worker.engine.runner.batch import Batch, Slice, Witness
 from worker.engine.runner.selftest import NoiseMismatch, Spot, find_spots
-from worker.engine.session import Session, Slice
 from worker.sampling.table import create_noise_table
 from worker.sampling.triton_kernel import as_streams, sample_noisy_batch, sample_noisy_integers
 from worker.sampling.words import NoiseKey
@@ -43,7 +43,7 @@ class DeviceRunner:
         size, device = vlm.card.preprocessing.size, vlm.device
         dtype = torch.int16 if self._tower is None else self._tower.image_dtype
         self._inputs = torch.zeros((rows, 3, size, size), dtype=dtype, device=device)
-        self._images: WeakKeyDictionary[Session, Tensor] = WeakKeyDictionary()
+        self._images: dict[int, Tensor] = {}  # by identity, as long as there is the image
         self._require_same_floats()
         encode = vlm.encode_images if self._tower is None else self._tower.encode_normalised
         self._encode = create_replay(encode, self._inputs)
@@ -59,7 +59,11 @@ class DeviceRunner:
             return Batch(self._encode(), undecided != 0, witness)
 
     def _sample(self, part: Slice, stream: Tensor, undecided: Tensor) -> None:
-        image, out, start = self._image(part.session), self._inputs[part.rows], part.samples.start
+        image, out, start = (
+            self._send_image(part.image),
+            self._inputs[part.rows],
+            part.samples.start,
+        )
         if self._tower is None:
             sample_noisy_integers(
                 image,
@@ -84,18 +88,20 @@ class DeviceRunner:
             undecided=undecided,
         )
 
-    def _image(self, session: Session) -> Tensor:
-        found = self._images.get(session)
+    def _send_image(self, image: Image) -> Tensor:
+        """The image on the device, where it goes once."""
+        found = self._images.get(id(image))
         if found is None:
-            found = torch.from_numpy(np.ascontiguousarray(session.image)).to(self._vlm.device)
-            self._images[session] = found
+            found = torch.from_numpy(np.ascontiguousarray(image)).to(self._vlm.device)
+            self._images[id(image)] = found
+            finalize(image, self._images.pop, id(image), None)
         return found
 
     def _call_witness(self, part: Slice, turn: int) -> Witness:
         """What f was given at a few places, beside what it should have been given."""
         spots = list(
             find_spots(
-                part.session.image,
+                part.image,
                 part.key,
                 part.table,
                 start=part.samples.start,

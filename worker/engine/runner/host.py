@@ -11,9 +11,8 @@ import numpy.typing as npt
 import torch
 
 from models.vlm.vlm import VLM
-from worker.engine.runner.batch import Batch
+from worker.engine.runner.batch import Batch, Slice
 from worker.engine.runner.selftest import spot_check
-from worker.engine.session import Slice
 from worker.sampling.kernel import sample_noisy_images
 
 _BUFFERS = 2  # one is filled while a GPU still reads the other
@@ -62,7 +61,7 @@ class HostRunner:
         self._sample(slices, noisy, undecided)
         part = slices[turn % len(slices)]
         spot_check(
-            part.session.image,
+            part.image,
             part.key,
             part.table,
             start=part.samples.start,
@@ -82,7 +81,7 @@ class HostRunner:
     ) -> None:
         def sample_piece(piece: _Piece) -> None:
             undecided[piece.rows] = sample_noisy_images(
-                piece.part.session.image,
+                piece.part.image,
                 piece.part.key,
                 piece.part.table,
                 start=piece.first,

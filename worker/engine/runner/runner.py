@@ -8,10 +8,9 @@ from typing import Literal, Protocol
 import torch
 
 from models.vlm.vlm import VLM
-from worker.engine.runner.batch import Batch
+from worker.engine.runner.batch import Batch, Slice
 from worker.engine.runner.host import HostRunner
 from worker.engine.runner.selftest import check_device_noise
-from worker.engine.session import Slice
 
 log = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from worker.contract import Identity
+from worker.contract.image import Image
 from worker.contract.protocol import (
     CountRange,
     OpenSession,
@@ -26,10 +27,9 @@ from worker.contract.protocol import (
     SessionOpened,
     TunePrompts,
 )
-from worker.counting.certify import Counter
+from worker.counting.counter import Counter
 from worker.counting.range_merge import Doubt, RangeMerge, VotesDoubted, join_parts
 from worker.jobs.sharing.ranges import BoardGone, Posting, RangeBoard
-from worker.store.images import Image
 
 log = logging.getLogger(__name__)
 

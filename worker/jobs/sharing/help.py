@@ -9,7 +9,7 @@ from redis import Redis
 
 from worker.certification import Phase
 from worker.contract import MAX_SAMPLES, CertificationJob, Identity
-from worker.counting.certify import Counter
+from worker.counting.counter import Counter
 from worker.counting.range_merge import Doubt, RangeMerge
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.jobs import queue
@@ -18,7 +18,7 @@ from worker.jobs.sharing.ranges import RangeBoard
 from worker.settings import WorkerSettings
 from worker.store import hosts as hosts_store
 from worker.store import images, keyspace
-from worker.store.jobs import results
+from worker.store.jobs import records
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def help_certification(
 
 
 def _count(redis: Redis, settings: WorkerSettings, board: RangeBoard) -> int:
-    job, posting = results.find_job(redis, board.certification_id), board.find_posting()
+    job, posting = records.find_job(redis, board.certification_id), board.find_posting()
     if job is None or posting is None:
         return 0
     described = job.request.input

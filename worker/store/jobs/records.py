@@ -1,74 +1,81 @@
-"""Which certifications there are, newest first: everybody's, and each owner's.
+"""Jobs as they were accepted, one by one and as batches, each with a time to live."""
 
-Sorted sets of ids by the microsecond of submission. An entry goes with its job: when that is
-purged, and when its time to live has passed.
-"""
+from collections.abc import Sequence
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import cast
-
+from pydantic import TypeAdapter, ValidationError
 from redis import Redis
 from redis.client import Pipeline
 
-from worker.contract import CertificationJob
+from worker.contract import CertificationJob, RefusedImage
 from worker.store import keyspace
+from worker.store.connection import as_text
+from worker.store.jobs import listing
+from worker.store.jobs.damaged import WHAT_TO_DO, RecordDamaged, parse_or_none, say_damaged
 
-_AT_ONCE = 200
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A certification's place in the list: the microsecond it was sent in, and its id."""
-
-    sent_us: int
-    id: str
+_REFUSED: TypeAdapter[tuple[RefusedImage, ...]] = TypeAdapter(tuple[RefusedImage, ...])
 
 
-def microseconds(job: CertificationJob) -> int:
-    """When a job was sent, as lists have it."""
-    return round(job.submitted_at.timestamp() * 1_000_000)
+def _parse_job(data: bytes | str, certification_id: str) -> CertificationJob:
+    try:
+        return CertificationJob.model_validate_json(data)
+    except ValidationError:
+        say_damaged(certification_id, "job", WHAT_TO_DO)
+        raise RecordDamaged(f"the job {certification_id} cannot be read") from None
 
 
-def put(redis: "Redis | Pipeline", job: CertificationJob, *, ttl_s: int) -> None:
-    """Lists a job, and drops what was listed longer ago than jobs live."""
-    sent_us = microseconds(job)
-    for key in (keyspace.ALL_LISTED, keyspace.listed(job.owner)):
-        redis.zadd(key, {job.id: sent_us})
-        redis.zremrangebyscore(key, "-inf", sent_us - ttl_s * 1_000_000)
-        redis.expire(key, ttl_s)
+def put_job(redis: "Redis | Pipeline", job: CertificationJob, *, ttl_s: int) -> None:
+    """Stores a job, lists it, and has it hold its image."""
+    redis.set(keyspace.job(job.id), job.model_dump_json(), ex=ttl_s)
+    cost = f"{job.request.samples_total} {job.request.model.id}"
+    redis.set(keyspace.cost(job.id), cost, ex=ttl_s)
+    listing.put(redis, job, ttl_s=ttl_s)
+    hold(redis, keyspace.image_holders(job.request.input.sha256), keyspace.job(job.id), ttl_s=ttl_s)
+    if job.batch_id is not None:
+        redis.rpush(keyspace.batch(job.batch_id), job.id)
+        redis.expire(keyspace.batch(job.batch_id), ttl_s)
 
 
-def remove(pipeline: Pipeline, job: CertificationJob) -> None:
-    """Takes a job from the lists."""
-    for key in (keyspace.ALL_LISTED, keyspace.listed(job.owner)):
-        pipeline.zrem(key, job.id)
+def hold(redis: "Redis | Pipeline", holders: str, job_key: str, *, ttl_s: int) -> None:
+    """Says that a job needs what these are the holders of: purging another one leaves it."""
+    redis.sadd(holders, job_key)
+    redis.expire(holders, ttl_s)
 
 
-def walk(
-    redis: Redis, owner: str | None, *, after: Entry | None, until_us: int | None, since_us: int
-) -> Iterator[Entry]:
-    """The entries of an owner, or of everybody, from the newest to the oldest.
+def find_job(redis: Redis, certification_id: str) -> CertificationJob | None:
+    """The job of a certification, or None.
 
-    Args:
-        redis: where they are.
-        owner: whose; None: everybody's.
-        after: where an earlier walk stopped: this entry and all before it are left out.
-        until_us, since_us: the times between which they were sent, both included.
+    Raises:
+        RecordDamaged: there is one, and it cannot be read.
     """
-    key = keyspace.ALL_LISTED if owner is None else keyspace.listed(owner)
-    bounds = (until_us, None if after is None else after.sent_us)
-    newest = min((bound for bound in bounds if bound is not None), default="+inf")
-    start = 0
-    while True:
-        found = cast(
-            "list[tuple[bytes, float]]",
-            redis.zrevrangebyscore(key, newest, since_us, start, _AT_ONCE, withscores=True),
-        )
-        for member, score in found:
-            entry = Entry(int(score), member.decode())
-            if after is None or (entry.sent_us, entry.id) < (after.sent_us, after.id):
-                yield entry
-        if len(found) < _AT_ONCE:
-            return
-        start += _AT_ONCE
+    data = redis.get(keyspace.job(certification_id))
+    return None if data is None else _parse_job(data, certification_id)
+
+
+def find_jobs(redis: Redis, certification_ids: Sequence[str]) -> list[CertificationJob | None]:
+    """The jobs of several certifications, None for each that is not there or cannot be read."""
+    if not certification_ids:
+        return []
+    stored = redis.mget([keyspace.job(each) for each in certification_ids])
+    return [
+        None if data is None else parse_or_none(CertificationJob, data, each, "job in a list")
+        for each, data in zip(certification_ids, stored, strict=True)
+    ]
+
+
+def find_batch(redis: Redis, batch_id: str) -> tuple[str, ...]:
+    """The certification ids of a batch in the order of its images; empty when there is none."""
+    return tuple(as_text(entry) for entry in redis.lrange(keyspace.batch(batch_id), 0, -1))
+
+
+def put_refused(
+    redis: "Redis | Pipeline", batch_id: str, refused: Sequence[RefusedImage], *, ttl_s: int
+) -> None:
+    """Stores which images of a batch could not be used."""
+    data = _REFUSED.dump_json(tuple(refused))
+    redis.set(keyspace.batch_refused(batch_id), data, ex=ttl_s)
+
+
+def find_refused(redis: Redis, batch_id: str) -> tuple[RefusedImage, ...]:
+    """Which images of a batch could not be used."""
+    data = redis.get(keyspace.batch_refused(batch_id))
+    return () if data is None else _REFUSED.validate_json(data)

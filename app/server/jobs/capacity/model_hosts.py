@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from redis import Redis
 
-from app.server.answers.problems import ModelUnavailable
+from app.server.answers.problems import ModelUnavailable, ModelUnknown
 from app.server.answers.schemas import ModelOnHost
+from models.catalogue import Catalogue, ModelNotAdded, ModelNotValid, UnknownModel
 from models.catalogue.cards import ModelCard
 from worker.contract import ModelState, WorkerReport
 from worker.store import hosts
@@ -73,3 +74,17 @@ def _explain(state: ModelState) -> str:
     if state.missing_files:
         return f"missing: {', '.join(state.missing_files)}"
     return state.detail.rstrip(".")
+
+
+def require_card(catalogue: Catalogue, model_id: str) -> ModelCard:
+    """The card of a model, or the problem that there is none."""
+    try:
+        return catalogue.get(model_id)
+    except UnknownModel as unknown:
+        known = tuple(card.id for card in catalogue.list())
+        text = f"There is no such model; those known here: {', '.join(known) or 'none'}."
+        if isinstance(unknown, ModelNotAdded):
+            text = str(unknown)
+        if isinstance(unknown, ModelNotValid):
+            text = f"The model {model_id!r} is not served: its card on this host is not valid."
+        raise ModelUnknown(text, known=known) from None

@@ -11,14 +11,15 @@ from app.request.refusal import FieldInvalid
 from app.server.access.caller import Caller, Submitter
 from app.server.answers import problems
 from app.server.answers.schemas import Batch, Certification
-from app.server.forms.certify_body import CertifyBody, CertifyBodyDep
+from app.server.forms.certify_body import CertifyBody
 from app.server.forms.certify_openapi import REQUEST
 from app.server.jobs.idempotency import claim, parse_key
 from app.server.jobs.lookup import is_done, show_all
 from app.server.jobs.prefer_wait import parse_wait, wait_until
+from app.server.jobs.services import Services
 from app.server.jobs.submit import submit_certify
 from app.server.routes.accepted import describe_accepted
-from app.server.routes.dependencies import IdempotencyKey, PreferHeader, Services, ServicesDep
+from app.server.routes.dependencies import AskedDep, IdempotencyKey, PreferHeader, ServicesDep
 from worker.contract import CertificationJob
 
 router = APIRouter(tags=["certify"])
@@ -66,7 +67,7 @@ _PROBLEMS = problems.describe(
     },
 )
 async def certify(
-    asked: CertifyBodyDep,
+    asked: AskedDep,
     services: ServicesDep,
     caller: Submitter,
     idempotency_key: IdempotencyKey,

@@ -8,12 +8,11 @@ from redis import Redis
 from app.request.numbers import PLAIN_DECIMAL
 from app.server.answers import problems
 from app.server.answers.etag import NOT_KEPT, NOT_MODIFIED, IfNoneMatch, tagged
-from app.server.answers.illustration import sample_illustration
-from app.server.answers.pictures import encode_png
+from app.server.answers.pictures import encode_png, sample_illustration
 from app.server.routes.dependencies import JobDep, RedisDep
 from worker.contract import CertificationJob
+from worker.contract.image import Image
 from worker.store import images
-from worker.store.images import Image
 
 router = APIRouter(prefix="/certifications/{certification_id}", tags=["certifications"])
 

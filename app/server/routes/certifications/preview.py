@@ -6,13 +6,14 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Form
 
-from app.request.window import read_window
+from app.request.numbers import read_window
 from app.server.access.caller import Submitter
 from app.server.answers import problems
 from app.server.answers.preview import Preview, preview_view
+from app.server.forms.items import take_only
 from app.server.forms.preview import REPEATABLE, RULES, PreviewForm
-from app.server.jobs.submit import find_card
-from app.server.routes.dependencies import ServicesDep, take_only
+from app.server.jobs.capacity.model_hosts import require_card
+from app.server.routes.dependencies import ServicesDep
 from models.imaging import ImageError
 
 router = APIRouter(tags=["certify"])
@@ -38,7 +39,7 @@ async def preview(
     _: Submitter,
 ) -> Preview:
     """Shows an image as it would be certified; nothing is queued and nothing is kept."""
-    card = find_card(services.catalogue, form.model or services.settings.default_model)
+    card = require_card(services.catalogue, form.model or services.settings.default_model)
     data = await form.image.read()
     look = partial(
         services.decoder.prepare,

@@ -9,8 +9,8 @@ from app.server.answers.schemas import FinishedCertification
 from app.server.jobs.lookup import show
 from app.server.routes.dependencies import JobDep, RedisDep
 from worker.contract import InputImage
+from worker.contract.image import Image
 from worker.store import images
-from worker.store.images import Image
 
 router = APIRouter(tags=["certifications"])
 

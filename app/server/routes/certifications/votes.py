@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from app.request.numbers import PLAIN_WHOLE
 from app.server.answers import problems
-from app.server.answers.schemas import FinishedCertification, ShownVote, VoteList
+from app.server.answers.schemas import FinishedCertification
 from app.server.jobs.lookup import show
 from app.server.routes.dependencies import JobDep, RedisDep
 from worker.certification import Phase
@@ -21,9 +21,10 @@ from worker.contract.certificate.document import (
     CertifiedByStaged,
     Selector,
 )
+from worker.contract.request import request_sha256
+from worker.contract.votes import ShownVote, VoteList, votes_stream
 from worker.counting.contests import create_contests, create_places
-from worker.store.jobs import results
-from worker.store.votes import get_votes, votes_stream
+from worker.store.votes import get_votes
 
 router = APIRouter(tags=["audit"])
 
@@ -68,7 +69,7 @@ def list_votes(
     n = _count(evidence, phase)
     if evidence is None or max(sample) >= n:
         raise problems.VotesUnknown
-    sha256 = results.request_sha256(job.request, shown.provenance.key_commitment)
+    sha256 = request_sha256(job.request, shown.provenance.key_commitment)
     stream = votes_stream(entry.sigma, phase, _place(job.request, certificate, entry, ballot))
     votes = get_votes(redis, sha256, stream, n)
     if len(votes) < n:

@@ -9,7 +9,8 @@ from fastapi import APIRouter
 from app.server.answers import problems
 from app.server.answers.schemas import Alive, HostShown, Ready, Version, show_host
 from app.server.jobs.capacity.model_hosts import can_serve
-from app.server.routes.dependencies import Services, ServicesDep
+from app.server.jobs.services import Services
+from app.server.routes.dependencies import ServicesDep
 from models.catalogue import UnknownModel
 from worker.contract import SCHEMA_VERSION, WorkerReport
 from worker.store import hosts as hosts_store

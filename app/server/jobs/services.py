@@ -1,0 +1,25 @@
+"""What the app holds while it runs."""
+
+from dataclasses import dataclass
+
+from anyio import CapacityLimiter, Event
+from redis import Redis
+
+from app.server.audit_log.trail import AuditTrail
+from app.settings import AppSettings
+from models.catalogue import Catalogue
+from models.imaging import Decoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What the app holds while it runs."""
+
+    settings: AppSettings
+    catalogue: Catalogue
+    redis: Redis
+    decoding: CapacityLimiter
+    audit: AuditTrail
+    decoder: Decoder
+    watching: CapacityLimiter
+    stopping: Event

@@ -1,0 +1,20 @@
+// Certificates in groups: those of one label set and prompting, and the best among them.
+
+/** Certificates of one label set and prompting, by noise level. @param {any[]} certificates */
+export function groupTargets(certificates) {
+  /** @type {Map<string, any[]>} */
+  const groups = new Map();
+  for (const one of certificates) {
+    const start = one.started_from?.sha256 ?? (one.adaptation ? "" : one.prompt?.sha256);
+    const bank = one.routing?.bank;
+    const key = JSON.stringify([one.prompting, one.template, start, bank, one.class_names]);
+    groups.set(key, [...(groups.get(key) ?? []), one]);
+  }
+  return [...groups.values()].map((group) => group.sort((a, b) => a.sigma - b.sigma));
+}
+
+/** @param {any[]} certificates @returns {any | null} the one with the largest radius */
+export function largest(certificates) {
+  const certified = certificates.filter((c) => c.outcome === "certified");
+  return certified.reduce((best, c) => (best && best.radius >= c.radius ? best : c), null);
+}

@@ -1,0 +1,98 @@
+// Which models there are, what they were trained on, how well they do, and where they run.
+
+import { h, show } from "../elements/dom.js";
+import { count, percent } from "../elements/words.js";
+import { getJson } from "../service/http.js";
+
+/** @param {HTMLElement} main @param {string} _ @param {AbortSignal} signal */
+export async function open(main, _, signal) {
+  const found = await getJson("models", signal);
+  show(
+    main,
+    h("div", { class: "page-head" }, h("h1", {}, "Models"), h("p", { class: "lead" }, "Vision-language models of this installation. The service brings a small one to try; others wait for weights that you bring.")),
+    ...found.models.map(modelCard),
+    found.not_added.length > 0 && notAdded(found.not_added),
+    found.not_valid.length > 0 && notValid(found.not_valid),
+  );
+}
+
+/** @param {any} model */
+function modelCard(model) {
+  return h(
+    "article",
+    { class: "card" },
+    h("h2", {}, model.name, " ", h("code", {}, model.id)),
+    h("p", {}, model.description),
+    h("p", { class: "notice" }, model.intended_use),
+    hosts(model.hosts),
+    h(
+      "dl",
+      { class: "facts-list" },
+      ...pair("Classes", model.class_names.join(", ")),
+      ...pair("Sentence", model.template),
+      ...pair("Sees", `${model.preprocessing.size} × ${model.preprocessing.size} pixels`),
+      ...pair("Licence", model.licence),
+      ...pair("SHA-256", h("code", {}, model.sha256)),
+    ),
+    model.evaluation.length > 0 && evaluation(model.evaluation),
+    model.training_data.length > 0 && h("details", {}, h("summary", {}, "Training data"), h("ul", {}, ...model.training_data.map((/** @type {any} */ d) => h("li", {}, `${d.name} (${d.licence}). ${d.citation}`)))),
+  );
+}
+
+/** @param {string} term @param {any} value */
+function pair(term, value) {
+  return [h("dt", {}, term), h("dd", {}, value)];
+}
+
+/** @param {any[]} list */
+function hosts(list) {
+  if (!list.length) return h("p", { class: "empty" }, "No worker host has announced itself.");
+  return h(
+    "ul",
+    { class: "plain hosts" },
+    ...list.map((one) => h("li", {}, h("span", { class: `tag ${one.state}` }, one.state), ` on ${one.name}`, one.detail && `: ${one.detail}`, one.missing_files.length > 0 && `, lacks ${one.missing_files.join(", ")}`)),
+  );
+}
+
+/** Accuracy by data set and noise. @param {any[]} rows */
+function evaluation(rows) {
+  const sigmas = [...new Set(rows.map((r) => r.sigma))].sort((a, b) => a - b);
+  const sets = [...new Set(rows.map((r) => r.data))];
+  const cell = (/** @type {string} */ data, /** @type {number} */ sigma) => rows.find((r) => r.data === data && r.sigma === sigma);
+  return h(
+    "details",
+    {},
+    h("summary", {}, "Measured accuracy, without smoothing"),
+    h(
+      "div",
+      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Accuracy" },
+      h(
+        "table",
+        { class: "rows" },
+        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Images"), ...sigmas.map((s) => h("th", { scope: "col", class: "number" }, s ? `noise ${s}` : "no noise")))),
+        h("tbody", {}, ...sets.map((data) => h("tr", {}, h("th", { scope: "row" }, `${data} (${count(rows.find((r) => r.data === data).images)})`), ...sigmas.map((s) => h("td", { class: "number" }, cell(data, s) ? percent(cell(data, s).accuracy) : "–"))))),
+      ),
+    ),
+  );
+}
+
+/** @param {any[]} list */
+function notAdded(list) {
+  return h(
+    "section",
+    { class: "card" },
+    h("h2", {}, "Waiting for their weights"),
+    h("p", { class: "hint" }, "Known here by their cards. promptsmooth models add brings the weights in, without the internet."),
+    h("ul", { class: "plain" }, ...list.map((m) => h("li", {}, h("strong", {}, m.name), " ", h("code", {}, m.id), h("p", { class: "hint" }, `${m.description} Licence: ${m.licence}.`)))),
+  );
+}
+
+/** @param {any[]} list */
+function notValid(list) {
+  return h(
+    "section",
+    { class: "card" },
+    h("h2", {}, "Not served"),
+    h("ul", { class: "plain" }, ...list.map((m) => h("li", {}, h("code", {}, m.id), h("p", { class: "hint" }, m.detail)))),
+  );
+}

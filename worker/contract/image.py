@@ -1,0 +1,20 @@
+"""The prepared image: what is certified, and the digest that names it."""
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]
+
+
+def image_sha256(image: Image) -> str:
+    """Names a prepared image by its integers and shape: uint8, (3, H, W), C order."""
+    _require_prepared(image)
+    shape = "x".join(map(str, image.shape))
+    return hashlib.sha256(f"uint8 {shape}\n".encode() + image.tobytes()).hexdigest()
+
+
+def _require_prepared(image: Image) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"a uint8 image (3, H, W) is needed, got {image.dtype} {image.shape}")

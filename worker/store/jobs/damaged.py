@@ -1,0 +1,31 @@
+"""Records of a certification that cannot be read: who is told, and what is done without them."""
+
+import logging
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class RecordDamaged(ValueError):
+    """What is stored of a certification cannot be read."""
+
+
+def say_damaged(certification_id: str, what: str, do: str) -> None:
+    fields = {"certification_id": certification_id, "record": what, "do": do}
+    log.error("record_damaged", extra={"fields": fields})
+
+
+WHAT_TO_DO = "look at the disk and memory of Redis; the image has to be sent again"
+
+
+def parse_or_none(schema: type[T], data: bytes | str, certification_id: str, what: str) -> T | None:
+    """For what can be done without: it is said, and then as if it were not there."""
+    try:
+        return schema.model_validate_json(data)
+    except ValidationError:
+        say_damaged(certification_id, what, "nothing: it is made anew")
+        return None

@@ -1,0 +1,75 @@
+"""How far a running certification is, and the votes that a retry goes on from."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from redis import Redis
+from redis.client import Pipeline
+
+from worker.contract import LiveVotes, Progress
+from worker.contract.votes import Checkpoint
+from worker.store import keyspace
+from worker.store.connection import as_text
+from worker.store.jobs.damaged import parse_or_none
+
+_PROGRESS_TTL_S = 24 * 3600
+
+
+def note_lost_engine(redis: Redis, certification_id: str) -> None:
+    """Counts an engine that ended while it counted for a certification."""
+    key = keyspace.lost_engines(certification_id)
+    redis.incr(key)
+    redis.expire(key, _PROGRESS_TTL_S)
+
+
+def count_lost_engines(redis: Redis, certification_id: str) -> int:
+    """How many did."""
+    return int(redis.get(keyspace.lost_engines(certification_id)) or 0)
+
+
+def put_progress(
+    redis: "Redis | Pipeline",
+    certification_id: str,
+    done: int,
+    total: int,
+    live: tuple[LiveVotes, ...] = (),
+) -> None:
+    """Says how far a running certification is."""
+    progress = Progress(
+        samples_done=done, samples_total=total, updated_at=datetime.now(UTC), live=live
+    )
+    redis.set(keyspace.progress(certification_id), progress.model_dump_json(), ex=_PROGRESS_TTL_S)
+
+
+def find_progress(redis: Redis, certification_id: str) -> Progress | None:
+    """How far a running certification is, or None when it has not begun or has ended."""
+    data = redis.get(keyspace.progress(certification_id))
+    if data is None:
+        return None
+    return parse_or_none(Progress, data, certification_id, "progress")
+
+
+def put_checkpoints(
+    redis: "Redis | Pipeline",
+    certification_id: str,
+    checkpoints: Mapping[str, Checkpoint],
+    *,
+    ttl_s: int,
+) -> None:
+    """Stores vote counts so that a retry goes on from them."""
+    key = keyspace.checkpoint(certification_id)
+    redis.hset(key, mapping={name: c.model_dump_json() for name, c in checkpoints.items()})
+    redis.expire(key, ttl_s)
+
+
+def get_checkpoints(redis: Redis, certification_id: str) -> dict[str, Checkpoint]:
+    """The stored vote counts by stream name; empty at a first start.
+
+    Counts that cannot be read are left out: they are counted again, and are the same then.
+    """
+    stored = redis.hgetall(keyspace.checkpoint(certification_id))
+    found = {
+        as_text(name): parse_or_none(Checkpoint, data, certification_id, "checkpoint")
+        for name, data in stored.items()
+    }
+    return {name: one for name, one in found.items() if one is not None}
