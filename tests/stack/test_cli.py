@@ -12,7 +12,7 @@ import pytest
 from pydicom.data import get_testdata_file
 from rich.console import Console
 
-from app.cli.certify import print_certificates
+from app.cli.certificate_table import print_certificates
 from worker.contract.certificate.document import parse_document
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
