@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from app.request.limits import Limits
-from app.request.numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE
+from app.request.numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE, WINDOW, read_window
 from app.request.refusal import FieldInvalid, check_not_empty
 from app.request.targets import (
     AskedClassNames,
@@ -23,7 +23,6 @@ from app.request.targets import (
     TargetField,
     spread,
 )
-from app.request.window import WINDOW, read_window
 from models.files.untrusted_text import parse_strict
 from models.imaging import RequestedWindow
 from worker.contract import (

@@ -4,8 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.request.numbers import PLAIN_WHOLE
-from app.request.window import WINDOW
+from app.request.numbers import PLAIN_WHOLE, WINDOW
 from app.server.forms.prompts import File
 
 RULES = {

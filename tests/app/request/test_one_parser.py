@@ -25,7 +25,7 @@ from models.prompts.cards import PromptCard
 from models.prompts.files import save_prompt
 from models.prompts.prompt import Prompt
 from worker.store import prompts
-from worker.store.jobs import results
+from worker.store.jobs import records
 
 SECRET = "DOE^JANE"
 CARD = load_catalogue().get("bundled")
@@ -262,7 +262,7 @@ def test_the_command_line_asks_for_what_the_form_asks_for(
     """The same request, and so the same noise and the same certificate."""
     answer = post(**fields)
     assert answer.status_code == 202, answer.text
-    job = results.find_job(redis, answer.json()["id"])
+    job = records.find_job(redis, answer.json()["id"])
     assert job is not None
     parsed = parse_fields({"sigma": ["0.25"], **fields})
     request, _ = prepare_request(png, CARD, parsed, find_prompts(tmp_path))

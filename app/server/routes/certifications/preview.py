@@ -6,7 +6,7 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Form
 
-from app.request.window import read_window
+from app.request.numbers import read_window
 from app.server.access.caller import Submitter
 from app.server.answers import problems
 from app.server.answers.preview import Preview, preview_view
