@@ -9,13 +9,13 @@ Image = npt.NDArray[np.uint8]
 
 
 def image_sha256(image: Image) -> str:
-    """Names a prepared image by its integers and shape: uint8, (3, H, W), C order."""
+    """The digest of a prepared image, by its integers and shape: uint8, (3, H, W), C order."""
     require_prepared(image)
     shape = "x".join(map(str, image.shape))
     return hashlib.sha256(f"uint8 {shape}\n".encode() + image.tobytes()).hexdigest()
 
 
 def require_prepared(image: Image) -> None:
-    """Passes for uint8 (3, H, W). ValueError otherwise."""
+    """Raises ValueError unless the image is uint8 (3, H, W)."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[0] != 3:
         raise ValueError(f"a uint8 image (3, H, W) is needed, got {image.dtype} {image.shape}")

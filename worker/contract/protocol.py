@@ -1,4 +1,4 @@
-"""What client and engine say to each other over the unix socket: JSON frames, one image."""
+"""The messages between client and engine on the Unix socket: JSON frames, and one image."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
@@ -43,7 +43,7 @@ class TemplateText(Contract):
 
 
 class PromptText(Contract):
-    """Class names after the vectors of a prompt, which the session carries."""
+    """Class names after the vectors of a prompt, which is sent with the session."""
 
     kind: Literal["prompt"] = "prompt"
     prompt_sha256: Sha256
@@ -54,26 +54,26 @@ Text = Annotated[TemplateText | PromptText, Field(discriminator="kind")]
 
 
 class ClassBallot(Contract):
-    """A sample votes for the class it is likest, under one prompt."""
+    """A sample votes for the class with the largest logit under one prompt."""
 
     kind: Literal["classes"] = "classes"
     text: Text
 
     @property
     def num_options(self) -> int:
-        """How many different votes there are."""
+        """The number of options to vote for."""
         return len(self.text.class_names)
 
 
 class SelectorBallot(Contract):
-    """A sample votes for the prompt of a bank under which it is least in doubt."""
+    """A sample votes for the prompt of a bank with the lowest entropy."""
 
     kind: Literal["selector"] = "selector"
     bank: Annotated[tuple[Text, ...], Field(min_length=2, max_length=MAX_BANK)]
 
     @property
     def num_options(self) -> int:
-        """How many different votes there are."""
+        """The number of options to vote for."""
         return len(self.bank)
 
 
@@ -81,7 +81,7 @@ Ballot = Annotated[ClassBallot | SelectorBallot, Field(discriminator="kind")]
 
 
 class _AboutImage(Contract):
-    """One image under one model; its bytes, uint8 (3, H, W), follow in the next frame."""
+    """One image and one model. The image, uint8 (3, H, W), follows in the next frame."""
 
     model: ModelRef
     height: int = Field(ge=1)
@@ -100,9 +100,9 @@ def _check_alike(ballots: tuple[tuple[Ballot, ...], ...]) -> tuple[tuple[Ballot,
 
 
 class OpenSession(_AboutImage):
-    """Asks for one image's votes: for each noise level, on the same ballots.
+    """Opens a session for the votes on one image. Each noise level has the same ballots.
 
-    The ballots of two noise levels may differ in their prompts, which can be tuned at each.
+    Only the prompts on the ballots may differ, because prompts can be tuned at each noise level.
     """
 
     kind: Literal["open"] = "open"
@@ -117,7 +117,7 @@ class OpenSession(_AboutImage):
 
 
 class TuningStart(Contract):
-    """What one zero-shot prompt starts from, and how it is moved.
+    """What a zero-shot prompt starts from, and how it is tuned.
 
     `text` is a template, whose words before the class name become vectors, or a prompt.
     """
@@ -127,7 +127,7 @@ class TuningStart(Contract):
 
 
 class TunePrompts(_AboutImage):
-    """Asks for prompts tuned on one image: one per noise level and start, noise from `key`."""
+    """Requests prompts tuned on one image, one per noise level and start, with noise from `key`."""
 
     kind: Literal["tune"] = "tune"
     starts: Annotated[tuple[TuningStart, ...], Field(min_length=1)]
@@ -136,15 +136,15 @@ class TunePrompts(_AboutImage):
 
     @property
     def key(self) -> NoiseKey:
-        """The key of the noisy copies; no vote is ever counted on its noise."""
+        """The key of the noisy copies. No vote is ever counted on its noise."""
         return NoiseKey(self.low, self.high)
 
 
 class CountRange(Contract):
-    """Asks for the votes of samples start .. stop - 1 at one noise level.
+    """Requests the votes of samples start .. stop - 1 at one noise level.
 
-    One that is `ahead` may be asked for later: it is counted where a batch would have empty rows,
-    or a device nothing to do, and otherwise when it is asked for.
+    A range that is `ahead` may be requested later. It is counted early where a batch has empty rows
+    or a device is idle, and otherwise once it is requested.
     """
 
     kind: Literal["count"] = "count"
@@ -156,13 +156,13 @@ class CountRange(Contract):
 
 
 class AskStatus(Contract):
-    """Asks which models are ready."""
+    """Requests the status of the engine and its models."""
 
     kind: Literal["status"] = "status"
 
 
 class SessionOpened(Contract):
-    """The session's f, and the digests of its noise tables by sigma."""
+    """The f of the session, and the digests of its noise tables by sigma."""
 
     kind: Literal["opened"] = "opened"
     identity: Identity
@@ -170,9 +170,9 @@ class SessionOpened(Contract):
 
 
 class TunedPrompt(Contract):
-    """One tuned prompt, the objective before and after, in nats, and what it took.
+    """One tuned prompt, and its entropy in nats before and after.
 
-    `seconds` is the tuning alone; the image features of the copies are shared by all prompts.
+    `seconds` is the time of tuning alone. All prompts share the image features of the copies.
     """
 
     prompt: EncodedPrompt
@@ -182,7 +182,7 @@ class TunedPrompt(Contract):
 
 
 class PromptsTuned(Contract):
-    """The tuned prompts, by noise level and start, and the weights they are for."""
+    """The tuned prompts by noise level and start, and the digest of the weights they fit."""
 
     kind: Literal["tuned"] = "tuned"
     weights_sha256: Sha256
@@ -190,22 +190,22 @@ class PromptsTuned(Contract):
 
 
 class SessionWaits(Contract):
-    """The session is not opened yet: its model is loading, or waits for room. Said repeatedly."""
+    """The session is not open yet: its model is loading or waits for memory. Sent repeatedly."""
 
     kind: Literal["waits"] = "waits"
 
 
 class SessionRefused(Contract):
-    """The session cannot be served, now or later; asking again will not help."""
+    """The session cannot be served. Another attempt will not help."""
 
     kind: Literal["refused"] = "refused"
     failure: Failure
 
 
 class RangeCounted(Contract):
-    """Votes of samples start .. stop - 1: per ballot, counts, ambiguous samples, each vote.
+    """The votes of samples start .. stop - 1: for each ballot, the counts and every single vote.
 
-    Ranges of one noise level and phase arrive in ascending order, none left out.
+    Ranges of one noise level and phase arrive in ascending order and without gaps.
     """
 
     kind: Literal["counted"] = "counted"
@@ -251,7 +251,7 @@ class RangeCounted(Contract):
 
 
 class EngineStatus(Contract):
-    """The models that are loaded, warm and tested, the measured speed of each, and the others."""
+    """The models that are loaded and tested, their measured speeds, and all models' states."""
 
     kind: Literal["status_report"] = "status_report"
     models: tuple[Identity, ...]
@@ -274,6 +274,6 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 
 
 def require_fitting(session: OpenSession | TunePrompts, image: Image) -> None:
-    """ValueError unless the image has the session's size."""
+    """Raises ValueError unless the image has the size of the session."""
     if image.shape != (3, session.height, session.width):
         raise ValueError(f"the session is for (3, {session.height}, {session.width}) images")

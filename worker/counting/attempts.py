@@ -1,7 +1,7 @@
-"""Attempts on an image outside the service: one small file an image, one line a canonical request.
+"""Attempts on an image outside the service: one small file per image, one line per request.
 
-The service counts attempts in Redis. The command line has no Redis, and a certificate still says
-how often the image was rolled for, as far as this folder's records go.
+The service counts attempts in Redis. The command line has no Redis, so its certificates state how
+often this folder's records say that the image was rolled for.
 """
 
 import fcntl
@@ -9,7 +9,10 @@ from pathlib import Path
 
 
 def count_attempt(folder: Path, image_sha256: str, request_sha256: str) -> int:
-    """Registers a roll for an image and says the how-manieth it is; safe between processes."""
+    """Registers a roll for an image and returns its ordinal number, starting from 1.
+
+    Processes may call it at the same time.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{image_sha256}.txt").open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

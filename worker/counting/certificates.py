@@ -1,4 +1,4 @@
-"""From the votes counted to the certificate as a document, every figure rounded down."""
+"""Makes the certificate document from counted votes. No figure is rounded to overstate."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,9 +76,9 @@ def create_certificate(
     attempts: int,
     tuned: TunedPrompt | None = None,
 ) -> CertifiedDocument | AbstainedDocument:
-    """The document of what the looks prove.
+    """The document that states what the looks prove.
 
-    `tuned` is the prompt that was tuned for this certificate, where the target asks for one.
+    `tuned` is the prompt tuned for this certificate, if the target asks for one.
     """
     target, sigma = request.targets[target_index], request.sigmas[sigma_index]
     judged = _judge(request, target, counted, float(sigma))
@@ -119,7 +119,7 @@ def _create(
 
 @dataclass(frozen=True, kw_only=True)
 class _Judged:
-    """The outcome, and what it rests on as fields of the document."""
+    """The outcome, and its evidence as fields of the document."""
 
     outcome: Outcome
     n_used: int
@@ -188,7 +188,7 @@ def _used(looks: Looks) -> int:
 
 
 def _prompting(target: Target, tuned: TunedPrompt | None) -> dict[str, Any]:
-    """The prompt as the document names it."""
+    """The fields of the document that name the prompt."""
     fields: dict[str, Any] = {"prompting": target.prompting}
     match target:
         case TemplateTarget(template=template):
@@ -215,7 +215,7 @@ def _tuned(target: TunedTarget, tuned: TunedPrompt | None) -> dict[str, Any]:
 
 
 def create_tuned_ref(target: TunedTarget, tuned: TunedPrompt) -> PromptRef:
-    """How a tuned prompt is called: by its digest."""
+    """Names a tuned prompt by its digest."""
     sha256 = tuned.prompt.sha256
     return PromptRef(id=f"zero-shot-{sha256[:16]}", sha256=sha256, method=target.prompting)
 
@@ -223,7 +223,7 @@ def create_tuned_ref(target: TunedTarget, tuned: TunedPrompt) -> PromptRef:
 def _evidence(
     request: CertifyRequest, procedure: Procedure, looks: Looks, sigma: float
 ) -> dict[str, Any]:
-    """The counts, and every parameter that turns them into the outcome."""
+    """The counts, and every parameter needed to compute the outcome from them."""
     asked = request.procedure
     if isinstance(procedure, Staged) and isinstance(asked, StagedParameters):
         return {

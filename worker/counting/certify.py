@@ -1,6 +1,7 @@
-"""One request from counts to certificates: asks for samples, adds votes, lets procedures decide.
+"""Certifies one request: asks for samples, adds up votes and lets the procedures decide.
 
-Runs wherever a `Counter` is: in RQ's work-horses over a socket, in the command line in process.
+It runs wherever there is a `Counter`: over a socket in RQ's work-horses, in process on the command
+line.
 """
 
 from collections.abc import Callable
@@ -44,13 +45,13 @@ def certify(
     resumed.
 
     Args:
-        roll: the request, which fixes everything before a noise key is derived, and the secret.
+        roll: the request and the secret. The request fixes everything before keys are derived.
         image: the prepared image, uint8 (3, H, W).
-        counter: where votes come from.
-        records: what is kept of this roll beyond this run. A tuned prompt is kept before the first
-            word of certification noise is drawn: what is certified is frozen. An attempt is counted
-            once its votes can be.
-        on_votes: called after every counted range.
+        counter: counts the votes.
+        records: what is kept of this roll beyond this run. A tuned prompt is kept before any
+            certification noise is drawn, so that what is certified is frozen. The attempt is
+            counted once the engine can count its votes.
+        on_votes: called after each counted range.
 
     Raises:
         PromptMissing: a prompt that the request names is not stored.
@@ -78,7 +79,7 @@ def certify(
 
 
 def _name_noise(roll: Roll, disagreements: int) -> str:
-    """Names the noise and the samples that are ambiguous on it; votes under other names differ."""
+    """Names the noise and what is ambiguous on it. Only votes under one name may be added up."""
     return f"{roll.sha256}+{disagreements}" if disagreements else roll.sha256
 
 

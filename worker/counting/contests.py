@@ -1,4 +1,4 @@
-"""What decides on a request's votes: for each target, a contest over its ballots."""
+"""What decides on the votes of a request: one contest per target, over the target's ballots."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -20,9 +20,9 @@ PHASES: tuple[Phase, ...] = ("selection", "estimation")
 
 
 def create_procedure(request: CertifyRequest, *, shares: int = 1) -> Procedure:
-    """The procedure of each of a request's certificates, at its own share of alpha.
+    """The procedure of each certificate of a request, at the certificate's share of alpha.
 
-    `shares` divides that again, among the claims that one certificate is made of.
+    That share is divided by `shares`, the number of claims that one certificate consists of.
     """
     alpha = request.alpha_each / shares
     match request.procedure:
@@ -57,6 +57,6 @@ def create_contests(request: CertifyRequest) -> tuple[Contest, ...]:
 
 
 def create_places(contests: Sequence[Contest]) -> tuple[range, ...]:
-    """The places of each contest's ballots among all ballots of a request, in order."""
+    """For each contest, the places of its ballots among all ballots of the request."""
     ends = list(accumulate((len(contest.options) for contest in contests), initial=0))
     return tuple(map(range, ends[:-1], ends[1:]))

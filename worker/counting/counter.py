@@ -14,20 +14,20 @@ from worker.contract.protocol import (
 
 
 class Source(Protocol):
-    """Counts ranges, those that are named early among them."""
+    """Counts ranges of samples, and may count some of them early."""
 
     def count(self, wanted: CountRange) -> None:
-        """Asks for a range of samples."""
+        """Requests a range of samples."""
 
     def prefetch(self, likely: CountRange) -> None:
-        """Names a range that may be asked for next; its votes may come early, or only then."""
+        """Announces a range that may be requested next. Its votes may come early."""
 
     def receive(self) -> RangeCounted:
-        """The next counted range; those of one noise level and phase come in order."""
+        """The next counted range. Ranges of one noise level and phase come in order."""
 
 
 class Counter(Source, Protocol):
-    """Counts votes: an engine behind a socket, or one in this process."""
+    """Counts votes on one image, in one session at a time."""
 
     def open(self, session: OpenSession, image: Image) -> SessionOpened:
         """Opens a session for one image."""

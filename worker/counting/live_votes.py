@@ -1,4 +1,4 @@
-"""What can be watched while a certification is counted: votes, and bounds that claim nothing."""
+"""The votes of a running certification, to be watched, with bounds that claim nothing."""
 
 from worker.certification import Tally, lower_confidence_bound, upper_confidence_bound
 from worker.certification.certificate import bound_rounded_down, bound_rounded_up
@@ -7,7 +7,7 @@ from worker.counting.prefixes import Board
 
 
 def create_live(request: CertifyRequest, board: Board) -> tuple[LiveVotes, ...]:
-    """The votes of every certificate so far, noise level by noise level."""
+    """The votes of each certificate so far, by noise level and target."""
     return tuple(
         _create_live(request, board, i, place)
         for i in range(len(request.sigmas))
@@ -36,7 +36,7 @@ def _create_live(request: CertifyRequest, board: Board, i: int, place: int) -> L
 
 
 def _bounds(tally: Tally, alpha: float) -> tuple[float, float]:
-    """Of the class with the most votes from below, of the next and all ambiguous from above."""
+    """A lower bound for the top class, an upper one for the runner-up and all ambiguous ones."""
     if tally.n == 0:
         return 0.0, 1.0
     runner_up, top = sorted(tally.counts)[-2:]

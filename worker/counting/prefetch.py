@@ -1,9 +1,9 @@
-"""Samples counted before a look says that they are needed, and seen only if it does.
+"""Samples counted before a look needs them, and seen only if it does.
 
-While a look is decided a device would wait, and a batch whose rows are not all wanted runs them
-empty. So the ranges that would come next are named early. Their votes are held here, in the order
-they came, and are given on when the range is asked for; if it never is, nobody ever sees them. So
-no vote can enter a decision that a run without prefetching would not have seen.
+A device would wait while a look is decided, and a batch that is not full runs empty rows. So the
+ranges that would come next are announced early. Their votes are held here, in order of arrival,
+until the range is requested. If it never is, nobody sees them. So no vote enters a decision that
+would not have entered it without prefetching.
 """
 
 from collections import deque
@@ -16,24 +16,24 @@ from worker.counting.counter import Source
 
 @final
 class Prefetch:
-    """Gives on the votes of ranges that were asked for, and of no others."""
+    """Passes on the votes of requested ranges only."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._asked: dict[tuple[int, Phase], int] = {}  # how far each stream was asked for
+        self._asked: dict[tuple[int, Phase], int] = {}  # how far each stream was requested
         self._held: deque[RangeCounted] = deque()
 
     def count(self, wanted: CountRange) -> None:
-        """Asks for a range that continues what was asked for of its stream."""
+        """Requests the range that continues what was requested of its stream."""
         self._asked[wanted.sigma_index, wanted.phase] = wanted.stop
         self._source.count(wanted)
 
     def prefetch(self, likely: CountRange) -> None:
-        """Names a range that may be asked for next. It does not cross the end of a look."""
+        """Announces a range that may be requested next. It does not cross the end of a look."""
         self._source.prefetch(likely)
 
     def receive(self) -> RangeCounted:
-        """The next counted range that was asked for."""
+        """The next counted range among those requested."""
         for place, counted in enumerate(self._held):
             if self._was_asked(counted):
                 del self._held[place]

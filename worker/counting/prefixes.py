@@ -14,14 +14,14 @@ Stream = tuple[int, Phase]
 
 
 class VotesOutOfOrder(RuntimeError):
-    """A counted range does not continue the prefix counted so far."""
+    """A counted range does not continue the counted prefix."""
 
 
 @dataclass(kw_only=True, eq=False)
 class _Counted:
-    """One ballot's votes in one stream: the prefix, its tree, and the looks made on the way.
+    """The votes on one ballot in one stream: the prefix, its tree and the looks made so far.
 
-    `root` is the tree's at the last look; `fresh` are votes not drained yet.
+    `root` is the root of the tree at the last look. `fresh` are votes that were not drained yet.
     """
 
     prefix: Tally
@@ -32,12 +32,12 @@ class _Counted:
 
 
 class Board:
-    """A complete prefix for each noise level, phase and ballot, cut exactly at every look.
+    """A complete prefix for each noise level, phase and ballot, which stops at every look.
 
     Args:
         request: what is certified.
-        contests: for each target, its ballots, and what decides up to where to count next.
-        roll: names the noise: the canonical request under one key secret.
+        contests: one per target. It has the ballots and decides how far to count next.
+        roll: names the noise, by the canonical request and the key secret.
     """
 
     def __init__(self, request: CertifyRequest, contests: Sequence[Contest], roll: str) -> None:
@@ -55,19 +55,19 @@ class Board:
 
     @property
     def samples_done(self) -> int:
-        """Passes made: samples counted, and the copies that prompts were tuned on before."""
+        """Passes of the image tower: samples, and the copies that prompts were tuned on."""
         counted = sum(ballots[0].prefix.n for ballots in self._counted.values())
         return counted + len(self._request.sigmas) * self._request.copies
 
     def looks(self, sigma_index: int, target_index: int) -> tuple[Looks, ...]:
-        """The looks made on one certificate: for each of its ballots, by phase."""
+        """The looks made for one certificate: for each of its ballots, by phase."""
         return tuple(self._ballot_looks(sigma_index, place) for place in self._places[target_index])
 
     def _ballot_looks(self, sigma_index: int, place: int) -> Looks:
         return {phase: self._counted[sigma_index, phase][place].looks for phase in PHASES}
 
     def tallies(self, sigma_index: int, target_index: int) -> tuple[Tally, ...]:
-        """The votes on each ballot of one certificate that a bound would be made of, so far."""
+        """For each ballot of one certificate, the votes that bounds would be computed from."""
         ballots = self._counted[sigma_index, "estimation"]
         return tuple(ballots[place].prefix for place in self._places[target_index])
 
@@ -83,7 +83,7 @@ class Board:
         )
 
     def wanted(self) -> Iterator[CountRange]:
-        """Ranges that procedures need next and that nobody was asked for yet."""
+        """The ranges that procedures need next and that were not requested yet."""
         for sigma_index in range(len(self._request.sigmas)):
             for goal in self._goals(sigma_index):
                 stream = (sigma_index, goal.phase)
@@ -95,9 +95,9 @@ class Board:
                     )
 
     def prefetchable(self, samples: int) -> Iterator[CountRange]:
-        """Ranges that procedures could need after those asked for, of about so many samples.
+        """Ranges that procedures may need after those requested, about `samples` samples long.
 
-        Each lies within one look, and is named once. All ballots share the schedule.
+        Each range lies within one look and is yielded once. All ballots share the schedule.
         """
         planned = self.contests[0].procedure.planned
         for stream, asked in self._asked.items():
@@ -114,11 +114,11 @@ class Board:
 
     @property
     def complete(self) -> bool:
-        """Whether every procedure has seen enough."""
+        """Whether every procedure can decide."""
         return not any(self._goals(i) for i in range(len(self._request.sigmas)))
 
     def _goals(self, sigma_index: int) -> set[Goal]:
-        """The next looks at one noise level. All ballots share the schedule, so one a phase."""
+        """The next looks at one noise level: one per phase, for all ballots share the schedule."""
         sigma = float(self._request.sigmas[sigma_index])
         return {
             goal
@@ -130,8 +130,8 @@ class Board:
         """Adds the votes of the range that follows the prefix counted so far.
 
         Raises:
-            VotesOutOfOrder: a range is missing, repeated, beyond a look, or counts other than its
-                samples.
+            VotesOutOfOrder: a range is missing, repeated or beyond a look, or its counts do not
+                add up to its samples.
         """
         stream = (counted.sigma_index, counted.phase)
         if counted.stop > self._asked[stream]:
@@ -149,7 +149,7 @@ class Board:
         self._look(stream)
 
     def _look(self, stream: Stream) -> None:
-        """Makes the looks that are due at the prefix just reached."""
+        """Makes the looks that are due at the current prefix."""
         sigma_index, phase = stream
         sigma = float(self._request.sigmas[sigma_index])
         for procedure, place in self._judges():
@@ -159,7 +159,7 @@ class Board:
                 one.looks, one.root = (*one.looks, one.prefix), one.tree.root
 
     def _judges(self) -> Iterator[tuple[Procedure, int]]:
-        """Each ballot's place, and what decides on it from its looks alone."""
+        """For each ballot, the procedure that decides on its looks, and its place."""
         for contest, places in zip(self.contests, self._places, strict=True):
             for place in places:
                 yield contest.procedure, place
@@ -190,7 +190,7 @@ class Board:
         }
 
     def resume(self, checkpoints: Mapping[str, Checkpoint], identity: Identity) -> None:
-        """Takes up stored prefixes of the same noise and the same f; others are counted again."""
+        """Continues stored prefixes of the same noise and the same f. Others are counted again."""
         for stream, ballots in self._counted.items():
             stored = checkpoints.get(self._name(*stream))
             if stored is None or (stored.roll, stored.identity) != (self._roll, identity):

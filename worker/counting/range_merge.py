@@ -1,6 +1,6 @@
-"""Ranges that several hosts counted, in any order and perhaps twice, given out once and in order.
+"""Puts ranges that several hosts counted, in any order and perhaps twice, in order and once.
 
-The rules are those of `worker.certification.ranges`, for every ballot of every stream at a time.
+It applies the rules of `worker.certification.ranges` to all ballots of all streams.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from worker.contract.protocol import CountRange, RangeCounted
 
 
 class Disagreement(NamedTuple):
-    """A sample that was counted twice with different votes: it is ambiguous for ever."""
+    """A sample that was counted twice with different votes. It stays ambiguous."""
 
     sigma_index: int
     phase: Phase
@@ -22,11 +22,11 @@ class Disagreement(NamedTuple):
 
 
 class VotesDisagreed(RuntimeError):
-    """Votes that looks were made on are contradicted; with them ambiguous, count anew."""
+    """Votes that looks were made on are contradicted. Count anew with them as ambiguous."""
 
 
 class _Stream:
-    """The ranges of one noise level and phase: which come next, and what came for each."""
+    """The ranges of one noise level and phase that arrived, and where the next one starts."""
 
     def __init__(self, start: int) -> None:
         self.next = start
@@ -34,7 +34,7 @@ class _Stream:
         self.ledgers: list[RangeLedger] = []
 
     def add(self, counted: RangeCounted) -> Iterator[tuple[int, int]]:
-        """Takes in a range; yields (ballot, sample) where it contradicts what came before."""
+        """Adds a range. Yields each (ballot, sample) on which it contradicts an earlier count."""
         self.stops[counted.start] = counted.stop
         self.ledgers = self.ledgers or [RangeLedger(len(counts)) for counts in counted.counts]
         for ballot, (ledger, counts) in enumerate(zip(self.ledgers, counted.counts, strict=True)):
@@ -43,10 +43,10 @@ class _Stream:
 
 
 class RangeMerge:
-    """Whole ranges in, complete prefixes out.
+    """Takes whole ranges and gives out complete prefixes.
 
     Args:
-        disagreements: samples that are ambiguous whatever is counted for them.
+        disagreements: samples that are ambiguous, whatever votes arrive for them.
     """
 
     def __init__(self, disagreements: Iterable[Disagreement] = ()) -> None:
@@ -54,23 +54,23 @@ class RangeMerge:
         self._streams: dict[tuple[int, Phase], _Stream] = {}
 
     def expect(self, wanted: CountRange) -> None:
-        """Says that a stream goes on with this range, which may come in several."""
+        """Expects that a stream continues with this range, which may arrive in parts."""
         key = (wanted.sigma_index, wanted.phase)
         self._streams.setdefault(key, _Stream(wanted.start))
 
     def add(self, counted: RangeCounted) -> frozenset[Disagreement]:
-        """Takes in the votes of a range; the samples on which they contradict others."""
+        """Adds the votes of a range. Returns the samples on which they contradict earlier ones."""
         key = (counted.sigma_index, counted.phase)
         found = frozenset(Disagreement(*key, *where) for where in self._streams[key].add(counted))
         self._disagreements |= found
         return found
 
     def was_delivered(self, one: Disagreement) -> bool:
-        """Whether the sample has been given out, so that a look may have been made on it."""
+        """Whether the sample was given out, so that a look may include it."""
         return one.sample < self._streams[one.sigma_index, one.phase].next
 
     def deliver(self) -> RangeCounted | None:
-        """The next range of some stream, once; None while the next of none has come."""
+        """The next range of a stream, once; None while no stream has its next range."""
         for (sigma_index, phase), stream in self._streams.items():
             stop = stream.stops.get(stream.next)
             if stop is not None:
@@ -107,7 +107,7 @@ class RangeMerge:
 
 
 def join_parts(parts: Sequence[RangeCounted]) -> RangeCounted:
-    """Consecutive counts of one stream as one."""
+    """Joins consecutive ranges of one stream."""
     first, *others = parts
     if not others:
         return first

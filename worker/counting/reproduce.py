@@ -1,4 +1,4 @@
-"""A certificate run again: the same noise from the revealed keys, votes compared count by count."""
+"""Runs a certificate again: draws the same noise from the revealed keys and compares all counts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,12 +33,12 @@ from worker.sampling.words import NoiseKey
 
 
 class NotReproducible(ValueError):
-    """The document cannot be run again here; the sentence says why."""
+    """The document cannot be run again here. The message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """Counts of one ballot at one prefix, as the document says."""
+    """The counts of one ballot at one prefix, as the document states them."""
 
     phase: Phase
     tally: Tally
@@ -46,7 +46,7 @@ class Recorded:
 
 @dataclass(frozen=True, kw_only=True)
 class Rested:
-    """One ballot that a certificate rests on: how samples voted, what was counted, its roots."""
+    """One ballot that a certificate rests on: its recorded counts, and the roots of its votes."""
 
     name: BallotName
     ballot: Ballot
@@ -54,12 +54,12 @@ class Rested:
     roots: Mapping[Phase, str]
 
     def last(self, phase: Phase) -> int:
-        """How many samples of a phase were counted; 0 where there are none."""
+        """The number of samples counted in a phase, or 0."""
         return max((one.tally.n for one in self.recorded if one.phase == phase), default=0)
 
 
 def rested_on(entry: Any) -> tuple[Rested, ...]:
-    """The ballots of a certificate: one; or the selector's, then that of the prompt it chose."""
+    """The ballots of a certificate: one, or the selector's and that of the prompt it chose."""
     recorded = _recorded(entry)
     roots = entry.votes_root
     if entry.routing is None:
@@ -102,13 +102,13 @@ def _recorded_looks(looks: Sequence[LookCounts]) -> tuple[Recorded, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Recounted:
-    """Votes of one ballot's prefix, counted again; no tally before the first range."""
+    """The votes of one ballot's prefix, counted again. There is no tally before the first range."""
 
     tally: Tally | None = None
     tree: VoteTree = field(default_factory=VoteTree)
 
     def continued(self, counted: RangeCounted, ballot_index: int) -> "Recounted":
-        """With the votes of the range that follows."""
+        """The votes with those of the next range added."""
         votes = counted.tallies[ballot_index]
         return Recounted(
             tally=votes if self.tally is None else self.tally + votes,
@@ -122,7 +122,7 @@ def reproduce(
     counter: Counter,
     find_prompt: FindPrompt = lambda _: None,
 ) -> tuple[Finding, ...]:
-    """Counts every look of every certificate again and compares.
+    """Counts each look of each certificate again and compares the votes.
 
     Args:
         result: the document.
@@ -153,7 +153,7 @@ def reproduce(
 
 
 Level = dict[int, tuple[Rested, ...]]
-"""The ballots of one noise level's certificates, by the certificates' places in the document."""
+"""The ballots of the certificates at one noise level, by their places in the document."""
 
 
 def _levels(result: FinishedResult) -> dict[Decimal, Level]:
@@ -164,7 +164,7 @@ def _levels(result: FinishedResult) -> dict[Decimal, Level]:
 
 
 def _compare_provenance(result: FinishedResult, opened: SessionOpened) -> Finding:
-    """Whether the f and the noise tables here are those of the document."""
+    """Compares the f and the noise tables here with those of the document."""
     here = opened.identity.model_dump(exclude={"model", "architecture"})
     said = result.provenance.model_dump(include=set(here))
     differing = sorted(name for name in here if here[name] != said[name])
@@ -208,7 +208,7 @@ def _session(
 
 
 def _prompts(result: FinishedResult, find_prompt: FindPrompt) -> tuple[EncodedPrompt, ...]:
-    """The prompts that certificates name. NotReproducible where one is not at hand."""
+    """The prompts that certificates name. NotReproducible if one cannot be found."""
     found: dict[str, Prompt] = {}
     for ref in _named(result):
         prompt = find_prompt(ref.sha256)
@@ -228,7 +228,7 @@ def _named(result: FinishedResult) -> list[PromptRef]:
 
 
 def _sizes(ballots: Sequence[Rested]) -> dict[Phase, list[int]]:
-    """The prefixes to count at one noise level, ascending, by phase."""
+    """The lengths of the prefixes to count at one noise level, ascending, by phase."""
     sizes: dict[Phase, set[int]] = {}
     for rested in ballots:
         for recorded in rested.recorded:
@@ -239,7 +239,7 @@ def _sizes(ballots: Sequence[Rested]) -> dict[Phase, list[int]]:
 def _count(
     counter: Counter, sigma_index: int, phase: Phase, sizes: list[int], ballots: int
 ) -> dict[int, list[Recounted]]:
-    """Votes of each prefix, per ballot."""
+    """Counts each prefix. Returns the votes on each ballot, by length."""
     found: dict[int, list[Recounted]] = {}
     start, so_far = 0, [Recounted() for _ in range(ballots)]
     for size in sizes:
@@ -258,7 +258,7 @@ def _compare(
     at: int,
     found: Mapping[Phase, Mapping[int, list[Recounted]]],
 ) -> Finding:
-    """One certificate against its ballots counted again, which stand from `at` on."""
+    """Compares one certificate with its ballots counted again, which begin at place `at`."""
     for i, rested in enumerate(rests, start=at):
         last: dict[Phase, Recounted] = {}
         for recorded in rested.recorded:
@@ -298,10 +298,10 @@ def check_votes(
     shown: Sequence[VoteWithPath],
     ballot: BallotName = "prediction",
 ) -> tuple[Finding, ...]:
-    """Whether votes of an auditor's choice are under the certificate's root, and are f's votes.
+    """Checks whether votes that an auditor chose are under the certificate's root and are f's.
 
-    Each costs one noisy image, whatever n was. Samples chosen at random bound the share of votes
-    that are wrong.
+    Each vote costs one noisy image, whatever n is. Samples chosen at random bound the share of
+    wrong votes.
 
     Raises:
         NotReproducible: another image, or no such certificate or phase.

@@ -1,4 +1,4 @@
-"""From a request's targets to what an engine counts and tunes."""
+"""Turns the targets of a request into the sessions that engines count and tune."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -43,10 +43,10 @@ class PromptMissing(LookupError):
 
 
 def find_prompts(request: CertifyRequest, find: Callable[[str], EncodedPrompt | None]) -> Prompts:
-    """The stored prompts that a request names, by digest.
+    """Finds the prompts that a request names. Returns them by digest.
 
     Raises:
-        PromptMissing: one of them is not stored, or no longer.
+        PromptMissing: one of them is not stored, or is not stored any more.
     """
     found: dict[str, EncodedPrompt] = {}
     for ref in _named(request):
@@ -67,7 +67,7 @@ def _named(request: CertifyRequest) -> Iterator[PromptRef]:
 
 
 def create_tuning(request: CertifyRequest, prompts: Prompts, key: NoiseKey) -> TunePrompts:
-    """What an engine needs to tune a request's prompts on its image."""
+    """The order by which an engine tunes the prompts of a request on its image."""
     return TunePrompts(
         model=request.model,
         height=request.input.height,
@@ -93,7 +93,7 @@ def _create_start(target: TunedTarget) -> TuningStart:
 def find_tuned(
     request: CertifyRequest, tuned: PromptsTuned, sigma_index: int, target_index: int
 ) -> TunedPrompt | None:
-    """The prompt that was tuned for one certificate; None where none is."""
+    """The prompt tuned for one certificate; None if its target has no tuned prompt."""
     for place, (tuned_index, _) in enumerate(request.tuned_targets):
         if tuned_index == target_index:
             return tuned.tuned[sigma_index][place]
@@ -106,7 +106,7 @@ def create_session(
     tuned: PromptsTuned,
     keys: Mapping[Phase, NoiseKey],
 ) -> OpenSession:
-    """What an engine needs to count a request's votes."""
+    """The session in which an engine counts the votes of a request."""
     frozen = {one.prompt.sha256: one.prompt for level in tuned.tuned for one in level}
     return OpenSession(
         model=request.model,
@@ -144,7 +144,7 @@ def _ballots(target: Target, tuned: TunedPrompt | None) -> tuple[Ballot, ...]:
 
 
 def create_bank_text(entry: BankEntry, class_names: tuple[str, ...]) -> Text:
-    """The text of one of a bank's prompts."""
+    """The text of one prompt of a bank."""
     if isinstance(entry, BankTemplate):
         return TemplateText(template=entry.template, class_names=class_names)
     return PromptText(prompt_sha256=entry.sha256, class_names=class_names)

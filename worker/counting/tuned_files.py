@@ -1,4 +1,4 @@
-"""Prompts tuned on an image: their cards, and both as files where there is no server."""
+"""Prompts tuned on an image: their cards, and both as files outside the service."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -17,10 +17,10 @@ TUNED_FOLDER = "tuned-prompts"
 def keep_tuned_files(
     folder: Path, request: CertifyRequest, create: Callable[[], PromptsTuned]
 ) -> PromptsTuned:
-    """Tunes, and writes each prompt down before it is certified, so that it can be fetched.
+    """Tunes prompts and writes each one before it is certified, so that it can be fetched.
 
-    The folder is made with the first prompt; one that lies there stays as it is. Tuning is not
-    kept between runs: on one machine the same request tunes the same prompt.
+    The folder is created with the first prompt. A prompt that is already there stays as it is. Each
+    run tunes again: on one machine the same request gives the same prompt.
     """
     tuned = create()
     for card, one in create_tuned_cards(request, tuned):
@@ -32,7 +32,7 @@ def keep_tuned_files(
 def create_tuned_cards(
     request: CertifyRequest, tuned: PromptsTuned
 ) -> Iterator[tuple[PromptCard, TunedPrompt]]:
-    """The card of every tuned prompt, with its values."""
+    """Yields the card of each tuned prompt, with the prompt."""
     for sigma, level in zip(request.sigmas, tuned.tuned, strict=True):
         for (_, target), one in zip(request.tuned_targets, level, strict=True):
             yield _create_card(request, sigma, target, one, tuned.weights_sha256), one

@@ -1,8 +1,8 @@
-"""Cancelling a certification that is queued or running.
+"""Cancels a certification that is queued or running.
 
-The result decides: of a cancel and a worker that finishes at the same time, the first to store one
-stands, and there is exactly one. What was rolled stays rolled: the attempt of a certification that
-had begun counts, and the same request asked for again has the same noise and the same votes.
+If a worker finishes at the same time, the result that is stored first stands, and there is exactly
+one. Cancelling undoes no roll: once a certification has begun, its attempt counts, and the same
+request has the same noise and the same votes when it is sent again.
 """
 
 from redis import Redis
@@ -25,14 +25,14 @@ return 1
 
 
 class Cancelled(Exception):
-    """Nobody wants this certification any more."""
+    """This certification was cancelled or purged."""
 
 
 def cancel(redis: Redis, certification_id: str, *, ttl_s: int) -> bool:
-    """Ends a certification that has no result yet, on disk before this returns; whether it did.
+    """Ends a certification without a result, on disk before this returns. Returns whether it did.
 
-    A worker ends within the range of samples that it is counting, a helper on another host within
-    the range that it has leased; a work-horse that waits for its engine is stopped.
+    A worker stops after the range of samples that it is counting, and a helper on another host
+    after the range that it has leased. A work-horse that waits for its engine is stopped.
     """
     keys = (
         keyspace.job(certification_id),
@@ -53,6 +53,6 @@ def cancel(redis: Redis, certification_id: str, *, ttl_s: int) -> bool:
 
 
 def require_wanted(redis: Redis, certification_id: str) -> None:
-    """Passes unless the certification was cancelled or purged. `Cancelled` when it was."""
+    """Raises `Cancelled` if the certification was cancelled or purged."""
     if redis.exists(keyspace.cancel(certification_id)):
         raise Cancelled

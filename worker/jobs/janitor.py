@@ -1,8 +1,8 @@
-"""Puts right what a killed process left behind; one janitor a queue at a time.
+"""Repairs what killed processes left behind. Each queue has one janitor at a time.
 
-RQ's clean-up of abandoned jobs is not atomic: two at a time enqueue a job twice. So it runs here
-alone, under a lock. What it does not see is done here too: a job that a worker took and had not
-started, one whose record RQ lost, one that was given up without a result.
+RQ's clean-up of abandoned jobs is not atomic: two that run at the same time enqueue a job twice. So
+it runs only here, under a lock. The janitor also finds what RQ's clean-up misses: a job that a
+worker took and did not start, one whose record RQ lost, and one that was given up without a result.
 """
 
 import time
@@ -24,7 +24,7 @@ from worker.store.jobs import accepted
 log = get_logger(__name__)
 
 LOCK_S = 30
-SUSPECT_S = 20.0  # found nowhere for this long: longer than any step between two places takes
+SUSPECT_S = 20.0  # longer than any move of a job from one place to another takes
 _LOST_EVERY_S = 10.0
 _LOCK = f"{keyspace.PREFIX}:maintenance"
 
@@ -64,7 +64,7 @@ class Janitor:
         self._looked = 0.0
 
     def sweep(self) -> bool:
-        """Puts right what is wrong, unless another janitor is at it; whether it was this one."""
+        """Repairs what is wrong unless another janitor is at work. Returns whether this one was."""
         lock = f"{_LOCK}:{self._queue.name}"
         if not self._redis.set(lock, self._name, nx=True, ex=LOCK_S):
             return False
@@ -74,11 +74,13 @@ class Janitor:
                 self._looked = time.monotonic()
                 self.find_lost()
         finally:
-            self._redis.eval(_RELEASE, 1, lock, self._name)  # ours alone: it may have run out
+            self._redis.eval(
+                _RELEASE, 1, lock, self._name
+            )  # only if it is still ours: it may have expired
         return True
 
     def _note_abandoned(self, job: Job, *_: object) -> None:
-        """RQ calls this for a job whose worker fell silent, before it tries again or gives up."""
+        """RQ calls this for a job whose worker fell silent, before it retries or gives up."""
         renew_attempts(self._redis, job, engine_lost=False)
         if job.retries_left:
             count_event(self._redis, "retried")
@@ -86,7 +88,7 @@ class Janitor:
             self._jobs.give_up(job.id, "its worker fell silent")
 
     def find_lost(self) -> None:
-        """Enqueues accepted jobs that are found nowhere, and have been for `SUSPECT_S`."""
+        """Enqueues accepted jobs that RQ has had nowhere for `SUSPECT_S`."""
         now = time.time()
         waiting = accepted.list_open(self._redis, self._queue.name, before=now - SUSPECT_S / 2)
         present, taken = self._list_present()
@@ -99,8 +101,8 @@ class Janitor:
                 self._recover(job_id)
 
     def _list_present(self) -> tuple[frozenset[str], frozenset[str]]:
-        """The jobs that RQ has anywhere, and those that a worker took and nobody has started."""
-        with self._redis.pipeline() as pipeline:  # one moment of all three
+        """The jobs that RQ has in any place, and those that a worker took but did not start."""
+        with self._redis.pipeline() as pipeline:  # all three at the same moment
             pipeline.lrange(self._queue.key, 0, -1)
             pipeline.lrange(self._queue.intermediate_queue_key, 0, -1)
             pipeline.zrange(self._queue.started_job_registry.key, 0, -1)
@@ -109,7 +111,7 @@ class Janitor:
         return frozenset({*queued, *taken, *started}), frozenset(taken) - started
 
     def _keep_suspects(self, found: Iterable[str], now: float) -> tuple[str, ...]:
-        """Notes since when jobs are suspects, forgets those that are none; returns the due ones."""
+        """Updates since when each job is a suspect, and returns those that are due."""
         key = keyspace.suspects(self._queue.name)
         found = frozenset(found)
         stored: list[Any] = self._redis.zrange(key, 0, -1, withscores=True)
@@ -124,7 +126,7 @@ class Janitor:
         return tuple(one for one, at in known.items() if one in found and now - at >= SUSPECT_S)
 
     def _put_back(self, job_id: str) -> None:
-        """Its worker was killed before it could start: to the front of the queue, once."""
+        """Moves a job whose worker was killed before it started to the front of the queue, once."""
         keys = (self._queue.intermediate_queue_key, self._queue.key)
         if self._redis.eval(_PUT_BACK, 2, *keys, job_id):
             self._say_recovered(job_id)

@@ -1,4 +1,4 @@
-"""How much work waits, and how long that takes at the speed that hosts have measured.
+"""The work that waits in the queue, and how long it takes at the speeds that hosts measured.
 
 What a job costs is the most samples it can take: procedures stop earlier as a rule, so times are
 upper bounds for work in the queue, and no promise.
@@ -17,13 +17,13 @@ from worker.store.connection import as_text
 
 @dataclass(frozen=True, kw_only=True)
 class QueueLoad:
-    """Jobs that wait and the samples they can take, by model."""
+    """The number of waiting jobs, and the most samples they can take, by model."""
 
     jobs: int
     samples: Mapping[str, int]
 
     def seconds(self, speeds: Mapping[str, float], *, default: float | None = None) -> float | None:
-        """Seconds of all hosts together; None where a speed is not known and there is no default.
+        """The seconds that all hosts together need; None if a speed is unknown and has no default.
 
         Args:
             speeds: samples a second by model.
@@ -38,18 +38,18 @@ class QueueLoad:
 
 
 def count_running(redis: Redis) -> int:
-    """Jobs that workers are at."""
+    """The number of running jobs."""
     return int(create_queue(redis).started_job_registry.get_job_count(cleanup=False))
 
 
 def get_load(redis: Redis) -> QueueLoad:
-    """What waits in the queue now; what already runs is left out."""
+    """The work that waits in the queue. Running jobs are left out."""
     ids = [as_text(entry) for entry in redis.lrange(create_queue(redis).key, 0, -1)]
     return _load(redis, ids)
 
 
 def find_ahead(redis: Redis, certification_id: str) -> QueueLoad | None:
-    """What waits up to a job, itself included; None when it does not wait."""
+    """The work that waits up to and including a job; None if the job does not wait."""
     queue = create_queue(redis)
     place = redis.lpos(queue.key, certification_id)
     if not isinstance(place, int):
@@ -58,7 +58,7 @@ def find_ahead(redis: Redis, certification_id: str) -> QueueLoad | None:
 
 
 def get_speeds(redis: Redis) -> dict[str, float]:
-    """Samples a second of all hosts together, by model, where a host has measured it."""
+    """Samples per second of all hosts together, by model, as far as hosts have measured it."""
     speeds: dict[str, float] = {}
     for report in hosts.list_workers(redis):
         for model, speed in report.samples_per_s.items() if report.ready else ():

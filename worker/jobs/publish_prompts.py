@@ -1,4 +1,4 @@
-"""What a worker host brings along: the prompts on its disk, put into Redis for all hosts."""
+"""Puts the prompts on a worker host's disk into Redis, for all hosts."""
 
 from pathlib import Path
 
@@ -13,10 +13,10 @@ log = get_logger(__name__)
 
 
 def publish_prompts(redis: Redis, folder: Path | None) -> int:
-    """Stores the prompts that ship and those of the host's folder, and says how many there are.
+    """Stores the shipped prompts and those in the host's folder, and returns their number.
 
-    Storing one again changes nothing. A prompt that cannot be used is named in the log and left
-    out: the host serves the others.
+    Storing a prompt again changes nothing. A prompt that cannot be used is logged and left out; the
+    host serves the others.
     """
     stored = 0
     try:

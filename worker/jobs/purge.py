@@ -1,12 +1,12 @@
-"""Purging a certification that has ended: what is about one image goes before its time.
+"""Purges a certification that has ended: removes what is stored about its image before it expires.
 
-Removed: the job, its result, its checkpoint and its place in lists; the prepared image and the
-single votes too, unless a job that is still there has the same ones.
+The job, its result, its checkpoint and its place in lists are removed. The prepared image and the
+single votes are removed too, unless another stored job needs them.
 
-Not removed, because asking again must be no free roll: the attempts of the image, the digests of
-prompts tuned on it, those prompts, and the outcome of the canonical request. That outcome holds
-counts and digests, no pixels, expires with certificates, and is answered to nobody but who sends
-the same image with the same request.
+The attempts on the image, the digests of prompts tuned on it, those prompts, and the outcome of the
+canonical request are kept, so that asking again is not a free roll. The outcome holds counts and
+digests but no pixels, and expires with certificates. Only a caller who sends the same image with
+the same request is given it.
 """
 
 from redis import Redis
@@ -30,9 +30,9 @@ redis.call('DEL', unpack(KEYS))
 
 
 def purge(redis: Redis, job: CertificationJob, *, ttl_s: int) -> None:
-    """Removes a certification that has a result, or was lost; on disk before this returns.
+    """Removes a certification that has a result or was lost. It is on disk before this returns.
 
-    Whoever still counts for it stores nothing any more, for `ttl_s`.
+    For `ttl_s` seconds, a run that still counts for it can store nothing.
     """
     with one_connection(redis) as connection:
         request_sha256 = _find_request_sha256(connection, job)
@@ -46,7 +46,7 @@ def purge(redis: Redis, job: CertificationJob, *, ttl_s: int) -> None:
 
 
 def _find_request_sha256(redis: Redis, job: CertificationJob) -> str | None:
-    """What votes are stored under; None while no worker host ever started."""
+    """The digest that votes are stored under; None if no worker host ever started."""
     found = redis.get(keyspace.KEY_COMMITMENT)
     if found is None:
         return None
@@ -84,7 +84,7 @@ def _remove_job(pipeline: Pipeline, job: CertificationJob, *, ttl_s: int) -> Non
 
 
 def list_streams(request: CertifyRequest) -> tuple[str, ...]:
-    """The names of all streams that a request's votes can be in."""
+    """The names of all streams that the votes of a request may be in."""
     ballots = create_places(create_contests(request))[-1].stop
     return tuple(
         votes_stream(sigma, phase, place)

@@ -1,7 +1,7 @@
-"""Jobs into RQ.
+"""Puts jobs into RQ.
 
-JSON instead of pickle, a job class that runs only our own tasks, ids only in arguments, and every
-time limit given: RQ's defaults are 180 s for a job and 500 s for its result.
+Jobs are JSON instead of pickle, run only our own tasks and have only ids as arguments. Every time
+limit is given, because RQ's defaults are 180 s for a job and 500 s for its result.
 """
 
 import math
@@ -40,15 +40,15 @@ _HELP_TTL_S = 60
 _SLOWEST_SAMPLES_PER_S = 5.0  # of one job among others on a slow CPU host, with a large model
 UNREADABLE = "its record cannot be read"
 ROOM_S = 3600
-"""What RQ's own time limit adds to a job's: waiting for the engine is not the job's time."""
+"""Added to a job's time limit in RQ, because a job may wait for the engine at no cost."""
 
 
 class ForbiddenTask(ValueError):
-    """A job names something that is not a task of this service."""
+    """A job names a function that is not a task of this service."""
 
 
 class CertificationRqJob(Job):
-    """An RQ job that can run nothing but our tasks, whatever Redis says."""
+    """An RQ job that runs only our tasks, whatever is stored in Redis."""
 
     @property
     def func(self) -> Callable[..., Any] | None:
@@ -71,12 +71,12 @@ class CertificationRqJob(Job):
 
 
 def create_queue(redis: Redis, name: str = QUEUE_NAME) -> Queue:
-    """One of our queues: a worker process serves exactly one."""
+    """One of our queues. A worker process serves exactly one queue."""
     return Queue(name, connection=redis, job_class=CertificationRqJob, serializer="json")
 
 
 def add_job(queue: Queue, pipeline: Pipeline, task: str, *, job_id: str, timeout_s: int) -> None:
-    """Puts a stored job into a queue, within a transaction that has begun."""
+    """Puts a stored job into a queue, within an open transaction."""
     accepted.note(pipeline, queue.name, job_id, time.time())
     queue.enqueue_call(
         task,
@@ -92,19 +92,19 @@ def add_job(queue: Queue, pipeline: Pipeline, task: str, *, job_id: str, timeout
 
 
 def job_timeout_s(job: CertificationJob, samples_per_s: float | None = None) -> int:
-    """RQ's bound on a job's run: three times what it needs, and `ROOM_S` to wait for the engine.
+    """RQ's time limit for a job: three times what it needs, and `ROOM_S` to wait for the engine.
 
     Args:
-        job: how many samples it may take.
-        samples_per_s: what the slowest host counts for one job among others; None: unknown, and a
-            very slow one is assumed.
+        job: the job, whose samples are limited.
+        samples_per_s: the speed of the slowest host for one job among others. If it is None, a very
+            slow host is assumed.
     """
     needs_s = job.request.samples_total / (samples_per_s or _SLOWEST_SAMPLES_PER_S)
     return max(_MIN_TIMEOUT_S, math.ceil(3 * needs_s)) + ROOM_S
 
 
 def _find_speeds(redis: Redis) -> dict[str, float]:
-    """For each model the least speed that a host announces, shared by its jobs at a time."""
+    """For each model, the lowest speed that a host announces, divided by its concurrent jobs."""
     speeds: dict[str, float] = {}
     for report in hosts.list_workers(redis):
         for model_id, speed in report.samples_per_s.items():
@@ -122,7 +122,7 @@ def accept_jobs(
     watch: Callable[[Pipeline], None] = lambda _: None,
     alongside: Callable[[Pipeline], None] = lambda _: None,
 ) -> None:
-    """Accepts jobs: all of them or none, and on disk before this returns where Redis can say so.
+    """Accepts all of the jobs or none. They are on disk before this returns, if Redis can tell.
 
     Args:
         redis: where they go.
@@ -185,7 +185,7 @@ def enqueue_again(redis: Redis, certification_id: str, *, ttl_s: int) -> bool:
 
 
 def give_up(redis: Redis, certification_id: str, reason: str, *, ttl_s: int) -> None:
-    """Ends a job whose every attempt was cut off, with the reason of the last one."""
+    """Ends a job all of whose attempts were cut off, with the reason of the last one."""
     failure = Failure(code="certification_lost", detail=describe_attempts(reason))
     if results.put_result(redis, certification_id, FailedResult(failure=failure), ttl_s=ttl_s):
         count_event(redis, "parked")

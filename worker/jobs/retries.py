@@ -1,8 +1,8 @@
-"""How often a job is tried: an attempt that came further than those before it does not count.
+"""How often a job is tried. An attempt that came further than all earlier ones does not count.
 
-A long job on a host where processes keep dying may be cut off any number of times, and each time
-goes on from its stored votes. One that ends its own process comes no further, and is given up. So
-is one that keeps ending engines while it has them alone, however far it comes: every job of the
+A long job on a host whose processes keep dying may be cut off any number of times, and continues
+from its stored votes each time. A job that ends its own process comes no further and is given up.
+So is one that keeps ending engines while it has them alone, however far it comes: every job of the
 host waits for the next one.
 """
 
@@ -19,14 +19,14 @@ _SUSPECT_AFTER = 2  # engines
 
 
 def is_suspect(redis: Redis, certification_id: str) -> bool:
-    """Whether engines ended under a job too often for chance: it then has one alone."""
+    """Whether engines ended during a job too often for chance. It then has its engine alone."""
     return progress_store.count_lost_engines(redis, certification_id) >= _SUSPECT_AFTER
 
 
 def renew_attempts(redis: Redis, rq_job: Any, *, engine_lost: bool) -> None:
-    """Gives an RQ job that was cut off all its retries again, if it has stored more votes since.
+    """Restores all retries of an RQ job that was cut off, if it has stored more votes since.
 
-    Each time takes more stored votes than the time before, and a job has only so many: it ends.
+    Each time needs more stored votes than the last, and a job has a limited number, so it ends.
 
     Args:
         redis: the queue's.

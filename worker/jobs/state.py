@@ -1,4 +1,4 @@
-"""What has become of a job: what its stored result says, else what RQ is doing with it."""
+"""The state of a job: that of its stored result, or what RQ is doing with it."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ _STATUS = re.compile(rb'^{"status":"(finished|failed|cancelled)"')
 
 
 def get_state(redis: Redis, certification_id: str) -> State:
-    """What a stored job is doing, true at every moment: see `look_up_state`."""
+    """The state of a stored job. It is right at every moment: see `look_up_state`."""
 
     def find_status() -> Literal["finished", "failed", "cancelled"] | None:
         result = results.find_result(redis, certification_id)
@@ -31,7 +31,7 @@ def get_state(redis: Redis, certification_id: str) -> State:
 
 
 def get_states(redis: Redis, certification_ids: Sequence[str]) -> list[State]:
-    """What several stored jobs are doing, in one question to Redis and without their results."""
+    """The states of several stored jobs, in one request to Redis and without reading results."""
     with redis.pipeline(transaction=False) as pipeline:
         for each in certification_ids:
             pipeline.getrange(keyspace.result(each), 0, 31)
@@ -62,7 +62,7 @@ def look_up_state(
 ) -> T | Literal["queued", "running", "failed"]:
     """The status of a job's stored result, or what RQ is doing with it.
 
-    Where RQ has lost a job that was accepted, it is queued: the janitor enqueues it again.
+    An accepted job that RQ has lost counts as queued, because the janitor enqueues it again.
     """
     if (status := find_status()) is not None:
         return status

@@ -1,7 +1,7 @@
-"""Prompts tuned on an image, kept before the first vote is counted under them.
+"""Prompts tuned on an image, stored before the first vote is counted under them.
 
-A retry must certify the prompt that the first try tuned, and whoever holds a certificate must be
-able to fetch what it is about (CERTIFICATE 5).
+A retry must certify the prompt that the first attempt tuned, and holders of a certificate must be
+able to fetch the prompt that it covers (CERTIFICATE 5).
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class TunedStore:
         self._key = keyspace.tuned(roll.sha256)
 
     def keep(self, create: Callable[[], PromptsTuned]) -> PromptsTuned:
-        """What is kept, else what `create` makes; of two at a time, the first one's stands."""
+        """The stored prompts, or those that `create` makes. Of two runs, the first one's stand."""
         tuned = self._find()
         if tuned is None:
             self._redis.set(self._key, create().model_dump_json(), nx=True, ex=self._ttl_s)
@@ -33,7 +33,7 @@ class TunedStore:
         return tuned
 
     def renew(self) -> None:
-        """Once more the whole time to live for what a stored certificate names."""
+        """Renews the time to live of the prompts that a stored certificate names."""
         if (tuned := self._find()) is not None:
             self._redis.expire(self._key, self._ttl_s)
             self._put(tuned)

@@ -1,6 +1,6 @@
-"""Prepared images in Redis, under the digest of their integers, with a time to live.
+"""Prepared images in Redis, by the digest of their integers, with a time to live.
 
-Until its jobs have ended an image lives as long as they do, and from then on as the settings say.
+An image is kept as long as its jobs until they have ended, and then as long as the settings say.
 """
 
 import numpy as np
@@ -42,7 +42,7 @@ return redis.call('EXPIRE', KEYS[1], ARGV[1])
 
 
 def let_go(redis: Redis, sha256: str, *, ttl_s: int) -> bool:
-    """Keeps an image for `ttl_s` more, if all its jobs have ended; whether that is sooner now."""
+    """Shortens an image's time to live to `ttl_s` if all its jobs have ended; whether it did."""
     keys = (
         keyspace.image(sha256),
         keyspace.image_holders(sha256),

@@ -1,8 +1,8 @@
-"""Prompts in Redis, where every worker of every host finds them at once.
+"""Prompts in Redis, where all workers of all hosts find them.
 
-Values lie under their digest, cards under their id. Learned and imported prompts stay until they
-are removed; one that was adapted to an image has a time to live. An id names one prompt for ever,
-also after its removal: certificates show it.
+Values are stored by digest, cards by id. Learned and imported prompts stay until they are removed.
+A prompt tuned on an image has a time to live. An id always names the same prompt, even after its
+removal, because certificates show it.
 
 PromptRefused
 ├── PromptIdTaken     another prompt has, or had, this id
@@ -30,7 +30,7 @@ class PromptRefused(ValueError):
 
 
 class PromptIdTaken(PromptRefused):
-    """An id names one prompt for ever."""
+    """The id already names another prompt. An id always names the same prompt."""
 
     def __init__(self, prompt_id: str, *, expected: str, found: str) -> None:
         super().__init__(
@@ -40,7 +40,7 @@ class PromptIdTaken(PromptRefused):
 
 
 class PromptIdReserved(PromptRefused):
-    """An id that would be taken for a digest or for an adapted prompt."""
+    """The id could be mistaken for a digest or for a prompt tuned on an image."""
 
     def __init__(self, prompt_id: str) -> None:
         super().__init__(
@@ -50,7 +50,7 @@ class PromptIdReserved(PromptRefused):
 
 
 class PromptDamaged(ValueError):
-    """Stored values do not have the digest they are stored under."""
+    """Stored values do not match the digest they are stored under."""
 
 
 PUT_SCRIPT = """
@@ -73,18 +73,18 @@ return {ARGV[2], redis.call('HGET', KEYS[2], ARGV[1])}
 def put_prompt(
     redis: Redis, card: PromptCard, prompt: Prompt, *, owner: str | None = None
 ) -> PromptCard:
-    """Stores a learned or imported prompt for good, and returns the card that stands.
+    """Stores a learned or imported prompt until it is removed, and returns the card that stands.
 
-    The same prompt under the same id again changes nothing: the first card stands. Vectors that
-    were tuned on an image here, at any time, keep that method under whatever id and suffix: what
+    Storing the same prompt under the same id again changes nothing: the first card stands. Vectors
+    that were ever tuned on an image here keep that method under any id and suffix, because what
     they depended on decides what a certificate covers.
 
     Args:
-        owner: who may see it; None: everyone, also what was an owner's before.
+        owner: the owner who may see it. If it is None, everyone may, even if it had an owner.
 
     Raises:
         models.prompts.files.PromptMismatch: the card is about other vectors.
-        PromptIdTaken: the id names another prompt, or the same one of another owner.
+        PromptIdTaken: the id names another prompt, or the same prompt of another owner.
         PromptIdReserved: ids of this form are the service's own.
     """
     check_prompt(card, prompt)
@@ -108,19 +108,19 @@ def put_keys(card: PromptCard) -> tuple[str, ...]:
 
 
 def find_owner(redis: Redis, prompt_id: str) -> str | None:
-    """Who may see the learned or imported prompt of an id; None: everyone."""
+    """The owner who may see the learned or imported prompt with an id; None if everyone may."""
     owner = redis.hget(keyspace.PROMPT_OWNERS, prompt_id)
     return None if owner is None else as_text(owner)
 
 
 def check_id(prompt_id: str) -> None:
-    """Passes for an id that a learned or imported prompt may have; else raises PromptIdReserved."""
+    """Raises PromptIdReserved unless a learned or imported prompt may have this id."""
     if prompt_id.startswith(_ADAPTED) or _DIGEST.fullmatch(prompt_id):
         raise PromptIdReserved(prompt_id)
 
 
 def is_taken(redis: Redis, prompt_id: str) -> bool:
-    """Whether an id names a prompt, or named one before that was removed."""
+    """Whether an id names a prompt, or named one that was removed."""
     return bool(redis.hexists(keyspace.PROMPT_IDS, prompt_id))
 
 
@@ -142,7 +142,7 @@ end
 def put_adapted(
     redis: Redis, card: PromptCard, prompt: Prompt, *, ttl_s: int, owner: str = ANONYMOUS
 ) -> None:
-    """Stores a prompt that was adapted to an image; again renews its time to live.
+    """Stores a prompt tuned on an image. Storing it again renews its time to live.
 
     Every owner whose certificates name it may see it.
 

@@ -1,4 +1,4 @@
-"""What has no time to live of its own and may go: entries that name what has expired.
+"""Removes entries without a time to live of their own that name what has expired.
 
 And images whose jobs have ended, where nobody was left to let go of them.
 
@@ -19,7 +19,7 @@ _SWEPT = f"{keyspace.PREFIX}:maintenance:swept"
 
 
 def sweep(redis: Redis, *, image_ttl_s: int) -> int:
-    """Removes entries of lists and indexes whose certification has expired; returns how many.
+    """Removes entries of lists and indexes whose certification has expired. Returns their number.
 
     An image that no open job needs lives `image_ttl_s` more at most.
     """
@@ -29,7 +29,7 @@ def sweep(redis: Redis, *, image_ttl_s: int) -> int:
 
 
 def sweep_hourly(redis: Redis, *, image_ttl_s: int) -> None:
-    """`sweep`, unless somebody did within the hour."""
+    """Sweeps unless another process did within the hour."""
     if redis.set(_SWEPT, "1", nx=True, ex=_EVERY_S):
         sweep(redis, image_ttl_s=image_ttl_s)
 
@@ -41,7 +41,7 @@ def _list_indexes(redis: Redis) -> Iterator[str]:
 
 
 def _sweep_list(redis: Redis, key: str) -> int:
-    """The oldest entries first, up to the first that is still there: they expire in that order."""
+    """Checks the oldest entries first and stops at the first that is still stored."""
     removed = 0
     while entries := [as_text(one) for one in redis.zrange(key, 0, _AT_ONCE - 1)]:
         with redis.pipeline(transaction=False) as pipeline:

@@ -1,4 +1,4 @@
-"""Single votes in Redis: what a Merkle root fixes, kept so that each can be shown and proved."""
+"""Single votes in Redis. A Merkle root fixes them, and each can be shown and proved."""
 
 from collections.abc import Iterable
 
@@ -10,21 +10,21 @@ from worker.store import keyspace
 
 
 def put_votes(redis: "Redis | Pipeline", request_sha256: str, votes: Votes, *, ttl_s: int) -> None:
-    """Stores votes at their place; storing the same ones again changes nothing."""
+    """Stores votes at their place. Storing the same votes again changes nothing."""
     key = keyspace.votes(request_sha256, votes.stream)
     redis.setrange(key, votes.start * VOTE_BYTES, pack_votes(votes.votes))
     redis.expire(key, ttl_s)
 
 
 def get_votes(redis: Redis, request_sha256: str, stream: str, n: int) -> tuple[int, ...]:
-    """The votes of samples 0 .. n - 1; fewer where they are no longer stored."""
+    """The votes of samples 0 .. n - 1, or fewer if they are no longer stored."""
     key = keyspace.votes(request_sha256, stream)
     data = redis.getrange(key, 0, n * VOTE_BYTES - 1)
     return unpack_votes(data if isinstance(data, bytes) else data.encode())
 
 
 def renew_votes(redis: Redis, request_sha256: str, streams: Iterable[str], *, ttl_s: int) -> None:
-    """Once more the whole time to live for the votes of these streams, where there are any."""
+    """Renews the time to live of the votes of these streams, if there are any."""
     with redis.pipeline(transaction=False) as pipeline:
         for stream in streams:
             pipeline.expire(keyspace.votes(request_sha256, stream), ttl_s)

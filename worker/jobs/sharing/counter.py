@@ -1,9 +1,9 @@
-"""One certification counted by several hosts: the run that wants votes, and those that help it.
+"""Counts one certification on several hosts: the run that needs the votes, and its helpers.
 
-The run puts ranges of samples up on a board and goes on counting them itself, so nothing waits for
-a host that is busy, away or dead. A vote depends on key, sample and f alone, so who counted it
-cannot be seen in the certificate (CERTIFICATE 6). Helpers count under the same `Identity` or not at
-all; the run gives votes on in order, whole ranges at a time, so looks see complete prefixes.
+The run publishes ranges of samples on a board and also counts them itself, so it never waits for a
+host that is busy, away or dead. A vote depends only on key, sample and f, so the certificate does
+not show who counted it (CERTIFICATE 6). Helpers count only under the same `Identity`. The run
+passes votes on in order and in whole ranges, so looks see complete prefixes.
 """
 
 import hashlib
@@ -35,19 +35,19 @@ from worker.jobs.sharing.ranges import BoardGone, RangeBoard, SharedSession
 
 log = get_logger(__name__)
 
-_WAIT_S = 0.5  # for votes of others, before leases are looked at again
+_WAIT_S = 0.5  # for the votes of other hosts, before leases are checked again
 _ASK_AGAIN_S = 5.0
 
 
 def name_host(engine_socket: Path) -> str:
-    """Names the engine that counts here: the same for all workers that share it."""
+    """Names the engine that counts here. All workers that share it use the same name."""
     host = socket.gethostname()
     where = f"{host} {uuid.getnode()} {engine_socket.absolute()}"
     return f"{host}-{hashlib.sha256(where.encode()).hexdigest()[:8]}"
 
 
 def cut(wanted: CountRange, shard_samples: int) -> tuple[CountRange, ...]:
-    """A range in ranges of at most `shard_samples`, in order."""
+    """Splits a range into ranges of at most `shard_samples` samples, in order."""
     starts = range(wanted.start, wanted.stop, shard_samples)
     return tuple(
         wanted.model_copy(update={"start": start, "stop": min(start + shard_samples, wanted.stop)})
@@ -56,11 +56,11 @@ def cut(wanted: CountRange, shard_samples: int) -> tuple[CountRange, ...]:
 
 
 class RangeQueue:
-    """Ranges that one engine is asked for, given back whole and in the order they were asked for.
+    """The ranges requested from one engine, given back whole and in the same order.
 
     Args:
-        engine: with its session open.
-        identity: the f of that session.
+        engine: an engine whose session is open.
+        identity: the f of the session.
     """
 
     def __init__(self, engine: Counter, identity: Identity) -> None:
@@ -69,27 +69,27 @@ class RangeQueue:
 
     @property
     def asked(self) -> tuple[CountRange, ...]:
-        """The ranges under way."""
+        """The ranges that were requested and not received."""
         return tuple(self._asked)
 
     def ask(self, wanted: CountRange) -> None:
-        """Asks for a range, after those that were asked for."""
+        """Requests a range, after those requested before."""
         self._engine.count(wanted)
         self._asked.append(wanted)
 
     def fill(self, board: RangeBoard) -> None:
-        """Leases ranges until the engine has enough to do. BoardGone as `RangeBoard.lease`."""
+        """Leases ranges until the engine has enough work. BoardGone as `RangeBoard.lease`."""
         while self._has_room and (wanted := board.lease()) is not None:
             self.ask(wanted)
 
     @property
     def _has_room(self) -> bool:
-        """Whether the engine could end the range under way and a batch, and then wait for us."""
+        """Whether the engine might finish its range and one batch, and then wait for more."""
         ahead = sum(wanted.stop - wanted.start for wanted in list(self._asked)[1:])
         return len(self._asked) < 2 or ahead < self._batch_size
 
     def receive(self) -> RangeCounted:
-        """Waits until the first range under way is counted."""
+        """Waits until the first requested range is counted."""
         parts = [self._engine.receive()]
         while parts[-1].stop < self._asked[0].stop:
             parts.append(self._engine.receive())
@@ -98,15 +98,15 @@ class RangeQueue:
 
 
 class SharingCounter:
-    """A `Counter` that shares long ranges with other hosts; short ones stay with its engine.
+    """A `Counter` that shares long ranges with other hosts. Its own engine counts short ones.
 
     Args:
-        engine: counts here.
-        board: where ranges are put up.
-        helpers: other workers, asked while ranges are open.
-        disagreements: samples that two hosts counted differently; further ones are kept before
-            anything else happens.
-        shard_samples: the most samples in a range; a longer one is cut and shared.
+        engine: the engine of this host.
+        board: the board on which ranges are published.
+        helpers: the other workers, asked for help while ranges are open.
+        disagreements: the samples that two hosts counted differently. Further ones are kept there
+            before anything else happens.
+        shard_samples: the most samples in a range. Longer ranges are split and shared.
     """
 
     _shared_session: SharedSession
@@ -124,7 +124,7 @@ class SharingCounter:
         self._engine, self._board = engine, board
         self._helpers, self._disagreements = helpers, disagreements
         self._shard_samples, self._merge = shard_samples, RangeMerge(disagreements.known)
-        self._shared: dict[tuple[int, str, int], CountRange] = {}  # put up, no votes yet
+        self._shared: dict[tuple[int, str, int], CountRange] = {}  # published, without votes yet
         self._ask_at = 0.0
         self.samples_by_host: Count[str] = Count()
 
@@ -136,7 +136,7 @@ class SharingCounter:
         return opened
 
     def tune(self, wanted: TunePrompts, image: Image) -> PromptsTuned:
-        """See `Counter`. Tuned here alone; helpers get the prompts with the session."""
+        """See `Counter`. Only this host tunes; helpers are given the prompts with the session."""
         return self._engine.tune(wanted, image)
 
     def count(self, wanted: CountRange) -> None:
@@ -150,20 +150,20 @@ class SharingCounter:
             self._board.put_up(self._shared_session, ranges)
 
     def prefetch(self, likely: CountRange) -> None:
-        """See `Counter`. Other hosts are asked for what is wanted, and nothing is counted early."""
+        """See `Counter`. Helpers are asked for needed ranges only, so nothing is counted early."""
 
     def receive(self) -> RangeCounted:
         """See `Counter`.
 
         Raises:
-            VotesDisagreed: another host contradicts votes that were given on already.
+            VotesDisagreed: another host contradicts votes that were passed on already.
         """
         while (ready := self._merge.deliver()) is None:
             self._work()
         return ready
 
     def _work(self) -> None:
-        """Takes in what others counted, and counts a range or waits for them."""
+        """Takes the votes that others counted, then counts a range or waits for theirs."""
         if not self._shared and not self._queue.asked:
             raise LookupError("no range was asked for")
         if self._shared:
@@ -178,7 +178,7 @@ class SharingCounter:
     def _lease(self) -> None:
         try:
             self._queue.fill(self._board)
-        except BoardGone:  # Redis lost it, or did not hear of us for too long
+        except BoardGone:  # Redis lost it, or this host did not renew it in time
             self._board.remove()
             here = {_place(one) for one in self._queue.asked}
             if missing := [one for place, one in self._shared.items() if place not in here]:
@@ -202,7 +202,7 @@ class SharingCounter:
             self._alarm(found, counted, host)
 
     def _alarm(self, found: frozenset[Disagreement], counted: RangeCounted, host: str) -> None:
-        """Two counts of one range disagree: some machine computed wrongly."""
+        """Handles two counts of one range that disagree: a machine computed wrongly."""
         log.error(
             "votes_disagree",
             certification_id=self._board.certification_id,
@@ -222,9 +222,9 @@ def _place(one: CountRange | RangeCounted) -> tuple[int, str, int]:
 def count_for_others(
     engine: Counter, board: RangeBoard, shared: SharedSession, image: Image
 ) -> Iterator[RangeCounted]:
-    """Counts ranges of a board and hands them in, until none is open or the board is gone.
+    """Counts ranges of a board and hands in their votes, until none is open or the board is gone.
 
-    Counts nothing where the f here is not the one whose votes are wanted.
+    Counts nothing if this host has another f than the run.
     """
     identity = engine.open(shared.session, image).identity
     if identity != shared.identity:

@@ -1,4 +1,4 @@
-"""Sharing a certification through Redis and the queue: who runs it, and who is asked to help."""
+"""Shares a certification through Redis and the queue: the run's side, and the helper's side."""
 
 import uuid
 from collections.abc import Iterator
@@ -29,12 +29,12 @@ def share(
     job: CertificationJob,
     disagreements: Disagreements,
 ) -> Iterator[Counter]:
-    """An engine whose long ranges are shared with other hosts, where the settings say so.
+    """Yields a counter that shares long ranges with other hosts, if the settings say so.
 
     Args:
         engine: the engine of this host.
         redis, settings: the surroundings.
-        job: the certification that is run here.
+        job: the certification that runs here.
         disagreements: the samples of it that two hosts counted differently. They are ambiguous
             here, shared or not; those that appear during this run are kept there.
     """
@@ -70,9 +70,9 @@ def help_certification(
     *,
     host: str,
 ) -> int:
-    """Counts ranges of another host's run until none is open; returns how many.
+    """Counts ranges of another host's run until none is open, and returns their number.
 
-    What goes wrong here harms nobody: the run counts itself what is not handed in.
+    A failure here harms nobody: the run counts what is not handed in.
     """
     board = RangeBoard(redis, certification_id, run, host=host)
     if _is_over(redis, certification_id) or not board.join():

@@ -1,9 +1,9 @@
-"""Ranges of one certification that several hosts count: open, leased and counted, in Redis.
+"""The ranges of one certification that several hosts count: open, leased and counted, in Redis.
 
-One run of a certification puts its ranges up. Every host with the same f may lease one, count it
-and hand in its votes. A lease lasts seconds and is renewed while its range is counted; one that
-runs out opens its range again, so a range may be counted twice and is never lost. The board lives
-as long as the run that renews it, and goes with its noise keys when that ends.
+One run of a certification publishes its ranges. Each host with the same f may lease a range, count
+it and hand in its votes. A lease lasts seconds and is renewed while the range is counted. When it
+expires, the range is open again, so a range may be counted twice but is never lost. The board, and
+the noise keys on it, last as long as the run renews them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ BOARD_TTL_S = 30
 _RENEWALS_A_LEASE = 3
 _TAKEN_AT_ONCE = 64
 
-# Times are those of Redis, so that no two hosts' clocks are compared.
+# Times are those of Redis, because the clocks of two hosts must not be compared.
 _NOW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -64,11 +64,11 @@ return redis.call('ZCOUNT', KEYS[1], now, '+inf')
 
 
 class BoardGone(LookupError):
-    """The run that put the ranges up has ended, or has not been heard of for `BOARD_TTL_S`."""
+    """The run that published the ranges has ended, or has not renewed them for `BOARD_TTL_S`."""
 
 
 class SharedSession(Contract):
-    """What a host needs to count ranges: the session to open, and the f that it must be."""
+    """What a host needs to count ranges: the session to open, and the f that it must have."""
 
     session: OpenSession
     identity: Identity
@@ -85,11 +85,11 @@ class RangeBoard:
     """The ranges of one run, as one host sees them.
 
     Args:
-        redis: where they are.
-        certification_id: what is certified.
-        run: names the run; another run of the same certification has a board of its own.
-        host: names the engine that counts here. Workers that share one share its name.
-        lease_s: how long a lease lasts when nobody renews it.
+        redis: the Redis of the service.
+        certification_id: the certification that is counted.
+        run: names the run. Each run of a certification has its own board.
+        host: names the engine that counts here. Workers that share an engine share its name.
+        lease_s: the seconds that a lease lasts unless it is renewed.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class RangeBoard:
         return _parse(answer)
 
     def hand_in(self, counted: RangeCounted) -> None:
-        """Gives the votes of a whole range to the run that wants them, and ends its lease."""
+        """Hands the votes of a whole range to the run, and ends the lease."""
         name = _name(counted)
         data = HandedIn(host=self.host, counted=counted).model_dump_json()
         keys = [self._posting, self._counted, self._leases]
@@ -180,16 +180,16 @@ class RangeBoard:
         self._mine -= {name}
 
     def release(self, counted: CountRange | RangeCounted) -> None:
-        """Ends the lease of a range whose votes have arrived, whoever held it."""
+        """Ends the lease of a range whose votes have arrived, whichever host held it."""
         name = _name(counted)
         self._redis.zrem(self._leases, name)
         self._mine -= {name}
 
     @contextmanager
     def renewed(self) -> Iterator[None]:
-        """Renews leases, and the board where it is ours, while the block runs.
+        """Renews leases, and the board if it is this run's, while the block runs.
 
-        A thread does it, for an engine may need long for one batch. It dies with its process.
+        A thread does this, because one batch of an engine may take long. It ends with its process.
         """
         done = Event()
         thread = Thread(target=self._keep_renewing, args=(done,), daemon=True, name="renew")
@@ -204,11 +204,11 @@ class RangeBoard:
         while not done.wait(self._lease_s / _RENEWALS_A_LEASE):
             try:
                 self.renew()
-            except RedisError:  # the main thread meets it too, and decides
+            except RedisError:  # the main thread gets the same error, and handles it
                 log.warning("renewal_failed", run=self.run)
 
     def renew(self) -> None:
-        """Once more `lease_s` for what this host holds."""
+        """Renews for `lease_s` what this host holds."""
         with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.eval(_RENEW, 1, self._hosts, self._lease_ms, self.host)
             if mine := sorted(self._mine):

@@ -1,4 +1,4 @@
-"""Outcomes of canonical requests, each of which stands once kept, and attempts at an image."""
+"""The outcomes of canonical requests, which never change, and the attempts on an image."""
 
 from redis import Redis
 
@@ -17,10 +17,10 @@ return tonumber(number)
 
 
 def count_attempt(redis: Redis, request: CertifyRequest, sha256: str) -> int:
-    """Registers a roll for an image and says the how-manieth it is.
+    """Registers a roll for an image and returns its ordinal number, starting from 1.
 
-    Asking again for the same canonical request is no further roll and keeps its number. Attempts
-    are kept for ever: one that expired would be a free roll.
+    The same canonical request is the same roll and keeps its number. Attempts never expire, because
+    an expired attempt would be a free roll.
     """
     number = redis.eval(_COUNT_ATTEMPT, 1, keyspace.attempts(request.input.sha256), sha256)
     return int(number)
@@ -33,7 +33,7 @@ def find_certificate(redis: Redis, sha256: str) -> FinishedResult | None:
 
 
 class DisagreementsArose(RuntimeError):
-    """Other hosts disagreed on votes of this request while it was counted; it is counted anew."""
+    """Hosts disagreed on votes of this request while it was counted. It must be counted anew."""
 
 
 _KEEP = """
@@ -46,18 +46,18 @@ return 1
 def keep_certificate(
     redis: Redis, sha256: str, result: FinishedResult, *, ttl_s: int, disagreements: int = 0
 ) -> FinishedResult:
-    """Keeps the outcome of a canonical request, whatever it is, and returns the one that is kept.
+    """Stores the outcome of a canonical request, whatever it is, and returns the stored one.
 
-    The first one stands: two jobs that counted the same request at a time answer alike.
+    The first one stands, so two jobs that count the same request at the same time answer alike.
 
     Args:
-        redis, sha256: where, and the request's digest.
-        result: what was counted.
-        ttl_s: seconds it is kept.
-        disagreements: how many samples it takes for ambiguous because hosts disagreed on them.
+        redis, sha256: the Redis of the service, and the digest of the request.
+        result: the outcome that was counted.
+        ttl_s: the seconds that it is kept.
+        disagreements: the number of samples it counts as ambiguous because hosts disagreed.
 
     Raises:
-        DisagreementsArose: there are others that it does not know.
+        DisagreementsArose: there are further ones that it does not count.
     """
     keys = (keyspace.certificate(sha256), keyspace.disagreements(sha256))
     if not redis.eval(_KEEP, 2, *keys, result.model_dump_json(), ttl_s, disagreements):

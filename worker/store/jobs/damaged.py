@@ -1,4 +1,4 @@
-"""Records of a certification that cannot be read: who is told, and what is done without them."""
+"""Stored records of a certification that cannot be read: they are logged, or replaced by None."""
 
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 class RecordDamaged(ValueError):
-    """What is stored of a certification cannot be read."""
+    """A stored record of a certification cannot be read."""
 
 
 def say_damaged(certification_id: str, what: str, do: str) -> None:
@@ -23,7 +23,7 @@ WHAT_TO_DO = "look at the disk and memory of Redis; the image has to be sent aga
 
 
 def parse_or_none(schema: type[T], data: bytes | str, certification_id: str, what: str) -> T | None:
-    """For what can be done without: it is said, and then as if it were not there."""
+    """Parses a record that may be missing. An unreadable one is logged and counts as missing."""
     try:
         return schema.model_validate_json(data)
     except ValidationError:

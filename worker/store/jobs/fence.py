@@ -1,4 +1,4 @@
-"""Fencing tokens: only the latest run of a job writes; an older one that still lives is a zombie.
+"""The fencing token of a run: only the latest run of a job may write.
 
 A run that RQ takes for dead may only have been slow: stopped, swapped out, cut off from Redis. Each
 run puts a token of its own where the one before it had put its own, and whatever a run writes is
@@ -17,12 +17,12 @@ from worker.store import keyspace
 
 
 class Superseded(Exception):
-    """Another run of this job has begun, or the job has ended: nothing of this run is wanted."""
+    """Another run of this job has begun, or the job has ended. This run may write nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fence:
-    """The right to write, of one run of one certification."""
+    """The right of one run of a certification to write."""
 
     certification_id: str
     token: str
@@ -32,19 +32,19 @@ class Fence:
         return redis.get(keyspace.run(self.certification_id)) in (self.token, self.token.encode())
 
     def require(self, redis: "Redis | Pipeline") -> None:
-        """Superseded unless this run may still write."""
+        """Raises Superseded unless this run may still write."""
         if not self.holds(redis):
             raise Superseded(f"another run of {self.certification_id} has begun, or it has ended")
 
     def write(self, redis: Redis, fill: Callable[[Pipeline], object]) -> None:
-        """Writes what `fill` puts into a transaction, or nothing.
+        """Writes all that `fill` adds to a transaction, or nothing.
 
         Args:
             redis: where.
             fill: called again when the connection was lost under way.
 
         Raises:
-            Superseded: this run may not write any more.
+            Superseded: this run may no longer write.
         """
         while True:
             with redis.pipeline() as pipeline:
@@ -60,7 +60,7 @@ class Fence:
 
 
 def begin_run(redis: Redis, certification_id: str, *, ttl_s: int) -> Fence:
-    """Takes over from whatever run there was before."""
+    """Begins a run, which supersedes any earlier run."""
     fence = Fence(certification_id=certification_id, token=uuid.uuid4().hex)
     redis.set(keyspace.run(certification_id), fence.token, ex=ttl_s)
     return fence

@@ -1,4 +1,4 @@
-"""How far a running certification is, and the votes that a retry goes on from."""
+"""The progress of a running certification, and the votes from which a retry continues."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,14 +16,14 @@ _PROGRESS_TTL_S = 24 * 3600
 
 
 def note_lost_engine(redis: Redis, certification_id: str) -> None:
-    """Counts an engine that ended while it counted for a certification."""
+    """Notes that an engine ended while it counted for a certification."""
     key = keyspace.lost_engines(certification_id)
     redis.incr(key)
     redis.expire(key, _PROGRESS_TTL_S)
 
 
 def count_lost_engines(redis: Redis, certification_id: str) -> int:
-    """How many did."""
+    """The number of engines that ended while they counted for a certification."""
     return int(redis.get(keyspace.lost_engines(certification_id)) or 0)
 
 
@@ -34,7 +34,7 @@ def put_progress(
     total: int,
     live: tuple[LiveVotes, ...] = (),
 ) -> None:
-    """Says how far a running certification is."""
+    """Stores the progress of a running certification."""
     progress = Progress(
         samples_done=done, samples_total=total, updated_at=datetime.now(UTC), live=live
     )
@@ -42,7 +42,7 @@ def put_progress(
 
 
 def find_progress(redis: Redis, certification_id: str) -> Progress | None:
-    """How far a running certification is, or None when it has not begun or has ended."""
+    """The progress of a certification, or None if it has not begun or has ended."""
     data = redis.get(keyspace.progress(certification_id))
     if data is None:
         return None
@@ -56,16 +56,16 @@ def put_checkpoints(
     *,
     ttl_s: int,
 ) -> None:
-    """Stores vote counts so that a retry goes on from them."""
+    """Stores vote counts from which a retry continues."""
     key = keyspace.checkpoint(certification_id)
     redis.hset(key, mapping={name: c.model_dump_json() for name, c in checkpoints.items()})
     redis.expire(key, ttl_s)
 
 
 def get_checkpoints(redis: Redis, certification_id: str) -> dict[str, Checkpoint]:
-    """The stored vote counts by stream name; empty at a first start.
+    """The stored vote counts by stream name; empty before the first ones are stored.
 
-    Counts that cannot be read are left out: they are counted again, and are the same then.
+    Counts that cannot be read are left out. They are counted again, with the same outcome.
     """
     stored = redis.hgetall(keyspace.checkpoint(certification_id))
     found = {

@@ -36,7 +36,7 @@ def put_job(redis: "Redis | Pipeline", job: CertificationJob, *, ttl_s: int) -> 
 
 
 def hold(redis: "Redis | Pipeline", holders: str, job_key: str, *, ttl_s: int) -> None:
-    """Says that a job needs what these are the holders of: purging another one leaves it."""
+    """Adds a job to these holders, so that purging another job leaves what they hold."""
     redis.sadd(holders, job_key)
     redis.expire(holders, ttl_s)
 
@@ -45,14 +45,14 @@ def find_job(redis: Redis, certification_id: str) -> CertificationJob | None:
     """The job of a certification, or None.
 
     Raises:
-        RecordDamaged: there is one, and it cannot be read.
+        RecordDamaged: the stored job cannot be read.
     """
     data = redis.get(keyspace.job(certification_id))
     return None if data is None else _parse_job(data, certification_id)
 
 
 def find_jobs(redis: Redis, certification_ids: Sequence[str]) -> list[CertificationJob | None]:
-    """The jobs of several certifications, None for each that is not there or cannot be read."""
+    """The jobs of several certifications; None for each that is missing or cannot be read."""
     if not certification_ids:
         return []
     stored = redis.mget([keyspace.job(each) for each in certification_ids])
@@ -63,7 +63,7 @@ def find_jobs(redis: Redis, certification_ids: Sequence[str]) -> list[Certificat
 
 
 def find_batch(redis: Redis, batch_id: str) -> tuple[str, ...]:
-    """The certification ids of a batch in the order of its images; empty when there is none."""
+    """The certification ids of a batch in the order of its images; empty if there is no batch."""
     return tuple(as_text(entry) for entry in redis.lrange(keyspace.batch(batch_id), 0, -1))
 
 

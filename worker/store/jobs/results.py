@@ -1,4 +1,4 @@
-"""How certifications ended, each with a time to live. A result is written once."""
+"""The results of certifications, each with a time to live. A result is written once."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ def find_result(redis: Redis, certification_id: str) -> CertificationResult | No
     """The result of a certification, or None while there is none.
 
     Raises:
-        RecordDamaged: there is one, and it cannot be read.
+        RecordDamaged: the stored result cannot be read.
     """
     data = redis.get(keyspace.result(certification_id))
     return None if data is None else _parse_result(certification_id, data)
@@ -35,14 +35,14 @@ def _parse_result(certification_id: str, data: bytes | str) -> CertificationResu
 
 
 def has_result(redis: Redis, certification_id: str) -> bool:
-    """Whether it has ended, without reading how."""
+    """Whether a certification has a result. Does not read it."""
     return bool(redis.exists(keyspace.result(certification_id)))
 
 
 def find_results(
     redis: Redis, certification_ids: Sequence[str]
 ) -> list[CertificationResult | None]:
-    """The results of several certifications, None for each that there is not or that is damaged."""
+    """The results of several certifications; None for each that is missing or damaged."""
     if not certification_ids:
         return []
     stored = redis.mget([keyspace.result(each) for each in certification_ids])
@@ -74,17 +74,17 @@ def put_result(
     ttl_s: int,
     fence: Fence | None = None,
 ) -> bool:
-    """Stores a result once, and ends the job with it; whether this one stands.
+    """Stores a result once, which ends the job. Returns whether this result was stored.
 
-    What stands there is never overwritten, and nothing is stored for a certification that was
-    cancelled or purged (`worker.jobs.cancel`) by whoever still counted for it.
+    A stored result is never overwritten. Nothing is stored for a certification that was cancelled
+    or purged while a run still counted for it.
 
     Args:
-        redis: where.
-        certification_id: whose.
-        result: how it ended.
-        ttl_s: seconds it is kept.
-        fence: of the run that made it; None for who ends a job from outside.
+        redis: the Redis of the service.
+        certification_id: the certification that ended.
+        result: its result.
+        ttl_s: the seconds that the result is kept.
+        fence: the fence of the run that made it; None if the job is ended from outside.
 
     Raises:
         Superseded: another run has begun since; nothing is stored.
