@@ -4,9 +4,12 @@ A deadline ends a hang, it measures nothing: the machine may be busy with the wo
 test says about time, it says as an order of events.
 """
 
+import subprocess
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
 
 HANG_S = 600
 """Nothing that goes on takes this long, on any machine."""
@@ -45,3 +48,13 @@ def wait_until(
             raise AssertionError(f"nothing has happened for {within_s:g} s; last {seen}: {say()}")
         time.sleep(pause_s)
     return found
+
+
+@contextmanager
+def running(command: Sequence[str | Path], **how: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A program that is killed at the end of the block, so that a failed test cannot hang."""
+    with subprocess.Popen(command, **how) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

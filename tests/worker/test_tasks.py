@@ -9,7 +9,7 @@ import zlib
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from rq import Queue
-from waiting import NEVER_S, wait_until
+from waiting import NEVER_S, running, wait_until
 
 from worker.certification.merkle import VoteTree
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, WorkerReport
@@ -271,7 +271,7 @@ def test_jobs_run_through_rq_itself(redis, settings, submit):
         "PROMPTSMOOTH_ENGINE_SOCKET": str(settings.socket_path),
     }
     command = [sys.executable, "-m", "worker.rq_worker"]
-    with subprocess.Popen(command, env=environment) as process:
+    with running(command, env=environment) as process:
         try:
             wait_until(lambda: all(results.find_result(redis, job.id) for job in jobs))
         finally:

@@ -5,7 +5,6 @@ import re
 import socket
 import ssl
 import stat
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,7 +22,7 @@ from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 from rq import SimpleWorker
-from waiting import wait_until
+from waiting import running, wait_until
 
 from app.deployment.__main__ import prepare
 from app.deployment.proxy import ANSWERS, PLAIN_HTTP
@@ -139,10 +138,9 @@ def server(start: Prepare, volumes: Volumes, tmp_path: Path, free_port: int) -> 
         maxmemory="64mb",
     )
     options = ["--port", str(free_port), "--aclfile", str(volumes.root / "redis" / "users.acl")]
-    with subprocess.Popen([*command, *options]) as running:
+    with running([*command, *options]):
         wait_until(lambda: listens(free_port))
         yield f"127.0.0.1:{free_port}/0"
-        running.terminate()
 
 
 def listens(port: int) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import tomli_w
-from waiting import HANG_S, wait_until
+from waiting import HANG_S, running, wait_until
 
 from models.installation.folder import ModelTaken, begin_folder, remove_folder
 from models.testing import create_linear_model, write_linear_model
@@ -88,7 +88,7 @@ def test_models_add_that_is_told_to_end_leaves_nothing(hf_clip, tmp_path):
         str(published),
     ]
     environment = os.environ | {"PROMPTSMOOTH_MODELS": str(models)}
-    with subprocess.Popen([*command, "--card", str(card)], env=environment, cwd=REPOSITORY) as run:
+    with running([*command, "--card", str(card)], env=environment, cwd=REPOSITORY) as run:
         wait_until(lambda: run.poll() is not None or list(models.glob(".adding-*/model")))
         run.terminate()
     assert run.returncode == 128 + signal.SIGTERM

@@ -1,11 +1,10 @@
 """Cancelling and purging: one result, no free roll, nothing of others lost."""
 
 import os
-import subprocess
 import sys
 
 import pytest
-from waiting import NEVER_S, wait_until
+from waiting import NEVER_S, running, wait_until
 
 from worker.contract.certificate.document import CancelledResult, FinishedResult
 from worker.contract.request import request_sha256
@@ -145,7 +144,7 @@ def test_a_work_horse_that_waits_for_its_engine_is_stopped(redis, settings, subm
         "PROMPTSMOOTH_ENGINE_WAIT_S": f"{NEVER_S:g}",
     }
     command = [sys.executable, "-m", "worker.rq_worker"]
-    with subprocess.Popen(command, env=environment) as process:
+    with running(command, env=environment) as process:
         try:
             wait_until(lambda: get_state(redis, job.id) == "running")
             assert cancel(redis, job.id, ttl_s=600)

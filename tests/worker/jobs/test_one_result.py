@@ -16,7 +16,7 @@ import pytest
 from redis import Redis
 from rq import Queue
 from rq.job import Job, JobStatus
-from waiting import HANG_S, NEVER_S, wait_until
+from waiting import HANG_S, NEVER_S, running, wait_until
 
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, CertificationJob, Failure, WorkerReport
 from worker.contract.certificate.document import FailedResult, FinishedResult
@@ -375,7 +375,7 @@ except HandedBack:
 
 def test_a_wait_that_is_not_for_a_job_is_left_by_the_signal():
     command = [sys.executable, "-c", WAIT]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with running(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "waits\n"
         process.send_signal(hand_back.HAND_BACK)
         assert process.communicate(timeout=HANG_S)[0] == "left\n"

@@ -19,6 +19,7 @@ from logged import list_events
 from redis import Redis
 from rq import Worker
 from waiting import HANG_S, NEVER_S, wait_until
+from waiting import running as start
 
 from worker.contract import (
     TASK_COUNT_RANGES,
@@ -258,7 +259,7 @@ def test_the_range_of_a_killed_helper_is_counted_by_another(redis, sharing, subm
     whole, job, settings = count_alone(n=10_000), submit(n=10_000), sharing()
     url = settings.redis_url.get_secret_value()
     command = [sys.executable, "-c", DIES_COUNTING, url, job.id]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as dying:
+    with start(command, stdout=subprocess.PIPE) as dying:
         try:
             assert dying.stdout.readline() == b"ready\n"
             with running(settings, job) as run:
@@ -410,7 +411,7 @@ def test_a_run_killed_between_looks_goes_on_from_its_checkpoint(
         "PROMPTSMOOTH_SHARD_SAMPLES": "500",
         "PROMPTSMOOTH_CHECKPOINT_INTERVAL_S": "0.001",
     }
-    with subprocess.Popen([sys.executable, "-c", RUNS, job.id], env=environment) as process:
+    with start([sys.executable, "-c", RUNS, job.id], env=environment) as process:
         wait_until(lambda: len(progress.get_checkpoints(redis, job.id)) > 2)
         process.kill()
     assert results.find_result(redis, job.id) is None

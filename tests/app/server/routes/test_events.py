@@ -15,7 +15,7 @@ import psutil
 import pytest
 from redis import Redis
 from rq.job import JobStatus
-from waiting import HANG_S, wait_until
+from waiting import HANG_S, running, wait_until
 
 from app.settings import AppSettings
 from worker.contract import CertificationJob, LiveVotes
@@ -56,7 +56,7 @@ def served(settings: AppSettings, redis: Redis, free_port: int) -> Iterator[Serv
     }
     command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app"]
     command += ["--no-access-log", "--port", str(free_port)]
-    with subprocess.Popen(command, env=environment) as process:
+    with running(command, env=environment) as process:
         served = Served(process=process, url=f"http://127.0.0.1:{free_port}")
         _wait(served)
         yield served
