@@ -153,7 +153,7 @@ def swap_merges(value: dict) -> None:
         ("tokenizer.json", swap_merges, "tokenizer.json: merge 8: expected '"),
         ("tokenizer.json", lambda v: v["model"]["merges"].pop(), "merge 48894: .* found none"),
         ("tokenizer.json", lambda v: v.update(normalizer=None), "normalizer: .*found null"),
-        ("tokenizer.json", lambda v: v.update(model=[]), "model is to be an object"),
+        ("tokenizer.json", lambda v: v.update(model=[]), "model must be an object"),
         ("tokenizer_config.json", lambda v: v.update(do_lower_case=False), "do_lower_case: exp"),
         ("tokenizer_config.json", lambda v: v.update(tokenizer_class="T5Tokenizer"), "found T5Tok"),
         ("vocab.json", swap_ids, r"vocab.json: the id of 'a</w>': expected 320, found 321"),

