@@ -1,7 +1,8 @@
-"""Writes the frozen set anew: python -m tests.frozen.freeze, from the root of the repository.
+"""Writes the frozen set anew, from the root: PYTHONPATH=tests python -m tests.frozen.freeze.
 
-It was written by commit 8e60540, before modules moved. What it holds is compared byte for byte, so
-writing it anew says that certificates, keys or records are meant to be others from now on.
+Commit 8e60540 wrote it, before the modules moved. The tests compare it byte for byte. Write it anew
+only if certificates, keys or records are meant to change, and keep the old records that
+`test_read.py` reads.
 """
 
 import hashlib

@@ -61,7 +61,7 @@ Length = Annotated[Decimal, Field(ge=0), _AsNumber]
 
 
 def _optional(description: str) -> Any:
-    """A field that only some promptings have; others leave it out."""
+    """A field that is left out when it is None: some promptings or older certificates lack it."""
     return Field(default=None, exclude_if=lambda value: value is None, description=description)
 
 
