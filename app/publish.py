@@ -77,8 +77,8 @@ def settings_table() -> str:
 def env_example() -> str:
     """Every setting that a `.env` beside docker-compose.yml may hold, with its default."""
     lines = [
-        "# Settings of a deployment in containers: copy to .env and take away the # of what shall",
-        "# differ. None is needed. Lists are JSON. This file is written by python -m app.publish.",
+        "# Settings of a deployment in containers: copy this file to .env and uncomment the settings",
+        "# you want to change. All are optional. Lists are JSON. python -m app.publish writes this.",
     ]
     for title, settings, left_out in _GROUPS:
         lines += ["", f"# {title}"]

@@ -100,7 +100,7 @@ def _keep(item: FolderItem, path: Path) -> bool:
 
 
 def _rows(item: FolderItem) -> Iterator[dict[str, str]]:
-    """One row a certificate; one row for an image without."""
+    """One row per certificate, or one for an image that has none."""
     job = item.certification
     if job is None:
         yield {"status": "refused", "why_not": str(item.error)}

@@ -1,4 +1,4 @@
-"""Makes the certificate document from counted votes. No figure is rounded to overstate."""
+"""Makes the certificate document from counted votes. Rounding never overstates a figure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

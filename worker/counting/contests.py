@@ -1,4 +1,4 @@
-"""What decides on the votes of a request: one contest per target, over the target's ballots."""
+"""The contests that decide a request's votes: one contest per target, over the target's ballots."""
 
 from collections.abc import Sequence
 from decimal import Decimal

@@ -24,7 +24,7 @@ from worker.store.jobs import accepted
 log = get_logger(__name__)
 
 LOCK_S = 30
-SUSPECT_S = 20.0  # longer than any move of a job from one place to another takes
+SUSPECT_S = 20.0  # longer than RQ ever takes to move a job
 _LOST_EVERY_S = 10.0
 _LOCK = f"{keyspace.PREFIX}:maintenance"
 
@@ -88,7 +88,7 @@ class Janitor:
             self._jobs.give_up(job.id, "its worker fell silent")
 
     def find_lost(self) -> None:
-        """Enqueues accepted jobs that RQ has had nowhere for `SUSPECT_S`."""
+        """Enqueues accepted jobs missing from every RQ structure for `SUSPECT_S`."""
         now = time.time()
         waiting = accepted.list_open(self._redis, self._queue.name, before=now - SUSPECT_S / 2)
         present, taken = self._list_present()
@@ -111,7 +111,7 @@ class Janitor:
         return frozenset({*queued, *taken, *started}), frozenset(taken) - started
 
     def _keep_suspects(self, found: Iterable[str], now: float) -> tuple[str, ...]:
-        """Updates since when each job is a suspect, and returns those that are due."""
+        """Records when each job became a suspect; returns those suspected for `SUSPECT_S`."""
         key = keyspace.suspects(self._queue.name)
         found = frozenset(found)
         stored: list[Any] = self._redis.zrange(key, 0, -1, withscores=True)

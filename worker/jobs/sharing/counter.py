@@ -78,13 +78,13 @@ class RangeQueue:
         self._asked.append(wanted)
 
     def fill(self, board: RangeBoard) -> None:
-        """Leases ranges until the engine has enough work. BoardGone as `RangeBoard.lease`."""
+        """Leases ranges until the engine has enough work. Errors as `RangeBoard.lease`."""
         while self._has_room and (wanted := board.lease()) is not None:
             self.ask(wanted)
 
     @property
     def _has_room(self) -> bool:
-        """Whether the engine might finish its range and one batch, and then wait for more."""
+        """Whether the engine could run out of work before more is leased."""
         ahead = sum(wanted.stop - wanted.start for wanted in list(self._asked)[1:])
         return len(self._asked) < 2 or ahead < self._batch_size
 

@@ -1,8 +1,8 @@
 """The fencing token of a run: only the latest run of a job may write.
 
-A run that RQ takes for dead may only have been slow: stopped, swapped out, cut off from Redis. Each
-run puts a token of its own where the one before it had put its own, and whatever a run writes is
-written under the condition that its token stands.
+A run that RQ takes for dead may only have been slow: stopped, swapped out or cut off from Redis.
+Each run replaces the previous run's token with its own. A write succeeds only while the writer's
+token is in place.
 """
 
 import uuid
