@@ -77,7 +77,7 @@ def settings_table() -> str:
 def env_example() -> str:
     """Every setting that a `.env` beside docker-compose.yml may hold, with its default."""
     lines = [
-        "# Settings of a deployment in containers: copy this file to .env and uncomment the settings",
+        "# Settings of a deployment in containers: copy it to .env and uncomment the settings",
         "# you want to change. All are optional. Lists are JSON. Written by python -m app.publish.",
     ]
     for title, settings, left_out in _GROUPS:
