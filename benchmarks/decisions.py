@@ -37,7 +37,7 @@ from worker.contract import (  # noqa: E402
 from worker.contract.certificate.document import FinishedResult  # noqa: E402
 from worker.contract.image import image_sha256  # noqa: E402
 from worker.counting.certify import certify  # noqa: E402
-from worker.counting.records import Unrecorded  # noqa: E402
+from worker.counting.records.protocol import Unrecorded  # noqa: E402
 from worker.counting.roll import Roll  # noqa: E402
 from worker.engine.engine import Engine  # noqa: E402
 from worker.engine.local import LocalCounter  # noqa: E402

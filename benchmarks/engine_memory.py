@@ -30,7 +30,7 @@ from models.installation.folder import format_model_card
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
 from worker.contract.image import Image, image_sha256
 from worker.counting.certify import certify
-from worker.counting.records import Unrecorded
+from worker.counting.records.protocol import Unrecorded
 from worker.counting.roll import Roll
 from worker.counting.sessions import NOTHING_TUNED, create_session
 from worker.engine.client import EngineClient

@@ -42,7 +42,7 @@ from worker.contract import (
 from worker.contract.image import image_sha256
 from worker.contract.prompt import EncodedPrompt
 from worker.counting.certify import certify
-from worker.counting.records import Unrecorded
+from worker.counting.records.protocol import Unrecorded
 from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter

@@ -27,7 +27,7 @@ from models.vlm.base_classifier import create_base_classifier
 from models.vlm.open_clip import OpenClipVLM
 from models.vlm.vlm import VLM
 from worker.counting.certify import certify
-from worker.counting.records import Unrecorded
+from worker.counting.records.protocol import Unrecorded
 from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter

@@ -44,7 +44,7 @@ from worker.contract.protocol import CountRange, RangeCounted
 from worker.contract.request import canonical_bytes, request_sha256
 from worker.counting.certify import certify
 from worker.counting.range_merge import Disagreement
-from worker.counting.records import Unrecorded
+from worker.counting.records.protocol import Unrecorded
 from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter

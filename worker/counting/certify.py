@@ -20,7 +20,7 @@ from worker.counting.contests import create_contests
 from worker.counting.counter import Counter
 from worker.counting.prefetch import Prefetch
 from worker.counting.prefixes import Board
-from worker.counting.records import Records
+from worker.counting.records.protocol import Records
 from worker.counting.roll import Roll
 from worker.counting.sessions import (
     NOTHING_TUNED,

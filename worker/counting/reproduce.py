@@ -27,7 +27,7 @@ from worker.contract.protocol import (
 from worker.contract.votes import VoteWithPath
 from worker.counting.contests import PHASES
 from worker.counting.counter import Counter
-from worker.counting.file_records import FindPrompt
+from worker.counting.records.files import FindPrompt
 from worker.counting.sessions import create_bank_text
 from worker.sampling.words import NoiseKey
 

@@ -23,10 +23,10 @@ from worker.contract import Identity, InputImage, Procedure, Target
 from worker.contract.certificate.signature import sign
 from worker.contract.image import Image
 from worker.counting.certify import certify
-from worker.counting.file_records import FileRecords
 from worker.counting.prefixes import Board
+from worker.counting.records.files import FileRecords
+from worker.counting.records.tuned_files import TUNED_FOLDER
 from worker.counting.roll import Roll
-from worker.counting.tuned_files import TUNED_FOLDER
 from worker.engine.engine import Engine
 from worker.engine.shared import SharedEngine
 from worker.engine.shelf.identity import create_identity

@@ -10,8 +10,8 @@ from redis import Redis
 
 from worker.contract import ANONYMOUS
 from worker.contract.protocol import PromptsTuned
+from worker.counting.records.tuned_files import create_tuned_cards
 from worker.counting.roll import Roll
-from worker.counting.tuned_files import create_tuned_cards
 from worker.store import keyspace, prompts
 
 

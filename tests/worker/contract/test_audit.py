@@ -32,7 +32,7 @@ from worker.contract.votes import VoteWithPath
 from worker.counting.certificates import Counted, create_certificate
 from worker.counting.certify import certify
 from worker.counting.contests import create_contest
-from worker.counting.records import Unrecorded
+from worker.counting.records.protocol import Unrecorded
 from worker.counting.reproduce import NotReproducible, check_votes, reproduce
 from worker.counting.roll import Roll
 from worker.engine.local import LocalCounter

@@ -19,7 +19,7 @@ from worker.contract.votes import Checkpoint, encode_votes
 from worker.counting.certify import certify
 from worker.counting.contests import create_contests
 from worker.counting.prefixes import Board, VotesOutOfOrder
-from worker.counting.records import Unrecorded
+from worker.counting.records.protocol import Unrecorded
 from worker.counting.roll import Roll
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.engine.local import LocalCounter

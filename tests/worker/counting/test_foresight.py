@@ -14,7 +14,7 @@ from worker.counting.certify import certify
 from worker.counting.contests import create_contests
 from worker.counting.prefetch import Prefetch
 from worker.counting.prefixes import Board
-from worker.counting.records import Unrecorded
+from worker.counting.records.protocol import Unrecorded
 from worker.counting.roll import Roll
 from worker.counting.sessions import NOTHING_TUNED, create_session
 from worker.engine.engine import Engine

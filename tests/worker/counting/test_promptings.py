@@ -22,7 +22,7 @@ from worker.contract import (
 from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import CountRange
 from worker.counting.certify import certify
-from worker.counting.records import Unrecorded
+from worker.counting.records.protocol import Unrecorded
 from worker.counting.reproduce import NotReproducible, reproduce
 from worker.counting.roll import Roll
 from worker.counting.sessions import PromptMissing, create_session, create_tuning, find_prompts

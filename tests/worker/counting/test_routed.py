@@ -24,7 +24,7 @@ from worker.contract import (
 from worker.contract.certificate.document import find_scope, parse_document
 from worker.contract.image import image_sha256
 from worker.counting.certify import certify
-from worker.counting.records import Unrecorded
+from worker.counting.records.protocol import Unrecorded
 from worker.counting.reproduce import reproduce
 from worker.counting.roll import Roll
 from worker.engine.engine import Engine

@@ -19,7 +19,7 @@ from models.vlm.vlm import VLM
 from worker.contract import CertifyRequest, CohenParameters, InputImage, ModelRef, TemplateTarget
 from worker.contract.image import image_sha256
 from worker.counting.certify import certify
-from worker.counting.records import Unrecorded
+from worker.counting.records.protocol import Unrecorded
 from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter

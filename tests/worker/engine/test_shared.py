@@ -7,7 +7,7 @@ from waiting import HANG_S
 
 from worker.contract import CohenParameters, TemplateTarget, ZeroShotTarget
 from worker.counting.certify import certify
-from worker.counting.records import Unrecorded
+from worker.counting.records.protocol import Unrecorded
 from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter

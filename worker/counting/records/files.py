@@ -9,9 +9,9 @@ from models.prompts.prompt import Prompt
 from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import PromptsTuned
 from worker.contract.votes import Checkpoint
-from worker.counting.attempts import count_attempt
+from worker.counting.records.attempts import count_attempt
+from worker.counting.records.tuned_files import keep_tuned_files
 from worker.counting.roll import Roll
-from worker.counting.tuned_files import keep_tuned_files
 
 FindPrompt = Callable[[str], Prompt | None]
 """The prompt with a digest, or None."""
