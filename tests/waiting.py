@@ -52,9 +52,10 @@ def wait_until(
 
 @contextmanager
 def running(command: Sequence[str | Path], **how: Any) -> Iterator[subprocess.Popen[Any]]:
-    """A program that is killed at the end of the block, so that a failed test cannot hang."""
+    """A program that the block ends itself; it is killed if the block fails, so nothing hangs."""
     with subprocess.Popen(command, **how) as process:
         try:
             yield process
-        finally:
+        except BaseException:
             process.kill()
+            raise

@@ -138,9 +138,10 @@ def server(start: Prepare, volumes: Volumes, tmp_path: Path, free_port: int) -> 
         maxmemory="64mb",
     )
     options = ["--port", str(free_port), "--aclfile", str(volumes.root / "redis" / "users.acl")]
-    with running([*command, *options]):
+    with running([*command, *options]) as server:
         wait_until(lambda: listens(free_port))
         yield f"127.0.0.1:{free_port}/0"
+        server.terminate()
 
 
 def listens(port: int) -> bool:
