@@ -35,7 +35,7 @@ _Image = Annotated[
     Path,
     typer.Argument(
         exists=True,
-        help="PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM; with --server a folder of them, too.",
+        help="PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM; with --server also a folder of them.",
     ),
 ]
 _Sigma = Annotated[
@@ -65,19 +65,19 @@ _Targets = Annotated[
     ),
 ]
 _TargetRadius = Annotated[
-    Text, typer.Option(help="staged: stop once the radius is this, or cannot be.")
+    Text, typer.Option(help="staged: stop once the radius reaches this, or cannot reach it.")
 ]
 _MinimumRadius = Annotated[
     Text,
     typer.Option(
-        help="staged, no target: stop once not even this is in reach.  (default: 0.05 sigma)"
+        help="staged, no target: stop once even this is out of reach.  (default: 0.05 sigma)"
     ),
 ]
 _Joint = Annotated[
     bool,
     typer.Option(
         "--joint",
-        help="All certificates, one a noise level and prompting, hold together at 1 - alpha.",
+        help="All certificates (one per noise level and prompting) hold together at 1 - alpha.",
     ),
 ]
 _Attempt = Annotated[Text, typer.Option(help="Number of a deliberate new roll.  (default: 0)")]
@@ -114,8 +114,8 @@ _Output = Annotated[
     Path | None,
     typer.Option(
         file_okay=False,
-        help="Folder for one JSON document an image and certificates.csv; a folder of images "
-        "needs it.",
+        help="Folder for certificates.csv and one JSON document per image; required for a "
+        "folder of images.",
         rich_help_panel=_SERVICE,
     ),
 ]
@@ -149,10 +149,10 @@ def certify(
     output: _Output = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Certify one image in this process, or images by way of a service (--server).
+    """Certify one image in this process, or send images to a service (--server).
 
-    Exit status 0 when there are certificates, abstentions included; 2 when there is none. Of a
-    folder, 1 when some of its images have none.
+    Exit status: 0 if there are certificates, abstentions included; 2 if there are none; for a
+    folder, 1 if some of its images have none.
 
     promptsmooth certify scan.dcm --sigma 0.25 --sigma 0.5
 

@@ -1,4 +1,4 @@
-"""promptsmooth certify by way of a service."""
+"""promptsmooth certify with a service."""
 
 import csv
 import os
@@ -70,7 +70,7 @@ def read_result(certification: Certification) -> FinishedResult:
 def certify_folder(
     client: Client, folder: Path, asked: Fields, output: Path, *, quiet: bool
 ) -> tuple[int, int]:
-    """Certifies the images of a folder; writes a document each and certificates.csv.
+    """Certifies the images of a folder; writes one document per image and certificates.csv.
 
     Returns:
         how many images there are, and how many have certificates.

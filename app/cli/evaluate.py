@@ -60,7 +60,9 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Noise level; repeatable.  (default: 0.1, 0.25, 0.5 and 1.0)"),
     ] = None,
-    images: Annotated[int, typer.Option(min=1, help="Images, the classes in turn.")] = 500,
+    images: Annotated[
+        int, typer.Option(min=1, help="Number of images, taken from the classes in turn.")
+    ] = 500,
     seed: Annotated[int, typer.Option(help="Which images.")] = 3,
     procedure: ProcedureOption = None,
     n_max: MostSamples = None,
@@ -73,7 +75,8 @@ def evaluate(
         typer.Option(help="Column of the table; repeatable.  (default: the paper's, 0 to 2.5)"),
     ] = None,
     concurrent: Annotated[
-        int, typer.Option(min=1, max=64, help="Images under way at once; changes no result.")
+        int,
+        typer.Option(min=1, max=64, help="Images certified at the same time; changes no result."),
     ] = 8,
     out: Annotated[
         Path | None,
@@ -84,9 +87,9 @@ def evaluate(
 ) -> None:
     """Certified accuracy at each radius, of several promptings on the same images and noise.
 
-    Every image goes the way of a real certificate. Writes results.json, .csv, .md and plot.svg,
-    .png into the folder of the run, and every image's certificates into images.jsonl there. A run
-    that was interrupted goes on where it stopped when it is started again with the same arguments.
+    Every image is certified as a real one is. Writes results.json, .csv, .md and plot.svg,
+    .png into the folder of the run, and every image's certificates into images.jsonl there. An
+    interrupted run continues where it stopped when it is started again with the same arguments.
     Certified accuracy counts the images that are predicted correctly with at least that radius,
     among all images: an abstention counts as wrong.
     """

@@ -30,7 +30,8 @@ def learn(
     data: Annotated[
         Path,
         typer.Option(
-            metavar="DIR", help="Images as DIR/train/CLASS/FILE or DIR/CLASS/FILE, perhaps a card."
+            metavar="DIR",
+            help="Images as DIR/train/CLASS/FILE or DIR/CLASS/FILE; a card is optional.",
         ),
     ],
     prompt_id: Annotated[
@@ -42,9 +43,9 @@ def learn(
         typer.Option(metavar="DIR", help="Folder to write to.  (default: PROMPTSMOOTH_PROMPTS)"),
     ] = None,
     preset: Annotated[
-        PresetName, typer.Option(help="default as found to work; paper as PromptSmooth says.")
+        PresetName, typer.Option(help="default: what worked here; paper: what PromptSmooth states.")
     ] = PresetName.DEFAULT,
-    shots: Annotated[int | None, typer.Option(min=1, help="Images a class.")] = None,
+    shots: Annotated[int | None, typer.Option(min=1, help="Images per class.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--lr", help="Learning rate.")] = None,
     noise_level: Annotated[
@@ -87,7 +88,7 @@ def learn(
 
     with sentences():
         if ctx_init is not None and n_ctx is not None:
-            raise ValueError("The vectors start from --ctx-init or from --n-ctx; both came.")
+            raise ValueError("Expected either --ctx-init or --n-ctx, got both.")
         given = {
             "shots": shots,
             "epochs": epochs,

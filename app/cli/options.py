@@ -36,7 +36,7 @@ ProcedureOption = Annotated[
     ),
 ]
 MostSamples = Annotated[
-    Text, typer.Option(help="staged: most samples a noise level.  (default: 10000)")
+    Text, typer.Option(help="staged: the most samples per noise level.  (default: 10000)")
 ]
 BoundSamples = Annotated[
     Text,
@@ -48,7 +48,7 @@ SelectionSamples = Annotated[
 ToleranceOption = Annotated[
     Text,
     typer.Option(
-        help="staged, no target: stop this near to what n-max would give.  (default: 0.05)"
+        help="staged, no target: stop this close to what n-max would give.  (default: 0.05)"
     ),
 ]
 AlphaOption = Annotated[
@@ -63,12 +63,12 @@ DataDir = Annotated[
 
 
 def said(**options: str | Texts) -> Fields:
-    """The options that were given; typer also gives those that were not."""
+    """The options that were given. Typer also passes those that were not."""
     return {name: value for name, value in options.items() if value is not None and value != []}
 
 
 def get_data_dir(given: Path | None) -> Path:
-    """The data folder that an option or the settings name, made where it is missing."""
+    """The data folder that an option or the settings name, created if it is missing."""
     from worker.settings import WorkerSettings
 
     folder = (given or WorkerSettings().data_dir).expanduser().resolve()

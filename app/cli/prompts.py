@@ -31,9 +31,7 @@ class NoFolder(ValueError):
     """There is no folder that a prompt could be written to."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "PROMPTSMOOTH_PROMPTS names no folder; set it to the folder that prompts are to lie in."
-        )
+        super().__init__("PROMPTSMOOTH_PROMPTS is not set; set it to the folder for prompts.")
 
 
 @prompts_cli.command(name="list")
@@ -61,7 +59,7 @@ def list_prompts(
 
 @prompts_cli.command()
 def show(name: Name) -> None:
-    """Show a prompt's card, after its vectors were compared with the digest in it."""
+    """Show a prompt's card, after comparing its vectors with the digest in it."""
     from models.prompts.files import format_card
 
     with sentences():

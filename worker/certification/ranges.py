@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from worker.certification.merkle import NO_VOTE
-from worker.certification.tally import Tally
 
 
 class RangesOverlap(ValueError):
@@ -49,11 +48,6 @@ class RangeVotes:
     def stop(self) -> int:
         """One past the last sample."""
         return self.start + len(self.votes)
-
-    @property
-    def tally(self) -> Tally:
-        """The sum of the votes."""
-        return Tally.of_votes(self.votes, self.num_classes)
 
 
 class RangeLedger:

@@ -41,8 +41,8 @@ def decode_votes(text: str) -> tuple[int, ...]:
 class Checkpoint(Contract):
     """Votes of a complete prefix of one phase at one noise level, with looks and tree, per target.
 
-    Counts under another `roll` are votes on other noise (another request or key secret), counts of
-    another identity are votes of another f; neither is continued.
+    Counts under a different `roll` are votes on different noise (another request or key secret).
+    Counts of a different identity are votes of a different f. Neither is continued.
     """
 
     roll: str

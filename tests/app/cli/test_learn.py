@@ -127,7 +127,7 @@ def remove_all(data):
         (spoil_nothing, ["--template", "{} there"], "has none"),
         (spoil_nothing, ["--noise-level", "-1"], "noise levels"),
         (spoil_nothing, ["--lr", "0"], "learning_rate"),
-        (spoil_nothing, ["--ctx-init", "An image", "--n-ctx", "4"], "both came"),
+        (spoil_nothing, ["--ctx-init", "An image", "--n-ctx", "4"], "got both"),
         (spoil_nothing, ["--model", "nothing"], "no model 'nothing'"),
         (spoil_nothing, ["--id", "../up"], "a prompt's id"),
         (spoil_nothing, ["--ctx-init", "word " * 70], "1 to 64 context vectors"),

@@ -86,7 +86,7 @@ def test_any_order_split_and_duplicates_give_the_votes_of_the_whole(stream, rand
         here.add(piece.start)
         assert ledger.find_votes(piece.start) == part(votes, piece).votes  # early as at the end
     assert merged(ledger, pieces) == votes
-    tallies = [part(votes, piece).tally for piece in pieces]
+    tallies = [Tally.of_votes(part(votes, piece).votes, K) for piece in pieces]
     assert sum(tallies, Tally.empty(K)) == tally_of(votes)
 
 
