@@ -1,4 +1,4 @@
-"""promptsmooth certify: one image in this process, or images by way of a service."""
+"""promptsmooth certify: one image in this process, or images sent to a service."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -17,7 +17,8 @@ def certify_here(
     """Certifies one image file in this process.
 
     Args:
-        show: given the samples in all, opens a progress display that takes the samples done.
+        show: opens a progress display. It is given the total number of samples, and returns what
+            takes the number done.
 
     Raises:
         ValueError: a value out of range, a folder, or no image.

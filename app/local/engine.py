@@ -40,14 +40,14 @@ def find_model(model_id: str) -> tuple[ModelCard, Path]:
     """The card of a model and the folder of its weights.
 
     Raises:
-        models.catalogue.UnknownModel: there is none with this id.
+        models.catalogue.UnknownModel: no model has this id.
     """
     catalogue = load_catalogue(WorkerSettings().models)
     return catalogue.get(model_id), catalogue.folder(model_id)
 
 
 def find_prompts(data_dir: Path, files: Sequence[Path] = ()) -> LocalPrompts:
-    """The prompts of this machine, and those in further files."""
+    """The prompts on this machine, and those in the files given."""
     tuned = data_dir / TUNED_FOLDER
     return LocalPrompts(folder=WorkerSettings().prompts, tuned=tuned, files=files)
 
@@ -55,7 +55,7 @@ def find_prompts(data_dir: Path, files: Sequence[Path] = ()) -> LocalPrompts:
 def prepare_request(
     data: bytes, card: ModelCard, fields: CertifyFields, prompts: LocalPrompts
 ) -> tuple[CertifyRequest, Image]:
-    """Everything that is fixed before the noise key, and the prepared image.
+    """The request, which fixes everything before the noise key is derived, and the prepared image.
 
     Raises:
         ValueError: a target that makes no sense, or no image.
@@ -76,10 +76,10 @@ def _create_engine(card: ModelCard, folder: Path, settings: WorkerSettings) -> E
 def reproduce_in_process(
     document: Mapping[str, Any], data: bytes, prompts: LocalPrompts
 ) -> tuple[Finding, ...]:
-    """Counts the votes of a document again, from the image file that was certified.
+    """Counts the votes of a certificate again, from the image file that was certified.
 
     Raises:
-        ValueError: no document of this version, another image, or other weights than it names.
+        ValueError: the document is not of this version, or names another image or other weights.
         models.catalogue.UnknownModel: the model is not known here.
         models.catalogue.weights.WeightsError: the model's files are not those of its card.
     """
@@ -126,7 +126,7 @@ def _prepare_again(result: FinishedResult, data: bytes) -> tuple[Image, Engine]:
 
 
 def _prepare_certified(described: InputImage, card: ModelCard, data: bytes) -> Image:
-    """The certified image: from input.png as it is, else from the file as it was read then."""
+    """The certified image: input.png unchanged, or the file read as it was read then."""
     with suppress(ValueError):
         image, found = prepare_image(data, card)
         if found.sha256 == described.sha256:
@@ -148,14 +148,14 @@ def certify_in_process(
     prompts: LocalPrompts,
     on_samples: Callable[[int], None],
 ) -> FinishedResult:
-    """Loads the model, draws the noise, counts and concludes; the same bytes as a worker's.
+    """Loads the model, draws the noise, counts and certifies, with the same bytes as a worker.
 
     Raises:
         models.catalogue.weights.WeightsError: the model's files are not those of its card.
         worker.sampling.keys.SecretUnusable: the key secret cannot be read.
     """
     settings = WorkerSettings(data_dir=data_dir)
-    own = data_dir / "command-line-secret"  # rolls here foretell no roll of a service
+    own = data_dir / "command-line-secret"  # rolls made here say nothing about those of a service
     create_secret(own)
     roll = Roll(request, load_secret(own))
     engine = _create_engine(card, folder, settings)

@@ -28,7 +28,7 @@ from worker.prepare import prepare_image
 def measure_model(
     card: ModelCard, folder: Path, *, device: str, threads: int, images: Sequence[bytes], each: int
 ) -> EtaReport:
-    """Loads the model as an engine does and measures its eta, which holds for every prompt.
+    """Loads the model as an engine does, and measures its eta, which holds for every prompt.
 
     Args:
         card, folder: the model.
@@ -38,7 +38,7 @@ def measure_model(
         each: batches at each noise level.
 
     Raises:
-        ValueError: the device is missing, a file is no image, or eta has no bound.
+        ValueError: the device is missing, a file is not an image, or eta has no bound.
         models.catalogue.weights.WeightsError: the model's files are not those of its card.
         worker.engine.measure.fresh.FreshProcessFailed: the model does not run in another process.
     """

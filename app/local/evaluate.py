@@ -1,4 +1,4 @@
-"""From what `promptsmooth evaluate` is asked to an evaluation with everything in it loaded."""
+"""Turns the options of `promptsmooth evaluate` into an evaluation with everything loaded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,10 +30,10 @@ _LIMITS = Limits(n=MAX_SAMPLES, n0=MAX_SAMPLES)  # of a machine that is one's ow
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions:
-    """What the command line says, before anything is looked up.
+    """The options of the command line, before anything is looked up.
 
     Attributes:
-        asked: fields of a certification; the dataset and the prompts give the others.
+        asked: the fields of a certification that the dataset and the prompts do not determine.
     """
 
     data: Path
@@ -65,7 +65,7 @@ def load_named_prompts(names: Sequence[str], local: LocalPrompts) -> NamedPrompt
     """Prompts by the path of a card (.toml), by id or by digest.
 
     Raises:
-        UnknownPrompt: this machine has none of a name.
+        UnknownPrompt: this machine has no prompt of that name.
         models.prompts.files.PromptFileError: a prompt's files are not in order.
         ValueError: two prompts have one id.
     """
@@ -91,8 +91,8 @@ def _load_prompt(name: str, local: LocalPrompts) -> tuple[PromptCard, Prompt]:
 def create_evaluation(options: EvaluationOptions) -> Evaluation:
     """Reads cards, lists the images, resolves the promptings and loads the model.
 
-    Class names and template are the dataset's, for every prompting, so that all are asked the same
-    question and a class's index is its folder's.
+    Every prompting uses the class names and template of the dataset. So all answer the same
+    question, and the index of a class is that of its folder.
 
     Raises:
         ValueError: an option out of range, a folder unlike its card, or a prompt for another model.
@@ -142,7 +142,7 @@ def _find_dataset(options: EvaluationOptions) -> DatasetCard:
 
 
 def parse_radii(texts: Sequence[str]) -> tuple[Decimal, ...]:
-    """Radii, ascending and different. ValueError on one that is none."""
+    """Parses the radii: ascending, each once. Raises ValueError if one is not a radius."""
     try:
         radii = {Decimal(text) for text in texts}
         if all(radius.is_finite() and radius >= 0 for radius in radii):

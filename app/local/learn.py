@@ -26,9 +26,9 @@ from worker.settings import WorkerSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What to learn and from what; what is None or not among the changes comes from elsewhere.
+    """What to learn and from what. A value that is None or not in `changes` has its default.
 
-    `changes` are fields of `LearningSettings` that are unlike the preset's.
+    `changes` are the fields of `LearningSettings` that differ from the preset.
     """
 
     data: Path
@@ -54,7 +54,7 @@ class Wish:
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """All that is settled before the first epoch."""
+    """Everything that is decided before the first epoch."""
 
     wish: Wish
     folder: ImageFolder
@@ -129,8 +129,8 @@ def learn(
 ) -> Path:
     """Learns, and writes both files of the prompt; returns the path of its card.
 
-    After each epoch a checkpoint lies beside the output; one that lies there is gone on from. It is
-    removed at the end.
+    After each epoch a checkpoint is written beside the output. A later call continues from it. It
+    is removed at the end.
 
     Raises:
         models.catalogue.weights.WeightsError: the model's files are not those of its card.

@@ -80,7 +80,7 @@ class SpeedReport(_Report):
 
 
 class CertificationReport(_Report):
-    """One certification of a synthetic image: that it can be done, and nothing about accuracy."""
+    """One certification of a synthetic image: it shows that certifying works, not how well."""
 
     sigma: Decimal
     outcome: str
@@ -89,7 +89,7 @@ class CertificationReport(_Report):
 
 
 class CheckReport(_Report):
-    """All of one check; that there is one says digests, names and shapes were right."""
+    """The result of one check. It exists only if digests, names and shapes were right."""
 
     model: str
     sha256: str
@@ -170,13 +170,13 @@ def _run(vlm: VLM, pixels: torch.Tensor) -> torch.Tensor:
 def _stack(
     images: Sequence[npt.NDArray[np.uint8]], count: int, device: torch.device
 ) -> torch.Tensor:
-    """`count` rows that go round the images, int16 (count, 3, size, size)."""
+    """`count` rows that cycle through the images, int16 (count, 3, size, size)."""
     rows = np.stack([images[i % len(images)] for i in range(count)]).astype(np.int16)
     return torch.from_numpy(rows).to(device)
 
 
 def _compare_activations(vlm: VLM) -> ActivationReport | None:
-    """None where the card pins no activation, or the towers are not open_clip's own."""
+    """None if the card pins no activation, or the towers are not those of open_clip."""
     declared = vlm.card.activation
     if declared is None or not isinstance(vlm, OpenClipVLM):
         return None

@@ -1,4 +1,4 @@
-"""The prompts at hand without a server: those that ship, the lab's folder, those tuned here."""
+"""The prompts without a server: those that ship, those in the lab's folder, those tuned here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ class LocalPrompts:
     def find_card(self, name: str) -> PromptCard | None:
         """The card of a prompt by its id or digest.
 
-        Vectors that were tuned on an image here keep that method under whatever name they were
-        imported: what they depended on decides what a certificate covers.
+        Vectors that were tuned on an image here keep that method under any imported name, because
+        what they depended on decides what a certificate covers.
         """
         for folder in (self._tuned_folder, self.folder):
             try:
@@ -53,7 +53,7 @@ class LocalPrompts:
         """The prompt with a digest, or None.
 
         Raises:
-            ValueError: one of the files that were named holds no prompt.
+            ValueError: one of the named files does not hold a prompt.
         """
         for path in self.files:
             if (prompt := load_prompt_file(path)).sha256 == sha256:

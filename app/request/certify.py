@@ -218,7 +218,7 @@ class CertifyFields(BaseModel):
 
     @property
     def requested_targets(self) -> tuple[TargetField, ...]:
-        """The label sets asked for: those of `targets`, else those of the plain fields.
+        """The requested label sets: those of `targets`, or those of the plain fields.
 
         Raises:
             FieldInvalid: the plain fields do not add up to any.
@@ -234,7 +234,7 @@ class CertifyFields(BaseModel):
 
     @property
     def foreign_parameters(self) -> tuple[str, ...]:
-        """Parameters given that belong to the other procedure."""
+        """The given parameters that belong to the other procedure."""
         names = PARAMETERS["cohen" if self.procedure == "staged" else "staged"]
         return tuple(name for name in names if getattr(self, name) is not None)
 
@@ -256,10 +256,10 @@ class CertifyFields(BaseModel):
 
 
 def parse_fields(given: Mapping[str, object]) -> CertifyFields:
-    """What was asked in text, by the names of the fields; lists for those of several values.
+    """Parses values that were given as text, by field name; repeatable fields are lists.
 
     Raises:
-        FieldInvalid: a value is empty, or not as the first of the wrong fields expects.
+        FieldInvalid: names the first field whose value is empty or breaks its rule.
     """
     check_not_empty(given.items(), RULES)
     try:
@@ -270,10 +270,10 @@ def parse_fields(given: Mapping[str, object]) -> CertifyFields:
 
 
 def check_fields(fields: CertifyFields, limits: Limits, *, images: int = 1) -> None:
-    """Refuses fields that contradict one another, and more than an operator allows.
+    """Refuses fields that contradict one another, and values above the operator's limits.
 
     Raises:
-        FieldInvalid: of the first field that is refused.
+        FieldInvalid: names the first field that is refused.
     """
     plain = (fields.class_name, fields.template, fields.prompting, fields.prompt)
     if fields.targets and any(plain):

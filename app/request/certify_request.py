@@ -1,4 +1,4 @@
-"""From the fields of a certification to the request that a worker takes."""
+"""Turns the fields of a certification into the request that a worker takes."""
 
 from app.request.certify import CertifyFields
 from app.request.refusal import FieldInvalid
@@ -10,7 +10,7 @@ from worker.contract import CertifyRequest, InputImage, ModelRef, Target
 def resolve_targets(
     fields: CertifyFields, card: ModelCard, find_card: FindCard
 ) -> tuple[Target, ...]:
-    """What the image is compared with, prompts by their digests.
+    """The targets that the image is compared with, prompts by their digests.
 
     Raises:
         FieldInvalid: a prompt is unknown or for another model, or a target makes no sense.
@@ -34,7 +34,7 @@ def create_request(
     *,
     images: int = 1,
 ) -> CertifyRequest:
-    """Everything that is fixed before the noise key; `images` were sent together."""
+    """The request, which fixes everything before the noise key. `images` were sent together."""
     return CertifyRequest(
         input=image,
         model=ModelRef(id=card.id, sha256=card.sha256),

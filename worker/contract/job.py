@@ -25,7 +25,7 @@ Owner = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
 class CertificationJob(Contract):
     """One image in the queue, with everything asked of it.
 
-    `owner` is who may see it. It is no part of the request: who asks changes no certificate.
+    `owner` is the key that may see it. It is not part of the request, so it changes no certificate.
     `image_index` says which of the images that were sent together this one is.
     """
 

@@ -27,7 +27,7 @@ def _check_alpha(value: Decimal) -> Decimal:
 
 
 def _check_noise_levels(sigmas: tuple[Decimal, ...]) -> tuple[Decimal, ...]:
-    """Ascending, so that the order of naming is no other request."""
+    """Ascending, so that another order of the same values is the same request."""
     if len(set(sigmas)) != len(sigmas):
         raise ValueError("each sigma may be named once")
     return tuple(sorted(sigmas))

@@ -6,6 +6,7 @@ from worker.certification import Phase
 from worker.contract import CertificationJob
 from worker.counting.range_merge import Disagreement
 from worker.store import keyspace
+from worker.store.connection import as_text
 
 
 class Disagreements:
@@ -19,7 +20,7 @@ class Disagreements:
         self._redis, self._job_id, self._ttl_s = redis, job.id, ttl_s
         self._key = keyspace.disagreements(sha256)
         found = redis.smembers(self._key)
-        self.known = frozenset(_parse(e.decode() if isinstance(e, bytes) else e) for e in found)
+        self.known = frozenset(_parse(as_text(one)) for one in found)
 
     def keep(self, found: frozenset[Disagreement]) -> None:
         """Keeps further ones, and drops the checkpoint, which was counted without them."""
