@@ -44,7 +44,7 @@ class DeploymentSettings(BaseSettings):
     hsts_s: int = Field(
         default=0,
         ge=0,
-        description="Seconds that browsers shall refuse plain HTTP to this host, on every port "
+        description="Seconds for which browsers refuse plain HTTP to this host, on every port "
         "of it (Strict-Transport-Security); 0: not said. Only with a certificate they trust.",
     )
     proxy_connections: int = Field(
