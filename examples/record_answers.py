@@ -5,6 +5,7 @@ small PNG, and keeps the answers. OpenAPI shows them as examples; a test compare
 schemas.
 """
 
+import argparse
 import json
 import tempfile
 import time
@@ -125,6 +126,7 @@ def record_the_rest(recorder: Recorder) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()  # --help records nothing
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         process = start_service(port, Path(folder))

@@ -4,6 +4,7 @@
 #
 # COMPOSE  the docker compose command, with its -f options if there are any
 set -Eeuo pipefail
+SCRIPT=$(realpath "$0")  # before cd: it may be a relative path
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 COMPOSE=${COMPOSE:-docker compose}
@@ -14,7 +15,7 @@ VOLUMES=(redis-data redis-config queue-secret proxy-config app-data worker-data 
 say() { printf '%s\n' "$*"; }
 fail() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 
-usage() { sed -n '2,/^\./p' "$0" | sed '$d; s/^# \{0,1\}//'; }
+usage() { sed -n '2,/^\./p' "$SCRIPT" | sed '$d; s/^# \{0,1\}//'; }
 wrong_use() { printf '%s: %s; see --help\n' "$(basename "$0")" "$*" >&2; exit 2; }
 
 takes() {  # takes WHAT LEAST MOST OPTIONS GIVEN...: ends the script if it was called in another way
