@@ -1,6 +1,7 @@
 """What several rings of tests need: a Redis server with its log on disk, models, real images."""
 
 import os
+import signal
 import socket
 import sys
 import zlib
@@ -34,6 +35,8 @@ def _forget_surroundings() -> None:
 
 
 _forget_surroundings()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 wait_passively()
 # A run starts hundreds of processes: what the first has compiled, the others need not.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
