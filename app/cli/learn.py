@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from models.learning.state import Epoch
 
 STOPPED = 130  # what a shell shows for ctrl-C
+# No words to start from, and none to stay near.
+RANDOM_START: dict[str, object] = {"ctx_init": None, "n_random": 0, "anchor_weight": 0.0}
 
 
 class PresetName(StrEnum):
@@ -59,7 +61,7 @@ def learn(
         str | None, typer.Option(metavar="WORDS", help="Words that the vectors start as.")
     ] = None,
     n_ctx: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Start from N random vectors instead.")
+        int | None, typer.Option(metavar="N", min=1, help="Start from N random vectors alone.")
     ] = None,
     template: Annotated[
         str | None,
@@ -106,7 +108,7 @@ def learn(
             preset=preset.value,
             template=template,
             class_names=tuple(class_name) if class_name else None,
-            changes=changes | ({"ctx_init": None} if n_ctx else {}),
+            changes=(RANDOM_START if n_ctx else {}) | changes,
             description=description,
             licence=licence,
         )

@@ -2,25 +2,25 @@
 
     min over ctx of E[cross-entropy(logit_scale · cos(image(x + noise), text(ctx, names)), y)]
 
-The noise level is drawn for each image from a mixture, so that one prompt serves every sigma. Both
+`models.learning.step` adds a penalty to this, if the settings ask for one. The noise level is drawn for each image from a mixture, so that one prompt serves every sigma. Both
 towers are frozen; gradients pass only through the text tower.
 """
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.catalogue.cards import check_class_names
 from models.datasets.training_images import TrainingImages, count_classes
 from models.learning.augmentation import sample_crops
 from models.learning.state import Epoch, LearningState, create_state, restore, write_checkpoint
+from models.learning.step import Objective, create_objective
 from models.prompts.learning_settings import LearningSettings
 from models.prompts.prompt import Prompt
 from models.vlm.vlm import VLM
@@ -82,9 +82,9 @@ def learn_prompt(
         task = _task_sha256(vlm, images, names, settings)
         if resume is not None:
             restore(state, resume, task)
-        texts = [name + settings.suffix for name in names]
+        objective = create_objective(vlm, names, settings)
         while len(state.curve) < settings.epochs:
-            state.curve.append(_run_epoch(vlm, images, texts, settings, state, clock))
+            state.curve.append(_run_epoch(objective, images, state, clock))
             on_epoch(state.curve[-1], write_checkpoint(state, task))
     return Learned(prompt=state.create_prompt(settings.suffix), curve=tuple(state.curve))
 
@@ -112,40 +112,29 @@ def _task_sha256(
         "model": vlm.card.sha256,
         "images": images.sha256,
         "class_names": list(names),
-        "settings": asdict(settings),
+        "settings": settings.describe(),
     }
     return hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()
 
 
 def _run_epoch(
-    vlm: VLM,
+    objective: Objective,
     images: TrainingImages,
-    texts: Sequence[str],
-    settings: LearningSettings,
     state: LearningState,
     clock: Callable[[], float],
 ) -> Epoch:
     """Trains on every image once, in a new order and with new crops and noise."""
+    vlm, settings = objective.vlm, objective.settings
     started, number = clock(), len(state.curve) + 1
     loss_sum, right = 0.0, 0
     for group in state.optimizer.param_groups:
         group["lr"] = settings.get_learning_rate(number - 1)
     for pixels, classes in _sample_batches(images, settings, state.generator):
-        image_features = _encode(vlm, pixels)  # (B, D)
-        labels = classes.to(vlm.device)  # (B,)
-        with sdpa_kernel(SDPBackend.MATH):  # CUDA's faster kernels add gradients in varying order
-            text_features = vlm.encode_prompts(state.ctx, texts)  # (C, D)
-            logits = vlm.logit_scale * image_features @ text_features.T  # (B, C)
-            loss = functional.cross_entropy(logits, labels)
-            state.optimizer.zero_grad()
-            loss.backward()
-        if not torch.isfinite(loss):
+        step = objective.take_step(state, _encode(vlm, pixels), classes.to(vlm.device))
+        if not math.isfinite(step.loss):
             raise Diverged(number, settings.learning_rate)
-        if settings.max_gradient_norm is not None:
-            torch.nn.utils.clip_grad_norm_([state.ctx], settings.max_gradient_norm)
-        state.optimizer.step()
-        loss_sum += loss.item() * len(classes)
-        right += int((logits.argmax(dim=1) == labels).sum())
+        loss_sum += step.loss * len(classes)
+        right += step.right
     return Epoch(
         number=number,
         loss=loss_sum / len(images),

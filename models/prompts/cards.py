@@ -59,6 +59,8 @@ class Learning(_Card):
     max_gradient_norm: float | None = Field(default=None, gt=0)
     noise_levels: NoiseLevels
     augment: bool
+    n_random: int = Field(default=0, ge=0, le=MAX_N_CTX)
+    anchor_weight: float = Field(default=0.0, ge=0)
     seed: int = Field(ge=0)
     images_sha256: Sha256
     loss: float

@@ -123,6 +123,13 @@ def test_a_model_whose_weights_were_never_added_is_shown_and_refused_with_what_t
     assert refused.json()["known"] == ["bundled", "linear"]
 
 
+def test_a_retired_model_is_refused_with_the_reason_and_what_to_name_instead(post) -> None:
+    refused = post(model="bundled").json()
+    assert refused["code"] == "model_unknown"
+    assert "was retired: its text tower" in refused["detail"]
+    assert "Use the model 'bundled-2'" in refused["detail"]
+
+
 def test_a_model_with_a_bad_card_is_refused_by_a_sentence_without_its_place(tmp_path):
     (tmp_path / "spoilt.toml").write_text("id = ")
     with pytest.raises(ModelUnknown, match=r"'spoilt' is not served: its card .* not valid") as no:
