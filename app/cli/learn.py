@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from models.learning.state import Epoch
 
 STOPPED = 130  # what a shell shows for ctrl-C
-# No words to start from, and none to stay near.
-RANDOM_START: dict[str, object] = {"ctx_init": None, "n_random": 0, "anchor_weight": 0.0}
 
 
 class PresetName(StrEnum):
@@ -108,7 +106,7 @@ def learn(
             preset=preset.value,
             template=template,
             class_names=tuple(class_name) if class_name else None,
-            changes=(RANDOM_START if n_ctx else {}) | changes,
+            changes=changes | ({"ctx_init": None} if n_ctx else {}),
             description=description,
             licence=licence,
         )

@@ -194,6 +194,8 @@ class _Resolver:
         prompt = self._companion
         if field.template is not None:
             return field.template
+        if prompt is not None and prompt.template:
+            return prompt.template
         if prompt is not None and prompt.ctx_init:
             return f"{prompt.ctx_init} {{}}{prompt.suffix}"
         return self._card.template

@@ -2,8 +2,9 @@
 
     min over ctx of E[cross-entropy(logit_scale · cos(image(x + noise), text(ctx, names)), y)]
 
-`models.learning.step` adds a penalty to this, if the settings ask for one. The noise level is drawn for each image from a mixture, so that one prompt serves every sigma. Both
-towers are frozen; gradients pass only through the text tower.
+`models.learning.step` takes the step. The noise level is drawn for each image from a mixture, so
+that one prompt serves every sigma. Both towers are frozen; gradients pass only through the text
+tower.
 """
 
 import hashlib
@@ -152,7 +153,7 @@ def _sample_batches(
     for rows in order.split(settings.batch_size):
         pixels = torch.tensor(images.pixels[rows.numpy()]).float() / 255  # (B, 3, S, S)
         if settings.augment:
-            pixels = sample_crops(pixels, generator)
+            pixels = sample_crops(pixels, generator, smallest_area=settings.smallest_crop)
         sigmas = levels[torch.randint(len(levels), (len(rows),), generator=generator)]  # (B,)
         noise = sigmas[:, None, None, None] * torch.randn(pixels.shape, generator=generator)
         noisy = (255 * (pixels + noise)).round().to(torch.int16)  # on the grid, not clipped

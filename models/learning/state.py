@@ -57,10 +57,10 @@ def create_state(vlm: VLM, settings: LearningSettings) -> LearningState:
     if not vlm.text_width:
         raise ValueError(f"The model {vlm.card.id} takes no context vectors and learns no prompts.")
     generator = torch.Generator().manual_seed(settings.seed)
-    count = settings.n_ctx if settings.ctx_init is None else settings.n_random
-    start = INIT_STD * torch.randn(count, vlm.text_width, generator=generator)
     if settings.ctx_init is not None:
-        start = torch.cat([start.to(vlm.device), vlm.embed_text(settings.ctx_init)])
+        start = vlm.embed_text(settings.ctx_init)
+    else:
+        start = INIT_STD * torch.randn(settings.n_ctx, vlm.text_width, generator=generator)
     ctx = start.to(vlm.device, copy=True).requires_grad_()
     optimizer = torch.optim.SGD(
         [ctx],

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from models.catalogue.cards import SLOT, create_text
+from models.catalogue.cards import create_text
 from models.learning.state import LearningState
 from models.prompts.learning_settings import LearningSettings
 from models.vlm.vlm import VLM
@@ -71,8 +71,7 @@ def create_objective(vlm: VLM, names: Sequence[str], settings: LearningSettings)
         ValueError: the template is too long for the model.
     """
     anchor = None
-    if settings.anchor_weight:
-        template = f"{settings.ctx_init} {SLOT}{settings.suffix}"
-        anchor = vlm.encode_texts([create_text(template, name) for name in names])
+    if settings.template is not None and settings.anchor_weight:
+        anchor = vlm.encode_texts([create_text(settings.template, name) for name in names])
     texts = tuple(name + settings.suffix for name in names)
     return Objective(vlm=vlm, texts=texts, anchor=anchor, settings=settings)

@@ -59,7 +59,7 @@ class Learning(_Card):
     max_gradient_norm: float | None = Field(default=None, gt=0)
     noise_levels: NoiseLevels
     augment: bool
-    n_random: int = Field(default=0, ge=0, le=MAX_N_CTX)
+    smallest_crop: float = Field(default=0.08, gt=0, le=1)
     anchor_weight: float = Field(default=0.0, ge=0)
     seed: int = Field(ge=0)
     images_sha256: Sha256
@@ -99,6 +99,7 @@ class PromptCard(_Card):
     width: int = Field(ge=1, le=MAX_WIDTH)
     suffix: str = Field(max_length=MAX_SUFFIX)
     ctx_init: str | None = None
+    template: str | None = Field(default=None, description="The sentence that the prompt replaces.")
     sha256: Sha256
     created_at: datetime
     description: str = ""

@@ -12,8 +12,8 @@ from models.bundled.evaluate import (
 from models.bundled.image_sets import load_image_set
 from models.bundled.train import (
     CLEAN,
-    IMAGE_SETS,
     FROZEN,
+    IMAGE_SETS,
     PREPROCESSING,
     Examples,
     augment,
