@@ -211,9 +211,6 @@ def _refuse_server_options(*given: Path | None) -> None:
 def _certify_here(
     image: Path, fields: "CertifyFields", *, data_dir: Path | None, as_json: bool
 ) -> None:
-    from worker.processes.scheduling import wait_passively
-
-    wait_passively()
     from app.local.certify import certify_here
 
     show = partial(_progress, quiet=as_json)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import Device
+from app.cli.options import DeviceOption
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ class NoShapeKeepsRowsApart(ValueError):
 
 def choose_batch(
     model: Annotated[str, typer.Argument(metavar="ID", help="Model id.")],
-    device: Annotated[
-        Device | None, typer.Option(help="Where to run it.  (default: PROMPTSMOOTH_DEVICE)")
-    ] = None,
+    device: DeviceOption = None,
     rows: Annotated[
         list[int] | None,
         typer.Option(min=1, help="A shape to try; repeatable. Default: some for the device."),
@@ -43,9 +41,6 @@ def choose_batch(
     features depend neither on its place nor on its neighbours. The shape is part of the classifier:
     with a different shape, certificates name a different model, and its tau must be measured again.
     """
-    from worker.processes.scheduling import wait_passively
-
-    wait_passively()
     from models.catalogue import load_catalogue
     from models.loading.loading import load_vlm
     from worker.engine.measure.batch_choice import SHAPES, BatchChoice, choose_rows, measure_shapes

@@ -8,7 +8,7 @@ import typer
 from app.cli.models import files
 from app.cli.models.batch import choose_batch
 from app.cli.models.check import check
-from app.cli.options import Device
+from app.cli.options import DeviceOption
 from app.cli.terminal import sentences
 from models.catalogue import Catalogue, load_catalogue
 from models.catalogue.availability import judge_presence
@@ -68,9 +68,7 @@ def list_models() -> None:
 @models_cli.command(name="measure-eta")
 def measure_eta(
     model: Annotated[str, typer.Argument(metavar="ID", help="Model id.")],
-    device: Annotated[
-        Device | None, typer.Option(help="Where to run it.  (default: PROMPTSMOOTH_DEVICE)")
-    ] = None,
+    device: DeviceOption = None,
     batches: Annotated[int, typer.Option(min=1, help="Batches at each noise level.")] = 2,
     image: Annotated[
         list[Path] | None,
@@ -87,9 +85,6 @@ def measure_eta(
     tau are counted as ambiguous. Tau is twice eta times a margin of 2. It is measured on these
     images, not proved.
     """
-    from worker.processes.scheduling import wait_passively
-
-    wait_passively()
     from app.local.eta import measure_model
     from worker.settings import WorkerSettings
 
