@@ -181,10 +181,7 @@ def _renew(redis: Redis, job: CertificationJob, roll: Roll, *, ttl_s: int) -> No
 
 def _certify(run: _Run, roll: Roll, disagreements: Disagreements) -> FinishedResult:
     redis, settings, job = run.redis, run.settings, run.job
-    described = job.request.input
-    image = images.get_image(
-        redis, described.sha256, height=described.height, width=described.width
-    )
+    image = images.get_input(redis, job.request.input)
     records = RedisRecords(
         redis, job, roll, disagreements=len(disagreements.known), ttl_s=settings.certificate_ttl_s
     )
