@@ -6,8 +6,6 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
@@ -30,6 +28,7 @@ from worker.contract import (
     MAX_TARGETS,
     Alpha,
     CohenParameters,
+    Contract,
     Radius,
     Sigma,
     StagedParameters,
@@ -100,10 +99,8 @@ RULES = {
 }
 
 
-class CertifyFields(BaseModel):
+class CertifyFields(Contract):
     """What is asked of a certification, apart from the image itself."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sigma: _Sigmas = Field(
         description=f"{RULES['sigma']}. Standard deviation of the noise on pixels in [0, 1]; one "

@@ -3,12 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from models.catalogue.cards import Evaluation, ModelCard, Preprocessing, TrainingSet
 from worker.contract import (
     CertificationJob,
     CertifyRequest,
+    Contract,
     Failure,
     FewShotTarget,
     FewShotZeroShotTarget,
@@ -26,10 +27,8 @@ from worker.contract.certificate.document import (
 )
 
 
-class Schema(BaseModel):
+class Schema(Contract):
     """Base of everything that HTTP shows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class FieldError(Schema):

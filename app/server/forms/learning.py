@@ -2,13 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from app.request.numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE
 from app.server.forms.prompts import File, NamedClasses
 from models.catalogue.cards import Template
 from models.prompts.cards import PromptId
-from worker.contract import MAX_CLASS_NAMES
+from worker.contract import MAX_CLASS_NAMES, Contract
 from worker.contract.learning import MAX_EPOCHS
 
 MAX_NOISE_LEVELS = 16
@@ -43,10 +43,8 @@ RULES = {
 }
 
 
-class LearnForm(BaseModel):
+class LearnForm(Contract):
     """What a prompt is learned from and how. Fields that are not listed here are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     zip: File | None = Field(
         default=None,

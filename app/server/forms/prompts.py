@@ -3,12 +3,12 @@
 from typing import Annotated
 
 from fastapi import UploadFile
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from models.catalogue.cards import ClassNames
 from models.prompts.cards import PromptId
 from models.prompts.prompt import MAX_SUFFIX
-from worker.contract import MAX_CLASS_NAMES
+from worker.contract import MAX_CLASS_NAMES, Contract
 
 File = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]
 NamedClasses = Annotated[
@@ -29,10 +29,8 @@ RULES = {
 }
 
 
-class ImportForm(BaseModel):
+class ImportForm(Contract):
     """A prompt that was learned elsewhere. Fields that are not listed here are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: File = Field(
         description=f"{RULES['file']}. A checkpoint that torch saved is taken by the command "
