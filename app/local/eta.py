@@ -9,7 +9,6 @@ import torch
 from models.catalogue.cards import ModelCard
 from models.loading.loading import load_vlm
 from models.vlm.base_classifier import create_base_classifier
-from worker.contract.image import Image
 from worker.engine.measure.eta import (
     EtaReport,
     Rerun,
@@ -50,7 +49,7 @@ def measure_model(
         load_vlm(card, folder, chosen), card.template, card.class_names
     )
     batches = sample_batches(
-        (*prepared, *_synthetic(card)),
+        (*prepared, *create_synthetic_images(card.preprocessing.size)),
         batch_size=card.batch_size["cuda" if chosen.type == "cuda" else "cpu"],
         each=each,
     )
@@ -60,10 +59,6 @@ def measure_model(
     if others := _find_twins(chosen):
         reruns[Variation.DEVICE] = [_rerun_on(card, folder, other) for other in others]
     return measure_eta(classifier, batches, reruns)
-
-
-def _synthetic(card: ModelCard) -> tuple[Image, ...]:
-    return create_synthetic_images(card.preprocessing.size)
 
 
 def _find_twins(device: torch.device) -> list[torch.device]:

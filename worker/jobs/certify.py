@@ -32,8 +32,8 @@ from worker.jobs.redis_records import RedisRecords
 from worker.jobs.sharing.disagreements import Disagreements
 from worker.jobs.sharing.help import share
 from worker.jobs.tuned_prompts import TunedStore
+from worker.key_secret import load_secret
 from worker.processes.hand_back import HandedBack, heed, interruptible
-from worker.sampling.keys import load_secret
 from worker.settings import WorkerSettings
 from worker.store import hosts, images, keyspace, prompts
 from worker.store.connection import when_there_is_room
@@ -149,7 +149,7 @@ def _find_or_certify(run: _Run) -> FinishedResult:
     """The stored result of the same canonical request, or a new one, which is then stored.
 
     Raises:
-        worker.sampling.keys.SecretUnusable: the key secret cannot be read.
+        worker.key_secret.SecretUnusable: the key secret cannot be read.
         worker.store.hosts.OtherSecret: certificates would be bound to a secret other than the
             published one.
     """

@@ -10,10 +10,9 @@ from app.cli.models.batch import choose_batch
 from app.cli.models.check import check
 from app.cli.options import DeviceOption
 from app.cli.terminal import sentences
-from models.catalogue import Catalogue, load_catalogue
+from models.catalogue import load_catalogue
 from models.catalogue.availability import judge_presence
-from models.catalogue.cards import DeviceClass
-from models.catalogue.measured import ShippedCard
+from models.catalogue.measured import write_own
 
 if TYPE_CHECKING:
     from worker.engine.measure.eta import EtaReport
@@ -104,26 +103,9 @@ def measure_eta(
         else:
             _print_report(report)
         if write:
-            written = write_report(report, catalogue)
+            seen = report.identity
+            written = write_own(catalogue, seen.model.id, "tau", seen.device_class, report.tau)
             typer.echo(f"written to {written}; restart running engines", err=True)
-
-
-def write_report(report: "EtaReport", catalogue: Catalogue) -> Path:
-    """Writes a measured tau into the card of its model; returns the card's file.
-
-    Raises:
-        ShippedCard: the card ships with the service.
-        models.catalogue.cards.InvalidCard: the card's text cannot be edited.
-    """
-    from models.catalogue.measured import format_tau, write_tau
-
-    device_class: DeviceClass = "cuda" if report.identity.device_class == "cuda" else "cpu"
-    card = catalogue.get(report.identity.model.id)
-    path = catalogue.find_own_card(card.id)
-    if path is None:
-        raise ShippedCard(card, format_tau({**card.tau, device_class: report.tau}))
-    write_tau(path, device_class, report.tau)
-    return path
 
 
 def _print_report(report: "EtaReport") -> None:

@@ -304,16 +304,6 @@ class Version(Schema):
     schema_version: int
 
 
-def certification_path(certification_id: str) -> str:
-    """The path of a certification."""
-    return f"/certifications/{certification_id}"
-
-
-def batch_path(batch_id: str) -> str:
-    """The path of a batch."""
-    return f"/batches/{batch_id}"
-
-
 def asked(request: CertifyRequest) -> Asked:
     """What was requested, shown until the result is there."""
     targets = tuple(
@@ -331,7 +321,7 @@ def asked(request: CertifyRequest) -> Asked:
 
 def certification_links(job: CertificationJob) -> CertificationLinks:
     """The links of a certification."""
-    path = certification_path(job.id)
+    path = f"/certifications/{job.id}"
     return CertificationLinks(self=path, input_image=f"{path}/input.png", events=f"{path}/events")
 
 

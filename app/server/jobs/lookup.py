@@ -109,7 +109,7 @@ def create_batch(redis: Redis, certifications: tuple[schemas.Certification, ...]
         total=len(refused) + len(certifications),
         certifications=certifications,
         refused=refused,
-        links=schemas.BatchLinks(self=schemas.batch_path(batch_id)),
+        links=schemas.BatchLinks(self=f"/batches/{batch_id}"),
     )
 
 
