@@ -3,17 +3,14 @@
 from typing import Annotated
 
 from fastapi import UploadFile
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
-from models.catalogue.cards import ClassNames
+from app.request.targets import AskedClassNames
 from models.prompts.cards import PromptId
 from models.prompts.prompt import MAX_SUFFIX
 from worker.contract import MAX_CLASS_NAMES, Contract
 
 File = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]
-NamedClasses = Annotated[
-    ClassNames, Field(max_length=MAX_CLASS_NAMES), BeforeValidator(lambda names: tuple(names))
-]
 
 
 RULES = {
@@ -44,7 +41,7 @@ class ImportForm(Contract):
         max_length=64,
         description=f"{RULES['model']}. The one the prompt was learned for; GET /models lists all.",
     )
-    class_name: NamedClasses = Field(
+    class_name: AskedClassNames = Field(
         description=f"{RULES['class_name']}. In the order of the classes."
     )
     suffix: str | None = Field(

@@ -95,12 +95,8 @@ def get_safetensors(
         **problems.describe(
             problems.FormUnreadable,
             problems.PromptIdTaken,
-            problems.BodyTooLarge,
-            problems.MediaTypeUnsupported,
+            *problems.OF_A_BODY,
             problems.PromptFormatUnsupported,
-            problems.RequestInvalid,
-            problems.FieldUnknown,
-            problems.FieldRepeated,
             problems.ModelUnknown,
             problems.PromptInvalid,
             problems.QueueUnavailable,
