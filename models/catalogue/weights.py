@@ -10,8 +10,10 @@ WeightsError
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from models.catalogue.cards import ModelCard, WeightFile
+from models.files.untrusted_text import parse_json
 
 
 class WeightsError(Exception):
@@ -98,6 +100,21 @@ def load_file(file: WeightFile, folder: Path) -> bytes:
     content = (folder / file.name).read_bytes()
     check_digest(file, folder, hashlib.sha256(content).hexdigest())
     return content
+
+
+def parse_object(name: str, content: bytes) -> dict[str, Any]:
+    """Returns the JSON object in the file called `name`.
+
+    Raises:
+        UnreadableWeights: the content is not a JSON object.
+    """
+    try:
+        value = parse_json(content)
+    except ValueError as error:
+        raise UnreadableWeights(name, str(error)) from error
+    if not isinstance(value, dict):
+        raise UnreadableWeights(name, f"expected an object, got {value!r:.40}")
+    return value
 
 
 def check_size(file: WeightFile, folder: Path) -> None:

@@ -35,11 +35,6 @@ class PromptEntry:
     card: PromptCard
     path: Path
 
-    @property
-    def ships(self) -> bool:
-        """Whether it came with the service, so that the installation may not remove it."""
-        return self.path.parent == SHIPPED
-
     def load(self) -> tuple[PromptCard, Prompt]:
         """Returns the card and the vectors, checked against each other; raises as `load_prompt`."""
         return load_prompt(self.path)

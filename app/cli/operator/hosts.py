@@ -33,8 +33,10 @@ def workers(
     """
     import json
 
+    from worker.store import hosts
+
     with sentences():
-        reports = _list(connect(data_dir))
+        reports = hosts.list_workers(connect(data_dir))
     if as_json:
         typer.echo(json.dumps([report.model_dump(mode="json") for report in reports], indent=2))
     else:
@@ -97,18 +99,6 @@ def _concerned(redis: "Redis", host: str) -> "list[WorkerReport]":
 
     return [
         report
-        for report in _list(redis)
+        for report in hosts.list_workers(redis)
         if hosts.concerns(report, host) and report.shown_state != "broken"
     ]
-
-
-def _list(redis: "Redis") -> "tuple[WorkerReport, ...]":
-    from redis.exceptions import RedisError
-
-    from app.deployment.redis_server import NoRedis
-    from worker.store import hosts
-
-    try:
-        return hosts.list_workers(redis)
-    except RedisError as error:
-        raise NoRedis(f"Redis does not answer: {error}") from None
