@@ -47,7 +47,6 @@ class InvalidCard(ValueError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"The model card {path} is not valid: {reason}")
-        self.path = path
 
 
 def check_template(template: str) -> str:

@@ -46,7 +46,6 @@ class UnreadableWeights(WeightsError):
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"The weight file {name} cannot be read: {reason}.")
-        self.name = name
 
 
 class ConfigMismatch(WeightsError):
@@ -54,9 +53,6 @@ class ConfigMismatch(WeightsError):
 
     def __init__(self, key: str, *, expected: str, found: str) -> None:
         super().__init__(f"The configuration's {key}: expected {expected}, found {found}.")
-        self.key = key
-        self.expected = expected
-        self.found = found
 
 
 class StateDictMismatch(WeightsError):
@@ -66,9 +62,6 @@ class StateDictMismatch(WeightsError):
         super().__init__(
             f"The tensor {leaf} does not fit the model: expected {expected}, found {found}."
         )
-        self.leaf = leaf
-        self.expected = expected
-        self.found = found
 
 
 def check_weights(card: ModelCard, folder: Path) -> None:

@@ -23,7 +23,6 @@ class InvalidPromptCard(ValueError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"The prompt card {path} is not valid: {reason}")
-        self.path = path
 
 
 def _check_levels(levels: tuple[float, ...]) -> tuple[float, ...]:

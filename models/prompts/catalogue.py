@@ -20,7 +20,6 @@ class UnknownPrompt(LookupError):
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
         there_are = ", ".join(known) if known else "none"
         super().__init__(f"There is no prompt {name!r}. Known prompts: {there_are}.")
-        self.known = known
 
 
 def ships(prompt_id: str) -> bool:
