@@ -47,7 +47,6 @@ class InvalidCard(ValueError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"The model card {path} is not valid: {reason}")
-        self.path = path
 
 
 def check_template(template: str) -> str:
@@ -116,11 +115,13 @@ def _or(**defaults: Any) -> BeforeValidator:
     )
 
 
-class _Card(BaseModel):
+class Card(BaseModel):
+    """Base of what a file describes."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
-class Preprocessing(_Card):
+class Preprocessing(Card):
     """How a decoded image becomes the model's input, always 8 bit, (3, size, size).
 
     `shortest` resizes the shorter side to `size` and crops the centre; `squash` resizes both sides
@@ -138,7 +139,7 @@ class Preprocessing(_Card):
     std: tuple[Positive, Positive, Positive]
 
 
-class WeightFile(_Card):
+class WeightFile(Card):
     """One file of a model: its plain name, its SHA-256 in hexadecimal and its length."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -151,7 +152,7 @@ class WeightFile(_Card):
         return not self.name.endswith((".json", ".txt"))
 
 
-class TrainingSet(_Card):
+class TrainingSet(Card):
     """Data that the weights were trained on, with what its licence asks to be said."""
 
     name: str
@@ -160,7 +161,7 @@ class TrainingSet(_Card):
     source: str = ""
 
 
-class Evaluation(_Card):
+class Evaluation(Card):
     """Zero-shot accuracy of the base classifier, before any smoothing or certificate.
 
     `copies` noisy copies of each of `images` images at noise strength `sigma` (pixels in [0, 1]).
@@ -173,7 +174,7 @@ class Evaluation(_Card):
     accuracy: float = Field(ge=0, le=1)
 
 
-class Published(_Card):
+class Published(Card):
     """How a model's weights are published, and the architecture they must have.
 
     `form` is the file layout, one of those that `models.forms` reads. `repository` is the
@@ -187,7 +188,7 @@ class Published(_Card):
     model_cfg: Mapping[str, JsonValue] = Field(default_factory=dict)
 
 
-class Origin(_Card):
+class Origin(Card):
     """The published files, unmodified, from which an installation's weight files were made.
 
     `revision` is the Hub commit, if the files were downloaded from the Hub.
@@ -199,7 +200,7 @@ class Origin(_Card):
     revision: str = ""
 
 
-class ModelDescription(_Card):
+class ModelDescription(Card):
     """Everything about a model (VLM) that can be stated without its weight files.
 
     `batch_size` is the single padded batch shape for each device class. Batch shape, precision and
