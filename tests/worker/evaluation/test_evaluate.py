@@ -11,6 +11,7 @@ from worker.contract import CohenParameters, InputImage, StagedParameters, Templ
 from worker.contract.certificate.audit import audit_document
 from worker.contract.certificate.signature import create_signing_key, encode_public_key
 from worker.evaluation.evaluate import RUN_FILE, SECRET_FILE, evaluate, write_results
+from worker.evaluation.noiseless import Noiseless
 from worker.evaluation.results import PUBLISHED_RADII, create_results, find_largest_radius
 from worker.evaluation.run_file import RunFile, RunNotContinued
 from worker.sampling.table import create_noise_table
@@ -172,11 +173,12 @@ def test_results_need_every_image_once(create_evaluation):
     question = asked.create_question(b"e" * 32)
     with RunFile(asked.folder / RUN_FILE, question) as stored:
         images = list(stored.images.values())
-    clean = [None]
-    assert create_results(question, images, radii=RADII, clean=clean).arms[0].images == 4
+    noiseless = [Noiseless() for _ in question.rows]
+    results = create_results(question, images, radii=RADII, noiseless=noiseless)
+    assert results.arms[0].images == 4
     for wrong in (images[1:], [*images, images[0]]):
         with pytest.raises(ValueError, match="each of 4 images once"):
-            create_results(question, wrong, radii=RADII, clean=clean)
+            create_results(question, wrong, radii=RADII, noiseless=noiseless)
 
 
 def test_every_image_of_a_run_can_be_audited(create_evaluation):
