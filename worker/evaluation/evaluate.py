@@ -35,12 +35,13 @@ from worker.engine.shared import SharedEngine
 from worker.engine.shelf.identity import create_identity
 from worker.engine.shelf.shelf import Shelf
 from worker.evaluation.baselines import Baseline
+from worker.evaluation.csv_table import format_csv
 from worker.evaluation.noiseless import Noiseless, NoiselessModel
 from worker.evaluation.plot import write_plots
 from worker.evaluation.question import EvaluationQuestion
 from worker.evaluation.results import EvaluationResults, create_results, order_images
 from worker.evaluation.run_file import EvaluatedImage, RunFile
-from worker.evaluation.tables import format_csv, format_markdown
+from worker.evaluation.tables import format_markdown
 from worker.evaluation.trained import Trained
 from worker.prepare import prepare_image
 from worker.sampling.keys import commitment, create_secret, load_secret
@@ -267,7 +268,6 @@ class _Sitting:
 
     def _report(self) -> None:
         with self._lock:
-            progress = EvaluationProgress(
-                images=len(self._run.images), samples=sum(each.total() for each in self._samples.values())
-            )
+            samples = sum(each.total() for each in self._samples.values())
+            progress = EvaluationProgress(images=len(self._run.images), samples=samples)
             self._on_progress(progress)

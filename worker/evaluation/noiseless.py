@@ -1,4 +1,4 @@
-"""Measures each row of an evaluation without noise: its own prompt, or the prompts that it tuned."""
+"""Measures a row of an evaluation without noise: its own prompt, or the prompts that it tuned."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -52,9 +52,9 @@ class Arm(Contract):
     """One target at one noise level, judged by one model, over all images.
 
     `radii_by_image` has, in the order of the images, the radius within which the right class is
-    certified, or None. No radius can exceed `largest_radius`, which an image reaches only if all its
-    samples vote for one class. Radii above it are out of reach at this number of samples and say
-    nothing about the model.
+    certified, or None. No radius can exceed `largest_radius`, which an image reaches only if all
+    its samples vote for one class. Radii above it are out of reach at this number of samples and
+    say nothing about the model.
 
     `model` is a baseline's own if `baseline` names one. `clean` is the base classifier's accuracy
     without noise; None if that classifier depends on the image, and then `others` says what the

@@ -17,7 +17,7 @@ class Trained(Contract):
         id: the id of the prompt or model.
         sigma: the noise level that it serves; None for all.
         seconds: the time that training took; None if nobody recorded it.
-        size_bytes: the size of the file that training made.
+        size_bytes: the bytes of the vectors or weights that training made.
         device: what trained it.
     """
 

@@ -51,9 +51,7 @@ def compare(row: RightRadii, reference: RightRadii, radius: Decimal) -> PairedDi
     )
 
 
-def difference_at(
-    row: RightRadii, reference: RightRadii, radius: Decimal
-) -> npt.NDArray[np.int64]:
+def difference_at(row: RightRadii, reference: RightRadii, radius: Decimal) -> npt.NDArray[np.int64]:
     """For each image, int64 (images,): 1 if right in `row` alone, -1 if in `reference` alone."""
     pairs = zip(is_right(row, radius), is_right(reference, radius), strict=True)
     return np.array([int(ours) - int(theirs) for ours, theirs in pairs], dtype=np.int64)
