@@ -37,9 +37,12 @@ class Denoiser(torch.nn.Module):
         self.convolutions = torch.nn.ModuleList(
             torch.nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths)
         )
-        last = self.convolutions[-1]
-        for parameter in last.parameters():
-            torch.nn.init.zeros_(parameter)
+        *hidden, last = self.convolutions
+        for convolution in hidden:
+            torch.nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+        for convolution in self.convolutions:
+            torch.nn.init.zeros_(convolution.bias)
+        torch.nn.init.zeros_(last.weight)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Returns float32 (B, 3, S, S) for noisy pixels of the same shape, in units of [0, 1].
