@@ -4,8 +4,8 @@
 
 Every RUN is the folder of a finished run. A row of the table is one prompting or baseline at one
 multiple of sigma as the radius, over all runs and noise levels named. The interval is a paired
-bootstrap over images: an image is drawn with its cells at all noise levels and under all models, and
-the images of each set from that set. Runs of one set under other models or prompts share its images.
+bootstrap over images: an image is drawn with its cells at all noise levels and under all models,
+and the images of each set from that set. Runs of one set under several models share its images.
 """
 
 from collections.abc import Iterator, Sequence
@@ -72,7 +72,7 @@ def format_pooled(
     runs: Sequence[EvaluationResults], sigmas: Sequence[Decimal], factors: Sequence[Decimal]
 ) -> Iterator[str]:
     """The lines of a Markdown table: every row that all runs have, at every radius."""
-    yield "| row | r | template | certified accuracy | difference (95 % interval) | cells | images |"
+    yield "| row | r | template | row's own | difference (95 % interval) | cells | images |"
     yield "| --- " * 7 + "|"
     for label in dict.fromkeys(arm.label for arm in runs[0].arms):
         if label == "template" or not all(run.find_arm(label, sigmas[0]) for run in runs):

@@ -61,10 +61,11 @@ def evaluate(
         typer.Option(help="Noise level; repeatable.  (default: 0.1, 0.25, 0.5 and 1.0)"),
     ] = None,
     baseline: Annotated[
-        list[Literal["denoised", "noise-trained"]] | None,
+        list[str] | None,
         typer.Option(
-            help="Judge, at each noise level, the model MODEL-BASELINE-SIGMA (benchmarks/"
-            "baselines.py trains it) on the same images and noise; repeatable."
+            metavar="[denoised|noise-trained]",
+            help="Repeatable. Judges the model MODEL-BASELINE-SIGMA of "
+            "each noise level, which benchmarks/baselines.py trains, on the same images and noise.",
         ),
     ] = None,
     images: Annotated[
@@ -104,6 +105,7 @@ def evaluate(
     from worker.processes.scheduling import wait_passively
 
     wait_passively()
+    from app.local.baselines import parse_baselines
     from app.local.evaluate import EvaluationOptions, create_evaluation, parse_radii
     from worker.evaluation.evaluate import write_results
     from worker.evaluation.results import PUBLISHED_RADII
@@ -117,7 +119,7 @@ def evaluate(
                 split=split,
                 model=model,
                 prompts=tuple(prompt or ()),
-                baselines=tuple(baseline or ()),
+                baselines=parse_baselines(baseline or ()),
                 asked=said(
                     sigma=sigma or _SIGMAS,
                     prompting=prompting,

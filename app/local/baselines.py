@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -50,6 +51,14 @@ class FoundBaseline:
         return sum(file.size_bytes for file in own)
 
 
+def parse_baselines(names: Sequence[str]) -> tuple[BaselineName, ...]:
+    """Parses the names of baselines: each once. Raises ValueError if one is not known."""
+    known = {name: name for name in get_args(BaselineName)}
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"a baseline is {' or '.join(known)}, got {unknown[0]}")
+    return tuple(known[name] for name in dict.fromkeys(names))
+
+
 def find_baselines(
     names: Sequence[BaselineName], card: ModelCard, sigmas: Sequence[Decimal]
 ) -> list[FoundBaseline]:
@@ -60,7 +69,7 @@ def find_baselines(
         NotComparable: a model would see other images.
     """
     found = []
-    for name in dict.fromkeys(names):
+    for name in names:
         for sigma in sorted(sigmas):
             baseline, weights = _find_model(f"{card.id}-{name}-{sigma.normalize():f}")
             check_comparable(baseline, card)

@@ -1,6 +1,5 @@
 """Plots certified accuracy against radius, with a line per row and a panel per noise level."""
 
-from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from itertools import groupby
@@ -57,20 +56,17 @@ def write_plots(results: EvaluationResults, folder: Path) -> None:
 
 
 def _draw_panel(axis: Any, sigma: Decimal, arms: Sequence[Arm]) -> None:
-    drawn: Counter[str] = Counter()
-    for arm in arms:
-        kind = arm.baseline or arm.target.prompting
+    for place, arm in enumerate(arms):
         radii, shares = create_steps(arm.right_radii, arm.images)
         axis.step(
             radii,
             shares,
             where="pre",
             label=arm.label,
-            color=_COLOURS[kind],
-            linestyle=_STYLES[drawn[kind] % len(_STYLES)],  # several prompts share a colour
+            color=_COLOURS[arm.baseline or arm.target.prompting],
+            linestyle=_STYLES[place % len(_STYLES)],  # lines that coincide can be seen
             linewidth=1.2 if arm.baseline else 1.8,
         )
-        drawn[kind] += 1
     axis.set_title(f"σ = {sigma:f}")
     axis.set_xlabel("l2 radius, pixels in [0, 1]")
     axis.set_xlim(left=0)
