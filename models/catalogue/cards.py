@@ -39,7 +39,9 @@ _FIXED = {
     "batch_size",
     "tau",
     "precision",
+    "denoiser",
 }
+DENOISER_FILE = "denoiser.safetensors"
 
 
 class InvalidCard(ValueError):
@@ -200,6 +202,26 @@ class Origin(Card):
     revision: str = ""
 
 
+class DenoiserShape(Card):
+    """The denoiser between the noisy image and the image tower, trained for one noise level.
+
+    Its weights are the model's file `denoiser.safetensors`. `sigma` is the standard deviation of
+    the noise, on pixels in [0, 1]; `width` and `layers` are those of `models.vlm.denoised`.
+    """
+
+    sigma: Positive
+    width: int = Field(ge=1, le=1024)
+    layers: int = Field(ge=2, le=64)
+
+
+class TrainingCost(Card):
+    """What training cost: wall seconds on a device."""
+
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+    device: str
+    threads: int = Field(ge=1)
+
+
 class ModelDescription(Card):
     """Everything about a model (VLM) that can be stated without its weight files.
 
@@ -223,6 +245,7 @@ class ModelDescription(Card):
     published: Published | None = None
     context_length: int = Field(ge=1)
     preprocessing: Preprocessing
+    denoiser: DenoiserShape | None = None
     batch_size: Annotated[
         Mapping[DeviceClass, Annotated[int, Field(ge=1)]], _or(cpu=64, cuda=256)
     ] = Field(default_factory=dict)
@@ -236,6 +259,7 @@ class ModelDescription(Card):
     class_names: ClassNames
     template: Template
     evaluation: tuple[Evaluation, ...] = ()
+    training_cost: TrainingCost | None = None
 
 
 class ModelCard(ModelDescription):
@@ -258,12 +282,14 @@ class ModelCard(ModelDescription):
         """Identifies everything about the base classifier that a card fixes.
 
         It is the SHA-256 of the weights' digests and of everything else that affects a logit or a
-        vote: architecture, context length, preprocessing, batch shape, tau and precision. It does
-        not cover the prompt, the device, names, licences or measured accuracies.
+        vote: architecture, context length, preprocessing, denoiser, batch shape, tau and precision.
+        It does not cover the prompt, the device, names, licences or measured accuracies.
         """
         fixed = self.model_dump(mode="json", include=_FIXED)
         if not self.preprocessing.grey:
             del fixed["preprocessing"]["grey"]  # keeps digests in certificates older than the field
+        if self.denoiser is None:
+            del fixed["denoiser"]
         fixed["files"] = sorted(fixed["files"], key=lambda file: str(file["name"]))
         canonical = json.dumps(fixed, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
