@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve docs test test-long test-schema test-docs test-coverage test-models test-branches
 .PHONY: test-fuzz test-chaos test-browser test-deployment airgap lock check
-.PHONY: pictures check-docker clean
+.PHONY: evidence pictures check-docker clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -89,6 +89,11 @@ test-deployment:  ## build and start docker-compose.yml, certify, kill, restore,
 	fi
 
 ##@ Documents and deployment
+
+# Goes on where it was interrupted. EVIDENCE='--images 20 --n-max 500 --seed 1' is a quick look.
+DATA ?= ../shared/data
+evidence: setup  ## what promptings and baselines certify on real images; hours; benchmarks/results
+	@$(BIN)/python benchmarks/evidence.py --data $(DATA) --work build/evidence $(EVIDENCE)
 
 docs: setup  ## the guide as a site to read offline: build/site/index.html
 	@$(BIN)/python docs/build.py
