@@ -34,15 +34,14 @@ class Denoiser(torch.nn.Module):
         super().__init__()
         ends = 3 * _SCALE**2
         widths = [ends, *[width] * (layers - 1), ends]
-        self.convolutions = torch.nn.ModuleList(
+        convolutions = [
             torch.nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths)
-        )
-        *hidden, last = self.convolutions
-        for convolution in hidden:
+        ]
+        for convolution in convolutions:
             torch.nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-        for convolution in self.convolutions:
-            torch.nn.init.zeros_(convolution.bias)
-        torch.nn.init.zeros_(last.weight)
+            torch.nn.init.zeros_(convolution.get_parameter("bias"))
+        torch.nn.init.zeros_(convolutions[-1].weight)
+        self.convolutions = torch.nn.ModuleList(convolutions)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Returns float32 (B, 3, S, S) for noisy pixels of the same shape, in units of [0, 1].
