@@ -76,7 +76,7 @@ def denoised(
     model: ModelOption = "bundled",
     sigma: SigmaOption = None,
     image_set: Annotated[list[str] | None, typer.Option(help="Repeatable.  (default: all)")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 600,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 500,
     threads: ThreadsOption = 2,
 ) -> None:
     """Trains a denoiser in front of a frozen open_clip model, on the train folders."""

@@ -45,9 +45,9 @@ class DenoisingSettings:
     """How a denoiser is trained: AdamW, with half a cosine after a linear warm-up."""
 
     shape: DenoiserShape
-    steps: int = 600
+    steps: int = 500
     batch_size: int = 32
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     stability: float = 0.1
     seed: int = 1
 
