@@ -2,7 +2,6 @@
 
 from models.catalogue.catalogue import (
     Catalogue,
-    Entry,
     ModelNotAdded,
     ModelNotValid,
     ModelRetired,
@@ -13,7 +12,6 @@ from models.catalogue.catalogue import (
 
 __all__ = [
     "Catalogue",
-    "Entry",
     "ModelNotAdded",
     "ModelNotValid",
     "ModelRetired",

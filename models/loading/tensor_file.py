@@ -18,15 +18,8 @@ from typing import Any, BinaryIO, NoReturn, Protocol
 import torch
 from torch import Tensor
 
+from models.catalogue import weights
 from models.catalogue.cards import WeightFile
-from models.catalogue.weights import (
-    StateDictMismatch,
-    UnreadableWeights,
-    check_digest,
-    check_file,
-    check_size,
-    load_file,
-)
 from models.files.untrusted_text import parse_json
 from models.loading.state_dict import check_state_dict
 
@@ -82,7 +75,7 @@ def load_into(targets: Mapping[str, Tensor], file: WeightFile, folder: Path) -> 
 
 
 def _unpickle_into(targets: Mapping[str, Tensor], file: WeightFile, folder: Path) -> None:
-    tensors = parse_pickle(file.name, load_file(file, folder))
+    tensors = parse_pickle(file.name, weights.load_file(file, folder))
     check_state_dict(targets, tensors)
     for name in list(tensors):
         targets[name].copy_(tensors.pop(name))
@@ -98,11 +91,11 @@ def parse_pickle(name: str, content: bytes) -> dict[str, Tensor]:
         loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return {str(leaf): _require_tensor(value) for leaf, value in dict(loaded).items()}
     except pickle.UnpicklingError as error:  # torch's own message advises running the code in it
-        raise UnreadableWeights(
+        raise weights.UnreadableWeights(
             name, "it is damaged or holds something other than tensors; no code in it was run"
         ) from error
     except (RuntimeError, ValueError, TypeError, EOFError, LookupError) as error:
-        raise UnreadableWeights(name, str(error).splitlines()[0].rstrip(".")) from error
+        raise weights.UnreadableWeights(name, str(error).splitlines()[0].rstrip(".")) from error
 
 
 def _require_tensor(value: object) -> Tensor:
@@ -112,24 +105,24 @@ def _require_tensor(value: object) -> Tensor:
 
 
 def _stream_into(targets: Mapping[str, Tensor], file: WeightFile, folder: Path) -> None:
-    check_size(file, folder)
+    weights.check_size(file, folder)
     digest = hashlib.sha256()
     with (folder / file.name).open("rb") as stream:
         try:
             leaves = _read_header(stream, digest, file.size_bytes)
             check_state_dict(targets, {leaf.name: leaf.describe() for leaf in leaves})
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-            _give_up(file, folder, UnreadableWeights(file.name, str(error)))
-        except StateDictMismatch as error:
+            _give_up(file, folder, weights.UnreadableWeights(file.name, str(error)))
+        except weights.StateDictMismatch as error:
             _give_up(file, folder, error)
         for leaf in leaves:
             _read_leaf(leaf, stream, digest, targets[leaf.name])
-    check_digest(file, folder, digest.hexdigest())
+    weights.check_digest(file, folder, digest.hexdigest())
 
 
 def _give_up(file: WeightFile, folder: Path, error: Exception) -> NoReturn:
     """Raises the error, unless the file is the wrong one, which is the better explanation."""
-    check_file(file, folder)
+    weights.check_file(file, folder)
     raise error
 
 
