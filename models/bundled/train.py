@@ -17,14 +17,14 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -69,7 +69,8 @@ TEMPLATES = (
 # The parts of the text tower that keep their random start.
 FROZEN = ("token_embedding.", "positional_embedding", "transformer.")
 BATCH = 64
-_WEIGHTS = "open_clip_model.safetensors"
+CYCLES = (32, 24)  # epochs
+_SEED_STEP = 10  # between the seeds of two cycles
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 0.05
 WARM_UP = 0.05  # of all steps
@@ -203,21 +204,35 @@ def train(
     examples: Examples,
     *,
     noise: float,
-    epochs: int,
+    cycles: Sequence[int],
     seed: int,
-    start: Mapping[str, Tensor] | None = None,
     say: Callable[[str], None] = print,
 ) -> torch.nn.Module:
     """Returns the trained model: the running mean of the last steps' weights, in fp32.
 
-    `start` holds the weights to continue from; None: random ones, from the seed.
+    `cycles` holds the epochs of each cycle. A cycle starts with a warm-up and a new optimiser from
+    the weights of the one before, rounded to fp16 as they are stored (warm restarts, Loshchilov and
+    Hutter, ICLR 2017).
     """
     torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
+    model = get_open_clip().CLIP(**copy.deepcopy(MODEL_CFG))
+    for number, epochs in enumerate(cycles):
+        if number:
+            model.half().float()
+        generator = torch.Generator().manual_seed(seed + _SEED_STEP * number)
+        model = _train_cycle(model, examples, noise, epochs, generator, say)
+    return model.eval()
+
+
+def _train_cycle(
+    model: torch.nn.Module,
+    examples: Examples,
+    noise: float,
+    epochs: int,
+    generator: torch.Generator,
+    say: Callable[[str], None],
+) -> torch.nn.Module:
     open_clip = get_open_clip()
-    model = open_clip.CLIP(**copy.deepcopy(MODEL_CFG))
-    if start is not None:
-        model.load_state_dict(start)
     freeze_text(model)
     tokenizer = open_clip.SimpleTokenizer(context_length=MODEL_CFG["text_cfg"]["context_length"])
     average = torch.optim.swa_utils.AveragedModel(
@@ -257,7 +272,7 @@ def train(
             f"epoch {epoch + 1}/{epochs}  loss {total / seen:.4f}  right {right / seen:.3f}  "
             f"{time.monotonic() - started:.1f} s",
         )
-    return average.module.eval()
+    return average.module
 
 
 def save(model: torch.nn.Module, folder: Path) -> None:
@@ -275,13 +290,7 @@ def save(model: torch.nn.Module, folder: Path) -> None:
     text = json.dumps(config, indent=2) + "\n"
     (folder / "open_clip_config.json").write_text(text, encoding="utf-8")
     tensors = {name: leaf.half().contiguous() for name, leaf in model.state_dict().items()}
-    save_file(tensors, folder / _WEIGHTS)
-
-
-def load_start(folder: Path) -> dict[str, Tensor]:
-    """Returns the weights that `save` wrote, in fp32."""
-    tensors = load_file(folder / _WEIGHTS)
-    return {name: leaf.float() for name, leaf in tensors.items()}
+    save_file(tensors, folder / "open_clip_model.safetensors")
 
 
 def main() -> None:
@@ -294,9 +303,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the image sets")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model into")
     parser.add_argument("--noise", type=float, default=0.0, help="largest noise strength; 0 = none")
-    parser.add_argument("--epochs", type=int, default=32)
+    parser.add_argument("--epochs", type=int, nargs="+", default=CYCLES, help="one number a cycle")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--start", type=Path, help="folder of a model to continue from")
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
@@ -304,9 +312,8 @@ def main() -> None:
     model = train(
         create_examples(sets),
         noise=chosen.noise,
-        epochs=chosen.epochs,
+        cycles=chosen.epochs,
         seed=chosen.seed,
-        start=load_start(chosen.start) if chosen.start else None,
     )
     save(model, chosen.out)
 
