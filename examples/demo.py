@@ -26,7 +26,7 @@ from rich.table import Table
 IMAGES = ("CT_small.dcm", "MR_small.dcm")
 SIGMAS = ("0.1", "0.25", "0.5")
 PROMPTINGS = ("template", "few-shot", "zero-shot")
-PROMPT = "bundled-mednist"  # learned from 16 images of each class; it ships with the service
+PROMPT = "bundled-2-mednist"  # learned from 16 images of each class; it ships with the service
 COVERS = {
     "global_prompt": "everything from the image on",
     "frozen_prompt": "this prompt, not tuning it again",

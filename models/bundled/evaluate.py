@@ -1,6 +1,6 @@
 """Measures a model's zero-shot accuracy on the test folders, on clean and on noisy images.
 
-    python -m models.bundled.evaluate --data DIR [--models DIR] [--model bundled]
+    python -m models.bundled.evaluate --data DIR [--models DIR] [--model bundled-2]
 
 Each set is classified over its own classes with its own template. The noise is the noise of a
 certificate: Gaussian on pixels in [0, 1], rounded to the 8-bit grid, with several copies of each
@@ -106,7 +106,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the image sets")
     parser.add_argument("--models", type=Path, help="folder of additional models")
-    parser.add_argument("--model", default="bundled")
+    parser.add_argument("--model", default="bundled-2")
     parser.add_argument("--sets", nargs="+", default=IMAGE_SETS, help="folders under --data")
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()

@@ -24,10 +24,7 @@ from models.log import get_logger
 _CARD = "card.toml"
 _PACKAGE = Path(__file__).parent.parent
 _SHIPPED_CARDS = _PACKAGE / "shipped" / "cards"
-_SHIPPED_FILES = {
-    "bundled": _PACKAGE / "bundled" / "vlm",
-    "bundled-2": _PACKAGE / "bundled" / "vlm2",
-}
+_SHIPPED_FILES = {"bundled-2": _PACKAGE / "bundled" / "vlm"}
 
 
 class UnknownModel(LookupError):

@@ -35,18 +35,18 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def vlm():
     catalogue = load_catalogue()
-    return load_vlm(catalogue.get("bundled"), catalogue.folder("bundled"), CPU)
+    return load_vlm(catalogue.get("bundled-2"), catalogue.folder("bundled-2"), CPU)
 
 
 def test_bundled_weights_are_the_ones_of_the_card_and_small_enough_for_git():
     catalogue = load_catalogue()
-    card = catalogue.get("bundled")
-    check_weights(card, catalogue.folder("bundled"))
+    card = catalogue.get("bundled-2")
+    check_weights(card, catalogue.folder("bundled-2"))
     assert sum(file.size_bytes for file in card.files) < 16_000_000
 
 
 def test_bundled_card_says_what_it_is_for_and_whose_images_it_learned_from():
-    card = load_catalogue().get("bundled")
+    card = load_catalogue().get("bundled-2")
     assert "Not for clinical use" in card.intended_use
     assert card.licence == "CC-BY-SA-4.0"
     assert len(card.training_data) == len(IMAGE_SETS)
@@ -54,7 +54,7 @@ def test_bundled_card_says_what_it_is_for_and_whose_images_it_learned_from():
 
 
 def test_bundled_card_reports_every_set_at_every_noise_strength():
-    reported = [(row.data, row.sigma) for row in load_catalogue().get("bundled").evaluation]
+    reported = [(row.data, row.sigma) for row in load_catalogue().get("bundled-2").evaluation]
     assert reported == [(f"{name} test", sigma) for name in IMAGE_SETS for sigma in SIGMAS]
 
 
