@@ -1,8 +1,8 @@
 """Trains the models that prompts are compared with, and the bundled model from other seeds.
 
     python benchmarks/baselines.py denoised --data ../shared/data --models DIR --model bundled-2
-    python benchmarks/baselines.py noise-trained --data ../shared/data --models DIR --model bundled-2
-    python benchmarks/baselines.py seeds --data ../shared/data --models DIR --model bundled-2 --seed 2
+    python benchmarks/baselines.py noise-trained --data ../shared/data --models DIR
+    python benchmarks/baselines.py seeds --data ../shared/data --models DIR --seed 2
 
 `denoised` trains a small denoiser in front of the frozen model (denoised smoothing, Salman et al.
 2020). `noise-trained` trains the bundled architecture from scratch under noise, as an upper

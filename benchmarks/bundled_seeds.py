@@ -2,9 +2,9 @@
 
     python benchmarks/bundled_seeds.py --data ../shared/data --models DIR [--seeds 1 2 3]
 
-`DIR/SEED` is what `python -m models.bundled.train --seed SEED --out DIR/SEED` wrote. The chosen seed
-is the one whose template is right most often on noisy train images: the training saw no noise. The
-accuracies on the test folders are reported and play no part in the choice.
+`DIR/SEED` is what `python -m models.bundled.train --seed SEED --out DIR/SEED` wrote. The chosen
+seed is the one whose template is right most often on noisy train images: the training saw no noise.
+The accuracies on the test folders are reported and play no part in the choice.
 """
 
 import argparse
@@ -71,9 +71,10 @@ def format_tables(found: list[Seed], command: str) -> Iterator[str]:
     yield f"`{command}`. Seed {choose(found)} ships.\n"
     yield (
         f"The choice looks at train images only: {EACH} of each class, {COPIES} noisy copies of "
-        "each, judged by the set's template. The training saw no noise. The test columns show clean "
-        "accuracy under the set's template, and the lowest under three other wordings. Motion is "
-        "how far text features move apart when each number of eight context vectors moves by 0.005.\n"
+        "each, judged by the set's template. The training saw no noise. The test columns show the "
+        "clean accuracy under the set's template, and the lowest under three other wordings. "
+        "Motion is how far text features move apart when each number of eight context vectors "
+        "moves by 0.005.\n"
     )
     sigmas = " | ".join(f"train, σ {sigma:g}" for sigma in SIGMAS)
     yield f"| seed | set | {sigmas} | test, clean | other wordings | motion |"

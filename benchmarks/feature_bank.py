@@ -19,8 +19,10 @@ from models.datasets.training_images import choose_shots
 from models.vlm.vlm import VLM
 
 SIGMAS = (0.25, 0.5, 1.0)
-LEVELS = {0.0: 1, 0.1: 8, 0.25: 16, 0.5: 16, 0.75: 16, 1.0: 16}  # copies of a training image
-VOTES, ADAPTATIONS = 64, 50  # copies of an image that is judged, at each sigma
+LEVELS = {0.0: 1, 0.1: 6, 0.25: 14, 0.5: 14, 1.0: 14}  # copies of a training image
+VOTES, ADAPTATIONS = 48, 40  # copies of an image that is judged, at each sigma
+IMAGES, SHOTS = 60, 24  # images judged, and images of a class to learn from
+_SEED = 11
 _ASIDE = 4  # one group in four is set aside
 
 
@@ -70,47 +72,47 @@ class FeatureBank:
         return torch.stack(drawn).float()
 
 
-def load_bank(
-    path: Path, vlm: VLM, folder: Path, *, images: int, shots: int, seed: int
-) -> FeatureBank:
-    """Returns the bank in `path`, or encodes it: `images` judged, `shots` of a class to learn from.
+def load_bank(path: Path, vlm: VLM, folder: Path) -> FeatureBank:
+    """Returns the bank in the file `path`; encodes it first if it is not there.
 
-    The judged images are the set's `test` side, spread evenly over the classes.
+    The judged images are of the set's `test` side, as many of each class.
     """
-    if path.exists():
-        return FeatureBank(**torch.load(path, weights_only=True))
-    generator = torch.Generator().manual_seed(seed)
-    judged = load_image_set(folder, "test", vlm.card.preprocessing)
-    learned = load_image_set(folder, "train", vlm.card.preprocessing)
-    fewest = int(np.bincount(judged.classes).min())
-    each = min(fewest, images // len(judged.class_names))
-    places, taught = (
-        choose_shots(judged.classes, each, seed),
-        choose_shots(learned.classes, shots, seed),
-    )
-    pixels = torch.from_numpy(judged.pixels[places]).to(torch.int16)
-    fields = {
-        "name": judged.name,
-        "class_names": judged.class_names,
-        "template": judged.template,
-        "judged": torch.from_numpy(judged.classes[places]),
-        "votes": {s: _encode(vlm, pixels, s, VOTES, generator) for s in SIGMAS},
-        "adaptations": {s: _encode(vlm, pixels, s, ADAPTATIONS, generator) for s in SIGMAS},
-        "learned_from": torch.from_numpy(learned.classes[taught]),
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(_create_fields(vlm, folder), path)
+    return FeatureBank(**torch.load(path, weights_only=True))
+
+
+def _create_fields(vlm: VLM, folder: Path) -> dict[str, object]:
+    generator = torch.Generator().manual_seed(_SEED)
+    test = load_image_set(folder, "test", vlm.card.preprocessing)
+    each = min(int(np.bincount(test.classes).min()), IMAGES // len(test.class_names))
+    judged = choose_shots(test.classes, each, seed=5)
+    votes, adaptations = {}, {}
+    for sigma in SIGMAS:
+        votes[sigma] = _encode(vlm, test.pixels[judged], sigma, VOTES, generator)
+        adaptations[sigma] = _encode(vlm, test.pixels[judged], sigma, ADAPTATIONS, generator)
+    train = load_image_set(folder, "train", vlm.card.preprocessing)
+    taught = choose_shots(train.classes, SHOTS, seed=1)
+    levels = LEVELS.items()
+    return {
+        "name": test.name,
+        "class_names": test.class_names,
+        "template": test.template,
+        "judged": torch.from_numpy(test.classes[judged]),
+        "votes": votes,
+        "adaptations": adaptations,
+        "learned_from": torch.from_numpy(train.classes[taught]),
+        "training": {s: _encode(vlm, train.pixels[taught], s, n, generator) for s, n in levels},
     }
-    pixels = torch.from_numpy(learned.pixels[taught]).to(torch.int16)
-    fields["training"] = {s: _encode(vlm, pixels, s, n, generator) for s, n in LEVELS.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(fields, path)
-    return FeatureBank(**fields)
 
 
 def _encode(
-    vlm: VLM, pixels: Tensor, sigma: float, copies: int, generator: torch.Generator
+    vlm: VLM, pixels: np.ndarray, sigma: float, copies: int, generator: torch.Generator
 ) -> Tensor:
-    """Returns features of noisy copies, float16 (N, copies, D), for pixels, int16 (N, 3, S, S)."""
+    """Returns features of noisy copies, float16 (N, copies, D), for pixels, uint8 (N, 3, S, S)."""
     features = []
-    for image in pixels:
+    for image in torch.from_numpy(pixels).to(torch.int16):
         noise = (255 * sigma * torch.randn(copies, *image.shape, generator=generator)).round()
         features.append(vlm.encode_images(image + noise.to(torch.int16)).half())
     return torch.stack(features)

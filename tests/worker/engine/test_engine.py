@@ -47,7 +47,11 @@ def count_in_chunks(engine: Engine, request, image, *, n: int, chunk: int) -> li
 
 @pytest.mark.parametrize(
     ("model", "n", "chunks"),
-    [("linear", 256, (1, 7, 64, 256)), ("bundled-2", 256, (64, 256)), ("bundled-2", 40, (1, 7, 40))],
+    [
+        ("linear", 256, (1, 7, 64, 256)),
+        ("bundled-2", 256, (64, 256)),
+        ("bundled-2", 40, (1, 7, 40)),
+    ],
 )
 def test_counts_do_not_depend_on_the_chunk_size(engine, create_request, model, n, chunks):
     request, image = create_request(model, sigmas=["0.5"])

@@ -61,7 +61,9 @@ def test_prompts_tuned_over_a_shared_engine_are_those_tuned_alone(engine, create
         template=card.template, class_names=card.class_names, tuning={"copies": 20}
     )
     asked = [
-        create_request("bundled-2", seed=s, targets=(target,), procedure=CohenParameters(n0=10, n=60))
+        create_request(
+            "bundled-2", seed=s, targets=(target,), procedure=CohenParameters(n0=10, n=60)
+        )
         for s in range(2)
     ]
 
