@@ -30,7 +30,7 @@ from vlm_folder import load_trained_vlm
 
 from models.bundled.train import IMAGE_SETS
 from models.learning.state import create_state
-from models.learning.step import create_objective
+from models.learning.step import take_step
 from models.learning.template_prompt import create_template_prompt
 from models.learning.zero_shot import tune_prompt
 from models.prompts.learning_settings import LearningSettings, create_learning_settings
@@ -52,8 +52,6 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "σ from 0.25": {"noise_levels": (0.25, 0.5, 1.0)},
     "rate 0.01": {"learning_rate": 0.01},
     "100 epochs": {"epochs": 100},
-    "penalty 0": {"anchor_weight": 0.0},
-    "penalty 4": {"anchor_weight": 4.0},
 }
 TUNED = ("the template", "the preset")  # judged after a zero-shot step too, which takes longest
 NEAR_ZERO = 0.05  # with 2,000 samples, a radius below this share of sigma is an abstention
@@ -87,7 +85,7 @@ class Row:
 def learn(vlm: VLM, bank: FeatureBank, settings: LearningSettings) -> Prompt:
     """Learns a prompt from the bank by the steps of `models.learning`."""
     state = create_state(vlm, settings)
-    objective = create_objective(vlm, bank.class_names, settings)
+    texts = [name + settings.suffix for name in bank.class_names]
     rows = _choose(bank, settings)
     levels = torch.tensor(settings.noise_levels, dtype=torch.float64)
     for epoch in range(settings.epochs):
@@ -97,7 +95,7 @@ def learn(vlm: VLM, bank: FeatureBank, settings: LearningSettings) -> Prompt:
         for part in order.split(settings.batch_size):
             drawn = levels[torch.randint(len(levels), (len(part),), generator=state.generator)]
             features = bank.sample(rows[part], drawn, state.generator)
-            objective.take_step(state, features, bank.learned_from[rows[part]])
+            take_step(vlm, state, texts, features, bank.learned_from[rows[part]], settings)
     return state.create_prompt(settings.suffix)
 
 

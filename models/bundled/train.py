@@ -215,23 +215,24 @@ def train(
     Hutter, ICLR 2017).
     """
     torch.manual_seed(seed)
-    model = get_open_clip().CLIP(**copy.deepcopy(MODEL_CFG))
+    model: Any = get_open_clip().CLIP(**copy.deepcopy(MODEL_CFG))
     for number, epochs in enumerate(cycles):
         if number:
             model.half().float()
         generator = torch.Generator().manual_seed(seed + _SEED_STEP * number)
         model = _train_cycle(model, examples, noise, epochs, generator, say)
-    return model.eval()
+    trained: torch.nn.Module = model.eval()
+    return trained
 
 
 def _train_cycle(
-    model: torch.nn.Module,
+    model: Any,  # open_clip is untyped
     examples: Examples,
     noise: float,
     epochs: int,
     generator: torch.Generator,
     say: Callable[[str], None],
-) -> torch.nn.Module:
+) -> Any:
     open_clip = get_open_clip()
     freeze_text(model)
     tokenizer = open_clip.SimpleTokenizer(context_length=MODEL_CFG["text_cfg"]["context_length"])

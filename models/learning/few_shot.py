@@ -21,7 +21,7 @@ from models.catalogue.cards import check_class_names
 from models.datasets.training_images import TrainingImages, count_classes
 from models.learning.augmentation import sample_crops
 from models.learning.state import Epoch, LearningState, create_state, restore, write_checkpoint
-from models.learning.step import Objective, create_objective
+from models.learning.step import take_step
 from models.prompts.learning_settings import LearningSettings
 from models.prompts.prompt import Prompt
 from models.vlm.vlm import VLM
@@ -83,9 +83,9 @@ def learn_prompt(
         task = _task_sha256(vlm, images, names, settings)
         if resume is not None:
             restore(state, resume, task)
-        objective = create_objective(vlm, names, settings)
+        texts = [name + settings.suffix for name in names]
         while len(state.curve) < settings.epochs:
-            state.curve.append(_run_epoch(objective, images, state, clock))
+            state.curve.append(_run_epoch(vlm, images, texts, settings, state, clock))
             on_epoch(state.curve[-1], write_checkpoint(state, task))
     return Learned(prompt=state.create_prompt(settings.suffix), curve=tuple(state.curve))
 
@@ -119,19 +119,21 @@ def _task_sha256(
 
 
 def _run_epoch(
-    objective: Objective,
+    vlm: VLM,
     images: TrainingImages,
+    texts: Sequence[str],
+    settings: LearningSettings,
     state: LearningState,
     clock: Callable[[], float],
 ) -> Epoch:
     """Trains on every image once, in a new order and with new crops and noise."""
-    vlm, settings = objective.vlm, objective.settings
     started, number = clock(), len(state.curve) + 1
     loss_sum, right = 0.0, 0
     for group in state.optimizer.param_groups:
         group["lr"] = settings.get_learning_rate(number - 1)
     for pixels, classes in _sample_batches(images, settings, state.generator):
-        step = objective.take_step(state, _encode(vlm, pixels), classes.to(vlm.device))
+        features, labels = _encode(vlm, pixels), classes.to(vlm.device)  # (B, D), (B,)
+        step = take_step(vlm, state, texts, features, labels, settings)
         if not math.isfinite(step.loss):
             raise Diverged(number, settings.learning_rate)
         loss_sum += step.loss * len(classes)

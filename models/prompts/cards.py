@@ -55,7 +55,6 @@ class Learning(Card):
     noise_levels: NoiseLevels
     augment: bool
     smallest_crop: float = Field(default=0.08, gt=0, le=1)
-    anchor_weight: float = Field(default=0.0, ge=0)
     seed: int = Field(ge=0)
     images_sha256: Sha256
     loss: float

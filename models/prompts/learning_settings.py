@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from models.prompts.cards import NoiseLevels
@@ -14,11 +14,7 @@ from models.prompts.prompt import MAX_N_CTX, MAX_SUFFIX, split_template
 Preset = Literal["default", "paper"]
 INIT_STD = 0.02  # standard deviation of random vectors, as in CoOp
 # Fields that were added after digests of settings had been stored, with what they were before.
-_ADDED: Mapping[str, object] = {
-    "template": None,
-    "anchor_weight": 0.0,
-    "smallest_crop": 0.08,
-}
+_ADDED: Mapping[str, object] = {"template": None, "smallest_crop": 0.08}
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -27,8 +23,7 @@ class LearningSettings:
 
     The vectors start as the embeddings of the words `ctx_init`, or, where that is None, as `n_ctx`
     vectors from N(0, 0.02²). `suffix` follows the class name. `template` is the sentence that the
-    prompt replaces, and `anchor_weight` how strongly it is held near that sentence
-    (`models.learning.step`). An image's noise level is drawn anew in every epoch from
+    prompt replaces, for the card. An image's noise level is drawn anew in every epoch from
     `noise_levels`, on pixels in [0, 1]. The learning rate is `warmup_learning_rate` in the first
     `warmup_epochs`, then half a cosine from `learning_rate`. A gradient longer than
     `max_gradient_norm` is shortened to it; None: never. `augment` crops and mirrors at random
@@ -40,7 +35,6 @@ class LearningSettings:
     n_ctx: int = Field(default=4, ge=1, le=MAX_N_CTX)
     suffix: str = Field(default=".", max_length=MAX_SUFFIX)
     template: str | None = None
-    anchor_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     shots: int = Field(default=16, ge=1)
     epochs: int = Field(default=50, ge=1)
     batch_size: int = Field(default=32, ge=1)
@@ -54,12 +48,6 @@ class LearningSettings:
     augment: bool = True
     smallest_crop: float = Field(default=0.08, gt=0, le=1)
     seed: int = Field(default=1, ge=0, lt=2**63)
-
-    @model_validator(mode="after")
-    def _check_anchor(self) -> Self:
-        if self.template is None and self.anchor_weight:
-            raise ValueError("anchor_weight needs a template to stay near")
-        return self
 
     def describe(self) -> dict[str, object]:
         """Returns all fields for a digest, without those that a stored digest did not know yet."""

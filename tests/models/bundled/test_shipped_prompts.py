@@ -45,12 +45,14 @@ def test_a_shipped_prompt_fits_the_shipped_model_and_credits_its_images(prompt_i
 def test_a_shipped_prompt_was_learned_with_the_default_preset_of_today(prompt_id):
     card, _ = load(prompt_id)
     assert card.learning is not None
-    today = asdict(create_learning_settings("default", f"{card.ctx_init} {{}}{card.suffix}"))
+    assert card.template is not None
+    today = asdict(create_learning_settings("default", card.template))
     recorded = card.learning.model_dump()
     assert {name: recorded[name] for name in today if name in recorded} == {
         name: value for name, value in today.items() if name in recorded
     }
     assert (card.ctx_init, card.suffix) == (today["ctx_init"], today["suffix"])
+    assert card.n_ctx == today["n_ctx"]
 
 
 @pytest.mark.parametrize(("prompt_id", "name"), SHIPPED.items())
@@ -70,8 +72,8 @@ def test_a_shipped_prompt_was_learned_from_the_images_its_seed_chooses(
 
 
 @pytest.mark.parametrize(("prompt_id", "name"), SHIPPED.items())
-def test_a_shipped_prompt_is_as_good_as_the_template_it_started_from(prompt_id, name, data_folder):
-    """On the same noise, at most one image in a hundred is lost."""
+def test_a_shipped_prompt_is_as_good_as_the_template_it_replaces(prompt_id, name, data_folder):
+    """On the same noise, at most one image in twenty is lost; on MedNIST, one in ten is won."""
     catalogue = load_catalogue()
     model = catalogue.get("bundled-2")
     vlm = load_vlm(model, catalogue.folder("bundled-2"), torch.device("cpu"))
@@ -86,4 +88,5 @@ def test_a_shipped_prompt_is_as_good_as_the_template_it_started_from(prompt_id, 
     accuracies = [
         get_accuracy(classifier, test, 0.25, copies=1, seed=5) for classifier in (template, learned)
     ]
-    assert accuracies[1] >= accuracies[0] - 0.01
+    gain = 0.1 if name == "mednist" else -0.05
+    assert accuracies[1] >= accuracies[0] + gain

@@ -37,6 +37,12 @@ def test_crops_span_what_the_paper_says():
     assert 0.50 < areas.mean() < 0.54 + 4 * 0.27 / count**0.5
 
 
+def test_no_crop_is_smaller_than_the_smallest():
+    crops = sample_crops(create_ramp(500), torch.Generator().manual_seed(2), smallest_area=0.5)
+    areas = measure(crops, 0, 3).abs() * measure(crops, 1, 2)
+    assert 0.49 < areas.min() < 0.6
+
+
 def test_crops_stay_within_the_image_and_each_has_its_own_place():
     crops = sample_crops(create_ramp(500), torch.Generator().manual_seed(1), smallest_area=0.08)
     assert crops.min() >= 0
