@@ -51,6 +51,7 @@ def _load_decoders() -> None:
     from PIL import Jpeg2KImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
 
     from models.imaging.dicom import image  # noqa: F401
+    from models.imaging.formats import tiff  # noqa: F401
 
 
 def _decode_apart(channel: socket.socket, head: Head, data: bytes) -> tuple[Head, bytes]:

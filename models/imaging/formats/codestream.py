@@ -42,6 +42,12 @@ class StreamHeader:
 
 def jpeg_segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
     """Yields the markers and payloads of a JPEG or JPEG-LS stream, up to the first scan."""
+    for start, stop, marker in list_segments(stream):
+        yield marker, stream[start + 4 : stop]
+
+
+def list_segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yields where the segments of a stream begin and end, and their markers, up to the scan."""
     position = 0
     while (position := stream.find(b"\xff", position)) >= 0 and position + 4 <= len(stream):
         marker = stream[position + 1]
@@ -51,7 +57,7 @@ def jpeg_segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
             position += 1 if marker == 0xFF else 2
             continue
         (length,) = struct.unpack_from(">H", stream, position + 2)
-        yield marker, stream[position + 4 : position + 2 + length]
+        yield position, position + 2 + length, marker
         position += 2 + length
 
 
