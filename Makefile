@@ -1,7 +1,7 @@
 # make demo    install everything, then certify two real DICOM images over HTTP
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve docs test test-schema test-docs test-coverage test-models
+.PHONY: help setup demo serve docs test test-long test-schema test-docs test-coverage test-models test-branches
 .PHONY: test-fuzz test-chaos test-browser test-deployment airgap lock check
 .PHONY: pictures check-docker clean
 
@@ -28,16 +28,30 @@ serve: setup  ## run the service at http://127.0.0.1:8000 until ctrl-C
 
 # RING=queue runs one ring (they are the markers in pyproject.toml); ROOM=worker/counting one room.
 test: setup  ## the tests, as .ci/run calls them; of one RING or one ROOM
-	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder --durations=20 \
+	@$(BIN)/python -m pytest -n 3 --no-loadscope-reorder --durations=20 \
 	  $(RING:%=-m %) $(ROOM:%=tests/%)
 
 ##@ Slower tests
+
+test-long: setup  ## what takes long by itself: kills, restarts, kernels in an interpreter; minutes
+	@$(BIN)/python -m pytest -q -n 2 --no-loadscope-reorder -m long
 
 test-coverage: setup  ## how often certificates are false, exactly and by simulation; minutes
 	@PROMPTSMOOTH_COVERAGE=full $(BIN)/python -m pytest -q tests/worker/certification/test_coverage.py
 
 FUZZ_INPUTS ?= 20000
 GOOD_IMAGES ?= ../shared/data/odd_formats/good
+
+BRANCHES := 'not real_size and not guide and not schema and not browser'
+# The floor, and what is measured, stand in pyproject.toml. build/branches/index.html shows the rest.
+test-branches: setup  ## the tests again, with the branches that they take; twenty minutes
+	@rm -rf build/branches
+	@mkdir -p build/branches
+	@COVERAGE_FILE=$(CURDIR)/build/branches/data $(BIN)/coverage run -m pytest -q -n 3 \
+	  --no-loadscope-reorder -m $(BRANCHES)
+	@COVERAGE_FILE=$(CURDIR)/build/branches/data $(BIN)/coverage combine --quiet
+	@COVERAGE_FILE=$(CURDIR)/build/branches/data $(BIN)/coverage html --quiet -d build/branches/html
+	@COVERAGE_FILE=$(CURDIR)/build/branches/data $(BIN)/coverage report
 
 test-fuzz: setup  ## 20,000 mutations of good image files through the decoder; about 10 minutes
 	@$(BIN)/python tests/fuzz/fuzz_images.py --inputs $(FUZZ_INPUTS) --folder $(GOOD_IMAGES) \

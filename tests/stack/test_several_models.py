@@ -1,6 +1,7 @@
 """Three models on a host that has room for the largest alone, through HTTP."""
 
 import numpy as np
+import pytest
 
 from models.testing import LinearModel, create_linear_model, write_linear_model
 
@@ -10,6 +11,7 @@ def beyond(model: LinearModel) -> np.ndarray:
     return (127 + 60 * np.sign(model.weight)).astype(np.uint8)
 
 
+@pytest.mark.long
 def test_models_come_and_go_while_requests_name_them(start, stop, to_png, free_port, tmp_path):
     models = tmp_path / "models"
     large = {name: create_linear_model(size=224, seed=n) for n, name in enumerate(("a", "b"))}

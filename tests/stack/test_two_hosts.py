@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+import pytest
 from redis import Redis
 from waiting import NEVER_S, wait_until
 
@@ -97,6 +98,7 @@ def certify(redis: Redis, logs: list[Path]) -> FinishedResult:
     return result
 
 
+@pytest.mark.long
 def test_a_large_certification_is_counted_by_both_hosts(redis: Redis, valkey_url, tmp_path):
     """The prompt that is tuned on the image too: helpers have it from the run's session."""
     secret = tmp_path / "secret"

@@ -67,6 +67,7 @@ def template_prompt(data_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     return save_prompt(tmp_path_factory.mktemp("prompts"), made, prompt)
 
 
+@pytest.mark.long
 def test_all_promptings_on_real_images_killed_on_the_way(
     data_folder: Path, template_prompt: Path, tmp_path: Path
 ):
@@ -117,6 +118,7 @@ def pictures(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.long
 def test_a_certificate_of_a_run_is_audited_and_reproduced_with_its_stored_prompt(
     pictures: Path, tmp_path: Path
 ):

@@ -22,6 +22,7 @@ needs_triton = pytest.mark.skipif(
 )
 
 
+@pytest.mark.long
 @needs_triton
 def test_laws_hold_in_the_interpreter(tmp_path):
     """In a process of their own: triton reads TRITON_INTERPRET when it is imported."""

@@ -92,6 +92,7 @@ def test_a_job_becomes_a_prompt_that_every_worker_finds(redis, settings, submit)
     assert redis.get(keyspace.learning_checkpoint(job.id)) is None
 
 
+@pytest.mark.long
 def test_a_killed_learning_goes_on_and_gives_the_same_prompt(redis, settings, submit):
     whole = submit(prompt_id="whole", epochs=6)
     run_learning(redis, settings, whole.id)
@@ -234,6 +235,7 @@ def test_a_taken_id_and_an_expired_image_are_results_and_no_retries(redis, setti
     assert learning_store.find_result(redis, second.id).failure.code == "image_expired"
 
 
+@pytest.mark.long
 def test_a_learning_runs_through_rq_and_its_learner_ends_with_the_worker(redis, settings, submit):
     """The stock forking worker on the queue of learnings; killed, it leaves no learner behind."""
     short, long = submit(prompt_id="short"), submit(prompt_id="long", epochs=500)
