@@ -42,6 +42,9 @@ RULES = {
 }
 
 
+REPEATABLE = frozenset({"status"})
+
+
 class ListQuery(BaseModel):
     """Which certifications are asked for; without a filter all, newest first."""
 
