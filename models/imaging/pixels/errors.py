@@ -84,11 +84,12 @@ class ImageBroken(ImageError):
 
 class DecodingTimedOut(ImageError):
     code = "decoding_timed_out"
-    summary = "Decoding took longer than the service allows."
+    summary = "Decoding took more processor time than the service allows."
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(
-            f"Expected an image that is decoded within {timeout_s:g} s, got one that takes longer. "
+            f"Expected an image that is decoded within {timeout_s:g} s of processor time, got one "
+            "that takes longer. "
             "Send a single frame, a smaller picture or a simpler format such as PNG."
         )
 
