@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
+from models.files.csv_cells import disarm
 from worker.contract import CohenParameters
 from worker.evaluation.accuracy import Share
 from worker.evaluation.results import Arm, AtRadius, EvaluationResults
@@ -35,7 +36,7 @@ def format_csv(results: EvaluationResults) -> str:
     writer.writerow(_COLUMNS)
     for arm in results.arms:
         for at in arm.at_radius:
-            writer.writerow(_row(arm, at))
+            writer.writerow(map(disarm, _row(arm, at)))
     return out.getvalue()
 
 

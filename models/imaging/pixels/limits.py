@@ -21,7 +21,7 @@ class ImageLimits:
             the model's size, and the longer side with it, before the middle is cut out.
     """
 
-    max_bytes: int = 32 * 2**20
+    max_bytes: int = 64 * 2**20
     max_pixels: int = 50_000_000
     max_decoded_bytes: int = 256 * 2**20
     min_side: int = 8
