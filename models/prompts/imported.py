@@ -10,7 +10,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from models.catalogue.cards import ModelCard
+from models.catalogue.cards import ModelCard, check_new_class_names
 from models.files.untrusted_text import quote
 from models.prompts.cards import PromptCard
 from models.prompts.prompt import MAX_N_CTX, MAX_WIDTH, Prompt
@@ -59,6 +59,7 @@ def create_import(
     check_shape(ctx.shape)
     if not np.isfinite(ctx).all():
         raise ImportRefused("Context vectors must be finite numbers; got NaN or infinity.")
+    check_new_class_names(tuple(class_names))
     prompt = Prompt(ctx=ctx, suffix=suffix)
     check_fits(prompt, model, text_width)
     card = PromptCard(

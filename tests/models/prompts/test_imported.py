@@ -166,6 +166,8 @@ def test_vectors_that_are_not_finite_are_refused(bundled, value):
     [
         ({"class_names": ("one",)}, "at least two"),
         ({"class_names": ("one", "one")}, "occurs more than once"),
+        ({"class_names": ("one", "One")}, "differ in case or spaces alone"),
+        ({"class_names": ("one  two", "one two")}, "differ in case or spaces alone"),
         ({"prompt_id": "../x"}, "pattern"),
         ({"suffix": "a\nb"}, "words after the class name"),
     ],
