@@ -40,7 +40,7 @@ test-coverage: setup  ## how often certificates are false, exactly and by simula
 	@PROMPTSMOOTH_COVERAGE=full $(BIN)/python -m pytest -q tests/worker/certification/test_coverage.py
 
 FUZZ_INPUTS ?= 20000
-GOOD_IMAGES ?= ../shared/data/odd_formats/good
+GOOD_IMAGES ?= ../shared/data/odd_formats/good ../shared/data/field_files
 
 BRANCHES := 'not real_size and not guide and not schema and not browser'
 # The floor, and what is measured, stand in pyproject.toml. build/branches/index.html shows the rest.
@@ -54,7 +54,8 @@ test-branches: setup  ## the tests again, with the branches that they take; twen
 	@COVERAGE_FILE=$(CURDIR)/build/branches/data $(BIN)/coverage report
 
 test-fuzz: setup  ## 20,000 mutations of good image files through the decoder; about 10 minutes
-	@$(BIN)/python tests/fuzz/fuzz_images.py --inputs $(FUZZ_INPUTS) --folder $(GOOD_IMAGES) \
+	@$(BIN)/python tests/fuzz/fuzz_images.py --inputs $(FUZZ_INPUTS) \
+	  $(GOOD_IMAGES:%=--folder %) \
 	  --findings build/fuzz
 
 test-models: setup  ## models of their published sizes, random weights, against their references; minutes

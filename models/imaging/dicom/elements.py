@@ -136,6 +136,8 @@ class Walk:
         for reading in readings:
             if self._is_followed(reading, tag):
                 return reading
+        if readings[0].vr:  # a VR of the standard; what follows is odd, or the file ends here
+            return readings[0]
         fitting = (r for r in readings if r.length == _UNDEFINED or self._end(r) <= self.stop)
         return next(fitting, readings[0])
 

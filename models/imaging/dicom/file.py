@@ -18,16 +18,13 @@ NATIVE_SYNTAXES = {
     uid.DeflatedExplicitVRLittleEndian,
     uid.ExplicitVRBigEndian,
 }
-# One pydicom plugin for each syntax: two may differ in a pixel, and a certificate names pixels.
-PLUGINS = {
-    uid.JPEGBaseline8Bit: "pillow",
-    uid.JPEGExtended12Bit: "pillow",  # with 8 bits; GDCM decodes 12 bits
-    uid.JPEGLSLossless: "pyjpegls",
-    uid.JPEGLSNearLossless: "pyjpegls",
-}
-_DIRECT = {  # decoded in `codecs`
+_COMPRESSED = {
+    uid.JPEGBaseline8Bit,
+    uid.JPEGExtended12Bit,
     uid.JPEGLossless,
     uid.JPEGLosslessSV1,
+    uid.JPEGLSLossless,
+    uid.JPEGLSNearLossless,
     uid.JPEG2000Lossless,  # but not those of Part 2, whose transforms OpenJPEG does not undo
     uid.JPEG2000,
     uid.HTJ2KLossless,
@@ -35,7 +32,7 @@ _DIRECT = {  # decoded in `codecs`
     uid.HTJ2K,
     uid.RLELossless,
 }
-_SYNTAXES = {*NATIVE_SYNTAXES, *PLUGINS, *_DIRECT}
+_SYNTAXES = NATIVE_SYNTAXES | _COMPRESSED
 _JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
 _META = Encoding(implicit=False, little=True)  # PS3.10 7.1
 _TRANSFER_SYNTAX = 0x00020010

@@ -25,6 +25,7 @@ from models.imaging.pixels.errors import ImageBroken, PixelsUnsupported
 from models.imaging.pixels.limits import ImageLimits
 
 Frame = tuple[NDArray[Any], tuple[str, ...]]
+# One decoder for each kind of stream: two may differ in a pixel, and a certificate names pixels.
 _KINDS: dict[str, StreamKind] = {
     uid.JPEGBaseline8Bit: "JPEG",
     uid.JPEGExtended12Bit: "JPEG",
