@@ -1,4 +1,4 @@
-# make demo    install everything, then certify two real DICOM images over HTTP
+# make demo    install everything, then certify real images over HTTP under four promptings
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve docs test test-long test-schema test-docs test-coverage test-models test-branches
@@ -20,7 +20,7 @@ setup:  ## make .venv with everything in it, or see that it is complete
 	@$(PYTHON) tools/environment.py $(TORCH:%=--torch %) \
 	  $(if $(filter command environment,$(firstword $(origin PYTHON))),--this-python)
 
-demo: setup  ## certify real DICOM images over HTTP at three noise levels
+demo: setup  ## what prompts do for real images: certify four over HTTP, print and draw it
 	@$(BIN)/python examples/demo.py
 
 serve: setup  ## run the service at http://127.0.0.1:8000 until ctrl-C
