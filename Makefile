@@ -1,9 +1,9 @@
-# make demo    install everything, then certify two real DICOM images over HTTP
+# make demo    install everything, then certify real images over HTTP under four promptings
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve docs test test-long test-schema test-docs test-coverage test-models test-branches
 .PHONY: test-fuzz test-chaos test-browser test-deployment airgap lock check
-.PHONY: pictures check-docker clean
+.PHONY: evidence pictures check-docker clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -20,7 +20,7 @@ setup:  ## make .venv with everything in it, or see that it is complete
 	@$(PYTHON) tools/environment.py $(TORCH:%=--torch %) \
 	  $(if $(filter command environment,$(firstword $(origin PYTHON))),--this-python)
 
-demo: setup  ## certify real DICOM images over HTTP at three noise levels
+demo: setup  ## what prompts do for real images: certify four over HTTP, print and draw it
 	@$(BIN)/python examples/demo.py
 
 serve: setup  ## run the service at http://127.0.0.1:8000 until ctrl-C
@@ -90,6 +90,11 @@ test-deployment:  ## build and start docker-compose.yml, certify, kill, restore,
 	fi
 
 ##@ Documents and deployment
+
+# Goes on where it was interrupted. EVIDENCE='--images 20 --n-max 500 --seed 1' is a quick look.
+DATA ?= ../shared/data
+evidence: setup  ## what promptings and baselines certify on real images; hours; benchmarks/results
+	@$(BIN)/python benchmarks/evidence.py --data $(DATA) --work build/evidence $(EVIDENCE)
 
 docs: setup  ## the guide as a site to read offline: build/site/index.html
 	@$(BIN)/python docs/build.py

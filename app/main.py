@@ -116,7 +116,7 @@ def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None =
     trail = create_trail(settings)
     app.state.audit = trail
     _add_middleware(app, settings, trail)
-    app.mount("/static", pages.create_static(), name="static")
+    app.mount("/static", pages.StaticPages(directory=pages.WEB), name="static")
     return app
 
 

@@ -3,24 +3,22 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from app.request.limits import Limits
-from worker.contract import MAX_SAMPLES, MAX_SIGMAS
+from worker.contract import MAX_SAMPLES, MAX_SIGMAS, Contract
 from worker.contract.learning import MAX_LEARNING_IMAGES
 from worker.settings import SharedSettings
 
 Bound = Annotated[int, Field(ge=1, le=10**15)]
 
 
-class Quotas(BaseModel):
+class Quotas(Contract):
     """What a key may use. A field that is None sets no limit.
 
     `jobs` limits the jobs that are queued or running. `samples_per_day` limits the samples that the
     requests of one UTC day could need at most.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     requests_per_minute: Bound | None = None
     jobs: Bound | None = None

@@ -60,6 +60,14 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Noise level; repeatable.  (default: 0.1, 0.25, 0.5 and 1.0)"),
     ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[denoised|noise-trained]",
+            help="Repeatable. Judges the model MODEL-BASELINE-SIGMA of "
+            "each noise level, which benchmarks/baselines.py trains, on the same images and noise.",
+        ),
+    ] = None,
     images: Annotated[
         int, typer.Option(min=1, help="Number of images, taken from the classes in turn.")
     ] = 500,
@@ -91,11 +99,13 @@ def evaluate(
     .png into the folder of the run, and every image's certificates into images.jsonl there. An
     interrupted run continues where it stopped when it is started again with the same arguments.
     Certified accuracy counts the images that are predicted correctly with at least that radius,
-    among all images: an abstention counts as wrong.
+    among all images: an abstention counts as wrong. If the template is among the promptings, every
+    other row is compared with it image by image.
     """
     from worker.processes.scheduling import wait_passively
 
     wait_passively()
+    from app.local.baselines import parse_baselines
     from app.local.evaluate import EvaluationOptions, create_evaluation, parse_radii
     from worker.evaluation.evaluate import write_results
     from worker.evaluation.results import PUBLISHED_RADII
@@ -109,6 +119,7 @@ def evaluate(
                 split=split,
                 model=model,
                 prompts=tuple(prompt or ()),
+                baselines=parse_baselines(baseline or ()),
                 asked=said(
                     sigma=sigma or _SIGMAS,
                     prompting=prompting,
@@ -131,7 +142,9 @@ def evaluate(
             results = _evaluate(asked, radii, show)
         write_results(results, asked.folder)
     if not quiet:
-        _print_table(results)
+        from app.cli.evaluation_tables import print_results
+
+        print_results(results)
         typer.echo(f"written to {asked.folder}")
 
 
@@ -171,35 +184,3 @@ def _progress(images: int, *, quiet: bool) -> Iterator[Callable[["EvaluationProg
             progress.update(task, completed=done.images, rate=rate)
 
         yield show
-
-
-def _print_table(results: "EvaluationResults") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from worker.evaluation.tables import format_ratio
-
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    table.add_column("prompting", overflow="fold")
-    table.add_column("sigma", no_wrap=True)
-    for at in results.arms[0].at_radius:
-        table.add_column(f"{at.radius:f}", justify="right", no_wrap=True, min_width=4)
-    for arm in results.arms:
-        reached = [
-            format_ratio(at.accuracy.right, at.accuracy.images, digits=2)
-            if at.radius <= arm.largest_radius
-            else "–"
-            for at in arm.at_radius
-        ]
-        table.add_row(arm.label, f"{arm.sigma:f}", *reached)
-    console = Console()
-    question = results.question
-    console.print(
-        f"Certified accuracy by l2 radius: {question.dataset} {question.split}, model "
-        f"{question.identity.model.id}, {question.images} images"
-    )
-    console.print(table)
-    console.print(
-        "–: above the largest radius that so many samples can show. An abstention counts as wrong. "
-        "results.md has the intervals. Research use only."
-    )

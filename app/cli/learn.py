@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from app.cli.options import Device
+from app.cli.options import Device, DeviceOption
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
@@ -71,9 +71,7 @@ def learn(
     ] = None,
     description: Annotated[str, typer.Option(help="For the prompt's card.")] = "",
     licence: Annotated[str, typer.Option(help="For the prompt's card.")] = "",
-    device: Annotated[
-        Device | None, typer.Option(help="Where to run.  (default: PROMPTSMOOTH_DEVICE)")
-    ] = None,
+    device: DeviceOption = None,
 ) -> None:
     """Learn a prompt from a few noisy images of each class; both towers of the model stay frozen.
 
@@ -81,9 +79,6 @@ def learn(
     same command goes on to the same prompt, bit for bit. The same command gives the same prompt on
     the same device and number of threads.
     """
-    from worker.processes.scheduling import wait_passively
-
-    wait_passively()
     from app.local.learn import Wish
 
     with sentences():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from app.local.baselines import describe_prompt, find_baselines
 from app.local.engine import find_model, find_prompts
 from app.local.prompts import LocalPrompts
 from app.request.certify import check_fields, parse_fields
@@ -23,6 +24,7 @@ from worker.contract import MAX_SAMPLES
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import check_noise
 from worker.evaluation.evaluate import Evaluation
+from worker.evaluation.question import BaselineName
 from worker.settings import WorkerSettings
 
 _LIMITS = Limits(n=MAX_SAMPLES, n0=MAX_SAMPLES)  # of a machine that is one's own
@@ -34,6 +36,7 @@ class EvaluationOptions:
 
     Attributes:
         asked: the fields of a certification that the dataset and the prompts do not determine.
+        baselines: which models to judge beside the prompts.
     """
 
     data: Path
@@ -41,6 +44,7 @@ class EvaluationOptions:
     split: Split
     model: str
     prompts: tuple[str, ...]
+    baselines: tuple[BaselineName, ...]
     asked: Mapping[str, object]
     images: int
     seed: int
@@ -118,12 +122,14 @@ def create_evaluation(options: EvaluationOptions) -> Evaluation:
     settings = WorkerSettings(data_dir=options.data_dir)
     set_threads(settings.threads)
     check_noise()
+    device = choose_device(settings.device)
+    baselines = find_baselines(options.baselines, card, fields.sigma)
     return Evaluation(
         dataset=dataset.id,
         split=options.split,
         seed=options.seed,
         files=files,
-        vlm=load_vlm(card, weights, choose_device(settings.device)),
+        vlm=load_vlm(card, weights, device),
         targets=targets,
         sigmas=tuple(fields.sigma),
         procedure=fields.requested_procedure,
@@ -131,6 +137,8 @@ def create_evaluation(options: EvaluationOptions) -> Evaluation:
         prompts=prompts.vectors,
         folder=options.out or Path(f"evaluation-{dataset.id}-{card.id}"),
         ledger=options.data_dir / "attempts",
+        baselines=tuple(one.load(device) for one in baselines),
+        trained=(*map(describe_prompt, prompts.cards), *(one.describe() for one in baselines)),
         concurrent=options.concurrent,
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from app.request.refusal import FieldInvalid
 from models.catalogue.cards import ClassNames, ModelCard, Template, find_alike
@@ -16,6 +16,7 @@ from worker.contract import (
     MAX_TARGETS,
     BankEntry,
     BankTemplate,
+    Contract,
     FewShotTarget,
     FewShotZeroShotTarget,
     PromptRef,
@@ -37,19 +38,15 @@ PromptName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 _TAKES_PROMPT = ("few-shot", "few-shot+zero-shot")
 
 
-class BankField(BaseModel):
+class BankField(Contract):
     """One of a bank's prompts: the id or digest of a stored one, or a template."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: PromptName | None = None
     template: AskedTemplate | None = None
 
 
-class TargetField(BaseModel):
+class TargetField(Contract):
     """One label set under one prompting; what is left out comes from the prompt or the card."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompting: Prompting = "template"
     prompt: PromptName | None = Field(default=None, description="Id or digest of a stored prompt.")

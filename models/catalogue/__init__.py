@@ -2,7 +2,6 @@
 
 from models.catalogue.catalogue import (
     Catalogue,
-    Entry,
     ModelNotAdded,
     ModelNotValid,
     UnknownModel,
@@ -12,7 +11,6 @@ from models.catalogue.catalogue import (
 
 __all__ = [
     "Catalogue",
-    "Entry",
     "ModelNotAdded",
     "ModelNotValid",
     "UnknownModel",

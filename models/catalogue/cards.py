@@ -39,7 +39,9 @@ _FIXED = {
     "batch_size",
     "tau",
     "precision",
+    "denoiser",
 }
+DENOISER_FILE = "denoiser.safetensors"
 
 
 class InvalidCard(ValueError):
@@ -47,7 +49,6 @@ class InvalidCard(ValueError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"The model card {path} is not valid: {reason}")
-        self.path = path
 
 
 def check_template(template: str) -> str:
@@ -144,11 +145,13 @@ def _or(**defaults: Any) -> BeforeValidator:
     )
 
 
-class _Card(BaseModel):
+class Card(BaseModel):
+    """Base of what a file describes."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
-class Preprocessing(_Card):
+class Preprocessing(Card):
     """How a decoded image becomes the model's input, always 8 bit, (3, size, size).
 
     `shortest` resizes the shorter side to `size` and crops the centre; `squash` resizes both sides
@@ -166,7 +169,7 @@ class Preprocessing(_Card):
     std: tuple[Positive, Positive, Positive]
 
 
-class WeightFile(_Card):
+class WeightFile(Card):
     """One file of a model: its plain name, its SHA-256 in hexadecimal and its length."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -179,7 +182,7 @@ class WeightFile(_Card):
         return not self.name.endswith((".json", ".txt"))
 
 
-class TrainingSet(_Card):
+class TrainingSet(Card):
     """Data that the weights were trained on, with what its licence asks to be said."""
 
     name: str
@@ -188,7 +191,7 @@ class TrainingSet(_Card):
     source: str = ""
 
 
-class Evaluation(_Card):
+class Evaluation(Card):
     """Zero-shot accuracy of the base classifier, before any smoothing or certificate.
 
     `copies` noisy copies of each of `images` images at noise strength `sigma` (pixels in [0, 1]).
@@ -201,7 +204,7 @@ class Evaluation(_Card):
     accuracy: float = Field(ge=0, le=1)
 
 
-class Published(_Card):
+class Published(Card):
     """How a model's weights are published, and the architecture they must have.
 
     `form` is the file layout, one of those that `models.forms` reads. `repository` is the
@@ -215,7 +218,7 @@ class Published(_Card):
     model_cfg: Mapping[str, JsonValue] = Field(default_factory=dict)
 
 
-class Origin(_Card):
+class Origin(Card):
     """The published files, unmodified, from which an installation's weight files were made.
 
     `revision` is the Hub commit, if the files were downloaded from the Hub.
@@ -227,7 +230,27 @@ class Origin(_Card):
     revision: str = ""
 
 
-class ModelDescription(_Card):
+class DenoiserShape(Card):
+    """The denoiser between the noisy image and the image tower, trained for one noise level.
+
+    Its weights are the model's file `denoiser.safetensors`. `sigma` is the standard deviation of
+    the noise, on pixels in [0, 1]; `width` and `layers` are those of `models.vlm.denoised`.
+    """
+
+    sigma: Positive
+    width: int = Field(ge=1, le=1024)
+    layers: int = Field(ge=2, le=64)
+
+
+class TrainingCost(Card):
+    """What training cost: wall seconds on a device."""
+
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+    device: str
+    threads: int = Field(ge=1)
+
+
+class ModelDescription(Card):
     """Everything about a model (VLM) that can be stated without its weight files.
 
     `batch_size` is the single padded batch shape for each device class. Batch shape, precision and
@@ -250,6 +273,7 @@ class ModelDescription(_Card):
     published: Published | None = None
     context_length: int = Field(ge=1)
     preprocessing: Preprocessing
+    denoiser: DenoiserShape | None = None
     batch_size: Annotated[
         Mapping[DeviceClass, Annotated[int, Field(ge=1)]], _or(cpu=64, cuda=256)
     ] = Field(default_factory=dict)
@@ -263,6 +287,7 @@ class ModelDescription(_Card):
     class_names: ClassNames
     template: Template
     evaluation: tuple[Evaluation, ...] = ()
+    training_cost: TrainingCost | None = None
 
 
 class ModelCard(ModelDescription):
@@ -285,12 +310,14 @@ class ModelCard(ModelDescription):
         """Identifies everything about the base classifier that a card fixes.
 
         It is the SHA-256 of the weights' digests and of everything else that affects a logit or a
-        vote: architecture, context length, preprocessing, batch shape, tau and precision. It does
-        not cover the prompt, the device, names, licences or measured accuracies.
+        vote: architecture, context length, preprocessing, denoiser, batch shape, tau and precision.
+        It does not cover the prompt, the device, names, licences or measured accuracies.
         """
         fixed = self.model_dump(mode="json", include=_FIXED)
         if not self.preprocessing.grey:
             del fixed["preprocessing"]["grey"]  # keeps digests in certificates older than the field
+        if self.denoiser is None:
+            del fixed["denoiser"]
         fixed["files"] = sorted(fixed["files"], key=lambda file: str(file["name"]))
         canonical = json.dumps(fixed, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

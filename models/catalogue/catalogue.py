@@ -32,8 +32,6 @@ class UnknownModel(LookupError):
     def __init__(self, model_id: str, known: tuple[str, ...]) -> None:
         there_are = ", ".join(known) if known else "none"
         super().__init__(f"There is no model {model_id!r}. Known models: {there_are}.")
-        self.model_id = model_id
-        self.known = known
 
 
 class ModelNotAdded(UnknownModel):

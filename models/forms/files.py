@@ -8,8 +8,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 from torch import Tensor
 
-from models.catalogue.weights import UnreadableWeights
-from models.files.untrusted_text import parse_json, quote
+from models.catalogue.weights import UnreadableWeights, parse_object
+from models.files.untrusted_text import quote
 from models.forms.form import FormRefused
 from models.loading.tensor_file import parse_pickle
 
@@ -31,14 +31,8 @@ def load_json(path: Path, max_bytes: int = _MAX_CONFIG_BYTES) -> dict[str, Any]:
     Raises:
         UnreadableWeights: the file does not hold a JSON object, or is too large.
     """
-    try:
-        with path.open("rb") as stream:
-            value = parse_json(stream.read(max_bytes + 1))
-    except ValueError as error:
-        raise UnreadableWeights(path.name, f"it is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise UnreadableWeights(path.name, "expected a JSON object")
-    return value
+    with path.open("rb") as stream:
+        return parse_object(path.name, stream.read(max_bytes + 1))
 
 
 def get_part(config: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from models.catalogue.bert_config import BERT_CONFIG
-from models.catalogue.cards import ModelCard, WeightFile
+from models.catalogue.cards import DENOISER_FILE, DenoiserShape, ModelCard, WeightFile
 from models.catalogue.weights import ConfigMismatch, UnreadableWeights, check_size, load_file
 from models.files.untrusted_text import parse_json
 from models.loading.hf_text import create_hf_text_tower, create_text_cfg
@@ -19,6 +19,7 @@ from models.loading.medclip import load_medclip
 from models.loading.tensor_file import load_into
 from models.vlm._imports import get_open_clip
 from models.vlm.bert import BertVLM
+from models.vlm.denoised import DenoisedVLM, Denoiser
 from models.vlm.linear_toy import LinearVLM
 from models.vlm.open_clip import OpenClipVLM
 from models.vlm.vlm import VLM
@@ -43,6 +44,22 @@ def load_vlm(card: ModelCard, folder: Path, device: torch.device) -> VLM:
         raise ValueError(f"A model runs on {known}; got the device {device}.")
     for file in card.files:
         check_size(file, folder)  # before spending time on building a model
+    vlm = _load_towers(card, folder, device)
+    if card.denoiser is None:
+        return vlm
+    return DenoisedVLM(vlm, _load_denoiser(card, card.denoiser, folder))
+
+
+def _load_denoiser(card: ModelCard, shape: DenoiserShape, folder: Path) -> Denoiser:
+    files = [file for file in card.files if file.name == DENOISER_FILE]
+    if not files:
+        raise UnreadableWeights(DENOISER_FILE, "the card does not name it")
+    denoiser = Denoiser(width=shape.width, layers=shape.layers)
+    load_into(denoiser.state_dict(), files[0], folder)
+    return denoiser
+
+
+def _load_towers(card: ModelCard, folder: Path, device: torch.device) -> VLM:
     match card.architecture:
         case "linear":
             return _create_linear(card, folder, device)
@@ -199,7 +216,7 @@ def _load_small(card: ModelCard, folder: Path) -> dict[str, bytes]:
 
 
 def _find_tensors(card: ModelCard) -> WeightFile:
-    names = [file for file in card.files if file.holds_tensors]
+    names = [file for file in card.files if file.holds_tensors and file.name != DENOISER_FILE]
     if len(names) != 1:
         listed = ", ".join(file.name for file in names)
         raise UnreadableWeights(listed, "exactly one file of tensors is expected")

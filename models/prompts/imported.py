@@ -41,7 +41,6 @@ def create_import(
     class_names: Sequence[str],
     suffix: str,
     created_at: datetime,
-    description: str = "",
     licence: str = "",
     source: str = "",
 ) -> tuple[PromptCard, Prompt]:
@@ -73,7 +72,6 @@ def create_import(
         suffix=prompt.suffix,
         sha256=prompt.sha256,
         created_at=created_at,
-        description=description,
         licence=licence,
         source=source,
     )

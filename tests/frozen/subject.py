@@ -460,9 +460,8 @@ def go_on_with_audit_log(folder: Path) -> tuple[int, Any]:
 
 def list_keys() -> list[str]:
     """Every key's name, with `<1>`, `<2>` for its arguments."""
-    return sorted(
-        name for value in vars(keyspace).values() if (name := _name_key(value)) is not None
-    )
+    ours = [value for name, value in vars(keyspace).items() if not name.startswith("_")]
+    return sorted(name for value in ours if (name := _name_key(value)) is not None)
 
 
 def _name_key(value: Any) -> str | None:

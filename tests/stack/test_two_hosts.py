@@ -30,7 +30,7 @@ from worker.contract import (
 from worker.contract.certificate.document import FinishedResult
 from worker.contract.image import Image, image_sha256
 from worker.jobs import queue
-from worker.sampling.keys import create_secret
+from worker.key_secret import create_secret
 from worker.store import hosts, keyspace
 from worker.store.jobs import results
 

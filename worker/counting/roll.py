@@ -1,5 +1,6 @@
 """A roll: one request under one key secret, and all that follows from the two."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,7 +9,8 @@ from worker.certification import Phase
 from worker.contract import CertifyRequest
 from worker.contract.request import canonical_bytes, request_sha256
 from worker.counting.contests import PHASES
-from worker.sampling.keys import KeyPurpose, commitment, derive_key
+from worker.key_secret import commitment
+from worker.sampling.keys import KeyPurpose, derive_key
 from worker.sampling.words import NoiseKey
 
 
@@ -17,10 +19,22 @@ class Roll:
     """A request and the secret that its noise keys are derived from. Equal rolls, equal noise.
 
     Every value is derived when it is first asked for, and once.
+
+    Attributes:
+        request: what is certified.
+        secret: the secret.
+        noise_of: the request whose noise is drawn, if it is not this request's own. So an
+            evaluation judges another model on the very noise that the first model saw. Both
+            requests are fixed before the keys are derived.
     """
 
     request: CertifyRequest
     secret: bytes = field(repr=False)
+    noise_of: CertifyRequest | None = None
+
+    def __post_init__(self) -> None:
+        if self.noise_of is not None and self.noise_of.input.sha256 != self.request.input.sha256:
+            raise ValueError("two requests share noise only if they are about the same image")
 
     @cached_property
     def commitment(self) -> str:
@@ -29,8 +43,12 @@ class Roll:
 
     @cached_property
     def sha256(self) -> str:
-        """Names the canonical request under this secret."""
-        return request_sha256(self.request, self.commitment)
+        """Names the canonical request, and the one whose noise is drawn, under this secret."""
+        own = request_sha256(self.request, self.commitment)
+        if self.noise_of is None:
+            return own
+        drawn = request_sha256(self.noise_of, self.commitment)
+        return hashlib.sha256(f"{own}\n{drawn}".encode()).hexdigest()
 
     @cached_property
     def keys(self) -> Mapping[Phase, NoiseKey]:
@@ -55,7 +73,7 @@ class Roll:
 
     @cached_property
     def _canonical(self) -> bytes:
-        return canonical_bytes(self.request.identity())
+        return canonical_bytes((self.noise_of or self.request).identity())
 
     def _derive_key(self, purpose: KeyPurpose) -> NoiseKey:
         return derive_key(self.secret, self._canonical, purpose)

@@ -1,60 +1,54 @@
-"""Accuracy of base classifiers without noise, at the model's own batch shape."""
+"""The images of an evaluation without noise, as a model sees them at its own batch shape."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from models.datasets.files import LabelledFile
-from models.prompts.prompt import Prompt
-from models.vlm.base_classifier import (
-    BaseClassifier,
-    create_base_classifier,
-    create_prompted_classifier,
-)
+from models.vlm.base_classifier import BaseClassifier
 from models.vlm.vlm import VLM
-from worker.contract import FewShotTarget, Target, TemplateTarget
 from worker.evaluation.accuracy import Share
 from worker.prepare import prepare_image
 
+Answers = npt.NDArray[np.int64]
+"""The class predicted for each image, int64 (N,)."""
 
-def measure_clean(
-    vlm: VLM,
-    files: Sequence[LabelledFile],
-    targets: Sequence[Target],
-    prompts: Mapping[str, Prompt],
-    *,
-    batch_size: int,
-) -> tuple[Share | None, ...]:
-    """For each target, the share of images that its base classifier predicts correctly.
 
-    The share is None for a target whose classifier depends on the image or is chosen from several.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CleanImages:
+    """The image features of a set, computed once for all prompts.
+
+    Attributes:
+        features: float32 (N, D), of unit length.
+        classes: the class of each image, int64 (N,).
     """
-    classifiers = [_find_classifier(vlm, target, prompts) for target in targets]
-    right = [0] * len(targets)
-    for batch in _batches(files, batch_size):
-        features = _encode(vlm, batch, batch_size)
-        for place, classifier in enumerate(classifiers):
-            if classifier is not None:
-                right[place] += _count_right(classifier, features, batch)
-    return tuple(
-        None if classifier is None else Share.of(n, len(files))
-        for classifier, n in zip(classifiers, right, strict=True)
-    )
 
+    features: torch.Tensor
+    classes: Answers
 
-def _find_classifier(
-    vlm: VLM, target: Target, prompts: Mapping[str, Prompt]
-) -> BaseClassifier | None:
-    match target:
-        case TemplateTarget(template=template, class_names=names):
-            with torch.inference_mode():
-                return create_base_classifier(vlm, template, names)
-        case FewShotTarget(prompt=ref, class_names=names):
-            return create_prompted_classifier(vlm, prompts[ref.sha256], names)
-        case _:
-            return None
+    @classmethod
+    def encode(cls, vlm: VLM, files: Sequence[LabelledFile], batch_size: int) -> Self:
+        """Computes the features. Every batch is padded to `batch_size` rows."""
+        parts = [_encode(vlm, batch, batch_size) for batch in _batches(files, batch_size)]
+        return cls(
+            features=torch.cat(parts),
+            classes=np.array([file.class_index for file in files], dtype=np.int64),
+        )
+
+    @torch.inference_mode()
+    def answer(self, classifier: BaseClassifier) -> Answers:
+        """What a base classifier predicts for each image."""
+        found: Answers = classifier.logits(self.features).argmax(dim=1).cpu().numpy()
+        return found
+
+    def measure(self, classifier: BaseClassifier) -> Share:
+        """The share of images that a base classifier predicts correctly."""
+        return Share.of(int((self.answer(classifier) == self.classes).sum()), len(self.classes))
 
 
 def _batches(files: Sequence[LabelledFile], size: int) -> Iterator[list[LabelledFile]]:
@@ -65,17 +59,9 @@ def _batches(files: Sequence[LabelledFile], size: int) -> Iterator[list[Labelled
 
 @torch.inference_mode()
 def _encode(vlm: VLM, batch: Sequence[LabelledFile], batch_size: int) -> torch.Tensor:
-    """The features of a batch, (len(batch), D). The batch is padded to `batch_size` rows."""
+    """The features of a batch, (len(batch), D)."""
     size = vlm.card.preprocessing.size
     pixels = np.zeros((batch_size, 3, size, size), dtype=np.int16)
     for row, file in enumerate(batch):
         pixels[row] = prepare_image(file.path.read_bytes(), vlm.card)[0]
     return vlm.encode_images(torch.from_numpy(pixels).to(vlm.device))[: len(batch)]
-
-
-@torch.inference_mode()
-def _count_right(
-    classifier: BaseClassifier, features: torch.Tensor, batch: Sequence[LabelledFile]
-) -> int:
-    predicted = classifier.logits(features).argmax(dim=1).tolist()  # (len(batch),)
-    return sum(p == file.class_index for p, file in zip(predicted, batch, strict=True))

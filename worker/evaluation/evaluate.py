@@ -1,12 +1,14 @@
 """Runs an evaluation: certifies every image of a dataset as a real request, several at once.
 
 All promptings and noise levels of an image form one request, so they are judged on the same noise
-and share its image features. Only finished images count. An interrupted run continues where it
+and share its image features. Baselines are other models and have requests of their own, which draw
+the noise of that request. Only finished images count. An interrupted run continues where it
 stopped.
 """
 
 import threading
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from models.imaging import ImageError
 from models.prompts.prompt import Prompt
 from models.vlm.vlm import VLM
 from worker.contract import Identity, InputImage, Procedure, Target
+from worker.contract.certificate.document import FinishedResult
 from worker.contract.certificate.signature import sign
 from worker.contract.image import Image
 from worker.counting.certify import certify
@@ -31,14 +34,17 @@ from worker.engine.engine import Engine
 from worker.engine.shared import SharedEngine
 from worker.engine.shelf.identity import create_identity
 from worker.engine.shelf.shelf import Shelf
-from worker.evaluation.clean import measure_clean
+from worker.evaluation.baselines import Baseline
+from worker.evaluation.csv_table import format_csv
+from worker.evaluation.noiseless import Noiseless, NoiselessModel
 from worker.evaluation.plot import write_plots
 from worker.evaluation.question import EvaluationQuestion
-from worker.evaluation.results import EvaluationResults, create_results
+from worker.evaluation.results import EvaluationResults, create_results, order_images
 from worker.evaluation.run_file import EvaluatedImage, RunFile
-from worker.evaluation.tables import format_csv, format_markdown
+from worker.evaluation.tables import format_markdown
+from worker.evaluation.trained import Trained
+from worker.key_secret import commitment, create_secret, load_secret
 from worker.prepare import prepare_image
-from worker.sampling.keys import commitment, create_secret, load_secret
 
 RUN_FILE = "images.jsonl"
 SECRET_FILE = "run-secret"  # noqa: S105 - the name of a file
@@ -67,6 +73,8 @@ class Evaluation:
         vlm: the loaded model.
         targets, sigmas, procedure, alpha: the question about each image.
         prompts: the prompts that targets name, by digest.
+        baselines: models to judge beside them.
+        trained: what was trained for the rows, for the results.
         folder: the folder of the run. It holds the run's secret, its finished images and the
             prompts tuned on them.
         ledger: where attempts on images are counted.
@@ -85,6 +93,8 @@ class Evaluation:
     prompts: Mapping[str, Prompt]
     folder: Path
     ledger: Path
+    baselines: tuple[Baseline, ...] = ()
+    trained: tuple[Trained, ...] = ()
     concurrent: int = 8
 
     def create_question(self, secret: bytes) -> EvaluationQuestion:
@@ -101,6 +111,7 @@ class Evaluation:
             procedure=self.procedure,
             alpha=self.alpha,
             key_commitment=commitment(secret),
+            baselines=tuple(one.describe() for one in self.baselines),
         )
 
 
@@ -126,14 +137,26 @@ def evaluate(
     question = asked.create_question(secret)
     with RunFile(asked.folder / RUN_FILE, question) as run:
         _Sitting(asked, question, secret, run, on_progress).finish()
-        clean = measure_clean(
-            asked.vlm,
-            asked.files,
-            asked.targets,
-            asked.prompts,
-            batch_size=question.identity.batch_size,
+        images = order_images(question, list(run.images.values()))
+        return create_results(
+            question,
+            images,
+            radii=radii,
+            noiseless=_measure_noiseless(asked, question, images),
+            trained=asked.trained,
         )
-        return create_results(question, list(run.images.values()), radii=radii, clean=clean)
+
+
+def _measure_noiseless(
+    asked: Evaluation, question: EvaluationQuestion, images: Sequence[EvaluatedImage]
+) -> list[Noiseless]:
+    models = [
+        NoiselessModel(
+            vlm=vlm, files=asked.files, prompts=asked.prompts, tuned=asked.folder / TUNED_FOLDER
+        )
+        for vlm in (asked.vlm, *(one.vlm for one in asked.baselines))
+    ]
+    return [models[row.document].measure(row, images) for row in question.rows]
 
 
 def write_results(results: EvaluationResults, folder: Path) -> None:
@@ -158,7 +181,7 @@ class _Sitting:
         self._asked, self._question, self._secret, self._run = asked, question, secret, run
         self._number, self._on_progress = run.sitting, on_progress
         self._lock = threading.Lock()
-        self._samples: dict[int, int] = {}
+        self._samples: defaultdict[int, Counter[str]] = defaultdict(Counter)  # by place and roll
         self._began = time.monotonic()
 
     def finish(self) -> None:
@@ -167,7 +190,8 @@ class _Sitting:
         self._report()
         if not missing:
             return
-        engine = Engine(Shelf.holding([self._asked.vlm]))
+        vlms = [self._asked.vlm, *(one.vlm for one in self._asked.baselines)]
+        engine = Engine(Shelf.holding(vlms))
         with (
             ThreadPoolExecutor(self._asked.concurrent) as pool,
             SharedEngine(engine) as shared,  # ends before the pool, so that no thread waits for it
@@ -184,7 +208,32 @@ class _Sitting:
     def _evaluate(self, place: int, engine: SharedEngine) -> EvaluatedImage:
         file, began = self._asked.files[place], time.monotonic()
         image, described = self._prepare(file)
-        roll = Roll(self._question.create_request(described), self._secret)
+        request = self._question.create_request(described)
+        others = [
+            self._question.create_baseline_request(described, one)
+            for one in self._question.baselines
+        ]
+        rolls = [
+            Roll(request, self._secret),
+            *(Roll(one, self._secret, noise_of=request) for one in others),
+        ]
+        result, *baselines = (self._certify(place, roll, image, engine) for roll in rolls)
+        now = time.monotonic()
+        return EvaluatedImage(
+            place=place,
+            file=file.name,
+            class_index=file.class_index,
+            samples=self._samples[place].total(),
+            seconds=round(now - began, 3),
+            sitting=self._number,
+            elapsed_s=round(now - self._began, 3),
+            result=result,
+            baselines=tuple(baselines),
+        )
+
+    def _certify(
+        self, place: int, roll: Roll, image: Image, engine: SharedEngine
+    ) -> FinishedResult:
         records = FileRecords(
             roll=roll,
             ledger=self._asked.ledger,
@@ -193,7 +242,7 @@ class _Sitting:
         )
 
         def on_votes(board: Board, _identity: Identity) -> None:
-            self._count(place, board.samples_done)
+            self._count(place, roll, board.samples_done)
 
         with engine.create_counter() as counter:
             result = certify(
@@ -203,17 +252,7 @@ class _Sitting:
                 records=records,
                 on_votes=on_votes,
             )
-        now = time.monotonic()
-        return EvaluatedImage(
-            place=place,
-            file=file.name,
-            class_index=file.class_index,
-            samples=self._samples[place],
-            seconds=round(now - began, 3),
-            sitting=self._number,
-            elapsed_s=round(now - self._began, 3),
-            result=sign(result, self._secret),
-        )
+        return sign(result, self._secret)
 
     def _prepare(self, file: LabelledFile) -> tuple[Image, InputImage]:
         try:
@@ -222,14 +261,13 @@ class _Sitting:
             where = f"An image of class {file.class_index}"  # the file name may be a patient's name
             raise UnusableImage(file.path, place=where, reason=str(error)) from error
 
-    def _count(self, place: int, samples: int) -> None:
+    def _count(self, place: int, roll: Roll, samples: int) -> None:
         with self._lock:
-            self._samples[place] = samples
+            self._samples[place][roll.sha256] = samples
         self._report()
 
     def _report(self) -> None:
         with self._lock:
-            progress = EvaluationProgress(
-                images=len(self._run.images), samples=sum(self._samples.values())
-            )
+            samples = sum(each.total() for each in self._samples.values())
+            progress = EvaluationProgress(images=len(self._run.images), samples=samples)
             self._on_progress(progress)

@@ -1,6 +1,7 @@
 """The results of a run, computed from its finished images."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated
 
@@ -16,12 +17,17 @@ from worker.certification import (
     plan_looks,
     rounded_down,
 )
-from worker.contract import CertifyRequest, Contract, RoutedTarget, Target
+from worker.contract import CertifyRequest, Contract, ModelRef, RoutedTarget, Target
 from worker.contract.certificate.document import AbstainedDocument, CertifiedDocument
 from worker.counting.contests import create_procedure
 from worker.evaluation.accuracy import Share, certified_accuracy, find_right_radius
-from worker.evaluation.question import EvaluationQuestion
+from worker.evaluation.comparison.bootstrap import RESAMPLES, SEED
+from worker.evaluation.comparison.paired import PairedDifference, RightRadii, compare
+from worker.evaluation.noiseless import Noiseless
+from worker.evaluation.others import OtherImages
+from worker.evaluation.question import BaselineName, EvaluationQuestion, Row
 from worker.evaluation.run_file import EvaluatedImage
+from worker.evaluation.trained import Trained
 
 PUBLISHED_RADII = tuple(
     map(Decimal, ("0", "0.1", "0.25", "0.5", "0.75", "1", "1.25", "1.5", "1.75", "2", "2.5"))
@@ -32,41 +38,64 @@ Length = Annotated[Decimal, Field(ge=0), _AsNumber]
 
 
 class AtRadius(Contract):
-    """Certified accuracy at one radius."""
+    """Certified accuracy at one radius, and how it differs from the template's.
+
+    `paired` is None for the template's own row, and if the template was not asked for.
+    """
 
     radius: Length
     accuracy: Share
+    paired: PairedDifference | None = None
 
 
 class Arm(Contract):
-    """One target at one noise level, over all images.
+    """One target at one noise level, judged by one model, over all images.
 
-    `right_radii` are the radii of the correctly predicted images, ascending. None can exceed
-    `largest_radius`, which an image reaches only if all its samples vote for one class. Radii above
-    it are out of reach at this number of samples and say nothing about the model. `clean` is the
-    base classifier's accuracy without noise; None if that classifier depends on the image.
+    `radii_by_image` has, in the order of the images, the radius within which the right class is
+    certified, or None. No radius can exceed `largest_radius`, which an image reaches only if all
+    its samples vote for one class. Radii above it are out of reach at this number of samples and
+    say nothing about the model.
+
+    `model` is a baseline's own if `baseline` names one. `clean` is the base classifier's accuracy
+    without noise; None if that classifier depends on the image, and then `others` says what the
+    tuned prompts answer on other images.
     """
 
     label: str
     target: Target
     sigma: Decimal
+    model: ModelRef
+    baseline: BaselineName | None = None
     abstained: int = Field(ge=0)
     wrong: int = Field(ge=0)
     at_radius: tuple[AtRadius, ...]
-    right_radii: tuple[Length, ...]
+    radii_by_image: tuple[Length | None, ...]
     largest_radius: Length
     clean: Share | None
+    others: OtherImages | None = None
     mean_samples: float
     mean_adaptation_s: float
 
     @property
     def images(self) -> int:
         """The number of images."""
-        return self.abstained + self.wrong + len(self.right_radii)
+        return len(self.radii_by_image)
+
+    @property
+    def right_radii(self) -> tuple[Decimal, ...]:
+        """The radii of the correctly predicted images, ascending."""
+        return tuple(sorted(radius for radius in self.radii_by_image if radius is not None))
+
+
+class BootstrapDraws(Contract):
+    """What the intervals of differences were drawn with."""
+
+    seed: int = SEED
+    resamples: int = RESAMPLES
 
 
 class Cost(Contract):
-    """The cost of a run: wall seconds over all sittings, and passes of the image tower.
+    """The cost of a run: wall seconds over all sittings, and passes of image towers.
 
     All targets of an image share its passes, so neither number can be divided among targets.
     """
@@ -77,16 +106,22 @@ class Cost(Contract):
 
     @property
     def samples_per_s(self) -> float:
-        """Passes of the image tower per second."""
+        """Passes of image towers per second."""
         return self.samples / self.seconds if self.seconds else 0.0
 
 
 class EvaluationResults(Contract):
-    """Certified accuracy of every target at every noise level, with the question and the cost."""
+    """Certified accuracy of every row, with the question, the cost, and what was trained for it."""
 
     question: EvaluationQuestion
     arms: tuple[Arm, ...]
     cost: Cost
+    trained: tuple[Trained, ...] = ()
+    bootstrap: BootstrapDraws = BootstrapDraws()
+
+    def find_arm(self, label: str, sigma: Decimal) -> Arm | None:
+        """The row with a label at a noise level."""
+        return next((arm for arm in self.arms if (arm.label, arm.sigma) == (label, sigma)), None)
 
 
 def create_results(
@@ -94,7 +129,8 @@ def create_results(
     images: Sequence[EvaluatedImage],
     *,
     radii: Sequence[Decimal],
-    clean: Sequence[Share | None],
+    noiseless: Sequence[Noiseless],
+    trained: Sequence[Trained] = (),
 ) -> EvaluationResults:
     """The results of a finished run.
 
@@ -102,71 +138,104 @@ def create_results(
         question: the question of the run.
         images: every image of the subset, exactly once.
         radii: the radii at which to compute certified accuracy.
-        clean: the base classifier's accuracy without noise, for each target.
+        noiseless: for each row of the question, what was measured without noise.
+        trained: what was trained for the rows.
 
     Raises:
         ValueError: an image is missing or present twice. Shares are always over all images asked
             for.
+    """
+    ordered = order_images(question, images)
+    judged = [_Judged.of(row, ordered) for row in question.rows]
+    templates = {
+        one.row.sigma: one
+        for one in judged
+        if one.row.baseline is None and one.row.target == question.template
+    }
+    return EvaluationResults(
+        question=question,
+        arms=tuple(
+            one.summarise(
+                radii,
+                template=templates.get(one.row.sigma),
+                largest=find_largest_radius(
+                    question.create_request(ordered[0].result.input), one.row.target, one.row.sigma
+                ),
+                noiseless=without_noise,
+            )
+            for one, without_noise in zip(judged, noiseless, strict=True)
+        ),
+        cost=_add_up(ordered),
+        trained=tuple(trained),
+    )
+
+
+def order_images(
+    question: EvaluationQuestion, images: Sequence[EvaluatedImage]
+) -> list[EvaluatedImage]:
+    """The images of a finished run, in order.
+
+    Raises:
+        ValueError: an image is missing or present twice.
     """
     ordered = sorted(images, key=lambda image: image.place)
     if [image.place for image in ordered] != list(range(question.images)):
         raise ValueError(
             f"expected each of {question.images} images once, got {len(images)} images"
         )
-    return EvaluationResults(
-        question=question,
-        arms=tuple(
-            _create_arm(question, ordered, level, place, radii, clean[place])
-            for level in range(len(question.sigmas))
-            for place in range(len(question.targets))
-        ),
-        cost=_add_up(ordered),
-    )
+    return ordered
 
 
-def _create_arm(
-    question: EvaluationQuestion,
-    images: Sequence[EvaluatedImage],
-    level: int,
-    place: int,
-    radii: Sequence[Decimal],
-    clean: Share | None,
-) -> Arm:
-    target = question.targets[place]
-    index = level * len(question.targets) + place
-    certificates = [image.result.certificates[index] for image in images]
-    found = [
-        find_right_radius(certificate, image.class_index)
-        for certificate, image in zip(certificates, images, strict=True)
-    ]
-    abstained = sum(isinstance(one, AbstainedDocument) for one in certificates)
-    right = sorted(radius for radius in found if radius is not None)
-    return Arm(
-        label=create_label(target, question.targets),
-        target=target,
-        sigma=question.sigmas[level],
-        abstained=abstained,
-        wrong=len(images) - abstained - len(right),
-        at_radius=tuple(
-            AtRadius(radius=radius, accuracy=certified_accuracy(found, radius)) for radius in radii
-        ),
-        right_radii=tuple(right),
-        largest_radius=find_largest_radius(
-            question.create_request(images[0].result.input), target, question.sigmas[level]
-        ),
-        clean=clean,
-        mean_samples=sum(one.n_used for one in certificates) / len(images),
-        mean_adaptation_s=sum(map(_adaptation_s, certificates)) / len(images),
-    )
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Judged:
+    """One row's certificates and the radii of its right answers, in the order of the images."""
 
+    row: Row
+    certificates: Sequence[CertifiedDocument | AbstainedDocument]
+    right: RightRadii
 
-def create_label(target: Target, targets: Sequence[Target]) -> str:
-    """A target's name in tables: its prompting, with its prompt if several targets share it."""
-    alike = sum(other.prompting == target.prompting for other in targets)
-    prompt = getattr(target, "prompt", None)
-    if alike == 1 or prompt is None:
-        return target.prompting
-    return f"{target.prompting} ({prompt.id})"
+    @classmethod
+    def of(cls, row: Row, images: Sequence[EvaluatedImage]) -> "_Judged":
+        certificates = [image.find_certificate(row) for image in images]
+        right = tuple(
+            find_right_radius(certificate, image.class_index)
+            for certificate, image in zip(certificates, images, strict=True)
+        )
+        return cls(row=row, certificates=certificates, right=right)
+
+    def summarise(
+        self,
+        radii: Sequence[Decimal],
+        *,
+        template: "_Judged | None",
+        largest: Decimal,
+        noiseless: Noiseless,
+    ) -> Arm:
+        images = len(self.certificates)
+        abstained = sum(isinstance(one, AbstainedDocument) for one in self.certificates)
+        return Arm(
+            label=self.row.label,
+            target=self.row.target,
+            sigma=self.row.sigma,
+            model=self.row.model,
+            baseline=self.row.baseline,
+            abstained=abstained,
+            wrong=images - abstained - sum(radius is not None for radius in self.right),
+            at_radius=tuple(self._at(radius, template) for radius in radii),
+            radii_by_image=tuple(self.right),
+            largest_radius=largest,
+            clean=noiseless.clean,
+            others=noiseless.others,
+            mean_samples=sum(one.n_used for one in self.certificates) / images,
+            mean_adaptation_s=sum(map(_adaptation_s, self.certificates)) / images,
+        )
+
+    def _at(self, radius: Decimal, template: "_Judged | None") -> AtRadius:
+        accuracy = certified_accuracy(self.right, radius)
+        if template is None or template is self:
+            return AtRadius(radius=radius, accuracy=accuracy)
+        paired = compare(self.right, template.right, radius)
+        return AtRadius(radius=radius, accuracy=accuracy, paired=paired)
 
 
 def _adaptation_s(certificate: CertifiedDocument | AbstainedDocument) -> float:

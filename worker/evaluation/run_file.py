@@ -12,8 +12,12 @@ from typing import Self
 from pydantic import Field, ValidationError
 
 from worker.contract import Contract
-from worker.contract.certificate.document import FinishedResult
-from worker.evaluation.question import EvaluationQuestion
+from worker.contract.certificate.document import (
+    AbstainedDocument,
+    CertifiedDocument,
+    FinishedResult,
+)
+from worker.evaluation.question import EvaluationQuestion, Row
 
 
 class RunNotContinued(ValueError):
@@ -23,9 +27,9 @@ class RunNotContinued(ValueError):
 class EvaluatedImage(Contract):
     """One image of the subset, with all its certificates.
 
-    `samples` counts passes of the image tower, copies for tuning included. `elapsed_s` runs from
-    the start of the sitting. `seconds` runs from the start of this image, which shares the engine
-    with the images certified at the same time.
+    `samples` counts passes of image towers, copies for tuning included. `elapsed_s` runs from the
+    start of the sitting. `seconds` runs from the start of this image, which shares the engine with
+    the images certified at the same time. `baselines` are in the order of the question's.
     """
 
     place: int = Field(ge=0)
@@ -36,6 +40,11 @@ class EvaluatedImage(Contract):
     sitting: int = Field(ge=0)
     elapsed_s: float = Field(ge=0)
     result: FinishedResult
+    baselines: tuple[FinishedResult, ...] = Field(default=(), exclude_if=lambda found: not found)
+
+    def find_certificate(self, row: Row) -> CertifiedDocument | AbstainedDocument:
+        """The certificate of this image in a row of the tables."""
+        return (self.result, *self.baselines)[row.document].certificates[row.certificate]
 
 
 class RunFile:

@@ -1,98 +1,101 @@
-"""Formats results as CSV and Markdown. Shares and lower bounds round down, upper bounds up."""
+"""Formats results as Markdown. Shares and lower bounds round down, upper bounds up."""
 
-import csv
-import io
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from models.files.csv_cells import disarm
 from worker.contract import CohenParameters
 from worker.evaluation.accuracy import Share
+from worker.evaluation.comparison.paired import PairedDifference
 from worker.evaluation.results import Arm, AtRadius, EvaluationResults
+from worker.evaluation.trained import Trained, compare_costs
 
 _STEP = Decimal("0.001")
 _OUT_OF_REACH = "–"
-_COLUMNS = (
-    "prompting",
-    "prompt",
-    "sigma",
-    "radius",
-    "images",
-    "right",
-    "accuracy",
-    "low",
-    "high",
-    "abstained",
-    "wrong",
-    "in_reach",
-    "mean_samples",
-)
-
-
-def format_csv(results: EvaluationResults) -> str:
-    """A CSV with one row per target, noise level and radius."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for arm in results.arms:
-        for at in arm.at_radius:
-            writer.writerow(map(disarm, _row(arm, at)))
-    return out.getvalue()
-
-
-def _row(arm: Arm, at: AtRadius) -> list[object]:
-    prompt = getattr(arm.target, "prompt", None)
-    share = at.accuracy
-    return [
-        arm.target.prompting,
-        "" if prompt is None else prompt.id,
-        f"{arm.sigma:f}",
-        f"{at.radius:f}",
-        share.images,
-        share.right,
-        *(f"{value:.9f}" for value in (share.share, share.low, share.high)),
-        arm.abstained,
-        arm.wrong,
-        int(at.radius <= arm.largest_radius),
-        f"{arm.mean_samples:.1f}",
-    ]
+_DIFFERENCE_STEP = Decimal("0.01")
 
 
 def format_markdown(results: EvaluationResults, *, heading: str = "#") -> str:
-    """A table of certified accuracy, with one row per target and noise level, and its notes."""
-    return "\n".join(
-        [
-            f"{heading} {results.question.dataset} {results.question.split}, "
-            f"model {results.question.identity.model.id}",
-            "",
-            _describe(results),
-            "",
-            *format_table(results),
-            "",
-            _describe_cost(results),
-            "",
-        ]
-    )
+    """The tables of a run, with one row per target or baseline and noise level, and their notes."""
+    question = results.question
+    parts = [
+        f"{heading} {question.dataset} {question.split}, model {question.identity.model.id}",
+        _describe(results),
+        "\n".join(format_table(results)),
+        _describe_cost(results),
+    ]
+    if any(at.paired for arm in results.arms for at in arm.at_radius):
+        differences = "\n".join(format_differences(results))
+        parts += [f"{heading}# Difference to the template", _describe_pairs(results), differences]
+    if results.trained:
+        parts += [f"{heading}# What was trained", "\n".join(format_trained(results.trained))]
+    return "\n\n".join(parts) + "\n"
 
 
 def format_table(results: EvaluationResults) -> Iterator[str]:
-    """The lines of the Markdown table, with the radii that at least one row can reach."""
-    reached = max(arm.largest_radius for arm in results.arms)
-    radii = [at.radius for at in results.arms[0].at_radius if at.radius <= reached]
-    head = ["prompting", "σ", "clean", "abstained", "samples", "tuning, s"]
-    yield f"| {' | '.join([*head, *(f'r = {radius:f}' for radius in radii)])} |"
-    yield "| --- " * (len(head) + len(radii)) + "|"
+    """The lines of the table of certified accuracy, with the radii that some row can reach."""
+    reached = _find_reached(results)
+    head = ["prompting", "σ", "clean", "others", "commonest", "abstained", "samples", "tuning, s"]
+    yield from _format_head([*head, *(f"r = {radius:f}" for radius in reached)])
     for arm in results.arms:
-        cells = [_cell(arm, at) for at in arm.at_radius if at.radius <= reached]
-        yield f"| {' | '.join([*_head(arm), *cells])} |"
+        cells = [_cell(arm, at) for at in arm.at_radius if at.radius in reached]
+        yield _format_row([*_head(arm), *cells])
+
+
+def format_differences(results: EvaluationResults) -> Iterator[str]:
+    """The lines of the table of paired differences."""
+    reached = _find_reached(results)
+    yield from _format_head(["prompting", "σ", *(f"r = {radius:f}" for radius in reached)])
+    for arm in results.arms:
+        at_reached = [at for at in arm.at_radius if at.radius in reached]
+        if any(at.paired for at in at_reached):
+            cells = [_difference_cell(arm, at) for at in at_reached]
+            yield _format_row([arm.label, f"{arm.sigma:f}", *cells])
+
+
+def format_trained(trained: Sequence[Trained]) -> Iterator[str]:
+    """The lines of the table of what was trained, and what one prompt saves."""
+    yield from _format_head(["trained", "serves", "seconds", "bytes", "on"])
+    for one in trained:
+        serves = "every σ" if one.sigma is None else f"σ = {one.sigma:f}"
+        seconds = "not recorded" if one.seconds is None else f"{one.seconds:,.1f}"
+        yield _format_row(
+            [f"{one.kind} `{one.id}`", serves, seconds, f"{one.size_bytes:,}", one.device]
+        )
+    ratios = list(compare_costs(trained))
+    if ratios:
+        yield ""
+    for ratio in ratios:
+        times = "" if ratio.seconds is None else f"{ratio.seconds:,.1f} times the seconds and "
+        yield (
+            f"- {ratio.baseline}: {ratio.models} models take {times}{ratio.size_bytes:,.1f} times "
+            f"the bytes of the one prompt `{ratio.prompt}`."
+        )
+
+
+def _find_reached(results: EvaluationResults) -> list[Decimal]:
+    """The radii that at least one row can reach."""
+    largest = max(arm.largest_radius for arm in results.arms)
+    return [at.radius for at in results.arms[0].at_radius if at.radius <= largest]
+
+
+def _format_head(cells: Sequence[str]) -> Iterator[str]:
+    yield _format_row(cells)
+    yield "| --- " * len(cells) + "|"
+
+
+def _format_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _head(arm: Arm) -> list[str]:
-    tuned = bool(arm.mean_adaptation_s)
+    tuned, others = bool(arm.mean_adaptation_s), arm.others
     return [
         arm.label,
         f"{arm.sigma:f}",
         "" if arm.clean is None else format_ratio(arm.clean.right, arm.clean.images),
+        "" if others is None else f"{_down(others.accuracy)}",
+        "" if others is None else f"{_down(others.commonest)}",
         format_ratio(arm.abstained, arm.images),
         f"{arm.mean_samples:,.0f}",
         f"{arm.mean_adaptation_s:.3f}" if tuned else "",
@@ -101,6 +104,33 @@ def _head(arm: Arm) -> list[str]:
 
 def _cell(arm: Arm, at: AtRadius) -> str:
     return _OUT_OF_REACH if at.radius > arm.largest_radius else format_share(at.accuracy)
+
+
+def _difference_cell(arm: Arm, at: AtRadius) -> str:
+    if at.radius > arm.largest_radius or at.paired is None:
+        return _OUT_OF_REACH
+    return format_difference(at.paired)
+
+
+def format_difference(paired: PairedDifference) -> str:
+    """A difference with its interval, to two decimals and rounded outwards, and the p-value."""
+    low = _round_signed(paired.low, ROUND_FLOOR)
+    high = _round_signed(paired.high, ROUND_CEILING)
+    difference = f"{paired.difference:+.3f} ({low} to {high})"
+    return f"{difference}, p = {format_p_value(paired.p_value)}"
+
+
+def _round_signed(value: float, rounding: str) -> str:
+    exact = Decimal(f"{value:.9f}")  # the float of 0.1 lies above 0.1
+    return f"{exact.quantize(_DIFFERENCE_STEP, rounding) + 0:+}"  # + 0: no negative zero
+
+
+def format_p_value(p_value: float) -> str:
+    """A p-value with two digits, rounded up; below 0.0001 only that."""
+    if p_value < 1e-4:
+        return "<0.0001"
+    digits = 1 - math.floor(math.log10(p_value))
+    return f"{Decimal(p_value).quantize(Decimal(1).scaleb(-digits), ROUND_CEILING):f}"
 
 
 def format_share(share: Share) -> str:
@@ -135,11 +165,42 @@ def _describe(results: EvaluationResults) -> str:
         f"{procedure}, α = {question.alpha:f} per certificate, so of N images up to Nα "
         "certificates may be false in expectation. All rows of one σ judge the same images on the "
         "same noise. Clean: the base classifier's accuracy without noise, if it is the same "
-        "classifier for all images. Samples: the mean number used by a certificate; the rows of an "
-        "image share samples. Tuning: the mean seconds per image, without the image tower. "
+        "classifier for all images. Others: the mean accuracy, without noise, of the prompt tuned "
+        "on one image on all other images; commonest: the mean share of the answer that it gives "
+        "most often there. Where the commonest answer is common, part of a zero-shot radius is a "
+        "prompt that answers one class under noise. Samples: the mean number used by a "
+        "certificate; the promptings of an image share samples. Tuning: the mean seconds per "
+        "image, without the image tower. "
         f"“{_OUT_OF_REACH}”: above the largest radius that this many samples can show. "
         "A zero-shot row certifies each image under the frozen prompt tuned on it. It does not "
-        "cover tuning another prompt on a perturbed image." + _describe_prompts(results)
+        "cover tuning another prompt on a perturbed image."
+        + _describe_baselines(results)
+        + _describe_prompts(results)
+    )
+
+
+def _describe_baselines(results: EvaluationResults) -> str:
+    models = {
+        f"`{one.identity.model.id}` ({one.identity.model.sha256[:16]}…)"
+        for one in results.question.baselines
+    }
+    if not models:
+        return ""
+    return (
+        " A denoised or noise-trained row has a model of its own at each σ, whose digest covers "
+        "the denoiser, and classifies by the template. It is certified like the other rows, on the "
+        "same noise, and its certificates are about that model as base classifier: "
+        f"{', '.join(sorted(models))}."
+    )
+
+
+def _describe_pairs(results: EvaluationResults) -> str:
+    drawn = results.bootstrap
+    return (
+        "Certified accuracy less the template's, on the same images and noise. The brackets show "
+        f"the 95 % paired bootstrap interval over images ({drawn.resamples:,} draws, seed "
+        f"{drawn.seed}), rounded outwards; p is that of McNemar's exact test. No correction is "
+        "made for the number of cells."
     )
 
 
@@ -156,7 +217,7 @@ def _describe_prompts(results: EvaluationResults) -> str:
 def _describe_cost(results: EvaluationResults) -> str:
     cost, identity = results.cost, results.question.identity
     return (
-        f"{cost.samples:,} passes of the image tower, shared by all rows of an image, in "
+        f"{cost.samples:,} passes of image towers, shared by all promptings of an image, in "
         f"{cost.seconds:,.0f} s ({cost.samples_per_s:,.0f} per second), adaptation included; "
         f"{identity.device}, {identity.precision}, {identity.threads} threads."
     )

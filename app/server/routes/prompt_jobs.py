@@ -64,11 +64,7 @@ JobId = Annotated[str, Depends(_check_id)]
         **problems.describe(
             problems.FormUnreadable,
             problems.PromptIdTaken,
-            problems.BodyTooLarge,
-            problems.MediaTypeUnsupported,
-            problems.RequestInvalid,
-            problems.FieldUnknown,
-            problems.FieldRepeated,
+            *problems.OF_A_BODY,
             problems.ModelUnknown,
             problems.TrainingImagesInvalid,
             problems.ImageRefused,

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,15 +15,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 from waiting import HANG_S
 
 from app.cli.__main__ import cli
 from models.catalogue import load_catalogue
+from models.catalogue.cards import DENOISER_FILE, DenoiserShape, TrainingCost
+from models.installation.folder import describe_file, format_model_card
 from models.learning.template_prompt import create_template_prompt
 from models.loading.loading import load_vlm
 from models.prompts.cards import PromptCard
 from models.prompts.files import save_prompt
+from models.vlm.denoised import Denoiser
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 
@@ -67,17 +72,42 @@ def template_prompt(data_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     return save_prompt(tmp_path_factory.mktemp("prompts"), made, prompt)
 
 
+@pytest.fixture
+def denoised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A models folder with the bundled model behind denoisers that were never trained."""
+    catalogue, folder = load_catalogue(), tmp_path / "models"
+    card = catalogue.get("bundled")
+    for sigma in ("0.25", "0.5"):
+        home = folder / f"bundled-denoised-{sigma}"
+        shutil.copytree(catalogue.folder("bundled"), home)
+        shape = DenoiserShape(sigma=float(sigma), width=4, layers=2)
+        save_file(Denoiser(width=4, layers=2).state_dict(), home / DENOISER_FILE)
+        changes = {
+            "id": home.name,
+            "files": (*card.files, describe_file(home / DENOISER_FILE)),
+            "denoiser": shape,
+            "training_cost": TrainingCost(seconds=30, device="here", threads=1),
+        }
+        text = format_model_card(card.model_copy(update=changes))
+        (home / "card.toml").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("PROMPTSMOOTH_MODELS", str(folder))
+    return folder
+
+
 @pytest.mark.long
 def test_all_promptings_on_real_images_killed_on_the_way(
-    data_folder: Path, template_prompt: Path, tmp_path: Path
+    data_folder: Path, template_prompt: Path, denoised: Path, tmp_path: Path
 ):
-    """A few-shot prompt that holds the template's own vectors is judged like the template."""
+    """A few-shot prompt that holds the template's own vectors is judged like the template.
+
+    So is the model behind a denoiser that removes nothing.
+    """
     out = tmp_path / "run"
     asked = [
         *("--data", data_folder / "mednist", "--images", 5, "--concurrent", 2, "--n-max", 64),
         *("--prompting", "template", "--prompting", "few-shot", "--prompting", "zero-shot"),
         *("--prompting", "few-shot+zero-shot", "--prompt", template_prompt),
-        *("--sigma", "0.25", "--sigma", "0.5", "--out", out),
+        *("--sigma", "0.25", "--sigma", "0.5", "--out", out, "--baseline", "denoised"),
     ]
     process = start(*asked, data_dir=tmp_path / "data")
     lines = out / "images.jsonl"
@@ -91,16 +121,27 @@ def test_all_promptings_on_real_images_killed_on_the_way(
     assert "few-shot+zero-shot" in printed
     assert lines.read_bytes().splitlines(keepends=True)[1:3] == finished, "not certified again"
     results = json.loads((out / "results.json").read_text())
-    arms = {(arm["target"]["prompting"], arm["sigma"]): arm for arm in results["arms"]}
-    assert len(arms) == 8
+    arms = {(arm["label"], arm["sigma"]): arm for arm in results["arms"]}
+    assert len(arms) == 10
     for sigma in ("0.25", "0.5"):
         template, few_shot = arms["template", sigma], arms["few-shot", sigma]
-        assert template["at_radius"][0] == few_shot["at_radius"][0]
+        assert template["at_radius"][0]["accuracy"] == few_shot["at_radius"][0]["accuracy"]
         assert template["clean"] == few_shot["clean"]
+        assert template["radii_by_image"] == arms["denoised", sigma]["radii_by_image"]
+        assert arms["denoised", sigma]["model"]["id"] == f"bundled-denoised-{sigma}"
+        assert few_shot["at_radius"][0]["paired"]["p_value"] == 1
         assert arms["zero-shot", sigma]["mean_adaptation_s"] > 0
         assert arms["zero-shot", sigma]["clean"] is None
+        others = arms["zero-shot", sigma]["others"]
+        assert others["prompts"] == 5
+        assert 1 / 4 <= others["commonest"] <= others["largest_commonest"] <= 1
     assert results["question"]["targets"][0]["template"] == "A {} image."
-    assert results["cost"]["samples"] == 5 * 2 * (100 + 64)
+    assert results["cost"]["samples"] == 5 * 2 * (100 + 64 + 64)
+    assert [(one["id"], one["seconds"]) for one in results["trained"]] == [
+        ("template-words", None),
+        ("bundled-denoised-0.25", 30),
+        ("bundled-denoised-0.5", 30),
+    ]
     with (out / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["images"] for row in rows} == {"5"}
@@ -150,6 +191,8 @@ def test_a_certificate_of_a_run_is_audited_and_reproduced_with_its_stored_prompt
         (["--radius", "-1"], "a radius is a number from 0 on"),
         (["--template", "no place"], "exactly once"),
         (["--model", "nobody"], "There is no model 'nobody'"),
+        (["--baseline", "blurred"], "a baseline is denoised or noise-trained, got blurred"),
+        (["--baseline", "denoised"], "benchmarks/baselines.py trains a baseline's models"),
     ],
 )
 def test_what_cannot_be_evaluated_is_a_sentence(

@@ -15,6 +15,8 @@ def test_formulas_are_disarmed(sign: str) -> None:
     assert "'" in text[: first.start()]
 
 
-@pytest.mark.parametrize("value", ["benign", "a-b", "a = b", 0.25, "", "0.057475", "x@y"])
+@pytest.mark.parametrize(
+    "value", ["benign", "a-b", "a = b", 0.25, "", "0.057475", "x@y", -0.5, "-1e-05"]
+)
 def test_other_cells_stay_as_they_are(value: object) -> None:
     assert disarm(value) == str(value)

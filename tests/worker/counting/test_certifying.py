@@ -24,7 +24,7 @@ from worker.counting.roll import Roll
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.engine.local import LocalCounter
 from worker.engine.server import EngineServer
-from worker.sampling.keys import commitment
+from worker.key_secret import commitment
 
 SECRET = b"s" * 32
 

@@ -28,3 +28,19 @@ def test_rolls_of_two_secrets_share_nothing(create_request):
     one, two = Roll(request, SECRET), Roll(request, b"t" * 32)
     assert one.sha256 != two.sha256
     assert not {*one.keys.values(), one.tuning_key} & {*two.keys.values(), two.tuning_key}
+
+
+def test_two_requests_of_one_image_can_share_noise(create_request):
+    """Another question about the image, on the noise of the first, under a name of its own."""
+    first, _ = create_request()
+    second = first.model_copy(update={"attempt": 7})
+    own, shared = Roll(second, SECRET), Roll(second, SECRET, noise_of=first)
+    assert shared.keys == Roll(first, SECRET).keys != own.keys
+    assert len({own.sha256, shared.sha256, Roll(first, SECRET).sha256}) == 3
+
+
+def test_requests_of_two_images_share_no_noise(create_request):
+    first, _ = create_request()
+    other = first.input.model_copy(update={"sha256": "0" * 64})
+    with pytest.raises(ValueError, match="the same image"):
+        Roll(first, SECRET, noise_of=first.model_copy(update={"input": other}))

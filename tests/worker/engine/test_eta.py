@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from app.cli.models.commands import write_report
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard, load_card
-from models.catalogue.measured import ShippedCard
+from models.catalogue.measured import ShippedCard, write_own
 from models.loading.loading import load_vlm
 from models.testing import create_linear_model, write_linear_model
 from models.vlm.base_classifier import BaseClassifier, create_base_classifier
@@ -289,7 +288,7 @@ def test_the_bundled_model_is_bit_equal_within_its_identity(bundled_report):
 def test_a_card_that_ships_is_not_written_and_the_line_is_said(bundled_report):
     report = bundled_report.model_copy(update={"tau": 0.25})
     with pytest.raises(ShippedCard, match=r"tau = \{ cpu = 0\.25, cuda = 0\.0 \}$"):
-        write_report(report, load_catalogue())
+        write_own(load_catalogue(), "bundled", "tau", report.identity.device_class, report.tau)
     assert load_catalogue().get("bundled").tau["cpu"] == 0.0
 
 

@@ -15,7 +15,7 @@ from models.datasets.card import describe_folder
 from models.datasets.files import list_dataset
 from models.datasets.subset import choose_subset
 from models.loading.loading import load_vlm
-from models.testing import LinearModel
+from models.testing import LinearModel, create_linear_model, write_linear_model
 from models.vlm.vlm import VLM
 from worker.contract import CohenParameters, TemplateTarget
 from worker.evaluation.evaluate import SECRET_FILE, Evaluation
@@ -106,3 +106,12 @@ def create_evaluation(
         return Evaluation(**(fields | changes))
 
     return create
+
+
+@pytest.fixture(scope="session")
+def tilted_vlm(tmp_path_factory: pytest.TempPathFactory) -> VLM:
+    """Another linear model: a baseline whose certificates are not those of the first."""
+    folder = tmp_path_factory.mktemp("tilted")
+    model = create_linear_model(size=16, seed=7)
+    card = write_linear_model(folder, model, model_id="tilted")
+    return load_vlm(card, folder / "tilted", torch.device("cpu"))

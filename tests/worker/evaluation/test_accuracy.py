@@ -6,8 +6,14 @@ import pytest
 from scipy.stats import beta
 
 from worker.evaluation.accuracy import Share, certified_accuracy
+from worker.evaluation.comparison.paired import PairedDifference
 from worker.evaluation.plot import create_steps
-from worker.evaluation.tables import format_ratio, format_share
+from worker.evaluation.tables import (
+    format_difference,
+    format_p_value,
+    format_ratio,
+    format_share,
+)
 
 ABSTAINED = WRONG = None
 RIGHT = [Decimal("0.3"), ABSTAINED, Decimal("0.1"), WRONG, Decimal("0.500000"), Decimal(0)]
@@ -45,6 +51,22 @@ def test_a_share_is_rounded_down_and_never_up_to_one():
 def test_an_interval_is_rounded_outwards():
     assert format_share(Share.of(1, 2)) == "0.500 (0.012–0.988)"  # 0.01258, 0.98742
     assert format_share(Share.of(2, 2)) == "1.000 (0.158–1.000)"  # 0.15811
+
+
+def test_a_difference_is_shown_with_its_interval_rounded_outwards():
+    paired = PairedDifference(
+        gained=1, lost=3, difference=-0.02, low=-0.0601, high=-0.0001, p_value=0.625
+    )
+    assert format_difference(paired) == "-0.020 (-0.07 to +0.00), p = 0.63"
+    exact = paired.model_copy(update={"low": 0.1, "high": 0.3, "difference": 0.2})
+    assert format_difference(exact) == "+0.200 (+0.10 to +0.30), p = 0.63"
+
+
+def test_a_p_value_is_never_shown_smaller_than_it_is():
+    assert format_p_value(1) == "1.0"
+    assert format_p_value(0.0101) == "0.011"
+    assert format_p_value(0.00099) == "0.00099"
+    assert format_p_value(0.000031) == "<0.0001"
 
 
 def test_steps_are_certified_accuracy_between_the_columns_of_the_table():

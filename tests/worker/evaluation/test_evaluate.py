@@ -1,5 +1,6 @@
 """A whole evaluation against geometry; interrupted, repeated, and refused."""
 
+import csv
 import json
 from dataclasses import replace
 from decimal import Decimal
@@ -10,8 +11,15 @@ from models.datasets.image_folder import UnusableImage
 from worker.contract import CohenParameters, InputImage, StagedParameters, TemplateTarget
 from worker.contract.certificate.audit import audit_document
 from worker.contract.certificate.signature import create_signing_key, encode_public_key
+from worker.evaluation.baselines import Baseline
 from worker.evaluation.evaluate import RUN_FILE, SECRET_FILE, evaluate, write_results
-from worker.evaluation.results import PUBLISHED_RADII, create_results, find_largest_radius
+from worker.evaluation.noiseless import Noiseless
+from worker.evaluation.results import (
+    PUBLISHED_RADII,
+    EvaluationResults,
+    create_results,
+    find_largest_radius,
+)
 from worker.evaluation.run_file import RunFile, RunNotContinued
 from worker.sampling.table import create_noise_table
 
@@ -172,11 +180,12 @@ def test_results_need_every_image_once(create_evaluation):
     question = asked.create_question(b"e" * 32)
     with RunFile(asked.folder / RUN_FILE, question) as stored:
         images = list(stored.images.values())
-    clean = [None]
-    assert create_results(question, images, radii=RADII, clean=clean).arms[0].images == 4
+    noiseless = [Noiseless() for _ in question.rows]
+    results = create_results(question, images, radii=RADII, noiseless=noiseless)
+    assert results.arms[0].images == 4
     for wrong in (images[1:], [*images, images[0]]):
         with pytest.raises(ValueError, match="each of 4 images once"):
-            create_results(question, wrong, radii=RADII, clean=clean)
+            create_results(question, wrong, radii=RADII, noiseless=noiseless)
 
 
 def test_every_image_of_a_run_can_be_audited(create_evaluation):
@@ -230,3 +239,38 @@ def test_the_markdown_has_every_arm_and_marks_what_is_out_of_reach(create_evalua
     csv = (asked.folder / "results.csv").read_text("utf-8").splitlines()
     assert len(csv) == 1 + 2 * len(PUBLISHED_RADII)
     assert (asked.folder / "plot.png").stat().st_size > 10_000
+
+
+def test_the_template_is_what_every_other_row_is_compared_with(create_evaluation, linear_vlm):
+    """Other words for the two sides are neither's, so that row is right on no image."""
+    names = ("below", "above")
+    targets = (
+        TemplateTarget(template=linear_vlm.card.template, class_names=names),
+        TemplateTarget(template="Not below, not above, {}.", class_names=names),
+    )
+    template, other, *_ = run(create_evaluation(targets=targets)).arms
+    assert all(at.paired is None for at in template.at_radius)
+    for at, there in zip(other.at_radius, template.at_radius, strict=True):
+        assert at.accuracy.right == 0
+        assert (at.paired.gained, at.paired.lost) == (0, there.accuracy.right)
+        assert at.paired.low <= at.paired.difference == -there.accuracy.share <= at.paired.high
+        assert at.paired.p_value == pytest.approx(min(1, 2 * 0.5**there.accuracy.right))
+
+
+def test_results_are_read_back_as_they_were_written(create_evaluation, linear_vlm):
+    asked = create_evaluation(
+        images=4, baselines=(Baseline(name="denoised", sigma=Decimal("0.1"), vlm=linear_vlm),)
+    )
+    results = run(asked)
+    write_results(results, asked.folder)
+    text = (asked.folder / "results.json").read_bytes()
+    assert EvaluationResults.model_validate_json(text) == results
+    with (asked.folder / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["baseline"], row["sigma"]) for row in rows[:: len(RADII)]] == [
+        ("", "0.1"),
+        ("denoised", "0.1"),
+        ("", "0.25"),
+    ]
+    markdown = (asked.folder / "results.md").read_text("utf-8")
+    assert "| denoised | 0.1 | +0.000 (+0.00 to +0.00), p = 1.0 |" in markdown

@@ -307,7 +307,7 @@ def find_rq_job(redis: Redis, job_id: str) -> Job:
 
 
 def _commitment(settings: WorkerSettings) -> str:
-    from worker.sampling.keys import commitment, load_secret
+    from worker.key_secret import commitment, load_secret
 
     return commitment(load_secret(settings.secret_path))
 

@@ -34,8 +34,8 @@ from worker.contract.certificate.document import FinishedResult
 from worker.jobs import queue
 from worker.jobs.certify import run_certification
 from worker.jobs.queue import create_queue
+from worker.key_secret import commitment, load_secret
 from worker.rq_worker import create_janitor
-from worker.sampling.keys import commitment, load_secret
 from worker.store import hosts, keyspace
 from worker.store.backup import make_backup
 from worker.store.connection import NotDurable, create_app_redis, create_worker_redis

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from models.catalogue.cards import DeviceClass, ModelCard
+from models.vlm.denoised import DenoisedVLM
 from models.vlm.vlm import VLM
 
 _WHOLE = {"F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}
@@ -39,6 +40,8 @@ def measure_device_memory(device: torch.device) -> int:
 
 
 def _list_held(vlm: VLM) -> Iterator[Tensor]:
+    if isinstance(vlm, DenoisedVLM):
+        yield from _list_held(vlm.base)
     for part in vars(vlm).values():
         if isinstance(part, torch.nn.Module):
             yield from part.parameters()

@@ -22,11 +22,7 @@ router = APIRouter(tags=["certify"], route_class=FormRoute)
 PICTURE_SIDE = 512
 _PROBLEMS = problems.describe(
     problems.FormUnreadable,
-    problems.BodyTooLarge,
-    problems.MediaTypeUnsupported,
-    problems.RequestInvalid,
-    problems.FieldUnknown,
-    problems.FieldRepeated,
+    *problems.OF_A_BODY,
     problems.ModelUnknown,
     problems.ImageRefused,
     problems.DecodingUnavailable,

@@ -1,0 +1,96 @@
+"""Finds the models of baselines, and what it cost to train them and the prompts beside them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+from app.local.engine import find_model
+from models.catalogue import UnknownModel
+from models.catalogue.cards import DENOISER_FILE, ModelCard
+from models.loading.loading import load_vlm
+from models.prompts.cards import PromptCard
+from worker.evaluation.baselines import Baseline, check_comparable
+from worker.evaluation.question import BaselineName
+from worker.evaluation.trained import Trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundBaseline:
+    """The model of a baseline for one noise level, not yet loaded."""
+
+    name: BaselineName
+    sigma: Decimal
+    card: ModelCard
+    weights: Path
+
+    def load(self, device: torch.device) -> Baseline:
+        """The model on its device. Raises WeightsError if its files are not those of its card."""
+        vlm = load_vlm(self.card, self.weights, device)
+        return Baseline(name=self.name, sigma=self.sigma, vlm=vlm)
+
+    def describe(self) -> Trained:
+        """What its card says of its training."""
+        cost = self.card.training_cost
+        return Trained(
+            kind=self.name,
+            id=self.card.id,
+            sigma=self.sigma,
+            seconds=None if cost is None else cost.seconds,
+            size_bytes=self._count_bytes(),
+            device="" if cost is None else f"{cost.device}, {cost.threads} threads",
+        )
+
+    def _count_bytes(self) -> int:
+        """The bytes that this noise level alone needs: those of the denoiser, if there is one."""
+        tensors = [file for file in self.card.files if file.holds_tensors]
+        own = [file for file in tensors if file.name == DENOISER_FILE] or tensors
+        return sum(file.size_bytes for file in own)
+
+
+def parse_baselines(names: Sequence[str]) -> tuple[BaselineName, ...]:
+    """Parses the names of baselines: each once. Raises ValueError if one is not known."""
+    known = {name: name for name in get_args(BaselineName)}
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"a baseline is {' or '.join(known)}, got {unknown[0]}")
+    return tuple(known[name] for name in dict.fromkeys(names))
+
+
+def find_baselines(
+    names: Sequence[BaselineName], card: ModelCard, sigmas: Sequence[Decimal]
+) -> list[FoundBaseline]:
+    """The models of the baselines, one for each noise level: `<model>-<baseline>-<sigma>`.
+
+    Raises:
+        LookupError: a noise level has none.
+        NotComparable: a model would see other images.
+    """
+    found = []
+    for name in names:
+        for sigma in sorted(sigmas):
+            baseline, weights = _find_model(f"{card.id}-{name}-{sigma.normalize():f}")
+            check_comparable(baseline, card)
+            found.append(FoundBaseline(name=name, sigma=sigma, card=baseline, weights=weights))
+    return found
+
+
+def _find_model(model_id: str) -> tuple[ModelCard, Path]:
+    try:
+        return find_model(model_id)
+    except UnknownModel as error:
+        raise LookupError(f"{error} benchmarks/baselines.py trains a baseline's models.") from error
+
+
+def describe_prompt(card: PromptCard) -> Trained:
+    """What a prompt's card says of its learning."""
+    learning = card.learning
+    return Trained(
+        kind="prompt",
+        id=card.id,
+        seconds=None if learning is None else learning.seconds,
+        size_bytes=4 * card.n_ctx * card.width,
+        device="" if learning is None else f"{learning.device}, {learning.threads} threads",
+    )

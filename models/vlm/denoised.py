@@ -1,0 +1,98 @@
+"""Denoised smoothing: a denoiser in front of a frozen model (Salman et al., NeurIPS 2020).
+
+Denoiser and model together are the base classifier f. A certificate is about this f, so the digest
+of the model covers the denoiser's weights.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.vlm.vlm import VLM, check_pixels
+
+_SCALE = 2
+
+
+@final
+class Denoiser(torch.nn.Module):
+    """Estimates the noise in an image and subtracts it, for one noise level.
+
+    The layers see the image as four sub-images at half the resolution, as in FFDNet (Zhang, Zuo and
+    Zhang, IEEE TIP 2018), and predict the noise, as in DnCNN (Zhang et al., IEEE TIP 2017). Before
+    training the prediction is 0.
+
+    Args:
+        width: channels of the hidden layers.
+        layers: the number of 3 x 3 convolutions, at least 2.
+    """
+
+    def __init__(self, *, width: int, layers: int) -> None:
+        super().__init__()
+        ends = 3 * _SCALE**2
+        widths = [ends, *[width] * (layers - 1), ends]
+        convolutions = [
+            torch.nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths)
+        ]
+        for convolution in convolutions:
+            torch.nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            torch.nn.init.zeros_(convolution.get_parameter("bias"))
+        torch.nn.init.zeros_(convolutions[-1].weight)
+        self.convolutions = torch.nn.ModuleList(convolutions)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Returns float32 (B, 3, S, S) for noisy pixels of the same shape, in units of [0, 1].
+
+        S must be even. Nothing is clipped.
+        """
+        x = functional.pixel_unshuffle(pixels, _SCALE)  # (B, 12, S/2, S/2)
+        *hidden, last = self.convolutions
+        for convolution in hidden:
+            x = functional.relu(convolution(x))
+        return pixels - functional.pixel_shuffle(last(x), _SCALE)
+
+
+@final
+class DenoisedVLM:
+    """A frozen model that sees denoised pixels, rounded to whole levels. Implements `VLM`.
+
+    The text tower is the model's own.
+
+    Raises:
+        ValueError: the model's images have an odd size.
+    """
+
+    def __init__(self, base: VLM, denoiser: Denoiser) -> None:
+        if base.card.preprocessing.size % _SCALE:
+            raise ValueError(
+                f"A denoiser takes images of even size; {base.card.id} takes "
+                f"{base.card.preprocessing.size} pixels."
+            )
+        self.base = base
+        self.denoiser = denoiser.to(base.device).eval().requires_grad_(False)
+        self.card, self.device = base.card, base.device
+        self.embed_dim, self.logit_scale = base.embed_dim, base.logit_scale
+        self.text_width = base.text_width
+        self.kernels = getattr(base, "kernels", None)
+
+    @torch.no_grad()
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """See `VLM.encode_images`."""
+        check_pixels(pixels, self.card.preprocessing.size)
+        denoised = 255 * self.denoiser(pixels.to(torch.float32) / 255)  # (B, 3, S, S)
+        return self.base.encode_images(denoised.round().clamp(-32768, 32767).to(torch.int16))
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """See `VLM.encode_texts`."""
+        return self.base.encode_texts(texts)
+
+    def embed_text(self, text: str) -> Tensor:
+        """See `VLM.embed_text`."""
+        return self.base.embed_text(text)
+
+    def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
+        """See `VLM.encode_prompts`."""
+        return self.base.encode_prompts(ctx, texts)
