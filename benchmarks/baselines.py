@@ -1,8 +1,8 @@
 """Trains the models that prompts are compared with, and the bundled model from other seeds.
 
-    python benchmarks/baselines.py denoised --data ../shared/data --models DIR --model bundled
-    python benchmarks/baselines.py noise-trained --data ../shared/data --models DIR --model bundled
-    python benchmarks/baselines.py seeds --data ../shared/data --models DIR --model bundled --seed 2
+    python benchmarks/baselines.py denoised --data ../shared/data --models DIR --model bundled-2
+    python benchmarks/baselines.py noise-trained --data ../shared/data --models DIR
+    python benchmarks/baselines.py seeds --data ../shared/data --models DIR --seed 2
 
 `denoised` trains a small denoiser in front of the frozen model (denoised smoothing, Salman et al.
 2020). `noise-trained` trains the bundled architecture from scratch under noise, as an upper
@@ -73,7 +73,7 @@ ThreadsOption = Annotated[int, typer.Option(min=1, help="torch's threads.")]
 def denoised(
     data: DataOption,
     models: ModelsOption,
-    model: ModelOption = "bundled",
+    model: ModelOption = "bundled-2",
     sigma: SigmaOption = None,
     image_set: Annotated[list[str] | None, typer.Option(help="Repeatable.  (default: all)")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 500,
@@ -112,7 +112,7 @@ def denoised(
 def noise_trained(
     data: DataOption,
     models: ModelsOption,
-    model: ModelOption = "bundled",
+    model: ModelOption = "bundled-2",
     sigma: SigmaOption = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of training.")] = 32,
     threads: ThreadsOption = 2,
@@ -135,7 +135,7 @@ def seeds(
     data: DataOption,
     models: ModelsOption,
     seed: Annotated[list[int], typer.Option(min=2, help="Repeatable.")],
-    model: ModelOption = "bundled",
+    model: ModelOption = "bundled-2",
     threads: ThreadsOption = 2,
 ) -> None:
     """Trains the bundled model again from other seeds, by models.bundled.train as it is."""
