@@ -1,4 +1,4 @@
-# make demo    install everything, then certify two real DICOM images over HTTP
+# make demo    install everything, then certify real images over HTTP under four promptings
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve docs test test-long test-schema test-docs test-coverage test-models test-branches
@@ -20,7 +20,7 @@ setup:  ## make .venv with everything in it, or see that it is complete
 	@$(PYTHON) tools/environment.py $(TORCH:%=--torch %) \
 	  $(if $(filter command environment,$(firstword $(origin PYTHON))),--this-python)
 
-demo: setup  ## certify real DICOM images over HTTP at three noise levels
+demo: setup  ## what prompts do for real images: certify four over HTTP, print and draw it
 	@$(BIN)/python examples/demo.py
 
 serve: setup  ## run the service at http://127.0.0.1:8000 until ctrl-C
@@ -40,7 +40,7 @@ test-coverage: setup  ## how often certificates are false, exactly and by simula
 	@PROMPTSMOOTH_COVERAGE=full $(BIN)/python -m pytest -q tests/worker/certification/test_coverage.py
 
 FUZZ_INPUTS ?= 20000
-GOOD_IMAGES ?= ../shared/data/odd_formats/good
+GOOD_IMAGES ?= ../shared/data/odd_formats/good ../shared/data/field_files
 
 BRANCHES := 'not real_size and not guide and not schema and not browser'
 # The floor, and what is measured, stand in pyproject.toml. build/branches/index.html shows the rest.
@@ -54,7 +54,8 @@ test-branches: setup  ## the tests again, with the branches that they take; twen
 	@COVERAGE_FILE=$(CURDIR)/build/branches/data $(BIN)/coverage report
 
 test-fuzz: setup  ## 20,000 mutations of good image files through the decoder; about 10 minutes
-	@$(BIN)/python tests/fuzz/fuzz_images.py --inputs $(FUZZ_INPUTS) --folder $(GOOD_IMAGES) \
+	@$(BIN)/python tests/fuzz/fuzz_images.py --inputs $(FUZZ_INPUTS) \
+	  $(GOOD_IMAGES:%=--folder %) \
 	  --findings build/fuzz
 
 test-models: setup  ## models of their published sizes, random weights, against their references; minutes

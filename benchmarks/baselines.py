@@ -56,7 +56,7 @@ from models.vlm.provenance import get_device_name
 from models.vlm.vlm import VLM
 
 SIGMAS = ["0.25", "0.5", "1"]
-WIDTH, LAYERS = 48, 6
+WIDTH, LAYERS = 32, 5
 STRONGEST = 1.5  # noise is drawn up to so many sigma, so that sigma itself is common
 CPU = torch.device("cpu")
 
@@ -207,9 +207,9 @@ def _list_missing(models: Path, prefix: str, sigma: list[str] | None) -> Iterato
 
 def _say(step: DenoisingStep) -> None:
     if step.number % 50 == 0:
+        second = "" if step.cross_entropy is None else f"  cross-entropy {step.cross_entropy:.3f}"
         typer.echo(
-            f"step {step.number}  error {step.squared_error:.4f} of the noise's variance  "
-            f"cross-entropy {step.cross_entropy:.3f}"
+            f"step {step.number}  error {step.squared_error:.4f} of the noise's variance{second}"
         )
 
 

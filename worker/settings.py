@@ -63,7 +63,8 @@ class SharedSettings(BaseSettings):
         default=5.0,
         gt=0,
         le=600,
-        description="Seconds after which the decoding of one image is ended (app, command line).",
+        description="Seconds of processor time after which the decoding of one image is ended "
+        "(app, command line). On the clock it is twelve times as long.",
     )
     decode_memory_mb: int = Field(
         default=1000,

@@ -127,6 +127,8 @@ def _learn(wish: "Wish", model: str, device: Device | None) -> None:
     set_threads(settings.threads)
     card, weights = find_model(model)
     lesson = prepare_lesson(wish, card)
+    if left_out := lesson.folder.left_out:
+        typer.echo(f"left out: {left_out} files such as Thumbs.db or README", err=True)
     chosen = choose_device(device.value if device else settings.device)
     with _progress(lesson.settings.epochs) as show:
         try:

@@ -97,7 +97,7 @@ def import_prompt(
         folder = require_folder("prompts")
         models = load_catalogue(SharedSettings().models)
         card, prompt = create_import(
-            load_ctx(file),
+            load_ctx(file, num_classes=len(class_name)),
             prompt_id=prompt_id,
             model=models.get(model),
             text_width=find_text_width(models.get(model), models.folder(model)),

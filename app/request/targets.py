@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from app.request.refusal import FieldInvalid
-from models.catalogue.cards import ClassNames, ModelCard, Template
+from models.catalogue.cards import ClassNames, ModelCard, Template, find_alike
 from models.catalogue.retired import find_prompt_retirement, find_retirement
 from models.prompts.cards import PromptCard
 from models.prompts.prompt import split_template
@@ -185,7 +185,13 @@ class _Resolver:
         return _refer(self._get(entry.prompt))
 
     def _class_names(self, field: TargetField, prompt: PromptCard | None) -> tuple[str, ...]:
-        return field.class_names or (prompt or self._card).class_names
+        names = field.class_names or (prompt or self._card).class_names
+        if find_alike(names) is not None:
+            raise FieldInvalid(
+                "class_name",
+                "names that the tokenizer tells apart; two differ in case or spaces alone",
+            )
+        return names
 
     def _template(self, field: TargetField) -> str:
         prompt = self._companion

@@ -6,7 +6,7 @@ A card is a TOML file. Reading one does not need torch.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -81,6 +81,34 @@ def check_class_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
     repeated = sorted({name for name in class_names if class_names.count(name) > 1})
     if repeated:
         raise ValueError(f"Class names must be different; {repeated[0]!r} occurs more than once.")
+    return class_names
+
+
+def find_alike(class_names: Sequence[str]) -> tuple[str, str] | None:
+    """Returns the first two class names that differ only in case and spaces, if there are any.
+
+    The tokenizers of CLIP and of uncased BERTs read such names alike.
+    """
+    seen: dict[str, str] = {}
+    for name in class_names:
+        read = " ".join(name.casefold().split())
+        if read in seen:
+            return seen[read], name
+        seen[read] = name
+    return None
+
+
+def check_new_class_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns class names that a prompt is to be learned for or imported with.
+
+    Raises:
+        ValueError: they break a rule of `check_class_names`, or differ in case or spaces alone.
+    """
+    if alike := find_alike(check_class_names(class_names)):
+        raise ValueError(
+            f"Expected class names that the tokenizer tells apart; {alike[0]!r} and {alike[1]!r} "
+            "differ in case or spaces alone."
+        )
     return class_names
 
 

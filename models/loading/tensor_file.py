@@ -10,6 +10,7 @@ import hashlib
 import io
 import math
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,15 +88,32 @@ def parse_pickle(name: str, content: bytes) -> dict[str, Tensor]:
     Raises:
         UnreadableWeights: the file holds anything but named tensors, or is damaged.
     """
+    if _is_torch_script(content):
+        raise weights.UnreadableWeights(
+            name,
+            "expected named tensors, got a TorchScript archive, which holds a program; no code in "
+            "it was run. Load it where it was made and save its state_dict() with torch.save",
+        )
     try:
         loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return {str(leaf): _require_tensor(value) for leaf, value in dict(loaded).items()}
     except pickle.UnpicklingError as error:  # torch's own message advises running the code in it
-        raise weights.UnreadableWeights(
-            name, "it is damaged or holds something other than tensors; no code in it was run"
-        ) from error
-    except (RuntimeError, ValueError, TypeError, EOFError, LookupError) as error:
+        reason = "it is damaged or holds something other than tensors; no code in it was run"
+        raise weights.UnreadableWeights(name, reason) from error
+    except TypeError as error:  # ours, and what dict says of a value that is no mapping
         raise weights.UnreadableWeights(name, str(error).splitlines()[0].rstrip(".")) from error
+    except (RuntimeError, ValueError, EOFError, LookupError) as error:
+        reason = "it is damaged or truncated, or torch did not save it"
+        raise weights.UnreadableWeights(name, reason) from error
+
+
+def _is_torch_script(content: bytes) -> bool:
+    """Whether torch.jit.save wrote the file: a zip with constants beside its data."""
+    try:
+        names = zipfile.ZipFile(io.BytesIO(content)).namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False
+    return any(name.endswith("/constants.pkl") or "/code/" in name for name in names)
 
 
 def _require_tensor(value: object) -> Tensor:

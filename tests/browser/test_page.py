@@ -139,6 +139,26 @@ def test_image_to_answer_without_a_layout_jump_and_back_through_audit(
     page.get_by_text("This file is not a certificate").wait_for()
 
 
+def test_an_example_is_asked_for_with_one_click(tabs: Any, service: Any, check: Check) -> None:
+    """Its class is among the classes, and the sentence and the prompt are compared."""
+    page = tabs.open()
+    page.wait_for_selector(".examples button")
+    check(page, "examples")
+    for button in page.locator(".examples button").all():
+        button.click()
+        page.wait_for_selector(".preview img")
+        name = button.locator("strong").text_content()
+        assert page.get_by_label("Classes").input_value().split("\n").count(name) == 1
+        page.get_by_role("button", name="Remove").click()
+    page.locator(".examples button").first.click()
+    ask(page, levels=("0.25",))
+    certification = send(page)
+    wait_for_answer(page)
+    certificates = service.get(f"certifications/{certification}")["certificates"]
+    promptings = sorted(one["prompting"] for one in certificates)
+    assert promptings == ["few-shot", "few-shot+zero-shot", "template"]
+
+
 def test_pictures_of_the_radius_are_as_long_as_it_and_never_longer(
     tabs: Any, service: Any, xray: str
 ) -> None:
@@ -444,7 +464,7 @@ def test_whole_way_can_be_gone_with_the_keyboard(tabs: Any, xray: str) -> None:
         if page.evaluate("() => document.activeElement.type") == "file":
             break
     choosers: list[Any] = []
-    page.on("filechooser", choosers.append)
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
 
     def choose_file() -> bool:
         assert page.evaluate("() => document.activeElement.type") == "file"

@@ -43,6 +43,9 @@ RULES = {
 }
 
 
+REPEATABLE = frozenset({"status"})
+
+
 class ListQuery(Contract):
     """Which certifications are asked for; without a filter all, newest first."""
 

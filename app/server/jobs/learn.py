@@ -18,7 +18,7 @@ from app.server.forms.labelled_files import SentFile, check_count, open_zip, rea
 from app.server.forms.learning import LearnForm
 from app.server.jobs.capacity.model_hosts import require_card, require_host
 from app.server.jobs.services import Services
-from models.catalogue.cards import ModelCard, check_class_names
+from models.catalogue.cards import ModelCard, check_new_class_names
 from models.catalogue.text_width import find_text_width
 from models.datasets.image_folder import find_class_names, order_classes
 from models.datasets.training_images import choose_shots
@@ -172,9 +172,11 @@ def _check_names(form: LearnForm, names: tuple[str, ...]) -> tuple[str, ...]:
     if found is None:
         raise invalid("class_name", "a name for each class: numbers mean nothing to a text encoder")
     try:
-        return check_class_names(found)
+        return check_new_class_names(found)
     except ValueError:
-        raise TrainingImagesInvalid("Expected distinct class names, none blank.") from None
+        raise TrainingImagesInvalid(
+            "Expected class names that differ in more than case or spaces, none blank."
+        ) from None
 
 
 async def _prepare(

@@ -12,6 +12,7 @@ from app.server.answers.etag import NOT_MODIFIED, REVALIDATED, IfNoneMatch, answ
 from app.server.answers.prompts import PromptList, PromptView, prompt_path, prompt_view
 from app.server.audit_log.entries import describe_prompt
 from app.server.forms.items import take_only
+from app.server.forms.multipart import FormRoute
 from app.server.forms.prompts import REPEATABLE, RULES, ImportForm
 from app.server.jobs.import_prompt import create_prompt
 from app.server.routes.dependencies import RedisDep, ServicesDep, SettingsDep
@@ -23,7 +24,7 @@ from worker.contract.prompt import EncodedPrompt
 from worker.store import prompts
 from worker.store.connection import one_connection, wait_durable
 
-router = APIRouter(prefix="/prompts", tags=["prompts"])
+router = APIRouter(prefix="/prompts", tags=["prompts"], route_class=FormRoute)
 
 _FOUND: dict[int | str, dict[str, Any]] = {
     **NOT_MODIFIED,

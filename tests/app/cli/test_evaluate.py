@@ -74,14 +74,16 @@ def template_prompt(data_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def denoised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A models folder with the bundled model behind denoisers that were never trained."""
+    """A models folder with the bundled model behind denoisers that remove nothing."""
     catalogue, folder = load_catalogue(), tmp_path / "models"
     card = catalogue.get("bundled-2")
     for sigma in ("0.25", "0.5"):
         home = folder / f"bundled-2-denoised-{sigma}"
         shutil.copytree(catalogue.folder("bundled-2"), home)
         shape = DenoiserShape(sigma=float(sigma), width=4, layers=2)
-        save_file(Denoiser(width=4, layers=2).state_dict(), home / DENOISER_FILE)
+        denoiser = Denoiser(width=4, layers=2)
+        torch.nn.init.dirac_(denoiser.filter.weight, groups=3)
+        save_file(denoiser.state_dict(), home / DENOISER_FILE)
         changes = {
             "id": home.name,
             "files": (*card.files, describe_file(home / DENOISER_FILE)),

@@ -138,6 +138,17 @@ def test_a_tuned_prompt_can_be_used_again_and_keeps_its_method(post, redis):
         assert target.prompt.method == "zero-shot"
 
 
+@pytest.mark.parametrize("names", [["benign", "Benign"], ["a b", "x", "A  b"]])
+def test_names_that_differ_in_case_or_spaces_alone_are_refused_before_they_are_queued(
+    client, png, names
+):
+    answer = client.post(
+        "/certify", files={"image": png}, data={"sigma": "0.25", "class_name": names}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    assert "tokenizer tells apart" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("suffix", [".", " image."])
 def test_a_tuned_prompt_imported_under_another_name_keeps_its_method(post, client, redis, suffix):
     """Else its certificates would claim a prompt that was fixed before the image was seen."""
