@@ -40,7 +40,7 @@ class AppSettings(SharedSettings):
     """Settings of one app process. Names in the environment: PROMPTSMOOTH_<FIELD>."""
 
     default_model: str = Field(
-        default="bundled", description="Model of a request that names none; /readyz asks for it."
+        default="bundled-2", description="Model of a request that names none; /readyz asks for it."
     )
     max_body_bytes: int = Field(
         default=64 * 2**20, ge=1024, description="Largest request body, all images together."

@@ -122,7 +122,7 @@ class WorkerSettings(SharedSettings):
         description="The engine's unix socket. Default: engine.sock in the data folder.",
     )
     serve_models: tuple[str, ...] = Field(
-        default=("bundled",),
+        default=("bundled-2",),
         description="Models the engine loads at start and prefers to keep, a JSON list of ids. "
         "Others that it knows are loaded when a request names them.",
     )

@@ -29,7 +29,7 @@ _Sigma = Annotated[
     typer.Option(help="Noise level, a decimal from 0.001 to 10; repeatable.  (default: 0.25)"),
 ]
 _Model = Annotated[
-    options.Text, typer.Option(help="Model id.  (default: bundled, or the service's default)")
+    options.Text, typer.Option(help="Model id.  (default: bundled-2, or the service's default)")
 ]
 _Prompt = Annotated[
     options.Texts,

@@ -37,7 +37,7 @@ def learn(
     prompt_id: Annotated[
         str, typer.Option("--id", metavar="NAME", help="Its name from now on: a-z, 0-9, . _ -")
     ],
-    model: Annotated[str, typer.Option(metavar="ID", help="Model to learn for.")] = "bundled",
+    model: Annotated[str, typer.Option(metavar="ID", help="Model to learn for.")] = "bundled-2",
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder to write to.  (default: PROMPTSMOOTH_PROMPTS)"),
@@ -59,7 +59,7 @@ def learn(
         str | None, typer.Option(metavar="WORDS", help="Words that the vectors start as.")
     ] = None,
     n_ctx: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Start from N random vectors instead.")
+        int | None, typer.Option(metavar="N", min=1, help="Start from N random vectors alone.")
     ] = None,
     template: Annotated[
         str | None,

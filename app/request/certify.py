@@ -125,7 +125,7 @@ class CertifyFields(Contract):
         default=[],
         description=f"{RULES['prompt']}. With several, each gets its own certificates; routed "
         "takes all as its bank.",
-        examples=[["bundled-mednist"]],
+        examples=[["bundled-2-mednist"]],
     )
     class_name: AskedClassNames | None = Field(
         default=None,
@@ -143,7 +143,7 @@ class CertifyFields(Contract):
         "gets its own certificates.",
         examples=[
             '[{"class_names": ["normal lungs", "pneumonia"]}, '
-            '{"prompting": "few-shot", "prompt": "bundled-kermany-cxr"}]'
+            '{"prompting": "few-shot", "prompt": "bundled-2-kermany-cxr"}]'
         ],
     )
     procedure: Literal["staged", "cohen"] = Field(

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from app.request.refusal import FieldInvalid
 from models.catalogue.cards import ClassNames, ModelCard, Template, find_alike
+from models.catalogue.retired import find_prompt_retirement, find_retirement
 from models.prompts.cards import PromptCard
 from models.prompts.prompt import split_template
 from worker.contract import (
@@ -196,6 +197,8 @@ class _Resolver:
         prompt = self._companion
         if field.template is not None:
             return field.template
+        if prompt is not None and prompt.template:
+            return prompt.template
         if prompt is not None and prompt.ctx_init:
             return f"{prompt.ctx_init} {{}}{prompt.suffix}"
         return self._card.template
@@ -204,14 +207,24 @@ class _Resolver:
         """The card of a stored prompt, which is for this model."""
         found = self._find(name)
         if found is None:
-            raise FieldInvalid(
-                "prompt", "the id or digest of a stored prompt; GET /prompts lists them"
-            )
+            raise FieldInvalid("prompt", _expect_stored(name))
         if found.weights_sha256 != self._card.weights_sha256:
-            raise FieldInvalid(
-                "prompt", f"a prompt for the model {self._card.id}; this one is for {found.model}"
-            )
+            raise FieldInvalid("prompt", _expect_for(self._card, found))
         return found
+
+
+def _expect_stored(name: str) -> str:
+    expected = "the id or digest of a stored prompt; GET /prompts lists them"
+    retired = find_prompt_retirement(name)
+    if retired is None:
+        return expected
+    return f"{expected}. {retired} {retired.prompts[name]!r} takes the place of {name!r}"
+
+
+def _expect_for(card: ModelCard, found: PromptCard) -> str:
+    expected = f"a prompt for the model {card.id}; this one is for {found.model}"
+    retired = find_retirement(found.model)
+    return expected if retired is None else f"{expected}. {retired}".rstrip(".")
 
 
 def _refer(card: PromptCard) -> PromptRef:

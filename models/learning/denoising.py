@@ -3,7 +3,8 @@
     min E[|d(x + noise) - x|² / sigma² per value + stability · cross-entropy(f(d(x + noise)), f(x))]
 
 The first term is the paper's MSE objective. The second is its stability objective, with what the
-frozen model answers on the clean image in place of a label. No label is used.
+frozen model answers on the clean image in place of a label. As in the paper, a denoiser is trained
+with the first alone before the second joins it: here, in the second half. No label is used.
 """
 
 import math
@@ -42,7 +43,10 @@ class DenoisingImages:
 
 @dataclass(frozen=True, kw_only=True)
 class DenoisingSettings:
-    """How a denoiser is trained: AdamW, with half a cosine after a linear warm-up."""
+    """How a denoiser is trained: AdamW, with half a cosine after a linear warm-up.
+
+    `stability` is the weight of the second term in the second half of the steps.
+    """
 
     shape: DenoiserShape
     steps: int = 500
@@ -54,11 +58,11 @@ class DenoisingSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class DenoisingStep:
-    """The two terms of one step's objective; the second is not yet weighted."""
+    """The terms of one step's objective, not weighted; the second is None in the first half."""
 
     number: int
     squared_error: float
-    cross_entropy: float
+    cross_entropy: float | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,8 +108,12 @@ def train_denoiser(
     weights = torch.tensor([float(len(one.pixels)) for one in sets])
     for number in range(1, settings.steps + 1):
         images = sets[int(torch.multinomial(weights, 1, generator=generator))]
-        error, entropy = _compute_objective(denoiser, encode, images, settings, generator)
-        loss = error + settings.stability * entropy
+        clean, denoised = _sample_denoised(denoiser, images, settings, generator)
+        error = functional.mse_loss(denoised, clean) / shape.sigma**2
+        entropy = None
+        if number > settings.steps // 2:
+            entropy = _compare_answers(encode, images, clean, denoised)
+        loss = error if entropy is None else error + settings.stability * entropy
         if not torch.isfinite(loss):
             raise ValueError(f"The objective of step {number} is not finite: lower the rate.")
         optimizer.zero_grad()
@@ -114,7 +122,11 @@ def train_denoiser(
         optimizer.step()
         schedule.step()
         on_step(
-            DenoisingStep(number=number, squared_error=error.item(), cross_entropy=entropy.item())
+            DenoisingStep(
+                number=number,
+                squared_error=error.item(),
+                cross_entropy=None if entropy is None else entropy.item(),
+            )
         )
     return TrainedDenoiser(denoiser=denoiser.eval(), seconds=clock() - began)
 
@@ -127,20 +139,24 @@ def get_learning_rate_factor(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
-def _compute_objective(
+def _sample_denoised(
     denoiser: Denoiser,
-    encode: EncodeImages,
     images: DenoisingImages,
     settings: DenoisingSettings,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """The squared error in units of the noise's variance, and the cross-entropy; both ()."""
-    sigma = settings.shape.sigma
+    """A batch of clean images, and what the denoiser makes of them with noise; (B, 3, S, S)."""
     rows = torch.randint(len(images.pixels), (settings.batch_size,), generator=generator)
-    clean = torch.tensor(images.pixels[rows.numpy()]).float() / 255  # (B, 3, S, S)
-    denoised = denoiser(clean + sigma * torch.randn(clean.shape, generator=generator))
-    error = functional.mse_loss(denoised, clean) / sigma**2
+    clean = torch.tensor(images.pixels[rows.numpy()]).float() / 255
+    noise = settings.shape.sigma * torch.randn(clean.shape, generator=generator)
+    return clean, denoiser(clean + noise)
+
+
+def _compare_answers(
+    encode: EncodeImages, images: DenoisingImages, clean: Tensor, denoised: Tensor
+) -> Tensor:
+    """The cross-entropy between the model's answers on clean and on denoised images; ()."""
     with torch.no_grad():
         answers = (encode(clean) @ images.text_features.T).argmax(dim=1)  # (B,)
     logits = encode(denoised) @ images.text_features.T  # (B, C)
-    return error, functional.cross_entropy(logits, answers)
+    return functional.cross_entropy(logits, answers)

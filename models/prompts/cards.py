@@ -54,6 +54,7 @@ class Learning(Card):
     max_gradient_norm: float | None = Field(default=None, gt=0)
     noise_levels: NoiseLevels
     augment: bool
+    smallest_crop: float = Field(default=0.08, gt=0, le=1)
     seed: int = Field(ge=0)
     images_sha256: Sha256
     loss: float
@@ -92,6 +93,7 @@ class PromptCard(Card):
     width: int = Field(ge=1, le=MAX_WIDTH)
     suffix: str = Field(max_length=MAX_SUFFIX)
     ctx_init: str | None = None
+    template: str | None = Field(default=None, description="The sentence that the prompt replaces.")
     sha256: Sha256
     created_at: datetime
     description: str = ""

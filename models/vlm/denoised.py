@@ -15,19 +15,20 @@ from torch.nn import functional
 from models.vlm.vlm import VLM, check_pixels
 
 _SCALE = 2
+_FILTER = 5
 
 
 @final
 class Denoiser(torch.nn.Module):
-    """Estimates the noise in an image and subtracts it, for one noise level.
+    """Removes the noise of one noise level: a linear filter, and a residual network that mends it.
 
-    The layers see the image as four sub-images at half the resolution, as in FFDNet (Zhang, Zuo and
-    Zhang, IEEE TIP 2018), and predict the noise, as in DnCNN (Zhang et al., IEEE TIP 2017). Before
-    training the prediction is 0.
+    Before training the filter is the mean of 5 x 5 pixels and the network adds 0, so training
+    starts where most of strong noise is gone already. The network sees the image as four sub-images
+    at half the resolution, as in FFDNet (Zhang, Zuo and Zhang, IEEE TIP 2018).
 
     Args:
         width: channels of the hidden layers.
-        layers: the number of 3 x 3 convolutions, at least 2.
+        layers: the number of 3 x 3 convolutions of the network, at least 2.
     """
 
     def __init__(self, *, width: int, layers: int) -> None:
@@ -42,6 +43,10 @@ class Denoiser(torch.nn.Module):
             torch.nn.init.zeros_(convolution.get_parameter("bias"))
         torch.nn.init.zeros_(convolutions[-1].weight)
         self.convolutions = torch.nn.ModuleList(convolutions)
+        self.filter = torch.nn.Conv2d(
+            3, 3, _FILTER, padding=_FILTER // 2, padding_mode="replicate", groups=3, bias=False
+        )
+        torch.nn.init.constant_(self.filter.weight, 1 / _FILTER**2)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Returns float32 (B, 3, S, S) for noisy pixels of the same shape, in units of [0, 1].
@@ -52,7 +57,8 @@ class Denoiser(torch.nn.Module):
         *hidden, last = self.convolutions
         for convolution in hidden:
             x = functional.relu(convolution(x))
-        return pixels - functional.pixel_shuffle(last(x), _SCALE)
+        filtered: Tensor = self.filter(pixels)
+        return filtered + functional.pixel_shuffle(last(x), _SCALE)
 
 
 @final

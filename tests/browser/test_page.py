@@ -323,7 +323,7 @@ def test_what_is_asked_on_the_page_is_what_is_certified(
     assert page.get_by_label("Frame").get_attribute("aria-valuetext") == "4 of 10"
     ask(page, levels=("0.25",))
     page.get_by_text("Advanced").click()
-    page.get_by_label("Learned prompt bundled-mednist").check()
+    page.get_by_label("Learned prompt bundled-2-mednist").check()
     page.get_by_label("Procedure").select_option("cohen")
     page.get_by_label("Samples that choose the class").fill("50")
     page.get_by_label("Another").fill("0,125")

@@ -29,7 +29,7 @@ def test_real_dicom_files_come_back_with_certificates_or_abstentions(stack):
         assert answer.status_code == 200, answer.text
         found = answer.json()
         assert found["input"]["source"] == "dicom"
-        assert found["model"]["id"] == "bundled"
+        assert found["model"]["id"] == "bundled-2"
         assert [c["sigma"] for c in found["certificates"]] == [0.1, 0.5]
         assert {c["outcome"] for c in found["certificates"]} <= {"certified", "abstained"}
 

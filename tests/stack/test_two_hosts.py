@@ -62,12 +62,12 @@ def worker_host(folder: Path, valkey_url: str, secret: Path) -> Iterator[Path]:
 
 
 def create_job() -> tuple[CertificationJob, Image]:
-    card = load_catalogue().get("bundled")
+    card = load_catalogue().get("bundled-2")
     size = card.preprocessing.size
     image = np.random.default_rng(7).integers(60, 200, (3, size, size)).astype(np.uint8)
     request = CertifyRequest(
         input=InputImage(sha256=image_sha256(image), height=size, width=size, source="png"),
-        model=ModelRef(id="bundled", sha256=card.sha256),
+        model=ModelRef(id="bundled-2", sha256=card.sha256),
         targets=(
             TemplateTarget(template=card.template, class_names=card.class_names),
             ZeroShotTarget(

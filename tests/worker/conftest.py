@@ -73,7 +73,7 @@ def engine(models_folder: Path) -> Engine:
     device = torch.device("cpu")
     vlms = [
         load_vlm(catalogue.get(name), catalogue.folder(name), device)
-        for name in ("bundled", "linear")
+        for name in ("bundled-2", "linear")
     ]
     return Engine(Shelf.holding(vlms))
 

@@ -72,13 +72,13 @@ class LearnForm(Contract):
     template: Template | None = Field(
         default=None,
         max_length=1000,
-        description=f"{RULES['template']}. With the preset default the vectors start as the words "
-        "before {}; those after it follow the class name. Default: the model card's.",
+        description=f"{RULES['template']}. The vectors take the place of the words before {{}}; "
+        "those after it follow the class name. Default: the model card's.",
     )
     preset: Literal["default", "paper"] = Field(
         default="default",
-        description=f"{RULES['preset']}. default is what gave prompts at or above the template "
-        "here; paper is PromptSmooth as published.",
+        description=f"{RULES['preset']}. default is what served best on the model that "
+        "ships; paper is PromptSmooth as published.",
     )
     shots: _Whole = Field(
         default=16,

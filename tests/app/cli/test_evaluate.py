@@ -52,8 +52,8 @@ def run(*arguments: object, data_dir: Path) -> tuple[int, str, str]:
 def template_prompt(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The card of a stored prompt whose vectors are the words of mednist's template."""
     catalogue = load_catalogue()
-    card = catalogue.get("bundled")
-    vlm = load_vlm(card, catalogue.folder("bundled"), torch.device("cpu"))
+    card = catalogue.get("bundled-2")
+    vlm = load_vlm(card, catalogue.folder("bundled-2"), torch.device("cpu"))
     described = json.loads((data_folder / "mednist" / "card.json").read_text())
     names = tuple(described["classes"].values())
     prompt = create_template_prompt(vlm, described["prompt_template"], names)
@@ -74,14 +74,16 @@ def template_prompt(data_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def denoised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A models folder with the bundled model behind denoisers that were never trained."""
+    """A models folder with the bundled model behind denoisers that remove nothing."""
     catalogue, folder = load_catalogue(), tmp_path / "models"
-    card = catalogue.get("bundled")
+    card = catalogue.get("bundled-2")
     for sigma in ("0.25", "0.5"):
-        home = folder / f"bundled-denoised-{sigma}"
-        shutil.copytree(catalogue.folder("bundled"), home)
+        home = folder / f"bundled-2-denoised-{sigma}"
+        shutil.copytree(catalogue.folder("bundled-2"), home)
         shape = DenoiserShape(sigma=float(sigma), width=4, layers=2)
-        save_file(Denoiser(width=4, layers=2).state_dict(), home / DENOISER_FILE)
+        denoiser = Denoiser(width=4, layers=2)
+        torch.nn.init.dirac_(denoiser.filter.weight, groups=3)
+        save_file(denoiser.state_dict(), home / DENOISER_FILE)
         changes = {
             "id": home.name,
             "files": (*card.files, describe_file(home / DENOISER_FILE)),
@@ -128,7 +130,7 @@ def test_all_promptings_on_real_images_killed_on_the_way(
         assert template["at_radius"][0]["accuracy"] == few_shot["at_radius"][0]["accuracy"]
         assert template["clean"] == few_shot["clean"]
         assert template["radii_by_image"] == arms["denoised", sigma]["radii_by_image"]
-        assert arms["denoised", sigma]["model"]["id"] == f"bundled-denoised-{sigma}"
+        assert arms["denoised", sigma]["model"]["id"] == f"bundled-2-denoised-{sigma}"
         assert few_shot["at_radius"][0]["paired"]["p_value"] == 1
         assert arms["zero-shot", sigma]["mean_adaptation_s"] > 0
         assert arms["zero-shot", sigma]["clean"] is None
@@ -139,8 +141,8 @@ def test_all_promptings_on_real_images_killed_on_the_way(
     assert results["cost"]["samples"] == 5 * 2 * (100 + 64 + 64)
     assert [(one["id"], one["seconds"]) for one in results["trained"]] == [
         ("template-words", None),
-        ("bundled-denoised-0.25", 30),
-        ("bundled-denoised-0.5", 30),
+        ("bundled-2-denoised-0.25", 30),
+        ("bundled-2-denoised-0.5", 30),
     ]
     with (out / "results.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -1,5 +1,6 @@
 """Denoisers of small images under a small model: what training reaches, and that it repeats."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +18,7 @@ from models.learning.denoising import (
 )
 
 SHAPE = DenoiserShape(sigma=0.5, width=16, layers=3)
-SETTINGS = DenoisingSettings(shape=SHAPE, steps=300, batch_size=16, learning_rate=1e-2)
+SETTINGS = DenoisingSettings(shape=SHAPE, steps=100, batch_size=16)
 
 
 def encode(pixels: torch.Tensor) -> torch.Tensor:
@@ -40,28 +41,26 @@ def train(images, settings=SETTINGS) -> tuple[list[DenoisingStep], torch.nn.Modu
     return steps, trained.denoiser
 
 
-def test_training_removes_most_of_the_noise(images):
-    """At the start nothing is removed, so the error is the variance of the noise.
-
-    12,288 values of noise give that within 0.013; four standard errors are 0.052.
-    """
+def test_training_removes_more_noise_than_the_mean_around_a_pixel(images):
+    """That mean keeps a 25th of the variance, and more at the border; training keeps less."""
     steps, denoiser = train(images)
-    assert steps[0].squared_error == pytest.approx(1, abs=0.052)
-    assert np.mean([step.squared_error for step in steps[-10:]]) < 0.2
+    assert 1 / 25 < steps[0].squared_error < 2 / 25
+    assert np.mean([step.squared_error for step in steps[-10:]]) < 1 / 25
     generator = torch.Generator().manual_seed(9)
     clean = torch.tensor(images.pixels).float() / 255
     noisy = clean + 0.5 * torch.randn(clean.shape, generator=generator)
     with torch.no_grad():
-        assert functional.mse_loss(denoiser(noisy), clean) < 0.2 * 0.5**2
+        assert functional.mse_loss(denoiser(noisy), clean) < 0.5**2 / 25
 
 
-def test_the_second_term_keeps_what_the_model_answers(images):
-    """With a thousand times its weight, training brings the model's answers back."""
-    far = DenoisingSettings(shape=SHAPE, steps=60, batch_size=16, stability=100.0)
-    steps, _ = train(images, far)
-    early = np.mean([step.cross_entropy for step in steps[:10]])
-    late = np.mean([step.cross_entropy for step in steps[-10:]])
-    assert late < early
+def test_the_second_half_keeps_what_the_model_answers(images):
+    """A heavy second term brings more of the model's answers back than none, on the same noise."""
+    found = {}
+    for stability in (0.0, 100.0):
+        steps, _ = train(images, replace(SETTINGS, stability=stability))
+        assert {step.cross_entropy is None for step in steps[:50]} == {True}
+        found[stability] = np.mean([step.cross_entropy for step in steps[-25:]])
+    assert found[100.0] < found[0.0]
 
 
 def test_the_same_seed_trains_the_same_denoiser_whatever_ran_before(images):

@@ -18,7 +18,7 @@ def save(folder, prompt_id: str, *, seed: int = 0):
     card, prompt = create_import(
         ctx,
         prompt_id=prompt_id,
-        model=load_catalogue().get("bundled"),
+        model=load_catalogue().get("bundled-2"),
         text_width=64,
         class_names=("a", "b"),
         suffix=".",

@@ -28,7 +28,7 @@ NAMES = ("benign", "malignant")
 
 @pytest.fixture(scope="module")
 def bundled() -> ModelCard:
-    return load_catalogue().get("bundled")
+    return load_catalogue().get("bundled-2")
 
 
 def save(value: object, **options: object) -> bytes:
@@ -118,10 +118,10 @@ def test_our_own_files_and_bare_tensors_come_back(read):
 
 def test_an_import_is_a_prompt_that_the_model_encodes(read, bundled, tmp_path):
     catalogue = load_catalogue()
-    vlm = load_vlm(bundled, catalogue.folder("bundled"), torch.device("cpu"))
+    vlm = load_vlm(bundled, catalogue.folder("bundled-2"), torch.device("cpu"))
     words = vlm.embed_text("An image of")
     ctx = read(save(words))
-    width = find_text_width(bundled, catalogue.folder("bundled"))
+    width = find_text_width(bundled, catalogue.folder("bundled-2"))
     assert width == vlm.text_width
     card, prompt = create(ctx, bundled, text_width=width, licence="MIT")
     assert (card.method, card.weights_sha256) == ("imported", bundled.weights_sha256)

@@ -15,13 +15,13 @@ CPU = torch.device("cpu")
 BATCH = 64
 
 
-@pytest.fixture(params=["tiny", "tiny in bf16", "bundled"])
+@pytest.fixture(params=["tiny", "tiny in bf16", "bundled-2"])
 def vlm(request, tiny_clip, tmp_path):
-    if request.param != "bundled":
+    if request.param != "bundled-2":
         precision = {"cpu": "bf16" if "bf16" in request.param else "fp32"}
         return load_vlm(tiny_clip.write(tmp_path, precision=precision), tmp_path, CPU)
     catalogue = load_catalogue()
-    return load_vlm(catalogue.get("bundled"), catalogue.folder("bundled"), CPU)
+    return load_vlm(catalogue.get("bundled-2"), catalogue.folder("bundled-2"), CPU)
 
 
 def test_first_layer_scales_the_integers_and_normalises_each_channel(tiny_clip, tmp_path):

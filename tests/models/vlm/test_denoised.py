@@ -20,7 +20,8 @@ SHAPE = DenoiserShape(sigma=0.5, width=8, layers=3)
 def create_denoiser(*, shift: float = 0, seed: int | None = None) -> Denoiser:
     """One that subtracts `shift` everywhere, or one with random weights."""
     denoiser = Denoiser(width=SHAPE.width, layers=SHAPE.layers)
-    torch.nn.init.constant_(denoiser.convolutions[-1].bias, shift)
+    torch.nn.init.dirac_(denoiser.filter.weight, groups=3)
+    torch.nn.init.constant_(denoiser.convolutions[-1].bias, -shift)
     if seed is not None:
         generator = torch.Generator().manual_seed(seed)
         for leaf in denoiser.parameters():
@@ -35,7 +36,18 @@ def write_denoised(folder: Path, card: ModelCard, denoiser: Denoiser) -> ModelCa
     return card.model_copy(update={"files": files, "denoiser": SHAPE})
 
 
-def test_a_denoiser_that_was_never_trained_changes_nothing(tiny_clip, tmp_path, sample_pixels):
+def test_before_training_a_pixel_becomes_the_mean_around_it():
+    """Noise keeps a 25th of its variance, and at the border the outermost pixels count on."""
+    denoiser = Denoiser(width=4, layers=2)
+    pixels = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        found = denoiser(pixels)
+    assert torch.allclose(found[:, :, 4, 3], pixels[:, :, 2:7, 1:6].mean(dim=(2, 3)), atol=1e-6)
+    corner = torch.nn.functional.pad(pixels, (2, 2, 2, 2), mode="replicate")[:, :, :5, :5]
+    assert torch.allclose(found[:, :, 0, 0], corner.mean(dim=(2, 3)), atol=1e-6)
+
+
+def test_a_denoiser_that_removes_nothing_changes_nothing(tiny_clip, tmp_path, sample_pixels):
     card, pixels = tiny_clip.write(tmp_path), sample_pixels(6, 32)
     plain = load_vlm(card, tmp_path, CPU)
     denoised = load_vlm(write_denoised(tmp_path, card, create_denoiser()), tmp_path, CPU)
