@@ -16,7 +16,7 @@ from app.server.forms import certify, listing
 
 _CODINGS = ("gzip", "x-gzip", "deflate", "compress", "br", "zstd")  # IANA's registry
 _MOST_PARAMETERS = 1000
-_REPEATABLE = certify.REPEATABLE | listing.REPEATABLE
+_REPEATABLE = certify.REPEATABLE | listing.REPEATABLE | {"sample"}  # of votes
 
 
 class PlainRequests:

@@ -84,7 +84,7 @@ class ImageBroken(ImageError):
 
 class DecodingTimedOut(ImageError):
     code = "decoding_timed_out"
-    summary = "Decoding took more processor time than the service allows."
+    summary = "Decoding took longer than the service allows."
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(

@@ -105,6 +105,8 @@ def test_parameter_twice_is_refused_everywhere(client, address: str) -> None:
 
 def test_parameters_that_may_repeat_still_do(client) -> None:
     assert client.get("/certifications?status=queued&status=failed").status_code == 200
+    votes = client.get(f"/certifications/{'0' * 32}/votes?sample=0&sample=7")
+    assert votes.json()["code"] == "certification_unknown"
     headers = {"content-type": "application/dicom"}
     answer = client.post(
         "/certify?sigma=0.1&sigma=0.25&alpha=0.01&alpha=0.02", content=IMAGE, headers=headers
