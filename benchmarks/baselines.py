@@ -27,7 +27,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 import typer
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from models.bundled.image_sets import ImageSet, load_image_set
@@ -100,7 +100,7 @@ def denoised(
             tensors = {
                 name: leaf.contiguous() for name, leaf in trained.denoiser.state_dict().items()
             }
-            save_file(tensors, home / DENOISER_FILE)
+            (home / DENOISER_FILE).write_bytes(save(tensors))
             new = _describe(card, model_id, level, trained.seconds) | {"denoiser": shape}
             new["files"] = (*card.files, describe_file(home / DENOISER_FILE))
             _write_card(card, new, home)
