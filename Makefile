@@ -1,9 +1,9 @@
-# make demo    install everything, then certify two real DICOM images over HTTP
+# make demo    install everything, then certify real images over HTTP under four promptings
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve docs test test-schema test-docs test-coverage test-models
+.PHONY: help setup demo serve docs test test-long test-schema test-docs test-coverage test-models test-branches
 .PHONY: test-fuzz test-chaos test-browser test-deployment airgap lock check
-.PHONY: pictures check-docker clean
+.PHONY: evidence pictures check-docker clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -20,7 +20,7 @@ setup:  ## make .venv with everything in it, or see that it is complete
 	@$(PYTHON) tools/environment.py $(TORCH:%=--torch %) \
 	  $(if $(filter command environment,$(firstword $(origin PYTHON))),--this-python)
 
-demo: setup  ## certify real DICOM images over HTTP at three noise levels
+demo: setup  ## what prompts do for real images: certify four over HTTP, print and draw it
 	@$(BIN)/python examples/demo.py
 
 serve: setup  ## run the service at http://127.0.0.1:8000 until ctrl-C
@@ -28,19 +28,34 @@ serve: setup  ## run the service at http://127.0.0.1:8000 until ctrl-C
 
 # RING=queue runs one ring (they are the markers in pyproject.toml); ROOM=worker/counting one room.
 test: setup  ## the tests, as .ci/run calls them; of one RING or one ROOM
-	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder --durations=20 \
+	@$(BIN)/python -m pytest -n 3 --no-loadscope-reorder --durations=20 \
 	  $(RING:%=-m %) $(ROOM:%=tests/%)
 
 ##@ Slower tests
+
+test-long: setup  ## what takes long by itself: kills, restarts, kernels in an interpreter; minutes
+	@$(BIN)/python -m pytest -q -n 2 --no-loadscope-reorder -m long
 
 test-coverage: setup  ## how often certificates are false, exactly and by simulation; minutes
 	@PROMPTSMOOTH_COVERAGE=full $(BIN)/python -m pytest -q tests/worker/certification/test_coverage.py
 
 FUZZ_INPUTS ?= 20000
-GOOD_IMAGES ?= ../shared/data/odd_formats/good
+GOOD_IMAGES ?= ../shared/data/odd_formats/good ../shared/data/field_files
+
+BRANCHES := 'not real_size and not guide and not schema and not browser'
+# The floor, and what is measured, stand in pyproject.toml. build/branches/index.html shows the rest.
+test-branches: setup  ## the tests again, with the branches that they take; twenty minutes
+	@rm -rf build/branches
+	@mkdir -p build/branches
+	@COVERAGE_FILE=$(CURDIR)/build/branches/data $(BIN)/coverage run -m pytest -q -n 3 \
+	  --no-loadscope-reorder -m $(BRANCHES)
+	@COVERAGE_FILE=$(CURDIR)/build/branches/data $(BIN)/coverage combine --quiet
+	@COVERAGE_FILE=$(CURDIR)/build/branches/data $(BIN)/coverage html --quiet -d build/branches/html
+	@COVERAGE_FILE=$(CURDIR)/build/branches/data $(BIN)/coverage report
 
 test-fuzz: setup  ## 20,000 mutations of good image files through the decoder; about 10 minutes
-	@$(BIN)/python tests/fuzz/fuzz_images.py --inputs $(FUZZ_INPUTS) --folder $(GOOD_IMAGES) \
+	@$(BIN)/python tests/fuzz/fuzz_images.py --inputs $(FUZZ_INPUTS) \
+	  $(GOOD_IMAGES:%=--folder %) \
 	  --findings build/fuzz
 
 test-models: setup  ## models of their published sizes, random weights, against their references; minutes
@@ -75,6 +90,11 @@ test-deployment:  ## build and start docker-compose.yml, certify, kill, restore,
 	fi
 
 ##@ Documents and deployment
+
+# Goes on where it was interrupted. EVIDENCE='--images 20 --n-max 500 --seed 1' is a quick look.
+DATA ?= ../shared/data
+evidence: setup  ## what promptings and baselines certify on real images; hours; benchmarks/results
+	@$(BIN)/python benchmarks/evidence.py --data $(DATA) --work build/evidence $(EVIDENCE)
 
 docs: setup  ## the guide as a site to read offline: build/site/index.html
 	@$(BIN)/python docs/build.py

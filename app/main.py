@@ -32,6 +32,7 @@ from app.server.middleware.body_limits import BodyLimit, BodyTimeout, OneLength
 from app.server.middleware.cross_origin import ANSWER_HEADERS, METHODS, REQUEST_HEADERS, CrossOrigin
 from app.server.middleware.metrics import HttpMetrics, create_http_histogram
 from app.server.middleware.perimeter import Perimeter, is_loopback
+from app.server.middleware.plain_requests import PlainRequests
 from app.server.middleware.queue_metrics import QueueCollector
 from app.server.middleware.request_context import RequestContext
 from app.server.middleware.shutdown import noticing_signals
@@ -115,13 +116,14 @@ def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None =
     trail = create_trail(settings)
     app.state.audit = trail
     _add_middleware(app, settings, trail)
-    app.mount("/static", pages.create_static(), name="static")
+    app.mount("/static", pages.StaticPages(directory=pages.WEB), name="static")
     return app
 
 
 def _add_middleware(app: FastAPI, settings: AppSettings, trail: AuditTrail) -> None:
     """Adds middleware, innermost first. The caller is known before a byte of the body is read."""
     keyring, access = Keyring(settings.keys_file), list_access(app.routes)
+    app.add_middleware(PlainRequests)
     app.add_middleware(DeletesAudited, trail=trail, access=access)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(

@@ -3,24 +3,22 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from app.request.limits import Limits
-from worker.contract import MAX_SAMPLES, MAX_SIGMAS
+from worker.contract import MAX_SAMPLES, MAX_SIGMAS, Contract
 from worker.contract.learning import MAX_LEARNING_IMAGES
 from worker.settings import SharedSettings
 
 Bound = Annotated[int, Field(ge=1, le=10**15)]
 
 
-class Quotas(BaseModel):
+class Quotas(Contract):
     """What a key may use. A field that is None sets no limit.
 
     `jobs` limits the jobs that are queued or running. `samples_per_day` limits the samples that the
     requests of one UTC day could need at most.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     requests_per_minute: Bound | None = None
     jobs: Bound | None = None
@@ -42,7 +40,7 @@ class AppSettings(SharedSettings):
     """Settings of one app process. Names in the environment: PROMPTSMOOTH_<FIELD>."""
 
     default_model: str = Field(
-        default="bundled", description="Model of a request that names none; /readyz asks for it."
+        default="bundled-2", description="Model of a request that names none; /readyz asks for it."
     )
     max_body_bytes: int = Field(
         default=64 * 2**20, ge=1024, description="Largest request body, all images together."

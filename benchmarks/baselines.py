@@ -1,7 +1,8 @@
-"""Trains the models that prompts are compared with, one for each noise level.
+"""Trains the models that prompts are compared with, and the bundled model from other seeds.
 
-    python benchmarks/baselines.py denoised --data ../shared/data --models DIR --model bundled
-    python benchmarks/baselines.py noise-trained --data ../shared/data --models DIR --model bundled
+    python benchmarks/baselines.py denoised --data ../shared/data --models DIR --model bundled-2
+    python benchmarks/baselines.py noise-trained --data ../shared/data --models DIR
+    python benchmarks/baselines.py seeds --data ../shared/data --models DIR --seed 2
 
 `denoised` trains a small denoiser in front of the frozen model (denoised smoothing, Salman et al.
 2020). `noise-trained` trains the bundled architecture from scratch under noise, as an upper
@@ -72,7 +73,7 @@ ThreadsOption = Annotated[int, typer.Option(min=1, help="torch's threads.")]
 def denoised(
     data: DataOption,
     models: ModelsOption,
-    model: ModelOption = "bundled",
+    model: ModelOption = "bundled-2",
     sigma: SigmaOption = None,
     image_set: Annotated[list[str] | None, typer.Option(help="Repeatable.  (default: all)")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 500,
@@ -101,7 +102,8 @@ def denoised(
                 name: leaf.contiguous() for name, leaf in trained.denoiser.state_dict().items()
             }
             (home / DENOISER_FILE).write_bytes(save(tensors))
-            new = _describe(card, model_id, level, trained.seconds) | {"denoiser": shape}
+            name = f"{card.name}, denoised for noise of strength {level}"
+            new = _describe(card, model_id, name, trained.seconds) | {"denoiser": shape}
             new["files"] = (*card.files, describe_file(home / DENOISER_FILE))
             _write_card(card, new, home)
 
@@ -110,7 +112,7 @@ def denoised(
 def noise_trained(
     data: DataOption,
     models: ModelsOption,
-    model: ModelOption = "bundled",
+    model: ModelOption = "bundled-2",
     sigma: SigmaOption = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of training.")] = 32,
     threads: ThreadsOption = 2,
@@ -124,16 +126,43 @@ def noise_trained(
             "--epochs": epochs,
             "--threads": threads,
         }
-        with tempfile.TemporaryDirectory() as out:
-            words = [str(word) for pair in arguments.items() for word in pair]
-            command = [sys.executable, "-m", "models.bundled.train", *words, "--out", out]
-            began = time.monotonic()
-            subprocess.run(command, check=True)  # noqa: S603
-            seconds = time.monotonic() - began
-            with begin_folder(models, model_id) as home:
-                new = _describe(card, model_id, level, seconds, threads=threads)
-                new["files"] = tuple(_copy(path, home) for path in sorted(Path(out).iterdir()))
-                _write_card(card, new, home)
+        name = f"{card.name}, trained under noise of strength {level}"
+        _train(card, models / model_id, name, arguments)
+
+
+@cli.command()
+def seeds(
+    data: DataOption,
+    models: ModelsOption,
+    seed: Annotated[list[int], typer.Option(min=2, help="Repeatable.")],
+    model: ModelOption = "bundled-2",
+    threads: ThreadsOption = 2,
+) -> None:
+    """Trains the bundled model again from other seeds, by models.bundled.train as it is."""
+    card, _ = _find_model(models, model)
+    for one in seed:
+        home = models / f"{model}-seed-{one}"
+        if home.exists():
+            typer.echo(f"{home.name} is there already")
+            continue
+        typer.echo(f"training {home.name}")
+        arguments = {"--data": data, "--seed": one, "--threads": threads}
+        _train(card, home, f"{card.name}, trained from seed {one}", arguments)
+
+
+def _train(card: ModelCard, home: Path, name: str, arguments: dict[str, object]) -> None:
+    """Writes a model of the bundled architecture, which models.bundled.train makes."""
+    with tempfile.TemporaryDirectory() as out:
+        words = [str(word) for pair in arguments.items() for word in pair]
+        command = [sys.executable, "-m", "models.bundled.train", *words, "--out", out]
+        began = time.monotonic()
+        subprocess.run(command, check=True)  # noqa: S603
+        seconds = time.monotonic() - began
+        with begin_folder(home.parent, home.name) as folder:
+            threads = int(str(arguments["--threads"]))
+            new = _describe(card, home.name, name, seconds, threads=threads)
+            new["files"] = tuple(_copy(path, folder) for path in sorted(Path(out).iterdir()))
+            _write_card(card, new, folder)
 
 
 def create_encoder(card: ModelCard, folder: Path) -> EncodeImages:
@@ -185,13 +214,13 @@ def _say(step: DenoisingStep) -> None:
 
 
 def _describe(
-    card: ModelCard, model_id: str, level: str, seconds: float, *, threads: int | None = None
+    card: ModelCard, model_id: str, name: str, seconds: float, *, threads: int | None = None
 ) -> dict[str, object]:
     """What a baseline's card says otherwise than the model's."""
     threads = threads or torch.get_num_threads()
     return {
         "id": model_id,
-        "name": f"{card.name}, a baseline for noise of strength {level}",
+        "name": name,
         "description": f"Made by benchmarks/baselines.py, to compare prompts of {card.id} with.",
         "source": "benchmarks/baselines.py",
         "evaluation": (),

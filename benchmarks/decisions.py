@@ -116,7 +116,7 @@ def main(
     """Times both procedures on real images."""
     set_threads(threads)
     device = choose_device("auto")
-    card = create_card("bundled", rows=None, precision=None)
+    card = create_card("bundled-2", rows=None, precision=None)
     counter = LocalCounter(Engine(Shelf.holding([create_vlm(card, device)])))
     samples = choose_images(data, card, images)
     decide(counter, card, samples[0], CohenParameters(n=200))  # warm

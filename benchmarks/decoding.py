@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
     rounds = parser.parse_args().rounds
-    preprocessing = load_catalogue().get("bundled").preprocessing
+    preprocessing = load_catalogue().get("bundled-2").preprocessing
     with Decoder() as decoder:
         began = time.perf_counter()
         decoder.prepare(make_files()["PNG, RGB, 512 × 512"], preprocessing)

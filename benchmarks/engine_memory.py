@@ -72,8 +72,8 @@ def write_card(models: Path) -> ModelCard:
     """The bundled model on a separate card with small batches: many jobs in little time."""
     catalogue = load_catalogue()
     rows = {"cpu": ROWS, "cuda": ROWS}
-    card = catalogue.get("bundled").model_copy(update={"id": MODEL, "batch_size": rows})
-    shutil.copytree(catalogue.folder("bundled"), models / MODEL)
+    card = catalogue.get("bundled-2").model_copy(update={"id": MODEL, "batch_size": rows})
+    shutil.copytree(catalogue.folder("bundled-2"), models / MODEL)
     (models / MODEL / "card.toml").write_text(format_model_card(card), encoding="utf-8")
     return load_catalogue(models).get(MODEL)
 

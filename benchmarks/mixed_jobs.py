@@ -162,7 +162,7 @@ def main(
     """Runs eight mixed jobs at once, and as many samples alone."""
     set_threads(threads)
     device = choose_device("auto")
-    card = create_card("bundled", rows=None, precision=None)
+    card = create_card("bundled-2", rows=None, precision=None)
     engine = Engine(Shelf.holding([create_vlm(card, device)]))
     sizes = [max(64, n // scale) for n in SIZES]
     found = measure(engine, card, sizes, rounds)

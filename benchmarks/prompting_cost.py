@@ -50,7 +50,7 @@ from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.shelf.loaded_model import warm_up
 from worker.engine.shelf.shelf import Shelf
 
-PROMPT = "bundled-mednist"
+PROMPT = "bundled-2-mednist"
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -65,7 +65,7 @@ class Way:
 
 def create_ways() -> dict[str, tuple[Target, ...]]:
     """One prompting, two without tuning, and all four."""
-    card = load_catalogue().get("bundled")
+    card = load_catalogue().get("bundled-2")
     prompt = load_prompt_catalogue().get(PROMPT).card
     ref = PromptRef(id=prompt.id, sha256=prompt.sha256, method=prompt.method)
     names = prompt.class_names
@@ -84,7 +84,7 @@ def create_ways() -> dict[str, tuple[Target, ...]]:
 
 def certify_once(counter: LocalCounter, targets: tuple[Target, ...], seed: int, n: int) -> float:
     """Seconds from a request to its certificates."""
-    card = load_catalogue().get("bundled")
+    card = load_catalogue().get("bundled-2")
     _, prompt = load_prompt_catalogue().get(PROMPT).load()
     size = card.preprocessing.size
     image = np.random.default_rng(seed).integers(0, 256, (3, size, size)).astype(np.uint8)
@@ -109,7 +109,7 @@ def measure(rounds: int, n: int, threads: int) -> tuple[Way, ...]:
     """Times all ways in turns, `rounds` times."""
     set_threads(threads)
     catalogue = load_catalogue()
-    vlm = load_vlm(catalogue.get("bundled"), catalogue.folder("bundled"), choose_device("cpu"))
+    vlm = load_vlm(catalogue.get("bundled-2"), catalogue.folder("bundled-2"), choose_device("cpu"))
     warm_up(vlm)
     engine = Engine(Shelf.holding([vlm]))
     counter, ways = LocalCounter(engine), create_ways()

@@ -20,7 +20,7 @@ SHAPES = {
     "plip": "ViT-B/32",
     "quiltnet-b16": "ViT-B/16",
     "medclip-vit": "Swin-T",
-    "bundled": "bundled VLM",
+    "bundled-2": "bundled VLM",
 }
 TISSUES = (
     "adipose tissue",
@@ -64,7 +64,7 @@ def create_vlm(card: ModelCard, device: torch.device, *, plain: bool = False) ->
 def _create_vlm(card: ModelCard, device: torch.device) -> VLM:
     torch.manual_seed(0)
     dtype = _DTYPES[card.precision["cuda" if device.type == "cuda" else "cpu"]]
-    if card.id == "bundled":
+    if card.id == "bundled-2":
         return load_vlm(card, load_catalogue().folder(card.id), device)
     if card.architecture == "medclip":
         return _create_medclip(card, dtype, device)

@@ -168,8 +168,8 @@ def run(chosen: argparse.Namespace) -> None:
     """Counts the images that are not in the file yet."""
     set_threads(chosen.threads)
     catalogue = load_catalogue(None)
-    card = catalogue.get("bundled")
-    vlm = load_vlm(card, catalogue.folder("bundled"), choose_device("cpu"))
+    card = catalogue.get("bundled-2")
+    vlm = load_vlm(card, catalogue.folder("bundled-2"), choose_device("cpu"))
     engine = Engine(Shelf.holding([vlm]))
     (identity,) = engine.status().models
     header = {

@@ -1,7 +1,7 @@
 """How fast the engine is compared with the bare image encoder, the published loop and the device.
 
     python benchmarks/throughput.py                      # every model, a few minutes each
-    python benchmarks/throughput.py --model bundled --quick
+    python benchmarks/throughput.py --model bundled-2 --quick
 
 For each model four ways take turns, round after round, so that other load on the machine affects
 all of them: (a) the bare image encoder at its best batch; (b) our engine, from request to
@@ -209,7 +209,7 @@ def measure(
     vlm, plain = create_vlm(card, device), create_vlm(card, device, plain=True)
     assert isinstance(vlm, NormalisedTower)
     best = find_best_batch(vlm, device, seconds=seconds / 4)
-    rows = card.batch_size[device.type] if name == "bundled" else best
+    rows = card.batch_size[device.type] if name == "bundled-2" else best
     if rows != card.batch_size[device.type]:
         card = create_card(name, rows=rows, precision=precision)
         vlm.card = card  # type: ignore[misc]  # the same weights under a card with another shape

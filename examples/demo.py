@@ -1,38 +1,53 @@
-"""Certify two real DICOM images over HTTP, from start to stop. `make demo` runs it.
+"""Shows what PromptSmooth does, on real images with known answers. `make demo` runs it.
 
-The demo starts the whole service on this machine (promptsmooth up) and posts the CT and the MR
-image that pydicom installs, under three promptings at three noise levels. It prints the
-certificates and what each one covers, writes each certification as a JSON file, and stops the
-service. What it does with `Client` is all that an integrator needs.
+The demo starts the whole service on this machine (promptsmooth up) and posts the images of
+app/web/examples under four promptings at three noise levels. It prints which answers are right, and
+how far each one is proved to hold. It draws the same as a picture, writes each certification as a
+JSON file, and stops the service. What it does with `Client` is all that an integrator needs.
 """
 
 import argparse
 import json
+import math
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
-from pydicom.data import get_testdata_file
+from demo_picture import draw
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-IMAGES = ("CT_small.dcm", "MR_small.dcm")
-SIGMAS = ("0.1", "0.25", "0.5")
-PROMPTINGS = ("template", "few-shot", "zero-shot")
-PROMPT = "bundled-mednist"  # learned from 16 images of each class; it ships with the service
-COVERS = {
-    "global_prompt": "everything from the image on",
-    "frozen_prompt": "this prompt, not tuning it again",
-    "routed_pipeline": "choosing the prompt too",
-}
-console = Console() if sys.stdout.isatty() else Console(width=110)
+IMAGES = Path(__file__).parents[1] / "app" / "web" / "examples"
+SIGMAS = ("0.25", "0.5", "1")
+PROMPTINGS = ("template", "few-shot", "zero-shot", "few-shot+zero-shot")
+BEFORE = """\
+One small model, trained without noise, classifies {count} images that it has never seen. Somebody \
+may have tampered with them. So the service asks the model about {n:,} noisy copies of each image, \
+and proves how far the answer holds: no change of the pixels shorter than the radius (l2, pixels \
+in \\[0, 1]) changes it. More noise can prove more, but hides more of the image.
+
+Each image gets the same noisy copies under four promptings:
+  template            a sentence with the class name in it
+  few-shot            a prompt learned once, under noise, from a few labelled images of each class
+  zero-shot           the sentence, tuned on this image without a label
+  few-shot+zero-shot  the learned prompt, tuned on this image\
+"""
+AFTER = """\
+The model is the same in all columns; only the prompt differs. A zero-shot certificate covers the \
+prompt that was tuned on this image, not tuning it again on a changed image. These images were \
+chosen to show what can happen; how often it happens is in benchmarks/results/promptings.md. \
+Research use only.\
+"""
+console = Console() if sys.stdout.isatty() else Console(width=100)
 
 
 class Client:
@@ -48,12 +63,18 @@ class Client:
         except httpx2.TransportError:
             return False
 
-    def submit(self, image: bytes, *, n: int) -> str:
+    def submit(self, image: bytes, *, prompt: str, template: str, n: int) -> str:
         """Posts one image with all noise levels and promptings, which share one pass of the model.
 
         Returns the path of the certification.
         """
-        fields = {"sigma": SIGMAS, "prompting": PROMPTINGS, "prompt": PROMPT, "n_max": str(n)}
+        fields = {
+            "sigma": SIGMAS,
+            "prompting": PROMPTINGS,
+            "prompt": prompt,  # it also names the classes
+            "template": template,
+            "n_max": str(n),
+        }
         answer = self._http.post("/certify", files={"image": image}, data=fields)
         if answer.status_code != 202:
             raise SystemExit(f"refused: {answer.status_code} {answer.text}")
@@ -69,6 +90,31 @@ class Client:
             time.sleep(float(answer.headers.get("retry-after", "1")))
         found: dict[str, Any] = answer.raise_for_status().json()
         return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One certificate, beside the class that the image really shows."""
+
+    sigma: float
+    prompting: str
+    truth: str
+    certificate: dict[str, Any]
+
+    @property
+    def prediction(self) -> str | None:
+        """None if the certificate abstains."""
+        return self.certificate.get("prediction")
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the proved answer is the true class."""
+        return self.prediction == self.truth
+
+    @property
+    def radius(self) -> float:
+        """How far the answer is proved to hold; 0 if it is not."""
+        return float(self.certificate.get("radius", 0))
 
 
 def free_port() -> int:
@@ -92,75 +138,103 @@ def wait_until_ready(client: Client, service: subprocess.Popen[bytes], log: Path
         time.sleep(0.2)
 
 
-def certify(client: Client, name: str, *, n: int) -> dict[str, Any]:
-    """Posts one of pydicom's own files and follows the job to its end."""
-    path = get_testdata_file(name)
-    assert isinstance(path, str), f"pydicom does not install {name}"
-    started = time.monotonic()
-    location = client.submit(Path(path).read_bytes(), n=n)
+def certify(client: Client, example: dict[str, str], *, n: int) -> dict[str, Any]:
+    """Posts one image and follows the job to its end."""
+    content = (IMAGES / example["file"]).read_bytes()
+    location = client.submit(content, prompt=example["prompt"], template=example["template"], n=n)
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task(f"certifying {name}", total=None)
+        task = progress.add_task(f"certifying {example['file']}", total=None)
         while (found := client.get(location))["status"] in ("queued", "running"):
             if "progress" in found:
                 done, total = (found["progress"][f"samples_{part}"] for part in ("done", "total"))
                 progress.update(task, completed=done, total=total)
             time.sleep(0.2)
     if found["status"] != "finished":
-        raise SystemExit(f"{name} failed: {json.dumps(found, indent=2)}")
-    return found | {"seconds": time.monotonic() - started}
+        raise SystemExit(f"{example['file']} failed: {json.dumps(found, indent=2)}")
+    return found
 
 
-def print_table(results: dict[str, dict[str, Any]]) -> None:
-    table = Table(title="certificates (l2 radius, pixels scaled to [0, 1]; research use only)")
-    for column in ("image", "sigma", "prompting", "class", "radius", "samples", "covers"):
+def list_answers(found: dict[str, Any], truth: str) -> list[Answer]:
+    """The certificates of one image, each beside the truth."""
+    return [
+        Answer(sigma=float(one["sigma"]), prompting=one["prompting"], truth=truth, certificate=one)
+        for one in found["certificates"]
+    ]
+
+
+def print_table(examples: list[dict[str, str]], answers: list[list[Answer]]) -> None:
+    table = Table(title="Is the true class proved, and up to which radius?")
+    for column in ("image", "σ", *PROMPTINGS):
         table.add_column(column)
-    for name, found in results.items():
-        for place, entry in enumerate(found["certificates"]):
-            table.add_row(
-                name if place == 0 else "",
-                str(entry["sigma"]),
-                entry["prompting"],
-                entry.get("prediction", "(abstained)"),
-                f"{entry['radius']:.6f}" if "radius" in entry else "",
-                str(entry["n_used"]),
-                COVERS[entry["guarantee_scope"]],
-                end_section=place + 1 == len(found["certificates"]),
-            )
+    for example, all_of_it in zip(examples, answers, strict=True):
+        for level in map(float, SIGMAS):
+            cells = [say(one) for one in all_of_it if one.sigma == level]
+            first = level == float(SIGMAS[0])
+            name = f"{example['class']}\n({example['about']})" if first else ""
+            table.add_row(name, f"{level:g}", *cells, end_section=level == float(SIGMAS[-1]))
+    table.add_row("right", "", *count_right(answers))
     console.print(table)
-    for name, found in results.items():
-        certificates = len(found["certificates"])
-        console.print(f"{name}: {certificates} certificates in {found['seconds']:.1f} s")
 
 
-def write_certificates(results: dict[str, dict[str, Any]], folder: Path) -> None:
+def say(answer: Answer) -> str:
+    if answer.prediction is None:
+        return "[yellow]abstains[/]"
+    if answer.is_right:
+        return f"[green]right, {math.floor(1000 * answer.radius) / 1000:.3f}[/]"  # rounded down
+    return f"[red]wrong: {answer.prediction}[/]"
+
+
+def count_right(answers: list[list[Answer]]) -> Iterator[str]:
+    for prompting in PROMPTINGS:
+        asked = [one for all_of_it in answers for one in all_of_it if one.prompting == prompting]
+        yield f"{sum(one.is_right for one in asked)} of {len(asked)}"
+
+
+def write_certificates(
+    examples: list[dict[str, str]], results: list[dict[str, Any]], folder: Path
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, found in results.items():
-        path = folder / f"{Path(name).stem}.json"
-        path.write_text(json.dumps({k: v for k, v in found.items() if k != "seconds"}, indent=2))
-        console.print(f"written: {path}")
+    for example, found in zip(examples, results, strict=True):
+        path = folder / f"{Path(example['file']).stem}.json"
+        path.write_text(json.dumps(found, indent=2))
+    console.print(f"certificates: {folder}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/demo"), help="output folder")
-    parser.add_argument("--n", type=int, default=2000, help="samples per noise level")
+    parser.add_argument("--n", type=int, default=1000, help="samples per noise level")
     arguments = parser.parse_args()
     shutil.rmtree(arguments.folder / "data", ignore_errors=True)  # else answers are stored ones
     arguments.folder.mkdir(parents=True, exist_ok=True)
+    examples = json.loads((IMAGES / "examples.json").read_text("utf-8"))
+    console.print(BEFORE.format(count=len(examples), n=arguments.n), highlight=False)
     port = free_port()
     client = Client(f"http://127.0.0.1:{port}")
-    console.print(f"starting the service at http://127.0.0.1:{port}")
+    console.print(f"\nstarting the service at http://127.0.0.1:{port}")
+    started = time.monotonic()
     service = start_service(port, arguments.folder)
     try:
         wait_until_ready(client, service, arguments.folder / "service.log")
-        console.print("ready")
-        results = {name: certify(client, name, n=arguments.n) for name in IMAGES}
+        console.print(f"ready after {time.monotonic() - started:.0f} s\n")
+        results = [certify(client, example, n=arguments.n) for example in examples]
     finally:
         service.send_signal(signal.SIGINT)
         service.wait(timeout=60)
-    print_table(results)
-    write_certificates(results, arguments.folder / "certificates")
-    console.print(f"service stopped, exit status {service.returncode}")
+    answers = [
+        list_answers(found, example["class"])
+        for found, example in zip(results, examples, strict=True)
+    ]
+    print_table(examples, answers)
+    console.print(AFTER, highlight=False)
+    picture = arguments.folder / "promptings.png"
+    draw(examples, answers, IMAGES, picture)
+    console.print(f"\npicture: {picture}")
+    write_certificates(examples, results, arguments.folder / "certificates")
+    console.print(
+        f"{sum(map(len, answers))} certificates in {time.monotonic() - started:.0f} s, service "
+        f"stopped with exit status {service.returncode}"
+    )
     return service.returncode
 
 

@@ -90,12 +90,12 @@ def record_certifications(recorder: Recorder) -> None:
 
 def record_prompts(recorder: Recorder) -> None:
     recorder.ask("GET", "/prompts")
-    at = "/prompts/bundled-mednist"
+    at = "/prompts/bundled-2-mednist"
     names = recorder.ask("GET", "/prompts/{prompt_id}", at=at).json()["class_names"]
     recorder.ask("GET", "/prompts/{prompt_id}/ctx", at=f"{at}/ctx")
     file = recorder.ask("GET", "/prompts/{prompt_id}/ctx.safetensors", at=f"{at}/ctx.safetensors")
     said = {"licence": "Apache-2.0", "source": "learned at another site"}
-    fields = {"id": "from-elsewhere", "model": "bundled", "class_name": names, **said}
+    fields = {"id": "from-elsewhere", "model": "bundled-2", "class_name": names, **said}
     for _ in ("201", "200"):  # new, then the same again
         recorder.ask("POST", "/prompts", files={"file": file.content}, data=fields)
     form = {
@@ -121,7 +121,7 @@ def create_images() -> Iterator[bytes]:
 def record_the_rest(recorder: Recorder) -> None:
     for path in ("/healthz", "/readyz", "/version", "/models", "/keys/signing"):
         recorder.ask("GET", path)
-    recorder.ask("GET", "/models/{model_id}", at="/models/bundled")
+    recorder.ask("GET", "/models/{model_id}", at="/models/bundled-2")
     recorder.ask("POST", "/preview", files={"image": next(create_images())})
 
 

@@ -236,54 +236,24 @@ def name_reason(exc_string: str) -> str:
     return "its process was killed" if killed else "it failed"
 
 
-class CertificationRecords:
-    """The certifications in Redis: `JobRecords` of the queues they are in.
-
-    Jobs that count ranges for another job have no record and need no end.
-    """
-
-    def __init__(self, redis: Redis, settings: WorkerSettings) -> None:
-        self._redis, self._ttl_s = redis, settings.certificate_ttl_s
-
-    def enqueue_again(self, job_id: str) -> bool:
-        """See `JobRecords`."""
-        return job_queue.enqueue_again(self._redis, job_id, ttl_s=self._ttl_s)
-
-    def has_ended(self, job_id: str) -> bool:
-        """See `JobRecords`."""
-        return results.has_result(self._redis, job_id)
-
-    def give_up(self, job_id: str, reason: str) -> None:
-        """See `JobRecords`."""
-        if self._redis.exists(keyspace.job(job_id)):
-            job_queue.give_up(self._redis, job_id, reason, ttl_s=self._ttl_s)
-
-
-class LearningRecords:
-    """The learnings in Redis: `JobRecords` of their queue."""
-
-    def __init__(self, redis: Redis, settings: WorkerSettings) -> None:
-        self._redis, self._ttl_s = redis, settings.certificate_ttl_s
-
-    def enqueue_again(self, job_id: str) -> bool:
-        """See `JobRecords`."""
-        return learning_queue.enqueue_again(self._redis, job_id, ttl_s=self._ttl_s)
-
-    def has_ended(self, job_id: str) -> bool:
-        """See `JobRecords`."""
-        return learning_store.has_result(self._redis, job_id)
-
-    def give_up(self, job_id: str, reason: str) -> None:
-        """See `JobRecords`."""
-        if self._redis.exists(keyspace.learning_job(job_id)):
-            learning_queue.give_up(self._redis, job_id, reason, ttl_s=self._ttl_s)
-
-
 def find_records(redis: Redis, settings: WorkerSettings, queue_name: str) -> JobRecords:
-    """The stored jobs of a queue."""
-    if queue_name == LEARNING_QUEUE_NAME:
-        return LearningRecords(redis, settings)
-    return CertificationRecords(redis, settings)
+    """The stored jobs of a queue.
+
+    Jobs that count ranges for a certification have no record and need no end.
+    """
+    learns, ttl_s = queue_name == LEARNING_QUEUE_NAME, settings.certificate_ttl_s
+    queue = learning_queue if learns else job_queue
+    name_key = keyspace.learning_job if learns else keyspace.job
+
+    def give_up(job_id: str, reason: str) -> None:
+        if redis.exists(name_key(job_id)):
+            queue.give_up(redis, job_id, reason, ttl_s=ttl_s)
+
+    return JobRecords(
+        enqueue_again=partial(queue.enqueue_again, redis, ttl_s=ttl_s),
+        has_ended=partial((learning_store if learns else results).has_result, redis),
+        give_up=give_up,
+    )
 
 
 def create_janitor(settings: WorkerSettings, redis: Redis, queue_name: str, name: str) -> Janitor:

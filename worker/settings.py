@@ -63,7 +63,8 @@ class SharedSettings(BaseSettings):
         default=5.0,
         gt=0,
         le=600,
-        description="Seconds after which the decoding of one image is ended (app, command line).",
+        description="Seconds of processor time after which the decoding of one image is ended "
+        "(app, command line). On the clock it is twelve times as long.",
     )
     decode_memory_mb: int = Field(
         default=1000,
@@ -121,7 +122,7 @@ class WorkerSettings(SharedSettings):
         description="The engine's unix socket. Default: engine.sock in the data folder.",
     )
     serve_models: tuple[str, ...] = Field(
-        default=("bundled",),
+        default=("bundled-2",),
         description="Models the engine loads at start and prefers to keep, a JSON list of ids. "
         "Others that it knows are loaded when a request names them.",
     )

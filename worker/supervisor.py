@@ -26,13 +26,13 @@ from worker.contract.protocol import EngineStatus
 from worker.engine.client import EngineClient, EngineLost
 from worker.jobs.publish_prompts import publish_prompts
 from worker.jobs.queue import free_jobs_of
+from worker.key_secret import SecretUnusable, commitment, create_secret, load_secret
 from worker.processes.child import CANNOT_START, Child, GivenUp, end_all, wait_for_all
 from worker.processes.hand_back import HAND_BACK
 from worker.processes.parent import with_parent
 from worker.processes.scheduling import wait_passively
 from worker.processes.socket_claim import SocketTaken, claim_socket
 from worker.processes.start import read_settings
-from worker.sampling.keys import SecretUnusable, commitment, create_secret, load_secret
 from worker.settings import WorkerSettings
 from worker.store import hosts
 from worker.store.connection import create_app_redis

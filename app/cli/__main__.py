@@ -20,6 +20,7 @@ from app.cli.operator.keys import keys_cli
 from app.cli.options import DataDir, get_data_dir
 from app.cli.prompts import prompts_cli
 from app.cli.terminal import sentences
+from worker.processes.scheduling import wait_passively
 
 if TYPE_CHECKING:
     from worker.certification import Finding
@@ -49,6 +50,7 @@ cli.command()(operations.sweep)
 @cli.callback()
 def _root() -> None:
     """Certified robustness of medical vision-language models. Research use only."""
+    wait_passively()  # whichever command imports torch
 
 
 @cli.command()
@@ -142,9 +144,6 @@ def reproduce(
     of the certificate; another device may move votes near a tie. Exit status 0 when all votes are
     the same, 1 when not.
     """
-    from worker.processes.scheduling import wait_passively
-
-    wait_passively()
     from app.local.engine import find_prompts, reproduce_in_process
     from worker.contract.certificate.audit import load_document
 
@@ -175,9 +174,6 @@ def check_votes(
     Costs one noisy image a vote, however many samples the certificate took. Exit status 0 when all
     hold, 1 when not.
     """
-    from worker.processes.scheduling import wait_passively
-
-    wait_passively()
     from app.local.engine import check_votes_in_process, find_prompts
     from worker.contract.certificate.audit import load_document
 

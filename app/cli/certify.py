@@ -8,21 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import (
-    AlphaOption,
-    BoundSamples,
-    DataDir,
-    Fields,
-    MostSamples,
-    ProcedureOption,
-    PromptingOption,
-    SelectionSamples,
-    Text,
-    Texts,
-    ToleranceOption,
-    get_data_dir,
-    said,
-)
+from app.cli import options
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
@@ -39,25 +25,25 @@ _Image = Annotated[
     ),
 ]
 _Sigma = Annotated[
-    Texts,
+    options.Texts,
     typer.Option(help="Noise level, a decimal from 0.001 to 10; repeatable.  (default: 0.25)"),
 ]
 _Model = Annotated[
-    Text, typer.Option(help="Model id.  (default: bundled, or the service's default)")
+    options.Text, typer.Option(help="Model id.  (default: bundled-2, or the service's default)")
 ]
 _Prompt = Annotated[
-    Texts,
+    options.Texts,
     typer.Option(help="Id or digest of a stored prompt (promptsmooth prompts); repeatable."),
 ]
 _ClassName = Annotated[
-    Texts,
+    options.Texts,
     typer.Option(help="Class; repeatable.  (default: the prompt's, else the model card's)"),
 ]
 _Template = Annotated[
-    Text, typer.Option(help="Text with {} for the class.  (default: as for the class)")
+    options.Text, typer.Option(help="Text with {} for the class.  (default: as for the class)")
 ]
 _Targets = Annotated[
-    Text,
+    options.Text,
     typer.Option(
         metavar="JSON|@FILE",
         help="Several label sets, as POST /certify takes them, instead of prompting, prompt, "
@@ -65,10 +51,11 @@ _Targets = Annotated[
     ),
 ]
 _TargetRadius = Annotated[
-    Text, typer.Option(help="staged: stop once the radius reaches this, or cannot reach it.")
+    options.Text,
+    typer.Option(help="staged: stop once the radius reaches this, or cannot reach it."),
 ]
 _MinimumRadius = Annotated[
-    Text,
+    options.Text,
     typer.Option(
         help="staged, no target: stop once even this is out of reach.  (default: 0.05 sigma)"
     ),
@@ -80,12 +67,14 @@ _Joint = Annotated[
         help="All certificates (one per noise level and prompting) hold together at 1 - alpha.",
     ),
 ]
-_Attempt = Annotated[Text, typer.Option(help="Number of a deliberate new roll.  (default: 0)")]
-_Frame = Annotated[Text, typer.Option(help="Frame of a multi-frame file, from 0.")]
-_Window = Annotated[Text, typer.Option(help="Grey window: centre,width or auto.")]
+_Attempt = Annotated[
+    options.Text, typer.Option(help="Number of a deliberate new roll.  (default: 0)")
+]
+_Frame = Annotated[options.Text, typer.Option(help="Frame of a multi-frame file, from 0.")]
+_Window = Annotated[options.Text, typer.Option(help="Grey window: centre,width or auto.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 _Server = Annotated[
-    Text,
+    options.Text,
     typer.Option(
         envvar="PROMPTSMOOTH_SERVER",
         help="Address of a service that certifies, like https://certify.hospital.example.",
@@ -125,20 +114,20 @@ def certify(
     image: _Image,
     sigma: _Sigma = None,
     model: _Model = None,
-    prompting: PromptingOption = None,
+    prompting: options.PromptingOption = None,
     prompt: _Prompt = None,
     class_name: _ClassName = None,
     template: _Template = None,
     targets: _Targets = None,
-    procedure: ProcedureOption = None,
-    n_max: MostSamples = None,
+    procedure: options.ProcedureOption = None,
+    n_max: options.MostSamples = None,
     target_radius: _TargetRadius = None,
-    tolerance: ToleranceOption = None,
+    tolerance: options.ToleranceOption = None,
     minimum_radius: _MinimumRadius = None,
-    n: BoundSamples = None,
-    n0: SelectionSamples = None,
+    n: options.BoundSamples = None,
+    n0: options.SelectionSamples = None,
     joint: _Joint = False,
-    alpha: AlphaOption = None,
+    alpha: options.AlphaOption = None,
     attempt: _Attempt = None,
     frame: _Frame = None,
     window: _Window = None,
@@ -147,7 +136,7 @@ def certify(
     api_key_file: _ApiKeyFile = None,
     ca: _Authorities = None,
     output: _Output = None,
-    data_dir: DataDir = None,
+    data_dir: options.DataDir = None,
 ) -> None:
     """Certify one image in this process, or send images to a service (--server).
 
@@ -162,7 +151,7 @@ def certify(
     from app.request.limits import Limits
 
     with sentences():
-        asked = said(
+        asked = options.said(
             sigma=sigma or ["0.25"],
             model=model,
             prompting=prompting,
@@ -211,13 +200,10 @@ def _refuse_server_options(*given: Path | None) -> None:
 def _certify_here(
     image: Path, fields: "CertifyFields", *, data_dir: Path | None, as_json: bool
 ) -> None:
-    from worker.processes.scheduling import wait_passively
-
-    wait_passively()
     from app.local.certify import certify_here
 
     show = partial(_progress, quiet=as_json)
-    result = certify_here(image, fields, data_dir=get_data_dir(data_dir), show=show)
+    result = certify_here(image, fields, data_dir=options.get_data_dir(data_dir), show=show)
     if as_json:
         typer.echo(result.model_dump_json(indent=2))
     else:
@@ -226,7 +212,7 @@ def _certify_here(
 
 def _certify_remotely(
     image: Path,
-    asked: Fields,
+    asked: options.Fields,
     server: str,
     connection: dict[str, Path | None],
     output: Path | None,

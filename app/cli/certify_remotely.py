@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from app.cli.options import Fields
-from app.client import Certification, Client, FolderItem, find_images
+from app.client import Certification, Client, ClientError, FolderItem, find_images
+from models.files.csv_cells import disarm
 from worker.contract.certificate.audit import parse_json
 from worker.contract.certificate.document import FinishedResult, parse_document
 
@@ -78,25 +79,46 @@ def certify_folder(
     paths = find_images(folder)
     output.mkdir(parents=True, exist_ok=True)
     finished = 0
-    with (output / "certificates.csv").open("w", newline="") as file, _bar(quiet=quiet) as bar:
+    table = (output / "certificates.csv").open(
+        "w",
+        newline="",
+        encoding="utf-8",
+        errors="backslashreplace",  # names need not be UTF-8
+    )
+    with table as file, _bar(quiet=quiet) as bar:
         write = csv.DictWriter(file, _COLUMNS)
         write.writeheader()
         for item in bar.track(
             client.certify_folder(paths, **asked), total=len(paths), description="images"
         ):
             name = item.path.relative_to(folder)
-            finished += _keep(item, output / f"{name}.json")
-            write.writerows({"file": str(name), **row} for row in _rows(item))
+            item = _keep(item, output / f"{name}.json")
+            finished += _is_finished(item)
+            for row in _rows(item):
+                cells = {"file": str(name), **row}
+                write.writerow({column: disarm(cell) for column, cell in cells.items()})
             file.flush()
     return len(paths), finished
 
 
-def _keep(item: FolderItem, path: Path) -> bool:
-    if item.certification is None or item.certification.status != "finished":
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(item.certification.content)
-    return True
+def _is_finished(item: FolderItem) -> bool:
+    return item.certification is not None and item.certification.status == "finished"
+
+
+def _keep(item: FolderItem, path: Path) -> FolderItem:
+    """Writes the item's document, if it has one; a name that cannot be written is its error."""
+    if item.certification is None or not _is_finished(item):
+        return item
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(item.certification.content)
+    except OSError as error:
+        reason = error.strerror or "a system error"
+        return FolderItem(
+            path=item.path,
+            error=ClientError(f"certified, but its document cannot be written: {reason}"),
+        )
+    return item
 
 
 def _rows(item: FolderItem) -> Iterator[dict[str, str]]:

@@ -44,7 +44,7 @@ def evaluate(
         ),
     ] = None,
     split: Annotated[Literal["train", "test"], typer.Option(help="Which part.")] = "test",
-    model: Annotated[str, typer.Option(help="Model id.")] = "bundled",
+    model: Annotated[str, typer.Option(help="Model id.")] = "bundled-2",
     prompting: PromptingOption = None,
     prompt: Annotated[
         list[str] | None,

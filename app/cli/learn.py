@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from app.cli.options import Device
+from app.cli.options import Device, DeviceOption
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def learn(
     prompt_id: Annotated[
         str, typer.Option("--id", metavar="NAME", help="Its name from now on: a-z, 0-9, . _ -")
     ],
-    model: Annotated[str, typer.Option(metavar="ID", help="Model to learn for.")] = "bundled",
+    model: Annotated[str, typer.Option(metavar="ID", help="Model to learn for.")] = "bundled-2",
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder to write to.  (default: PROMPTSMOOTH_PROMPTS)"),
@@ -59,7 +59,7 @@ def learn(
         str | None, typer.Option(metavar="WORDS", help="Words that the vectors start as.")
     ] = None,
     n_ctx: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Start from N random vectors instead.")
+        int | None, typer.Option(metavar="N", min=1, help="Start from N random vectors alone.")
     ] = None,
     template: Annotated[
         str | None,
@@ -71,9 +71,7 @@ def learn(
     ] = None,
     description: Annotated[str, typer.Option(help="For the prompt's card.")] = "",
     licence: Annotated[str, typer.Option(help="For the prompt's card.")] = "",
-    device: Annotated[
-        Device | None, typer.Option(help="Where to run.  (default: PROMPTSMOOTH_DEVICE)")
-    ] = None,
+    device: DeviceOption = None,
 ) -> None:
     """Learn a prompt from a few noisy images of each class; both towers of the model stay frozen.
 
@@ -81,9 +79,6 @@ def learn(
     same command goes on to the same prompt, bit for bit. The same command gives the same prompt on
     the same device and number of threads.
     """
-    from worker.processes.scheduling import wait_passively
-
-    wait_passively()
     from app.local.learn import Wish
 
     with sentences():
@@ -132,6 +127,8 @@ def _learn(wish: "Wish", model: str, device: Device | None) -> None:
     set_threads(settings.threads)
     card, weights = find_model(model)
     lesson = prepare_lesson(wish, card)
+    if left_out := lesson.folder.left_out:
+        typer.echo(f"left out: {left_out} files such as Thumbs.db or README", err=True)
     chosen = choose_device(device.value if device else settings.device)
     with _progress(lesson.settings.epochs) as show:
         try:

@@ -2,9 +2,12 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 
 class Device(StrEnum):
@@ -54,6 +57,9 @@ ToleranceOption = Annotated[
 AlphaOption = Annotated[
     Text, typer.Option(help="Error probability of a certificate.  (default: 0.001)")
 ]
+DeviceOption = Annotated[
+    Device | None, typer.Option(help="Where to run it.  (default: PROMPTSMOOTH_DEVICE)")
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -73,4 +79,31 @@ def get_data_dir(given: Path | None) -> Path:
 
     folder = (given or WorkerSettings().data_dir).expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def connect(data_dir: Path | None) -> "Redis":
+    """The Redis of the service on the data folder that an option or the settings name."""
+    from app.deployment.redis_server import connect_redis
+
+    return connect_redis(get_data_dir(data_dir))
+
+
+class NoFolder(ValueError):
+    """No folder is configured for what a command would write."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(
+            f"PROMPTSMOOTH_{kind.upper()} is not set; set it to the folder for {kind}."
+        )
+
+
+def require_folder(kind: Literal["models", "prompts"]) -> Path:
+    """The installation's own folder of a kind. Raises NoFolder if none is set."""
+    from worker.settings import SharedSettings
+
+    settings = SharedSettings()
+    folder = settings.models if kind == "models" else settings.prompts
+    if folder is None:
+        raise NoFolder(kind)
     return folder

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.options import require_folder
 from app.cli.terminal import sentences
 from models.prompts.catalogue import PromptCatalogue, load_prompt_catalogue
 
@@ -25,13 +26,6 @@ class ShippedPrompt(ValueError):
 
     def __init__(self, prompt_id: str) -> None:
         super().__init__(f"the prompt {prompt_id!r} ships with the service and stays.")
-
-
-class NoFolder(ValueError):
-    """There is no folder that a prompt could be written to."""
-
-    def __init__(self) -> None:
-        super().__init__("PROMPTSMOOTH_PROMPTS is not set; set it to the folder for prompts.")
 
 
 @prompts_cli.command(name="list")
@@ -100,10 +94,10 @@ def import_prompt(
     from worker.settings import SharedSettings
 
     with sentences():
-        folder = _require_folder()
+        folder = require_folder("prompts")
         models = load_catalogue(SharedSettings().models)
         card, prompt = create_import(
-            load_ctx(file),
+            load_ctx(file, num_classes=len(class_name)),
             prompt_id=prompt_id,
             model=models.get(model),
             text_width=find_text_width(models.get(model), models.folder(model)),
@@ -155,15 +149,6 @@ def _load_catalogue() -> PromptCatalogue:
     from worker.settings import SharedSettings
 
     return load_prompt_catalogue(SharedSettings().prompts)
-
-
-def _require_folder() -> Path:
-    from worker.settings import SharedSettings
-
-    folder = SharedSettings().prompts
-    if folder is None:
-        raise NoFolder
-    return folder
 
 
 def _refuse_shipped(prompt_id: str) -> None:

@@ -1,10 +1,8 @@
 """The asynchronous client."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx2
@@ -12,7 +10,7 @@ import httpx2
 from app.client import flows
 from app.client.answers import Certification
 from app.client.calls import Answer, Call, Flow, Pause, advance
-from app.client.connection import create_connection
+from app.client.connection import Connected
 from app.client.errors import ClientError, ServiceUnreachable
 from app.client.flows import OnProgress
 from app.client.folder import FolderItem, find_images, unreadable
@@ -20,38 +18,15 @@ from app.client.folder import FolderItem, find_images, unreadable
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(Connected[httpx2.AsyncClient]):
     """Has the methods of `Client` as coroutines; an asynchronous context manager."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        api_key: str | None = None,
-        verify: str | bool = True,
-        timeout_s: float = 60.0,
-        patience_s: float = 60.0,
-        allow_plain_http: bool = False,
-    ) -> None:
-        self._patience_s = patience_s
-        connection = create_connection(
-            url,
-            api_key=api_key,
-            verify=verify,
-            timeout_s=timeout_s,
-            allow_plain_http=allow_plain_http,
-        )
-        self._http = httpx2.AsyncClient(**connection)
+    _kind = httpx2.AsyncClient
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -78,7 +53,6 @@ class AsyncClient:
             certification_id,
             timeout_s=timeout_s,
             on_progress=on_progress,
-            clock=time.monotonic,
             patience_s=self._patience_s,
         )
         return await self._run(flow)

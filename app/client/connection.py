@@ -2,11 +2,43 @@
 
 import ipaddress
 import ssl
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 from httpx2 import URL, InvalidURL
 
 from app.client.errors import KeyUnusable, UnsafeAddress
+
+Http = TypeVar("Http")
+
+
+class Connected(Generic[Http]):
+    """What both clients are made of: httpx's client of one `_kind`, and the patience to ask again.
+
+    Arguments and errors are those of `Client`.
+    """
+
+    _kind: Callable[..., Http]
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        verify: str | bool = True,
+        timeout_s: float = 60.0,
+        patience_s: float = 60.0,
+        allow_plain_http: bool = False,
+    ) -> None:
+        self._patience_s = patience_s
+        connection = create_connection(
+            url,
+            api_key=api_key,
+            verify=verify,
+            timeout_s=timeout_s,
+            allow_plain_http=allow_plain_http,
+        )
+        self._http = self._kind(**connection)
 
 
 def create_connection(

@@ -78,8 +78,8 @@ def wait(
     *,
     timeout_s: float | None,
     on_progress: OnProgress | None,
-    clock: Callable[[], float],
     patience_s: float,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Flow[Certification]:
     """Waits until a job has ended: finished, failed or cancelled.
 

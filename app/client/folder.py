@@ -5,6 +5,7 @@ from pathlib import Path
 
 from app.client.answers import Certification
 from app.client.errors import ClientError, FileUnreadable
+from models.datasets.junk import is_junk
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".jp2", ".j2k", ".dcm", ".dicom"}
@@ -30,8 +31,7 @@ def find_images(folder: Path) -> tuple[Path, ...]:
         path
         for path in folder.rglob("*")
         if path.is_file()
-        and not path.name.startswith(".")
-        and path.name != "DICOMDIR"
+        and not is_junk(path.name)
         and (path.suffix.lower() in SUFFIXES or _has_no_suffix(path))
     )
     if not found:

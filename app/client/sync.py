@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx2
@@ -13,7 +12,7 @@ import httpx2
 from app.client import flows
 from app.client.answers import Certification
 from app.client.calls import Answer, Call, Flow, Pause, advance
-from app.client.connection import create_connection
+from app.client.connection import Connected
 from app.client.errors import ClientError, ServiceUnreachable
 from app.client.flows import OnProgress
 from app.client.folder import FolderItem, find_images, unreadable
@@ -21,7 +20,7 @@ from app.client.folder import FolderItem, find_images, unreadable
 T = TypeVar("T")
 
 
-class Client:
+class Client(Connected[httpx2.Client]):
     """The service at one address. Close it after use; it is a context manager.
 
     Args:
@@ -39,35 +38,12 @@ class Client:
         KeyUnusable: the key has characters that a header cannot hold.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        api_key: str | None = None,
-        verify: str | bool = True,
-        timeout_s: float = 60.0,
-        patience_s: float = 60.0,
-        allow_plain_http: bool = False,
-    ) -> None:
-        self._patience_s = patience_s
-        connection = create_connection(
-            url,
-            api_key=api_key,
-            verify=verify,
-            timeout_s=timeout_s,
-            allow_plain_http=allow_plain_http,
-        )
-        self._http = httpx2.Client(**connection)
+    _kind = httpx2.Client
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -108,7 +84,6 @@ class Client:
             certification_id,
             timeout_s=timeout_s,
             on_progress=on_progress,
-            clock=time.monotonic,
             patience_s=self._patience_s,
         )
         return self._run(flow)

@@ -158,7 +158,7 @@ def _check_secret(redis: Redis, settings: WorkerSettings) -> Check:
     if not settings.secret_path.exists():
         said = "not on this machine, which is normal if it runs only the app"
         return Check(name=name, verdict="ok", found=said)
-    from worker.sampling.keys import SecretUnusable, commitment, load_secret
+    from worker.key_secret import SecretUnusable, commitment, load_secret
 
     try:
         mine = commitment(load_secret(settings.secret_path))

@@ -15,13 +15,11 @@ from shutil import disk_usage
 from redis.exceptions import RedisError
 
 from app.deployment.redis_server import (
-    find_redis_server,
     forget_redis,
     lock_data_dir,
     redis_command,
     remember_redis,
 )
-from app.deployment.settings import DeploymentSettings
 from app.server.access.api_keys import KEYS_FILE_NAME
 from app.server.access.keyring import Keyring
 from app.server.audit_log.log import AUDIT_LOG_NAME
@@ -139,12 +137,7 @@ class LocalStack:
                 ) from error
 
     def _redis(self, runtime: Path) -> Child:
-        command = redis_command(
-            find_redis_server(),
-            data_dir=self._data_dir / "redis",
-            unix_socket=runtime / _REDIS_SOCKET,
-            maxmemory=DeploymentSettings().redis_maxmemory,
-        )
+        command = redis_command(self._data_dir / "redis", runtime / _REDIS_SOCKET)
         return Child(
             name="redis",
             command=with_parent(command),

@@ -110,23 +110,13 @@ def open_redis(data_dir: Path) -> Iterator[Redis]:
             return
         with tempfile.TemporaryDirectory(prefix="promptsmooth-") as runtime:
             unix_socket = Path(runtime) / "redis.sock"
-            server = Child(name="redis", command=_own_command(data_dir, unix_socket))
+            command = with_parent(redis_command(data_dir / "redis", unix_socket))
+            server = Child(name="redis", command=command)
             server.keep_running(time.monotonic())
             try:
                 yield _wait_for(server, create_app_redis(f"unix://{unix_socket}"), data_dir)
             finally:
                 end_all([server], grace_s=_STOPS_WITHIN_S)
-
-
-def _own_command(data_dir: Path, unix_socket: Path) -> list[str]:
-    return with_parent(
-        redis_command(
-            find_redis_server(),
-            data_dir=data_dir / "redis",
-            unix_socket=unix_socket,
-            maxmemory=DeploymentSettings().redis_maxmemory,
-        )
-    )
 
 
 def _wait_for(server: Child, redis: Redis, data_dir: Path) -> Redis:
@@ -144,10 +134,12 @@ def _wait_for(server: Child, redis: Redis, data_dir: Path) -> Redis:
     )
 
 
-def redis_command(
-    server: Path, *, data_dir: Path, unix_socket: Path, maxmemory: str
-) -> Sequence[str]:
-    """The command for a server that keeps everything on disk and listens only on a Unix socket."""
+def redis_command(data_dir: Path, unix_socket: Path) -> Sequence[str]:
+    """The command for a server that keeps everything on disk and listens only on a Unix socket.
+
+    Raises:
+        NoRedis: this machine has no server.
+    """
     data_dir.mkdir(parents=True, exist_ok=True)
     options = {
         "port": "0",
@@ -157,10 +149,10 @@ def redis_command(
         "appendonly": "yes",
         "appendfsync": "always",
         "save": "",
-        "maxmemory": maxmemory,
+        "maxmemory": DeploymentSettings().redis_maxmemory,
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",
         "logfile": str(data_dir / "redis.log"),
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-    return [str(server), *arguments]
+    return [str(find_redis_server()), *arguments]

@@ -26,7 +26,7 @@ def certify_here(
     """
     if image.is_dir():
         raise ValueError(f"{image} is a folder; expected one image file, or name a --server")
-    card, folder = find_model(fields.model or "bundled")
+    card, folder = find_model(fields.model or "bundled-2")
     prompts = find_prompts(data_dir)
     request, prepared = prepare_request(image.read_bytes(), card, fields, prompts)
     with show(request.samples_total) as on_samples:

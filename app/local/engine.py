@@ -152,7 +152,7 @@ def certify_in_process(
 
     Raises:
         models.catalogue.weights.WeightsError: the model's files are not those of its card.
-        worker.sampling.keys.SecretUnusable: the key secret cannot be read.
+        worker.key_secret.SecretUnusable: the key secret cannot be read.
     """
     settings = WorkerSettings(data_dir=data_dir)
     own = data_dir / "command-line-secret"  # rolls made here say nothing about those of a service

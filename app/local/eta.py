@@ -9,16 +9,7 @@ import torch
 from models.catalogue.cards import ModelCard
 from models.loading.loading import load_vlm
 from models.vlm.base_classifier import create_base_classifier
-from worker.contract.image import Image
-from worker.engine.measure.eta import (
-    EtaReport,
-    Rerun,
-    Variation,
-    create_synthetic_images,
-    measure_eta,
-    run_all,
-    sample_batches,
-)
+from worker.engine.measure import eta
 from worker.engine.measure.fresh import run_afresh
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import check_noise
@@ -27,7 +18,7 @@ from worker.prepare import prepare_image
 
 def measure_model(
     card: ModelCard, folder: Path, *, device: str, threads: int, images: Sequence[bytes], each: int
-) -> EtaReport:
+) -> eta.EtaReport:
     """Loads the model as an engine does, and measures its eta, which holds for every prompt.
 
     Args:
@@ -49,21 +40,17 @@ def measure_model(
     classifier = create_base_classifier(
         load_vlm(card, folder, chosen), card.template, card.class_names
     )
-    batches = sample_batches(
-        (*prepared, *_synthetic(card)),
+    batches = eta.sample_batches(
+        (*prepared, *eta.create_synthetic_images(card.preprocessing.size)),
         batch_size=card.batch_size["cuda" if chosen.type == "cuda" else "cpu"],
         each=each,
     )
-    reruns: dict[Variation, Sequence[Rerun]] = {
-        Variation.RESTART: [partial(run_afresh, card=card, folder=folder, device=chosen)]
+    reruns: dict[eta.Variation, Sequence[eta.Rerun]] = {
+        eta.Variation.RESTART: [partial(run_afresh, card=card, folder=folder, device=chosen)]
     }
     if others := _find_twins(chosen):
-        reruns[Variation.DEVICE] = [_rerun_on(card, folder, other) for other in others]
-    return measure_eta(classifier, batches, reruns)
-
-
-def _synthetic(card: ModelCard) -> tuple[Image, ...]:
-    return create_synthetic_images(card.preprocessing.size)
+        reruns[eta.Variation.DEVICE] = [_rerun_on(card, folder, other) for other in others]
+    return eta.measure_eta(classifier, batches, reruns)
 
 
 def _find_twins(device: torch.device) -> list[torch.device]:
@@ -79,6 +66,6 @@ def _find_twins(device: torch.device) -> list[torch.device]:
     ]
 
 
-def _rerun_on(card: ModelCard, folder: Path, device: torch.device) -> Rerun:
+def _rerun_on(card: ModelCard, folder: Path, device: torch.device) -> eta.Rerun:
     vlm = load_vlm(card, folder, device)
-    return partial(run_all, create_base_classifier(vlm, card.template, card.class_names))
+    return partial(eta.run_all, create_base_classifier(vlm, card.template, card.class_names))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from models.catalogue.cards import ModelCard, check_class_names
+from models.catalogue.cards import ModelCard, check_new_class_names
 from models.datasets.image_folder import ImageFolder, UnusableImage, list_images
 from models.datasets.training_images import TrainingImages, choose_shots
 from models.files.whole_file import write_whole
@@ -115,7 +115,7 @@ def _find_class_names(wish: Wish, folder: ImageFolder) -> tuple[str, ...]:
             f"{len(folder.class_folders)} class names were expected, one for each of {folders}; "
             f"{len(names)} came."
         )
-    return check_class_names(names)
+    return check_new_class_names(names)
 
 
 def learn(

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
 
 from app.local.engine import prepare_request
 from app.local.prompts import LocalPrompts
@@ -26,6 +25,7 @@ from models.vlm._imports import get_open_clip
 from models.vlm.base_classifier import create_base_classifier
 from models.vlm.open_clip import OpenClipVLM
 from models.vlm.vlm import VLM
+from worker.contract import Contract
 from worker.counting.certify import certify
 from worker.counting.records.protocol import Unrecorded
 from worker.counting.roll import Roll
@@ -44,11 +44,7 @@ _TIMED_S = 2.0
 _IMAGES_AT_A_TIME = 16
 
 
-class _Report(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class ActivationReport(_Report):
+class ActivationReport(Contract):
     """The same weights under the card's activation and under the other one.
 
     Attributes:
@@ -62,7 +58,7 @@ class ActivationReport(_Report):
     texts_moved: float
 
 
-class Accuracy(_Report):
+class Accuracy(Contract):
     """Share of labelled images that the model's template gets right without noise."""
 
     images: int
@@ -70,7 +66,7 @@ class Accuracy(_Report):
     other: float | None
 
 
-class SpeedReport(_Report):
+class SpeedReport(Contract):
     """How fast the image tower is at the card's batch shape."""
 
     batch_size: int
@@ -79,7 +75,7 @@ class SpeedReport(_Report):
     images_per_s: float
 
 
-class CertificationReport(_Report):
+class CertificationReport(Contract):
     """One certification of a synthetic image: it shows that certifying works, not how well."""
 
     sigma: Decimal
@@ -88,7 +84,7 @@ class CertificationReport(_Report):
     seconds: float
 
 
-class CheckReport(_Report):
+class CheckReport(Contract):
     """The result of one check. It exists only if digests, names and shapes were right."""
 
     model: str

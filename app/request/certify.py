@@ -6,15 +6,20 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
 )
 
 from app.request.limits import Limits
-from app.request.numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE, WINDOW, read_window
+from app.request.numbers import (
+    DECIMAL_TEXT,
+    PLAIN_DECIMAL,
+    PLAIN_WHOLE,
+    WINDOW,
+    check_different,
+    read_window,
+)
 from app.request.refusal import FieldInvalid, check_not_empty
 from app.request.targets import (
     AskedClassNames,
@@ -30,6 +35,7 @@ from worker.contract import (
     MAX_TARGETS,
     Alpha,
     CohenParameters,
+    Contract,
     Radius,
     Sigma,
     StagedParameters,
@@ -37,19 +43,12 @@ from worker.contract import (
 )
 from worker.contract.certificate.document import Prompting
 
-
-def _check_different(values: list[Decimal]) -> list[Decimal]:
-    if len(set(values)) != len(values):
-        raise ValueError("a value is named twice")
-    return values
-
-
 _PlainDecimal, _AsText = PLAIN_DECIMAL, DECIMAL_TEXT
 _Whole = Annotated[int, PLAIN_WHOLE]
 _Sigmas = Annotated[
     list[Annotated[Sigma, _PlainDecimal, _AsText]],
     Field(min_length=1),
-    AfterValidator(_check_different),
+    AfterValidator(check_different),
 ]
 
 
@@ -100,10 +99,8 @@ RULES = {
 }
 
 
-class CertifyFields(BaseModel):
+class CertifyFields(Contract):
     """What is asked of a certification, apart from the image itself."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sigma: _Sigmas = Field(
         description=f"{RULES['sigma']}. Standard deviation of the noise on pixels in [0, 1]; one "
@@ -128,7 +125,7 @@ class CertifyFields(BaseModel):
         default=[],
         description=f"{RULES['prompt']}. With several, each gets its own certificates; routed "
         "takes all as its bank.",
-        examples=[["bundled-mednist"]],
+        examples=[["bundled-2-mednist"]],
     )
     class_name: AskedClassNames | None = Field(
         default=None,
@@ -146,7 +143,7 @@ class CertifyFields(BaseModel):
         "gets its own certificates.",
         examples=[
             '[{"class_names": ["normal lungs", "pneumonia"]}, '
-            '{"prompting": "few-shot", "prompt": "bundled-kermany-cxr"}]'
+            '{"prompting": "few-shot", "prompt": "bundled-2-kermany-cxr"}]'
         ],
     )
     procedure: Literal["staged", "cohen"] = Field(

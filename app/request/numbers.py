@@ -4,11 +4,14 @@ Python would also read 1_0, ٣ and Infinity as numbers.
 """
 
 import re
+from decimal import Decimal
+from typing import TypeVar
 
 from pydantic import BeforeValidator, WithJsonSchema
 
 from models.imaging import RequestedWindow
 
+T = TypeVar("T", float, Decimal)
 _DECIMAL = re.compile(r"\d{0,12}\.?\d{1,16}([eE][+-]?\d{1,2})?", re.ASCII)
 _WHOLE = re.compile(r"\d{1,18}", re.ASCII)
 _NUMBER = r"-?[0-9]{1,9}(\.[0-9]{1,9})?"
@@ -25,6 +28,13 @@ def _check_whole(value: object) -> object:
     if not isinstance(value, str) or not _WHOLE.fullmatch(value):
         raise ValueError("not a plain whole number")
     return value
+
+
+def check_different(values: list[T]) -> list[T]:
+    """The values, of which none is named twice."""
+    if len(set(values)) != len(values):
+        raise ValueError("a value is named twice")
+    return values
 
 
 PLAIN_DECIMAL = BeforeValidator(_check_decimal)

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from app.request.refusal import FieldInvalid
-from models.catalogue.cards import ClassNames, ModelCard, Template
+from models.catalogue.cards import ClassNames, ModelCard, Template, find_alike
+from models.catalogue.retired import find_prompt_retirement, find_retirement
 from models.prompts.cards import PromptCard
 from models.prompts.prompt import split_template
 from worker.contract import (
@@ -16,6 +17,7 @@ from worker.contract import (
     MAX_TARGETS,
     BankEntry,
     BankTemplate,
+    Contract,
     FewShotTarget,
     FewShotZeroShotTarget,
     PromptRef,
@@ -37,19 +39,15 @@ PromptName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 _TAKES_PROMPT = ("few-shot", "few-shot+zero-shot")
 
 
-class BankField(BaseModel):
+class BankField(Contract):
     """One of a bank's prompts: the id or digest of a stored one, or a template."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: PromptName | None = None
     template: AskedTemplate | None = None
 
 
-class TargetField(BaseModel):
+class TargetField(Contract):
     """One label set under one prompting; what is left out comes from the prompt or the card."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompting: Prompting = "template"
     prompt: PromptName | None = Field(default=None, description="Id or digest of a stored prompt.")
@@ -187,12 +185,20 @@ class _Resolver:
         return _refer(self._get(entry.prompt))
 
     def _class_names(self, field: TargetField, prompt: PromptCard | None) -> tuple[str, ...]:
-        return field.class_names or (prompt or self._card).class_names
+        names = field.class_names or (prompt or self._card).class_names
+        if find_alike(names) is not None:
+            raise FieldInvalid(
+                "class_name",
+                "names that the tokenizer tells apart; two differ in case or spaces alone",
+            )
+        return names
 
     def _template(self, field: TargetField) -> str:
         prompt = self._companion
         if field.template is not None:
             return field.template
+        if prompt is not None and prompt.template:
+            return prompt.template
         if prompt is not None and prompt.ctx_init:
             return f"{prompt.ctx_init} {{}}{prompt.suffix}"
         return self._card.template
@@ -201,14 +207,24 @@ class _Resolver:
         """The card of a stored prompt, which is for this model."""
         found = self._find(name)
         if found is None:
-            raise FieldInvalid(
-                "prompt", "the id or digest of a stored prompt; GET /prompts lists them"
-            )
+            raise FieldInvalid("prompt", _expect_stored(name))
         if found.weights_sha256 != self._card.weights_sha256:
-            raise FieldInvalid(
-                "prompt", f"a prompt for the model {self._card.id}; this one is for {found.model}"
-            )
+            raise FieldInvalid("prompt", _expect_for(self._card, found))
         return found
+
+
+def _expect_stored(name: str) -> str:
+    expected = "the id or digest of a stored prompt; GET /prompts lists them"
+    retired = find_prompt_retirement(name)
+    if retired is None:
+        return expected
+    return f"{expected}. {retired} {retired.prompts[name]!r} takes the place of {name!r}"
+
+
+def _expect_for(card: ModelCard, found: PromptCard) -> str:
+    expected = f"a prompt for the model {card.id}; this one is for {found.model}"
+    retired = find_retirement(found.model)
+    return expected if retired is None else f"{expected}. {retired}".rstrip(".")
 
 
 def _refer(card: PromptCard) -> PromptRef:

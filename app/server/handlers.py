@@ -11,23 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.request.refusal import FieldInvalid
-from app.server.answers.problems import (
-    QUEUE_AWAY,
-    BodyTooLarge,
-    DecodingUnavailable,
-    FieldUnknown,
-    FormUnreadable,
-    InternalError,
-    MethodNotAllowed,
-    NotFound,
-    Problem,
-    QueueUnavailable,
-    RecordDamaged,
-    RequestInvalid,
-    StorageFull,
-    create_response,
-    invalid,
-)
+from app.server.answers import problems
 from app.server.answers.schemas import FieldError
 from app.server.forms import learning, listing, preview, prompts
 from app.server.forms.certify import RULES
@@ -44,32 +28,35 @@ _RULES = {
     **preview.RULES,
     **RULES,
 }
-_BY_STATUS: dict[int, type[Problem]] = {
-    400: FormUnreadable,
-    404: NotFound,
-    405: MethodNotAllowed,
-    413: BodyTooLarge,
+_BY_STATUS: dict[int, type[problems.Problem]] = {
+    400: problems.FormUnreadable,
+    404: problems.NotFound,
+    405: problems.MethodNotAllowed,
+    413: problems.BodyTooLarge,
 }
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
     """Handles our problems and the framework's: unknown path, wrong method, malformed multipart."""
-    if isinstance(error, Problem):
-        return create_response(request, error)
+    if isinstance(error, problems.Problem):
+        return problems.create_response(request, error)
     http_error = cast(HTTPException, error)
-    problem = _BY_STATUS.get(http_error.status_code, InternalError)
-    detail = http_error.detail if problem is FormUnreadable else None  # fixed texts, no echo
-    return create_response(request, problem(detail, headers=http_error.headers))
+    problem = _BY_STATUS.get(http_error.status_code, problems.InternalError)
+    fixed = problem is problems.FormUnreadable  # a fixed text, no echo
+    detail = http_error.detail if fixed else None
+    return problems.create_response(request, problem(detail, headers=http_error.headers))
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     """Names the field and its rule only; what was sent is left out."""
-    problems = cast(RequestValidationError, error).errors()
-    if any(p["type"] == "extra_forbidden" and p["loc"][0] == "query" for p in problems):
-        return create_response(request, FieldUnknown())
-    found = {e.field: e for e in map(_field_error, problems)}
+    faults = cast(RequestValidationError, error).errors()
+    if any(p["type"] == "extra_forbidden" and p["loc"][0] == "query" for p in faults):
+        return problems.create_response(request, problems.FieldUnknown())
+    found = {e.field: e for e in map(_field_error, faults)}
     detail = " ".join(f"{e.field}: {e.detail[0].lower()}{e.detail[1:]}" for e in found.values())
-    return create_response(request, RequestInvalid(detail, errors=tuple(found.values())))
+    return problems.create_response(
+        request, problems.RequestInvalid(detail, errors=tuple(found.values()))
+    )
 
 
 def _field_error(error: Mapping[str, Any]) -> FieldError:
@@ -82,24 +69,26 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
 async def _on_field(request: Request, error: Exception) -> Response:
     """Answers a field that the request itself refuses, in the words of the command line."""
     refused = cast(FieldInvalid, error)
-    return create_response(request, invalid(refused.field, refused.expected))
+    return problems.create_response(request, problems.invalid(refused.field, refused.expected))
 
 
 async def _on_redis(request: Request, error: Exception) -> Response:
     fields = {"error": type(error).__name__, "request_id": request.scope["state"]["request_id"]}
     full = isinstance(error, OutOfMemoryError)
     _log.warning("storage_full" if full else "queue_unavailable", **fields)
-    return create_response(request, StorageFull() if full else QueueUnavailable())
+    return problems.create_response(
+        request, problems.StorageFull() if full else problems.QueueUnavailable()
+    )
 
 
 async def _on_damaged(request: Request, _error: Exception) -> Response:
     """The code that read the record has already logged it."""
-    return create_response(request, RecordDamaged())
+    return problems.create_response(request, problems.RecordDamaged())
 
 
 async def _on_decoding(request: Request, _error: Exception) -> Response:
     _log.warning("decoding_unavailable", request_id=request.scope["state"]["request_id"])
-    return create_response(request, DecodingUnavailable())
+    return problems.create_response(request, problems.DecodingUnavailable())
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -109,5 +98,5 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(FieldInvalid, _on_field)
-    for redis_error in QUEUE_AWAY:
+    for redis_error in problems.QUEUE_AWAY:
         app.add_exception_handler(redis_error, _on_redis)

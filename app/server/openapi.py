@@ -11,20 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.server.answers.problems import (
-    AuditLogUnavailable,
-    BodyTooSlow,
-    HostUnknown,
-    KeyInvalid,
-    KeyMissing,
-    KeysRequired,
-    MethodNotAllowed,
-    RateLimited,
-    ScopeMissing,
-    TooBusy,
-    create_response,
-    describe,
-)
+from app.server.answers import problems
 from app.server.answers.schemas import ProblemDocument
 from app.server.forms.certify_openapi import create_schemas
 from models.prompts import cards
@@ -78,13 +65,20 @@ def _describe_problems(document: dict[str, Any]) -> None:
     for method, operation in (item for path in document["paths"].values() for item in path.items()):
         if "security" in operation:
             if method != "get":
-                _add_responses(operation, describe(AuditLogUnavailable))
+                _add_responses(operation, problems.describe(problems.AuditLogUnavailable))
             _add_responses(
-                operation, describe(KeyMissing, KeyInvalid, ScopeMissing, KeysRequired, RateLimited)
+                operation,
+                problems.describe(
+                    problems.KeyMissing,
+                    problems.KeyInvalid,
+                    problems.ScopeMissing,
+                    problems.KeysRequired,
+                    problems.RateLimited,
+                ),
             )
         if "requestBody" in operation:
-            _add_responses(operation, describe(BodyTooSlow))
-        _add_responses(operation, describe(HostUnknown, TooBusy))
+            _add_responses(operation, problems.describe(problems.BodyTooSlow))
+        _add_responses(operation, problems.describe(problems.HostUnknown, problems.TooBusy))
         if "application/json" in operation["responses"].get("422", {}).get("content", {}):
             del operation["responses"]["422"]  # FastAPI's default: no id here ever answers 422
 
@@ -115,4 +109,4 @@ async def on_wrong_method(request: Request, error: Exception) -> Response:
     methods = find_methods(request.app.openapi(), request.url.path)
     given = cast(HTTPException, error).headers
     headers = {"Allow": ", ".join(methods)} if methods else given
-    return create_response(request, MethodNotAllowed(headers=headers))
+    return problems.create_response(request, problems.MethodNotAllowed(headers=headers))

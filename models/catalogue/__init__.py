@@ -2,9 +2,9 @@
 
 from models.catalogue.catalogue import (
     Catalogue,
-    Entry,
     ModelNotAdded,
     ModelNotValid,
+    ModelRetired,
     UnknownModel,
     load_catalogue,
     warn_of_cards,
@@ -12,9 +12,9 @@ from models.catalogue.catalogue import (
 
 __all__ = [
     "Catalogue",
-    "Entry",
     "ModelNotAdded",
     "ModelNotValid",
+    "ModelRetired",
     "UnknownModel",
     "load_catalogue",
     "warn_of_cards",

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from models.catalogue.weights import ConfigMismatch, UnreadableWeights
-from models.files.untrusted_text import parse_json
+from models.catalogue.weights import ConfigMismatch, parse_object
 
 BERT_CONFIG = "bert_config.json"
 _SIZES = (
@@ -28,12 +27,7 @@ def parse_bert_config(content: bytes) -> dict[str, Any]:
         ConfigMismatch: the configuration is of another kind of model, brings its own code, or has
             an invalid size.
     """
-    try:
-        config = parse_json(content)
-    except ValueError as error:
-        raise UnreadableWeights(BERT_CONFIG, str(error)) from error
-    if not isinstance(config, dict):
-        raise UnreadableWeights(BERT_CONFIG, f"expected an object, got {config!r:.40}")
+    config = parse_object(BERT_CONFIG, content)
     plain = {
         "model_type": "bert",
         "auto_map": None,

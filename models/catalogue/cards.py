@@ -6,7 +6,7 @@ A card is a TOML file. Reading one does not need torch.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -49,7 +49,6 @@ class InvalidCard(ValueError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"The model card {path} is not valid: {reason}")
-        self.path = path
 
 
 def check_template(template: str) -> str:
@@ -82,6 +81,34 @@ def check_class_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
     repeated = sorted({name for name in class_names if class_names.count(name) > 1})
     if repeated:
         raise ValueError(f"Class names must be different; {repeated[0]!r} occurs more than once.")
+    return class_names
+
+
+def find_alike(class_names: Sequence[str]) -> tuple[str, str] | None:
+    """Returns the first two class names that differ only in case and spaces, if there are any.
+
+    The tokenizers of CLIP and of uncased BERTs read such names alike.
+    """
+    seen: dict[str, str] = {}
+    for name in class_names:
+        read = " ".join(name.casefold().split())
+        if read in seen:
+            return seen[read], name
+        seen[read] = name
+    return None
+
+
+def check_new_class_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns class names that a prompt is to be learned for or imported with.
+
+    Raises:
+        ValueError: they break a rule of `check_class_names`, or differ in case or spaces alone.
+    """
+    if alike := find_alike(check_class_names(class_names)):
+        raise ValueError(
+            f"Expected class names that the tokenizer tells apart; {alike[0]!r} and {alike[1]!r} "
+            "differ in case or spaces alone."
+        )
     return class_names
 
 
@@ -118,11 +145,13 @@ def _or(**defaults: Any) -> BeforeValidator:
     )
 
 
-class _Card(BaseModel):
+class Card(BaseModel):
+    """Base of what a file describes."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
-class Preprocessing(_Card):
+class Preprocessing(Card):
     """How a decoded image becomes the model's input, always 8 bit, (3, size, size).
 
     `shortest` resizes the shorter side to `size` and crops the centre; `squash` resizes both sides
@@ -140,7 +169,7 @@ class Preprocessing(_Card):
     std: tuple[Positive, Positive, Positive]
 
 
-class WeightFile(_Card):
+class WeightFile(Card):
     """One file of a model: its plain name, its SHA-256 in hexadecimal and its length."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -153,7 +182,7 @@ class WeightFile(_Card):
         return not self.name.endswith((".json", ".txt"))
 
 
-class TrainingSet(_Card):
+class TrainingSet(Card):
     """Data that the weights were trained on, with what its licence asks to be said."""
 
     name: str
@@ -162,7 +191,7 @@ class TrainingSet(_Card):
     source: str = ""
 
 
-class Evaluation(_Card):
+class Evaluation(Card):
     """Zero-shot accuracy of the base classifier, before any smoothing or certificate.
 
     `copies` noisy copies of each of `images` images at noise strength `sigma` (pixels in [0, 1]).
@@ -175,7 +204,7 @@ class Evaluation(_Card):
     accuracy: float = Field(ge=0, le=1)
 
 
-class Published(_Card):
+class Published(Card):
     """How a model's weights are published, and the architecture they must have.
 
     `form` is the file layout, one of those that `models.forms` reads. `repository` is the
@@ -189,7 +218,7 @@ class Published(_Card):
     model_cfg: Mapping[str, JsonValue] = Field(default_factory=dict)
 
 
-class Origin(_Card):
+class Origin(Card):
     """The published files, unmodified, from which an installation's weight files were made.
 
     `revision` is the Hub commit, if the files were downloaded from the Hub.
@@ -201,7 +230,7 @@ class Origin(_Card):
     revision: str = ""
 
 
-class DenoiserShape(_Card):
+class DenoiserShape(Card):
     """The denoiser between the noisy image and the image tower, trained for one noise level.
 
     Its weights are the model's file `denoiser.safetensors`. `sigma` is the standard deviation of
@@ -213,7 +242,7 @@ class DenoiserShape(_Card):
     layers: int = Field(ge=2, le=64)
 
 
-class TrainingCost(_Card):
+class TrainingCost(Card):
     """What training cost: wall seconds on a device."""
 
     seconds: float = Field(ge=0, allow_inf_nan=False)
@@ -221,7 +250,7 @@ class TrainingCost(_Card):
     threads: int = Field(ge=1)
 
 
-class ModelDescription(_Card):
+class ModelDescription(Card):
     """Everything about a model (VLM) that can be stated without its weight files.
 
     `batch_size` is the single padded batch shape for each device class. Batch shape, precision and

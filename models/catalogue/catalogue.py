@@ -17,13 +17,14 @@ from models.catalogue.cards import (
     load_description,
     read_card,
 )
+from models.catalogue.retired import Retirement, find_retirement
 from models.files.untrusted_text import parse_toml
 from models.log import get_logger
 
 _CARD = "card.toml"
 _PACKAGE = Path(__file__).parent.parent
 _SHIPPED_CARDS = _PACKAGE / "shipped" / "cards"
-_SHIPPED_FILES = {"bundled": _PACKAGE / "bundled" / "vlm"}
+_SHIPPED_FILES = {"bundled-2": _PACKAGE / "bundled" / "vlm"}
 
 
 class UnknownModel(LookupError):
@@ -32,8 +33,6 @@ class UnknownModel(LookupError):
     def __init__(self, model_id: str, known: tuple[str, ...]) -> None:
         there_are = ", ".join(known) if known else "none"
         super().__init__(f"There is no model {model_id!r}. Known models: {there_are}.")
-        self.model_id = model_id
-        self.known = known
 
 
 class ModelNotAdded(UnknownModel):
@@ -53,6 +52,14 @@ class ModelNotValid(UnknownModel):
     def __init__(self, model_id: str, reason: InvalidCard, known: tuple[str, ...]) -> None:
         super().__init__(model_id, known)
         self.args = (f"The model {model_id!r} is not served: {reason}",)
+
+
+class ModelRetired(UnknownModel):
+    """A model no longer ships, and its id is not used again."""
+
+    def __init__(self, retirement: Retirement, known: tuple[str, ...]) -> None:
+        super().__init__(retirement.model_id, known)
+        self.args = (str(retirement),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +90,7 @@ class Catalogue:
 
         Raises:
             UnknownModel: no card has this id. ModelNotAdded if only a description has it,
-                ModelNotValid if its card cannot be used.
+                ModelNotValid if its card cannot be used, ModelRetired if it no longer ships.
         """
         return self._entry(model_id).card
 
@@ -119,8 +126,11 @@ class Catalogue:
         """Passes if `card`, in the file `path`, may be added to the installation.
 
         Raises:
-            InvalidCard: another card has its id, or its activation is not the known one.
+            InvalidCard: another card has its id, a retired model had it, or its activation is not
+                the known one.
         """
+        if (retired := find_retirement(card.id)) is not None:
+            raise InvalidCard(path, f"its id {card.id!r} cannot be used again. {retired}")
         if card.id in self.entries or card.id in self.invalid:
             raise InvalidCard(path, f"another card already has the id {card.id!r}.")
         _check_activation(card, path, self.descriptions.get(card.id))
@@ -143,6 +153,8 @@ class Catalogue:
                 raise ModelNotValid(model_id, self.invalid[model_id], usable) from None
             if model_id in self.descriptions:
                 raise ModelNotAdded(self.descriptions[model_id], usable) from None
+            if (retired := find_retirement(model_id)) is not None:
+                raise ModelRetired(retired, usable) from None
             raise UnknownModel(model_id, usable) from None
 
 

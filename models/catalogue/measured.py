@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.catalogue.cards import DeviceClass, InvalidCard, ModelCard, load_card, parse_card
+from models.catalogue.catalogue import Catalogue
 from models.files.whole_file import replace_whole
 
 Measured = Literal["tau", "batch_size"]
@@ -25,11 +26,6 @@ class ShippedCard(ValueError):
             f"the card of {card.id!r} ships with the service and is left as it is. Put a copy with "
             f"an id of its own into the folder PROMPTSMOOTH_MODELS names, and this line: {line}"
         )
-
-
-def format_tau(tau: Mapping[DeviceClass, float]) -> str:
-    """Returns the line of a card that states tau for each device class."""
-    return format_line("tau", tau)
 
 
 def format_line(name: Measured, values: Mapping[DeviceClass, float]) -> str:
@@ -81,9 +77,21 @@ def _parses_to(text: str, expected: dict[str, object]) -> bool:
         return False
 
 
-def write_tau(path: Path, device_class: DeviceClass, tau: float) -> ModelCard:
-    """`write_measured` for tau."""
-    return write_measured(path, "tau", device_class, float(tau))
+def write_own(
+    catalogue: Catalogue, model_id: str, name: Measured, device_class: str, value: float
+) -> Path:
+    """Writes the value into a model's own card; returns the card's file.
+
+    Raises:
+        ShippedCard: the card ships with the service.
+        InvalidCard: the card's text cannot be edited.
+    """
+    where: DeviceClass = "cuda" if device_class == "cuda" else "cpu"
+    card, path = catalogue.get(model_id), catalogue.find_own_card(model_id)
+    if path is None:
+        raise ShippedCard(card, format_line(name, {**getattr(card, name), where: value}))
+    write_measured(path, name, where, value)
+    return path
 
 
 def write_measured(

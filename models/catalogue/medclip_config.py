@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from models.catalogue.cards import Card
 from models.catalogue.weights import UnreadableWeights
 from models.files.untrusted_text import one_line, parse_json
 
@@ -12,11 +13,7 @@ CONFIG = "medclip_config.json"
 _Sizes = tuple[int, ...]
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SwinShape(_Config):
+class SwinShape(Card):
     """Swin-T as in `microsoft/swin-tiny-patch4-window7-224`, under transformers' names."""
 
     image_size: int = 224
@@ -30,7 +27,7 @@ class SwinShape(_Config):
     layer_norm_eps: float = 1e-5
 
 
-class BertShape(_Config):
+class BertShape(Card):
     """BERT as in Bio_ClinicalBERT, under transformers' names."""
 
     vocab_size: int = 28996
@@ -45,7 +42,7 @@ class BertShape(_Config):
     pad_token_id: int = 0
 
 
-class MedClipConfig(_Config):
+class MedClipConfig(Card):
     """A MedCLIP-ViT; the defaults are the published model (Wang et al., EMNLP 2022).
 
     `context_length` is part of the model, because features are means over all positions, including

@@ -10,8 +10,10 @@ WeightsError
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from models.catalogue.cards import ModelCard, WeightFile
+from models.files.untrusted_text import parse_json
 
 
 class WeightsError(Exception):
@@ -44,7 +46,6 @@ class UnreadableWeights(WeightsError):
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"The weight file {name} cannot be read: {reason}.")
-        self.name = name
 
 
 class ConfigMismatch(WeightsError):
@@ -52,9 +53,6 @@ class ConfigMismatch(WeightsError):
 
     def __init__(self, key: str, *, expected: str, found: str) -> None:
         super().__init__(f"The configuration's {key}: expected {expected}, found {found}.")
-        self.key = key
-        self.expected = expected
-        self.found = found
 
 
 class StateDictMismatch(WeightsError):
@@ -64,9 +62,6 @@ class StateDictMismatch(WeightsError):
         super().__init__(
             f"The tensor {leaf} does not fit the model: expected {expected}, found {found}."
         )
-        self.leaf = leaf
-        self.expected = expected
-        self.found = found
 
 
 def check_weights(card: ModelCard, folder: Path) -> None:
@@ -98,6 +93,21 @@ def load_file(file: WeightFile, folder: Path) -> bytes:
     content = (folder / file.name).read_bytes()
     check_digest(file, folder, hashlib.sha256(content).hexdigest())
     return content
+
+
+def parse_object(name: str, content: bytes) -> dict[str, Any]:
+    """Returns the JSON object in the file called `name`.
+
+    Raises:
+        UnreadableWeights: the content is not a JSON object.
+    """
+    try:
+        value = parse_json(content)
+    except ValueError as error:
+        raise UnreadableWeights(name, str(error)) from error
+    if not isinstance(value, dict):
+        raise UnreadableWeights(name, f"expected an object, got {value!r:.40}")
+    return value
 
 
 def check_size(file: WeightFile, folder: Path) -> None:

@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from models.catalogue.cards import Template, check_class_names
+from models.catalogue.cards import Card, Template, check_class_names
 from models.datasets.image_folder import FolderCard, Split, UnusableFolder, list_images
 from models.files.untrusted_text import one_line, parse_toml
 
@@ -28,11 +28,7 @@ class UnknownDataset(LookupError):
         super().__init__(f"There is no dataset {dataset_id!r}. Known datasets: {', '.join(known)}.")
 
 
-class _Card(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DatasetClass(_Card):
+class DatasetClass(Card):
     """One class: the name of its folder and the name that is compared with images."""
 
     folder: str = Field(pattern=r"^[^/\\.][^/\\]*$")
@@ -46,7 +42,7 @@ def _check_classes(classes: tuple[DatasetClass, ...]) -> tuple[DatasetClass, ...
     return classes
 
 
-class DatasetCard(_Card):
+class DatasetCard(Card):
     """A dataset of labelled images in `<root>/<train|test>/<class folder>/<image>`.
 
     `classes` are in index order. `template` is None if only the model's own template is known.

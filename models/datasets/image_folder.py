@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.catalogue.cards import Preprocessing, Template, TrainingSet
+from models.datasets.junk import is_junk
 from models.files.untrusted_text import one_line, parse_json
 from models.imaging import Decoder, DecodingBounds, ImageError
 
@@ -73,13 +74,14 @@ class ImageFolder:
     """The files of one split, listed but not yet read.
 
     `files` and `classes` are in order of class, then of file name. `card` is None if there is no
-    `card.json`.
+    `card.json`. `left_out` counts the files that desktops leave in folders.
     """
 
     class_folders: tuple[str, ...]
     files: tuple[Path, ...]
     classes: npt.NDArray[np.int64]  # (N,)
     card: FolderCard | None
+    left_out: int = 0
 
     def find_class_names(self) -> tuple[str, ...] | None:
         """Returns the card's class names, or else the folders' names; None if those are numbers."""
@@ -123,8 +125,8 @@ def list_images(
     """Lists the images of a split, or all images if the root is not split.
 
     The class folders are the given ones, or else those of the card in its order, or else all
-    folders in order of name. If all names are numbers, they are ordered as numbers. Files whose
-    names start with a dot are skipped.
+    folders in order of name. If all names are numbers, they are ordered as numbers. Hidden files,
+    and those that `is_junk` knows, are left out.
 
     Raises:
         UnusableFolder: the folder does not exist, its card is not valid, or a class has no images.
@@ -140,6 +142,7 @@ def list_images(
         files=tuple(file for files in listed for file in files),
         classes=np.repeat(np.arange(len(names)), [len(files) for files in listed]),
         card=card,
+        left_out=sum(_count_junk(home / name) for name in names),
     )
 
 
@@ -185,7 +188,11 @@ def find_class_names(class_folders: tuple[str, ...]) -> tuple[str, ...] | None:
 
 def _list_files(folder: Path) -> list[Path]:
     found = sorted(folder.iterdir()) if folder.is_dir() else []
-    files = [path for path in found if path.is_file() and not path.name.startswith(".")]
+    files = [path for path in found if path.is_file() and not is_junk(path.name)]
     if not files:
         raise UnusableFolder(f"There are no images in {folder}.")
     return files
+
+
+def _count_junk(folder: Path) -> int:
+    return sum(path.is_file() and is_junk(path.name) for path in folder.iterdir())

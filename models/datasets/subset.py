@@ -27,7 +27,7 @@ def choose_subset(
         raise ValueError(f"expected at least one image to evaluate, got {images}")
 
     def place(file: LabelledFile) -> bytes:
-        return hashlib.sha256(f"{seed}/{file.name}".encode()).digest()
+        return hashlib.sha256(f"{seed}/{file.name}".encode(errors="surrogateescape")).digest()
 
     turns = zip_longest(*(sorted(files, key=place) for files in classes))
     return tuple(islice((file for file in chain.from_iterable(turns) if file), images))
@@ -38,5 +38,6 @@ def listing_sha256(files: Sequence[LabelledFile]) -> str:
     digest = hashlib.sha256(b"promptsmooth listing 1\n")
     for file in files:
         content = hashlib.sha256(file.path.read_bytes()).hexdigest()
-        digest.update(f"{file.class_index} {content} {file.name}\n".encode())
+        line = f"{file.class_index} {content} {file.name}\n"
+        digest.update(line.encode(errors="surrogateescape"))  # names need not be UTF-8
     return digest.hexdigest()

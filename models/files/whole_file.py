@@ -37,11 +37,19 @@ def replace_whole(path: Path, *, created: int = 0o666) -> Iterator[Path]:
             fcntl.flock(held, fcntl.LOCK_EX)
         try:
             yield begun
-            with begun.open("rb") as stream:
-                os.fsync(stream.fileno())
+            sync(begun)
             begun.replace(path)
         finally:
             begun.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sweep(path: Path) -> None:

@@ -1,20 +1,23 @@
 """Finds and reads published files, which are untrusted."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 from torch import Tensor
 
-from models.catalogue.weights import UnreadableWeights
-from models.files.untrusted_text import parse_json
+from models.catalogue.weights import UnreadableWeights, parse_object
+from models.files.untrusted_text import quote
 from models.forms.form import FormRefused
 from models.loading.tensor_file import parse_pickle
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
+INDEX = ".index.json"
 _MAX_CONFIG_BYTES = 2**20
+_MAX_INDEX_BYTES = 16 * 2**20
+_PREFIXES = ("module.", "_orig_mod.")
 
 
 def find_first(folder: Path, names: Sequence[str]) -> Path | None:
@@ -28,14 +31,8 @@ def load_json(path: Path, max_bytes: int = _MAX_CONFIG_BYTES) -> dict[str, Any]:
     Raises:
         UnreadableWeights: the file does not hold a JSON object, or is too large.
     """
-    try:
-        with path.open("rb") as stream:
-            value = parse_json(stream.read(max_bytes + 1))
-    except ValueError as error:
-        raise UnreadableWeights(path.name, f"it is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise UnreadableWeights(path.name, "expected a JSON object")
-    return value
+    with path.open("rb") as stream:
+        return parse_object(path.name, stream.read(max_bytes + 1))
 
 
 def get_part(config: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
@@ -54,17 +51,82 @@ def get_part(config: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Returns the tensors in a file without running any code in it.
+    """Returns the tensors in a file, or in the shards of an index, without running any code.
+
+    Prefixes that training programs put before every name are taken off.
 
     Raises:
-        UnreadableWeights: the file holds anything but named tensors, or is damaged or truncated.
+        UnreadableWeights: a file holds anything but named tensors, or is damaged or truncated.
+        FormRefused: a shard is missing.
     """
+    if not path.name.endswith(INDEX):
+        return strip_prefixes(_load_file(path))
+    tensors: dict[str, Tensor] = {}
+    for shard in list_shards(path):
+        found = _load_file(shard)
+        if repeated := sorted(tensors.keys() & found.keys()):
+            raise UnreadableWeights(
+                shard.name, f"{quote(repeated[0])} is in another shard of the model too"
+            )
+        tensors |= found
+    if missing := sorted(_read_index(path).keys() ^ tensors.keys()):
+        raise UnreadableWeights(
+            path.name, f"its shards and its list of tensors differ in {quote(missing[0])}"
+        )
+    return strip_prefixes(tensors)
+
+
+def list_shards(path: Path) -> tuple[Path, ...]:
+    """Returns the files that an index names, in order; of any other file, the file itself.
+
+    Raises:
+        UnreadableWeights: the index names something other than files beside it.
+        FormRefused: a file is missing.
+    """
+    if not path.name.endswith(INDEX):
+        return (path,)
+    names = sorted(set(_read_index(path).values()))
+    for name in names:
+        if PurePosixPath(name).name != name or "\\" in name or not name.endswith(WEIGHTS):
+            raise UnreadableWeights(
+                path.name, f"expected the names of weight files beside it, got {quote(name)}"
+            )
+        if not (path.parent / name).is_file():
+            raise FormRefused(
+                f"Expected {name}, which {path.name} names, in {path.parent}; it is missing."
+            )
+    return tuple(path.parent / name for name in names)
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    """Returns the tensors of an index (`weight_map`) and the shard of each."""
+    places = load_json(path, _MAX_INDEX_BYTES).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise UnreadableWeights(path.name, "weight_map must be an object with names of files")
+    if not all(isinstance(name, str) for name in places.values()):
+        raise UnreadableWeights(path.name, "weight_map must hold names of files")
+    return places
+
+
+def _load_file(path: Path) -> dict[str, Tensor]:
     if path.suffix != ".safetensors":
         return parse_pickle(path.name, path.read_bytes())
     try:
         return dict(load_safetensors(path))
     except (SafetensorError, ValueError) as error:
         raise UnreadableWeights(path.name, str(error)) from error
+
+
+def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors without a prefix that all names have.
+
+    DataParallel and DistributedDataParallel put `module.` there, torch.compile `_orig_mod.`.
+    """
+    for prefix in _PREFIXES:
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            bare = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+            return strip_prefixes(bare)
+    return dict(tensors)
 
 
 def require_weights(folder: Path, names: Sequence[str]) -> Path:

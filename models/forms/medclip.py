@@ -13,6 +13,7 @@ from torch import Tensor
 from models.catalogue.medclip_config import CONFIG, MedClipConfig
 from models.forms.archive import read_members
 from models.forms.bert_files import TOKENIZER_DEFAULT, drop_derived, spell_tokenizer
+from models.forms.files import strip_prefixes
 from models.forms.form import Converted, Form, FormRefused, Source
 from models.loading.state_dict import check_state_dict
 from models.loading.tensor_file import parse_pickle
@@ -55,7 +56,7 @@ def convert_medclip(source: Source, folder: Path, config: MedClipConfig) -> Conv
     create_tokenizer(
         contents, vocab_size=config.text.vocab_size, context_length=config.context_length
     )
-    tensors = parse_pickle(_TENSORS, contents.pop(_TENSORS))
+    tensors = strip_prefixes(parse_pickle(_TENSORS, contents.pop(_TENSORS)))
     _drop_positions(tensors, config)
     with torch.device("meta"):
         check_state_dict(MedClip(config).get_published_state(), tensors)

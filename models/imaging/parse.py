@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from models.imaging.formats.jpeg2000 import decode_jpeg2000
 from models.imaging.formats.jpeg2000_header import CODESTREAM, JP2
-from models.imaging.formats.pillow import decode_jpeg, decode_png, decode_tiff, decode_webp
+from models.imaging.formats.pillow import decode_jpeg, decode_png, decode_webp
 from models.imaging.pixels.decoded import DecodedImage, Source
 from models.imaging.pixels.errors import ImageEmpty, ImageFormatUnsupported
 from models.imaging.pixels.guard import guarded
@@ -108,5 +108,7 @@ def _decode(
             data, frame=frame, window=window, limits=limits, refuse_burned_in=refuse_burned_in
         )
     if source == "tiff":
+        from models.imaging.formats.tiff import decode_tiff  # tifffile takes long to import
+
         return decode_tiff(data, frame=frame, window=window, limits=limits)
     return _STILL[source](data, window=window, limits=limits)

@@ -11,6 +11,7 @@ import tomli_w
 
 from models.catalogue.cards import ModelCard, WeightFile, check_model_id
 from models.files.claimed_folder import claim_folder
+from models.files.whole_file import sync
 
 CARD = "card.toml"
 _BEGUN = ".adding-"
@@ -61,7 +62,7 @@ def begin_folder(models: Path, model_id: str) -> Iterator[Path]:
         begun.mkdir()
         yield begun
         for path in begun.iterdir():
-            _sync(path)
+            sync(path)
         require_free(models, model_id)
         try:
             begun.rename(models / model_id)
@@ -69,7 +70,7 @@ def begin_folder(models: Path, model_id: str) -> Iterator[Path]:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
                 raise ModelTaken(model_id, models / model_id) from error
             raise
-        _sync(models)
+        sync(models)
 
 
 def remove_folder(models: Path, card: ModelCard, path: Path) -> None:
@@ -95,11 +96,3 @@ def require_free(models: Path, model_id: str) -> None:
     for path in (models / model_id, models / f"{model_id}.toml"):
         if os.path.lexists(path):  # also true for a broken link
             raise ModelTaken(model_id, path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

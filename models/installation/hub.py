@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.catalogue.cards import ModelDescription
+from models.forms.files import INDEX
 from models.forms.registry import get_form
 
 
@@ -52,11 +53,19 @@ def fetch(description: ModelDescription, models: Path) -> Fetched:
             published.repository,
             revision=info.sha,
             local_dir=folder,
-            allow_patterns=[*form.hub_files, weights],
+            allow_patterns=[*form.hub_files, *_list_patterns(weights)],
         )
     except Exception as error:  # the Hub client, its HTTP library and the system raise their own
         raise NotFetched(_explain(description, published.repository, error)) from error
     return Fetched(folder=folder, repository=published.repository, revision=info.sha or "")
+
+
+def _list_patterns(weights: str) -> list[str]:
+    """Returns the patterns of a weights file, or of an index and the shards that it names."""
+    if not weights.endswith(INDEX):
+        return [weights]
+    stem, kind = weights.removesuffix(INDEX).rsplit(".", 1)
+    return [weights, f"{stem}-*.{kind}"]
 
 
 def _explain(description: ModelDescription, repository: str, error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The paper's augmentation: a random crop at full size, mirrored in half of all cases."""
+"""A random crop at full size, mirrored in half of all cases, as in the paper."""
 
 import math
 
@@ -6,24 +6,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-SMALLEST_AREA = 0.08
 WIDEST = 4 / 3
 
 
-def sample_crops(pixels: Tensor, generator: torch.Generator) -> Tensor:
+def sample_crops(pixels: Tensor, generator: torch.Generator, *, smallest_area: float) -> Tensor:
     """Returns random resized crops with random flips; float32 (B, 3, S, S) to the same shape.
 
-    Values in [0, 1] stay in [0, 1]. Each image keeps a share of its area drawn from U(0.08, 1), at
-    a ratio of width to height drawn from exp(U(log 3/4, log 4/3)), as in torchvision's
-    RandomResizedCrop. A side that would extend past the image is cut at its edge. Interpolation is
-    bilinear.
+    Values in [0, 1] stay in [0, 1]. Each image keeps a share of its area drawn from
+    U(smallest_area, 1), at a ratio of width to height drawn from exp(U(log 3/4, log 4/3)), as in
+    torchvision's RandomResizedCrop. A side that would extend past the image is cut at its edge.
+    Interpolation is bilinear.
     """
     count = len(pixels)
 
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, generator=generator)
 
-    area = uniform(SMALLEST_AREA, 1)
+    area = uniform(smallest_area, 1)
     ratio = uniform(-math.log(WIDEST), math.log(WIDEST)).exp()
     width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)  # (B,)
     right, down = uniform(-1, 1) * (1 - width), uniform(-1, 1) * (1 - height)

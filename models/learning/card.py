@@ -22,7 +22,7 @@ _PACKAGES = (
     "tokenizers",
     "numpy",
 )
-_ON_THE_CARD_ITSELF = ("ctx_init", "n_ctx", "suffix")
+_ON_THE_CARD_ITSELF = ("ctx_init", "n_ctx", "suffix", "template")
 
 
 def create_learned_card(
@@ -55,6 +55,7 @@ def create_learned_card(
         width=prompt.width,
         suffix=prompt.suffix,
         ctx_init=settings.ctx_init,
+        template=settings.template,
         sha256=prompt.sha256,
         created_at=created_at,
         description=description,

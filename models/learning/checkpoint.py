@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from models.prompts.ctx_file import UnreadableCtx, parse_ctx
-from models.prompts.imported import ImportRefused, check_shape
+from models.prompts.imported import ImportRefused, check_learner, check_shape
 
 MAX_BYTES = 64 * 2**20
+_LEARNER = "prompt_learner."  # before the names where a whole model was saved
+_TOKENS = ("token_prefix", "token_suffix")  # CoOp: (num_classes, tokens, width)
 _GLOBAL = re.compile(r"GLOBAL ([\w.]{1,100})")
 # These convert to float32 exactly; float64 does not.
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -48,19 +50,24 @@ _STAND_INS: list[object] = [
 ]
 
 
-def load_ctx(path: Path) -> npt.NDArray[np.float32]:
+def load_ctx(path: Path, *, num_classes: int | None = None) -> npt.NDArray[np.float32]:
     """Returns the context vectors in a file: a checkpoint, a bare tensor or our own safetensors.
 
     The format is detected from the file's content, not from its name.
 
+    Args:
+        path: the file.
+        num_classes: for how many class names the vectors are meant, if known.
+
     Raises:
-        ImportRefused: the file has none of these formats, is too large, or holds anything else.
+        ImportRefused: the file has none of these formats, is too large, holds anything else, or was
+            learned for another number of classes.
         OSError: the file cannot be read.
     """
     with path.open("rb") as stream:
         content = stream.read(MAX_BYTES + 1)
     if zipfile.is_zipfile(io.BytesIO(content)) or content[:2] == b"PK":
-        return parse_checkpoint(content)
+        return parse_checkpoint(content, num_classes=num_classes)
     if content[:1] == b"\x80" and content[8:9] != b"{":
         raise ImportRefused(
             "Expected a file in torch's zip format; got a plain pickle. Load it where it was made "
@@ -74,17 +81,18 @@ def load_ctx(path: Path) -> npt.NDArray[np.float32]:
         ) from error
 
 
-def parse_checkpoint(content: bytes) -> npt.NDArray[np.float32]:
+def parse_checkpoint(content: bytes, *, num_classes: int | None = None) -> npt.NDArray[np.float32]:
     """Returns `['state_dict']['ctx']`, `['ctx']` or the tensor itself, as exact float32.
 
     Raises:
         ImportRefused: the file is too large or damaged, holds anything but tensors and plain
-            values, has no `ctx`, or has a `ctx` of another shape or number type.
+            values, has no `ctx`, has a `ctx` of another shape or number type, has more than a
+            shared context, or was learned for another number of classes.
     """
     if len(content) > MAX_BYTES:
         raise ImportRefused(f"Expected at most {MAX_BYTES} bytes; the file is larger.")
     _check_records(content)
-    ctx = _find_ctx(_load(content))
+    ctx = _find_ctx(_load(content), num_classes)
     check_shape(ctx.shape)  # before converting, because a shape may claim more than there is
     if ctx.dtype not in _DTYPES or ctx.layout != torch.strided or ctx.device.type != "cpu":
         raise ImportRefused(
@@ -121,16 +129,34 @@ def _load(content: bytes) -> object:
         raise _damaged() from error
 
 
-def _find_ctx(loaded: object) -> Tensor:
-    for key in ("state_dict", "ctx"):
-        if isinstance(loaded, Mapping) and key in loaded:
-            loaded = loaded[key]
-    if not isinstance(loaded, Tensor):
+def _find_ctx(loaded: object, num_classes: int | None) -> Tensor:
+    state = loaded
+    if isinstance(state, Mapping) and "state_dict" in state:
+        state = state["state_dict"]
+    if isinstance(state, Mapping):
+        learner = {str(name).removeprefix(_LEARNER): value for name, value in state.items()}
+        check_learner(learner)
+        _check_classes(learner, num_classes)
+        state = learner.get("ctx", state)
+    if not isinstance(state, Tensor):
         raise ImportRefused(
             "Expected a tensor, or a checkpoint with ['state_dict']['ctx']; "
-            f"got {type(loaded).__name__}."
+            f"got {type(state).__name__}."
         )
-    return loaded
+    return state
+
+
+def _check_classes(learner: Mapping[str, object], num_classes: int | None) -> None:
+    """Compares the classes that CoOp keeps the tokens of with the class names."""
+    for name in _TOKENS:
+        tokens = learner.get(name)
+        if not isinstance(tokens, Tensor) or tokens.dim() != 3 or num_classes is None:
+            continue
+        if len(tokens) != num_classes:
+            raise ImportRefused(
+                f"Expected as many class names as the checkpoint was learned for, {len(tokens)}; "
+                f"got {num_classes}. Give them in its order."
+            )
 
 
 def _damaged() -> ImportRefused:

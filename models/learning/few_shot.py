@@ -2,25 +2,26 @@
 
     min over ctx of E[cross-entropy(logit_scale · cos(image(x + noise), text(ctx, names)), y)]
 
-The noise level is drawn for each image from a mixture, so that one prompt serves every sigma. Both
-towers are frozen; gradients pass only through the text tower.
+`models.learning.step` takes the step. The noise level is drawn for each image from a mixture, so
+that one prompt serves every sigma. Both towers are frozen; gradients pass only through the text
+tower.
 """
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.catalogue.cards import check_class_names
 from models.datasets.training_images import TrainingImages, count_classes
 from models.learning.augmentation import sample_crops
 from models.learning.state import Epoch, LearningState, create_state, restore, write_checkpoint
+from models.learning.step import take_step
 from models.prompts.learning_settings import LearningSettings
 from models.prompts.prompt import Prompt
 from models.vlm.vlm import VLM
@@ -112,7 +113,7 @@ def _task_sha256(
         "model": vlm.card.sha256,
         "images": images.sha256,
         "class_names": list(names),
-        "settings": asdict(settings),
+        "settings": settings.describe(),
     }
     return hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()
 
@@ -131,21 +132,12 @@ def _run_epoch(
     for group in state.optimizer.param_groups:
         group["lr"] = settings.get_learning_rate(number - 1)
     for pixels, classes in _sample_batches(images, settings, state.generator):
-        image_features = _encode(vlm, pixels)  # (B, D)
-        labels = classes.to(vlm.device)  # (B,)
-        with sdpa_kernel(SDPBackend.MATH):  # CUDA's faster kernels add gradients in varying order
-            text_features = vlm.encode_prompts(state.ctx, texts)  # (C, D)
-            logits = vlm.logit_scale * image_features @ text_features.T  # (B, C)
-            loss = functional.cross_entropy(logits, labels)
-            state.optimizer.zero_grad()
-            loss.backward()
-        if not torch.isfinite(loss):
+        features, labels = _encode(vlm, pixels), classes.to(vlm.device)  # (B, D), (B,)
+        step = take_step(vlm, state, texts, features, labels, settings)
+        if not math.isfinite(step.loss):
             raise Diverged(number, settings.learning_rate)
-        if settings.max_gradient_norm is not None:
-            torch.nn.utils.clip_grad_norm_([state.ctx], settings.max_gradient_norm)
-        state.optimizer.step()
-        loss_sum += loss.item() * len(classes)
-        right += int((logits.argmax(dim=1) == labels).sum())
+        loss_sum += step.loss * len(classes)
+        right += step.right
     return Epoch(
         number=number,
         loss=loss_sum / len(images),
@@ -163,7 +155,7 @@ def _sample_batches(
     for rows in order.split(settings.batch_size):
         pixels = torch.tensor(images.pixels[rows.numpy()]).float() / 255  # (B, 3, S, S)
         if settings.augment:
-            pixels = sample_crops(pixels, generator)
+            pixels = sample_crops(pixels, generator, smallest_area=settings.smallest_crop)
         sigmas = levels[torch.randint(len(levels), (len(rows),), generator=generator)]  # (B,)
         noise = sigmas[:, None, None, None] * torch.randn(pixels.shape, generator=generator)
         noisy = (255 * (pixels + noise)).round().to(torch.int16)  # on the grid, not clipped

@@ -10,6 +10,7 @@ import hashlib
 import io
 import math
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +19,8 @@ from typing import Any, BinaryIO, NoReturn, Protocol
 import torch
 from torch import Tensor
 
+from models.catalogue import weights
 from models.catalogue.cards import WeightFile
-from models.catalogue.weights import (
-    StateDictMismatch,
-    UnreadableWeights,
-    check_digest,
-    check_file,
-    check_size,
-    load_file,
-)
 from models.files.untrusted_text import parse_json
 from models.loading.state_dict import check_state_dict
 
@@ -82,7 +76,7 @@ def load_into(targets: Mapping[str, Tensor], file: WeightFile, folder: Path) -> 
 
 
 def _unpickle_into(targets: Mapping[str, Tensor], file: WeightFile, folder: Path) -> None:
-    tensors = parse_pickle(file.name, load_file(file, folder))
+    tensors = parse_pickle(file.name, weights.load_file(file, folder))
     check_state_dict(targets, tensors)
     for name in list(tensors):
         targets[name].copy_(tensors.pop(name))
@@ -94,15 +88,32 @@ def parse_pickle(name: str, content: bytes) -> dict[str, Tensor]:
     Raises:
         UnreadableWeights: the file holds anything but named tensors, or is damaged.
     """
+    if _is_torch_script(content):
+        raise weights.UnreadableWeights(
+            name,
+            "expected named tensors, got a TorchScript archive, which holds a program; no code in "
+            "it was run. Load it where it was made and save its state_dict() with torch.save",
+        )
     try:
         loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return {str(leaf): _require_tensor(value) for leaf, value in dict(loaded).items()}
     except pickle.UnpicklingError as error:  # torch's own message advises running the code in it
-        raise UnreadableWeights(
-            name, "it is damaged or holds something other than tensors; no code in it was run"
-        ) from error
-    except (RuntimeError, ValueError, TypeError, EOFError, LookupError) as error:
-        raise UnreadableWeights(name, str(error).splitlines()[0].rstrip(".")) from error
+        reason = "it is damaged or holds something other than tensors; no code in it was run"
+        raise weights.UnreadableWeights(name, reason) from error
+    except TypeError as error:  # ours, and what dict says of a value that is no mapping
+        raise weights.UnreadableWeights(name, str(error).splitlines()[0].rstrip(".")) from error
+    except (RuntimeError, ValueError, EOFError, LookupError) as error:
+        reason = "it is damaged or truncated, or torch did not save it"
+        raise weights.UnreadableWeights(name, reason) from error
+
+
+def _is_torch_script(content: bytes) -> bool:
+    """Whether torch.jit.save wrote the file: a zip with constants beside its data."""
+    try:
+        names = zipfile.ZipFile(io.BytesIO(content)).namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False
+    return any(name.endswith("/constants.pkl") or "/code/" in name for name in names)
 
 
 def _require_tensor(value: object) -> Tensor:
@@ -112,24 +123,24 @@ def _require_tensor(value: object) -> Tensor:
 
 
 def _stream_into(targets: Mapping[str, Tensor], file: WeightFile, folder: Path) -> None:
-    check_size(file, folder)
+    weights.check_size(file, folder)
     digest = hashlib.sha256()
     with (folder / file.name).open("rb") as stream:
         try:
             leaves = _read_header(stream, digest, file.size_bytes)
             check_state_dict(targets, {leaf.name: leaf.describe() for leaf in leaves})
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-            _give_up(file, folder, UnreadableWeights(file.name, str(error)))
-        except StateDictMismatch as error:
+            _give_up(file, folder, weights.UnreadableWeights(file.name, str(error)))
+        except weights.StateDictMismatch as error:
             _give_up(file, folder, error)
         for leaf in leaves:
             _read_leaf(leaf, stream, digest, targets[leaf.name])
-    check_digest(file, folder, digest.hexdigest())
+    weights.check_digest(file, folder, digest.hexdigest())
 
 
 def _give_up(file: WeightFile, folder: Path, error: Exception) -> NoReturn:
     """Raises the error, unless the file is the wrong one, which is the better explanation."""
-    check_file(file, folder)
+    weights.check_file(file, folder)
     raise error
 
 

@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from models.catalogue.cards import ClassNames, Sha256, TrainingSet
+from models.catalogue.cards import Card, ClassNames, Sha256, TrainingSet
 from models.files.untrusted_text import one_line, parse_toml
 from models.prompts.prompt import MAX_N_CTX, MAX_SUFFIX, MAX_WIDTH
 
@@ -23,11 +23,6 @@ class InvalidPromptCard(ValueError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"The prompt card {path} is not valid: {reason}")
-        self.path = path
-
-
-class _Card(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _check_levels(levels: tuple[float, ...]) -> tuple[float, ...]:
@@ -39,7 +34,7 @@ def _check_levels(levels: tuple[float, ...]) -> tuple[float, ...]:
 NoiseLevels = Annotated[tuple[float, ...], AfterValidator(_check_levels)]
 
 
-class Learning(_Card):
+class Learning(Card):
     """How a few-shot prompt was learned: everything that, run again, gives the same vectors.
 
     `images_sha256` is the digest of the prepared training images and their classes in order;
@@ -59,6 +54,7 @@ class Learning(_Card):
     max_gradient_norm: float | None = Field(default=None, gt=0)
     noise_levels: NoiseLevels
     augment: bool
+    smallest_crop: float = Field(default=0.08, gt=0, le=1)
     seed: int = Field(ge=0)
     images_sha256: Sha256
     loss: float
@@ -69,7 +65,7 @@ class Learning(_Card):
     versions: dict[str, str]
 
 
-class Adaptation(_Card):
+class Adaptation(Card):
     """Which image a zero-shot prompt was tuned on, and how.
 
     Such a prompt is a function of that image: a certificate for the image with it is one for the
@@ -85,7 +81,7 @@ class Adaptation(_Card):
     started_from: str = Field(description="The template, or the digest of the prompt before.")
 
 
-class PromptCard(_Card):
+class PromptCard(Card):
     """A prompt's card. `sha256` identifies the vectors; see `Prompt.sha256`."""
 
     id: PromptId
@@ -97,6 +93,7 @@ class PromptCard(_Card):
     width: int = Field(ge=1, le=MAX_WIDTH)
     suffix: str = Field(max_length=MAX_SUFFIX)
     ctx_init: str | None = None
+    template: str | None = Field(default=None, description="The sentence that the prompt replaces.")
     sha256: Sha256
     created_at: datetime
     description: str = ""

@@ -20,7 +20,6 @@ class UnknownPrompt(LookupError):
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
         there_are = ", ".join(known) if known else "none"
         super().__init__(f"There is no prompt {name!r}. Known prompts: {there_are}.")
-        self.known = known
 
 
 def ships(prompt_id: str) -> bool:
@@ -34,11 +33,6 @@ class PromptEntry:
 
     card: PromptCard
     path: Path
-
-    @property
-    def ships(self) -> bool:
-        """Whether it came with the service, so that the installation may not remove it."""
-        return self.path.parent == SHIPPED
 
     def load(self) -> tuple[PromptCard, Prompt]:
         """Returns the card and the vectors, checked against each other; raises as `load_prompt`."""

@@ -26,7 +26,6 @@ class PromptFileMissing(PromptFileError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"The prompt's file {path.name} is missing; it is expected at {path}.")
-        self.path = path
 
 
 class PromptUnreadable(PromptFileError):
@@ -34,7 +33,6 @@ class PromptUnreadable(PromptFileError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"The prompt's file {path} cannot be read: {reason}.")
-        self.path = path
 
 
 class PromptMismatch(PromptFileError):
@@ -45,9 +43,6 @@ class PromptMismatch(PromptFileError):
             f"The vectors of the prompt {card.id!r} are not those its card names: "
             f"expected {field} {expected}, found {found}."
         )
-        self.field = field
-        self.expected = expected
-        self.found = found
 
 
 class PromptTaken(PromptFileError):

@@ -4,16 +4,27 @@ The tensor of context vectors says nothing about classes, so the caller gives th
 `models.learning.checkpoint` reads files that are pickles.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 
-from models.catalogue.cards import ModelCard
+from models.catalogue.cards import ModelCard, check_new_class_names
+from models.files.untrusted_text import quote
 from models.prompts.cards import PromptCard
 from models.prompts.prompt import MAX_N_CTX, MAX_WIDTH, Prompt
 
+# What CoOp (Zhou et al., 2022) saves of a learner of shared vectors; all but ctx follows from the
+# class names.
+_SHARED = frozenset({"ctx", "token_prefix", "token_suffix"})
+_LEARNERS = (  # part of a tensor's name, the learner, and why its prompt is no shared context
+    ("meta_net", "CoCoOp", "its prompt depends on the image"),
+    ("compound_prompt", "MaPLe", "its prompt also changes the image tower"),
+    ("VPT", "visual prompt tuning", "its prompt also changes the image tower"),
+    ("image_encoder", "a learner with an image tower", "its prompt may also change that tower"),
+    ("visual", "a learner with an image tower", "its prompt may also change that tower"),
+)
 _OTHER_TOKENS = 3  # [SOS], at least one token of the class name, [EOS]
 
 
@@ -30,7 +41,6 @@ def create_import(
     class_names: Sequence[str],
     suffix: str,
     created_at: datetime,
-    description: str = "",
     licence: str = "",
     source: str = "",
 ) -> tuple[PromptCard, Prompt]:
@@ -48,6 +58,7 @@ def create_import(
     check_shape(ctx.shape)
     if not np.isfinite(ctx).all():
         raise ImportRefused("Context vectors must be finite numbers; got NaN or infinity.")
+    check_new_class_names(tuple(class_names))
     prompt = Prompt(ctx=ctx, suffix=suffix)
     check_fits(prompt, model, text_width)
     card = PromptCard(
@@ -61,11 +72,30 @@ def create_import(
         suffix=prompt.suffix,
         sha256=prompt.sha256,
         created_at=created_at,
-        description=description,
         licence=licence,
         source=source,
     )
     return card, prompt
+
+
+def check_learner(names: Collection[str]) -> None:
+    """Passes for the tensors of a learner whose prompt is a context shared by all images.
+
+    Raises:
+        ImportRefused: there are others, which would be lost. The error names the learner.
+    """
+    if "ctx" not in names or not (others := sorted(set(names) - _SHARED)):
+        return
+    for part, learner, reason in _LEARNERS:
+        if any(part in name for name in others):
+            raise ImportRefused(
+                f"Expected context vectors alone; got a checkpoint of {learner}: {reason}. "
+                "Learn a shared context (CoOp)."
+            )
+    raise ImportRefused(
+        f"Expected context vectors alone; got further learned tensors, {quote(others[0])} for one. "
+        "Without them the prompt would be another. Learn a shared context (CoOp)."
+    )
 
 
 def check_shape(shape: Sequence[int]) -> None:

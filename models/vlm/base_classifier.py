@@ -55,11 +55,13 @@ def create_base_classifier(vlm: VLM, template: str, class_names: Sequence[str]) 
     """Computes the text features of a template prompt once and returns its classifier.
 
     Raises:
-        ValueError: the template or the class names are not valid (see `models.catalogue.cards`).
+        ValueError: the template or the class names are not valid (see `models.catalogue.cards`), or
+            the tokenizer reads two of them alike.
     """
     names = check_class_names(tuple(class_names))
-    texts = [create_text(template, name) for name in names]
-    return BaseClassifier(vlm=vlm, text_features=vlm.encode_texts(texts))
+    features = vlm.encode_texts([create_text(template, name) for name in names])
+    _check_distinct(features, names)
+    return BaseClassifier(vlm=vlm, text_features=features)
 
 
 def create_prompted_classifier(
@@ -68,10 +70,24 @@ def create_prompted_classifier(
     """Computes the text features of a learned prompt once and returns its classifier.
 
     Raises:
-        ValueError: the class names are not valid, or the prompt is not for this model.
+        ValueError: the class names are not valid, the tokenizer reads two of them alike, or the
+            prompt is not for this model.
     """
     names = check_class_names(tuple(class_names))
     ctx = torch.tensor(prompt.ctx, device=vlm.device)  # (n_ctx, width)
     with torch.no_grad():
         features = vlm.encode_prompts(ctx, [prompt.create_text(name) for name in names])
+    _check_distinct(features, names)
     return BaseClassifier(vlm=vlm, text_features=features)
+
+
+def _check_distinct(features: Tensor, names: Sequence[str]) -> None:
+    """Refuses names with equal features: their tokens are equal, so no image tells them apart."""
+    seen: dict[bytes, str] = {}
+    for row, name in zip(features.detach().cpu(), names, strict=True):
+        earlier = seen.setdefault(row.numpy().tobytes(), name)
+        if earlier != name:
+            raise ValueError(
+                f"Expected class names that the tokenizer tells apart; it reads {earlier!r} and "
+                f"{name!r} alike. Rename one of them."
+            )

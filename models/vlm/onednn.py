@@ -5,6 +5,7 @@ twice as fast (benchmarks/results/throughput-cpu.md). They need no compiler, and
 where they are.
 """
 
+from functools import cache
 from typing import final
 
 import torch
@@ -18,12 +19,13 @@ KERNELS = "onednn-linear/1"
 def use_onednn(tower: nn.Module, device: torch.device) -> None:
     """Replaces the linear layers and self-attentions of a frozen tower on a CPU that has oneDNN.
 
-    Parameters stay the same tensors under the same names. On other devices nothing changes.
+    Parameters stay the same tensors under the same names. On other devices nothing changes, nor do
+    layers in a precision for which oneDNN has no kernel on this CPU, such as bf16 without AVX-512.
     """
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return
     for name, child in list(tower.named_children()):
-        if type(child) is nn.Linear:
+        if type(child) is nn.Linear and _has_kernel(child.weight.dtype):
             setattr(tower, name, _Linear(child).train(child.training))
         elif type(child) is nn.MultiheadAttention and _is_plain(child):
             setattr(tower, name, _SelfAttention(child).train(child.training))
@@ -34,6 +36,17 @@ def use_onednn(tower: nn.Module, device: torch.device) -> None:
 def find_kernels(tower: nn.Module) -> str:
     """Returns which kernels a tower's matrix products use: `KERNELS`, or torch's own."""
     return KERNELS if any(isinstance(part, _Linear) for part in tower.modules()) else "torch"
+
+
+@cache
+def _has_kernel(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies in this precision here. Only a try tells."""
+    one = torch.ones(1, 1, dtype=dtype)
+    try:
+        _multiply(one, one, None)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -59,6 +72,7 @@ def _is_plain(attention: nn.MultiheadAttention) -> bool:
         attention.batch_first
         and attention.in_proj_weight is not None
         and attention.in_proj_bias is not None
+        and _has_kernel(attention.in_proj_weight.dtype)
         and attention.bias_k is None
         and not attention.add_zero_attn
     )

@@ -12,8 +12,8 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from torch import Tensor
 
-from models.catalogue.weights import ConfigMismatch, UnreadableWeights
-from models.files.untrusted_text import parse_json, quote
+from models.catalogue.weights import ConfigMismatch, UnreadableWeights, parse_object
+from models.files.untrusted_text import quote
 
 VOCAB, TOKENIZER_CONFIG = "vocab.txt", "tokenizer_config.json"
 _PAD, _UNKNOWN, _START, _END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
@@ -118,12 +118,7 @@ def parse_tokenizer_config(content: bytes) -> dict[str, Any]:
         ConfigMismatch: the configuration is for another kind of tokenizer.
         UnreadableWeights: the content is not a JSON object.
     """
-    try:
-        config = parse_json(content)
-    except ValueError as error:
-        raise UnreadableWeights(TOKENIZER_CONFIG, str(error)) from error
-    if not isinstance(config, dict):
-        raise UnreadableWeights(TOKENIZER_CONFIG, f"expected an object, got {config!r:.40}")
+    config = parse_object(TOKENIZER_CONFIG, content)
     kind = str(config.get("tokenizer_class", "BertTokenizer"))
     if kind not in ("BertTokenizer", "BertTokenizerFast"):
         raise ConfigMismatch("tokenizer_class", expected="BertTokenizer", found=kind)

@@ -37,7 +37,7 @@ def start(
         (PREPARE, "PROMPTSMOOTH_NOISE=gpu", "'host' or 'device'"),
         (APP, "PROMPTSMOOTH_TRUSTED_HOSTS=lab.example", "a list in JSON"),
         (WORKER, "PROMPTSMOOTH_NOISE=gpu", "'host' or 'device'"),
-        (WORKER, "PROMPTSMOOTH_SERVE_MODELS=bundled", "a list in JSON"),
+        (WORKER, "PROMPTSMOOTH_SERVE_MODELS=bundled-2", "a list in JSON"),
         (COMMAND, "PROMPTSMOOTH_DEVICE=gpu", "'cpu' or 'cuda'"),
     ],
 )

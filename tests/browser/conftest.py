@@ -66,7 +66,7 @@ class Service:
         environment = {
             **{name: value for name, value in os.environ.items() if name != "REDIS_URL"},
             "PROMPTSMOOTH_MODELS": str(self.models),
-            "PROMPTSMOOTH_SERVE_MODELS": '["bundled", "linear"]',
+            "PROMPTSMOOTH_SERVE_MODELS": '["bundled-2", "linear"]',
             "PROMPTSMOOTH_RQ_WORKERS": "3",
         }
         data = str(self.folder / "data")

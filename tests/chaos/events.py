@@ -108,7 +108,7 @@ def stop_before_start(service: Service, random: Random) -> float:
 
 def cancel(service: Service, random: Random) -> float:
     """Not harm but a wish: DELETE of a job that counts on the bundled model."""
-    ask = Ask(seed=random.randrange(10**6, 10**7), n=1_000_000, model="bundled")
+    ask = Ask(seed=random.randrange(10**6, 10**7), n=1_000_000, model="bundled-2")
     job = service.submit(ask)
     wait_for(lambda: job in service.counting(), what="it counts")
     began = time.monotonic()

@@ -230,7 +230,7 @@ def start(
     environment = {
         **{name: value for name, value in os.environ.items() if name != "REDIS_URL"},
         "PROMPTSMOOTH_MODELS": str(models),
-        "PROMPTSMOOTH_SERVE_MODELS": '["linear", "bundled"]',
+        "PROMPTSMOOTH_SERVE_MODELS": '["linear", "bundled-2"]',
         "PROMPTSMOOTH_RQ_WORKERS": str(RQ_WORKERS),
         "PROMPTSMOOTH_LEARNING_WORKERS": "0",
         "PROMPTSMOOTH_MAX_N": "1000000",

@@ -46,10 +46,10 @@ worker() { docker run --rm --interactive --network none --read-only --tmpfs /tmp
 chmod 0755 "$WORK"
 install -d -o 10001 "$WORK/models"
 mkdir "$WORK/media" "$WORK/media/second"
-worker promptsmooth models bundle bundled /models/bundled.tar
+worker promptsmooth models bundle bundled-2 /models/bundled.tar
 tar --extract --file "$WORK/models/bundled.tar" --directory "$WORK/media/second"
 rm "$WORK/models/bundled.tar"
-(cd "$WORK/media/second" && sed -i 's/^id = "bundled"/id = "second"/' card.toml &&
+(cd "$WORK/media/second" && sed -i 's/^id = "bundled-2"/id = "second"/' card.toml &&
   sha256sum card.toml open_clip_* >SHA256SUMS && tar --create --file ../second.tar SHA256SUMS card.toml open_clip_*)
 worker promptsmooth models add second /media/second.tar
 export PROMPTSMOOTH_MODELS_DIR=$WORK/models

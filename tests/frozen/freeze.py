@@ -58,10 +58,10 @@ def create_bundled(host: Host) -> Files:
     """A certification by every prompting; its votes are those of one machine."""
     _, prompt = subject.create_prompt(host)
     ref = asked.PROMPT | {"sha256": prompt.sha256}
-    request = subject.create_request(host, asked.create_promptings(ref), "bundled")
-    image = asked.create_image(host.get_size("bundled"))
+    request = subject.create_request(host, asked.create_promptings(ref), "bundled-2")
+    image = asked.create_image(host.get_size("bundled-2"))
     text = subject.certify_text(host.engine, request, image, prompt)
-    machine = {"identity": host.identify("bundled"), "processor": _digest(subject.find_machine())}
+    machine = {"identity": host.identify("bundled-2"), "processor": _digest(subject.find_machine())}
     return {
         "bundled/certificate.json": f"{text}\n".encode(),
         "bundled/machine.json": samples.to_json(machine),
@@ -193,7 +193,7 @@ def _follow_open(host: Host) -> dict[str, Any]:
     host.bind()
     found = {}
     with TestClient(subject.create_app(host)) as client:
-        tuned = {"model": "bundled", "prompting": "zero-shot", "n_max": "64"}
+        tuned = {"model": "bundled-2", "prompting": "zero-shot", "n_max": "64"}
         ended = _post(client, [_create_png()], **tuned)["id"]
         subject.run_certification(host.redis, host.settings, ended)
         found["tuned and finished"] = _list_kinds(host)
@@ -255,8 +255,8 @@ PATHS = {
     "learning": [f"/prompt-jobs/{asked.LEARNING_ID}"],
     "prompts": [
         "/prompts",
-        "/prompts/bundled-mednist/ctx",
-        "/prompts/bundled-mednist/ctx.safetensors",
+        "/prompts/bundled-2-mednist/ctx",
+        "/prompts/bundled-2-mednist/ctx.safetensors",
         "/prompts/frozen/ctx.safetensors",
     ],
 }

@@ -106,7 +106,7 @@ class Host:
         self.settings.secret_path.write_bytes(SECRET)
         self.redis = Redis.from_url(url)
         self.catalogue = load_catalogue(self.settings.models)
-        self._vlms = [_load(self.catalogue, name) for name in ("linear", "bundled")]
+        self._vlms = [_load(self.catalogue, name) for name in ("linear", "bundled-2")]
         self.engine = Engine(Shelf.holding(self._vlms))
 
     @contextmanager
@@ -348,7 +348,7 @@ def list_hosts(redis: Redis) -> list[Any]:
 def create_prompt(host: Host) -> tuple[PromptCard, Prompt]:
     """The frozen prompt."""
     prompt = Prompt(ctx=asked.create_ctx(), suffix=" image.")
-    card = asked.create_card(host.refer("bundled"), prompt.sha256)
+    card = asked.create_card(host.refer("bundled-2"), prompt.sha256)
     return PromptCard.model_validate(card), prompt
 
 
@@ -377,10 +377,10 @@ def store_prompt(host: Host) -> None:
 
 def submit_frozen_learning(host: Host) -> LearningJob:
     """Accepts a learning, as the app does."""
-    size = host.get_size("bundled")
+    size = host.get_size("bundled-2")
     images = _create_training_images(size)
     digests = [image_sha256(image) for image in images]
-    learning = asked.create_learning(host.refer("bundled"), digests, size)
+    learning = asked.create_learning(host.refer("bundled-2"), digests, size)
     job = LearningJob.model_validate(learning)
     submit_learning(host.redis, job, images, image_ttl_s=DAY_S, job_ttl_s=90 * DAY_S)
     return job
@@ -460,9 +460,8 @@ def go_on_with_audit_log(folder: Path) -> tuple[int, Any]:
 
 def list_keys() -> list[str]:
     """Every key's name, with `<1>`, `<2>` for its arguments."""
-    return sorted(
-        name for value in vars(keyspace).values() if (name := _name_key(value)) is not None
-    )
+    ours = [value for name, value in vars(keyspace).items() if not name.startswith("_")]
+    return sorted(name for value in ours if (name := _name_key(value)) is not None)
 
 
 def _name_key(value: Any) -> str | None:

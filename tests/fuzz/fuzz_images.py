@@ -110,7 +110,9 @@ def main() -> int:
     options.add_argument("--seconds", type=float, default=3600.0)
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--processes", type=int, default=2)
-    options.add_argument("--folder", type=Path, help="further good files")
+    options.add_argument(
+        "--folder", type=Path, action="append", default=[], help="further files; repeatable"
+    )
     options.add_argument("--findings", type=Path, help="where inputs that found something are kept")
     asked = options.parse_args()
     seeds = load_seeds(asked.folder)

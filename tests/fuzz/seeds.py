@@ -1,6 +1,7 @@
 """Good files of every format, to begin from."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,16 @@ INSTALLED = [
 ]
 
 
-def load_seeds(folder: Path | None) -> dict[str, bytes]:
-    """Files by their names: made here, installed with pydicom, and those of a folder."""
+def load_seeds(folders: Sequence[Path]) -> dict[str, bytes]:
+    """Files by their names: made here, installed with pydicom, and those of folders."""
     seeds = dict(_made())
     for name in INSTALLED:
         path = pydicom.data.get_testdata_file(name, download=False)
         if isinstance(path, str):
             seeds[name] = Path(path).read_bytes()
-    if folder is not None and folder.is_dir():
-        seeds |= {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    for folder in folders:
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+        seeds |= {path.name: path.read_bytes() for path in found if path.is_file()}
     return {name: data for name, data in seeds.items() if len(data) <= LARGEST}
 
 
@@ -72,6 +74,9 @@ def _made() -> dict[str, bytes]:
         "lzw.tif": _encode(rgb, "TIFF", compression="tiff_lzw"),
         "deflate.tif": _encode(Image.fromarray(grey), "TIFF", compression="tiff_adobe_deflate"),
         "jpeg.tif": _encode(rgb, "TIFF", compression="jpeg"),
+        "int16.tif": _encode(
+            Image.fromarray(grey.astype(np.int32)), "TIFF", compression="tiff_lzw"
+        ),
         "group4.tif": _encode(rgb.convert("1"), "TIFF", compression="group4"),
         "float.tif": _encode(Image.fromarray(grey.astype(np.float32)), "TIFF"),
         "pages.tif": _encode(pages[0], "TIFF", save_all=True, append_images=pages[1:]),

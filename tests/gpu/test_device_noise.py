@@ -34,8 +34,8 @@ def test_a_rows_features_depend_neither_on_its_place_nor_on_its_neighbours():
     from models.loading.loading import load_vlm
 
     catalogue = load_catalogue()
-    card = catalogue.get("bundled")
-    vlm = load_vlm(card, catalogue.folder("bundled"), torch.device("cuda"))
+    card = catalogue.get("bundled-2")
+    vlm = load_vlm(card, catalogue.folder("bundled-2"), torch.device("cuda"))
     size, rows = card.preprocessing.size, card.batch_size["cuda"]
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(-255, 511, (rows, 3, size, size), dtype=torch.int16, generator=generator)

@@ -80,7 +80,7 @@ def start_stack(folder: Path, port: int, *, models: Path, **settings: str) -> St
     environment = {
         **{name: value for name, value in os.environ.items() if name != "REDIS_URL"},
         "PROMPTSMOOTH_MODELS": str(models),
-        "PROMPTSMOOTH_SERVE_MODELS": '["bundled", "linear"]',
+        "PROMPTSMOOTH_SERVE_MODELS": '["bundled-2", "linear"]',
         "PROMPTSMOOTH_RQ_WORKERS": "4",
         "PROMPTSMOOTH_WAIT_CAP_S": str(WAIT_S),
         "PROMPTSMOOTH_DECODE_TIMEOUT_S": f"{HANG_S:g}",

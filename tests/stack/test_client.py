@@ -17,7 +17,7 @@ from app.client import AsyncClient, Client, ServiceRefused, verify
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 CT = Path(get_testdata_file("CT_small.dcm"))
-ASKED = {"sigma": ["0.1", "0.5"], "n_max": "300", "model": "bundled"}
+ASKED = {"sigma": ["0.1", "0.5"], "n_max": "300", "model": "bundled-2"}
 
 
 @pytest.fixture

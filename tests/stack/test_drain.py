@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from waiting import HANG_S
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
@@ -16,6 +17,7 @@ def run(stack, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
 
 
+@pytest.mark.long
 def test_a_drained_host_hands_back_what_runs_and_goes_on_from_there(stack, to_png):
     image = np.random.default_rng(90).integers(60, 200, (3, 64, 64)).astype(np.uint8)
     location = stack.certify(to_png(image), wait=0, sigma="0.3", n="100000").headers["location"]

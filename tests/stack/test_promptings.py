@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 from waiting import HANG_S
@@ -83,6 +84,7 @@ def test_votes_of_the_selector_can_be_checked_too(stack, to_png):
     assert none.status_code == 404
 
 
+@pytest.mark.long
 def test_an_engine_killed_under_way_changes_no_tuned_certificate(stack, to_png, tmp_path):
     """The retry goes on under the prompt that was kept: every vote is that prompt's."""
     fields = {"sigma": "0.25", "targets": BANK, "n_max": "2000", "tolerance": "0"}

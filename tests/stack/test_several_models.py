@@ -1,6 +1,7 @@
 """Three models on a host that has room for the largest alone, through HTTP."""
 
 import numpy as np
+import pytest
 
 from models.testing import LinearModel, create_linear_model, write_linear_model
 
@@ -10,6 +11,7 @@ def beyond(model: LinearModel) -> np.ndarray:
     return (127 + 60 * np.sign(model.weight)).astype(np.uint8)
 
 
+@pytest.mark.long
 def test_models_come_and_go_while_requests_name_them(start, stop, to_png, free_port, tmp_path):
     models = tmp_path / "models"
     large = {name: create_linear_model(size=224, seed=n) for n, name in enumerate(("a", "b"))}
@@ -21,14 +23,14 @@ def test_models_come_and_go_while_requests_name_them(start, stop, to_png, free_p
         tmp_path,
         free_port,
         models=models,
-        serve_models='["bundled"]',
+        serve_models='["bundled-2"]',
         model_memory_mb="25",
         rq_workers="1",
         learning_workers="0",
     )
     try:
         pictures = {name: beyond(model) for name, model in large.items()}
-        pictures["bundled"] = pictures["a"]
+        pictures["bundled-2"] = pictures["a"]
         asked = {"sigma": "0.5", "n": "200"}
 
         def certify(model: str, attempt: int) -> dict:
@@ -42,7 +44,7 @@ def test_models_come_and_go_while_requests_name_them(start, stop, to_png, free_p
             return {model["id"]: [host["state"] for host in model["hosts"]] for model in found}
 
         assert states() == {
-            "bundled": ["ready"],
+            "bundled-2": ["ready"],
             "a": ["present"],
             "b": ["present"],
             "gone": ["missing"],
@@ -51,7 +53,7 @@ def test_models_come_and_go_while_requests_name_them(start, stop, to_png, free_p
             for model in large:
                 (entry,) = certify(model, attempt)["certificates"]
                 assert (entry["outcome"], entry["class_index"]) == ("certified", 1)
-            assert certify("bundled", attempt)["status"] == "finished"
+            assert certify("bundled-2", attempt)["status"] == "finished"
         refused = stack.certify(to_png(pictures["a"]), model="gone", **asked)
         assert (refused.status_code, refused.json()["code"]) == (503, "model_unavailable")
         assert "linear.safetensors" in refused.json()["detail"]

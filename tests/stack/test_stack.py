@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 from pydicom.data import get_testdata_file
 from waiting import HANG_S, wait_until
 
@@ -28,7 +29,7 @@ def test_real_dicom_files_come_back_with_certificates_or_abstentions(stack):
         assert answer.status_code == 200, answer.text
         found = answer.json()
         assert found["input"]["source"] == "dicom"
-        assert found["model"]["id"] == "bundled"
+        assert found["model"]["id"] == "bundled-2"
         assert [c["sigma"] for c in found["certificates"]] == [0.1, 0.5]
         assert {c["outcome"] for c in found["certificates"]} <= {"certified", "abstained"}
 
@@ -174,6 +175,7 @@ def test_a_data_folder_serves_one_service_at_a_time(stack, free_port):
     assert "another service uses the data folder" in second.stderr
 
 
+@pytest.mark.long
 def test_a_killed_engine_changes_no_certificate(stack, to_png):
     """SIGKILL in the middle of a job; the retry goes on from the stored counts."""
     image = to_png(grey(70, 64))
@@ -187,6 +189,7 @@ def test_a_killed_engine_changes_no_certificate(stack, to_png):
     assert stack.processes("worker.engine")[0].pid != engine.pid
 
 
+@pytest.mark.long
 def test_a_service_that_is_stopped_keeps_its_jobs_and_killed_or_stopped_it_leaves_no_process(
     tmp_path, free_port, models_folder, to_png, start, stop
 ):

@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+import pytest
 from redis import Redis
 from waiting import NEVER_S, wait_until
 
@@ -29,7 +30,7 @@ from worker.contract import (
 from worker.contract.certificate.document import FinishedResult
 from worker.contract.image import Image, image_sha256
 from worker.jobs import queue
-from worker.sampling.keys import create_secret
+from worker.key_secret import create_secret
 from worker.store import hosts, keyspace
 from worker.store.jobs import results
 
@@ -61,12 +62,12 @@ def worker_host(folder: Path, valkey_url: str, secret: Path) -> Iterator[Path]:
 
 
 def create_job() -> tuple[CertificationJob, Image]:
-    card = load_catalogue().get("bundled")
+    card = load_catalogue().get("bundled-2")
     size = card.preprocessing.size
     image = np.random.default_rng(7).integers(60, 200, (3, size, size)).astype(np.uint8)
     request = CertifyRequest(
         input=InputImage(sha256=image_sha256(image), height=size, width=size, source="png"),
-        model=ModelRef(id="bundled", sha256=card.sha256),
+        model=ModelRef(id="bundled-2", sha256=card.sha256),
         targets=(
             TemplateTarget(template=card.template, class_names=card.class_names),
             ZeroShotTarget(
@@ -97,6 +98,7 @@ def certify(redis: Redis, logs: list[Path]) -> FinishedResult:
     return result
 
 
+@pytest.mark.long
 def test_a_large_certification_is_counted_by_both_hosts(redis: Redis, valkey_url, tmp_path):
     """The prompt that is tuned on the image too: helpers have it from the run's session."""
     secret = tmp_path / "secret"

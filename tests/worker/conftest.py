@@ -31,7 +31,7 @@ from worker.engine.engine import Engine
 from worker.engine.server import EngineServer
 from worker.engine.shelf.shelf import Shelf
 from worker.jobs import queue
-from worker.sampling.keys import commitment, create_secret, load_secret
+from worker.key_secret import commitment, create_secret, load_secret
 from worker.sampling.table import NoiseTable
 from worker.settings import WorkerSettings
 from worker.store import hosts
@@ -73,7 +73,7 @@ def engine(models_folder: Path) -> Engine:
     device = torch.device("cpu")
     vlms = [
         load_vlm(catalogue.get(name), catalogue.folder(name), device)
-        for name in ("bundled", "linear")
+        for name in ("bundled-2", "linear")
     ]
     return Engine(Shelf.holding(vlms))
 

@@ -21,7 +21,7 @@ from worker.jobs import queue as job_queue
 from worker.jobs.certify import run_certification
 from worker.jobs.queue import CertificationRqJob, ForbiddenTask
 from worker.jobs.state import get_state
-from worker.sampling.keys import SecretUnusable
+from worker.key_secret import SecretUnusable
 from worker.store import hosts, images, keyspace
 from worker.store.connection import create_app_redis
 from worker.store.jobs import certificates, progress, results

@@ -1,19 +1,18 @@
 """The mathematics of certificates. It needs only the standard library, numpy and scipy."""
 
-from worker.certification.audit import Audit, Finding, audit_certificate
+from worker.certification.audit import Finding, audit_certificate
 from worker.certification.bounds import l2_radius, lower_confidence_bound, upper_confidence_bound
 from worker.certification.certificate import (
     Abstained,
     Certified,
     Outcome,
-    ReadingAids,
     bound_rounded_down,
     bound_rounded_up,
     reading_aids,
     rounded_down,
 )
 from worker.certification.cohen import certify_cohen
-from worker.certification.contest import Contest, Routed, RoutedOutcome, Single, join_routed
+from worker.certification.contest import Contest, Routed, Single, join_routed
 from worker.certification.procedure import Cohen, Goal, Looks, Phase, Procedure, Staged
 from worker.certification.staged import certify_staged, plan_looks
 from worker.certification.stopping import StoppingRule, StopReason
@@ -21,7 +20,6 @@ from worker.certification.tally import Tally
 
 __all__ = [
     "Abstained",
-    "Audit",
     "Certified",
     "Cohen",
     "Contest",
@@ -31,9 +29,7 @@ __all__ = [
     "Outcome",
     "Phase",
     "Procedure",
-    "ReadingAids",
     "Routed",
-    "RoutedOutcome",
     "Single",
     "Staged",
     "StopReason",

@@ -5,15 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from worker.certification import staged
 from worker.certification.certificate import Abstained, Certified
-from worker.certification.staged import (
-    Claim,
-    Look,
-    certify_staged,
-    claims_contradict,
-    judge_look,
-    plan_looks,
-)
 from worker.certification.stopping import StoppingRule, StopReason
 from worker.certification.tally import Tally
 
@@ -63,7 +56,7 @@ class AuditedLooks:
         """
         if any(sum(look["counts"]) + look["ambiguous"] != look["n"] for look in self.given):
             raise ValueError("the counts of a look do not add up to its n")
-        return certify_staged(
+        return staged.certify_staged(
             [look["counts"] for look in self.given],
             sigma=self.sigma,
             alpha=self.alpha,
@@ -74,16 +67,16 @@ class AuditedLooks:
     @property
     def contradict(self) -> bool:
         """Whether two looks claim different options."""
-        return claims_contradict(self._claims)
+        return staged.claims_contradict(self._claims)
 
     @property
-    def _planned(self) -> tuple[Look, ...]:
-        return plan_looks(self.alpha, self.n_max)
+    def _planned(self) -> tuple[staged.Look, ...]:
+        return staged.plan_looks(self.alpha, self.n_max)
 
     @cached_property
-    def _claims(self) -> list[Claim]:
+    def _claims(self) -> list[staged.Claim]:
         return [
-            judge_look(look, sigma=self.sigma, alpha=plan.alpha)
+            staged.judge_look(look, sigma=self.sigma, alpha=plan.alpha)
             for look, plan in zip(self.tallies, self._planned, strict=False)
         ]
 

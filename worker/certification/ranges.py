@@ -39,11 +39,6 @@ class RangeVotes:
             if not NO_VOTE <= vote < self.num_classes:
                 raise ValueError(f"a vote must be -1 or a class below {self.num_classes}: {vote}")
 
-    @classmethod
-    def of_votes(cls, start: int, votes: Sequence[int], num_classes: int) -> "RangeVotes":
-        """The range that begins at `start` and has these votes."""
-        return cls(start=start, votes=tuple(votes), num_classes=num_classes)
-
     @property
     def stop(self) -> int:
         """One past the last sample."""

@@ -33,21 +33,7 @@ from worker.contract import (
     TunedTarget,
     ZeroShotTarget,
 )
-from worker.contract.certificate.document import (
-    AbstainedByCohen,
-    AbstainedByStaged,
-    AbstainedDocument,
-    Adaptation,
-    CertifiedByCohen,
-    CertifiedByStaged,
-    CertifiedDocument,
-    GreyLevels,
-    LookCounts,
-    Norms,
-    Routing,
-    Selector,
-    find_scope,
-)
+from worker.contract.certificate import document
 from worker.contract.certificate.statement import create_statement
 from worker.contract.protocol import TunedPrompt
 
@@ -75,7 +61,7 @@ def create_certificate(
     counted: Counted,
     attempts: int,
     tuned: TunedPrompt | None = None,
-) -> CertifiedDocument | AbstainedDocument:
+) -> document.CertifiedDocument | document.AbstainedDocument:
     """The document that states what the looks prove.
 
     `tuned` is the prompt tuned for this certificate, if the target asks for one.
@@ -94,7 +80,7 @@ def create_certificate(
         "p_a_lower": bound_rounded_down(judged.outcome.p_a_lower),
         "p_b_upper": bound_rounded_up(judged.outcome.p_b_upper),
         "votes_root": dict(judged.roots),
-        "guarantee_scope": find_scope(target.prompting, prompting.get("prompt")),
+        "guarantee_scope": document.find_scope(target.prompting, prompting.get("prompt")),
         "attempts": attempts,
         "statement": "",
         **judged.evidence,
@@ -105,16 +91,18 @@ def create_certificate(
 
 def _create(
     request: CertifyRequest, target: Target, outcome: Outcome, fields: dict[str, Any]
-) -> CertifiedDocument | AbstainedDocument:
+) -> document.CertifiedDocument | document.AbstainedDocument:
     staged = isinstance(request.procedure, StagedParameters)
     if isinstance(outcome, Abstained):
         fields |= {
             "closest_class": target.class_names[outcome.top_class],
             "closest_class_index": outcome.top_class,
         }
-        return AbstainedByStaged(**fields) if staged else AbstainedByCohen(**fields)
+        return (
+            document.AbstainedByStaged(**fields) if staged else document.AbstainedByCohen(**fields)
+        )
     fields |= _claimed(request, target, outcome)
-    return CertifiedByStaged(**fields) if staged else CertifiedByCohen(**fields)
+    return document.CertifiedByStaged(**fields) if staged else document.CertifiedByCohen(**fields)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +140,7 @@ def _judge_routed(
     evidence = _evidence(request, contest.procedure, looks, sigma)
     if isinstance(found.selector, Abstained):
         evidence["stopped_by"] = StopReason.SELECTOR_ABSTAINED
-    routing = Routing(
+    routing = document.Routing(
         bank=target.bank,
         selected_index=selected,
         selector=_selector(contest.procedure, counted, found.selector, sigma),
@@ -166,12 +154,14 @@ def _judge_routed(
     )
 
 
-def _selector(procedure: Staged, counted: Counted, outcome: Outcome, sigma: float) -> Selector:
+def _selector(
+    procedure: Staged, counted: Counted, outcome: Outcome, sigma: float
+) -> document.Selector:
     looks = counted.looks[0]
     certified = isinstance(outcome, Certified)
     reason = procedure.find_reason(looks, sigma=sigma)
     assert reason is not None, "the selector's looks have ended"
-    return Selector(
+    return document.Selector(
         outcome="certified" if certified else "abstained",
         radius=rounded_down(outcome.radius) if isinstance(outcome, Certified) else None,
         p_a_lower=bound_rounded_down(outcome.p_a_lower),
@@ -205,7 +195,7 @@ def _prompting(target: Target, tuned: TunedPrompt | None) -> dict[str, Any]:
 
 def _tuned(target: TunedTarget, tuned: TunedPrompt | None) -> dict[str, Any]:
     assert tuned is not None, "its prompt was tuned before it was certified"
-    adaptation = Adaptation(
+    adaptation = document.Adaptation(
         **target.tuning.model_dump(),
         entropy_before=tuned.entropy_before,
         entropy_after=tuned.entropy_after,
@@ -243,8 +233,8 @@ def _evidence(
     }
 
 
-def _look_counts(made: Sequence[Tally]) -> tuple[LookCounts, ...]:
-    return tuple(map(LookCounts.of, made))
+def _look_counts(made: Sequence[Tally]) -> tuple[document.LookCounts, ...]:
+    return tuple(map(document.LookCounts.of, made))
 
 
 def _claimed(request: CertifyRequest, target: Target, outcome: Certified) -> dict[str, Any]:
@@ -254,8 +244,8 @@ def _claimed(request: CertifyRequest, target: Target, outcome: Certified) -> dic
         "class_index": outcome.top_class,
         "radius": aids.radius,
         "radius_grey": aids.radius_grey,
-        "norms": Norms(l1=aids.radius, linf=aids.linf),
-        "grey_levels": GreyLevels(
+        "norms": document.Norms(l1=aids.radius, linf=aids.linf),
+        "grey_levels": document.GreyLevels(
             one_channel_of_one_pixel=aids.one_channel_levels,
             one_pixel=aids.one_pixel_levels,
             every_pixel=aids.every_pixel_levels,

@@ -15,6 +15,7 @@ from worker.contract.certificate.document import (
 )
 from worker.contract.image import Image
 from worker.contract.protocol import PromptsTuned, SessionOpened
+from worker.counting import sessions
 from worker.counting.certificates import Counted, create_certificate
 from worker.counting.contests import create_contests
 from worker.counting.counter import Counter
@@ -22,13 +23,6 @@ from worker.counting.prefetch import Prefetch
 from worker.counting.prefixes import Board
 from worker.counting.records.protocol import Records
 from worker.counting.roll import Roll
-from worker.counting.sessions import (
-    NOTHING_TUNED,
-    create_session,
-    create_tuning,
-    find_prompts,
-    find_tuned,
-)
 
 
 def certify(
@@ -57,13 +51,13 @@ def certify(
         PromptMissing: a prompt that the request names is not stored.
     """
     request = roll.request
-    prompts = find_prompts(request, records.find_prompt)
-    tuned = NOTHING_TUNED
+    prompts = sessions.find_prompts(request, records.find_prompt)
+    tuned = sessions.NOTHING_TUNED
     if request.tuned_targets:
         tuned = records.keep_tuned(
-            lambda: counter.tune(create_tuning(request, prompts, roll.tuning_key), image)
+            lambda: counter.tune(sessions.create_tuning(request, prompts, roll.tuning_key), image)
         )
-    opened = counter.open(create_session(request, prompts, tuned, roll.keys), image)
+    opened = counter.open(sessions.create_session(request, prompts, tuned, roll.keys), image)
     attempts = records.count_attempt()
     board = Board(request, create_contests(request), _name_noise(roll, records.disagreements))
     board.resume(records.get_checkpoints(), opened.identity)
@@ -100,7 +94,7 @@ def _conclude(
             place,
             counted=counted,
             attempts=attempts,
-            tuned=find_tuned(request, tuned, i, place),
+            tuned=sessions.find_tuned(request, tuned, i, place),
         )
 
     identity = opened.identity

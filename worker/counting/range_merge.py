@@ -38,7 +38,8 @@ class _Stream:
         self.stops[counted.start] = counted.stop
         self.ledgers = self.ledgers or [RangeLedger(len(counts)) for counts in counted.counts]
         for ballot, (ledger, counts) in enumerate(zip(self.ledgers, counted.counts, strict=True)):
-            votes = RangeVotes.of_votes(counted.start, counted.get_votes(ballot), len(counts))
+            single, options = counted.get_votes(ballot), len(counts)
+            votes = RangeVotes(start=counted.start, votes=single, num_classes=options)
             yield from ((ballot, sample) for sample in ledger.add(votes))
 
 

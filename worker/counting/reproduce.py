@@ -8,22 +8,10 @@ from typing import Any
 from models.prompts.prompt import Prompt
 from worker.certification import Finding, Phase, Tally
 from worker.certification.merkle import VoteTree, path_leads_to
-from worker.contract import PromptRef
+from worker.contract import PromptRef, protocol
 from worker.contract.certificate.document import BallotName, FinishedResult, LookCounts
 from worker.contract.image import Image, image_sha256
 from worker.contract.prompt import EncodedPrompt
-from worker.contract.protocol import (
-    Ballot,
-    ClassBallot,
-    CountRange,
-    OpenSession,
-    PhaseKey,
-    PromptText,
-    RangeCounted,
-    SelectorBallot,
-    SessionOpened,
-    TemplateText,
-)
 from worker.contract.votes import VoteWithPath
 from worker.counting.contests import PHASES
 from worker.counting.counter import Counter
@@ -49,7 +37,7 @@ class Rested:
     """One ballot that a certificate rests on: its recorded counts, and the roots of its votes."""
 
     name: BallotName
-    ballot: Ballot
+    ballot: protocol.Ballot
     recorded: tuple[Recorded, ...]
     roots: Mapping[Phase, str]
 
@@ -63,15 +51,15 @@ def rested_on(entry: Any) -> tuple[Rested, ...]:
     recorded = _recorded(entry)
     roots = entry.votes_root
     if entry.routing is None:
-        ballot = ClassBallot(text=_text(entry))
+        ballot = protocol.ClassBallot(text=_text(entry))
         return (Rested(name="prediction", ballot=ballot, recorded=recorded, roots=roots),)
     bank = tuple(create_bank_text(one, entry.class_names) for one in entry.routing.bank)
-    chosen = ClassBallot(text=bank[entry.routing.selected_index])
+    chosen = protocol.ClassBallot(text=bank[entry.routing.selected_index])
     selector = entry.routing.selector
     return (
         Rested(
             name="selector",
-            ballot=SelectorBallot(bank=bank),
+            ballot=protocol.SelectorBallot(bank=bank),
             recorded=_recorded_looks(selector.looks),
             roots=selector.votes_root,
         ),
@@ -79,10 +67,10 @@ def rested_on(entry: Any) -> tuple[Rested, ...]:
     )
 
 
-def _text(entry: Any) -> TemplateText | PromptText:
+def _text(entry: Any) -> protocol.TemplateText | protocol.PromptText:
     if entry.prompt is None:
-        return TemplateText(template=entry.template, class_names=entry.class_names)
-    return PromptText(prompt_sha256=entry.prompt.sha256, class_names=entry.class_names)
+        return protocol.TemplateText(template=entry.template, class_names=entry.class_names)
+    return protocol.PromptText(prompt_sha256=entry.prompt.sha256, class_names=entry.class_names)
 
 
 def _recorded(entry: Any) -> tuple[Recorded, ...]:
@@ -107,7 +95,7 @@ class Recounted:
     tally: Tally | None = None
     tree: VoteTree = field(default_factory=VoteTree)
 
-    def continued(self, counted: RangeCounted, ballot_index: int) -> "Recounted":
+    def continued(self, counted: protocol.RangeCounted, ballot_index: int) -> "Recounted":
         """The votes with those of the next range added."""
         votes = counted.tallies[ballot_index]
         return Recounted(
@@ -163,7 +151,7 @@ def _levels(result: FinishedResult) -> dict[Decimal, Level]:
     return levels
 
 
-def _compare_provenance(result: FinishedResult, opened: SessionOpened) -> Finding:
+def _compare_provenance(result: FinishedResult, opened: protocol.SessionOpened) -> Finding:
     """Compares the f and the noise tables here with those of the document."""
     here = opened.identity.model_dump(exclude={"model", "architecture"})
     said = result.provenance.model_dump(include=set(here))
@@ -181,7 +169,7 @@ def _compare_provenance(result: FinishedResult, opened: SessionOpened) -> Findin
 
 def _session(
     result: FinishedResult, levels: Mapping[Decimal, Level], find_prompt: FindPrompt
-) -> OpenSession:
+) -> protocol.OpenSession:
     try:
         keys = {phase: NoiseKey.parse(result.provenance.noise_keys[phase]) for phase in PHASES}
     except KeyError as error:
@@ -192,14 +180,16 @@ def _session(
     )
     prompts = _prompts(result, find_prompt)
     try:
-        return OpenSession(
+        return protocol.OpenSession(
             model=result.model,
             height=result.input.height,
             width=result.input.width,
             prompts=prompts,
             sigmas=tuple(levels),
             ballots=ballots,
-            keys=tuple(PhaseKey(phase=p, low=key.low, high=key.high) for p, key in keys.items()),
+            keys=tuple(
+                protocol.PhaseKey(phase=p, low=key.low, high=key.high) for p, key in keys.items()
+            ),
         )
     except ValueError as error:
         raise NotReproducible(
@@ -243,7 +233,9 @@ def _count(
     found: dict[int, list[Recounted]] = {}
     start, so_far = 0, [Recounted() for _ in range(ballots)]
     for size in sizes:
-        counter.count(CountRange(sigma_index=sigma_index, phase=phase, start=start, stop=size))
+        counter.count(
+            protocol.CountRange(sigma_index=sigma_index, phase=phase, start=start, stop=size)
+        )
         while start < size:
             counted = counter.receive()
             so_far = [one.continued(counted, place) for place, one in enumerate(so_far)]
@@ -332,7 +324,7 @@ def _check_vote(
     if not 0 <= i < n or not path_leads_to(root, n=n, index=i, vote=shown.vote, path=shown.path):
         sentence = f"Sample {i}: the vote shown is not the one under the certificate's root."
         return _finding(certificate, holds=False, sentence=sentence)
-    counter.count(CountRange(sigma_index=0, phase=phase, start=i, stop=i + 1))
+    counter.count(protocol.CountRange(sigma_index=0, phase=phase, start=i, stop=i + 1))
     (again,) = counter.receive().get_votes(0)
     if again != shown.vote:
         sentence = f"Sample {i}: evaluated again it votes {again}, the service said {shown.vote}."

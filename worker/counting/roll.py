@@ -9,7 +9,8 @@ from worker.certification import Phase
 from worker.contract import CertifyRequest
 from worker.contract.request import canonical_bytes, request_sha256
 from worker.counting.contests import PHASES
-from worker.sampling.keys import KeyPurpose, commitment, derive_key
+from worker.key_secret import commitment
+from worker.sampling.keys import KeyPurpose, derive_key
 from worker.sampling.words import NoiseKey
 
 

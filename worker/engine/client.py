@@ -4,23 +4,8 @@ import time
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
 
-from worker.contract import Failure
+from worker.contract import Failure, protocol
 from worker.contract.image import Image
-from worker.contract.protocol import (
-    ANSWER,
-    MAX_FRAME_BYTES,
-    Answer,
-    AskStatus,
-    CountRange,
-    EngineStatus,
-    OpenSession,
-    PromptsTuned,
-    RangeCounted,
-    SessionOpened,
-    SessionRefused,
-    SessionWaits,
-    TunePrompts,
-)
 from worker.processes.hand_back import interruptible
 
 STALLED_S = 300.0
@@ -73,7 +58,7 @@ class EngineClient:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def open(self, session: OpenSession, image: Image) -> SessionOpened:
+    def open(self, session: protocol.OpenSession, image: Image) -> protocol.SessionOpened:
         """Opens the session as soon as its model is loaded.
 
         Raises:
@@ -83,43 +68,43 @@ class EngineClient:
         self._send(session.model_dump_json().encode())
         self._send(image.tobytes())
         answer = self._receive_served()
-        assert isinstance(answer, SessionOpened)
+        assert isinstance(answer, protocol.SessionOpened)
         return answer
 
-    def tune(self, wanted: TunePrompts, image: Image) -> PromptsTuned:
+    def tune(self, wanted: protocol.TunePrompts, image: Image) -> protocol.PromptsTuned:
         """Tunes prompts on an image and ends the open session. Raises the errors of `open`."""
         self._send(wanted.model_dump_json().encode())
         self._send(image.tobytes())
         answer = self._receive_served()
-        assert isinstance(answer, PromptsTuned)
+        assert isinstance(answer, protocol.PromptsTuned)
         return answer
 
-    def count(self, wanted: CountRange) -> None:
+    def count(self, wanted: protocol.CountRange) -> None:
         """Requests a range. `receive` returns its votes."""
         self._send(wanted.model_dump_json().encode())
 
-    def prefetch(self, likely: CountRange) -> None:
+    def prefetch(self, likely: protocol.CountRange) -> None:
         """Announces a range that may be requested next. Its votes may arrive early."""
         self.count(likely)
 
-    def receive(self) -> RangeCounted:
+    def receive(self) -> protocol.RangeCounted:
         """The next counted range. Raises EngineLost if the engine is gone."""
         answer = self._receive_served()
-        assert isinstance(answer, RangeCounted)
+        assert isinstance(answer, protocol.RangeCounted)
         return answer
 
-    def status(self, *, timeout_s: float) -> EngineStatus:
+    def status(self, *, timeout_s: float) -> protocol.EngineStatus:
         """The engine's status. Raises EngineLost if it does not answer in time."""
-        self._send(AskStatus().model_dump_json().encode())
+        self._send(protocol.AskStatus().model_dump_json().encode())
         answer = self._receive(timeout_s)
-        assert isinstance(answer, EngineStatus)
+        assert isinstance(answer, protocol.EngineStatus)
         return answer
 
-    def _receive_served(self) -> Answer:
+    def _receive_served(self) -> protocol.Answer:
         """The next answer that is not about waiting. Raises EngineRefused for a refusal."""
-        while isinstance(answer := self._receive(STALLED_S), SessionWaits):
+        while isinstance(answer := self._receive(STALLED_S), protocol.SessionWaits):
             pass
-        if isinstance(answer, SessionRefused):
+        if isinstance(answer, protocol.SessionRefused):
             raise EngineRefused(answer.failure)
         return answer
 
@@ -129,13 +114,13 @@ class EngineClient:
         except OSError as error:
             raise EngineLost("the engine ended during the session") from error
 
-    def _receive(self, timeout_s: float) -> Answer:
+    def _receive(self, timeout_s: float) -> protocol.Answer:
         try:
             with interruptible():
                 answers = self._connection.poll(timeout_s)
-            frame = self._connection.recv_bytes(MAX_FRAME_BYTES) if answers else None
+            frame = self._connection.recv_bytes(protocol.MAX_FRAME_BYTES) if answers else None
         except (OSError, EOFError) as error:
             raise EngineLost("the engine ended during the session") from error
         if frame is None:
             raise EngineLost(f"the engine did not answer for {timeout_s:g} s")
-        return ANSWER.validate_json(frame)
+        return protocol.ANSWER.validate_json(frame)

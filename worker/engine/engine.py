@@ -12,19 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from worker.contract import EngineFigures
+from worker.contract import EngineFigures, protocol
 from worker.contract.image import Image
-from worker.contract.protocol import (
-    CountRange,
-    EngineStatus,
-    OpenSession,
-    PromptsTuned,
-    RangeCounted,
-    SessionOpened,
-    SessionRefused,
-    TunePrompts,
-    require_fitting,
-)
 from worker.engine.runner.batch import Batch, Finish, Samples, Slice, Taker
 from worker.engine.session import Session
 from worker.engine.shelf.loaded_model import LoadedModel
@@ -72,10 +61,10 @@ class Engine:
         self._figures = EngineFigures()
         self._step_began: float | None = None
 
-    def status(self) -> EngineStatus:
+    def status(self) -> protocol.EngineStatus:
         """The loaded models, their speed at warm-up, the state of all models, and figures."""
         loaded = self._shelf.list_loaded()
-        return EngineStatus(
+        return protocol.EngineStatus(
             models=tuple(model.identity for model in loaded),
             samples_per_s={
                 model.identity.model.id: model.samples_per_s
@@ -90,9 +79,9 @@ class Engine:
 
     def open(
         self,
-        spec: OpenSession,
+        spec: protocol.OpenSession,
         image: Image,
-        deliver: Callable[[RangeCounted], None],
+        deliver: Callable[[protocol.RangeCounted], None],
         on_wait: OnWait = lambda: None,
     ) -> Session:
         """Opens a session. The thread that steps calls `deliver` with its counts.
@@ -111,9 +100,9 @@ class Engine:
 
     def tune(
         self,
-        spec: TunePrompts,
+        spec: protocol.TunePrompts,
         image: Image,
-        deliver: Callable[[PromptsTuned | SessionRefused], None],
+        deliver: Callable[[protocol.PromptsTuned | protocol.SessionRefused], None],
         on_wait: OnWait = lambda: None,
     ) -> Session:
         """Opens a session that draws noisy copies of an image and tunes prompts on them.
@@ -134,7 +123,7 @@ class Engine:
 
     @contextmanager
     def _taken(
-        self, spec: OpenSession | TunePrompts, image: Image, on_wait: OnWait
+        self, spec: protocol.OpenSession | protocol.TunePrompts, image: Image, on_wait: OnWait
     ) -> Iterator[LoadedModel]:
         """Takes the model of a session, and gives it back at once if the session fails to open."""
         card = self._shelf.find_card(spec.model)
@@ -145,7 +134,7 @@ class Engine:
                 f"the model takes images of {size} x {size} pixels, "
                 f"got {spec.height} x {spec.width}",
             )
-        require_fitting(spec, image)
+        protocol.require_fitting(spec, image)
         model = self._shelf.take(card, on_wait)
         try:
             yield model
@@ -156,14 +145,14 @@ class Engine:
 
     def _add(
         self,
-        spec: OpenSession | TunePrompts,
+        spec: protocol.OpenSession | protocol.TunePrompts,
         image: Image,
         model: LoadedModel,
         keys: Mapping[KeyPurpose, NoiseKey],
         taker: Taker,
     ) -> Session:
         tables = tuple(create_noise_table(sigma) for sigma in spec.sigmas)
-        opened = SessionOpened(
+        opened = protocol.SessionOpened(
             identity=model.identity,
             table_sha256={f"{table.sigma:f}": table.sha256 for table in tables},
         )
@@ -183,7 +172,7 @@ class Engine:
             session.closed = True
         self._shelf.give_back(session.model_id)
 
-    def request(self, session: Session, wanted: CountRange) -> None:
+    def request(self, session: Session, wanted: protocol.CountRange) -> None:
         """Queues a range. Raises ValueError if its noise level is unknown or it has no samples."""
         if wanted.sigma_index >= len(session.tables) or wanted.stop <= wanted.start:
             raise ValueError(f"the session has no such range: {wanted}")

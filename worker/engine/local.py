@@ -4,16 +4,8 @@ import queue
 from abc import ABC, abstractmethod
 from typing import TypeVar
 
+from worker.contract import protocol
 from worker.contract.image import Image
-from worker.contract.protocol import (
-    CountRange,
-    OpenSession,
-    PromptsTuned,
-    RangeCounted,
-    SessionOpened,
-    SessionRefused,
-    TunePrompts,
-)
 from worker.engine.engine import Engine
 from worker.engine.session import Session
 from worker.engine.shelf.refusal import SessionNotServed
@@ -27,33 +19,35 @@ class InProcessCounter(ABC):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._session: Session | None = None
-        self._counted: queue.SimpleQueue[RangeCounted] = queue.SimpleQueue()
+        self._counted: queue.SimpleQueue[protocol.RangeCounted] = queue.SimpleQueue()
 
     @abstractmethod
     def _wait_for(self, answers: "queue.SimpleQueue[Answer]") -> Answer:
         """The next answer in a queue that the engine fills when it is stepped."""
 
-    def open(self, session: OpenSession, image: Image) -> SessionOpened:
+    def open(self, session: protocol.OpenSession, image: Image) -> protocol.SessionOpened:
         """Opens a session and closes the previous one. Raises the errors of `Engine.open`."""
         self.close()
         self._counted = queue.SimpleQueue()
         self._session = self._engine.open(session, image, self._counted.put)
         return self._session.opened
 
-    def tune(self, wanted: TunePrompts, image: Image) -> PromptsTuned:
+    def tune(self, wanted: protocol.TunePrompts, image: Image) -> protocol.PromptsTuned:
         """Tunes prompts on an image and closes the previous session.
 
         Raises:
             SessionNotServed: as `Engine.tune`, or tuning failed.
         """
         self.close()
-        answers: queue.SimpleQueue[PromptsTuned | SessionRefused] = queue.SimpleQueue()
+        answers: queue.SimpleQueue[protocol.PromptsTuned | protocol.SessionRefused] = (
+            queue.SimpleQueue()
+        )
         session = self._engine.tune(wanted, image, answers.put)
         try:
             answer = self._wait_for(answers)
         finally:
             self._engine.close(session)
-        if isinstance(answer, SessionRefused):
+        if isinstance(answer, protocol.SessionRefused):
             raise SessionNotServed(answer.failure.code, answer.failure.detail)
         return answer
 
@@ -63,16 +57,16 @@ class InProcessCounter(ABC):
             self._engine.close(self._session)
             self._session = None
 
-    def count(self, wanted: CountRange) -> None:
+    def count(self, wanted: protocol.CountRange) -> None:
         """Requests a range."""
         assert self._session is not None, "open a session first"
         self._engine.request(self._session, wanted)
 
-    def prefetch(self, likely: CountRange) -> None:
+    def prefetch(self, likely: protocol.CountRange) -> None:
         """Announces a range that may be requested next."""
         self.count(likely)
 
-    def receive(self) -> RangeCounted:
+    def receive(self) -> protocol.RangeCounted:
         """The next counted range. Raises an error if none can come."""
         return self._wait_for(self._counted)
 

@@ -7,16 +7,8 @@ from models.learning.template_prompt import create_template_prompt
 from models.learning.zero_shot import TuningStep
 from models.prompts.prompt import Prompt
 from models.vlm.base_classifier import BaseClassifier
+from worker.contract import protocol
 from worker.contract.prompt import EncodedPrompt
-from worker.contract.protocol import (
-    Ballot,
-    ClassBallot,
-    PromptText,
-    SelectorBallot,
-    TemplateText,
-    Text,
-    TuningStart,
-)
 from worker.engine.runner.batch import Voter
 from worker.engine.shelf.loaded_model import LoadedModel
 from worker.engine.shelf.refusal import SessionNotServed
@@ -36,20 +28,20 @@ class SessionTexts:
             raise SessionNotServed("prompt_unusable", str(error)) from error
         self._prompts = {prompt.sha256: prompt for prompt in decoded}
 
-    def create_voter(self, ballot: Ballot) -> Voter:
+    def create_voter(self, ballot: protocol.Ballot) -> Voter:
         """The voter for a ballot.
 
         Raises:
             SessionNotServed: a text or prompt does not fit this model, or a prompt is missing.
         """
         match ballot:
-            case ClassBallot(text=text):
+            case protocol.ClassBallot(text=text):
                 return ClassVoter(self._classifier(text), self._tau)
-            case SelectorBallot(bank=bank):
+            case protocol.SelectorBallot(bank=bank):
                 selector = Selector(classifiers=tuple(map(self._classifier, bank)))
                 return PromptVoter(selector, self._tau)
 
-    def create_start(self, start: TuningStart) -> Start:
+    def create_start(self, start: protocol.TuningStart) -> Start:
         """The start of a prompt's tuning. Raises the errors of `create_voter`."""
         text, tuning = start.text, start.tuning
         prompt = self._find_prompt(text) or self._template_prompt(text)
@@ -65,22 +57,22 @@ class SessionTexts:
             ),
         )
 
-    def _template_prompt(self, text: Text) -> Prompt:
-        assert isinstance(text, TemplateText)
+    def _template_prompt(self, text: protocol.Text) -> Prompt:
+        assert isinstance(text, protocol.TemplateText)
         try:
             return create_template_prompt(self._vlm, text.template, text.class_names)
         except ValueError as error:
             raise SessionNotServed("text_unusable", str(error)) from error
 
-    def _classifier(self, text: Text) -> BaseClassifier:
+    def _classifier(self, text: protocol.Text) -> BaseClassifier:
         try:
             return self._classifiers.find_or_create(text, self._find_prompt(text))
         except ValueError as error:
             raise SessionNotServed("text_unusable", str(error)) from error
 
-    def _find_prompt(self, text: Text) -> Prompt | None:
+    def _find_prompt(self, text: protocol.Text) -> Prompt | None:
         """The prompt that a text names; None for a template."""
-        if not isinstance(text, PromptText):
+        if not isinstance(text, protocol.PromptText):
             return None
         if (prompt := self._prompts.get(text.prompt_sha256)) is None:
             raise SessionNotServed(

@@ -3,6 +3,7 @@
 import csv
 import io
 
+from models.files.csv_cells import disarm
 from worker.evaluation.comparison.paired import PairedDifference
 from worker.evaluation.results import Arm, AtRadius, EvaluationResults
 
@@ -46,7 +47,7 @@ def format_csv(results: EvaluationResults) -> str:
     writer.writerow(_COLUMNS)
     for arm in results.arms:
         for at in arm.at_radius:
-            writer.writerow(_row(arm, at))
+            writer.writerow(map(disarm, _row(arm, at)))
     return out.getvalue()
 
 

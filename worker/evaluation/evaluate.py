@@ -43,8 +43,8 @@ from worker.evaluation.results import EvaluationResults, create_results, order_i
 from worker.evaluation.run_file import EvaluatedImage, RunFile
 from worker.evaluation.tables import format_markdown
 from worker.evaluation.trained import Trained
+from worker.key_secret import commitment, create_secret, load_secret
 from worker.prepare import prepare_image
-from worker.sampling.keys import commitment, create_secret, load_secret
 
 RUN_FILE = "images.jsonl"
 SECRET_FILE = "run-secret"  # noqa: S105 - the name of a file

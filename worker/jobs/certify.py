@@ -32,8 +32,8 @@ from worker.jobs.redis_records import RedisRecords
 from worker.jobs.sharing.disagreements import Disagreements
 from worker.jobs.sharing.help import share
 from worker.jobs.tuned_prompts import TunedStore
+from worker.key_secret import load_secret
 from worker.processes.hand_back import HandedBack, heed, interruptible
-from worker.sampling.keys import load_secret
 from worker.settings import WorkerSettings
 from worker.store import hosts, images, keyspace, prompts
 from worker.store.connection import when_there_is_room
@@ -149,7 +149,7 @@ def _find_or_certify(run: _Run) -> FinishedResult:
     """The stored result of the same canonical request, or a new one, which is then stored.
 
     Raises:
-        worker.sampling.keys.SecretUnusable: the key secret cannot be read.
+        worker.key_secret.SecretUnusable: the key secret cannot be read.
         worker.store.hosts.OtherSecret: certificates would be bound to a secret other than the
             published one.
     """
@@ -181,10 +181,7 @@ def _renew(redis: Redis, job: CertificationJob, roll: Roll, *, ttl_s: int) -> No
 
 def _certify(run: _Run, roll: Roll, disagreements: Disagreements) -> FinishedResult:
     redis, settings, job = run.redis, run.settings, run.job
-    described = job.request.input
-    image = images.get_image(
-        redis, described.sha256, height=described.height, width=described.width
-    )
+    image = images.get_input(redis, job.request.input)
     records = RedisRecords(
         redis, job, roll, disagreements=len(disagreements.known), ttl_s=settings.certificate_ttl_s
     )

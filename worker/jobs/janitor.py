@@ -6,8 +6,9 @@ worker took and did not start, one whose record RQ lost, and one that was given 
 """
 
 import time
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 from redis import Redis
 from rq import Queue
@@ -36,17 +37,20 @@ return 1
 """
 
 
-class JobRecords(Protocol):
-    """The stored jobs of one queue: certifications, or learnings."""
+@dataclass(frozen=True, kw_only=True)
+class JobRecords:
+    """The stored jobs of one queue: certifications, or learnings.
 
-    def enqueue_again(self, job_id: str) -> bool:
-        """Enqueues an accepted job anew. False if there is nothing to enqueue."""
+    Attributes:
+        enqueue_again: enqueues an accepted job anew. False if there is nothing to enqueue.
+        has_ended: whether a job has a result.
+        give_up: stores the result of a job that RQ has given up, with the reason, unless the job
+            has one.
+    """
 
-    def has_ended(self, job_id: str) -> bool:
-        """Whether a job has a result."""
-
-    def give_up(self, job_id: str, reason: str) -> None:
-        """Stores the result of a job that RQ has given up, unless it has one."""
+    enqueue_again: Callable[[str], bool]
+    has_ended: Callable[[str], bool]
+    give_up: Callable[[str, str], None]
 
 
 class Janitor:

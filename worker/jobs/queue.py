@@ -139,30 +139,19 @@ def accept_jobs(
             certificates.
     """
     with one_connection(redis) as connection:  # WAITAOF waits for the writes of its own connection
-        _enqueue(connection, jobs, image_ttl_s, job_ttl_s, watch, alongside)
+        queue, speeds = create_queue(connection), _find_speeds(connection)
+        with connection.pipeline() as pipeline:
+            watch(pipeline)
+            pipeline.multi()  # RQ would begin it itself, and refuses after other commands
+            for job, image in jobs:
+                sha256 = job.request.input.sha256
+                images.put_image(pipeline, sha256, image, ttl_s=max(image_ttl_s, job_ttl_s))
+                records.put_job(pipeline, job, ttl_s=job_ttl_s)
+                timeout_s = job_timeout_s(job, speeds.get(job.request.model.id))
+                add_job(queue, pipeline, TASK_CERTIFY, job_id=job.id, timeout_s=timeout_s)
+            alongside(pipeline)
+            pipeline.execute()
         wait_durable(connection)
-
-
-def _enqueue(
-    redis: Redis,
-    jobs: Sequence[tuple[CertificationJob, Image]],
-    image_ttl_s: int,
-    job_ttl_s: int,
-    watch: Callable[[Pipeline], None],
-    alongside: Callable[[Pipeline], None],
-) -> None:
-    queue, speeds = create_queue(redis), _find_speeds(redis)
-    with redis.pipeline() as pipeline:
-        watch(pipeline)
-        pipeline.multi()  # RQ would begin the transaction itself, and refuses after other commands
-        for job, image in jobs:
-            sha256 = job.request.input.sha256
-            images.put_image(pipeline, sha256, image, ttl_s=max(image_ttl_s, job_ttl_s))
-            records.put_job(pipeline, job, ttl_s=job_ttl_s)
-            timeout_s = job_timeout_s(job, speeds.get(job.request.model.id))
-            add_job(queue, pipeline, TASK_CERTIFY, job_id=job.id, timeout_s=timeout_s)
-        alongside(pipeline)
-        pipeline.execute()
 
 
 def enqueue_again(redis: Redis, certification_id: str, *, ttl_s: int) -> bool:

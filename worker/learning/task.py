@@ -19,18 +19,7 @@ from rq import get_current_job
 from models.log import get_logger
 from worker.contract import Failure
 from worker.contract.learning import CancelledLearning, FailedLearning, LearningJob, LearningResult
-from worker.learning import store
-from worker.learning.protocol import (
-    AnewReport,
-    EpochReport,
-    FailureReport,
-    LearnedReport,
-    Order,
-    Report,
-    parse_report,
-    write_order,
-)
-from worker.learning.store import finish_learning
+from worker.learning import protocol, store
 from worker.processes.parent import with_parent
 from worker.settings import WorkerSettings
 from worker.store import images, prompts
@@ -76,7 +65,7 @@ def run_learning(redis: Redis, settings: WorkerSettings, learning_id: str) -> No
 
 
 def _learn(redis: Redis, settings: WorkerSettings, job: LearningJob) -> LearningResult:
-    order = Order(
+    order = protocol.Order(
         request=job.request,
         pixels=_get_pixels(redis, job),
         resume=store.find_checkpoint(redis, job.id),
@@ -84,14 +73,15 @@ def _learn(redis: Redis, settings: WorkerSettings, job: LearningJob) -> Learning
     with _run_learner(redis, job.id, order) as reports:
         for report in reports:
             match report:
-                case EpochReport():
-                    _keep_epoch(redis, settings, job, report)
-                case AnewReport(reason=reason):
+                case protocol.EpochReport(epoch=epoch):
+                    checkpoint, ttl_s = report.decode_checkpoint(), settings.certificate_ttl_s
+                    store.put_epoch(redis, job.id, epoch, checkpoint, ttl_s=ttl_s)
+                case protocol.AnewReport(reason=reason):
                     log.warning("learning_anew", reason=reason)
                     store.drop_checkpoint(redis, job.id)
-                case LearnedReport():
+                case protocol.LearnedReport():
                     return _keep_prompt(redis, settings, job, report)
-                case FailureReport(failure=failure):
+                case protocol.FailureReport(failure=failure):
                     return FailedLearning(failure=failure)
     if store.find_result(redis, job.id) is None:
         raise LearnerDied("the learner ended without a prompt")
@@ -109,7 +99,9 @@ def _get_pixels(redis: Redis, job: LearningJob) -> np.ndarray[tuple[int, ...], n
 
 
 @contextmanager
-def _run_learner(redis: Redis, learning_id: str, order: Order) -> Iterator[Iterator[Report]]:
+def _run_learner(
+    redis: Redis, learning_id: str, order: protocol.Order
+) -> Iterator[Iterator[protocol.Report]]:
     """The reports of a new learner. It ends when a result appears, and with this process."""
     command = with_parent(_LEARNER)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603
@@ -118,8 +110,8 @@ def _run_learner(redis: Redis, learning_id: str, order: Order) -> Iterator[Itera
         try:
             with _ended_by_a_result(redis, learning_id, process):
                 with suppress(BrokenPipeError):  # the learner died, so its reports end early
-                    write_order(process.stdin, order)
-                yield map(parse_report, process.stdout)
+                    protocol.write_order(process.stdin, order)
+                yield map(protocol.parse_report, process.stdout)
         finally:
             process.kill()
             with suppress(BrokenPipeError):
@@ -149,21 +141,13 @@ def _ended_by_a_result(
         thread.join()
 
 
-def _keep_epoch(
-    redis: Redis, settings: WorkerSettings, job: LearningJob, report: EpochReport
-) -> None:
-    checkpoint = report.decode_checkpoint()
-    ttl_s = settings.certificate_ttl_s
-    store.put_epoch(redis, job.id, report.epoch, checkpoint, ttl_s=ttl_s)
-
-
 def _keep_prompt(
-    redis: Redis, settings: WorkerSettings, job: LearningJob, report: LearnedReport
+    redis: Redis, settings: WorkerSettings, job: LearningJob, report: protocol.LearnedReport
 ) -> LearningResult:
     """Stores the prompt for all workers, unless the learning was cancelled."""
     card, prompt, ttl_s = report.card, report.prompt, settings.certificate_ttl_s
     try:
-        finish_learning(redis, job.id, card, prompt, ttl_s=ttl_s, owner=job.prompt_owner)
+        store.finish_learning(redis, job.id, card, prompt, ttl_s=ttl_s, owner=job.prompt_owner)
     except prompts.PromptRefused:
         return FailedLearning(failure=_ID_TAKEN)  # reveals nothing of the other prompt's owner
     stands = store.find_result(redis, job.id)

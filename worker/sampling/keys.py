@@ -10,18 +10,7 @@ from typing import Literal
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from worker.key_secret import SECRET_BYTES, SecretUnusable, commitment, create_secret, load_secret
 from worker.sampling.words import NoiseKey
-
-__all__ = [
-    "SECRET_BYTES",
-    "KeyPurpose",
-    "SecretUnusable",
-    "commitment",
-    "create_secret",
-    "derive_key",
-    "load_secret",
-]
 
 KeyPurpose = Literal["selection", "estimation", "adaptation"]
 

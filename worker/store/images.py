@@ -7,7 +7,7 @@ import numpy as np
 from redis import Redis
 from redis.client import Pipeline
 
-from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
+from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME, InputImage
 from worker.contract.image import Image, image_sha256, require_prepared
 from worker.store import keyspace
 
@@ -50,6 +50,11 @@ def let_go(redis: Redis, sha256: str, *, ttl_s: int) -> bool:
         keyspace.accepted(LEARNING_QUEUE_NAME),
     )
     return bool(redis.eval(_LET_GO, len(keys), *keys, ttl_s))
+
+
+def get_input(redis: Redis, described: InputImage) -> Image:
+    """The image that a request describes. Errors as `get_image`."""
+    return get_image(redis, described.sha256, height=described.height, width=described.width)
 
 
 def get_image(redis: Redis, sha256: str, *, height: int, width: int) -> Image:

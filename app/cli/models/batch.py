@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import Device
+from app.cli.options import DeviceOption
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ class NoShapeKeepsRowsApart(ValueError):
 
 def choose_batch(
     model: Annotated[str, typer.Argument(metavar="ID", help="Model id.")],
-    device: Annotated[
-        Device | None, typer.Option(help="Where to run it.  (default: PROMPTSMOOTH_DEVICE)")
-    ] = None,
+    device: DeviceOption = None,
     rows: Annotated[
         list[int] | None,
         typer.Option(min=1, help="A shape to try; repeatable. Default: some for the device."),
@@ -43,10 +41,8 @@ def choose_batch(
     features depend neither on its place nor on its neighbours. The shape is part of the classifier:
     with a different shape, certificates name a different model, and its tau must be measured again.
     """
-    from worker.processes.scheduling import wait_passively
-
-    wait_passively()
     from models.catalogue import load_catalogue
+    from models.catalogue.measured import write_own
     from models.loading.loading import load_vlm
     from worker.engine.measure.batch_choice import SHAPES, BatchChoice, choose_rows, measure_shapes
     from worker.engine.runner.machine import choose_device, set_threads
@@ -78,7 +74,13 @@ def choose_batch(
         if report.rows is None:
             raise NoShapeKeepsRowsApart
         if write:
-            _write(model, identity.device_class, report.rows)
+            where = identity.device_class
+            written = write_own(catalogue, model, "batch_size", where, report.rows)
+            typer.echo(
+                f"written to {written}; restart running engines and measure tau again "
+                f"(promptsmooth models measure-eta {model})",
+                err=True,
+            )
 
 
 def _print(report: "BatchChoice", now: int) -> None:
@@ -88,23 +90,3 @@ def _print(report: "BatchChoice", now: int) -> None:
         typer.echo(f"  {one.rows:5} rows  {one.samples_per_s:10.1f} samples/s{note}")
     if report.rows is not None:
         typer.echo(f"chosen: {report.rows} rows")
-
-
-def _write(model: str, device_class: str, rows: int) -> None:
-    from models.catalogue import load_catalogue
-    from models.catalogue.cards import DeviceClass
-    from models.catalogue.measured import ShippedCard, format_line, write_measured
-    from worker.settings import WorkerSettings
-
-    catalogue = load_catalogue(WorkerSettings().models)
-    card, path = catalogue.get(model), catalogue.find_own_card(model)
-    where: DeviceClass = "cuda" if device_class == "cuda" else "cpu"
-    if path is None:
-        line = format_line("batch_size", {**card.batch_size, where: rows})
-        raise ShippedCard(card, line)
-    write_measured(path, "batch_size", where, rows)
-    typer.echo(
-        f"written to {path}; restart running engines and measure tau again "
-        f"(promptsmooth models measure-eta {model})",
-        err=True,
-    )

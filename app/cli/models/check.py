@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import Device
+from app.cli.options import DeviceOption
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 def check(
     model: Annotated[str, typer.Argument(metavar="ID", help="Model id.")],
-    device: Annotated[
-        Device | None, typer.Option(help="Where to run it.  (default: PROMPTSMOOTH_DEVICE)")
-    ] = None,
+    device: DeviceOption = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -34,9 +32,6 @@ def check(
     whether a model uses quick GELU or GELU. So the check reports how far features move with the
     other activation and, with --data, which of the two classifies more images correctly.
     """
-    from worker.processes.scheduling import wait_passively
-
-    wait_passively()
     from app.local.model_check import check_model
     from models.catalogue import load_catalogue
     from models.datasets.image_folder import list_images

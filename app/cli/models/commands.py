@@ -8,12 +8,11 @@ import typer
 from app.cli.models import files
 from app.cli.models.batch import choose_batch
 from app.cli.models.check import check
-from app.cli.options import Device
+from app.cli.options import DeviceOption
 from app.cli.terminal import sentences
-from models.catalogue import Catalogue, load_catalogue
+from models.catalogue import load_catalogue
 from models.catalogue.availability import judge_presence
-from models.catalogue.cards import DeviceClass
-from models.catalogue.measured import ShippedCard
+from models.catalogue.measured import write_own
 
 if TYPE_CHECKING:
     from worker.engine.measure.eta import EtaReport
@@ -68,9 +67,7 @@ def list_models() -> None:
 @models_cli.command(name="measure-eta")
 def measure_eta(
     model: Annotated[str, typer.Argument(metavar="ID", help="Model id.")],
-    device: Annotated[
-        Device | None, typer.Option(help="Where to run it.  (default: PROMPTSMOOTH_DEVICE)")
-    ] = None,
+    device: DeviceOption = None,
     batches: Annotated[int, typer.Option(min=1, help="Batches at each noise level.")] = 2,
     image: Annotated[
         list[Path] | None,
@@ -87,9 +84,6 @@ def measure_eta(
     tau are counted as ambiguous. Tau is twice eta times a margin of 2. It is measured on these
     images, not proved.
     """
-    from worker.processes.scheduling import wait_passively
-
-    wait_passively()
     from app.local.eta import measure_model
     from worker.settings import WorkerSettings
 
@@ -109,26 +103,9 @@ def measure_eta(
         else:
             _print_report(report)
         if write:
-            written = write_report(report, catalogue)
+            seen = report.identity
+            written = write_own(catalogue, seen.model.id, "tau", seen.device_class, report.tau)
             typer.echo(f"written to {written}; restart running engines", err=True)
-
-
-def write_report(report: "EtaReport", catalogue: Catalogue) -> Path:
-    """Writes a measured tau into the card of its model; returns the card's file.
-
-    Raises:
-        ShippedCard: the card ships with the service.
-        models.catalogue.cards.InvalidCard: the card's text cannot be edited.
-    """
-    from models.catalogue.measured import format_tau, write_tau
-
-    device_class: DeviceClass = "cuda" if report.identity.device_class == "cuda" else "cpu"
-    card = catalogue.get(report.identity.model.id)
-    path = catalogue.find_own_card(card.id)
-    if path is None:
-        raise ShippedCard(card, format_tau({**card.tau, device_class: report.tau}))
-    write_tau(path, device_class, report.tau)
-    return path
 
 
 def _print_report(report: "EtaReport") -> None:

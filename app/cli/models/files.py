@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.options import require_folder
 from app.cli.terminal import ending_tidily, sentences
 from models.catalogue import Catalogue, load_catalogue
 from models.catalogue.cards import ModelDescription, check_model_id, load_description
@@ -14,13 +15,6 @@ if TYPE_CHECKING:
 
 ModelId = Annotated[str, typer.Argument(metavar="ID", help="Model id.")]
 _LOCAL_DIR = "local-dir:"  # open_clip's prefix for a local folder
-
-
-class NoFolder(ValueError):
-    """No folder is configured for models."""
-
-    def __init__(self) -> None:
-        super().__init__("PROMPTSMOOTH_MODELS is not set; set it to the folder for the models.")
 
 
 class ShippedModel(ValueError):
@@ -80,7 +74,7 @@ def add(
 
     with ending_tidily(), sentences():
         check_model_id(model)
-        folder, source = _require_folder(), Path(path.removeprefix(_LOCAL_DIR))
+        folder, source = require_folder("models"), Path(path.removeprefix(_LOCAL_DIR))
         if not source.exists():
             raise FileNotFoundError(f"{source} does not exist")
         if is_bundle(source):
@@ -103,7 +97,7 @@ def pull(model: ModelId) -> None:
 
     with ending_tidily(), sentences():
         check_model_id(model)
-        folder = _require_folder()
+        folder = require_folder("models")
         description = _describe(model, None, folder)
         require_free(folder, model)
         fetched = fetch(description, folder)
@@ -126,7 +120,7 @@ def bundle(
     from models.installation.archive import write_bundle
 
     with ending_tidily(), sentences():
-        catalogue = _load(_require_folder())
+        catalogue = _load(require_folder("models"))
         write_bundle(catalogue.get(model), catalogue.folder(model), out)
         typer.echo(f"written to {out}")
 
@@ -143,7 +137,7 @@ def remove(
     from models.installation.folder import remove_folder
 
     with sentences():
-        folder = _require_folder()
+        folder = require_folder("models")
         catalogue = _load(folder)
         path = catalogue.find_own_card(model)
         if path is None:
@@ -178,12 +172,3 @@ def _describe(model: str, card: Path | None, folder: Path) -> ModelDescription:
 
 def _load(folder: Path) -> Catalogue:
     return load_catalogue(folder if folder.is_dir() else None)
-
-
-def _require_folder() -> Path:
-    from worker.settings import SharedSettings
-
-    folder = SharedSettings().models
-    if folder is None:
-        raise NoFolder
-    return folder

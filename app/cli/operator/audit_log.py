@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import DataDir, get_data_dir
+from app.cli.options import DataDir, connect, get_data_dir
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
@@ -65,12 +65,12 @@ def verify(
 
       promptsmooth audit-log verify /var/log/promptsmooth --expect-head "$(cat noted-head)"
     """
-    from app.server.audit_log.check import Broken
+    from app.server.audit_log.check import Broken, check_files
 
     with sentences():
         noted = _parse_head(expect_head)
         files = _find_files(path, data_dir)
-        found = _check(files)
+        found = check_files(files)
         problems = (
             [_describe(found)] if isinstance(found, Broken) else _compare(files, found, noted)
         )
@@ -93,10 +93,10 @@ def head(path: LogPath = None, data_dir: DataDir = None) -> None:
 
       promptsmooth audit-log head > /mnt/elsewhere/noted-head
     """
-    from app.server.audit_log.check import Broken
+    from app.server.audit_log.check import Broken, check_files
 
     with sentences():
-        found = _check(_find_files(path, data_dir))
+        found = check_files(_find_files(path, data_dir))
     if isinstance(found, Broken):
         typer.secho(_describe(found), fg=typer.colors.RED, err=True)
         raise typer.Exit(1)
@@ -112,12 +112,6 @@ def _find_files(path: Path | None, data_dir: Path | None) -> list[Path]:
     if not files:
         raise LogBroken(f"there is no audit log in {place}")
     return files
-
-
-def _check(files: list[Path]) -> "Whole | Broken":
-    from app.server.audit_log.check import check_files
-
-    return check_files(files)
 
 
 def _describe(broken: "Broken") -> str:
@@ -152,10 +146,9 @@ def _compare(files: list[Path], found: "Whole", noted: tuple[int, str] | None) -
 
 
 def _find_anchor(chain: str, data_dir: Path | None) -> tuple[int, str]:
-    from app.deployment.redis_server import connect_redis
     from worker.store import keyspace
 
-    with connect_redis(get_data_dir(data_dir)) as redis:
+    with connect(data_dir) as redis:
         noted = redis.get(keyspace.audit_head(chain))
     if not isinstance(noted, bytes):
         raise LogBroken("Redis has no head for this log: it was never noted, or it was removed")

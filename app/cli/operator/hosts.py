@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import DataDir, get_data_dir
+from app.cli.options import DataDir, connect
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
@@ -33,8 +33,10 @@ def workers(
     """
     import json
 
+    from worker.store import hosts
+
     with sentences():
-        reports = _list(_connect(data_dir))
+        reports = hosts.list_workers(connect(data_dir))
     if as_json:
         typer.echo(json.dumps([report.model_dump(mode="json") for report in reports], indent=2))
     else:
@@ -68,7 +70,7 @@ def drain(
     from worker.store import hosts
 
     with sentences():
-        redis = _connect(data_dir)
+        redis = connect(data_dir)
         hosts.drain(redis, host, how="finish" if finish else "hand back")
         deadline = time.monotonic() + wait_s
         while left := [r for r in _concerned(redis, host) if r.shown_state != "drained"]:
@@ -87,7 +89,7 @@ def resume(host: Host = "*", data_dir: DataDir = None) -> None:
     from worker.store import hosts
 
     with sentences():
-        hosts.resume(_connect(data_dir), host)
+        hosts.resume(connect(data_dir), host)
     typer.echo("resumed")
 
 
@@ -97,24 +99,6 @@ def _concerned(redis: "Redis", host: str) -> "list[WorkerReport]":
 
     return [
         report
-        for report in _list(redis)
+        for report in hosts.list_workers(redis)
         if hosts.concerns(report, host) and report.shown_state != "broken"
     ]
-
-
-def _list(redis: "Redis") -> "tuple[WorkerReport, ...]":
-    from redis.exceptions import RedisError
-
-    from app.deployment.redis_server import NoRedis
-    from worker.store import hosts
-
-    try:
-        return hosts.list_workers(redis)
-    except RedisError as error:
-        raise NoRedis(f"Redis does not answer: {error}") from None
-
-
-def _connect(data_dir: "DataDir") -> "Redis":
-    from app.deployment.redis_server import connect_redis
-
-    return connect_redis(get_data_dir(data_dir))

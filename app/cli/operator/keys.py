@@ -11,24 +11,15 @@ import typer
 
 from app.cli.options import get_data_dir
 from app.cli.terminal import sentences
-from app.server.access.api_keys import (
-    KEYS_FILE_NAME,
-    ApiKey,
-    KeyUnknown,
-    change_keys,
-    create_key,
-    find_index,
-    hash_token,
-    load_keys,
-    now_utc,
-)
+from app.server.access import api_keys
 from app.settings import Quotas
 
 keys_cli = typer.Typer(
     name="keys",
     help="The keys of a service. They are kept in the file that PROMPTSMOOTH_KEYS_FILE names, else "
-    f"in {KEYS_FILE_NAME} in the data folder, which promptsmooth up reads. The file holds digests; "
-    "a key is printed only once, when it is created. A running service sees every change at once.",
+    f"in {api_keys.KEYS_FILE_NAME} in the data folder, which promptsmooth up reads. The file holds "
+    "digests; a key is printed only once, when it is created. A running service sees every change "
+    "at once.",
     no_args_is_help=True,
 )
 
@@ -46,8 +37,8 @@ KeysFileOption = Annotated[
     typer.Option(
         "--file",
         dir_okay=False,
-        help=f"The keys file.  (default: PROMPTSMOOTH_KEYS_FILE, else {KEYS_FILE_NAME} in the "
-        "data folder)",
+        help="The keys file.  (default: PROMPTSMOOTH_KEYS_FILE, else "
+        f"{api_keys.KEYS_FILE_NAME} in the data folder)",
     ),
 ]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="Id of a key; keys list shows the ids.")]
@@ -90,11 +81,11 @@ def add(
 
       promptsmooth keys add --label "operator" --scope admin --scope read --expires-in-days 365
     """
-    now = now_utc()
+    now = api_keys.now_utc()
     with sentences():
         path = find_keys_file(file)
-        with change_keys(path) as keys:
-            key, token = create_key(
+        with api_keys.change_keys(path) as keys:
+            key, token = api_keys.create_key(
                 label,
                 tuple(one.value for one in scope or (ScopeName.SUBMIT, ScopeName.READ)),
                 now=now,
@@ -128,7 +119,7 @@ def list_keys(
     with sentences():
         path = find_keys_file(file)
         try:
-            keys = load_keys(path).keys
+            keys = api_keys.load_keys(path).keys
         except FileNotFoundError:
             keys = ()
     if as_json:
@@ -150,9 +141,9 @@ def revoke(key_id: KeyId, file: KeysFileOption = None) -> None:
       promptsmooth keys revoke 3f9a1c2b
     """
     with sentences(), _change(file) as keys:
-        index = find_index(keys, key_id)
+        index = api_keys.find_index(keys, key_id)
         if keys[index].revoked_at is None:
-            keys[index] = keys[index].model_copy(update={"revoked_at": now_utc()})
+            keys[index] = keys[index].model_copy(update={"revoked_at": api_keys.now_utc()})
     typer.echo(f"key {key_id} is revoked")
 
 
@@ -167,15 +158,15 @@ def rotate(key_id: KeyId, file: KeysFileOption = None) -> None:
       promptsmooth keys rotate 3f9a1c2b > ct.key
     """
     with sentences(), _change(file) as keys:
-        index = find_index(keys, key_id)
+        index = api_keys.find_index(keys, key_id)
         old = keys[index]
         if old.revoked_at is not None:
             raise ValueError(
                 f"the key {key_id} is revoked for good; create another with: promptsmooth keys add"
             )
-        _, token = create_key(old.label, old.scopes, now=now_utc())
+        _, token = api_keys.create_key(old.label, old.scopes, now=api_keys.now_utc())
         token = token.replace(token.split("_")[1], key_id, 1)
-        keys[index] = old.model_copy(update={"sha256": hash_token(token)})
+        keys[index] = old.model_copy(update={"sha256": api_keys.hash_token(token)})
     typer.echo(token)
     typer.echo(f"key {key_id} is replaced; the line above is shown only once", err=True)
 
@@ -184,19 +175,19 @@ def find_keys_file(given: Path | None) -> Path:
     """The keys file that the option, the settings or the data folder names."""
     from app.settings import AppSettings
 
-    return given or AppSettings().keys_file or get_data_dir(None) / KEYS_FILE_NAME
+    return given or AppSettings().keys_file or get_data_dir(None) / api_keys.KEYS_FILE_NAME
 
 
 @contextmanager
-def _change(file: Path | None) -> Iterator[list[ApiKey]]:
+def _change(file: Path | None) -> Iterator[list[api_keys.ApiKey]]:
     try:
-        with change_keys(find_keys_file(file)) as keys:
+        with api_keys.change_keys(find_keys_file(file)) as keys:
             yield keys
-    except KeyUnknown as error:
+    except api_keys.KeyUnknown as error:
         raise ValueError(str(error.args[0])) from None
 
 
-def _print_table(keys: tuple[ApiKey, ...]) -> None:
+def _print_table(keys: tuple[api_keys.ApiKey, ...]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -213,10 +204,10 @@ def _print_table(keys: tuple[ApiKey, ...]) -> None:
     Console().print(table)
 
 
-def _state(key: ApiKey) -> str:
+def _state(key: api_keys.ApiKey) -> str:
     if key.revoked_at is not None:
         return f"revoked {key.revoked_at:%Y-%m-%d}"
     if key.expires_at is None:
         return "valid"
-    valid = key.is_valid(now_utc())
+    valid = key.is_valid(api_keys.now_utc())
     return f"{'valid until' if valid else 'expired'} {key.expires_at:%Y-%m-%d}"

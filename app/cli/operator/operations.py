@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import DataDir, get_data_dir
+from app.cli.options import DataDir, connect, get_data_dir
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
-    from redis import Redis
-
     from worker.settings import WorkerSettings
 
 _MARKS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "fails": typer.colors.RED}
@@ -38,7 +36,7 @@ def doctor(
         app, own = AppSettings(), get_data_dir(data_dir)
         checks = list(
             examine(
-                _connect(data_dir),
+                connect(data_dir),
                 settings,
                 keys_file=app.keys_file or _if_there(own / KEYS_FILE_NAME),
                 audit_log=app.audit_log or _if_there(own / AUDIT_LOG_NAME),
@@ -123,7 +121,7 @@ def sweep(data_dir: DataDir = None) -> None:
 
     with sentences():
         image_ttl_s = _settings(data_dir).image_ttl_s
-        removed = sweep_now(_connect(data_dir), image_ttl_s=image_ttl_s)
+        removed = sweep_now(connect(data_dir), image_ttl_s=image_ttl_s)
     typer.echo(f"{removed} entries removed")
 
 
@@ -137,9 +135,3 @@ def _settings(data_dir: "DataDir") -> "WorkerSettings":
 def _if_there(path: Path) -> Path | None:
     """The path if it exists; `promptsmooth up` keeps it in its data folder."""
     return path if path.exists() else None
-
-
-def _connect(data_dir: "DataDir") -> "Redis":
-    from app.deployment.redis_server import connect_redis
-
-    return connect_redis(get_data_dir(data_dir))

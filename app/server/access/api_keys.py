@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Literal, Self, get_args
 
 import tomli_w
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
 from app.settings import Quotas
 from models.files.untrusted_text import parse_toml
 from models.files.whole_file import write_whole
+from worker.contract import Contract
 
 PREFIX = "psk"
 _FORM = re.compile(rf"{PREFIX}_([0-9a-f]{{8}})_[0-9a-f]{{64}}")
@@ -44,10 +45,8 @@ class KeyUnknown(LookupError):
     """The keys file has no key with this id."""
 
 
-class ApiKey(BaseModel):
+class ApiKey(Contract):
     """A key as stored in the keys file. Its id is public and is never reused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(pattern=r"^[0-9a-f]{8}$")
     label: str = Field(max_length=200)
@@ -63,10 +62,8 @@ class ApiKey(BaseModel):
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
-class KeysFile(BaseModel):
+class KeysFile(Contract):
     """All keys of an installation. Revoked keys stay, so that their ids are never reused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     keys: tuple[ApiKey, ...] = ()
 

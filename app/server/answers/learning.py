@@ -39,11 +39,6 @@ class PromptJob(Schema):
     links: PromptJobLinks
 
 
-def prompt_job_path(learning_id: str) -> str:
-    """The path of a learning job."""
-    return f"/prompt-jobs/{learning_id}"
-
-
 def prompt_job(
     job: LearningJob, *, status: str, curve: tuple[LearnedEpoch, ...], **ended: Any
 ) -> PromptJob:
@@ -60,6 +55,6 @@ def prompt_job(
         settings=LearningSettings(**asdict(request.settings)),
         epochs_done=len(curve),
         curve=curve,
-        links=PromptJobLinks(self=prompt_job_path(job.id), prompt=f"/prompts/{request.prompt_id}"),
+        links=PromptJobLinks(self=f"/prompt-jobs/{job.id}", prompt=f"/prompts/{request.prompt_id}"),
         **ended,
     )

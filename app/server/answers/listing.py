@@ -7,20 +7,12 @@ from pydantic import Field
 
 from app.server.answers.schemas import CertificationLinks, Schema, certification_links
 from worker.contract import CertificationJob, ModelRef
-from worker.contract.certificate.document import (
-    CertificateDocument,
-    CertificationResult,
-    CertifiedDocument,
-    FinishedResult,
-    Length,
-    Prompting,
-    SigmaFigure,
-)
+from worker.contract.certificate import document
 
 
 class _Listed(Schema):
-    sigma: SigmaFigure
-    prompting: Prompting
+    sigma: document.SigmaFigure
+    prompting: document.Prompting
 
 
 class ListedRadius(_Listed):
@@ -28,7 +20,7 @@ class ListedRadius(_Listed):
 
     outcome: Literal["certified"] = "certified"
     prediction: str
-    radius: Length
+    radius: document.Length
 
 
 class ListedAbstention(_Listed):
@@ -81,16 +73,18 @@ def certification_item(job: CertificationJob, status: str) -> CertificationItem:
     )
 
 
-def with_outcomes(item: CertificationItem, result: CertificationResult | None) -> CertificationItem:
+def with_outcomes(
+    item: CertificationItem, result: document.CertificationResult | None
+) -> CertificationItem:
     """The item with the outcomes of its certificates, if it is finished."""
-    if not isinstance(result, FinishedResult):
+    if not isinstance(result, document.FinishedResult):
         return item
     return item.model_copy(update={"outcomes": tuple(map(_outcome, result.certificates))})
 
 
-def _outcome(certificate: CertificateDocument) -> ListedRadius | ListedAbstention:
+def _outcome(certificate: document.CertificateDocument) -> ListedRadius | ListedAbstention:
     about = {"sigma": certificate.sigma, "prompting": certificate.prompting}
-    if isinstance(certificate, CertifiedDocument):
+    if isinstance(certificate, document.CertifiedDocument):
         said = {"prediction": certificate.prediction, "radius": certificate.radius}
         return ListedRadius.model_validate({**about, **said})
     return ListedAbstention.model_validate(about)

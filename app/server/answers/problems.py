@@ -356,6 +356,8 @@ class NotReady(Problem):
     text = "Something that certifying needs is missing; `missing` names it."
 
 
+OF_A_BODY = (BodyTooLarge, MediaTypeUnsupported, RequestInvalid, FieldUnknown, FieldRepeated)
+"""What is wrong with a body, whichever address takes it."""
 _IMAGE_STATUS = {
     "image_too_large": 413,
     "image_format_unsupported": 415,

@@ -3,12 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from models.catalogue.cards import Evaluation, ModelCard, Preprocessing, TrainingSet
 from worker.contract import (
     CertificationJob,
     CertifyRequest,
+    Contract,
     Failure,
     FewShotTarget,
     FewShotZeroShotTarget,
@@ -26,10 +27,8 @@ from worker.contract.certificate.document import (
 )
 
 
-class Schema(BaseModel):
+class Schema(Contract):
     """Base of everything that HTTP shows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class FieldError(Schema):
@@ -305,16 +304,6 @@ class Version(Schema):
     schema_version: int
 
 
-def certification_path(certification_id: str) -> str:
-    """The path of a certification."""
-    return f"/certifications/{certification_id}"
-
-
-def batch_path(batch_id: str) -> str:
-    """The path of a batch."""
-    return f"/batches/{batch_id}"
-
-
 def asked(request: CertifyRequest) -> Asked:
     """What was requested, shown until the result is there."""
     targets = tuple(
@@ -332,7 +321,7 @@ def asked(request: CertifyRequest) -> Asked:
 
 def certification_links(job: CertificationJob) -> CertificationLinks:
     """The links of a certification."""
-    path = certification_path(job.id)
+    path = f"/certifications/{job.id}"
     return CertificationLinks(self=path, input_image=f"{path}/input.png", events=f"{path}/events")
 
 

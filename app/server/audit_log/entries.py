@@ -6,13 +6,7 @@ from typing import Any
 
 from models.prompts.cards import PromptCard
 from worker.contract import CertificationJob, CertifyRequest
-from worker.contract.certificate.document import (
-    CertificateDocument,
-    CertificationResult,
-    CertifiedDocument,
-    FailedResult,
-    FinishedResult,
-)
+from worker.contract.certificate import document
 from worker.contract.learning import FailedLearning, FinishedLearning, LearningJob, LearningResult
 from worker.contract.request import canonical_bytes
 
@@ -52,7 +46,7 @@ def describe_learning(job: LearningJob) -> dict[str, Any]:
     }
 
 
-def describe_outcome(job: CertificationJob, result: CertificationResult) -> dict[str, Any]:
+def describe_outcome(job: CertificationJob, result: document.CertificationResult) -> dict[str, Any]:
     """How a certification ended. The signature identifies the document that a lab keeps."""
     ended: dict[str, Any] = {
         "key_id": job.owner,
@@ -62,18 +56,18 @@ def describe_outcome(job: CertificationJob, result: CertificationResult) -> dict
         "status": result.status,
     }
     match result:
-        case FinishedResult():
+        case document.FinishedResult():
             ended["signature"] = result.signature and result.signature.value
             ended["certificates"] = [_describe_certificate(one) for one in result.certificates]
-        case FailedResult():
+        case document.FailedResult():
             ended["code"] = result.failure.code
     return ended
 
 
-def _describe_certificate(one: CertificateDocument) -> dict[str, Any]:
+def _describe_certificate(one: document.CertificateDocument) -> dict[str, Any]:
     """Numbers only. The class is given by its index; the request's digest covers the names."""
     shown = {"sigma": str(one.sigma), "prompting": one.prompting, "outcome": one.outcome}
-    if isinstance(one, CertifiedDocument):
+    if isinstance(one, document.CertifiedDocument):
         return {**shown, "class_index": one.class_index, "radius": str(one.radius)}
     return shown
 

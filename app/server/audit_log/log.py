@@ -23,6 +23,7 @@ from shutil import disk_usage
 from typing import Any
 
 from models.files.untrusted_text import parse_json
+from models.files.whole_file import sync
 
 _NOTHING = "0" * 64
 _LOCK_NAME = ".lock"
@@ -172,15 +173,7 @@ def _write(path: Path, data: bytes, start: int) -> None:
     finally:
         os.close(descriptor)
     if new:
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path.parent)
 
 
 def _repair(files: list[Path]) -> tuple[_Tail, dict[str, Any] | None]:

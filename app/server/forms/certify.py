@@ -1,15 +1,10 @@
 """The multipart form of POST /certify: the fields of a request, and image files."""
 
-from typing import Annotated
-
-from fastapi import UploadFile
-from pydantic import Field, WithJsonSchema
+from pydantic import Field
 
 from app.request.certify import PARAMETERS, CertifyFields
 from app.request.certify import RULES as FIELD_RULES
-
-_File = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]
-
+from app.server.forms.prompts import File
 
 RULES = {
     **FIELD_RULES,
@@ -20,7 +15,7 @@ RULES = {
 class CertifyForm(CertifyFields):
     """What is asked of a certification. Fields that are not listed here are refused."""
 
-    image: list[_File] = Field(
+    image: list[File] = Field(
         min_length=1,
         description=f"{RULES['image']}. The content decides, not the name. Several images become a "
         "batch; one that cannot be used does not keep the others out.",

@@ -23,7 +23,6 @@ from app.request.refusal import check_not_empty
 from app.server.answers.problems import (
     JsonUnreadable,
     MediaTypeUnsupported,
-    RequestInvalid,
     invalid,
 )
 from app.server.forms.certify import NUMBERS, REPEATABLE, RULES, CertifyForm
@@ -134,7 +133,7 @@ def _as_field(name: str, value: object) -> object:
         or (name not in NUMBERS and _has_number(value))
     )
     if wrong:
-        raise _invalid(name)
+        raise invalid(name, RULES[name])
     return value
 
 
@@ -144,10 +143,6 @@ def _has_number(value: object) -> bool:
     if isinstance(value, list):
         return any(map(_has_number, value))
     return isinstance(value, WrittenNumber)
-
-
-def _invalid(name: str) -> RequestInvalid:
-    return invalid(name, RULES[name])
 
 
 def _collect(items: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -106,7 +106,7 @@ REQUEST: dict[str, Any] = {
                             "sigma": ["0.25"],
                             "targets": [
                                 {"class_names": ["normal lungs", "pneumonia"]},
-                                {"prompting": "few-shot", "prompt": "bundled-kermany-cxr"},
+                                {"prompting": "few-shot", "prompt": "bundled-2-kermany-cxr"},
                             ],
                         }
                     },

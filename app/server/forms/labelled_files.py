@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import IO, BinaryIO
 
 from app.server.answers.problems import TrainingImagesInvalid
+from models.datasets.junk import is_junk
 from models.imaging import ImageLimits
 
 _MAX_DIRECTORY = 4 * 2**20  # bytes of the list of files at the end of a zip
@@ -89,7 +90,7 @@ def _check_directory(stream: BinaryIO) -> None:
 def _is_image(entry: zipfile.ZipInfo) -> bool:
     """Not a folder, and not what desktops add by themselves."""
     parts = [part for part in _get_path(entry).parts if part != ".."]
-    return not entry.is_dir() and not any(p.startswith((".", "__MACOSX")) for p in parts)
+    return not entry.is_dir() and not any(map(is_junk, parts))
 
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:

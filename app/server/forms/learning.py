@@ -2,13 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-from app.request.numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE
-from app.server.forms.prompts import File, NamedClasses
+from app.request.numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE, check_different
+from app.request.targets import AskedClassNames
+from app.server.forms.prompts import File
 from models.catalogue.cards import Template
 from models.prompts.cards import PromptId
-from worker.contract import MAX_CLASS_NAMES
+from worker.contract import MAX_CLASS_NAMES, Contract
 from worker.contract.learning import MAX_EPOCHS
 
 MAX_NOISE_LEVELS = 16
@@ -16,12 +17,6 @@ MAX_SHOTS = 1024
 
 _Whole = Annotated[int, PLAIN_WHOLE]
 _Sigma = Annotated[float, Field(ge=0, le=10), PLAIN_DECIMAL, DECIMAL_TEXT]
-
-
-def _check_different(levels: list[float]) -> list[float]:
-    if len(set(levels)) != len(levels):
-        raise ValueError("a level is named twice")
-    return levels
 
 
 RULES = {
@@ -43,10 +38,8 @@ RULES = {
 }
 
 
-class LearnForm(BaseModel):
+class LearnForm(Contract):
     """What a prompt is learned from and how. Fields that are not listed here are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     zip: File | None = Field(
         default=None,
@@ -71,7 +64,7 @@ class LearnForm(BaseModel):
         description=f"{RULES['model']}. Default: the service's default model; GET /models lists "
         "all.",
     )
-    class_name: NamedClasses | None = Field(
+    class_name: AskedClassNames | None = Field(
         default=None,
         description=f"{RULES['class_name']}. In the order of the folders, for prompts with other "
         "words than the folders' names.",
@@ -79,13 +72,13 @@ class LearnForm(BaseModel):
     template: Template | None = Field(
         default=None,
         max_length=1000,
-        description=f"{RULES['template']}. With the preset default the vectors start as the words "
-        "before {}; those after it follow the class name. Default: the model card's.",
+        description=f"{RULES['template']}. The vectors take the place of the words before {{}}; "
+        "those after it follow the class name. Default: the model card's.",
     )
     preset: Literal["default", "paper"] = Field(
         default="default",
-        description=f"{RULES['preset']}. default is what gave prompts at or above the template "
-        "here; paper is PromptSmooth as published.",
+        description=f"{RULES['preset']}. default is what served best on the model that "
+        "ships; paper is PromptSmooth as published.",
     )
     shots: _Whole = Field(
         default=16,
@@ -111,7 +104,7 @@ class LearnForm(BaseModel):
         Annotated[
             list[_Sigma],
             Field(min_length=1, max_length=MAX_NOISE_LEVELS),
-            AfterValidator(_check_different),
+            AfterValidator(check_different),
         ]
         | None
     ) = Field(

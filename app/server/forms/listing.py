@@ -4,9 +4,10 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from app.request.numbers import PLAIN_WHOLE
+from worker.contract import Contract
 from worker.store.jobs.listing import Entry
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -42,10 +43,11 @@ RULES = {
 }
 
 
-class ListQuery(BaseModel):
-    """Which certifications are asked for; without a filter all, newest first."""
+REPEATABLE = frozenset({"status"})
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+class ListQuery(Contract):
+    """Which certifications are asked for; without a filter all, newest first."""
 
     status: list[Status] = Field(default=[], max_length=5, description=f"{RULES['status']}.")
     model: str | None = Field(

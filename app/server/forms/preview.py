@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from app.request.numbers import PLAIN_WHOLE, WINDOW
 from app.server.forms.prompts import File
+from worker.contract import Contract
 
 RULES = {
     "image": "one image file: PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM",
@@ -15,10 +16,8 @@ RULES = {
 }
 
 
-class PreviewForm(BaseModel):
+class PreviewForm(Contract):
     """Which picture is looked at, and how. Fields that are not listed here are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     image: File = Field(description=f"{RULES['image']}. The content decides, not the name.")
     model: str | None = Field(

@@ -3,17 +3,14 @@
 from typing import Annotated
 
 from fastapi import UploadFile
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
-from models.catalogue.cards import ClassNames
+from app.request.targets import AskedClassNames
 from models.prompts.cards import PromptId
 from models.prompts.prompt import MAX_SUFFIX
-from worker.contract import MAX_CLASS_NAMES
+from worker.contract import MAX_CLASS_NAMES, Contract
 
 File = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]
-NamedClasses = Annotated[
-    ClassNames, Field(max_length=MAX_CLASS_NAMES), BeforeValidator(lambda names: tuple(names))
-]
 
 
 RULES = {
@@ -29,10 +26,8 @@ RULES = {
 }
 
 
-class ImportForm(BaseModel):
+class ImportForm(Contract):
     """A prompt that was learned elsewhere. Fields that are not listed here are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: File = Field(
         description=f"{RULES['file']}. A checkpoint that torch saved is taken by the command "
@@ -46,7 +41,7 @@ class ImportForm(BaseModel):
         max_length=64,
         description=f"{RULES['model']}. The one the prompt was learned for; GET /models lists all.",
     )
-    class_name: NamedClasses = Field(
+    class_name: AskedClassNames = Field(
         description=f"{RULES['class_name']}. In the order of the classes."
     )
     suffix: str | None = Field(

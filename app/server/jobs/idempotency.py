@@ -15,13 +15,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from app.server.access.caller import Caller
-from app.server.answers.problems import (
-    CertificationGone,
-    CertificationUnknown,
-    IdempotencyInProgress,
-    IdempotencyKeyReused,
-    invalid,
-)
+from app.server.answers import problems
 from app.server.jobs.lookup import find_visible_job
 from worker.contract import CertificationJob, Contract
 from worker.store import keyspace
@@ -63,7 +57,7 @@ class Claim:
         pipeline.watch(self.key)  # type: ignore[no-untyped-call]  # redis-py has not typed it
         data = pipeline.get(self.key)
         if data is None or _Use.model_validate_json(data) != self.use:
-            raise IdempotencyInProgress
+            raise problems.IdempotencyInProgress
 
     def keep(self, pipeline: Pipeline, jobs: Sequence[str], *, ttl_s: int) -> None:
         """Makes the key lead to these jobs, in the transaction that queues them."""
@@ -82,7 +76,9 @@ def parse_key(header: str) -> str:
         Problem: the header holds no valid key.
     """
     if not (found := _KEY.fullmatch(header.strip())):
-        raise invalid("Idempotency-Key", "1 to 255 visible ASCII characters, quoted or not")
+        raise problems.invalid(
+            "Idempotency-Key", "1 to 255 visible ASCII characters, quoted or not"
+        )
     return found[1]
 
 
@@ -103,9 +99,9 @@ def claim(
         return ours
     used = _Use.model_validate_json(stored)
     if used.fingerprint != fingerprint:
-        raise IdempotencyKeyReused
+        raise problems.IdempotencyKeyReused
     if not used.jobs:
-        raise IdempotencyInProgress
+        raise problems.IdempotencyInProgress
     return _find_jobs(redis, caller, used.jobs)
 
 
@@ -114,8 +110,8 @@ def _find_jobs(redis: Redis, caller: Caller, ids: Sequence[str]) -> list[Certifi
     for each in ids:
         try:
             found.append(find_visible_job(redis, each, caller))
-        except CertificationUnknown:
+        except problems.CertificationUnknown:
             continue  # purged from its batch
     if not found:
-        raise CertificationGone
+        raise problems.CertificationGone
     return found

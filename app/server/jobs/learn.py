@@ -18,7 +18,7 @@ from app.server.forms.labelled_files import SentFile, check_count, open_zip, rea
 from app.server.forms.learning import LearnForm
 from app.server.jobs.capacity.model_hosts import require_card, require_host
 from app.server.jobs.services import Services
-from models.catalogue.cards import ModelCard, check_class_names
+from models.catalogue.cards import ModelCard, check_new_class_names
 from models.catalogue.text_width import find_text_width
 from models.datasets.image_folder import find_class_names, order_classes
 from models.datasets.training_images import choose_shots
@@ -56,7 +56,21 @@ async def submit_learn(services: Services, form: LearnForm, caller: Caller) -> L
         LabelledImage(sha256=described.sha256, class_index=index)
         for (_, described), (_, index) in zip(prepared, shots, strict=True)
     )
-    job = _create_job(caller, form.id, card, class_names, settings, images)
+    request = LearningRequest(
+        prompt_id=form.id,
+        model=ModelRef(id=card.id, sha256=card.sha256),
+        class_names=class_names,
+        settings=settings,
+        size=card.preprocessing.size,
+        images=images,
+    )
+    job = LearningJob(
+        id=uuid4().hex,
+        owner=caller.key_id,
+        shared=caller.view is None,
+        request=request,
+        submitted_at=datetime.now(UTC),
+    )
     if (earlier := await to_thread.run_sync(_find_earlier, services, job)) is not None:
         return earlier
     await to_thread.run_sync(_check_id, services, form.id)
@@ -95,31 +109,6 @@ def choose(
         return [labelled[place] for place in choose_shots(indices, settings.shots, settings.seed)]
     except ValueError as error:
         raise TrainingImagesInvalid(str(error)) from None
-
-
-def _create_job(
-    caller: Caller,
-    prompt_id: str,
-    card: ModelCard,
-    class_names: tuple[str, ...],
-    settings: LearningSettings,
-    images: tuple[LabelledImage, ...],
-) -> LearningJob:
-    request = LearningRequest(
-        prompt_id=prompt_id,
-        model=ModelRef(id=card.id, sha256=card.sha256),
-        class_names=class_names,
-        settings=settings,
-        size=card.preprocessing.size,
-        images=images,
-    )
-    return LearningJob(
-        id=uuid4().hex,
-        owner=caller.key_id,
-        shared=caller.view is None,
-        request=request,
-        submitted_at=datetime.now(UTC),
-    )
 
 
 def create_settings(form: LearnForm, card: ModelCard) -> LearningSettings:
@@ -183,9 +172,11 @@ def _check_names(form: LearnForm, names: tuple[str, ...]) -> tuple[str, ...]:
     if found is None:
         raise invalid("class_name", "a name for each class: numbers mean nothing to a text encoder")
     try:
-        return check_class_names(found)
+        return check_new_class_names(found)
     except ValueError:
-        raise TrainingImagesInvalid("Expected distinct class names, none blank.") from None
+        raise TrainingImagesInvalid(
+            "Expected class names that differ in more than case or spaces, none blank."
+        ) from None
 
 
 async def _prepare(

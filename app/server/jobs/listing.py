@@ -16,7 +16,7 @@ from app.server.answers.listing import (
 )
 from app.server.forms.listing import ListQuery, parse_cursor, write_cursor
 from worker.contract import CertificationJob
-from worker.jobs.state import State, get_states
+from worker.jobs.state import get_states
 from worker.store.jobs import listing, records, results
 from worker.store.jobs.listing import Entry
 
@@ -61,7 +61,8 @@ def _read(
     """Each entry with its item, or None if the query does not match it."""
     jobs = records.find_jobs(redis, [entry.id for entry in entries])
     asked = [job for job in jobs if job is not None and _is_asked(job, query)]
-    states = dict(zip((job.id for job in asked), _find_states(redis, asked), strict=True))
+    ids = [job.id for job in asked]
+    states = dict(zip(ids, get_states(redis, ids), strict=True))
     for entry, job in zip(entries, jobs, strict=True):
         status = states.get(entry.id)
         if job is None or status is None or (query.status and status not in query.status):
@@ -72,10 +73,6 @@ def _read(
 
 def _is_asked(job: CertificationJob, query: ListQuery) -> bool:
     return query.model in (None, job.request.model.id) and query.batch in (None, job.batch_id)
-
-
-def _find_states(redis: Redis, jobs: Sequence[CertificationJob]) -> list[State]:
-    return get_states(redis, [job.id for job in jobs])
 
 
 def _page(

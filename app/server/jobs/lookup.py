@@ -8,22 +8,8 @@ from typing import Any
 from redis import Redis
 
 from app.server.access.caller import Caller
+from app.server.answers import schemas
 from app.server.answers.problems import BatchUnknown, CertificationUnknown
-from app.server.answers.schemas import (
-    Batch,
-    BatchLinks,
-    CancelledCertification,
-    Certification,
-    FailedCertification,
-    FinishedCertification,
-    QueuedCertification,
-    RefusedProblem,
-    RunningCertification,
-    SampleProgress,
-    asked,
-    batch_path,
-    certification_links,
-)
 from app.server.jobs.capacity.estimate import estimate_running_s, find_outlook
 from worker.contract import CertificationJob, Failure, RefusedImage
 from worker.contract.certificate.document import CancelledResult, FailedResult, FinishedResult
@@ -71,63 +57,70 @@ def find_batch_jobs(redis: Redis, batch_id: str, caller: Caller) -> tuple[Certif
     return jobs
 
 
-def show(redis: Redis, job: CertificationJob) -> Certification:
+def show(redis: Redis, job: CertificationJob) -> schemas.Certification:
     """A certification as it stands now."""
     try:
         return _show(redis, job)
     except RecordDamaged:
-        return FailedCertification(**_common(job), failure=DAMAGED)
+        return schemas.FailedCertification(**_common(job), failure=DAMAGED)
 
 
-def _show(redis: Redis, job: CertificationJob) -> Certification:
+def _show(redis: Redis, job: CertificationJob) -> schemas.Certification:
     match get_state(redis, job.id):
         case "queued":
             outlook = find_outlook(redis, job.id)
-            return QueuedCertification(**_common(job), asked=asked(job.request), **asdict(outlook))
+            return schemas.QueuedCertification(
+                **_common(job), asked=schemas.asked(job.request), **asdict(outlook)
+            )
         case "running":
             progress = find_progress(redis, job)
             left = progress.samples_total - progress.samples_done
             estimated_s = estimate_running_s(redis, job.request.model.id, left)
-            return RunningCertification(
-                **_common(job), asked=asked(job.request), progress=progress, estimated_s=estimated_s
+            return schemas.RunningCertification(
+                **_common(job),
+                asked=schemas.asked(job.request),
+                progress=progress,
+                estimated_s=estimated_s,
             )
         case "finished" | "failed" | "cancelled":
             return _ended(redis, job)
 
 
-def show_batch(redis: Redis, jobs: Sequence[CertificationJob]) -> Batch:
+def show_batch(redis: Redis, jobs: Sequence[CertificationJob]) -> schemas.Batch:
     """The batch of these jobs as it stands now."""
     return create_batch(redis, tuple(show(redis, job) for job in jobs))
 
 
-def show_all(redis: Redis, jobs: Sequence[CertificationJob]) -> Certification | Batch:
+def show_all(
+    redis: Redis, jobs: Sequence[CertificationJob]
+) -> schemas.Certification | schemas.Batch:
     """The jobs of one submission: a certification, or a batch."""
     return show(redis, jobs[0]) if jobs[0].batch_id is None else show_batch(redis, jobs)
 
 
-def create_batch(redis: Redis, certifications: tuple[Certification, ...]) -> Batch:
+def create_batch(redis: Redis, certifications: tuple[schemas.Certification, ...]) -> schemas.Batch:
     """The batch of these certifications, with the images that were refused."""
     batch_id = certifications[0].batch_id
     assert batch_id is not None, "they were sent together"
     refused = tuple(map(_refused, records.find_refused(redis, batch_id)))
-    return Batch(
+    return schemas.Batch(
         id=batch_id,
         done=len(refused) + sum(map(is_done, certifications)),
         total=len(refused) + len(certifications),
         certifications=certifications,
         refused=refused,
-        links=BatchLinks(self=batch_path(batch_id)),
+        links=schemas.BatchLinks(self=f"/batches/{batch_id}"),
     )
 
 
-def is_done(certification: Certification) -> bool:
+def is_done(certification: schemas.Certification) -> bool:
     """Whether its state is final."""
     return certification.status not in ("queued", "running")
 
 
-def _refused(image: RefusedImage) -> RefusedProblem:
+def _refused(image: RefusedImage) -> schemas.RefusedProblem:
     title = HTTPStatus(image.status).phrase
-    return RefusedProblem(title=title, **image.model_dump())
+    return schemas.RefusedProblem(title=title, **image.model_dump())
 
 
 def _common(job: CertificationJob) -> dict[str, Any]:
@@ -138,33 +131,33 @@ def _common(job: CertificationJob) -> dict[str, Any]:
         "submitted_at": job.submitted_at,
         "model": job.request.model,
         "input": job.request.input,
-        "links": certification_links(job),
+        "links": schemas.certification_links(job),
     }
 
 
-def find_progress(redis: Redis, job: CertificationJob) -> SampleProgress:
+def find_progress(redis: Redis, job: CertificationJob) -> schemas.SampleProgress:
     """How far a certification is; zero samples before it runs."""
     progress = progress_store.find_progress(redis, job.id)
     total = job.request.samples_total
     if progress is None:
-        return SampleProgress(samples_done=0, samples_total=total)
-    return SampleProgress(
+        return schemas.SampleProgress(samples_done=0, samples_total=total)
+    return schemas.SampleProgress(
         samples_done=progress.samples_done, samples_total=total, live=progress.live
     )
 
 
-def _ended(redis: Redis, job: CertificationJob) -> Certification:
+def _ended(redis: Redis, job: CertificationJob) -> schemas.Certification:
     match results.find_result(redis, job.id):
         case FinishedResult() as result:
-            return FinishedCertification(
+            return schemas.FinishedCertification(
                 **_common(job),
                 certificates=result.certificates,
                 provenance=result.provenance,
                 signature=result.signature,
             )
         case FailedResult(failure=failure):
-            return FailedCertification(**_common(job), failure=failure)
+            return schemas.FailedCertification(**_common(job), failure=failure)
         case CancelledResult():
-            return CancelledCertification(**_common(job))
+            return schemas.CancelledCertification(**_common(job))
         case None:
-            return FailedCertification(**_common(job), failure=LOST)
+            return schemas.FailedCertification(**_common(job), failure=LOST)

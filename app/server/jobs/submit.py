@@ -8,7 +8,7 @@ from uuid import uuid4
 from anyio import to_thread
 from redis.client import Pipeline
 
-from app.request.certify import CertifyFields, check_fields
+from app.request.certify import check_fields
 from app.request.certify_request import create_request, resolve_targets
 from app.server.access.caller import Caller
 from app.server.access.quotas import reserve
@@ -23,12 +23,7 @@ from app.server.jobs.services import Services
 from app.server.middleware.request_context import find_request_id
 from models.catalogue.cards import ModelCard
 from models.imaging import ImageError
-from worker.contract import (
-    QUEUE_NAME,
-    CertificationJob,
-    InputImage,
-    Target,
-)
+from worker.contract import QUEUE_NAME, CertificationJob, InputImage
 from worker.contract.image import Image
 from worker.jobs import queue
 from worker.prepare import prepare_image
@@ -59,72 +54,49 @@ async def submit_certify(
     check_fields(form, services.settings.limits, images=count)
     await to_thread.run_sync(require_host, services.redis, card)
     await to_thread.run_sync(require_room, services.redis, services.settings)
-    targets = await to_thread.run_sync(_find_targets, services, form, card, caller)
+    find_card = partial(prompts.find_card, services.redis, view=caller.view)
+    targets = await to_thread.run_sync(resolve_targets, form, card, find_card)
     prepared = [await _prepare(services, asked, card, index) for index in range(count)]
     usable = [one for one in prepared if not isinstance(one, ImageRefused)]
     refused = [one for one in prepared if isinstance(one, ImageRefused)]
     if not usable:
         raise refused[0]
-    batch_id = uuid4().hex if count > 1 else None
-    common = partial(_create_job, form, card, targets, count, caller, batch_id, datetime.now(UTC))
-    pairs = [(common(described, index), image) for index, image, described in usable]
+    batch_id, now = uuid4().hex if count > 1 else None, datetime.now(UTC)
+
+    def create_job(described: InputImage, index: int) -> CertificationJob:
+        # Alpha is divided among all images sent. If some are refused, the joint claim for the
+        # others only becomes stronger.
+        return CertificationJob(
+            id=uuid4().hex,
+            batch_id=batch_id,
+            owner=caller.key_id,
+            image_index=index,
+            submitted_at=now,
+            request_id=find_request_id(),
+            request=create_request(form, card, targets, described, images=count),
+        )
+
+    pairs = [(create_job(described, index), image) for index, image, described in usable]
     await to_thread.run_sync(_enqueue, services, caller, pairs, refused, claim)
     return [job for job, _ in pairs]
-
-
-def _find_targets(
-    services: Services, form: CertifyFields, card: ModelCard, caller: Caller
-) -> tuple[Target, ...]:
-    """The targets of the request, prompts by digest."""
-    find = partial(prompts.find_card, services.redis, view=caller.view)
-    return resolve_targets(form, card, find)
 
 
 async def _prepare(
     services: Services, asked: CertifyBody, card: ModelCard, index: int
 ) -> Prepared | ImageRefused:
-    data = await asked.images[index]()
-    decode = partial(_decode, services, data, asked.fields, card)
+    decode = partial(
+        prepare_image,
+        await asked.images[index](),
+        card,
+        frame=asked.fields.frame,
+        window=asked.fields.requested_window,
+        decoder=services.decoder,
+    )
     try:
         image, described = await to_thread.run_sync(decode, limiter=services.decoding)
     except ImageError as error:
         return ImageRefused(error, index=index, count=len(asked.images))
     return index, image, described
-
-
-def _decode(
-    services: Services, data: bytes, form: CertifyFields, card: ModelCard
-) -> tuple[Image, InputImage]:
-    return prepare_image(
-        data, card, frame=form.frame, window=form.requested_window, decoder=services.decoder
-    )
-
-
-def _create_job(
-    form: CertifyFields,
-    card: ModelCard,
-    targets: tuple[Target, ...],
-    images: int,
-    caller: Caller,
-    batch_id: str | None,
-    now: datetime,
-    image: InputImage,
-    image_index: int,
-) -> CertificationJob:
-    """The job of one image.
-
-    If alpha is divided among images, it is divided among all that were sent. When some of them are
-    refused, the joint claim for the others only becomes stronger.
-    """
-    return CertificationJob(
-        id=uuid4().hex,
-        batch_id=batch_id,
-        owner=caller.key_id,
-        image_index=image_index,
-        submitted_at=now,
-        request_id=find_request_id(),
-        request=create_request(form, card, targets, image, images=images),
-    )
 
 
 def _enqueue(

@@ -96,7 +96,10 @@ class BodyLimit:
         await self.app(scope, receive_limited, send)
 
     def _problem(self) -> BodyTooLarge:
-        return BodyTooLarge(f"Expected a request body of at most {self.max_bytes} bytes, got more.")
+        return BodyTooLarge(
+            f"Expected a request body of at most {self.max_bytes} bytes, got more. In base64, a "
+            "file is a third longer than in a form or as the body itself."
+        )
 
 
 def _declared(scope: Scope) -> int:

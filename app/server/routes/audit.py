@@ -25,14 +25,13 @@ router = APIRouter(tags=["audit"])
 )
 def get_signing_key(redis: RedisDep, _: Reader) -> SigningKey:
     """The public key of this service's certificates."""
-    if (key := _find_signing_key(redis)) is None:
+    return SigningKey(public_key=_require_signing_key(redis))
+
+
+def _require_signing_key(redis: Redis) -> str:
+    if (stored := redis.get(keyspace.SIGNING_KEY)) is None:
         raise problems.NotReady("No worker has published a signing key yet.", missing=("worker",))
-    return SigningKey(public_key=key)
-
-
-def _find_signing_key(redis: Redis) -> str | None:
-    stored = redis.get(keyspace.SIGNING_KEY)
-    return None if stored is None else as_text(stored)
+    return as_text(stored)
 
 
 @router.post(
@@ -60,6 +59,4 @@ def _audit(body: bytes, redis: Redis) -> AuditReport:
         document = parse_json(body)
     except ValueError:
         raise problems.invalid("body", "a JSON object with no name twice and no NaN") from None
-    if (key := _find_signing_key(redis)) is None:
-        raise problems.NotReady("No worker has published a signing key yet.", missing=("worker",))
-    return audit_document(document, (key,))
+    return audit_document(document, (_require_signing_key(redis),))

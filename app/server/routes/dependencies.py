@@ -13,7 +13,6 @@ from app.server.forms.certify_body import CertifyBody, parse_body
 from app.server.jobs.lookup import find_batch_jobs, find_visible_job
 from app.server.jobs.services import Services
 from app.settings import AppSettings
-from models.catalogue import Catalogue
 from worker.contract import CertificationJob as Job
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -35,10 +34,6 @@ def _get_settings(services: ServicesDep) -> AppSettings:
     return services.settings
 
 
-def _get_catalogue(services: ServicesDep) -> Catalogue:
-    return services.catalogue
-
-
 def _check_certification_id(certification_id: Annotated[str, Path()]) -> str:
     if not _ID.fullmatch(certification_id):
         raise CertificationUnknown
@@ -53,7 +48,6 @@ def _check_batch_id(batch_id: Annotated[str, Path()]) -> str:
 
 RedisDep = Annotated[Redis, Depends(_get_redis)]
 SettingsDep = Annotated[AppSettings, Depends(_get_settings)]
-CatalogueDep = Annotated[Catalogue, Depends(_get_catalogue)]
 
 
 _CertificationId = Annotated[str, Depends(_check_certification_id)]

@@ -7,7 +7,7 @@ from app.server.answers import problems
 from app.server.answers.etag import NOT_MODIFIED, IfNoneMatch, answer_json
 from app.server.answers.schemas import KnownModel, ModelList, ModelNotUsable, ModelView, model_view
 from app.server.jobs.capacity.model_hosts import list_hosts, list_ready
-from app.server.routes.dependencies import CatalogueDep, ServicesDep
+from app.server.routes.dependencies import ServicesDep
 from models.catalogue import UnknownModel
 from models.catalogue.cards import ModelCard, ModelDescription
 from worker.contract import WorkerReport
@@ -41,15 +41,11 @@ def list_models(services: ServicesDep, _: Reader, if_none_match: IfNoneMatch = N
     },
 )
 def get_model(
-    model_id: str,
-    services: ServicesDep,
-    catalogue: CatalogueDep,
-    _: Reader,
-    if_none_match: IfNoneMatch = None,
+    model_id: str, services: ServicesDep, _: Reader, if_none_match: IfNoneMatch = None
 ) -> Response:
     """One model: its card's facts, and what each worker host says of it."""
     try:
-        card = catalogue.get(model_id)
+        card = services.catalogue.get(model_id)
     except UnknownModel:
         raise problems.ModelNotFound from None
     reports = hosts.list_workers(services.redis)

@@ -13,6 +13,7 @@ from app.server.answers import problems
 from app.server.answers.learning import PromptJob, prompt_job
 from app.server.forms.items import take_only
 from app.server.forms.learning import REPEATABLE, RULES, LearnForm
+from app.server.forms.multipart import FormRoute
 from app.server.jobs.learn import submit_learn
 from app.server.routes.accepted import describe_accepted
 from app.server.routes.dependencies import RedisDep, ServicesDep, SettingsDep
@@ -27,7 +28,7 @@ from worker.contract.learning import (
 from worker.learning import store as learning_store
 from worker.learning.queue import get_status
 
-router = APIRouter(tags=["prompts"])
+router = APIRouter(tags=["prompts"], route_class=FormRoute)
 
 LOST = Failure(
     code="learning_lost",
@@ -63,11 +64,7 @@ JobId = Annotated[str, Depends(_check_id)]
         **problems.describe(
             problems.FormUnreadable,
             problems.PromptIdTaken,
-            problems.BodyTooLarge,
-            problems.MediaTypeUnsupported,
-            problems.RequestInvalid,
-            problems.FieldUnknown,
-            problems.FieldRepeated,
+            *problems.OF_A_BODY,
             problems.ModelUnknown,
             problems.TrainingImagesInvalid,
             problems.ImageRefused,

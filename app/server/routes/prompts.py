@@ -12,9 +12,10 @@ from app.server.answers.etag import NOT_MODIFIED, REVALIDATED, IfNoneMatch, answ
 from app.server.answers.prompts import PromptList, PromptView, prompt_path, prompt_view
 from app.server.audit_log.entries import describe_prompt
 from app.server.forms.items import take_only
+from app.server.forms.multipart import FormRoute
 from app.server.forms.prompts import REPEATABLE, RULES, ImportForm
 from app.server.jobs.import_prompt import create_prompt
-from app.server.routes.dependencies import CatalogueDep, RedisDep, ServicesDep, SettingsDep
+from app.server.routes.dependencies import RedisDep, ServicesDep, SettingsDep
 from models.prompts.cards import PromptCard
 from models.prompts.catalogue import ships
 from models.prompts.ctx_file import write_ctx
@@ -23,7 +24,7 @@ from worker.contract.prompt import EncodedPrompt
 from worker.store import prompts
 from worker.store.connection import one_connection, wait_durable
 
-router = APIRouter(prefix="/prompts", tags=["prompts"])
+router = APIRouter(prefix="/prompts", tags=["prompts"], route_class=FormRoute)
 
 _FOUND: dict[int | str, dict[str, Any]] = {
     **NOT_MODIFIED,
@@ -95,12 +96,8 @@ def get_safetensors(
         **problems.describe(
             problems.FormUnreadable,
             problems.PromptIdTaken,
-            problems.BodyTooLarge,
-            problems.MediaTypeUnsupported,
+            *problems.OF_A_BODY,
             problems.PromptFormatUnsupported,
-            problems.RequestInvalid,
-            problems.FieldUnknown,
-            problems.FieldRepeated,
             problems.ModelUnknown,
             problems.PromptInvalid,
             problems.QueueUnavailable,
@@ -112,14 +109,13 @@ def get_safetensors(
 def import_prompt(
     form: Annotated[ImportForm, Form(media_type="multipart/form-data")],
     services: ServicesDep,
-    catalogue: CatalogueDep,
     caller: Submitter,
 ) -> Response:
     """Imports context vectors that were learned elsewhere; every worker can use them at once.
 
     Your key alone sees them; what a key with the scope admin brings is everyone's.
     """
-    card, prompt = create_prompt(form, catalogue)
+    card, prompt = create_prompt(form, services.catalogue)
     services.audit.record("prompt.accepted", **describe_prompt(card))
     stands = store_prompt(services.redis, card, prompt, owner=caller.view)
     return JSONResponse(

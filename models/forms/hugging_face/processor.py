@@ -10,8 +10,12 @@ from typing import Any
 
 from models.catalogue.cards import Preprocessing
 from models.catalogue.weights import ConfigMismatch
+from models.forms.files import get_part
 
-PROCESSOR = "preprocessor_config.json"
+PROCESSORS = (
+    "preprocessor_config.json",
+    "processor_config.json",
+)  # the latter since transformers 5
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
 _DEFAULTS: dict[str, Any] = {
@@ -29,28 +33,35 @@ _DEFAULTS: dict[str, Any] = {
 }
 _RESAMPLE = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
 _KINDS = ("image_processor_type", "feature_extractor_type")
+_PART = "image_processor"
 _CLIPS = ("CLIPImageProcessor", "CLIPFeatureExtractor")
 
 
-def agree_on_processor(found: Mapping[str, Any], preprocessing: Preprocessing) -> None:
-    """Passes if the configuration agrees with the card's preprocessing.
+def agree_on_processor(name: str, config: Mapping[str, Any], preprocessing: Preprocessing) -> None:
+    """Passes if the configuration in the file `name` agrees with the card's preprocessing.
+
+    transformers 5 writes the image processor as a part of the whole processor's configuration. A
+    whole one without that part says nothing of images.
 
     Raises:
         ConfigMismatch: a key differs or asks for something that the card does not describe, or the
             configuration belongs to another processor.
     """
+    found = get_part(config, _PART, name) if name == PROCESSORS[1] else config
+    if name == PROCESSORS[1] and not found:
+        return
     for key in _KINDS:
         kind = found.get(key)
         if kind is not None and not str(kind).startswith(_CLIPS):
-            _refuse(key, _CLIPS[0], kind)
+            _refuse(name, key, _CLIPS[0], kind)
     said = {key: value for key, value in found.items() if value is not None}
     for key, value in said.items():
         if key.startswith("do_") and key not in _DEFAULTS and value:
-            _refuse(key, False, value)
+            _refuse(name, key, False, value)
     whole = {**_DEFAULTS, **said}
     for key, expected in _expect(whole, preprocessing).items():
         if not _same(key, whole[key], expected):
-            _refuse(key, expected, whole[key])
+            _refuse(name, key, expected, whole[key])
 
 
 def _expect(whole: Mapping[str, Any], preprocessing: Preprocessing) -> dict[str, Any]:
@@ -94,5 +105,5 @@ def _spell_size(key: str, found: object) -> object:
     return {"shortest_edge": found} if key == "size" else {"height": found, "width": found}
 
 
-def _refuse(key: str, expected: object, found: object) -> None:
-    raise ConfigMismatch(f"{PROCESSOR}: {key}", expected=str(expected), found=str(found)[:80])
+def _refuse(name: str, key: str, expected: object, found: object) -> None:
+    raise ConfigMismatch(f"{name}: {key}", expected=str(expected), found=str(found)[:80])

@@ -1,12 +1,24 @@
 """The form of QuiltNet and most other models: open_clip's folder, or one of its checkpoints."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from models.catalogue.weights import StateDictMismatch
 from models.forms.agreement import agree_on_model_cfg, agree_on_preprocessing
-from models.forms.files import WEIGHTS, get_part, load_json, load_tensors, require_weights
+from models.forms.canonical import complete_model_cfg
+from models.forms.files import (
+    INDEX,
+    WEIGHTS,
+    get_part,
+    list_shards,
+    load_json,
+    load_tensors,
+    require_weights,
+)
 from models.forms.form import Converted, Form, FormRefused, Source
 from models.forms.open_clip.files import write_open_clip
 from models.loading.loading import CONFIG, create_clip
@@ -17,7 +29,15 @@ _NAMES = (
     "open_clip_pytorch_model.bin",
     "model.safetensors",
     "pytorch_model.bin",
+    f"open_clip_model.safetensors{INDEX}",
+    f"model.safetensors{INDEX}",
 )
+# Numbers that OpenAI's checkpoints hold beside the tensors, and where the configuration has them.
+_OPENAI = {
+    "input_resolution": ("vision_cfg", "image_size"),
+    "context_length": ("text_cfg", "context_length"),
+    "vocab_size": ("text_cfg", "vocab_size"),
+}
 
 
 def recognises(source: Source) -> bool:
@@ -43,12 +63,30 @@ def convert(source: Source, folder: Path) -> Converted:
     if path is not None:
         said = get_part(config, "preprocess_cfg", CONFIG)
         notes += agree_on_preprocessing(said, preprocessing)
-    tensors = load_tensors(weights)
+    tensors = _read_openai(load_tensors(weights), model_cfg)
     with torch.device("meta"):
         check_state_dict(create_clip(model_cfg).state_dict(), tensors)
     write_open_clip(folder, model_cfg, preprocessing, tensors)
-    read = tuple(file for file in (weights, path) if file is not None)
+    index = (weights,) if weights.name.endswith(INDEX) else ()
+    read = (*list_shards(weights), *index, *((path,) if path is not None else ()))
     return Converted(read=read, notes=notes)
+
+
+def _read_openai(tensors: dict[str, Tensor], model_cfg: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Returns the tensors as open_clip has them, where the file has OpenAI's layout.
+
+    Numbers of the architecture must agree with the configuration and are left out, and a
+    logit_scale of shape (1,) becomes a scalar.
+    """
+    for name in sorted(_OPENAI.keys() & tensors.keys()):
+        part, key = _OPENAI[name]
+        expected, number = complete_model_cfg(model_cfg)[part][key], tensors.pop(name)
+        if number.numel() != 1 or number.item() != expected:
+            raise StateDictMismatch(name, expected=str(expected), found="another number")
+    scale = tensors.get("logit_scale")
+    if scale is not None and scale.shape == (1,):
+        tensors["logit_scale"] = scale.reshape(())
+    return tensors
 
 
 def _explain(key: str, source: Source) -> str:

@@ -18,9 +18,15 @@ _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class DecodingUnavailable(OSError):
-    """The process could not be started, or it ended; the image may be sound."""
+    """The process could not be started, ended, or had to wait too long; the image may be sound."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, busy: bool = False) -> None:
+        if busy:
+            super().__init__(
+                "The image was not decoded in time because this machine is busy; the image may be "
+                "sound. Try again."
+            )
+            return
         super().__init__(
             "Images cannot be decoded at the moment: the process that does it could not be started "
             "or was ended. Try again. If that does not help, raise the limits on processes and "
@@ -66,7 +72,7 @@ class DecoderProcess:
 
     def _exchange(self, order: Order, data: bytes) -> tuple[Head, bytes]:
         channel = self._open()
-        channel.settimeout(order.bounds.timeout_s + _GRACE_S)
+        channel.settimeout(order.bounds.wall_s + _GRACE_S)
         send(channel, order.model_dump(mode="json"), data)
         received = receive(channel)
         if received is None or received[0]["ended"] == "unavailable":
@@ -120,7 +126,10 @@ def read_outcome(outcome: Head, answer: bytes, order: Order) -> PreparedImage:
 
     Raises:
         ImageError: the image was refused, or its decoder exceeded its limits or crashed.
+        DecodingUnavailable: the decoder waited for the processor for too long.
     """
+    if outcome["ended"] == "delayed":
+        raise DecodingUnavailable(busy=True)
     if outcome["ended"] == "out of time":
         raise DecodingTimedOut(order.bounds.timeout_s)
     if outcome["ended"] == "crashed":

@@ -1,7 +1,8 @@
 """The program that decodes images, each in its own process; it is run and never imported.
 
 The program loads all decoders once and afterwards only forks. So a new decoder finds them loaded
-and sees nothing of earlier images. The program itself runs no decoder; it watches the clock.
+and sees nothing of earlier images. The program itself runs no decoder; it watches the clock, and
+the kernel counts a decoder's processor time.
 
 Its argument is the descriptor of a socket, and it ends when the other end is closed.
 """
@@ -25,6 +26,7 @@ from models.imaging.pixels.limits import DecodingBounds
 
 _CHUNK = 2**20
 _MAX_ANSWER = 2**26
+_TIME_SIGNALS = (signal.SIGPROF, signal.SIGXCPU)
 
 
 class _ParentEnded(Exception):
@@ -51,6 +53,7 @@ def _load_decoders() -> None:
     from PIL import Jpeg2KImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
 
     from models.imaging.dicom import image  # noqa: F401
+    from models.imaging.formats import tiff  # noqa: F401
 
 
 def _decode_apart(channel: socket.socket, head: Head, data: bytes) -> tuple[Head, bytes]:
@@ -64,17 +67,21 @@ def _decode_apart(channel: socket.socket, head: Head, data: bytes) -> tuple[Head
     reply, complete = b"", False
     try:
         with answers:
-            reply, complete = _collect(answers, channel, began + order.bounds.timeout_s)
+            reply, complete = _collect(answers, channel, began + order.bounds.wall_s)
     finally:
         os.kill(child, signal.SIGKILL)  # not yet waited for, so its id cannot be reused
         _, status, usage = os.wait4(child, 0)
-    out_of_time = not complete or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU)
+    out_of_time = os.WIFSIGNALED(status) and os.WTERMSIG(status) in _TIME_SIGNALS
     used = {
         "wall_s": time.monotonic() - began,
         "cpu_s": usage.ru_utime + usage.ru_stime,
         "peak_bytes": 1024 * usage.ru_maxrss,
     }
-    ended = "out of time" if out_of_time else "answered" if reply else "crashed"
+    if not complete:  # a decoder that used less was kept waiting
+        out_of_time = out_of_time or used["cpu_s"] >= order.bounds.timeout_s
+    ended = "answered" if reply else "crashed"
+    if out_of_time or not complete:
+        ended = "out of time" if out_of_time else "delayed"
     return {"ended": ended, **used}, reply
 
 
@@ -96,11 +103,12 @@ def _fork_decoder(order: Order, data: bytes, channel: socket.socket) -> tuple[in
 
 
 def _bound(bounds: DecodingBounds) -> None:
-    """Limits this process: it may not grow, outlive its time, write files or start processes."""
+    """Limits this process: it may not grow, compute on, write files or start processes."""
     os.dup2(1, 2)  # a decoder's messages can hold tag values
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-    seconds = math.ceil(bounds.timeout_s)
+    signal.setitimer(signal.ITIMER_PROF, bounds.timeout_s)
+    seconds = 1 + math.ceil(bounds.timeout_s)  # the kernel's own limit knows whole seconds alone
     resource.setrlimit(resource.RLIMIT_AS, (bounds.memory_bytes, bounds.memory_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC):

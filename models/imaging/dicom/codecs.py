@@ -1,19 +1,46 @@
 """Calls decoders directly for some kinds of compressed DICOM frames.
 
-pydicom's own plugins for JPEG 2000 and RLE need a further package, and its GDCM plugin does not
-accept JPEG Extended with 12 bits.
+pydicom's own plugins for JPEG 2000 and RLE need a further package, its GDCM plugin does not accept
+JPEG Extended with 12 bits, and its Pillow plugin converts the colours of Adobe's JPEG twice.
 """
 
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from openjpeg.utils import decode as decode_openjpeg
+from PIL import Image
 from rle.utils import decode_pixel_data as decode_rle_planes
 
 from models.imaging.dicom import gdcm_codec
-from models.imaging.formats.codestream import StreamHeader, has_junk
+from models.imaging.formats.codestream import (
+    StreamHeader,
+    has_junk,
+    list_component_ids,
+)
 from models.imaging.pixels.errors import ImageBroken
+
+
+def decode_jpeg(
+    stream: bytes, header: StreamHeader, photometric: str
+) -> tuple[NDArray[np.uint8], str]:
+    """Returns the values of a JPEG frame of 8 bits, (H, W) or (H, W, 3), and their colour space.
+
+    The stream is believed before `photometric`, the data set's label: components named R, G and B
+    are RGB, and a JFIF marker says YCbCr. Adobe's marker makes the decoder return RGB.
+    """
+    image = Image.open(BytesIO(stream), formats=["JPEG"])
+    if header.components != 3:
+        return np.asarray(image), photometric
+    if list_component_ids(stream) in (b"RGB", b"rgb"):
+        return np.asarray(image), "RGB"
+    if "adobe_transform" in image.info:
+        as_coded = image.info["adobe_transform"] == 0  # then the label says what the samples are
+        return np.asarray(image), photometric if as_coded else "RGB"
+    image.draft("YCbCr", image.size)  # the samples as they are coded, without a conversion
+    jfif = "jfif" in image.info and not photometric.startswith("YBR")
+    return np.asarray(image), "YBR_FULL" if jfif else photometric
 
 
 def decode_jpeg_2000(stream: bytes, header: StreamHeader, *, signed: bool) -> NDArray[Any]:

@@ -2,13 +2,12 @@
 
 import zlib
 from importlib.util import find_spec
-from io import BytesIO
 
 from pydicom import uid
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import Tag
 
+from models.imaging.dicom.dataset import DataSet
+from models.imaging.dicom.elements import Encoding, Walk, incomplete, looks_explicit
 from models.imaging.pixels.errors import ImageTooLarge, TransferSyntaxUnsupported
 from models.imaging.pixels.limits import ImageLimits
 
@@ -19,16 +18,13 @@ NATIVE_SYNTAXES = {
     uid.DeflatedExplicitVRLittleEndian,
     uid.ExplicitVRBigEndian,
 }
-# One pydicom plugin for each syntax: two may differ in a pixel, and a certificate names pixels.
-PLUGINS = {
-    uid.JPEGBaseline8Bit: "pillow",
-    uid.JPEGExtended12Bit: "pillow",  # with 8 bits; GDCM decodes 12 bits
-    uid.JPEGLSLossless: "pyjpegls",
-    uid.JPEGLSNearLossless: "pyjpegls",
-}
-_DIRECT = {  # decoded in `codecs`
+_COMPRESSED = {
+    uid.JPEGBaseline8Bit,
+    uid.JPEGExtended12Bit,
     uid.JPEGLossless,
     uid.JPEGLosslessSV1,
+    uid.JPEGLSLossless,
+    uid.JPEGLSNearLossless,
     uid.JPEG2000Lossless,  # but not those of Part 2, whose transforms OpenJPEG does not undo
     uid.JPEG2000,
     uid.HTJ2KLossless,
@@ -36,85 +32,96 @@ _DIRECT = {  # decoded in `codecs`
     uid.HTJ2K,
     uid.RLELossless,
 }
-_SYNTAXES = {*NATIVE_SYNTAXES, *PLUGINS, *_DIRECT}
+_SYNTAXES = NATIVE_SYNTAXES | _COMPRESSED
 _JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
-_KEPT = [
-    "Modality",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-    "BurnedInAnnotation",
-    "WindowCenter",
-    "WindowWidth",
-    "VOILUTFunction",
-    "VOILUTSequence",
-    "RescaleIntercept",
-    "RescaleSlope",
-    "ModalityLUTSequence",
-    "PresentationLUTShape",
-    "RedPaletteColorLookupTableDescriptor",
-    "GreenPaletteColorLookupTableDescriptor",
-    "BluePaletteColorLookupTableDescriptor",
-    "RedPaletteColorLookupTableData",
-    "GreenPaletteColorLookupTableData",
-    "BluePaletteColorLookupTableData",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths",
-    "FloatPixelData",
-    "DoubleFloatPixelData",
-    "PixelData",
-]
+_META = Encoding(implicit=False, little=True)  # PS3.10 7.1
+_TRANSFER_SYNTAX = 0x00020010
+_KEPT = frozenset(
+    Tag(keyword)
+    for keyword in (
+        "Modality",
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "PlanarConfiguration",
+        "NumberOfFrames",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+        "PixelRepresentation",
+        "PixelPaddingValue",
+        "PixelPaddingRangeLimit",
+        "BurnedInAnnotation",
+        "WindowCenter",
+        "WindowWidth",
+        "VOILUTFunction",
+        "VOILUTSequence",
+        "RescaleIntercept",
+        "RescaleSlope",
+        "ModalityLUTSequence",
+        "PresentationLUTShape",
+        "RedPaletteColorLookupTableDescriptor",
+        "GreenPaletteColorLookupTableDescriptor",
+        "BluePaletteColorLookupTableDescriptor",
+        "RedPaletteColorLookupTableData",
+        "GreenPaletteColorLookupTableData",
+        "BluePaletteColorLookupTableData",
+        "SegmentedRedPaletteColorLookupTableData",
+        "SegmentedGreenPaletteColorLookupTableData",
+        "SegmentedBluePaletteColorLookupTableData",
+        "ICCProfile",
+        "SharedFunctionalGroupsSequence",
+        "PerFrameFunctionalGroupsSequence",
+        "ExtendedOffsetTable",
+        "ExtendedOffsetTableLengths",
+        "FloatPixelData",
+        "DoubleFloatPixelData",
+        "PixelData",
+    )
+)
 
 
-def parse_dataset(data: bytes, limits: ImageLimits) -> Dataset:
-    """Returns the data set of a DICOM Part 10 file with its transfer syntax and only the kept tags.
+def parse_dataset(data: bytes, limits: ImageLimits) -> tuple[DataSet, uid.UID]:
+    """Returns the kept elements of a DICOM Part 10 file, and its transfer syntax.
 
     Raises:
         TransferSyntaxUnsupported: the transfer syntax has no decoder here.
         ImageTooLarge: the data set inflates beyond the limit or has more than 100,000 items.
+        ImageBroken: the file ends within an element.
     """
-    file = BytesIO(data)
-    file.seek(132)  # PS3.10 7.1: preamble and prefix
-    syntax = _read_transfer_syntax(file)
-    body = file.read()
+    syntax, start = _read_transfer_syntax(data)
     if syntax == uid.DeflatedExplicitVRLittleEndian:
-        body = _inflate(body, limits)
-    _check_items(body)
-    dataset = read_dataset(
-        BytesIO(body),
-        is_implicit_VR=syntax == uid.ImplicitVRLittleEndian,
-        is_little_endian=syntax != uid.ExplicitVRBigEndian,
-        specific_tags=[Tag(keyword) for keyword in _KEPT],
+        data, start = _inflate(data[start:], limits), 0
+    _check_items(data)
+    said = Encoding(
+        implicit=syntax == uid.ImplicitVRLittleEndian, little=syntax != uid.ExplicitVRBigEndian
     )
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax
-    return dataset
+    implicit = not looks_explicit(data, start) if start + 8 <= len(data) else said.implicit
+    dataset = DataSet.read(Walk(data, said._replace(implicit=implicit), at=start), _KEPT)
+    if implicit != said.implicit:
+        kind = "implicit" if implicit else "explicit"
+        dataset.notes.append(f"The file has {kind} VRs, unlike its transfer syntax.")
+    return dataset, syntax
 
 
-def _read_transfer_syntax(file: BytesIO) -> uid.UID:
-    """Returns the transfer syntax; leaves `file` after the file meta information (group 2)."""
-
-    def is_past_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-        return tag >> 16 != 2
-
-    meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=is_past_meta)
-    syntax = uid.UID(str(meta.get("TransferSyntaxUID", "")))
+def _read_transfer_syntax(data: bytes) -> tuple[uid.UID, int]:
+    """Returns the transfer syntax, and where the file meta information (group 2) ends."""
+    walk = Walk(data, _META, at=132)  # PS3.10 7.1: after preamble and prefix
+    found = ""
+    elements = iter(walk)
+    while (tag := walk.peek()) is not None and tag >> 16 == 2:
+        element = next(elements)
+        if element.tag == _TRANSFER_SYNTAX:
+            found = data[element.start : element.stop].decode("latin-1").strip(" \0")
+    if walk.peek() is None and not found:
+        raise incomplete()
+    syntax = uid.UID(found)
     if syntax not in _SYNTAXES:
         raise TransferSyntaxUnsupported(str(syntax))
     if syntax in _JPEG_LS and find_spec("jpeg_ls") is None:  # no wheel for Python 3.14
         raise TransferSyntaxUnsupported(str(syntax), lacking="pyjpegls")
-    return syntax
+    return syntax, walk.at
 
 
 def _check_items(body: bytes) -> None:

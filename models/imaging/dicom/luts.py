@@ -1,79 +1,111 @@
 """DICOM lookup tables: modality (PS3.3 C.11.1.1), VOI (C.11.2.1.1) and palette (C.7.6.3.1.5/6)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.imaging.dicom.dataset import DataSet
 from models.imaging.pixels.errors import ImageBroken
+
+Interval = tuple[float, float]
+_SHORT = "A lookup table has fewer entries than its descriptor says; its last one was repeated."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LookupTable:
-    """Entries of `bits` bits for the input values `first`, `first` + 1, …
+    """Entries for the input values `first`, `first` + 1, …
 
     Attributes:
         first: The smallest input value with its own entry.
-        bits: Bits of an entry, 8 … 16.
+        bits: Bits of an entry as they are used, 1 … 16; no entry is above 2 ** bits - 1.
         entries: uint16, (n,).
+        notes: What was decided where descriptor and entries disagree.
     """
 
     first: int
     bits: int
     entries: NDArray[np.uint16]
-
-    def index(self, values: NDArray[Any]) -> NDArray[np.int64]:
-        """Returns the entries' positions for integer `values`; values outside use the ends."""
-        last = self.first + len(self.entries) - 1
-        return np.clip(values.astype(np.int64), self.first, last) - self.first
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, values: NDArray[Any]) -> NDArray[np.uint16]:
-        """Returns the entries for integer `values`."""
-        entries: NDArray[np.uint16] = self.entries[self.index(values)]
+        """Returns the entries for integer `values`; values outside use the ends."""
+        last = self.first + len(self.entries) - 1
+        at = np.clip(values.astype(np.int64), self.first, last) - self.first
+        entries: NDArray[np.uint16] = self.entries[at]
         return entries
 
 
-def parse_table(
-    descriptor: Sequence[int], data: bytes | Sequence[int], *, signed: bool, little_endian: bool
-) -> LookupTable:
-    """Parses a table from its descriptor (entries, first value, bits) and data elements.
+def find_table(
+    holder: DataSet, descriptor: str, data: str, *, reach: Interval
+) -> LookupTable | None:
+    """Returns the table of a data set or sequence item, or None where it has none with entries.
 
-    `signed` is the sign of the input values, which the descriptor's own type may not show.
+    Args:
+        holder: has the two elements.
+        descriptor: the keyword of the element with the number of entries, the first value and bits.
+        data: the keyword of the entries.
+        reach: the smallest and largest input value that can occur. It decides the sign of the first
+            value, which the element's VR may not show.
 
     Raises:
-        ImageBroken: the data is shorter than the descriptor states, or the bits are out of range.
+        ImageBroken: the descriptor does not have three values.
     """
-    count, first, bits = (int(number) & 0xFFFF for number in descriptor)
-    count = count or 2**16  # C.11.1.1: 0 means 65536
-    entries = _entries(data, count, little_endian)
-    if len(entries) < count or not 8 <= bits <= 16:
+    numbers = holder.get_words(descriptor)
+    if not len(numbers) or not len(holder.get_bytes(data)):
+        return None
+    if len(numbers) < 3:
         raise ImageBroken(
-            "Expected a lookup table as long as its descriptor says, of 8 to 16 bits, got another. "
-            "Export the image again."
+            f"Expected three values in the DICOM element {descriptor}, got fewer. "
+            "Correct the element, or export the image again."
         )
-    first = first - 2**16 if signed and first >= 2**15 else first
-    return LookupTable(first=first, bits=bits, entries=entries[:count].astype(np.uint16))
+    count, first, bits = (int(number) for number in numbers[:3])
+    count = count or 2**16  # C.11.1.1: 0 means 65536
+    entries = _read_entries(holder, data, count)[:count]
+    notes = (_SHORT,) if len(entries) < count else ()
+    return LookupTable(first=_sign(first, count, reach), bits=bits, entries=entries, notes=notes)
 
 
-def _entries(data: bytes | Sequence[int], count: int, little_endian: bool) -> NDArray[Any]:
-    if not isinstance(data, bytes | bytearray):
-        return np.asarray(data, np.int64).ravel() & 0xFFFF
-    if len(data) < 2 * count:  # C.7.6.3.1.6: 8-bit entries may be packed two to a word
-        return np.frombuffer(data, np.uint8)
-    return np.frombuffer(data[: 2 * count], "<u2" if little_endian else ">u2")
+def find_true_bits(table: LookupTable, *, most_spare: int) -> LookupTable:
+    """Returns the table with the bits that its entries use, where the descriptor is wrong.
 
-
-def palette_to_8_bit(tables: Sequence[NDArray[np.uint16]]) -> NDArray[np.uint8]:
-    """Returns red, green and blue entries on 0–255; uint8, (n, 3).
-
-    8-bit colours occur in the low or in the high byte of 16-bit entries. Both are used as they are,
-    and only colours that use all 16 bits are scaled.
+    It is wrong if an entry has more bits, or if all leave more than `most_spare` of its highest
+    bits unused. Agfa's descriptors say 16 for entries of 12 bits.
     """
-    entries = np.stack(list(tables), axis=-1)  # (n, 3)
-    if entries.max() <= 0xFF:
-        return entries.astype(np.uint8)
-    if not (entries & 0xFF).any():
-        return (entries >> 8).astype(np.uint8)
-    return np.floor(entries / 257 + 0.5).astype(np.uint8)
+    used = max(1, int(table.entries.max()).bit_length())
+    if 0 <= table.bits - used <= most_spare or _repeats_bytes(table.entries):
+        return table
+    note = (
+        f"A lookup table says that its entries have {table.bits} bits, but they have {used}; "
+        f"{used} were used."
+    )
+    return replace(table, bits=used, notes=(*table.notes, note))
+
+
+def _repeats_bytes(entries: NDArray[np.uint16]) -> bool:
+    """Whether these are 8-bit values on 16 bits, the high byte equal to the low one."""
+    return bool(entries.any()) and bool(((entries >> 8) == (entries & 0xFF)).all())
+
+
+def _sign(first: int, count: int, reach: Interval) -> int:
+    """Returns the first value as signed or unsigned 16 bits.
+
+    C.11.2.1.1: it is signed where the input values can be negative. If only one of the two meets
+    values that can occur, that one is meant.
+    """
+    if first < 2**15 or reach[0] >= 0:
+        return first
+    meets = [number <= reach[1] and number + count > reach[0] for number in (first, first - 2**16)]
+    return first if meets == [True, False] else first - 2**16
+
+
+def _read_entries(holder: DataSet, keyword: str, count: int) -> NDArray[np.uint16]:
+    """Returns the entries: words, or bytes packed two to a word (C.7.6.3.1.6)."""
+    value = holder.get_bytes(keyword)
+    if len(value) not in (count, count + count % 2) or len(value) < 2:
+        return holder.get_words(keyword)
+    packed = np.frombuffer(value, np.uint8)
+    if not holder.encoding.little:  # packed into words, whose bytes are in the other order
+        packed = packed.reshape(-1, 2)[:, ::-1].ravel() if len(packed) % 2 == 0 else packed
+    return packed[:count].astype(np.uint16)

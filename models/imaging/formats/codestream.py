@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from models.imaging.pixels.errors import ImageBroken
 
@@ -10,21 +11,43 @@ from models.imaging.pixels.errors import ImageBroken
 _FRAME_MARKERS = (set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}
 _BARE_MARKERS = {0x01, *range(0xD0, 0xD9)}  # TEM, RSTm, SOI: not followed by a length
 _SCAN, _END = 0xDA, 0xD9
+_LOSSLESS = {0xC3, 0xC7, 0xCB, 0xCF}
+_JPEG_LS = 0xF7
+_COD, _SOT = 0x52, 0x90  # ISO/IEC 15444-1 table A.2
+
+StreamKind = Literal["JPEG", "lossless JPEG", "JPEG-LS", "JPEG 2000"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamHeader:
-    """Size and sample format that a codestream declares; only JPEG 2000 declares `signed`."""
+    """Size and sample format that a codestream declares.
 
+    Attributes:
+        kind: Which kind of codestream it is.
+        width, height: In pixels.
+        components: Samples per pixel.
+        precision: Bits of a sample.
+        signed: Whether samples are signed; None where only JPEG 2000 would say.
+        transformed: Whether a JPEG 2000 stream has a multiple component transform (annex G).
+    """
+
+    kind: StreamKind
     width: int
     height: int
     components: int
     precision: int
     signed: bool | None = None
+    transformed: bool = False
 
 
 def jpeg_segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
     """Yields the markers and payloads of a JPEG or JPEG-LS stream, up to the first scan."""
+    for start, stop, marker in list_segments(stream):
+        yield marker, stream[start + 4 : stop]
+
+
+def list_segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yields where the segments of a stream begin and end, and their markers, up to the scan."""
     position = 0
     while (position := stream.find(b"\xff", position)) >= 0 and position + 4 <= len(stream):
         marker = stream[position + 1]
@@ -34,8 +57,16 @@ def jpeg_segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
             position += 1 if marker == 0xFF else 2
             continue
         (length,) = struct.unpack_from(">H", stream, position + 2)
-        yield marker, stream[position + 4 : position + 2 + length]
+        yield position, position + 2 + length, marker
         position += 2 + length
+
+
+def list_component_ids(stream: bytes) -> bytes:
+    """Returns the identifiers of a JPEG stream's components, one byte each (B.2.2)."""
+    for marker, payload in jpeg_segments(stream):
+        if marker in _FRAME_MARKERS and len(payload) >= 6:
+            return payload[6 : 6 + 3 * payload[5] : 3]
+    return b""
 
 
 def has_junk(stream: bytes) -> bool:
@@ -66,7 +97,11 @@ def read_header(stream: bytes) -> StreamHeader:
             if marker in _FRAME_MARKERS and len(payload) >= 6:
                 precision, height, width, components = struct.unpack_from(">BHHB", payload)
                 return StreamHeader(
-                    width=width, height=height, components=components, precision=precision
+                    kind=_get_kind(marker),
+                    width=width,
+                    height=height,
+                    components=components,
+                    precision=precision,
                 )
     # ISO/IEC 15444-1 A.5.1: SIZ follows SOC; in a JP2 file both come after the boxes.
     start = stream.find(b"\xff\x4f\xff\x51")
@@ -78,9 +113,26 @@ def read_header(stream: bytes) -> StreamHeader:
     right, bottom, left, top = struct.unpack_from(">4I", stream, start + 8)
     components, sample = struct.unpack_from(">HB", stream, start + 40)
     return StreamHeader(
+        kind="JPEG 2000",
         width=right - left,
         height=bottom - top,
         components=components,
         precision=(sample & 0x7F) + 1,
         signed=bool(sample & 0x80),
+        transformed=_is_transformed(stream, start + 2),
     )
+
+
+def _get_kind(marker: int) -> StreamKind:
+    if marker == _JPEG_LS:
+        return "JPEG-LS"
+    return "lossless JPEG" if marker in _LOSSLESS else "JPEG"
+
+
+def _is_transformed(stream: bytes, position: int) -> bool:
+    """Whether COD, A.6.1, asks for a multiple component transform; `position` is at SIZ."""
+    while position + 4 <= len(stream) and stream[position] == 0xFF and stream[position + 1] != _SOT:
+        if stream[position + 1] == _COD:
+            return stream[position + 8 : position + 9] == b"\1"
+        position += 2 + int.from_bytes(stream[position + 2 : position + 4], "big")
+    return False

@@ -1,17 +1,22 @@
-"""Decodes PNG, JPEG, TIFF and WebP with Pillow; what Pillow does silently is noted or refused."""
+"""Decodes PNG, JPEG and WebP with Pillow; what Pillow does silently is noted or refused."""
 
 import io
 import struct
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
 
-from models.imaging.formats.codestream import jpeg_segments
-from models.imaging.formats.tiff_directories import count_pages
+from models.imaging.formats.codestream import read_header
+from models.imaging.formats.exif import (
+    DAMAGED,
+    drop_from_jpeg,
+    find_in_jpeg,
+    find_orientation,
+    is_sound,
+)
+from models.imaging.formats.png_chunks import drop_large_text
 from models.imaging.formats.webp_header import read_webp_header
 from models.imaging.pixels.decoded import DecodedImage, Source
 from models.imaging.pixels.errors import (
@@ -20,10 +25,10 @@ from models.imaging.pixels.errors import (
     ImageTooLarge,
     PixelsUnsupported,
 )
-from models.imaging.pixels.frames import choose_frame
 from models.imaging.pixels.grey_image import grey_image
 from models.imaging.pixels.greys import Greys
 from models.imaging.pixels.limits import ImageLimits
+from models.imaging.pixels.notes import ALPHA_ON_BLACK, PROFILE_IGNORED
 from models.imaging.pixels.window import (
     RequestedWindow,
     full_scale,
@@ -46,8 +51,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ORIENTATION, _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL = 274, 258, 277
-_PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339
+_ORIENTATION = 274
 
 
 def decode_png(data: bytes, *, window: RequestedWindow, limits: ImageLimits) -> DecodedImage:
@@ -57,24 +61,38 @@ def decode_png(data: bytes, *, window: RequestedWindow, limits: ImageLimits) -> 
     depth, colour_type = struct.unpack_from("BB", data, 24)
     if depth == 16 and colour_type != 0:
         raise deep_colour()
-    image = _open(data, "PNG", limits)
+    image = open_image(drop_large_text(data), "PNG", limits)
     if getattr(image, "n_frames", 1) > 1:
         raise ImageFormatUnsupported(
             "Expected a still picture, got an animated PNG. Send the frame that is meant."
         )
-    return _decode(image, "png", window=window)
+    return decode_image(image, "png", window=window)
 
 
 def decode_jpeg(data: bytes, *, window: RequestedWindow, limits: ImageLimits) -> DecodedImage:
     """Decodes a JPEG file, or the first picture of a file with several (MPO)."""
-    exif = [body[6:] for marker, body in jpeg_segments(data) if _is_exif(marker, body)]
-    if exif:
-        _check_exif(b"".join(exif))
-    image = _open(data, "JPEG", limits)
+    _check_jpeg(data)
+    exif, orientation = find_in_jpeg(data), None
     notes: tuple[str, ...] = ()
+    if not is_sound(exif):
+        data, orientation, notes = drop_from_jpeg(data), find_orientation(exif), (DAMAGED,)
+    image = open_image(data, "JPEG", limits)
     if getattr(image, "n_frames", 1) > 1:
-        notes = ("The JPEG file holds several pictures; the first was used.",)
-    return _decode(image, "jpeg", window=window, notes=notes)
+        notes += ("The JPEG file holds several pictures; the first was used.",)
+    return decode_image(image, "jpeg", window=window, orientation=orientation, notes=notes)
+
+
+def _check_jpeg(data: bytes) -> None:
+    """Refuses kinds of JPEG that Pillow's decoder does not read, and names them."""
+    try:
+        header = read_header(data)
+    except ImageBroken:
+        return  # Pillow tells what is wrong
+    if header.kind != "JPEG" or header.precision != 8:
+        raise PixelsUnsupported(
+            f"Expected a JPEG file with 8 bits per sample, got {header.kind} with "
+            f"{header.precision} bits. Convert it to a 16-bit grey PNG, or send it as DICOM."
+        )
 
 
 def decode_webp(data: bytes, *, window: RequestedWindow, limits: ImageLimits) -> DecodedImage:
@@ -92,36 +110,7 @@ def decode_still(
     data: bytes, format_: str, source: Source, *, window: RequestedWindow, limits: ImageLimits
 ) -> DecodedImage:
     """Decodes a file with one picture in a format that needs no further checks."""
-    return _decode(_open(data, format_, limits), source, window=window)
-
-
-def decode_tiff(
-    data: bytes, *, frame: int | None, window: RequestedWindow, limits: ImageLimits
-) -> DecodedImage:
-    """Decodes one page of a TIFF file; deep colour is refused."""
-    if data.startswith(b"MM\0+"):
-        raise ImageFormatUnsupported(
-            "Expected BigTIFF in little-endian order, got big-endian, which has no decoder here. "
-            "Write it as classic TIFF."
-        )
-    frames = count_pages(data)
-    if frames == 0:
-        raise ImageBroken("Expected a TIFF file with a page, got none. Export the image again.")
-    image = _open(data, "TIFF", limits, page=lambda: choose_frame(frame, frames))
-    assert isinstance(image, TiffImageFile)
-    tags = image.tag_v2
-    bits = tags.get(_BITS_PER_SAMPLE, (1,))
-    if (len(bits) > 1 or tags.get(_SAMPLES_PER_PIXEL, 1) > 1) and max(bits) > 8:
-        raise deep_colour()
-    return _decode(
-        image,
-        "tiff",
-        window=window,
-        frame=image.tell(),
-        frames=frames,
-        unsigned=tags.get(_SAMPLE_FORMAT, (1,))[0] == 1,
-        inverted=tags.get(_PHOTOMETRIC) == 0,  # WhiteIsZero; Pillow inverts 8 bits, not 16
-    )
+    return decode_image(open_image(data, format_, limits), source, window=window)
 
 
 def deep_colour() -> PixelsUnsupported:
@@ -132,23 +121,12 @@ def deep_colour() -> PixelsUnsupported:
     )
 
 
-def _is_exif(marker: int, body: bytes) -> bool:
-    return marker == 0xE1 and body.startswith(b"Exif\0\0")
-
-
-def _check_exif(exif: bytes) -> None:
-    """Raises ImageBroken if an EXIF block claims more data than it has."""
-    count_pages(exif.removeprefix(b"Exif\0\0"))
-
-
-def _open(
-    data: bytes, format_: str, limits: ImageLimits, page: Callable[[], int] = lambda: 0
-) -> Image.Image:
+def open_image(data: bytes, format_: str, limits: ImageLimits, page: int = 0) -> Image.Image:
     """Returns the picture, opened and checked for size but not yet decoded."""
     try:
         image = Image.open(io.BytesIO(data), formats=[format_])
-        if index := page():
-            image.seek(index)
+        if page:
+            image.seek(page)
     except Image.DecompressionBombError:
         raise ImageTooLarge(
             f"Expected at most {limits.max_pixels} pixels, got many more. Scale the image down."
@@ -157,7 +135,7 @@ def _open(
     return image
 
 
-def _decode(
+def decode_image(
     image: Image.Image,
     source: Source,
     *,
@@ -166,10 +144,26 @@ def _decode(
     frames: int = 1,
     unsigned: bool = False,
     inverted: bool = False,
+    orientation: int | None = None,
     notes: tuple[str, ...] = (),
 ) -> DecodedImage:
+    """Decodes an opened picture.
+
+    Args:
+        image: from `open_image`.
+        source: the file's format.
+        window: the requested window.
+        frame, frames: which page of how many it is.
+        unsigned: whether 32-bit samples have no sign.
+        inverted: whether 0 of deep grey means white.
+        orientation: as EXIF has it, where it was read before.
+        notes: what was decided before.
+    """
     image.load()
-    image = _upright(image)
+    if has_profile(image.info.get("icc_profile")):
+        notes += (PROFILE_IGNORED,)
+    image, more = _upright(image, orientation)
+    notes += more
     if image.mode in _DEEP_GREY:
         if "transparency" in image.info:
             notes += ("The transparent grey value was ignored.",)
@@ -188,18 +182,29 @@ def _decode(
     return grey_image(greys, scale, source=source, frame=frame, frames=frames, notes=notes)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def has_profile(profile: object) -> bool:
+    """Whether there is a colour profile other than sRGB, which needs none."""
+    if not isinstance(profile, bytes) or not profile:
+        return False
+    return not any(name in profile for name in (b"sRGB", "sRGB".encode("utf-16-be")))
+
+
+def _upright(image: Image.Image, orientation: int | None) -> tuple[Image.Image, tuple[str, ...]]:
     """Applies the EXIF orientation; for TIFF, Pillow has already done so and removed the tag."""
     if image.format == "TIFF":
-        return image
-    if "exif" in image.info:
-        _check_exif(image.info["exif"])
-    method = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+        return image, ()
+    exif = image.info.get("exif", b"")
+    notes: tuple[str, ...] = ()
+    if orientation is None and not is_sound(exif):
+        orientation, notes = find_orientation(exif), (DAMAGED,)
+    if orientation is None:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    method = _UPRIGHT.get(orientation)
     if method is None:
-        return image
+        return image, notes
     turned = image.transpose(method)
     turned.info = image.info
-    return turned
+    return turned, notes
 
 
 def _stored(image: Image.Image, *, unsigned: bool) -> NDArray[Any]:
@@ -216,7 +221,7 @@ def _colour(image: Image.Image) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
             "Convert the image to RGB."
         )
     if image.mode in _ALPHA or "transparency" in image.info:
-        return _on_black(image), ("Alpha composited on black.",)
+        return _on_black(image), (ALPHA_ON_BLACK,)
     notes: tuple[str, ...] = ()
     if image.mode == "CMYK":
         notes = ("CMYK converted to RGB without a colour profile.",)

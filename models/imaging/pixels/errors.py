@@ -88,7 +88,8 @@ class DecodingTimedOut(ImageError):
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(
-            f"Expected an image that is decoded within {timeout_s:g} s, got one that takes longer. "
+            f"Expected an image that is decoded within {timeout_s:g} s of processor time, got one "
+            "that takes longer. "
             "Send a single frame, a smaller picture or a simpler format such as PNG."
         )
 
@@ -119,7 +120,13 @@ class PixelsMissing(ImageError):
     code = "pixels_missing"
     summary = "The DICOM object carries no pixel data."
 
-    def __init__(self) -> None:
+    def __init__(self, *, perhaps_cut: bool = False) -> None:
+        if perhaps_cut:  # it describes pixels
+            super().__init__(
+                "Expected a DICOM image, got an object that describes pixels but has none. It may "
+                "have been cut before them: check that the upload was complete."
+            )
+            return
         super().__init__(
             "Expected a DICOM image, got an object without pixel data, such as a report, a plan or "
             "a structure set. Send the image that it refers to."

@@ -19,8 +19,11 @@ def guarded() -> Iterator[list[warnings.WarningMessage]]:
 
     A decoder's own messages can hold tag values, so they are neither shown, logged nor chained.
     """
-    for name in ("PIL", "pydicom", "pylibjpeg", "openjpeg"):
-        logging.getLogger(name).propagate = False
+    for name in ("PIL", "pydicom", "pylibjpeg", "openjpeg", "tifffile"):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        if not logger.handlers:  # else logging writes warnings to standard error
+            logger.addHandler(logging.NullHandler())
     with _one_at_a_time, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

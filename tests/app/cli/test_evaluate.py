@@ -52,8 +52,8 @@ def run(*arguments: object, data_dir: Path) -> tuple[int, str, str]:
 def template_prompt(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The card of a stored prompt whose vectors are the words of mednist's template."""
     catalogue = load_catalogue()
-    card = catalogue.get("bundled")
-    vlm = load_vlm(card, catalogue.folder("bundled"), torch.device("cpu"))
+    card = catalogue.get("bundled-2")
+    vlm = load_vlm(card, catalogue.folder("bundled-2"), torch.device("cpu"))
     described = json.loads((data_folder / "mednist" / "card.json").read_text())
     names = tuple(described["classes"].values())
     prompt = create_template_prompt(vlm, described["prompt_template"], names)
@@ -76,10 +76,10 @@ def template_prompt(data_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 def denoised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A models folder with the bundled model behind denoisers that remove nothing."""
     catalogue, folder = load_catalogue(), tmp_path / "models"
-    card = catalogue.get("bundled")
+    card = catalogue.get("bundled-2")
     for sigma in ("0.25", "0.5"):
-        home = folder / f"bundled-denoised-{sigma}"
-        shutil.copytree(catalogue.folder("bundled"), home)
+        home = folder / f"bundled-2-denoised-{sigma}"
+        shutil.copytree(catalogue.folder("bundled-2"), home)
         shape = DenoiserShape(sigma=float(sigma), width=4, layers=2)
         denoiser = Denoiser(width=4, layers=2)
         torch.nn.init.dirac_(denoiser.filter.weight, groups=3)
@@ -96,6 +96,7 @@ def denoised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_all_promptings_on_real_images_killed_on_the_way(
     data_folder: Path, template_prompt: Path, denoised: Path, tmp_path: Path
 ):
@@ -129,7 +130,7 @@ def test_all_promptings_on_real_images_killed_on_the_way(
         assert template["at_radius"][0]["accuracy"] == few_shot["at_radius"][0]["accuracy"]
         assert template["clean"] == few_shot["clean"]
         assert template["radii_by_image"] == arms["denoised", sigma]["radii_by_image"]
-        assert arms["denoised", sigma]["model"]["id"] == f"bundled-denoised-{sigma}"
+        assert arms["denoised", sigma]["model"]["id"] == f"bundled-2-denoised-{sigma}"
         assert few_shot["at_radius"][0]["paired"]["p_value"] == 1
         assert arms["zero-shot", sigma]["mean_adaptation_s"] > 0
         assert arms["zero-shot", sigma]["clean"] is None
@@ -140,8 +141,8 @@ def test_all_promptings_on_real_images_killed_on_the_way(
     assert results["cost"]["samples"] == 5 * 2 * (100 + 64 + 64)
     assert [(one["id"], one["seconds"]) for one in results["trained"]] == [
         ("template-words", None),
-        ("bundled-denoised-0.25", 30),
-        ("bundled-denoised-0.5", 30),
+        ("bundled-2-denoised-0.25", 30),
+        ("bundled-2-denoised-0.5", 30),
     ]
     with (out / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -160,6 +161,7 @@ def pictures(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.long
 def test_a_certificate_of_a_run_is_audited_and_reproduced_with_its_stored_prompt(
     pictures: Path, tmp_path: Path
 ):

@@ -26,7 +26,7 @@ def test_every_model_is_listed_with_the_state_of_its_files(tmp_path, monkeypatch
         (row,) = (row for row in rows if name in row)
         assert state in row
         assert "Apache-2.0" in row
-    assert any("bundled" in row and "CC-BY-SA-4.0" in row for row in rows)
+    assert any("bundled-2" in row and "CC-BY-SA-4.0" in row for row in rows)
 
 
 @pytest.mark.parametrize("arguments", [["check", "nothing"], ["measure-eta", "nothing"]])
@@ -108,7 +108,7 @@ def test_what_cannot_be_added_is_one_sentence_and_leaves_nothing(folder, tmp_pat
 def test_list_comes_before_the_folder_and_says_that_add_makes_it(folder):
     shown = run("list")
     assert shown.exit_code == 0
-    assert "bundled" in shown.stdout
+    assert "bundled-2" in shown.stdout
     assert f"{folder} does not exist yet; promptsmooth models add creates it." in shown.stdout
     folder.write_text("a file")
     require_sentence(run("list"), "is not a folder")
@@ -160,7 +160,7 @@ def test_help_names_every_family():
 def test_model_that_ships_stays_and_one_never_added_cannot_go(folder, monkeypatch):
     folder.mkdir()
     require_sentence(
-        run("remove", "bundled", "--yes"), "ships with the service and cannot be removed"
+        run("remove", "bundled-2", "--yes"), "ships with the service and cannot be removed"
     )
     require_sentence(run("remove", "plip", "--yes"), "'plip' have not been added")
     require_sentence(run("check", "plip"), "'plip' have not been added")
@@ -187,11 +187,11 @@ def test_check_counts_the_accuracy_that_the_card_reports(data_folder, monkeypatc
     monkeypatch.delenv("PROMPTSMOOTH_MODELS", raising=False)
     (reported,) = [
         row
-        for row in load_catalogue().get("bundled").evaluation
+        for row in load_catalogue().get("bundled-2").evaluation
         if (row.data, row.sigma) == ("kermany_cxr test", 0)
     ]
     found = json.loads(
-        run("check", "bundled", "--data", data_folder / "kermany_cxr", "--json").stdout
+        run("check", "bundled-2", "--data", data_folder / "kermany_cxr", "--json").stdout
     )
     assert found["accuracy"]["images"] == reported.images
     assert found["accuracy"]["declared"] == pytest.approx(reported.accuracy, abs=5e-5)

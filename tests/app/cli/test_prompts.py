@@ -22,7 +22,7 @@ def run(*arguments: object):
     return CliRunner().invoke(cli, ["prompts", *map(str, arguments)])
 
 
-def run_import(file, *more: object, prompt_id: str = "lungs", model: str = "bundled"):
+def run_import(file, *more: object, prompt_id: str = "lungs", model: str = "bundled-2"):
     names = ["--class-name", "normal lungs", "--class-name", "pneumonia"]
     return run("import", file, "--model", model, "--id", prompt_id, *names, *more)
 
@@ -50,8 +50,8 @@ def test_an_import_is_listed_shown_exported_and_removed(folder, tmp_path):
     assert card.sha256 in shown.stdout
     assert parse_prompt_card(run("show", "lungs").stdout) == card
     assert parse_prompt_card(run("show", card.sha256).stdout) == card
-    listed = run("list", "--model", "bundled").stdout
-    assert all(word in listed for word in ("lungs", "bundled-mednist", card.sha256[:16]))
+    listed = run("list", "--model", "bundled-2").stdout
+    assert all(word in listed for word in ("lungs", "bundled-2-mednist", card.sha256[:16]))
     assert "lungs" not in run("list", "--model", "other").stdout
     assert run("export", "lungs", tmp_path / "out").exit_code == 0
     assert load_prompt(tmp_path / "out" / "lungs.toml")[1].sha256 == prompt.sha256

@@ -27,7 +27,7 @@ from waiting import running, wait_until
 from app.deployment.__main__ import prepare
 from app.deployment.proxy import ANSWERS, PLAIN_HTTP
 from app.deployment.queue_access import HEALTH_USER
-from app.deployment.redis_server import find_redis_server, redis_command
+from app.deployment.redis_server import redis_command
 from app.deployment.tls import RENEW_DAYS, SELF_SIGNED_DAYS, TlsUnusable
 from app.server.access.api_keys import change_keys, create_key
 from app.server.access.keyring import Keyring
@@ -131,12 +131,7 @@ def test_nobody_gets_in_before_a_key_is_made_and_keys_outlive_a_start(
 def server(start: Prepare, volumes: Volumes, tmp_path: Path, free_port: int) -> Iterator[str]:
     """Host, port and database of a server that takes the access list."""
     start()
-    command = redis_command(
-        find_redis_server(),
-        data_dir=tmp_path,
-        unix_socket=tmp_path / "redis.sock",
-        maxmemory="64mb",
-    )
+    command = redis_command(tmp_path, tmp_path / "redis.sock")
     options = ["--port", str(free_port), "--aclfile", str(volumes.root / "redis" / "users.acl")]
     with running([*command, *options]) as server:
         wait_until(lambda: listens(free_port))

@@ -16,7 +16,7 @@ from worker.contract.prompt import EncodedPrompt
 def save(folder: Path, prompt_id: str, prompt: Prompt, method: str) -> PromptCard:
     card = PromptCard(
         id=prompt_id,
-        model="bundled",
+        model="bundled-2",
         weights_sha256="0" * 64,
         method=method,
         class_names=("a", "b"),

@@ -3,10 +3,16 @@ import math
 import pytest
 import torch
 
-from models.bundled.evaluate import SIGMAS, get_accuracy, sample_noisy_copies
+from models.bundled.evaluate import (
+    SIGMAS,
+    get_accuracy,
+    measure_motion,
+    sample_noisy_copies,
+)
 from models.bundled.image_sets import load_image_set
 from models.bundled.train import (
     CLEAN,
+    FROZEN,
     IMAGE_SETS,
     PREPROCESSING,
     Examples,
@@ -18,7 +24,9 @@ from models.bundled.train import (
 )
 from models.catalogue import load_catalogue
 from models.catalogue.weights import check_weights
+from models.datasets.image_folder import list_images
 from models.loading.loading import load_vlm
+from models.prompts.prompt import split_template
 from models.vlm.base_classifier import create_base_classifier
 
 CPU = torch.device("cpu")
@@ -27,18 +35,18 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def vlm():
     catalogue = load_catalogue()
-    return load_vlm(catalogue.get("bundled"), catalogue.folder("bundled"), CPU)
+    return load_vlm(catalogue.get("bundled-2"), catalogue.folder("bundled-2"), CPU)
 
 
 def test_bundled_weights_are_the_ones_of_the_card_and_small_enough_for_git():
     catalogue = load_catalogue()
-    card = catalogue.get("bundled")
-    check_weights(card, catalogue.folder("bundled"))
+    card = catalogue.get("bundled-2")
+    check_weights(card, catalogue.folder("bundled-2"))
     assert sum(file.size_bytes for file in card.files) < 16_000_000
 
 
 def test_bundled_card_says_what_it_is_for_and_whose_images_it_learned_from():
-    card = load_catalogue().get("bundled")
+    card = load_catalogue().get("bundled-2")
     assert "Not for clinical use" in card.intended_use
     assert card.licence == "CC-BY-SA-4.0"
     assert len(card.training_data) == len(IMAGE_SETS)
@@ -46,7 +54,7 @@ def test_bundled_card_says_what_it_is_for_and_whose_images_it_learned_from():
 
 
 def test_bundled_card_reports_every_set_at_every_noise_strength():
-    reported = [(row.data, row.sigma) for row in load_catalogue().get("bundled").evaluation]
+    reported = [(row.data, row.sigma) for row in load_catalogue().get("bundled-2").evaluation]
     assert reported == [(f"{name} test", sigma) for name in IMAGE_SETS for sigma in SIGMAS]
 
 
@@ -64,16 +72,30 @@ def test_bundled_accuracy_is_what_the_card_says(vlm, data_folder, name):
         assert accuracy == pytest.approx(row.accuracy, abs=within)
 
 
-def test_bundled_finds_the_classes_under_other_templates(vlm, data_folder):
-    """The features of an image are the same under all of them."""
-    image_set = load_image_set(data_folder / "mednist", "test", vlm.card.preprocessing)
+@pytest.mark.parametrize("name", IMAGE_SETS)
+def test_bundled_text_features_react_to_the_words_around_a_class_name(vlm, data_folder, name):
+    """Where they do not, no prompt has an effect. The model before this one moved by 0.0003."""
+    card = list_images(data_folder / name, "test").card
+    assert card is not None
+    _, suffix = split_template(card.prompt_template)
+    assert measure_motion(vlm, tuple(card.classes.values()), suffix) >= 0.02
+
+
+@pytest.mark.parametrize("name", IMAGE_SETS)
+def test_bundled_finds_the_classes_under_other_templates(vlm, data_folder, name):
+    """At most one image in twenty is lost; image features are the same under all templates."""
+    image_set = load_image_set(data_folder / name, "test", vlm.card.preprocessing)
     ((pixels, classes),) = sample_noisy_copies(image_set, 0.0, 1, seed=0)
     batches = pixels.split(vlm.card.batch_size["cpu"])
     features = torch.cat([vlm.encode_images(batch) for batch in batches])
-    for template in ("{}", "A photo of a {}.", "An image of {}."):
+
+    def measure(template: str) -> float:
         classifier = create_base_classifier(vlm, template, image_set.class_names)
-        found = classifier.logits(features).argmax(dim=1)
-        assert (found == classes).double().mean() > 0.95, template
+        return float((classifier.logits(features).argmax(dim=1) == classes).double().mean())
+
+    own = measure(image_set.template)
+    for template in ("{}", "A photo of a {}.", "An image of {}."):
+        assert measure(template) >= own - 0.05, template
 
 
 def test_noise_of_the_evaluation_is_gaussian_on_the_grid_and_not_clipped(vlm):
@@ -134,17 +156,32 @@ def test_augmented_pixels_stay_in_their_range():
     assert 0 < untouched < 32
 
 
-def test_training_is_the_same_for_one_seed_and_another_for_another():
+@pytest.fixture
+def examples():
+    """One batch of two classes."""
     generator = torch.Generator().manual_seed(0)
-    examples = Examples(
+    return Examples(
         pixels=torch.randint(0, 256, (64, 3, 64, 64), generator=generator).to(torch.uint8),
         classes=torch.arange(64) % 2,
         upright=torch.ones(64, dtype=torch.bool),
         texts=(("a cat", "cat"), ("a dog", "dog")),
     )
+
+
+def test_training_is_the_same_for_one_seed_and_another_for_another(examples):
     trained = [
-        train(examples, noise=0.4, epochs=1, seed=seed, say=lambda _: None).state_dict()
+        train(examples, noise=0.4, cycles=(1, 1), seed=seed, say=lambda _: None).state_dict()
         for seed in (1, 1, 2)
     ]
     assert all(torch.equal(trained[0][leaf], trained[1][leaf]) for leaf in trained[0])
     assert not torch.equal(trained[0]["visual.proj"], trained[2]["visual.proj"])
+
+
+def test_training_leaves_the_words_and_the_text_transformer_at_their_random_start(examples):
+    none, one = (
+        train(examples, noise=0.0, cycles=(epochs,), seed=1, say=lambda _: None).state_dict()
+        for epochs in (0, 1)
+    )
+    stayed = {leaf for leaf in one if torch.equal(none[leaf], one[leaf])}
+    assert {leaf for leaf in one if leaf.startswith(FROZEN)} <= stayed
+    assert not stayed & {"text_projection", "ln_final.weight", "visual.proj"}

@@ -16,9 +16,9 @@ from models.prompts.learning_settings import create_learning_settings
 from models.vlm.base_classifier import BaseClassifier, create_base_classifier
 
 SHIPPED = {
-    "bundled-bccd-cells": "bccd_cells",
-    "bundled-kermany-cxr": "kermany_cxr",
-    "bundled-mednist": "mednist",
+    "bundled-2-bccd-cells": "bccd_cells",
+    "bundled-2-kermany-cxr": "kermany_cxr",
+    "bundled-2-mednist": "mednist",
 }
 
 
@@ -33,9 +33,9 @@ def test_the_prompts_that_ship_are_these():
 @pytest.mark.parametrize("prompt_id", SHIPPED)
 def test_a_shipped_prompt_fits_the_shipped_model_and_credits_its_images(prompt_id):
     card, prompt = load(prompt_id)
-    model = load_catalogue().get("bundled")
+    model = load_catalogue().get("bundled-2")
     assert card.sha256 == prompt.sha256
-    assert (card.model, card.weights_sha256) == ("bundled", model.weights_sha256)
+    assert (card.model, card.weights_sha256) == ("bundled-2", model.weights_sha256)
     assert card.licence == model.licence
     assert card.training_data[0].source in {credit.source for credit in model.training_data}
     assert "not for clinical use" in card.description
@@ -45,12 +45,14 @@ def test_a_shipped_prompt_fits_the_shipped_model_and_credits_its_images(prompt_i
 def test_a_shipped_prompt_was_learned_with_the_default_preset_of_today(prompt_id):
     card, _ = load(prompt_id)
     assert card.learning is not None
-    today = asdict(create_learning_settings("default", f"{card.ctx_init} {{}}{card.suffix}"))
+    assert card.template is not None
+    today = asdict(create_learning_settings("default", card.template))
     recorded = card.learning.model_dump()
     assert {name: recorded[name] for name in today if name in recorded} == {
         name: value for name, value in today.items() if name in recorded
     }
     assert (card.ctx_init, card.suffix) == (today["ctx_init"], today["suffix"])
+    assert card.n_ctx == today["n_ctx"]
 
 
 @pytest.mark.parametrize(("prompt_id", "name"), SHIPPED.items())
@@ -62,7 +64,7 @@ def test_a_shipped_prompt_was_learned_from_the_images_its_seed_chooses(
     folder = list_images(data_folder / name, "train")
     chosen = choose_shots(folder.classes, card.learning.shots, card.learning.seed)
     images = TrainingImages(
-        pixels=folder.load(chosen, load_catalogue().get("bundled").preprocessing),
+        pixels=folder.load(chosen, load_catalogue().get("bundled-2").preprocessing),
         classes=folder.classes[chosen],
     )
     assert images.sha256 == card.learning.images_sha256
@@ -70,11 +72,11 @@ def test_a_shipped_prompt_was_learned_from_the_images_its_seed_chooses(
 
 
 @pytest.mark.parametrize(("prompt_id", "name"), SHIPPED.items())
-def test_a_shipped_prompt_is_as_good_as_the_template_it_started_from(prompt_id, name, data_folder):
-    """On the same noise, at most one image in a hundred is lost."""
+def test_a_shipped_prompt_is_as_good_as_the_template_it_replaces(prompt_id, name, data_folder):
+    """On the same noise, at most one image in twenty is lost; on MedNIST, one in ten is won."""
     catalogue = load_catalogue()
-    model = catalogue.get("bundled")
-    vlm = load_vlm(model, catalogue.folder("bundled"), torch.device("cpu"))
+    model = catalogue.get("bundled-2")
+    vlm = load_vlm(model, catalogue.folder("bundled-2"), torch.device("cpu"))
     card, prompt = load(prompt_id)
     test = load_image_set(data_folder / name, "test", model.preprocessing)
     texts = [prompt.create_text(name) for name in card.class_names]
@@ -86,4 +88,5 @@ def test_a_shipped_prompt_is_as_good_as_the_template_it_started_from(prompt_id, 
     accuracies = [
         get_accuracy(classifier, test, 0.25, copies=1, seed=5) for classifier in (template, learned)
     ]
-    assert accuracies[1] >= accuracies[0] - 0.01
+    gain = 0.1 if name == "mednist" else -0.05
+    assert accuracies[1] >= accuracies[0] + gain

@@ -135,7 +135,7 @@ def test_catalogue_finds_cards_in_folders_and_beside_folders(tmp_path):
     catalogue = load_catalogue(tmp_path)
     ids = [card.id for card in catalogue.list()]
     assert ids == sorted(ids)
-    assert {"bundled", "inside", "pathology"} == set(ids)
+    assert {"bundled-2", "inside", "pathology"} == set(ids)
     assert catalogue.folder("inside") == tmp_path / "inside"
     assert catalogue.folder("pathology") == tmp_path / "pathology"
     assert catalogue.get("pathology") == parse_card(CARD)
@@ -143,7 +143,7 @@ def test_catalogue_finds_cards_in_folders_and_beside_folders(tmp_path):
 
 def test_catalogue_names_the_models_it_knows_when_asked_for_another(tmp_path):
     write_linear_model(tmp_path, create_linear_model(), model_id="inside")
-    with pytest.raises(UnknownModel, match=r"no model 'none'\. .* bundled, inside\."):
+    with pytest.raises(UnknownModel, match=r"no model 'none'\. .* bundled-2, inside\."):
         load_catalogue(tmp_path).get("none")
 
 

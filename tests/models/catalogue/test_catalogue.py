@@ -22,7 +22,7 @@ CLIPS = ["plip", "pubmedclip", "quiltnet-b16", "quiltnet-b32"]
 
 def test_bundled_model_keeps_its_digest():
     """Certificates that were issued name it."""
-    card = load_catalogue().get("bundled")
+    card = load_catalogue().get("bundled-2")
     assert card.sha256 == "29d06c984a27dc74301ae70a47db5b7b53f86cee5853b2fc6545dcec8239beb3"
     assert card.weights_sha256 == (
         "eec4407f3e21e191b339885f9d6cb9048fabbe6a9841dc58c7fffac14dc62d81"
@@ -96,11 +96,11 @@ def test_a_bad_card_makes_its_own_model_unusable_and_no_other(tmp_path, text):
     path = tmp_path / "spoilt" / "card.toml"
     path.write_text(text)
     catalogue = load_catalogue(tmp_path)
-    assert [card.id for card in catalogue.list()] == ["bundled", "good"]
+    assert [card.id for card in catalogue.list()] == ["bundled-2", "good"]
     for ask in (catalogue.get, catalogue.folder, catalogue.find_own_card, catalogue.describe):
         with pytest.raises(ModelNotValid, match=rf"'spoilt' is not served: .*{path} is not valid"):
             ask("spoilt")
-    with pytest.raises(UnknownModel, match="Known models: bundled, good"):
+    with pytest.raises(UnknownModel, match="Known models: bundled-2, good"):
         catalogue.get("other")
 
 
@@ -114,14 +114,14 @@ def test_a_bad_card_is_one_warning_when_a_process_starts(tmp_path, caplog):
 
 
 def test_two_cards_of_one_id_are_both_refused_for_nobody_can_say_which_was_meant(tmp_path):
-    for name in ("one", "two", "three", "bundled"):
+    for name in ("one", "two", "three", "bundled-2"):
         write_linear_model(tmp_path, create_linear_model(), model_id=name)
     text = (tmp_path / "one" / "card.toml").read_text()
     for name in ("two", "three"):
         (tmp_path / name / "card.toml").write_text(text)
     catalogue = load_catalogue(tmp_path)
     assert catalogue.list() == ()
-    for model_id in ("one", "bundled"):
+    for model_id in ("one", "bundled-2"):
         with pytest.raises(ModelNotValid, match=f"another card already has the id '{model_id}'"):
             catalogue.get(model_id)
     with pytest.raises(InvalidCard, match="another card already has the id 'one'"):
@@ -146,7 +146,7 @@ def test_catalogue_leaves_alone_what_is_not_finished(tmp_path):
     write_linear_model(tmp_path, create_linear_model())
     (tmp_path / "linear").rename(tmp_path / ".adding-linear")
     (tmp_path / ".begun.toml").write_text("id = ")
-    assert [card.id for card in load_catalogue(tmp_path).list()] == ["bundled"]
+    assert [card.id for card in load_catalogue(tmp_path).list()] == ["bundled-2"]
 
 
 def test_description_becomes_a_card_where_files_are_named(tmp_path):
@@ -195,5 +195,5 @@ def test_a_card_that_cannot_be_read_is_said_and_holds_nobody_up(tmp_path, spoil,
     spoil(tmp_path / "spoilt")
     catalogue = load_catalogue(tmp_path)
     assert said in str(catalogue.invalid["spoilt"])
-    assert [card.id for card in catalogue.list()] == ["bundled"]
+    assert [card.id for card in catalogue.list()] == ["bundled-2"]
     (tmp_path / "spoilt").chmod(0o755)

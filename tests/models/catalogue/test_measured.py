@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.catalogue.cards import InvalidCard, load_card, parse_card
-from models.catalogue.measured import replace_measured, write_tau
+from models.catalogue.measured import replace_measured, write_measured
 from models.testing import create_linear_model, write_linear_model
 
 
@@ -19,7 +19,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_written_tau_is_read_again_and_makes_another_classifier(path):
     path.chmod(0o640)
     before = load_card(path)
-    after = write_tau(path, "cpu", 1e-05)
+    after = write_measured(path, "tau", "cpu", 1e-05)
     assert after == load_card(path)
     assert after.tau == {"cpu": 1e-05, "cuda": 0.0}
     assert after.sha256 != before.sha256
@@ -29,9 +29,9 @@ def test_a_written_tau_is_read_again_and_makes_another_classifier(path):
 
 
 def test_writing_the_other_device_class_keeps_the_first(path):
-    write_tau(path, "cpu", 0.125)
-    assert write_tau(path, "cuda", 0.5).tau == {"cpu": 0.125, "cuda": 0.5}
-    assert write_tau(path, "cpu", 0).tau == {"cpu": 0.0, "cuda": 0.5}
+    write_measured(path, "tau", "cpu", 0.125)
+    assert write_measured(path, "tau", "cuda", 0.5).tau == {"cpu": 0.125, "cuda": 0.5}
+    assert write_measured(path, "tau", "cpu", 0.0).tau == {"cpu": 0.0, "cuda": 0.5}
     assert path.read_text().count("tau") == 1
 
 
@@ -72,7 +72,7 @@ def test_a_card_without_a_neighbouring_line_gets_the_line_on_top(path):
 def test_lines_that_end_as_on_windows_keep_their_ends(path):
     text = path.read_bytes().replace(b"\n", b"\r\n")
     path.write_bytes(text)
-    write_tau(path, "cpu", 0.75)
+    write_measured(path, "tau", "cpu", 0.75)
     assert path.read_bytes().replace(b"tau = { cpu = 0.75 }\n", b"") == text
 
 
@@ -80,7 +80,7 @@ def test_what_cannot_be_edited_is_left_as_it_is_and_the_line_is_said(path):
     path.write_text("tau.cpu = 0.5\n" + path.read_text())
     before = path.read_bytes()
     with pytest.raises(InvalidCard, match=r"write it as: tau = \{ cpu = 0\.75 \}"):
-        write_tau(path, "cpu", 0.75)
+        write_measured(path, "tau", "cpu", 0.75)
     assert path.read_bytes() == before
 
 
@@ -88,14 +88,14 @@ def test_what_cannot_be_edited_is_left_as_it_is_and_the_line_is_said(path):
 def test_what_is_no_threshold_is_not_written(path, tau):
     before = path.read_bytes()
     with pytest.raises(InvalidCard):
-        write_tau(path, "cpu", tau)
+        write_measured(path, "tau", "cpu", tau)
     assert path.read_bytes() == before
 
 
 def test_what_another_writer_has_begun_is_left_alone(path):
     path.chmod(0o640)
     (path.parent / f".{path.name}.new").mkdir()
-    assert write_tau(path, "cpu", 0.75).tau["cpu"] == 0.75
+    assert write_measured(path, "tau", "cpu", 0.75).tau["cpu"] == 0.75
     assert path.stat().st_mode & 0o777 == 0o640
     names = {file.name for file in path.parent.iterdir() if file.name.startswith(".")}
     assert names == {f".{path.name}.new"}

@@ -135,3 +135,37 @@ def test_the_real_sets_are_read_in_the_order_of_their_cards(data_folder):
     found = list_images(data_folder / "kermany_cxr", "test")
     assert found.class_folders == ("normal", "bacterial_pneumonia", "viral_pneumonia")
     assert list(np.bincount(found.classes)) == [50, 50, 50]
+
+
+JUNK = ["Thumbs.db", "ehthumbs.db", "desktop.ini", ".DS_Store", "README", "readme.txt", "README.md"]
+
+
+def test_files_that_desktops_leave_are_left_out_with_a_count(tmp_path):
+    write_images(tmp_path / "a", 1, 2)
+    write_images(tmp_path / "b", 3)
+    for name in JUNK:
+        (tmp_path / "a" / name).write_bytes(b"no image")
+    (tmp_path / "b" / "THUMBS.DB").write_bytes(b"no image")
+    found = list_images(tmp_path, "train")
+    assert found.left_out == len(JUNK) + 1
+    assert found.load(range(3), PREPROCESSING).shape == (3, 3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "name", ["readme_scan.png", "README.png", "thumbs.dcm", "license-plate.jpg"]
+)
+def test_images_with_such_names_stay(tmp_path, name):
+    write_images(tmp_path / "a", 1)
+    Image.new("L", (8, 8)).save(tmp_path / "a" / name, "PNG")
+    found = list_images(tmp_path, "train")
+    assert (len(found.files), found.left_out) == (2, 0)
+
+
+def test_folders_of_the_field_are_read(data_folder):
+    found = list_images(data_folder / "field_files" / "folders" / "thumbs", "train")
+    assert (found.class_folders, len(found.files), found.left_out) == (
+        ("brain_mri", "chest_ct"),
+        8,
+        1,
+    )
+    assert found.load(range(8), PREPROCESSING).shape == (8, 3, 8, 8)

@@ -18,6 +18,7 @@ CARD = Preprocessing(
     mean=(0.48145466, 0.4578275, 0.40821073),
     std=(0.26862954, 0.26130258, 0.27577711),
 )
+NAME, WHOLE = "preprocessor_config.json", "processor_config.json"
 OLD = {  # as transformers wrote it before sizes were objects
     "crop_size": 32,
     "do_center_crop": True,
@@ -47,11 +48,11 @@ def whole(transformers, tmp_path_factory) -> dict:
 
 
 def test_what_transformers_writes_agrees_and_so_does_an_old_file(whole):
-    agree_on_processor(whole, CARD)
-    agree_on_processor(OLD, CARD)
-    agree_on_processor({}, CARD.model_copy(update={"size": 224}))  # all of it default
+    agree_on_processor(NAME, whole, CARD)
+    agree_on_processor(NAME, OLD, CARD)
+    agree_on_processor(NAME, {}, CARD.model_copy(update={"size": 224}))  # all of it default
     squash = {**whole, "size": {"height": 32, "width": 32}, "do_center_crop": False}
-    agree_on_processor(squash, CARD.model_copy(update={"resize": "squash"}))
+    agree_on_processor(NAME, squash, CARD.model_copy(update={"resize": "squash"}))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_what_transformers_writes_agrees_and_so_does_an_old_file(whole):
 )
 def test_another_preparation_of_images_is_refused(whole, change, sentence):
     with pytest.raises(ConfigMismatch, match=f"preprocessor_config.json: .*{sentence}"):
-        agree_on_processor(whole | change, CARD)
+        agree_on_processor(NAME, whole | change, CARD)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_another_preparation_of_images_is_refused(whole, change, sentence):
 )
 def test_a_card_that_no_processor_of_clips_is_like_is_not_vouched_for(whole, changes, key):
     with pytest.raises(ConfigMismatch, match=f"preprocessor_config.json: {key}"):
-        agree_on_processor(whole, CARD.model_copy(update=changes))
+        agree_on_processor(NAME, whole, CARD.model_copy(update=changes))
 
 
 def test_a_folder_that_prepares_otherwise_is_not_added(hf_clip, whole, tmp_path):
@@ -180,3 +181,28 @@ def test_another_order_of_merges_is_refused_and_nothing_is_added(hf_clip, old_to
     with pytest.raises(ConfigMismatch, match=r"merges.txt: merge 1: expected 'i n', found 't h'"):
         add_model(hf_clip.description, published, tmp_path / "other")
     assert list((tmp_path / "other").iterdir()) == []
+
+
+def test_processor_of_transformers_5_is_compared_as_a_part(whole) -> None:
+    agree_on_processor(WHOLE, {"image_processor": whole, "processor_class": "CLIPProcessor"}, CARD)
+    agree_on_processor(WHOLE, {"processor_class": "CLIPProcessor"}, CARD)  # says nothing of images
+    for change in (
+        {"image_mean": [0.5, 0.5, 0.5]},
+        {"resample": 2},
+        {"size": {"shortest_edge": 9}},
+    ):
+        (key,) = change
+        with pytest.raises(
+            ConfigMismatch, match=f"^The configuration's processor_config.json: {key}"
+        ):
+            agree_on_processor(WHOLE, {"image_processor": whole | change}, CARD)
+    with pytest.raises(UnreadableWeights, match="image_processor must be an object"):
+        agree_on_processor(WHOLE, {"image_processor": []}, CARD)
+
+
+def test_a_model_beside_either_processor_is_compared_with_it(hf_clip, tmp_path, whole) -> None:
+    published = hf_clip.write(tmp_path / "published")
+    other = {"image_processor": whole | {"image_std": [0.1, 0.1, 0.1]}}
+    (published / WHOLE).write_text(json.dumps(other))
+    with pytest.raises(ConfigMismatch, match=f"{WHOLE}: image_std"):
+        add_model(hf_clip.description, published, tmp_path / "models")

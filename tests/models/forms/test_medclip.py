@@ -508,5 +508,5 @@ def test_grey_is_part_of_the_digest_and_its_default_is_not(published, tmp_path):
     card = published.convert(tmp_path / "model")
     colour = card.preprocessing.model_copy(update={"grey": False})
     assert card.model_copy(update={"preprocessing": colour}).sha256 != card.sha256
-    bundled = load_catalogue().get("bundled")  # whose digest certificates name
+    bundled = load_catalogue().get("bundled-2")  # whose digest certificates name
     assert bundled.sha256 == "29d06c984a27dc74301ae70a47db5b7b53f86cee5853b2fc6545dcec8239beb3"

@@ -139,7 +139,7 @@ def test_what_needs_no_decoder_starts_none() -> None:
 
 def test_dicom_of_millions_of_nested_elements_is_ended_in_time(slow_dicom: bytes) -> None:
     with Decoder(bounds=DecodingBounds(timeout_s=1)) as decoder:
-        with pytest.raises(DecodingTimedOut, match="within 1 s"):
+        with pytest.raises(DecodingTimedOut, match="within 1 s of processor time"):
             decoder.prepare(slow_dicom, PREPROCESSING)
 
         def find_next() -> PreparedImage | None:
@@ -148,6 +148,17 @@ def test_dicom_of_millions_of_nested_elements_is_ended_in_time(slow_dicom: bytes
             return None
 
         assert wait_until(find_next).width == 50
+
+
+def test_waiting_for_the_processor_is_no_verdict_on_the_image(slow_dicom: bytes) -> None:
+    """A stopped decoder stands for one that a busy machine does not run."""
+    with watched(bounds=DecodingBounds(timeout_s=0.5)) as (decoder, program):
+        thread = threading.Thread(target=lambda: forked_from(program).suspend())
+        thread.start()
+        with pytest.raises(DecodingUnavailable, match="busy; the image may be sound"):
+            decoder.prepare(slow_dicom, PREPROCESSING)
+        thread.join()
+        assert program.is_running()
 
 
 def test_image_beyond_the_memory_bound_is_refused_by_the_kernel() -> None:

@@ -1,14 +1,14 @@
 """The DICOM grey scale pipeline, on objects made here whose answers can be worked out by hand."""
 
-import io
 import sys
 import zlib
 from typing import Any
 
 import numpy as np
 import pytest
+from dicom_files import RAMP, dicom, grey, line, written
 from pydicom import uid
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 
@@ -26,56 +26,6 @@ from models.imaging import (
     WindowInvalid,
     parse_image,
 )
-
-RAMP = np.arange(64, dtype=np.uint16).reshape(8, 8)
-
-
-def dicom(
-    values: np.ndarray,
-    *,
-    syntax: str = uid.ExplicitVRLittleEndian,
-    pixel_data: bytes | None = None,
-    **elements: Any,
-) -> bytes:
-    """A DICOM file of one grey frame with these stored values and further elements."""
-    dataset = Dataset()
-    dataset.SamplesPerPixel = 1
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.Rows, dataset.Columns = values.shape[-2:]
-    dataset.BitsAllocated = 8 * values.itemsize
-    dataset.BitsStored, dataset.HighBit = dataset.BitsAllocated, dataset.BitsAllocated - 1
-    dataset.PixelRepresentation = int(values.dtype.kind == "i")
-    dataset.PixelData = values.tobytes() if pixel_data is None else pixel_data
-    for keyword, value in elements.items():
-        setattr(dataset, keyword, value)
-    dataset["PixelData"].VR = "OB" if pixel_data is not None else "OW"
-    if pixel_data is not None:
-        dataset["PixelData"].is_undefined_length = True
-    return written(dataset, syntax)
-
-
-def written(dataset: Dataset, syntax: str) -> bytes:
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = syntax
-    meta.MediaStorageSOPClassUID = uid.SecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = "1.2.3"
-    dataset.file_meta = meta
-    file = io.BytesIO()
-    dataset.save_as(file, enforce_file_format=True)
-    return file.getvalue()
-
-
-def grey(image: Any) -> np.ndarray:
-    """The one channel of a picture whose three are equal."""
-    assert (image.pixels == image.pixels[:, :, :1]).all()
-    return image.pixels[:, :, 0]
-
-
-def line(*values: float, dtype: type = np.int16) -> np.ndarray:
-    """8 × 8 pixels that begin with these values."""
-    pixels = np.zeros(64, dtype)
-    pixels[: len(values)] = values
-    return pixels.reshape(8, 8)
 
 
 def test_linear_window_is_that_of_ps3_3_c_11_2_1_2_1() -> None:
@@ -469,4 +419,3 @@ def test_decoder_messages_reach_no_log(caplog: pytest.LogCaptureFixture) -> None
         parse_image(data)
     assert caplog.records == []
     assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__

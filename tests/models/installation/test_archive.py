@@ -129,11 +129,11 @@ def test_bundle_of_wrong_weights_is_not_written(tmp_path):
 
 def test_model_that_would_break_the_installation_is_refused(tmp_path):
     """A folder of models with two cards of one id could not be read at all."""
-    write_linear_model(tmp_path / "from", create_linear_model(), model_id="bundled")
-    card = load_card(tmp_path / "from" / "bundled" / "card.toml")
-    write_bundle(card, tmp_path / "from" / "bundled", tmp_path / "bundled.tar")
-    with pytest.raises(InvalidCard, match="another card already has the id 'bundled'"):
-        add_bundle("bundled", tmp_path / "bundled.tar", tmp_path / "to")
+    write_linear_model(tmp_path / "from", create_linear_model(), model_id="bundled-2")
+    card = load_card(tmp_path / "from" / "bundled-2" / "card.toml")
+    write_bundle(card, tmp_path / "from" / "bundled-2", tmp_path / "bundled.tar")
+    with pytest.raises(InvalidCard, match="another card already has the id 'bundled-2'"):
+        add_bundle("bundled-2", tmp_path / "bundled.tar", tmp_path / "to")
     write_linear_model(tmp_path / "other", create_linear_model())
     shutil.copytree(tmp_path / "other" / "linear", tmp_path / "to" / "ours")
     linear = load_catalogue(tmp_path / "to")

@@ -117,6 +117,7 @@ def test_pull_without_a_network_is_one_sentence(tmp_path):
     assert ended.stderr.count("\n") == 1
 
 
+@pytest.mark.long
 def test_pull_fetches_what_the_form_reads_of_one_commit(tmp_path, hub, hf_clip):
     """These weights are refused, being smaller than PLIP's; what was fetched is kept, and the same
     command does not fetch it again.

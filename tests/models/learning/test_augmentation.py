@@ -24,7 +24,7 @@ def measure(crops: torch.Tensor, channel: int, step: int) -> torch.Tensor:
 def test_crops_span_what_the_paper_says():
     """Width, height and mirror are read off a ramp; shares are within four standard errors."""
     count = 4000
-    crops = sample_crops(create_ramp(count), torch.Generator().manual_seed(0))
+    crops = sample_crops(create_ramp(count), torch.Generator().manual_seed(0), smallest_area=0.08)
     widths, heights = measure(crops, 0, 3).clamp(-1, 1), measure(crops, 1, 2)
     mirrored = (widths < 0).float().mean()
     assert abs(mirrored - 0.5) < 4 * 0.5 / count**0.5
@@ -37,8 +37,14 @@ def test_crops_span_what_the_paper_says():
     assert 0.50 < areas.mean() < 0.54 + 4 * 0.27 / count**0.5
 
 
+def test_no_crop_is_smaller_than_the_smallest():
+    crops = sample_crops(create_ramp(500), torch.Generator().manual_seed(2), smallest_area=0.5)
+    areas = measure(crops, 0, 3).abs() * measure(crops, 1, 2)
+    assert 0.49 < areas.min() < 0.6
+
+
 def test_crops_stay_within_the_image_and_each_has_its_own_place():
-    crops = sample_crops(create_ramp(500), torch.Generator().manual_seed(1))
+    crops = sample_crops(create_ramp(500), torch.Generator().manual_seed(1), smallest_area=0.08)
     assert crops.min() >= 0
     assert crops.max() <= 1
     assert torch.allclose(crops[:, 2], torch.tensor(0.25), atol=1e-6)
@@ -51,7 +57,8 @@ def test_crops_stay_within_the_image_and_each_has_its_own_place():
 def test_the_same_generator_crops_the_same():
     ramp = create_ramp(9)
     first, second, other = (
-        sample_crops(ramp, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4)
+        sample_crops(ramp, torch.Generator().manual_seed(seed), smallest_area=0.08)
+        for seed in (3, 3, 4)
     )
     assert torch.equal(first, second)
     assert not torch.equal(first, other)

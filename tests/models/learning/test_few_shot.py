@@ -3,7 +3,7 @@
 import io
 import os
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 
@@ -299,15 +299,22 @@ def test_presets_are_the_published_one_and_our_own():
     assert (paper.ctx_init, paper.n_ctx, paper.suffix) == (None, 4, ".")
     assert (paper.learning_rate, paper.momentum, paper.weight_decay) == (0.002, 0.9, 5e-4)
     assert (paper.shots, paper.epochs, paper.batch_size, paper.seed) == (16, 50, 32, 1)
-    assert paper.noise_levels == (0.25, 0.5, 0.75, 1.0)
+    assert paper.noise_levels == (0.0, 0.25, 0.5, 0.75, 1.0)
     assert paper.max_gradient_norm is None
-    assert paper.augment
+    assert (paper.augment, paper.smallest_crop) == (True, 0.5)
     assert paper.get_learning_rate(0) == 1e-5
     assert paper.get_learning_rate(25) == pytest.approx(0.001)
     own = create_learning_settings("default", "A {} image.")
-    assert (own.ctx_init, own.suffix) == ("A", " image.")
+    assert (own.ctx_init, own.n_ctx, own.suffix) == (None, 8, " image.")
+    assert own.template == "A {} image."
     assert (own.learning_rate, own.max_gradient_norm, own.augment) == (0.005, 1.0, False)
-    assert own.noise_levels == (0.0, 0.1, 0.25, 0.5)
+    assert own.noise_levels == (0.0, 0.1, 0.25, 0.5, 1.0)
+
+
+def test_settings_stored_before_a_field_was_added_have_the_digest_they_had():
+    assert SETTINGS.describe().keys() == asdict(SETTINGS).keys() - {"template", "smallest_crop"}
+    named = replace(SETTINGS, template="An image of {}.", smallest_crop=0.5)
+    assert named.describe() == asdict(named)
 
 
 @pytest.mark.parametrize(

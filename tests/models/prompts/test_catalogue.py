@@ -8,7 +8,7 @@ import pytest
 
 from models.catalogue import load_catalogue
 from models.prompts.cards import InvalidPromptCard
-from models.prompts.catalogue import SHIPPED, UnknownPrompt, load_prompt_catalogue
+from models.prompts.catalogue import SHIPPED, UnknownPrompt, load_prompt_catalogue, ships
 from models.prompts.files import PromptMismatch, get_values_path, save_prompt
 from models.prompts.imported import create_import
 
@@ -18,7 +18,7 @@ def save(folder, prompt_id: str, *, seed: int = 0):
     card, prompt = create_import(
         ctx,
         prompt_id=prompt_id,
-        model=load_catalogue().get("bundled"),
+        model=load_catalogue().get("bundled-2"),
         text_width=64,
         class_names=("a", "b"),
         suffix=".",
@@ -31,7 +31,7 @@ def test_prompts_are_found_by_id_and_by_digest(tmp_path):
     save(tmp_path, "second", seed=2)
     save(tmp_path, "first", seed=1)
     catalogue = load_prompt_catalogue(tmp_path)
-    own = [entry for entry in catalogue.list() if not entry.ships]
+    own = [entry for entry in catalogue.list() if not ships(entry.card.id)]
     assert [entry.card.id for entry in own] == ["first", "second"]
     card, prompt = catalogue.get("first").load()
     assert card.sha256 == prompt.sha256
@@ -46,7 +46,7 @@ def test_every_prompt_that_ships_is_whole_and_fits_its_model():
     assert {path.stem for path in SHIPPED.glob("*.toml")} == {e.card.id for e in entries}
     for entry in entries:
         card, _ = entry.load()
-        assert entry.ships
+        assert entry.path.parent == SHIPPED
         assert card.weights_sha256 == models.get(card.model).weights_sha256
         assert card.licence
 
@@ -60,7 +60,7 @@ def test_a_file_that_is_not_named_like_its_prompt_is_refused(tmp_path):
 
 def test_one_id_is_one_prompt(tmp_path):
     shipped = next(SHIPPED.glob("*.toml")).stem
-    assert load_prompt_catalogue().get(shipped).ships
+    assert load_prompt_catalogue().get(shipped).path.parent == SHIPPED
     save(tmp_path, shipped)
     with pytest.raises(InvalidPromptCard, match="another prompt already has the id"):
         load_prompt_catalogue(tmp_path)

@@ -32,7 +32,7 @@ def create_prompt(*, seed: int = 0, rows: int = 3, width: int = 8, suffix: str =
 def create_card(prompt: Prompt, **changes: object) -> PromptCard:
     fields = {
         "id": "lungs-v1.2",
-        "model": "bundled",
+        "model": "bundled-2",
         "weights_sha256": "a" * 64,
         "method": "imported",
         "class_names": ("normal", 'a "quoted" name, λ'),

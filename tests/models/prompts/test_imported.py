@@ -28,7 +28,7 @@ NAMES = ("benign", "malignant")
 
 @pytest.fixture(scope="module")
 def bundled() -> ModelCard:
-    return load_catalogue().get("bundled")
+    return load_catalogue().get("bundled-2")
 
 
 def save(value: object, **options: object) -> bytes:
@@ -118,10 +118,10 @@ def test_our_own_files_and_bare_tensors_come_back(read):
 
 def test_an_import_is_a_prompt_that_the_model_encodes(read, bundled, tmp_path):
     catalogue = load_catalogue()
-    vlm = load_vlm(bundled, catalogue.folder("bundled"), torch.device("cpu"))
+    vlm = load_vlm(bundled, catalogue.folder("bundled-2"), torch.device("cpu"))
     words = vlm.embed_text("An image of")
     ctx = read(save(words))
-    width = find_text_width(bundled, catalogue.folder("bundled"))
+    width = find_text_width(bundled, catalogue.folder("bundled-2"))
     assert width == vlm.text_width
     card, prompt = create(ctx, bundled, text_width=width, licence="MIT")
     assert (card.method, card.weights_sha256) == ("imported", bundled.weights_sha256)
@@ -166,6 +166,8 @@ def test_vectors_that_are_not_finite_are_refused(bundled, value):
     [
         ({"class_names": ("one",)}, "at least two"),
         ({"class_names": ("one", "one")}, "occurs more than once"),
+        ({"class_names": ("one", "One")}, "differ in case or spaces alone"),
+        ({"class_names": ("one  two", "one two")}, "differ in case or spaces alone"),
         ({"prompt_id": "../x"}, "pattern"),
         ({"suffix": "a\nb"}, "words after the class name"),
     ],
@@ -173,6 +175,54 @@ def test_vectors_that_are_not_finite_are_refused(bundled, value):
 def test_what_is_said_with_the_vectors_has_rules(bundled, changes, said):
     with pytest.raises(ValueError, match=said):
         create(np.zeros((2, 64), dtype=np.float32), bundled, text_width=64, **changes)
+
+
+SHARED = {
+    "ctx": torch.zeros(4, 8),
+    "token_prefix": torch.zeros(2, 1, 8),
+    "token_suffix": torch.zeros(2, 72, 8),
+}
+
+
+@pytest.mark.parametrize("head", ["", "prompt_learner."])
+@pytest.mark.parametrize("whole", [False, True], ids=["bare", "checkpoint"])
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        (["meta_net.linear1.weight", "meta_net.linear2.bias"], "CoCoOp: its prompt depends on the"),
+        (["compound_prompts_text.0", "proj.weight"], "MaPLe"),
+        (["compound_prompt_projections.0.weight"], "MaPLe"),
+        (["image_encoder.transformer.resblocks.0.VPT_shallow"], "visual prompt tuning"),
+        (["image_encoder.conv1.weight"], "image tower"),
+        (["adapter.fc.weight"], "further learned tensors, 'adapter.fc.weight'"),
+    ],
+)
+def test_learners_of_more_than_a_shared_context_are_refused_by_name(
+    read, others, said, whole, head
+):
+    tensors = SHARED | {name: torch.zeros(2, 8) for name in others}
+    state = {head + name: tensor for name, tensor in tensors.items()}
+    with pytest.raises(ImportRefused, match=said):
+        read(save({"state_dict": state, "epoch": 10} if whole else state))
+    plain = {head + name: tensor for name, tensor in SHARED.items()}
+    assert read(save({"state_dict": plain, "epoch": 50})).shape == (4, 8)
+
+
+@pytest.mark.parametrize("tokens", ["token_prefix", "token_suffix"])
+def test_checkpoint_of_another_number_of_classes_is_refused(tmp_path, tokens):
+    path = tmp_path / "model.pth.tar-50"
+    path.write_bytes(save({"state_dict": {"ctx": SHARED["ctx"], tokens: SHARED[tokens]}}))
+    assert load_ctx(path, num_classes=2).shape == (4, 8)
+    for count in (1, 3):
+        with pytest.raises(ImportRefused, match=f"learned for, 2; got {count}"):
+            load_ctx(path, num_classes=count)
+
+
+def test_checkpoints_of_the_field_are_taken_or_refused_by_name(data_folder):
+    folder = data_folder / "field_files"
+    assert load_ctx(folder / "coop.pth.tar-50", num_classes=2).shape == (4, 64)
+    with pytest.raises(ImportRefused, match="CoCoOp"):
+        load_ctx(folder / "cocoop.pth.tar-10", num_classes=2)
 
 
 class Harmful:

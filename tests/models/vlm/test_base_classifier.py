@@ -3,20 +3,25 @@ import torch
 
 from models.catalogue import load_catalogue
 from models.loading.loading import load_vlm
-from models.vlm.base_classifier import BaseClassifier, create_base_classifier
+from models.prompts.prompt import Prompt
+from models.vlm.base_classifier import (
+    BaseClassifier,
+    create_base_classifier,
+    create_prompted_classifier,
+)
 from models.vlm.vlm import PixelNormalisation
 
 CPU = torch.device("cpu")
 BATCH = 64
 
 
-@pytest.fixture(params=["tiny", "tiny in bf16", "bundled"])
+@pytest.fixture(params=["tiny", "tiny in bf16", "bundled-2"])
 def vlm(request, tiny_clip, tmp_path):
-    if request.param != "bundled":
+    if request.param != "bundled-2":
         precision = {"cpu": "bf16" if "bf16" in request.param else "fp32"}
         return load_vlm(tiny_clip.write(tmp_path, precision=precision), tmp_path, CPU)
     catalogue = load_catalogue()
-    return load_vlm(catalogue.get("bundled"), catalogue.folder("bundled"), CPU)
+    return load_vlm(catalogue.get("bundled-2"), catalogue.folder("bundled-2"), CPU)
 
 
 def test_first_layer_scales_the_integers_and_normalises_each_channel(tiny_clip, tmp_path):
@@ -138,3 +143,16 @@ def test_text_features_of_another_shape_are_refused(tiny_clip, tmp_path, shape):
     vlm = load_vlm(tiny_clip.write(tmp_path), tmp_path, CPU)
     with pytest.raises(ValueError, match=r"\(C, 24\) with C > 1"):
         BaseClassifier(vlm=vlm, text_features=torch.ones(shape))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("benign", "Benign"), ("a b", "a  b"), ("naevus", "naevus "), ("x & y", "x &amp; y")],
+)
+def test_names_that_the_tokenizer_reads_alike_are_refused(tiny_clip, tmp_path, names):
+    vlm = load_vlm(tiny_clip.write(tmp_path), tmp_path, CPU)
+    with pytest.raises(ValueError, match=r"reads .* alike"):
+        create_base_classifier(vlm, "An image of {}.", ("other", *names))
+    ctx = vlm.embed_text("An image of").numpy()
+    with pytest.raises(ValueError, match=r"reads .* alike"):
+        create_prompted_classifier(vlm, Prompt(ctx=ctx, suffix="."), ("other", *names))

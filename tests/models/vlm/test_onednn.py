@@ -1,5 +1,9 @@
 """The image tower by oneDNN: the same function, the same tensors, and each row for itself."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -80,3 +84,17 @@ def test_attention_that_is_not_the_towers_own_is_left_alone_or_refused():
     use_onednn(block, CPU)
     with pytest.raises(NotImplementedError, match="mask"):
         block(torch.zeros(1, 3, 64), attn_mask=torch.zeros(3, 3))
+
+
+def test_a_precision_without_a_kernel_on_this_cpu_stays_with_torch():
+    """On a CPU without AVX-512, oneDNN multiplies no bf16."""
+    program = (
+        "import torch\n"
+        "from models.vlm.onednn import find_kernels, use_onednn\n"
+        "layer = torch.nn.Sequential(torch.nn.Linear(8, 8)).bfloat16()\n"
+        "use_onednn(layer, torch.device('cpu'))\n"
+        "print(find_kernels(layer), layer(torch.ones(1, 8, dtype=torch.bfloat16)).isfinite().all())"
+    )
+    old_cpu = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([sys.executable, "-c", program], env=old_cpu, stdout=-1, check=True)
+    assert done.stdout == b"torch tensor(True)\n"

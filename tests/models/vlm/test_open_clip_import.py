@@ -35,6 +35,7 @@ def mismatched(tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("cuda", "plain", "opened"),
     [("None", False, True), ("'13.0'", False, False), ("None", True, True)],

@@ -33,7 +33,7 @@ def split(n: int, shard: int) -> list[range]:
 
 
 def count(start: int, votes: list[int], num_classes: int = K) -> RangeVotes:
-    return RangeVotes.of_votes(start, votes, num_classes)
+    return RangeVotes(start=start, votes=tuple(votes), num_classes=num_classes)
 
 
 def part(votes: list[int], piece: range) -> RangeVotes:

@@ -24,7 +24,7 @@ from worker.counting.roll import Roll
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
 from worker.engine.local import LocalCounter
 from worker.engine.server import EngineServer
-from worker.sampling.keys import commitment
+from worker.key_secret import commitment
 
 SECRET = b"s" * 32
 
@@ -57,7 +57,7 @@ def test_radius_of_the_linear_model_is_below_its_distance_and_near_it(
 
 
 def test_the_same_request_gives_the_same_certificates(engine, create_request):
-    request, image = create_request("bundled", sigmas=["0.25", "0.5"])
+    request, image = create_request("bundled-2", sigmas=["0.25", "0.5"])
     assert run(engine, request, image) == run(engine, request, image)
 
 
@@ -134,7 +134,7 @@ def test_votes_on_the_noise_of_another_secret_are_counted_again(engine, create_r
 
 
 def test_several_label_sets_share_the_noise(engine, create_request):
-    alone, image = create_request("bundled", n=200)
+    alone, image = create_request("bundled-2", n=200)
     swapped = TemplateTarget(
         template=alone.targets[0].template, class_names=alone.targets[0].class_names[::-1]
     )
@@ -145,7 +145,7 @@ def test_several_label_sets_share_the_noise(engine, create_request):
 
 
 def test_a_document_is_its_counts(engine, create_request):
-    request, image = create_request("bundled", sigmas=["0.1", "1"], n=500)
+    request, image = create_request("bundled-2", sigmas=["0.1", "1"], n=500)
     for entry in run(engine, request, image, attempts=3).certificates:
         outcome = certify_cohen(
             entry.counts_selection,
@@ -206,7 +206,7 @@ def served(engine, tmp_path: Path):
 
 
 def test_certificates_over_the_socket_are_those_made_in_process(engine, tmp_path, create_request):
-    request, image = create_request("bundled", sigmas=["0.25", "0.5"])
+    request, image = create_request("bundled-2", sigmas=["0.25", "0.5"])
     with serving(engine, tmp_path) as path, EngineClient.connect(path, wait_s=HANG_S) as client:
         over_socket = certify(Roll(request, SECRET), image, counter=client, records=Unrecorded())
     assert over_socket == run(engine, request, image)
@@ -253,4 +253,4 @@ def test_an_engine_that_is_not_there_is_lost(tmp_path):
 def test_status_names_the_models_that_are_ready(served):
     with EngineClient.connect(served, wait_s=HANG_S) as client:
         status = client.status(timeout_s=HANG_S)
-    assert [m.model.id for m in status.models] == ["bundled", "linear"]
+    assert [m.model.id for m in status.models] == ["bundled-2", "linear"]

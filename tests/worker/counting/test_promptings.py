@@ -79,7 +79,7 @@ def run(engine: Engine, request, image, learned, *, kept=None, **options):
 
 def test_every_prompting_states_its_scope(engine, create_request, every_target, learned):
     procedure = StagedParameters(n_max=200)
-    request, image = create_request("bundled", targets=every_target, procedure=procedure)
+    request, image = create_request("bundled-2", targets=every_target, procedure=procedure)
     found = run(engine, request, image, learned).certificates
     assert [(c.prompting, c.guarantee_scope) for c in found] == [
         ("template", "global_prompt"),
@@ -96,7 +96,7 @@ def test_a_prompt_once_tuned_on_an_image_stays_frozen(engine, create_request, le
     """Used again as a fixed prompt it is still a function of that image."""
     ref = refer(learned, "zero-shot")
     target = FewShotTarget(prompt=ref, class_names=NAMES)
-    request, image = create_request("bundled", targets=(target,))
+    request, image = create_request("bundled-2", targets=(target,))
     (entry,) = run(engine, request, image, learned).certificates
     assert entry.guarantee_scope == "frozen_prompt"
     with pytest.raises(ValueError, match="tuned prompt is not"):
@@ -106,7 +106,7 @@ def test_a_prompt_once_tuned_on_an_image_stays_frozen(engine, create_request, le
 def test_promptings_together_vote_as_they_do_alone(engine, create_request, every_target, learned):
     """On the same noise: neither the others' ballots nor their prompts enter a vote."""
     request, image = create_request(
-        "bundled", targets=every_target, procedure=StagedParameters(n_max=200)
+        "bundled-2", targets=every_target, procedure=StagedParameters(n_max=200)
     )
     prompts = find_prompts(request, {learned.sha256: EncodedPrompt.of(learned)}.get)
     keys = Roll(request, SECRET).keys
@@ -130,7 +130,7 @@ def count(counter: LocalCounter, session, image) -> list[tuple[int, ...]]:
 def test_votes_under_a_prompt_are_those_of_its_text_features(engine, create_request, learned):
     """The ballot of a stored prompt is f with that prompt, computed here step by step."""
     target = FewShotTarget(prompt=refer(learned), class_names=NAMES)
-    request, image = create_request("bundled", targets=(target,), sigmas=["0.5"])
+    request, image = create_request("bundled-2", targets=(target,), sigmas=["0.5"])
     prompts, keys = {learned.sha256: EncodedPrompt.of(learned)}, Roll(request, SECRET).keys
     from worker.counting.sessions import NOTHING_TUNED
     from worker.sampling.kernel import sample_noisy_images
@@ -141,7 +141,7 @@ def test_votes_under_a_prompt_are_those_of_its_text_features(engine, create_requ
     noisy = np.empty((64, image.size), dtype=np.int16)
     table = create_noise_table(Decimal("0.5"))
     sample_noisy_images(image, keys["estimation"], table, start=0, out=noisy)
-    vlm = next(m.vlm for m in engine._shelf.list_loaded() if m.vlm.card.id == "bundled")
+    vlm = next(m.vlm for m in engine._shelf.list_loaded() if m.vlm.card.id == "bundled-2")
     with torch.inference_mode():
         features = vlm.encode_images(torch.from_numpy(noisy).reshape(64, *image.shape))
         texts = vlm.encode_prompts(torch.tensor(learned.ctx), [f"{n}." for n in NAMES])
@@ -158,7 +158,7 @@ def tune(engine: Engine, request, image, learned=None):
 
 def zero_shot(create_request, *, seed: int = 0, sigmas=("0.25", "0.5"), **tuning):
     target = ZeroShotTarget(template="A {} image.", class_names=NAMES, tuning=Tuning(**tuning))
-    return create_request("bundled", seed=seed, sigmas=sigmas, targets=(target,))
+    return create_request("bundled-2", seed=seed, sigmas=sigmas, targets=(target,))
 
 
 def digests(tuned) -> list[str]:
@@ -239,13 +239,13 @@ def test_the_document_names_the_key_of_the_copies(engine, create_request, learne
     request, image = zero_shot(create_request, sigmas=["0.25"])
     result = run(engine, request, image, learned)
     assert result.provenance.noise_keys["adaptation"] == Roll(request, SECRET).tuning_key.text
-    template, image = create_request("bundled")
+    template, image = create_request("bundled-2")
     assert "adaptation" not in run(engine, template, image, learned).provenance.noise_keys
 
 
 def test_tuned_and_stored_prompts_are_reproduced(engine, create_request, every_target, learned):
     request, image = create_request(
-        "bundled",
+        "bundled-2",
         sigmas=["0.25", "0.5"],
         targets=every_target,
         procedure=StagedParameters(n_max=200),
@@ -263,7 +263,7 @@ def test_tuned_and_stored_prompts_are_reproduced(engine, create_request, every_t
 
 def test_a_prompt_that_is_not_stored_is_a_sentence(engine, create_request, learned):
     target = FewShotTarget(prompt=refer(learned), class_names=NAMES)
-    request, image = create_request("bundled", targets=(target,))
+    request, image = create_request("bundled-2", targets=(target,))
     with pytest.raises(PromptMissing, match="no longer stored"):
         certify(
             Roll(request, SECRET),
@@ -282,7 +282,7 @@ def test_a_prompt_that_is_not_stored_is_a_sentence(engine, create_request, learn
     ],
 )
 def test_what_cannot_be_tuned_is_refused_with_a_sentence(engine, create_request, target, said):
-    request, image = create_request("bundled", targets=(target,))
+    request, image = create_request("bundled-2", targets=(target,))
     with pytest.raises(SessionNotServed, match=said):
         tune(engine, request, image)
 
@@ -290,7 +290,7 @@ def test_what_cannot_be_tuned_is_refused_with_a_sentence(engine, create_request,
 def test_a_prompt_of_another_width_is_refused_with_a_sentence(engine, create_request):
     wide = Prompt(ctx=np.zeros((4, 512), dtype=np.float32))
     target = FewShotTarget(prompt=refer(wide), class_names=NAMES)
-    request, image = create_request("bundled", targets=(target,))
+    request, image = create_request("bundled-2", targets=(target,))
     with pytest.raises(SessionNotServed, match="width 64") as caught:
         run(engine, request, image, wide)
     assert caught.value.failure.code == "text_unusable"
@@ -314,7 +314,7 @@ def test_copies_count_as_passes_of_the_image_tower(create_request):
 def test_a_bank_is_certified_by_the_staged_procedure_alone(create_request, learned):
     bank = RoutedTarget(bank=(refer(learned), {"template": "A {} image."}), class_names=NAMES)
     with pytest.raises(ValueError, match="staged"):
-        create_request("bundled", targets=(bank,), procedure=CohenParameters())
+        create_request("bundled-2", targets=(bank,), procedure=CohenParameters())
 
 
 def test_what_a_prompt_is_called_and_who_brought_it_is_no_other_request(create_request, learned):
@@ -322,7 +322,7 @@ def test_what_a_prompt_is_called_and_who_brought_it_is_no_other_request(create_r
     named = [("one", "few-shot"), ("two", "few-shot"), ("three", "imported")]
     requests = [
         create_request(
-            "bundled",
+            "bundled-2",
             targets=(
                 FewShotTarget(
                     prompt=PromptRef(id=name, sha256=learned.sha256, method=method),
@@ -337,11 +337,11 @@ def test_what_a_prompt_is_called_and_who_brought_it_is_no_other_request(create_r
     assert learned.sha256 in str(identities[0])
     tuned = refer(learned, "zero-shot")
     target = FewShotTarget(prompt=tuned, class_names=NAMES)
-    assert create_request("bundled", targets=(target,))[0].identity() != identities[0]
+    assert create_request("bundled-2", targets=(target,))[0].identity() != identities[0]
 
 
 def test_images_sent_along_are_another_request_only_where_they_share_alpha(create_request):
-    alone, _ = create_request("bundled")
+    alone, _ = create_request("bundled-2")
     for joint in (False, True):
         one, two = (
             alone.model_copy(update={"joint": joint, "images": images}).identity()

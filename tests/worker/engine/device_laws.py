@@ -41,10 +41,10 @@ KEYS = {"estimation": NoiseKey(7, 2**63 + 5), "selection": NoiseKey(8, 9)}
 def load(precision: str) -> VLM:
     catalogue = load_catalogue()
     rows = {"cpu": ROWS, "cuda": ROWS}
-    card = catalogue.get("bundled").model_copy(
+    card = catalogue.get("bundled-2").model_copy(
         update={"batch_size": rows, "precision": {"cpu": precision, "cuda": precision}}
     )
-    return load_vlm(card, catalogue.folder("bundled"), DEVICE)
+    return load_vlm(card, catalogue.folder("bundled-2"), DEVICE)
 
 
 @pytest.fixture(scope="module")

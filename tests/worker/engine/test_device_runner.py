@@ -22,6 +22,7 @@ needs_triton = pytest.mark.skipif(
 )
 
 
+@pytest.mark.long
 @needs_triton
 def test_laws_hold_in_the_interpreter(tmp_path):
     """In a process of their own: triton reads TRITON_INTERPRET when it is imported."""
@@ -40,7 +41,7 @@ def test_laws_hold_in_the_interpreter(tmp_path):
 def test_noise_that_has_to_come_from_the_device_never_comes_from_elsewhere():
     """On a CPU without the interpreter, Triton has no device to compile for."""
     catalogue = load_catalogue()
-    vlm = load_vlm(catalogue.get("bundled"), catalogue.folder("bundled"), torch.device("cpu"))
+    vlm = load_vlm(catalogue.get("bundled-2"), catalogue.folder("bundled-2"), torch.device("cpu"))
     assert isinstance(create_runner(vlm, 2, "auto"), HostRunner)
     if not torch.cuda.is_available():
         with pytest.raises(DeviceNoiseMissing, match="PROMPTSMOOTH_NOISE"):

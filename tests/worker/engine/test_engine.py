@@ -47,7 +47,11 @@ def count_in_chunks(engine: Engine, request, image, *, n: int, chunk: int) -> li
 
 @pytest.mark.parametrize(
     ("model", "n", "chunks"),
-    [("linear", 256, (1, 7, 64, 256)), ("bundled", 256, (64, 256)), ("bundled", 40, (1, 7, 40))],
+    [
+        ("linear", 256, (1, 7, 64, 256)),
+        ("bundled-2", 256, (64, 256)),
+        ("bundled-2", 40, (1, 7, 40)),
+    ],
 )
 def test_counts_do_not_depend_on_the_chunk_size(engine, create_request, model, n, chunks):
     request, image = create_request(model, sigmas=["0.5"])
@@ -57,13 +61,13 @@ def test_counts_do_not_depend_on_the_chunk_size(engine, create_request, model, n
 
 
 def test_counts_do_not_depend_on_the_company_of_other_sessions(engine, create_request):
-    request, image = create_request("bundled", sigmas=["0.5"])
+    request, image = create_request("bundled-2", sigmas=["0.5"])
     alone = count_in_chunks(engine, request, image, n=100, chunk=100)
     mine: list[RangeCounted] = []
     others: list[RangeCounted] = []
     session = engine.open(open_spec(request), image, mine.append)
     company = [
-        engine.open(open_spec(create_request("bundled", seed=seed)[0]), image, others.append)
+        engine.open(open_spec(create_request("bundled-2", seed=seed)[0]), image, others.append)
         for seed in (1, 2)
     ] + [engine.open(open_spec(create_request()[0]), create_request()[1], others.append)]
     for one in [*company, session]:
@@ -122,17 +126,17 @@ def test_what_cannot_be_served_is_refused_with_a_sentence(engine, create_request
 
 def test_a_text_longer_than_the_context_is_refused_and_not_cut_off(engine, create_request):
     long = TemplateTarget(template="A {} image.", class_names=("lung " * 200, "colon"))
-    request, image = create_request("bundled", targets=(long,))
+    request, image = create_request("bundled-2", targets=(long,))
     with pytest.raises(SessionNotServed) as caught:
         engine.open(open_spec(request), image, lambda _: None)
     assert caught.value.failure.code == "text_unusable"
 
 
 def test_text_features_are_computed_once_per_text(engine, create_request):
-    request, _ = create_request("bundled")
+    request, _ = create_request("bundled-2")
     spec = open_spec(request)
     classifiers = next(
-        m.classifiers for m in engine._shelf.list_loaded() if m.vlm.card.id == "bundled"
+        m.classifiers for m in engine._shelf.list_loaded() if m.vlm.card.id == "bundled-2"
     )
     text = spec.ballots[0][0].text
     first = classifiers.find_or_create(text, None)

@@ -34,11 +34,11 @@ def test_certificates_do_not_depend_on_who_shares_the_engine(engine, create_requ
 
 def test_eight_mixed_jobs_have_the_counts_of_each_alone(engine, create_request, cards):
     """n from 6 to 600 and three label sets, over one engine of fixed batches."""
-    names = cards["bundled"].class_names
+    names = cards["bundled-2"].class_names
     labels = (names, names[:2], names[1:4])
     asked = [
         create_request(
-            "bundled",
+            "bundled-2",
             seed=place,
             targets=(TemplateTarget(template="A {} image.", class_names=labels[place % 3]),),
             procedure=CohenParameters(n0=3, n=n),
@@ -56,12 +56,14 @@ def test_eight_mixed_jobs_have_the_counts_of_each_alone(engine, create_request, 
 
 
 def test_prompts_tuned_over_a_shared_engine_are_those_tuned_alone(engine, create_request, cards):
-    card = cards["bundled"]
+    card = cards["bundled-2"]
     target = ZeroShotTarget(
         template=card.template, class_names=card.class_names, tuning={"copies": 20}
     )
     asked = [
-        create_request("bundled", seed=s, targets=(target,), procedure=CohenParameters(n0=10, n=60))
+        create_request(
+            "bundled-2", seed=s, targets=(target,), procedure=CohenParameters(n0=10, n=60)
+        )
         for s in range(2)
     ]
 

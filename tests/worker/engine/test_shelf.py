@@ -138,22 +138,22 @@ def in_thread(call: Callable[[], object]) -> Future:
 
 
 def test_counts_are_the_same_whatever_was_loaded_evicted_and_loaded_again(folder):
-    names = (*NAMES[:2], "bundled")
+    names = (*NAMES[:2], "bundled-2")
     specs = {name: create_spec(folder, name) for name in names}
     catalogue = load_catalogue(folder)
     vlms = {name: load_vlm(catalogue.get(name), catalogue.folder(name), CPU) for name in names}
     alone = {name: count(Engine(Shelf.holding([vlms[name]])), *specs[name]) for name in names}
     identities = {name: hold_model(vlms[name]).identity for name in names}
-    bundled = measure_memory(vlms["bundled"])
+    bundled = measure_memory(vlms["bundled-2"])
     shelf = Shelf(catalogue, CPU, budget_bytes=bundled, preferred=["one"])
     shelf.load_preferred()
     engine = Engine(shelf)
-    for name in ("bundled", "one", "bundled", "two", "one", "bundled"):
+    for name in ("bundled-2", "one", "bundled-2", "two", "one", "bundled-2"):
         assert count(engine, *specs[name]) == alone[name]
         (model,) = [m for m in shelf.list_loaded() if m.identity.model.id == name]
         assert model.identity == identities[name]  # threads too, though it was loaded elsewhere
         assert sum(m.memory_bytes for m in shelf.list_loaded()) <= bundled
-        assert ("bundled" in loaded(shelf)) == (name == "bundled")
+        assert ("bundled-2" in loaded(shelf)) == (name == "bundled-2")
 
 
 def test_sessions_on_two_models_at_once_have_the_counts_of_each_alone(folder):
@@ -310,13 +310,13 @@ def test_an_evicted_model_is_gone_before_the_next_is_read(folder):
 @pytest.mark.parametrize("kind", ["alone", "shared"])
 def test_tuning_closes_the_session_before_and_does_not_wait_for_itself(folder, kind):
     """There is room for one model: the session's, or that of the prompt to tune."""
-    card = get_card(folder, "bundled")
-    bundled = measure_memory(load_vlm(card, load_catalogue(folder).folder("bundled"), CPU))
+    card = get_card(folder, "bundled-2")
+    bundled = measure_memory(load_vlm(card, load_catalogue(folder).folder("bundled-2"), CPU))
     write_linear_model(folder, create_linear_model(size=4 * SIZE), model_id="wide")
     shelf = Shelf(load_catalogue(folder), CPU, budget_bytes=bundled + SMALL)
     engine = Engine(shelf)
     text = TemplateText(template=card.template, class_names=card.class_names)
-    spec, image = create_spec(folder, "bundled")
+    spec, image = create_spec(folder, "bundled-2")
     wanted = TunePrompts(
         **spec.model_dump(include={"model", "height", "width", "sigmas", "prompts"}),
         starts=(TuningStart(text=text, tuning=Tuning(copies=2)),),
@@ -333,7 +333,7 @@ def test_tuning_closes_the_session_before_and_does_not_wait_for_itself(folder, k
     else:
         with SharedEngine(engine) as shared, shared.create_counter() as counter:
             assert in_thread(lambda: open_and_tune(counter)).result(HANG_S) == 1
-    assert loaded(shelf) == {"bundled"}
+    assert loaded(shelf) == {"bundled-2"}
 
 
 def test_a_load_that_breaks_the_device_wakes_all_who_wait(folder, tmp_path):
@@ -401,9 +401,9 @@ def test_memory_is_that_of_parameters_and_buffers_and_is_expected_exactly(folder
     vlm = load_vlm(catalogue.get("one"), catalogue.folder("one"), CPU)
     assert measure_memory(vlm) == SMALL
     assert expect_memory(vlm.card, catalogue.folder("one"), "cpu") == SMALL
-    clip = load_vlm(catalogue.get("bundled"), catalogue.folder("bundled"), CPU)
+    clip = load_vlm(catalogue.get("bundled-2"), catalogue.folder("bundled-2"), CPU)
     weights = sum(p.numel() for p in clip.clip.parameters())
-    assert expect_memory(clip.card, catalogue.folder("bundled"), "cpu") == 4 * weights
+    assert expect_memory(clip.card, catalogue.folder("bundled-2"), "cpu") == 4 * weights
     mask = clip.clip.attn_mask.numel()  # a buffer that no file holds
     assert measure_memory(clip) == 4 * (weights + mask)
 
@@ -414,12 +414,12 @@ def test_a_model_larger_than_expected_keeps_to_the_budget_all_the_same(folder):
     catalogue = load_catalogue(folder)
     other, bundled = (
         expect_memory(catalogue.get(name), catalogue.folder(name), "cpu")
-        for name in ("other", "bundled")
+        for name in ("other", "bundled-2")
     )
     shelf = Shelf(catalogue, CPU, budget_bytes=other + bundled)
     count(Engine(shelf), *create_spec(folder, "other"))
-    count(Engine(shelf), *create_spec(folder, "bundled"))
-    assert loaded(shelf) == {"bundled"}
+    count(Engine(shelf), *create_spec(folder, "bundled-2"))
+    assert loaded(shelf) == {"bundled-2"}
     assert bundled < shelf.list_loaded()[0].memory_bytes <= other + bundled
 
 
@@ -540,14 +540,14 @@ def write_broken_model(folder: Path) -> None:
     """The bundled model with one weight of its image tower not a number, and a card for it."""
     catalogue = load_catalogue()
     home = folder / "broken"
-    shutil.copytree(catalogue.folder("bundled"), home)
-    card = (Path(models.__file__).parent / "shipped" / "cards" / "bundled.toml").read_text()
-    (file,) = [f for f in catalogue.get("bundled").files if f.name.endswith(".safetensors")]
+    shutil.copytree(catalogue.folder("bundled-2"), home)
+    card = (Path(models.__file__).parent / "shipped" / "cards" / "bundled-2.toml").read_text()
+    (file,) = [f for f in catalogue.get("bundled-2").files if f.name.endswith(".safetensors")]
     tensors = load_file(home / file.name)
     tensors["visual.proj"][0, 0] = math.nan
     content = save(tensors)
     (home / file.name).write_bytes(content)
-    card = card.replace('id = "bundled"', 'id = "broken"')
+    card = card.replace('id = "bundled-2"', 'id = "broken"')
     card = card.replace(file.sha256, hashlib.sha256(content).hexdigest())
     card = card.replace(f"size_bytes = {file.size_bytes}", f"size_bytes = {len(content)}")
     (home / "card.toml").write_text(card)
@@ -579,7 +579,7 @@ def test_a_start_with_missing_weights_says_which(folder):
 
 def test_torch_s_own_words_for_a_full_memory_are_understood():
     """On a CPU it is a plain RuntimeError; taken for the model's fault it would stay for ever."""
-    card = load_catalogue().get("bundled")
+    card = load_catalogue().get("bundled-2")
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert explain(card, caught.value).code == "model_out_of_memory"
@@ -587,7 +587,7 @@ def test_torch_s_own_words_for_a_full_memory_are_understood():
 
 def test_what_a_host_stands_in_the_way_of_is_tried_again(tmp_path):
     """A permission, a full disk: neither the model's fault nor for ever."""
-    card = load_catalogue().get("bundled")
+    card = load_catalogue().get("bundled-2")
     assert explain(card, PermissionError("no")).code == "model_load_failed"
     assert explain(card, RuntimeError("can't start new thread")).code in _PASSING
     assert "model_unusable" not in _PASSING

@@ -233,6 +233,7 @@ def test_a_job_that_fails_each_time_ends_with_its_reason_and_its_neighbours_do_n
     assert kept.exc_string == "of ValidationError"  # RQ keeps no text that repeats the record
 
 
+@pytest.mark.long
 def test_a_job_that_comes_further_each_time_is_never_given_up(redis, settings, submit):
     """Its work-horse is killed more often than there are retries."""
     job = submit(n=400_000)
@@ -249,6 +250,7 @@ def test_a_job_that_comes_further_each_time_is_never_given_up(redis, settings, s
     assert get_counters(redis)["event:retried"] == RETRIES + 3
 
 
+@pytest.mark.long
 def test_a_job_that_was_cut_off_goes_on_before_those_that_wait(redis, settings, submit):
     job, *waiting = (submit(n=n, seed=n) for n in (200_000, 3000, 3001))
     with rq_worker(settings) as process:
@@ -305,7 +307,7 @@ def find_rq_job(redis: Redis, job_id: str) -> Job:
 
 
 def _commitment(settings: WorkerSettings) -> str:
-    from worker.sampling.keys import commitment, load_secret
+    from worker.key_secret import commitment, load_secret
 
     return commitment(load_secret(settings.secret_path))
 

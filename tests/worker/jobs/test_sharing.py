@@ -397,6 +397,7 @@ run_certification(Redis.from_url(settings.redis_url.get_secret_value()), setting
 """
 
 
+@pytest.mark.long
 def test_a_run_killed_between_looks_goes_on_from_its_checkpoint(
     redis, sharing, submit, count_alone
 ):

@@ -45,7 +45,7 @@ NAMES = ("dark image", "bright image")
 @pytest.fixture
 def submit(redis):
     """Queues a learning of a dark and a bright class, apart from what is said."""
-    card = load_catalogue().get("bundled")
+    card = load_catalogue().get("bundled-2")
     rng = np.random.default_rng(0)
     images = [
         rng.integers(low, low + 100, (3, SIZE, SIZE)).astype(np.uint8) for low in (0, 0, 150, 150)
@@ -92,6 +92,7 @@ def test_a_job_becomes_a_prompt_that_every_worker_finds(redis, settings, submit)
     assert redis.get(keyspace.learning_checkpoint(job.id)) is None
 
 
+@pytest.mark.long
 def test_a_killed_learning_goes_on_and_gives_the_same_prompt(redis, settings, submit):
     whole = submit(prompt_id="whole", epochs=6)
     run_learning(redis, settings, whole.id)
@@ -182,7 +183,7 @@ def create_prompt(prompt_id: str) -> tuple[PromptCard, EncodedPrompt]:
     prompt = Prompt(ctx=np.zeros((4, 64), dtype=np.float32))
     card = PromptCard(
         id=prompt_id,
-        model="bundled",
+        model="bundled-2",
         weights_sha256="0" * 64,
         method="few-shot",
         class_names=NAMES,
@@ -206,7 +207,7 @@ def test_a_checkpoint_that_cannot_be_used_is_a_new_beginning(redis, settings, su
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"model": ModelRef(id="bundled", sha256="0" * 64)}, "model_changed"),
+        ({"model": ModelRef(id="bundled-2", sha256="0" * 64)}, "model_changed"),
         ({"model": ModelRef(id="none", sha256="0" * 64)}, "model_not_served"),
         ({"learning_rate": 1e30}, "learning_impossible"),
         ({"class_names": ("dark " * 90, "bright")}, "learning_impossible"),
@@ -234,6 +235,7 @@ def test_a_taken_id_and_an_expired_image_are_results_and_no_retries(redis, setti
     assert learning_store.find_result(redis, second.id).failure.code == "image_expired"
 
 
+@pytest.mark.long
 def test_a_learning_runs_through_rq_and_its_learner_ends_with_the_worker(redis, settings, submit):
     """The stock forking worker on the queue of learnings; killed, it leaves no learner behind."""
     short, long = submit(prompt_id="short"), submit(prompt_id="long", epochs=500)

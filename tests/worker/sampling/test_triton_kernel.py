@@ -33,6 +33,7 @@ def run_laws(environment: dict[str, str], scratch: Path) -> None:
     assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
 
 
+@pytest.mark.long
 def test_laws_hold_in_the_interpreter(tmp_path):
     run_laws({"TRITON_INTERPRET": "1"}, tmp_path)
 

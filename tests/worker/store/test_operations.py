@@ -19,8 +19,8 @@ from worker.jobs.certify import run_certification
 from worker.jobs.janitor import SUSPECT_S
 from worker.jobs.queue import create_queue
 from worker.jobs.state import get_state
+from worker.key_secret import commitment, load_secret
 from worker.rq_worker import create_janitor
-from worker.sampling.keys import commitment, load_secret
 from worker.store import backup, hosts, images, keyspace
 from worker.store.backup import DATA, MANIFEST, BackupUnusable, make_backup, restore_backup
 from worker.store.jobs import accepted, records, results

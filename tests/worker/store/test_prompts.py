@@ -26,7 +26,7 @@ def create(prompt_id: str = "lungs", *, seed: int = 0, **changes) -> tuple[Promp
     card, prompt = create_import(
         ctx,
         prompt_id=prompt_id,
-        model=load_catalogue().get("bundled"),
+        model=load_catalogue().get("bundled-2"),
         text_width=64,
         class_names=("normal", "pneumonia"),
         suffix=".",

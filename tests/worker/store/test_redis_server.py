@@ -34,8 +34,8 @@ from worker.contract.certificate.document import FinishedResult
 from worker.jobs import queue
 from worker.jobs.certify import run_certification
 from worker.jobs.queue import create_queue
+from worker.key_secret import commitment, load_secret
 from worker.rq_worker import create_janitor
-from worker.sampling.keys import commitment, load_secret
 from worker.store import hosts, keyspace
 from worker.store.backup import make_backup
 from worker.store.connection import NotDurable, create_app_redis, create_worker_redis
@@ -204,11 +204,13 @@ def test_the_app_serves_over_tls(redis, behind_tls, png_bytes):
 
 
 def fill(redis: Redis) -> None:
-    """Takes what is left of the memory."""
-    for size in (65536, 1024, 16):
-        with suppress(OutOfMemoryError):
-            for place in range(10_000):
-                redis.set(f"filler:{size}:{place}", b"x" * size)
+    """Takes what is left of the memory, and what the server frees of its buffers meanwhile."""
+    for again in range(3):
+        for size in (65536, 1024, 16):
+            with suppress(OutOfMemoryError):
+                for place in range(10_000):
+                    redis.set(f"filler:{again}:{size}:{place}", b"x" * size)
+        time.sleep(0.2)
 
 
 def empty(redis: Redis) -> None:

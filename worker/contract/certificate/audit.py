@@ -100,20 +100,15 @@ def _report(findings: tuple[Finding, ...], unseen: tuple[str, ...] = ()) -> Audi
 
 def _check_statements(result: FinishedResult) -> tuple[Finding, ...]:
     """The sentences that are quoted say what the figures say."""
-    return tuple(
-        Finding(
-            code="statement",
-            holds=entry.statement == create_statement(entry, result.input),
-            sentence="The statement "
-            + (
-                "is the figures in words."
-                if entry.statement == create_statement(entry, result.input)
-                else "does not say what the figures say."
-            ),
-            certificate=place,
+    said = {True: "is the figures in words.", False: "does not say what the figures say."}
+    findings = []
+    for place, entry in enumerate(result.certificates):
+        holds = entry.statement == create_statement(entry, result.input)
+        sentence = f"The statement {said[holds]}"
+        findings.append(
+            Finding(code="statement", holds=holds, sentence=sentence, certificate=place)
         )
-        for place, entry in enumerate(result.certificates)
-    )
+    return tuple(findings)
 
 
 def _check_tables(result: FinishedResult, table_digest: TableDigest | None) -> tuple[Finding, ...]:

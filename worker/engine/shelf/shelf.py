@@ -16,7 +16,13 @@ from pathlib import Path
 
 import torch
 
-from models.catalogue import Catalogue, ModelNotAdded, ModelNotValid, UnknownModel
+from models.catalogue import (
+    Catalogue,
+    ModelNotAdded,
+    ModelNotValid,
+    ModelRetired,
+    UnknownModel,
+)
 from models.catalogue.cards import DeviceClass, ModelCard
 from models.log import get_logger
 from models.vlm.vlm import VLM
@@ -170,6 +176,8 @@ class Shelf:
             raise SessionNotServed(
                 "model_unusable", f"the card of the model {model.id!r} on this host is not valid"
             ) from None
+        except ModelRetired as error:
+            raise SessionNotServed("model_not_served", str(error).rstrip(".")) from None
         except UnknownModel:
             raise SessionNotServed(
                 "model_not_served", f"no worker of this host serves the model {model.id!r}"

@@ -92,10 +92,7 @@ def _count(redis: Redis, settings: WorkerSettings, board: RangeBoard) -> int:
     job, shared = records.find_job(redis, board.certification_id), board.find_session()
     if job is None or shared is None:
         return 0
-    described = job.request.input
-    image = images.get_image(
-        redis, described.sha256, height=described.height, width=described.width
-    )
+    image = images.get_input(redis, job.request.input)
     counted = 0
     with (
         EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as engine,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from redis import Redis
 from redis.client import Pipeline
 
@@ -10,17 +10,9 @@ from worker.contract import CertificationJob, RefusedImage
 from worker.store import keyspace
 from worker.store.connection import as_text
 from worker.store.jobs import listing
-from worker.store.jobs.damaged import WHAT_TO_DO, RecordDamaged, parse_or_none, say_damaged
+from worker.store.jobs.damaged import parse_or_none, parse_record
 
 _REFUSED: TypeAdapter[tuple[RefusedImage, ...]] = TypeAdapter(tuple[RefusedImage, ...])
-
-
-def _parse_job(data: bytes | str, certification_id: str) -> CertificationJob:
-    try:
-        return CertificationJob.model_validate_json(data)
-    except ValidationError:
-        say_damaged(certification_id, "job", WHAT_TO_DO)
-        raise RecordDamaged(f"the job {certification_id} cannot be read") from None
 
 
 def put_job(redis: "Redis | Pipeline", job: CertificationJob, *, ttl_s: int) -> None:
@@ -48,7 +40,9 @@ def find_job(redis: Redis, certification_id: str) -> CertificationJob | None:
         RecordDamaged: the stored job cannot be read.
     """
     data = redis.get(keyspace.job(certification_id))
-    return None if data is None else _parse_job(data, certification_id)
+    if data is None:
+        return None
+    return parse_record(CertificationJob.model_validate_json, data, certification_id, "job")
 
 
 def find_jobs(redis: Redis, certification_ids: Sequence[str]) -> list[CertificationJob | None]:

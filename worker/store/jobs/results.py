@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from redis import Redis
 
 from worker.contract import QUEUE_NAME
@@ -10,7 +10,7 @@ from worker.contract.certificate.document import CertificationResult
 from worker.store import keyspace
 from worker.store.connection import as_text
 from worker.store.counters import count_result
-from worker.store.jobs.damaged import WHAT_TO_DO, RecordDamaged, say_damaged
+from worker.store.jobs.damaged import RecordDamaged, parse_record
 from worker.store.jobs.fence import Fence, Superseded
 
 _RESULT: TypeAdapter[CertificationResult] = TypeAdapter(CertificationResult)
@@ -22,16 +22,13 @@ def find_result(redis: Redis, certification_id: str) -> CertificationResult | No
     Raises:
         RecordDamaged: the stored result cannot be read.
     """
-    data = redis.get(keyspace.result(certification_id))
-    return None if data is None else _parse_result(certification_id, data)
+    return _parse(certification_id, redis.get(keyspace.result(certification_id)))
 
 
-def _parse_result(certification_id: str, data: bytes | str) -> CertificationResult:
-    try:
-        return _RESULT.validate_json(data)
-    except ValidationError:
-        say_damaged(certification_id, "result", WHAT_TO_DO)
-        raise RecordDamaged(f"the result of {certification_id} cannot be read") from None
+def _parse(certification_id: str, data: bytes | str | None) -> CertificationResult | None:
+    if data is None:
+        return None
+    return parse_record(_RESULT.validate_json, data, certification_id, "result")
 
 
 def has_result(redis: Redis, certification_id: str) -> bool:
@@ -51,7 +48,7 @@ def find_results(
 
 def _parse_if_whole(certification_id: str, data: bytes | str | None) -> CertificationResult | None:
     try:
-        return None if data is None else _parse_result(certification_id, data)
+        return _parse(certification_id, data)
     except RecordDamaged:
         return None
 

@@ -6,7 +6,13 @@ from redis import Redis
 
 from app.server.answers.problems import ModelUnavailable, ModelUnknown
 from app.server.answers.schemas import ModelOnHost
-from models.catalogue import Catalogue, ModelNotAdded, ModelNotValid, UnknownModel
+from models.catalogue import (
+    Catalogue,
+    ModelNotAdded,
+    ModelNotValid,
+    ModelRetired,
+    UnknownModel,
+)
 from models.catalogue.cards import ModelCard
 from worker.contract import ModelState, WorkerReport
 from worker.store import hosts
@@ -84,7 +90,7 @@ def require_card(catalogue: Catalogue, model_id: str) -> ModelCard:
     except UnknownModel as unknown:
         known = tuple(card.id for card in catalogue.list())
         text = f"There is no model with this id. Known ids: {', '.join(known) or 'none'}."
-        if isinstance(unknown, ModelNotAdded):
+        if isinstance(unknown, ModelNotAdded | ModelRetired):
             text = str(unknown)
         if isinstance(unknown, ModelNotValid):
             text = f"The model {model_id!r} is not served: its card on this host is not valid."

@@ -13,6 +13,7 @@ from app.server.answers import problems
 from app.server.answers.schemas import Batch, Certification
 from app.server.forms.certify_body import CertifyBody
 from app.server.forms.certify_openapi import REQUEST
+from app.server.forms.multipart import FormRoute
 from app.server.jobs.idempotency import claim, parse_key
 from app.server.jobs.lookup import is_done, show_all
 from app.server.jobs.prefer_wait import parse_wait, wait_until
@@ -22,7 +23,7 @@ from app.server.routes.accepted import describe_accepted
 from app.server.routes.dependencies import AskedDep, IdempotencyKey, PreferHeader, ServicesDep
 from worker.contract import CertificationJob
 
-router = APIRouter(tags=["certify"])
+router = APIRouter(tags=["certify"], route_class=FormRoute)
 
 _POLL_AFTER_S = 1
 _PROBLEMS = problems.describe(
@@ -30,11 +31,7 @@ _PROBLEMS = problems.describe(
     problems.JsonUnreadable,
     problems.IdempotencyInProgress,
     problems.CertificationGone,
-    problems.BodyTooLarge,
-    problems.MediaTypeUnsupported,
-    problems.RequestInvalid,
-    problems.FieldUnknown,
-    problems.FieldRepeated,
+    *problems.OF_A_BODY,
     problems.IdempotencyKeyReused,
     problems.ModelUnknown,
     problems.ImageRefused,

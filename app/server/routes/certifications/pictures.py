@@ -76,10 +76,7 @@ def _answer(image: Image, if_none_match: str | None) -> Response:
 
 
 def _find_image(redis: Redis, job: CertificationJob) -> Image:
-    described = job.request.input
     try:
-        return images.get_image(
-            redis, described.sha256, height=described.height, width=described.width
-        )
+        return images.get_input(redis, job.request.input)
     except (images.ImageExpired, images.ImageDamaged):
         raise problems.InputImageExpired from None

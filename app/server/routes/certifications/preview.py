@@ -11,21 +11,18 @@ from app.server.access.caller import Submitter
 from app.server.answers import problems
 from app.server.answers.preview import Preview, preview_view
 from app.server.forms.items import take_only
+from app.server.forms.multipart import FormRoute
 from app.server.forms.preview import REPEATABLE, RULES, PreviewForm
 from app.server.jobs.capacity.model_hosts import require_card
 from app.server.routes.dependencies import ServicesDep
 from models.imaging import ImageError
 
-router = APIRouter(tags=["certify"])
+router = APIRouter(tags=["certify"], route_class=FormRoute)
 
 PICTURE_SIDE = 512
 _PROBLEMS = problems.describe(
     problems.FormUnreadable,
-    problems.BodyTooLarge,
-    problems.MediaTypeUnsupported,
-    problems.RequestInvalid,
-    problems.FieldUnknown,
-    problems.FieldRepeated,
+    *problems.OF_A_BODY,
     problems.ModelUnknown,
     problems.ImageRefused,
     problems.DecodingUnavailable,

@@ -43,8 +43,6 @@ def get_report(job: JobDep, redis: RedisDep) -> Response:
 
 def _find_image(redis: Redis, described: InputImage) -> Image | None:
     try:
-        return images.get_image(
-            redis, described.sha256, height=described.height, width=described.width
-        )
+        return images.get_input(redis, described)
     except (images.ImageExpired, images.ImageDamaged):
         return None

@@ -45,11 +45,6 @@ class StaticPages(StaticFiles):
         return response
 
 
-def create_static() -> StaticPages:
-    """Everything below /static."""
-    return StaticPages(directory=WEB)
-
-
 @router.get("/")
 async def get_index() -> FileResponse:
     """The page: certify, look at the answer, audit, learn prompts."""

@@ -45,6 +45,13 @@ export function questionForm(models, prompts, changed) {
     get model() {
       return current();
     },
+    /** Asks about what a learned prompt tells apart. @param {string} id @param {string} template */
+    choosePrompt: (id, template) => {
+      model.value = prompts.find((p) => p.id === id).model;
+      showModel();
+      wording.choose(id, template);
+      changed();
+    },
     get sigmas() {
       return levels.values();
     },

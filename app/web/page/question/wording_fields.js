@@ -10,6 +10,7 @@ const TUNED = /** @type {[string, string, string][]} */ ([
   ["few-shot+zero-shot", "Learned prompt tuned on this image", "Needs a learned prompt. The same limit applies."],
   ["routed", "Chosen from a bank of prompts", "The choice is certified too. Takes all learned prompts with these classes, and the sentence."],
 ]);
+const COMPARED = ["template", "few-shot+zero-shot"];
 const SENTENCE = ["template", "zero-shot", "routed"];
 
 /** @param {() => any} getModel @param {any[]} prompts */
@@ -58,6 +59,16 @@ export function wordingFields(getModel, prompts) {
       group("Compare with further wordings", h("p", { class: "hint" }, "Each gets its own certificates, from the same noisy copies."), ...boxes, further),
     ],
     names: named,
+    /** Compares a learned prompt, alone and tuned on the image, with a sentence. @param {string} prompt @param {string} sentence */
+    choose: (prompt, sentence) => {
+      wording.value = prompt;
+      showChosen();
+      template.value = sentence;
+      for (const box of boxes) {
+        const input = box.querySelector("input");
+        input.checked = COMPARED.includes(input.value);
+      }
+    },
     isRouted: () => promptings().includes("routed"),
     modelChanged: () => {
       show(wording, option("", "The model’s own classes, in a sentence"), ...own().map((p) => option(p.id, `Learned prompt ${p.id}`)), option(OWN, "Classes of my own, in a sentence"));

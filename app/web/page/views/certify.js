@@ -4,6 +4,7 @@
 import { announce, h, show } from "../elements/dom.js";
 import { dropZone } from "../elements/drop_zone.js";
 import { plural } from "../elements/words.js";
+import { exampleImages } from "../question/example_images.js";
 import { previewPanel } from "../question/preview_panel.js";
 import { questionForm } from "../question/question_form.js";
 import { getJson, postForm, Problem } from "../service/http.js";
@@ -52,6 +53,7 @@ function createForm(models, prompts) {
     fileList(list, files, preview.show, (i) => setFiles(files.filter((_, at) => at !== i)), () => setFiles([]));
     if (!preview.file || !files.includes(preview.file)) preview.show(files[0] ?? null);
     zone.classList.toggle("roomy", files.length === 0);
+    examples.hidden = files.length > 0;
     refresh();
   };
   const zone = dropZone({
@@ -65,10 +67,16 @@ function createForm(models, prompts) {
       announce(`${plural(files.length, "image")} chosen`);
     },
   });
+  const examples = exampleImages(prompts, (file, { class: name, prompt, template }) => {
+    question.choosePrompt(prompt, template);
+    setFiles([file]);
+    sent = false;
+    announce(`Example chosen: ${name}`);
+  });
   const form = h(
     "form",
     { class: "certify", novalidate: true },
-    h("div", { class: "certify-images" }, zone, list, preview.element),
+    h("div", { class: "certify-images" }, zone, examples, list, preview.element),
     h("div", { class: "certify-question card" }, question.element, h("div", { class: "actions" }, problem, button)),
   );
   form.addEventListener("submit", async (/** @type {Event} */ event) => {

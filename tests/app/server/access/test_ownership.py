@@ -100,7 +100,7 @@ def lab(
 
 def _import(client: TestClient, headers: dict[str, str], *, seed: int) -> Response:
     ctx = np.random.default_rng(seed).normal(size=(4, 64)).astype(np.float32)
-    data = {"id": "lungs", "model": "bundled", "class_name": ["normal", "pneumonia"]}
+    data = {"id": "lungs", "model": "bundled-2", "class_name": ["normal", "pneumonia"]}
     file = ("ctx.bin", safetensors.numpy.save({"ctx": ctx}))
     return client.post("/prompts", files={"file": file}, data=data, headers=headers)
 
@@ -109,7 +109,7 @@ def _learn(client: TestClient, headers: dict[str, str], encode: Encode) -> str:
     image = encode(np.full((64, 64), 90, dtype=np.uint8))
     files = [("image", ("a.png", image, "image/png"))] * 4
     classes = ["normal", "normal", "pneumonia", "pneumonia"]
-    data = {"id": "learned", "model": "bundled", "shots": "2", "image_class": classes}
+    data = {"id": "learned", "model": "bundled-2", "shots": "2", "image_class": classes}
     answer = client.post("/prompts/learn", files=files, data=data, headers=headers)
     assert answer.status_code == 202, answer.text
     learning_id: str = answer.json()["id"]
@@ -121,8 +121,8 @@ def _adapt(redis: Redis, *, owner: str) -> PromptCard:
     prompt = Prompt(ctx=ctx, suffix=".")
     card = PromptCard(
         id=prompts.create_adapted_id(prompt.sha256),
-        model="bundled",
-        weights_sha256=load_catalogue().get("bundled").weights_sha256,
+        model="bundled-2",
+        weights_sha256=load_catalogue().get("bundled-2").weights_sha256,
         method="zero-shot",
         class_names=("normal", "pneumonia"),
         n_ctx=4,

@@ -48,7 +48,7 @@ def test_what_the_client_has_is_not_sent_again(
     assert client.get(path + suffix, headers={"If-None-Match": tag}).status_code == 404
 
 
-@pytest.mark.parametrize("path_", ["/models", "/models/bundled", "/prompts"])
+@pytest.mark.parametrize("path_", ["/models", "/models/bundled-2", "/prompts"])
 def test_models_and_prompts_have_tags(client: TestClient, path_: str) -> None:
     tag = client.get(path_).headers["etag"]
     assert client.get(path_, headers={"If-None-Match": tag}).status_code == 304

@@ -1,10 +1,14 @@
 """What a file does to its decoder does nothing to the app."""
 
+import base64
+import json
 import threading
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import psutil
 import pytest
+from dicom_files import dicom
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from redis import Redis
@@ -77,3 +81,29 @@ def test_program_ended_at_work_is_503_and_the_next_image_is_taken(
     assert int(answer.headers["retry-after"]) >= 1
     assert send(patient, png).status_code == 202
     assert len(queued_ids()) == 2
+
+
+@pytest.fixture
+def usual(settings: AppSettings, redis: Redis) -> Iterator[TestClient]:
+    """An app with the default limits on bodies."""
+    most = AppSettings.model_fields["max_body_bytes"].default
+    usual = settings.model_copy(update={"max_body_bytes": most})
+    with TestClient(create_app(usual), raise_server_exceptions=False) as client:
+        yield client
+
+
+def test_mammogram_of_60_mb_passes_with_the_default_limits(usual: TestClient) -> None:
+    """An uncompressed one, as full-field detectors write them."""
+    values = np.arange(6400 * 4700, dtype=np.uint16).reshape(6400, 4700) & 0x3FFF
+    image = dicom(values, BitsStored=14, HighBit=13, WindowCenter=8192, WindowWidth=16384)
+    assert len(image) > 60e6
+    headers = {"content-type": "application/dicom"}
+    shown = usual.post("/preview", files={"image": ("a", image)})
+    assert (shown.status_code, shown.json()["height"]) == (200, 6400)
+    sent = usual.post("/certify?sigma=0.25&n_max=100", content=image, headers=headers)
+    assert sent.status_code == 202
+    document = json.dumps({"image": [base64.b64encode(image).decode()], "sigma": ["0.25"]})
+    headers = {"content-type": "application/json"}
+    refused = usual.post("/certify", content=document, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (413, "body_too_large")
+    assert "base64" in refused.json()["detail"]

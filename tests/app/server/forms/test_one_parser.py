@@ -20,6 +20,7 @@ from app.cli.__main__ import cli
 from app.local.engine import find_prompts, prepare_request
 from app.request.certify import CertifyFields, parse_fields
 from models.catalogue import load_catalogue
+from models.catalogue.retired import find_retirement
 from models.files.untrusted_text import parse_strict
 from models.prompts.cards import PromptCard
 from models.prompts.files import save_prompt
@@ -28,7 +29,7 @@ from worker.store import prompts
 from worker.store.jobs import records
 
 SECRET = "DOE^JANE"
-CARD = load_catalogue().get("bundled")
+CARD = load_catalogue().get("bundled-2")
 COHEN = {"procedure": "cohen"}
 SIGMA = "one or more decimal numbers from 0.001 to 10, each named once"
 N = "an integer from 1 to the service's limit (100000 unless its operator set another), for"
@@ -46,6 +47,8 @@ TOLERANCE = "a decimal number of at least 0 and less than 1, for staged only"
 ALPHA = "a decimal number of at least 1e-12 and less than 0.5"
 WINDOW = '"auto", or centre and width separated by a comma, like 40,400'
 EITHER = "either targets, or prompting, prompt, class_name and template, not both"
+FOR_ANOTHER = "a prompt for the model bundled-2; this one is for"
+RETIRED = str(find_retirement("bundled")).rstrip(".")
 STORED = "the id or digest of a stored prompt"
 
 REFUSALS: list[tuple[dict[str, Any], str, str]] = [
@@ -131,7 +134,14 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"prompt": ["elsewhere"]},
         "prompt",
-        "a prompt for the model bundled; this one is for bundled",
+        f"{FOR_ANOTHER} bundled-2",
+    ),
+    ({"prompt": ["of-bundled"]}, "prompt", f"{FOR_ANOTHER} bundled. {RETIRED}"),
+    (
+        {"prompt": ["bundled-mednist"]},
+        "prompt",
+        f"{STORED}; GET /prompts lists them. {RETIRED}. 'bundled-2-mednist' takes the place of "
+        "'bundled-mednist'",
     ),
     (
         {"prompting": ["zero-shot"], "prompt": ["lungs"]},
@@ -159,16 +169,16 @@ FLAGS = {"joint"}  # which have no value at the command line that could be wrong
 
 @pytest.fixture
 def stored(redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same three prompts in Redis and in a folder of this machine."""
+    """The same four prompts in Redis and in a folder of this machine."""
     folder = tmp_path / "prompts"
     monkeypatch.setenv("PROMPTSMOOTH_PROMPTS", str(folder))
-    for seed, name in enumerate(("lungs", "lungs-too", "elsewhere")):
+    for seed, name in enumerate(("lungs", "lungs-too", "elsewhere", "of-bundled")):
         rng = np.random.default_rng(seed)
         prompt = Prompt(ctx=rng.normal(0, 0.02, (4, 64)).astype(np.float32))
         card = PromptCard(
             id=name,
-            model="bundled",
-            weights_sha256="0" * 64 if name == "elsewhere" else CARD.weights_sha256,
+            model="bundled" if name == "of-bundled" else "bundled-2",
+            weights_sha256=CARD.weights_sha256 if name.startswith("lungs") else "0" * 64,
             method="few-shot",
             class_names=("normal lungs", "pneumonia"),
             n_ctx=4,

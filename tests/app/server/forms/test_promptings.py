@@ -15,7 +15,7 @@ from worker.contract import BankTemplate
 from worker.store import keyspace, prompts
 from worker.store.jobs import records
 
-CARD = load_catalogue().get("bundled")
+CARD = load_catalogue().get("bundled-2")
 NAMES = ("normal lungs", "pneumonia")
 
 
@@ -26,7 +26,7 @@ def create_prompt(
     prompt = Prompt(ctx=rng.normal(0, 0.02, (4, 64)).astype(np.float32))
     card = PromptCard(
         id=prompt_id,
-        model="bundled",
+        model="bundled-2",
         weights_sha256=weights or CARD.weights_sha256,
         method=method,
         class_names=NAMES,
@@ -138,6 +138,17 @@ def test_a_tuned_prompt_can_be_used_again_and_keeps_its_method(post, redis):
         assert target.prompt.method == "zero-shot"
 
 
+@pytest.mark.parametrize("names", [["benign", "Benign"], ["a b", "x", "A  b"]])
+def test_names_that_differ_in_case_or_spaces_alone_are_refused_before_they_are_queued(
+    client, png, names
+):
+    answer = client.post(
+        "/certify", files={"image": png}, data={"sigma": "0.25", "class_name": names}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    assert "tokenizer tells apart" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("suffix", [".", " image."])
 def test_a_tuned_prompt_imported_under_another_name_keeps_its_method(post, client, redis, suffix):
     """Else its certificates would claim a prompt that was fixed before the image was seen."""
@@ -147,7 +158,7 @@ def test_a_tuned_prompt_imported_under_another_name_keeps_its_method(post, clien
     answer = client.post(
         "/prompts",
         files={"file": ("p.safetensors", file)},
-        data={"id": "mine", "model": "bundled", "class_name": list(NAMES), "suffix": suffix},
+        data={"id": "mine", "model": "bundled-2", "class_name": list(NAMES), "suffix": suffix},
     )
     assert answer.status_code == 201, answer.text
     assert answer.json()["method"] == "zero-shot"
@@ -173,7 +184,7 @@ def test_a_downloaded_prompt_imported_again_is_the_same_prompt(client, redis):
     answer = client.post(
         "/prompts",
         files={"file": ("p", client.get("/prompts/theirs/ctx.safetensors").content)},
-        data={"id": "ours", "model": "bundled", "class_name": list(NAMES)},
+        data={"id": "ours", "model": "bundled-2", "class_name": list(NAMES)},
     )
     assert answer.json()["sha256"] == card.sha256
 

@@ -96,7 +96,7 @@ def test_image_that_is_a_text_field_is_refused(client: TestClient) -> None:
 
 def test_unknown_model_is_refused_with_those_there_are(post: Post, redis: Redis) -> None:
     document = _require_problem(post(model="DOE"), 422, "model_unknown")
-    assert document["known"] == ["bundled", "linear"]
+    assert document["known"] == ["bundled-2", "linear"]
     assert redis.dbsize() == 0
 
 

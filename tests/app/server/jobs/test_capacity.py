@@ -25,7 +25,7 @@ def announce(redis: Redis, name: str, speed: float, *, ready: bool = True) -> No
         started_at=datetime.now(UTC),
         ready=ready,
         key_commitment="0" * 64,
-        samples_per_s={"bundled": speed},
+        samples_per_s={"bundled-2": speed},
     )
     hosts.announce(redis, report)
 
@@ -96,4 +96,4 @@ def test_helpers_in_the_queue_are_no_work_of_their_own(post: Post, redis: Redis)
     post(n_max="300")
     create_queue(redis).enqueue_call(TASK_COUNT_RANGES, args=("0" * 32, "run"))
     load = get_load(redis)
-    assert (load.jobs, load.samples) == (2, {"bundled": 300})
+    assert (load.jobs, load.samples) == (2, {"bundled-2": 300})

@@ -41,16 +41,17 @@ def announce(redis: Redis, models_folder: Path) -> Announce:
     return say
 
 
+BUNDLED = "bundled-2"  # no name of a Python argument
 MISSING = {"state": "missing", "missing_files": ("linear.safetensors",)}
 UNUSABLE = {"state": "unusable", "detail": "The file is another one."}
 
 
 def test_models_show_what_each_host_says_of_them(client: TestClient, announce: Announce) -> None:
-    announce("a", bundled={"state": "ready", "memory_bytes": 24}, linear="loading")
-    announce("b", bundled="present", linear=MISSING)
+    announce("a", linear="loading", **{BUNDLED: {"state": "ready", "memory_bytes": 24}})
+    announce("b", linear=MISSING, **{BUNDLED: "present"})
     announce("c", ready=False)
     shown = {model["id"]: model["hosts"] for model in client.get("/models").json()["models"]}
-    assert [(h["name"], h["state"], h["memory_bytes"]) for h in shown["bundled"]] == [
+    assert [(h["name"], h["state"], h["memory_bytes"]) for h in shown["bundled-2"]] == [
         ("a", "ready", 24),
         ("b", "present", 0),
     ]
@@ -64,15 +65,15 @@ def test_models_show_what_each_host_says_of_them(client: TestClient, announce: A
 def test_a_request_that_no_host_could_serve_is_refused_and_nothing_is_queued(
     post, announce: Announce, queued_ids
 ) -> None:
-    announce("a", bundled="ready", linear=MISSING)
-    announce("b", bundled="ready", linear=UNUSABLE)
-    announce("c", bundled="ready")
+    announce("a", linear=MISSING, **{BUNDLED: "ready"})
+    announce("b", linear=UNUSABLE, **{BUNDLED: "ready"})
+    announce("c", **{BUNDLED: "ready"})
     answer = post(model="linear")
     assert (answer.status_code, answer.json()["code"]) == (503, "model_unavailable")
     assert answer.headers["retry-after"]
     assert "missing: linear.safetensors; The file is another one." in answer.json()["detail"]
     assert queued_ids() == []
-    assert post(model="bundled").status_code == 202
+    assert post(model="bundled-2").status_code == 202
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_a_request_that_some_host_may_serve_is_queued(
 def test_a_learning_that_no_host_could_do_is_refused(
     client: TestClient, announce: Announce, png: bytes
 ) -> None:
-    announce("a", bundled=MISSING)
+    announce("a", **{BUNDLED: MISSING})
     answer = client.post(
         "/prompts/learn",
         files=[("image", ("a.png", png, "image/png"))] * 2,
@@ -108,7 +109,7 @@ def test_a_learning_that_no_host_could_do_is_refused(
 def test_readiness_is_that_of_the_default_model(
     client: TestClient, announce: Announce, said: object, *, ready: bool
 ) -> None:
-    announce("a", bundled=said, linear="ready")
+    announce("a", linear="ready", **{BUNDLED: said})
     assert (client.get("/readyz").status_code == 200) == ready
 
 
@@ -120,7 +121,14 @@ def test_a_model_whose_weights_were_never_added_is_shown_and_refused_with_what_t
     refused = post(model="plip")
     assert (refused.status_code, refused.json()["code"]) == (422, "model_unknown")
     assert "promptsmooth models add plip" in refused.json()["detail"]
-    assert refused.json()["known"] == ["bundled", "linear"]
+    assert refused.json()["known"] == ["bundled-2", "linear"]
+
+
+def test_a_retired_model_is_refused_with_the_reason_and_what_to_name_instead(post) -> None:
+    refused = post(model="bundled").json()
+    assert refused["code"] == "model_unknown"
+    assert "was retired: its text tower" in refused["detail"]
+    assert "Use the model 'bundled-2'" in refused["detail"]
 
 
 def test_a_model_with_a_bad_card_is_refused_by_a_sentence_without_its_place(tmp_path):
@@ -135,7 +143,7 @@ def test_a_model_with_a_bad_card_is_shown_without_its_place(settings, redis, dec
     app = create_app(settings.model_copy(update={"models": tmp_path}), decoder=decoder)
     with TestClient(app) as client:
         answer = client.get("/models")
-    assert [model["id"] for model in answer.json()["models"]] == ["bundled"]
+    assert [model["id"] for model in answer.json()["models"]] == ["bundled-2"]
     (shown,) = answer.json()["not_valid"]
     assert (shown["id"], "models list says why" in shown["detail"]) == ("spoilt", True)
     assert str(tmp_path) not in answer.text

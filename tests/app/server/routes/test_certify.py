@@ -65,7 +65,7 @@ def test_request_is_kept_as_it_was_written(post: Post, redis: Redis) -> None:
 
 
 def test_what_is_not_said_comes_from_the_card(post: Post, redis: Redis) -> None:
-    card = load_catalogue().get("bundled")
+    card = load_catalogue().get("bundled-2")
     job = records.find_job(redis, post().json()["id"])
     assert job is not None
     assert (job.request.model.id, job.request.model.sha256) == (card.id, card.sha256)
@@ -228,7 +228,7 @@ def test_several_label_sets_are_several_targets(post: Post, redis: Redis) -> Non
     job = records.find_job(redis, answer.json()["id"])
     assert job is not None
     first, second = job.request.targets
-    card = load_catalogue().get("bundled")
+    card = load_catalogue().get("bundled-2")
     assert (first.template, first.class_names) == ("An X-ray of {}.", ("normal lung", "pneumonia"))
     assert (second.template, second.class_names) == (card.template, card.class_names)
     assert job.request.certificates_asked == 4

@@ -50,7 +50,7 @@ def busy(client: TestClient, redis: Redis, post, finish) -> TestClient:
         ready=True,
         state="ready",
         key_commitment="0" * 64,
-        samples_per_s={"bundled": 400.0},
+        samples_per_s={"bundled-2": 400.0},
         restarts={"engine": 3},
         figures=EngineFigures(
             batches=10, rows=640, samples=480, batch_s=1.5, device_memory_bytes=7 * 10**8
@@ -73,7 +73,7 @@ def test_figures_are_those_of_the_queue_and_the_hosts(busy: TestClient, redis: R
     assert found["promptsmooth_job_events_total", "parked"] == 0
     assert found["promptsmooth_worker_hosts", "ready"] == 1
     assert found["promptsmooth_worker_restarts_total", "engine", "host-1"] == 3
-    assert found["promptsmooth_worker_model_samples_per_second", "host-1", "bundled"] == 400
+    assert found["promptsmooth_worker_model_samples_per_second", "host-1", "bundled-2"] == 400
     assert found["promptsmooth_worker_samples_total", "host-1"] == 480
     assert found["promptsmooth_worker_rows_total", "host-1"] == 640
     assert found["promptsmooth_worker_batch_seconds_total", "host-1"] == 1.5

@@ -44,7 +44,7 @@ def test_preview_shows_the_picture_and_the_input_that_would_be_certified(
     shown = look(png).json()
     decoded = parse_image(png).pixels
     assert (pixels(shown["picture_png"]) == decoded).all()
-    expected = preprocess(decoded, load_catalogue().get("bundled").preprocessing)
+    expected = preprocess(decoded, load_catalogue().get("bundled-2").preprocessing)
     assert (pixels(shown["input_png"]).transpose(2, 0, 1) == expected).all()
     assert (shown["height"], shown["width"], shown["source"]) == (80, 72, "png")
     assert redis.dbsize() == 0
@@ -59,7 +59,7 @@ def test_preview_takes_window_and_model(look: Look, encode: Encode) -> None:
     expected = np.floor(np.clip((values.astype(float) - 500) / 1000, 0, 1) * 255 + 0.5)
     assert (pixels(shown["picture_png"])[:, :, 0] == expected).all()
     size = pixels(shown["input_png"]).shape[0]
-    assert size != load_catalogue().get("bundled").preprocessing.size
+    assert size != load_catalogue().get("bundled-2").preprocessing.size
     assert look(encode(values)).json()["window_origin"] == "percentile"
 
 

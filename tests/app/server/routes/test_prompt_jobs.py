@@ -63,7 +63,7 @@ def learn(client: TestClient, files: Files) -> Learn:
 
     def send(packed: bytes | None = None, **fields: object) -> Response:
         content = _pack(files) if packed is None else packed
-        data = {"id": "lungs", "model": "bundled", "shots": "2"} | fields
+        data = {"id": "lungs", "model": "bundled-2", "shots": "2"} | fields
         return client.post("/prompts/learn", files={"zip": ("x.zip", content)}, data=data)
 
     return send
@@ -102,7 +102,7 @@ def test_an_accepted_learning_is_one_job_in_its_queue(
 def test_images_are_prepared_as_certified_ones_are_and_expire(
     learn: Learn, redis: Redis, files: Files
 ) -> None:
-    card = load_catalogue().get("bundled")
+    card = load_catalogue().get("bundled-2")
     prepared = [image_sha256(prepare_image(f, card)[0]) for f in files.values()]
     job = learning_store.find_job(redis, learn().json()["id"])
     assert job is not None
@@ -128,7 +128,7 @@ def test_zip_and_parts_in_any_order_are_the_same_request(
         assert get_request(learn(_pack(deep, zipfile.ZIP_STORED))) == first
     parts = [("image", (SECRET, content)) for content in files.values()]
     classes = [path.partition("/")[0] for path in files]
-    data = {"id": "lungs", "model": "bundled", "shots": "2", "image_class": classes}
+    data = {"id": "lungs", "model": "bundled-2", "shots": "2", "image_class": classes}
     assert get_request(client.post("/prompts/learn", files=parts, data=data)) == first
 
 
@@ -141,7 +141,7 @@ def test_class_folders_of_numbers_are_ordered_as_numbers_and_named_by_the_reques
     answer = learn(packed, shots="1", class_name=["one", "nine", "ten"])
     job = learning_store.find_job(redis, answer.json()["id"])
     assert job is not None
-    card = load_catalogue().get("bundled")
+    card = load_catalogue().get("bundled-2")
     prepared = [image_sha256(prepare_image(contents[i], card)[0]) for i in (2, 1, 0)]
     assert [image.sha256 for image in job.request.images] == prepared
 
@@ -314,7 +314,7 @@ def test_an_image_that_is_none_is_said_by_its_place(
 def test_parts_and_classes_belong_together(client: TestClient, files: Files) -> None:
     parts = [("image", ("x", content)) for content in files.values()]
     both = [*parts, ("zip", ("x", _pack(files)))]
-    data = {"id": "lungs", "model": "bundled"}
+    data = {"id": "lungs", "model": "bundled-2"}
     for sent, classes, field in (
         (parts, ["a"] * 5, "image_class"),
         (parts, [], "image_class"),
@@ -346,7 +346,7 @@ def test_a_learning_that_gave_its_prompt_is_answered_with_it_until_it_is_removed
     learn: Learn, client: TestClient, redis: Redis
 ) -> None:
     first = learn().json()
-    shipped, prompt = load_prompt_catalogue().get("bundled-kermany-cxr").load()
+    shipped, prompt = load_prompt_catalogue().get("bundled-2-kermany-cxr").load()
     card = shipped.model_copy(update={"id": "lungs"})
     prompts.put_prompt(redis, card, prompt)
     result = FinishedLearning(prompt_sha256=card.sha256)
@@ -368,5 +368,5 @@ def test_more_images_than_a_certification_has_are_taken(client: TestClient, file
     """The form of a learning has limits of its own: here a certification takes three images."""
     parts = [("image", ("x", content)) for content in [*files.values()] * 2]
     classes = [path.partition("/")[0] for path in files] * 2
-    data = {"id": "lungs", "model": "bundled", "shots": "2", "image_class": classes}
+    data = {"id": "lungs", "model": "bundled-2", "shots": "2", "image_class": classes}
     assert client.post("/prompts/learn", files=parts, data=data).status_code == 202

@@ -40,7 +40,7 @@ def send(client: TestClient) -> Import:
     """Sends a good request to POST /prompts, apart from what is said."""
 
     def post(content: bytes | None = None, **fields: object) -> Response:
-        data = {"id": "lungs", "model": "bundled", "class_name": ["normal", "pneumonia"]} | fields
+        data = {"id": "lungs", "model": "bundled-2", "class_name": ["normal", "pneumonia"]} | fields
         file = ("ctx.bin", _save(_create_ctx()) if content is None else content)
         return client.post("/prompts", files={"file": file}, data=data)
 
@@ -67,7 +67,7 @@ def test_an_imported_prompt_is_shown_and_downloaded_as_it_was(
     assert answer.headers["location"] == card["links"]["self"] == "/prompts/lungs"
     assert (card["sha256"], card["n_ctx"], card["width"]) == (prompt.sha256, 4, 64)
     assert (card["method"], card["licence"]) == ("imported", "MIT")
-    assert card["weights_sha256"] == load_catalogue().get("bundled").weights_sha256
+    assert card["weights_sha256"] == load_catalogue().get("bundled-2").weights_sha256
     assert client.get("/prompts/lungs").json() == card
     assert client.get(f"/prompts/{prompt.sha256}").json() == card
     whole = safetensors.numpy.save({"ctx": ctx}, metadata={"suffix": card["suffix"]})
@@ -103,7 +103,7 @@ def test_prompts_are_listed_by_id_and_by_model(send: Import, client: TestClient)
     def list_ids(query: str = "") -> list[str]:
         return [prompt["id"] for prompt in client.get(f"/prompts{query}").json()["prompts"]]
 
-    assert list_ids() == list_ids("?model=bundled") == ["first", "second"]
+    assert list_ids() == list_ids("?model=bundled-2") == ["first", "second"]
     assert list_ids("?model=other") == []
 
 
@@ -207,7 +207,7 @@ def test_a_checkpoint_of_torch_is_sent_to_the_command_line(
 
 def test_other_requests_that_are_wrong_are_problems(send: Import, client: TestClient) -> None:
     document = _require_problem(send(model="none"), 422, "model_unknown")
-    assert document["known"] == ["bundled", "linear"]
+    assert document["known"] == ["bundled-2", "linear"]
     document = _require_problem(send(model="linear"), 422, "prompt_invalid")
     assert "takes no context vectors" in str(document["detail"])
     document = _require_problem(send(_to_json(_create_ctx()), suffix="."), 422, "request_invalid")

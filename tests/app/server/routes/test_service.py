@@ -30,8 +30,8 @@ VENDORED = (
 )
 
 
-def _report(name: str, *, model_id: str = "bundled", ready: bool = True) -> WorkerReport:
-    digest = load_catalogue().get("bundled").sha256 if model_id == "bundled" else "1" * 64
+def _report(name: str, *, model_id: str = "bundled-2", ready: bool = True) -> WorkerReport:
+    digest = load_catalogue().get("bundled-2").sha256 if model_id == "bundled-2" else "1" * 64
     identity = Identity(
         model=ModelRef(id=model_id, sha256=digest),
         architecture="open_clip",
@@ -69,12 +69,12 @@ def test_readiness_names_what_is_missing(client: TestClient, redis: Redis) -> No
         shown = client.get("/readyz").json()["hosts"]
         assert shown == [{"name": "starting", "state": state, "detail": "why"}]
     hosts.announce(redis, _report("other", model_id="other"))
-    assert "the model bundled" in missing()
+    assert "the model bundled-2" in missing()
     hosts.announce(redis, _report("good"))
     answer = client.get("/readyz")
     assert answer.status_code == 200
     shown = answer.json()
-    assert (shown["status"], shown["default_model"]) == ("ready", "bundled")
+    assert (shown["status"], shown["default_model"]) == ("ready", "bundled-2")
     assert shown["workers"] == ["good"]
     assert {host["name"]: host["state"] for host in shown["hosts"]} == {
         "good": "ready",
@@ -117,14 +117,14 @@ def test_models_show_their_card_and_who_is_ready(client: TestClient, redis: Redi
     hosts.announce(redis, _report("a"))
     hosts.announce(redis, _report("b", ready=False))
     shown = {model["id"]: model for model in client.get("/models").json()["models"]}
-    card = load_catalogue().get("bundled")
-    assert list(shown) == ["bundled", "linear"]
-    assert shown["bundled"]["sha256"] == card.sha256
-    assert shown["bundled"]["class_names"] == list(card.class_names)
-    assert shown["bundled"]["preprocessing"] == card.preprocessing.model_dump(mode="json")
-    assert (shown["bundled"]["ready_on"], shown["linear"]["ready_on"]) == (["a"], [])
+    card = load_catalogue().get("bundled-2")
+    assert list(shown) == ["bundled-2", "linear"]
+    assert shown["bundled-2"]["sha256"] == card.sha256
+    assert shown["bundled-2"]["class_names"] == list(card.class_names)
+    assert shown["bundled-2"]["preprocessing"] == card.preprocessing.model_dump(mode="json")
+    assert (shown["bundled-2"]["ready_on"], shown["linear"]["ready_on"]) == (["a"], [])
     assert [model["default"] for model in shown.values()] == [True, False]
-    assert client.get("/models/bundled").json() == shown["bundled"]
+    assert client.get("/models/bundled-2").json() == shown["bundled-2"]
     assert client.get("/models/none").json()["code"] == "model_not_found"
 
 

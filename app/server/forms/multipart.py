@@ -1,0 +1,107 @@
+"""Multipart forms as clients send them, and never a part of one.
+
+Starlette's parser drops a part that the body ends within, refuses a preamble, and takes a file for
+a text if its name is only in `filename*`.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from app.server.answers.problems import FormUnreadable
+
+_MOST_PREAMBLE = 64 * 1024
+_INCOMPLETE = (
+    "The form is incomplete: the body ends before the last boundary. Nothing was done; send it "
+    "whole."
+)
+
+
+class _Parser(MultiPartParser):
+    """Starlette's parser, which also knows whether the closing boundary came."""
+
+    complete = False
+
+    def on_headers_finished(self) -> None:
+        """Takes a part for a file also where only `filename*` or its type says so.
+
+        RFC 7578, 4.2 forbids `filename*`, and clients send it for names beyond ASCII.
+        """
+        disposition = self._current_part.content_disposition or b""
+        _, options = parse_options_header(disposition)
+        if b"filename" not in options and (
+            b"filename*" in disposition.lower() or self._is_typed_as_file()
+        ):
+            self._current_part.content_disposition = disposition + b'; filename="file"'
+        super().on_headers_finished()
+
+    def _is_typed_as_file(self) -> bool:
+        types = [
+            value for name, value in self._current_part.item_headers if name == b"content-type"
+        ]
+        kind = types[0].strip().lower() if types else b"text/plain"  # RFC 7578, 4.4
+        return not kind.startswith((b"text/", b"application/json", b"multipart/"))
+
+    def on_end(self) -> None:
+        self.complete = True
+
+
+class FormRequest(Request):
+    """A request whose multipart form is read whole or refused."""
+
+    async def _get_form(self, **limits: Any) -> FormData:
+        content_type, options = parse_options_header(self.headers.get("content-type"))
+        if content_type != b"multipart/form-data" or b"boundary" not in options:
+            return await super()._get_form(**limits)
+        if self._form is None:
+            try:
+                self._form = await self._parse(options[b"boundary"], limits)
+            except MultiPartException as error:
+                raise FormUnreadable(error.message) from None
+        return self._form
+
+    async def _parse(self, boundary: bytes, limits: dict[str, Any]) -> FormData:
+        async with aclosing(_skip_preamble(self.stream(), boundary)) as stream:
+            parser = _Parser(self.headers, stream, **limits)
+            form = await parser.parse()
+        if not parser.complete:
+            for file in parser._files_to_close_on_error:  # those of parts that never ended too
+                file.close()
+            raise MultiPartException(_INCOMPLETE)
+        return form
+
+
+async def _skip_preamble(
+    stream: AsyncGenerator[bytes, None], boundary: bytes
+) -> AsyncGenerator[bytes, None]:
+    """Yields the body from its first boundary on (RFC 2046, 5.1.1)."""
+    begun, first = b"", b"--" + boundary
+    async with aclosing(stream) as body:
+        async for chunk in body:
+            begun += chunk
+            if begun.startswith(first) or len(begun) > _MOST_PREAMBLE:
+                break
+            if (at := begun.find(b"\r\n" + first)) >= 0:
+                begun = begun[at + 2 :]
+                break
+        yield begun
+        async for chunk in body:
+            yield chunk
+
+
+class FormRoute(APIRoute):
+    """An address whose handler gets a `FormRequest`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_form(request: Request) -> Response:
+            return await handle(FormRequest(request.scope, request.receive))
+
+        return handle_form

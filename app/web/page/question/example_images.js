@@ -1,0 +1,49 @@
+// Real images with a known class, for whoever has none at hand. Each comes with its learned prompt.
+
+import { h, show } from "../elements/dom.js";
+
+/**
+ * @typedef {{file: string, picture: string, class: string, about: string, prompt: string,
+ *   template: string, credit: string}} Example
+ */
+
+/**
+ * Empty until the list has arrived, and where the service has none of the prompts.
+ * @param {any[]} prompts @param {(file: File, example: Example) => void} chosen
+ */
+export function exampleImages(prompts, chosen) {
+  const element = h("div", { class: "examples" });
+  const known = new Set(prompts.map((p) => p.id));
+  list().then((examples) => {
+    const usable = examples.filter((one) => known.has(one.prompt));
+    if (!usable.length) return;
+    show(
+      element,
+      h("p", { class: "hint" }, "No image at hand? Take one of these, whose class is known:"),
+      h("div", {}, ...usable.map((one) => button(one, chosen))),
+      h("p", { class: "hint" }, [...new Set(usable.map((one) => one.credit))].join(" · ")),
+    );
+  });
+  return element;
+}
+
+/** @returns {Promise<Example[]>} */
+async function list() {
+  const answer = await fetch("static/examples/examples.json").catch(() => null);
+  return answer?.ok ? answer.json() : [];
+}
+
+/** @param {Example} example @param {(file: File, example: Example) => void} chosen */
+function button(example, chosen) {
+  const take = async () => {
+    const answer = await fetch(`static/examples/${example.file}`);
+    if (answer.ok) chosen(new File([await answer.blob()], example.file), example);
+  };
+  return h(
+    "button",
+    { type: "button", class: "quiet", click: take },
+    h("img", { src: `static/examples/${example.picture}`, alt: "", width: 72, height: 72, loading: "lazy" }),
+    h("strong", {}, example.class),
+    h("small", {}, example.about),
+  );
+}
