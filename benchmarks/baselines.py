@@ -28,7 +28,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 import typer
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from models.bundled.image_sets import ImageSet, load_image_set
@@ -101,7 +101,7 @@ def denoised(
             tensors = {
                 name: leaf.contiguous() for name, leaf in trained.denoiser.state_dict().items()
             }
-            save_file(tensors, home / DENOISER_FILE)
+            (home / DENOISER_FILE).write_bytes(save(tensors))
             name = f"{card.name}, denoised for noise of strength {level}"
             new = _describe(card, model_id, name, trained.seconds) | {"denoiser": shape}
             new["files"] = (*card.files, describe_file(home / DENOISER_FILE))

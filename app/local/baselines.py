@@ -65,7 +65,7 @@ def find_baselines(
     """The models of the baselines, one for each noise level: `<model>-<baseline>-<sigma>`.
 
     Raises:
-        LookupError: a noise level has none.
+        ValueError: a noise level has none.
         NotComparable: a model would see other images.
     """
     found = []
@@ -81,7 +81,7 @@ def _find_model(model_id: str) -> tuple[ModelCard, Path]:
     try:
         return find_model(model_id)
     except UnknownModel as error:
-        raise LookupError(f"{error} benchmarks/baselines.py trains a baseline's models.") from error
+        raise ValueError(f"{error} benchmarks/baselines.py trains a baseline's models.") from error
 
 
 def describe_prompt(card: PromptCard) -> Trained:

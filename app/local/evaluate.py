@@ -20,7 +20,7 @@ from models.prompts.cards import PromptCard
 from models.prompts.catalogue import UnknownPrompt, load_prompt_catalogue
 from models.prompts.files import load_prompt
 from models.prompts.prompt import Prompt
-from worker.contract import MAX_SAMPLES
+from worker.contract import MAX_SAMPLES, TemplateTarget
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import check_noise
 from worker.evaluation.evaluate import Evaluation
@@ -119,6 +119,8 @@ def create_evaluation(options: EvaluationOptions) -> Evaluation:
     )
     check_fields(fields, _LIMITS)
     targets = resolve_targets(fields, card, prompts.find_card)
+    if options.baselines and not any(isinstance(one, TemplateTarget) for one in targets):
+        raise ValueError("a baseline classifies by the template: ask for that prompting too")
     settings = WorkerSettings(data_dir=options.data_dir)
     set_threads(settings.threads)
     check_noise()

@@ -1,4 +1,4 @@
-"""Writes the frozen set anew, from the root: PYTHONPATH=tests python -m tests.frozen.freeze.
+"""Writes the frozen set anew, from the root: PYTHONPATH=.:tests python -m tests.frozen.freeze.
 
 Commit 8e60540 wrote it, before the modules moved. The tests compare it byte for byte. Write it anew
 only if certificates, keys or records are meant to change, and keep the old records that

@@ -96,9 +96,7 @@ class EvaluationQuestion(Contract):
         if len(set(named)) != len(named) or not {sigma for _, sigma in named} <= set(self.sigmas):
             raise ValueError("a baseline has one model for each noise level of the run")
         if self.baselines and self.template is None:
-            raise ValueError(
-                "a baseline classifies by the template: ask for the prompting template too"
-            )
+            raise ValueError("a baseline classifies by the template: ask for that prompting too")
         return self
 
     @property

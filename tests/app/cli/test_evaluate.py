@@ -193,6 +193,7 @@ def test_a_certificate_of_a_run_is_audited_and_reproduced_with_its_stored_prompt
         (["--radius", "-1"], "a radius is a number from 0 on"),
         (["--template", "no place"], "exactly once"),
         (["--model", "nobody"], "There is no model 'nobody'"),
+        (["--baseline", "denoised", "--prompting", "zero-shot"], "ask for that prompting too"),
         (["--baseline", "blurred"], "a baseline is denoised or noise-trained, got blurred"),
         (["--baseline", "denoised"], "benchmarks/baselines.py trains a baseline's models"),
     ],
