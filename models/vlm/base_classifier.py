@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import unescape
 from typing import final
 
 import torch
 from torch import Tensor
 
-from models.catalogue.cards import check_class_names, create_text
+from models.catalogue.cards import check_class_names, create_text, find_alike
 from models.prompts.prompt import Prompt
 from models.vlm.vlm import VLM
 
@@ -82,11 +83,14 @@ def create_prompted_classifier(
 
 
 def _check_distinct(features: Tensor, names: Sequence[str]) -> None:
-    """Refuses names with equal features: their tokens are equal, so no image tells them apart."""
+    """Refuses names that differ in case, spaces or HTML alone and have equal features.
+
+    Their tokens are equal, so no image tells them apart.
+    """
     seen: dict[bytes, str] = {}
     for row, name in zip(features.detach().cpu(), names, strict=True):
         earlier = seen.setdefault(row.numpy().tobytes(), name)
-        if earlier != name:
+        if earlier != name and find_alike([unescape(earlier), unescape(name)]):
             raise ValueError(
                 f"Expected class names that the tokenizer tells apart; it reads {earlier!r} and "
                 f"{name!r} alike. Rename one of them."
