@@ -43,7 +43,7 @@ def test_a_folder_becomes_a_prompt_with_all_that_made_it(data, tmp_path):
     assert card.sha256 == prompt.sha256
     assert (card.model, card.method) == ("bundled-2", "few-shot")
     assert card.class_names == ("bright spot", "dark spot")
-    assert (card.ctx_init, card.suffix) == ("A", " image.")  # the bundled model's template
+    assert (card.template, card.suffix) == ("A {} image.", " image.")  # the bundled model's
     assert card.learning is not None
     made = card.learning
     assert (made.shots, made.epochs, made.seed, made.preset) == (3, 3, 7, "default")

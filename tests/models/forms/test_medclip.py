@@ -509,4 +509,4 @@ def test_grey_is_part_of_the_digest_and_its_default_is_not(published, tmp_path):
     colour = card.preprocessing.model_copy(update={"grey": False})
     assert card.model_copy(update={"preprocessing": colour}).sha256 != card.sha256
     bundled = load_catalogue().get("bundled-2")  # whose digest certificates name
-    assert bundled.sha256 == "29d06c984a27dc74301ae70a47db5b7b53f86cee5853b2fc6545dcec8239beb3"
+    assert bundled.sha256 == "104c4c682dd6257d64f2e0c8ec7f78c2256fefb2608fff15f7a87037e64c269e"

@@ -83,7 +83,7 @@ def test_a_job_becomes_a_prompt_that_every_worker_finds(redis, settings, submit)
     assert isinstance(result, FinishedLearning)
     card = prompts.find_card(redis, "light")
     assert card.sha256 == result.prompt_sha256
-    assert (card.method, card.class_names, card.ctx_init) == ("few-shot", NAMES, "A")
+    assert (card.method, card.class_names, card.template) == ("few-shot", NAMES, "A {} image.")
     assert (card.learning.shots, card.learning.epochs, card.learning.seed) == (2, 3, 1)
     assert prompts.find_prompt(redis, card.sha256).n_ctx == card.n_ctx
     curve = learning_store.find_curve(redis, job.id)
