@@ -91,7 +91,7 @@ test-deployment:  ## build and start docker-compose.yml, certify, kill, restore,
 
 ##@ Documents and deployment
 
-# Goes on where it was interrupted. EVIDENCE='--images 20 --n-max 500 --seed 1' is a quick look.
+# Goes on where it was interrupted. EVIDENCE='--images 20 --n-max 500 --seed 1 --no-baselines' is a quick look.
 DATA ?= ../shared/data
 evidence: setup  ## what promptings and baselines certify on real images; hours; benchmarks/results
 	@$(BIN)/python benchmarks/evidence.py --data $(DATA) --work build/evidence $(EVIDENCE)

@@ -1,7 +1,7 @@
 """Certified accuracy of four promptings and two baselines, on real test images under three models.
 
     make evidence                                     # all of it: hours on two cores
-    python benchmarks/evidence.py --data DIR --work DIR --images 20 --n-max 500 --seed 1
+    python benchmarks/evidence.py --data DIR --work DIR --images 20 --seed 1 --no-baselines
 
 The first model is the one that ships. The others have its architecture and recipe, trained from
 other seeds. One `promptsmooth evaluate` runs per model and set, so that all rows judge the same
@@ -57,6 +57,7 @@ class Cell:
     set_name: str
     data: Path
     work: Path
+    baselines: Sequence[str]
 
     @property
     def prompt_id(self) -> str:
@@ -68,11 +69,6 @@ class Cell:
         """The prompt as a command names it: by id if it ships, otherwise by its card."""
         ships = (SHIPPED / f"{self.prompt_id}.toml").is_file()
         return self.prompt_id if ships else str(self.work / "prompts" / f"{self.prompt_id}.toml")
-
-    @property
-    def has_baselines(self) -> bool:
-        """Baselines are trained for the model that ships, on the sets that it learned from."""
-        return self.model == MODEL and self.set_name in LEARNED_FROM
 
     @property
     def folder(self) -> Path:
@@ -88,11 +84,10 @@ class Cell:
 
     def evaluate(self, images: int, n_max: int) -> list[str]:
         """The command that certifies the test images."""
-        baselines = BASELINES if self.has_baselines else ()
         return [
             *("evaluate", "--data", str(self.data / self.set_name), "--model", self.model),
             *(word for name in PROMPTINGS for word in ("--prompting", name)),
-            *(word for name in baselines for word in ("--baseline", name)),
+            *(word for name in self.baselines for word in ("--baseline", name)),
             *("--prompt", self.prompt),
             *(word for sigma in SIGMAS for word in ("--sigma", sigma)),
             *("--images", str(images), "--n-max", str(n_max)),
@@ -114,6 +109,7 @@ class Evidence:
     n_max: int
     seeds: Sequence[int]
     sets: Sequence[str]
+    baselines: Sequence[str]
 
     @property
     def models(self) -> Path:
@@ -121,21 +117,30 @@ class Evidence:
         return self.work / "models"
 
     def list_cells(self) -> list[Cell]:
-        """The models' runs, the model that ships first."""
+        """The models' runs, the model that ships first.
+
+        Only it has baselines, on the sets whose images it learned from.
+        """
         return [
-            Cell(model=get_model_id(seed), set_name=name, data=self.data, work=self.work)
+            Cell(
+                model=get_model_id(seed),
+                set_name=name,
+                data=self.data,
+                work=self.work,
+                baselines=self.baselines if seed == 1 and name in LEARNED_FROM else (),
+            )
             for seed in self.seeds
             for name in self.sets
         ]
 
     def train(self) -> None:
         """Trains the models that are missing: the other seeds, and the baselines."""
-        others = [word for seed in self.seeds[1:] for word in ("--seed", str(seed))]
+        self.models.mkdir(parents=True, exist_ok=True)
+        others = [word for seed in self.seeds if seed != 1 for word in ("--seed", str(seed))]
         if others:
             self._run_baselines("seeds", *others)
-        if any(cell.has_baselines for cell in self.list_cells()):
-            for name in BASELINES:
-                self._run_baselines(name)
+        for name in dict.fromkeys(one for cell in self.list_cells() for one in cell.baselines):
+            self._run_baselines(name)
 
     def certify(self) -> None:
         """Learns the prompts that are missing, and finishes every run."""
@@ -222,6 +227,7 @@ def main(
         list[int] | None, typer.Option(min=1, help="1 is the model that ships.  (default: 1, 2, 3)")
     ] = None,
     image_set: Annotated[list[str] | None, typer.Option(help="Repeatable.  (default: all)")] = None,
+    baselines: Annotated[bool, typer.Option(help="Train and judge baselines too.")] = True,
 ) -> None:
     """Trains, learns and certifies what is missing, and writes the tables."""
     evidence = Evidence(
@@ -231,12 +237,14 @@ def main(
         n_max=n_max,
         seeds=seed or [1, 2, 3],
         sets=image_set or SETS,
+        baselines=BASELINES if baselines else (),
     )
     evidence.train()
     evidence.certify()
     words = [f"--images {images} --n-max {n_max}"]
     words += [f"--seed {one}" for one in seed or ()]
     words += [f"--image-set {one}" for one in image_set or ()]
+    words += [] if baselines else ["--no-baselines"]
     command = f"python benchmarks/evidence.py --data DIR --work DIR {' '.join(words)}"
     write([cell.load() for cell in evidence.list_cells()], command)
 

@@ -47,7 +47,7 @@ prompt that was tuned on this image, not tuning it again on a changed image. The
 chosen to show what can happen; how often it happens is in benchmarks/results/promptings.md. \
 Research use only.\
 """
-console = Console() if sys.stdout.isatty() else Console(width=100)
+console = Console() if sys.stdout.isatty() else Console(width=120)
 
 
 class Client:
@@ -165,12 +165,11 @@ def list_answers(found: dict[str, Any], truth: str) -> list[Answer]:
 def print_table(examples: list[dict[str, str]], answers: list[list[Answer]]) -> None:
     table = Table(title="Is the true class proved, and up to which radius?")
     for column in ("image", "σ", *PROMPTINGS):
-        table.add_column(column)
+        table.add_column(column.replace("+", "\n+ "))
     for example, all_of_it in zip(examples, answers, strict=True):
-        for level in map(float, SIGMAS):
+        names = [example["class"], example["about"], *[""] * (len(SIGMAS) - 2)]
+        for name, level in zip(names, map(float, SIGMAS), strict=True):
             cells = [say(one) for one in all_of_it if one.sigma == level]
-            first = level == float(SIGMAS[0])
-            name = f"{example['class']}\n({example['about']})" if first else ""
             table.add_row(name, f"{level:g}", *cells, end_section=level == float(SIGMAS[-1]))
     table.add_row("right", "", *count_right(answers))
     console.print(table)
@@ -181,7 +180,7 @@ def say(answer: Answer) -> str:
         return "[yellow]abstains[/]"
     if answer.is_right:
         return f"[green]right, {math.floor(1000 * answer.radius) / 1000:.3f}[/]"  # rounded down
-    return f"[red]wrong: {answer.prediction}[/]"
+    return f"[red]wrong: {answer.prediction.partition(',')[0]}[/]"
 
 
 def count_right(answers: list[list[Answer]]) -> Iterator[str]:
@@ -203,7 +202,7 @@ def write_certificates(
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/demo"), help="output folder")
-    parser.add_argument("--n", type=int, default=1000, help="samples per noise level")
+    parser.add_argument("--n", type=int, default=500, help="samples per noise level")
     arguments = parser.parse_args()
     shutil.rmtree(arguments.folder / "data", ignore_errors=True)  # else answers are stored ones
     arguments.folder.mkdir(parents=True, exist_ok=True)
