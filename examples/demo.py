@@ -44,7 +44,7 @@ Each image gets the same noisy copies under four promptings:
 AFTER = """\
 The model is the same in all columns; only the prompt differs. A zero-shot certificate covers the \
 prompt that was tuned on this image, not tuning it again on a changed image. These images were \
-chosen to show what can happen; how often it happens is in benchmarks/results/promptings.md. \
+chosen to show what can happen; docs/promptings.md says how often it happens. \
 Research use only.\
 """
 console = Console() if sys.stdout.isatty() else Console(width=120)
