@@ -43,7 +43,7 @@ FUZZ_INPUTS ?= 20000
 GOOD_IMAGES ?= ../shared/data/odd_formats/good ../shared/data/field_files
 
 BRANCHES := 'not real_size and not guide and not schema and not browser'
-# The floor, and what is measured, stand in pyproject.toml. build/branches/index.html shows the rest.
+# The floor, and what is measured, stand in pyproject.toml. build/branches/html/index.html shows the rest.
 test-branches: setup  ## the tests again, with the branches that they take; twenty minutes
 	@rm -rf build/branches
 	@mkdir -p build/branches

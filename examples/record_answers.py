@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from demo import free_port, start_service
+from demo import IMAGES, free_port, start_service
 from PIL import Image
-from pydicom.data import get_testdata_file
 
 ANSWERS = Path(__file__).parents[1] / "app" / "server" / "answers.json"
 ID = "{certification_id}"
@@ -66,8 +65,8 @@ def name_answer(document: dict[str, Any]) -> str:
 
 
 def record_certifications(recorder: Recorder) -> None:
-    image = Path(get_testdata_file("CT_small.dcm")).read_bytes()
-    asked = {"files": {"image": image}, "data": {"sigma": ["0.1", "0.5"], "n_max": "1000"}}
+    image = (IMAGES / "chest-ct.dcm").read_bytes()  # of a class that the model knows
+    asked = {"files": {"image": image}, "data": {"sigma": ["0.1", "0.25"], "n_max": "1000"}}
     at = recorder.ask("POST", "/certify", **asked).headers["location"]
     document = recorder.follow(f"/certifications/{ID}", at).json()
     query = {"certificate": 0, "sample": [0, 1]}

@@ -42,7 +42,8 @@ def parse_ctx(content: bytes) -> npt.NDArray[np.float32]:
         raise UnreadableCtx("expected ctx of dtype F32 or F16, got another dtype") from None
     if set(tensors) != {"ctx"}:
         raise UnreadableCtx(
-            f"expected one tensor named ctx, got {len(tensors)} tensors of these or other names"
+            f"expected one tensor named ctx, got {len(tensors)} tensors, of which "
+            f"{'one is' if 'ctx' in tensors else 'none is'} named ctx"
         )
     if tensors["ctx"].dtype not in (np.float32, np.float16):
         raise UnreadableCtx("expected ctx of dtype F32 or F16, got another dtype")
