@@ -44,7 +44,7 @@ GOOD_IMAGES ?= ../shared/data/odd_formats/good ../shared/data/field_files
 
 BRANCHES := 'not real_size and not guide and not schema and not browser'
 # The floor, and what is measured, stand in pyproject.toml. build/branches/html/index.html shows the rest.
-test-branches: setup  ## the tests again, with the branches that they take; twenty minutes
+test-branches: setup  ## the tests again, with the branches that they take; longer than the tests
 	@rm -rf build/branches
 	@mkdir -p build/branches
 	@COVERAGE_FILE=$(CURDIR)/build/branches/data $(BIN)/coverage run -m pytest -q -n 3 \

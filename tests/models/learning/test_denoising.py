@@ -1,7 +1,6 @@
 """Denoisers of small images under a small model: what training reaches, and that it repeats."""
 
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from models.learning.denoising import (
     DenoisingImages,
     DenoisingSettings,
     DenoisingStep,
-    get_learning_rate_factor,
     train_denoiser,
 )
 
@@ -74,13 +72,6 @@ def test_the_same_seed_trains_the_same_denoiser_whatever_ran_before(images):
     for name, leaf in first.state_dict().items():
         assert torch.equal(leaf, second.state_dict()[name])
     assert not torch.equal(first.convolutions[0].weight, other.convolutions[0].weight)
-
-
-def test_the_rate_rises_and_falls_to_nothing():
-    rates = [get_learning_rate_factor(step, 100) for step in range(100)]
-    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert all(one >= two for one, two in pairwise(rates[4:]))
-    assert rates[-1] < 0.001
 
 
 def test_a_training_that_diverges_ends_with_a_sentence(images):
