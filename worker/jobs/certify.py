@@ -83,10 +83,12 @@ def run_certification(
     if job is None or results.has_result(redis, certification_id):
         return  # expired or purged meanwhile, or a second delivery of a finished job
     started = time.monotonic()
-    run = _Run(redis, settings, job, allowance_s=allowance_s, clock=clock)
+    begin = partial(_Run, redis, settings, job, allowance_s=allowance_s, clock=clock)
+    run = when_there_is_room(begin)
     try:
         with _turn(settings, alone=alone):
-            result: CertificationResult = _find_or_certify(run)
+            # A write that Redis had no room for begins this again, from the stored counts.
+            result: CertificationResult = when_there_is_room(partial(_find_or_certify, run))
     except EngineRefused as error:
         result = FailedResult(failure=error.failure)
     except (images.ImageExpired, images.ImageDamaged) as error:
@@ -165,8 +167,9 @@ def _find_or_certify(run: _Run) -> FinishedResult:
         made = _certify(run, roll, disagreements)
         run.fence.require(redis)
         known = len(disagreements.known)
-        keep = partial(certificates.keep_certificate, redis, sha256, made, disagreements=known)
-        result = when_there_is_room(partial(keep, ttl_s=ttl_s))
+        result = certificates.keep_certificate(
+            redis, sha256, made, disagreements=known, ttl_s=ttl_s
+        )
     else:
         _renew(redis, job, roll, ttl_s=ttl_s)
     return sign(result.model_copy(update={"input": job.request.input}), roll.secret)
