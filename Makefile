@@ -94,7 +94,7 @@ test-deployment:  ## build and start docker-compose.yml, certify, kill, restore,
 # Goes on where it was interrupted. EVIDENCE='--images 20 --n-max 500 --seed 1 --no-baselines' is a quick look.
 DATA ?= ../shared/data
 evidence: setup  ## what promptings and baselines certify on real images; hours; benchmarks/results
-	@$(BIN)/python benchmarks/evidence.py --data $(DATA) --work build/evidence $(EVIDENCE)
+	@$(BIN)/python benchmarks/accuracy/evidence.py --data $(DATA) --work build/evidence $(EVIDENCE)
 
 docs: setup  ## the guide as a site to read offline: build/site/index.html
 	@$(BIN)/python docs/build.py

@@ -65,7 +65,8 @@ def evaluate(
         typer.Option(
             metavar="[denoised|noise-trained]",
             help="Repeatable. Judges the model MODEL-BASELINE-SIGMA of "
-            "each noise level, which benchmarks/baselines.py trains, on the same images and noise.",
+            "each noise level, which benchmarks/accuracy/baselines.py trains, on the same images "
+            "and noise.",
         ),
     ] = None,
     images: Annotated[

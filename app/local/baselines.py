@@ -81,7 +81,9 @@ def _find_model(model_id: str) -> tuple[ModelCard, Path]:
     try:
         return find_model(model_id)
     except UnknownModel as error:
-        raise ValueError(f"{error} benchmarks/baselines.py trains a baseline's models.") from error
+        raise ValueError(
+            f"{error} benchmarks/accuracy/baselines.py trains a baseline's models."
+        ) from error
 
 
 def describe_prompt(card: PromptCard) -> Trained:

@@ -195,7 +195,7 @@ def test_a_certificate_of_a_run_is_audited_and_reproduced_with_its_stored_prompt
         (["--model", "nobody"], "There is no model 'nobody'"),
         (["--baseline", "denoised", "--prompting", "zero-shot"], "ask for that prompting too"),
         (["--baseline", "blurred"], "a baseline is denoised or noise-trained, got blurred"),
-        (["--baseline", "denoised"], "benchmarks/baselines.py trains a baseline's models"),
+        (["--baseline", "denoised"], "benchmarks/accuracy/baselines.py trains a baseline's models"),
     ],
 )
 def test_what_cannot_be_evaluated_is_a_sentence(

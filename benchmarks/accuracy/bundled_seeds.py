@@ -1,6 +1,6 @@
 """Compares the seeds of the bundled model; the choice among them looks at train folders only.
 
-    python benchmarks/bundled_seeds.py --data ../shared/data --models DIR [--seeds 1 2 3]
+    python benchmarks/accuracy/bundled_seeds.py --data ../shared/data --models DIR [--seeds 1 2 3]
 
 `DIR/SEED` is what `python -m models.bundled.train --seed SEED --out DIR/SEED` wrote. The chosen
 seed is the one whose template is right most often on noisy train images: the training saw no noise.
@@ -26,7 +26,7 @@ from models.prompts.prompt import split_template
 from models.vlm.base_classifier import create_base_classifier
 from models.vlm.vlm import VLM
 
-RESULTS = Path(__file__).with_name("results")
+RESULTS = Path(__file__).parents[1] / "results"
 SIGMAS = (0.25, 0.5, 1.0)
 WORDINGS = ("{}", "A photo of a {}.", "An image of {}.")
 EACH, COPIES, SEED = 15, 4, 1  # train images of a class, their noisy copies, and what draws them
@@ -91,7 +91,7 @@ def format_tables(found: list[Seed], command: str) -> Iterator[str]:
 def main() -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(
-        prog="python benchmarks/bundled_seeds.py",
+        prog="python benchmarks/accuracy/bundled_seeds.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -107,7 +107,7 @@ def main() -> None:
         test = load_image_set(chosen.data / name, "test", PREPROCESSING)
         train = _load_some(chosen.data / name)
         found += [measure(vlm, seed, test, train) for seed, vlm in vlms.items()]
-    command = f"python benchmarks/bundled_seeds.py --data {chosen.data} --models DIR"
+    command = f"python benchmarks/accuracy/bundled_seeds.py --data {chosen.data} --models DIR"
     lines = "\n".join(format_tables(found, command)) + "\n"
     (RESULTS / "bundled-seeds.md").write_text(lines, encoding="utf-8")
     document = {"command": command, "chosen": choose(found), "seeds": [asdict(x) for x in found]}

@@ -1,6 +1,6 @@
 """Pools the paired differences of several runs of `promptsmooth evaluate`.
 
-    python benchmarks/pool.py RUN RUN ... --sigma 0.5 --sigma 1
+    python benchmarks/accuracy/pool.py RUN RUN ... --sigma 0.5 --sigma 1
 
 Every RUN is the folder of a finished run. A row of the table is one prompting or baseline at one
 multiple of sigma as the radius, over all runs and noise levels named. The interval is a paired

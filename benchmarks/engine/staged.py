@@ -1,10 +1,10 @@
 """What `staged` saves and loses compared with `cohen`: samples, equal decisions, radius.
 
-    python benchmarks/staged_votes.py --images 100
-    python benchmarks/staged.py
+    python benchmarks/engine/staged_votes.py --images 100
+    python benchmarks/engine/staged.py
 
 Uses synthetic classifiers with known p_A, and replays both procedures on prefixes of the same votes
-of the bundled model on real test images, which `benchmarks/staged_votes.py` counts. Writes
+of the bundled model on real test images, which `benchmarks/engine/staged_votes.py` counts. Writes
 staged.json and staged.md. A synthetic row that is already in staged.json is not run again.
 """
 
@@ -34,7 +34,7 @@ from worker.certification import (
 )
 from worker.certification.staged import Claim, judge_look
 
-RESULTS = Path(__file__).with_name("results")
+RESULTS = Path(__file__).parents[1] / "results"
 ALPHA, N0 = 0.001, 100
 SEED = 20
 GRID = (-0.2, -0.1, -0.05, -0.02, -0.01, 0.0, 0.01, 0.02, 0.05, 0.1)
@@ -281,7 +281,7 @@ def create_report(result: dict[str, Any]) -> str:
         "# `staged` against `cohen`",
         "Mean samples of a certificate, and what is lost by taking fewer. "
         f"α = {ALPHA}; `cohen` always takes n0 + n = {N0} + n_max samples. "
-        "Made by `python benchmarks/staged.py`; figures and versions in `staged.json`.",
+        "Made by `python benchmarks/engine/staged.py`; figures and versions in `staged.json`.",
         "A decision is yes or no to “is the radius at least the target?”, or, with the default "
         "rule, the class or an abstention. The loss of radius is that of the mean radius, over "
         "runs that both certify. The default rule asks for a radius within 5 % of what n_max "
@@ -345,7 +345,7 @@ def _versions() -> dict[str, str]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python benchmarks/staged.py",
+        prog="python benchmarks/engine/staged.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -355,7 +355,7 @@ def main() -> None:
     chosen = parser.parse_args()
     path = chosen.out / "staged.json"
     result: dict[str, Any] = {
-        "command": f"python benchmarks/staged.py --repetitions {chosen.repetitions}",
+        "command": f"python benchmarks/engine/staged.py --repetitions {chosen.repetitions}",
         "alpha": ALPHA,
         "seed": SEED,
         "versions": _versions(),

@@ -1,6 +1,6 @@
 """Does the memory of an engine process grow over thousands of jobs?
 
-    python benchmarks/engine_memory.py
+    python benchmarks/engine/engine_memory.py
 
 A real engine process (`python -m worker.engine`) listens on a Unix socket. Clients open sessions as
 work-horses do: each with a new image, a new label set and several noise levels; some close before
@@ -35,7 +35,7 @@ from worker.counting.roll import Roll
 from worker.counting.sessions import NOTHING_TUNED, create_session
 from worker.engine.client import EngineClient
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 SECRET = b"no secret: a benchmark"
 MODEL, ROWS = "small-batches", 8
 WORDS = ("lung", "heart", "liver", "kidney", "brain", "bone", "skin", "cell", "tumour", "vessel")
@@ -149,7 +149,7 @@ def main(
     began = time.monotonic()
     resident = measure(jobs, samples, max(1, jobs // 100))
     report = {
-        "command": f"python benchmarks/engine_memory.py --jobs {jobs} --samples {samples}",
+        "command": f"python benchmarks/engine/engine_memory.py --jobs {jobs} --samples {samples}",
         "jobs": jobs,
         "samples": samples,
         "seconds": time.monotonic() - began,

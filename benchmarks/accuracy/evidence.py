@@ -1,7 +1,7 @@
 """Certified accuracy of four promptings and two baselines, on real test images under three models.
 
     make evidence                                     # all of it: hours on two cores
-    python benchmarks/evidence.py --data DIR --work DIR --images 20 --seed 1 --no-baselines
+    python benchmarks/accuracy/evidence.py --data DIR --work DIR --images 20 --seed 1 --no-baselines
 
 The first model is the one that ships. The others have its architecture and recipe, trained from
 other seeds. One `promptsmooth evaluate` runs per model and set, so that all rows judge the same
@@ -30,9 +30,9 @@ from models.prompts.catalogue import SHIPPED
 from worker.evaluation.results import Arm, EvaluationResults
 from worker.evaluation.tables import format_markdown, format_share
 
-BENCHMARKS = Path(__file__).parent
+HERE = Path(__file__).parent
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
-RESULTS = BENCHMARKS / "results"
+RESULTS = HERE.parent / "results"
 MODEL = "bundled-2"
 SETS = ["mednist", "bccd_cells", "kermany_cxr", "lc25000_clean"]
 POOLED = [("mednist", "bccd_cells"), ("kermany_cxr",)]
@@ -150,7 +150,7 @@ class Evidence:
             self._run([str(PROMPTSMOOTH), *cell.evaluate(self.images, self.n_max)])
 
     def _run_baselines(self, command: str, *arguments: str) -> None:
-        program = [sys.executable, str(BENCHMARKS / "baselines.py"), command]
+        program = [sys.executable, str(HERE / "baselines.py"), command]
         fields = ["--data", str(self.data), "--models", str(self.models), "--model", MODEL]
         self._run([*program, *fields, *arguments])
 
@@ -245,7 +245,7 @@ def main(
     words += [f"--seed {one}" for one in seed or ()]
     words += [f"--image-set {one}" for one in image_set or ()]
     words += [] if baselines else ["--no-baselines"]
-    command = f"python benchmarks/evidence.py --data DIR --work DIR {' '.join(words)}"
+    command = f"python benchmarks/accuracy/evidence.py --data DIR --work DIR {' '.join(words)}"
     write([cell.load() for cell in evidence.list_cells()], command)
 
 

@@ -1,7 +1,7 @@
 """How fast the engine is compared with the bare image encoder, the published loop and the device.
 
-    python benchmarks/throughput.py                      # every model, a few minutes each
-    python benchmarks/throughput.py --model bundled-2 --quick
+    python benchmarks/engine/throughput.py                      # every model, a few minutes each
+    python benchmarks/engine/throughput.py --model bundled-2 --quick
 
 For each model four ways take turns, round after round, so that other load on the machine affects
 all of them: (a) the bare image encoder at its best batch; (b) our engine, from request to
@@ -54,7 +54,7 @@ from worker.engine.local import LocalCounter  # noqa: E402
 from worker.engine.runner.machine import choose_device, set_threads  # noqa: E402
 from worker.engine.shelf.shelf import Shelf  # noqa: E402
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 SIGMA = 0.25
 BATCHES = {"cpu": (16, 32, 64), "cuda": (64, 128, 256, 512, 1024)}
 BASELINE_BATCH = 100  # of the published code
@@ -344,7 +344,9 @@ def main(
     for name in model or SHAPES:
         found = run_child(name, options)
         key = f"{name} {found['precision']}"
-        found["command"] = f"python benchmarks/throughput.py --model {name} {' '.join(options)}"
+        found["command"] = (
+            f"python benchmarks/engine/throughput.py --model {name} {' '.join(options)}"
+        )
         report = {"machine": machine, "models": {**report["models"], key: found}}
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -1,10 +1,10 @@
 """Votes of the bundled model on real test images, at every look of the staged schedule.
 
-    python benchmarks/staged_votes.py --data ../shared/data --images 100
+    python benchmarks/engine/staged_votes.py --data ../shared/data --images 100
 
 The real engine draws and counts the noise of each image once, up to n_max, and n0 selection samples
-under a key of their own. `benchmarks/staged.py` replays procedures on these votes. An image that is
-already in the file is not counted again, so a run can be interrupted and continued.
+under a key of their own. `benchmarks/engine/staged.py` replays procedures on these votes. An image
+that is already in the file is not counted again, so a run can be interrupted and continued.
 """
 
 import argparse
@@ -45,8 +45,10 @@ from worker.engine.shelf.shelf import Shelf  # noqa: E402
 from worker.sampling.keys import derive_key  # noqa: E402
 
 SETS = ("mednist", "kermany_cxr", "bccd_cells")
-OUT = Path(__file__).with_name("results") / "staged_votes.json"
-_PUBLIC = b"benchmarks/staged_votes.py, anyone may know these votes"  # not a secret of any service
+OUT = Path(__file__).parents[1] / "results" / "staged_votes.json"
+_PUBLIC = (
+    b"benchmarks/engine/staged_votes.py, anyone may know these votes"  # not a secret of any service
+)
 _ALPHA, _N0 = 0.001, 100
 
 
@@ -150,7 +152,7 @@ def _store(path: Path, header: dict[str, Any], images: list[dict[str, Any]]) -> 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python benchmarks/staged_votes.py",
+        prog="python benchmarks/engine/staged_votes.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

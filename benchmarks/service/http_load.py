@@ -1,4 +1,4 @@
-"""What a flood of requests does to the service: python benchmarks/http_load.py
+"""What a flood of requests does to the service: python benchmarks/service/http_load.py
 
 Starts `promptsmooth up` on this machine and submits different images of about 0.6 MB at a fixed
 rate over at most 100 connections, whether or not earlier submissions were answered:
@@ -34,7 +34,7 @@ import httpx2
 import numpy as np
 from PIL import Image
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 CONNECTIONS, SIDE_PX, IMAGES = 100, 448, 32
 SLOW_CLIENTS = 20
@@ -230,8 +230,8 @@ def write_results(phases: list[Phase], image_bytes: int) -> None:
     ]
     text = (
         "# The service under a flood\n\n"
-        f"`python benchmarks/http_load.py`: one app, one worker host, the bundled model, all on "
-        f"{os.cpu_count()} CPU cores, which the client uses too. Images of "
+        f"`python benchmarks/service/http_load.py`: one app, one worker host, the bundled model, "
+        f"all on {os.cpu_count()} CPU cores, which the client uses too. Images of "
         f"{image_bytes / 1e6:.2f} MB, {CONNECTIONS} connections; in the hostile phase beside "
         f"{SLOW_CLIENTS} clients that send a byte a second. Milliseconds from when a submission "
         "was due.\n\n"

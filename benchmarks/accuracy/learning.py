@@ -1,6 +1,6 @@
 """Few-shot settings compared on the train folders alone: how the preset `default` was chosen.
 
-    python benchmarks/learning.py --data ../shared/data --work DIR
+    python benchmarks/accuracy/learning.py --data ../shared/data --work DIR
 
 One group in four of each train folder is set aside and judged. A model is trained on the rest
 (`models.bundled.train`), prompts are learned on the rest, and no test image takes part. Each row
@@ -37,7 +37,7 @@ from models.prompts.learning_settings import LearningSettings, create_learning_s
 from models.prompts.prompt import Prompt, split_template
 from models.vlm.vlm import VLM
 
-RESULTS = Path(__file__).with_name("results")
+RESULTS = Path(__file__).parents[1] / "results"
 RADII = (0.0, 0.5, 1.0)  # in units of sigma
 WORDS = "the template's words"
 CHANGES: Mapping[str, Mapping[str, Any]] = {
@@ -262,7 +262,7 @@ def main(
     for name in IMAGE_SETS:
         bank = load_bank(work / "banks" / f"{name}.pt", vlm, work / "data" / name)
         rows += compare(vlm, bank, work / f"{name}.jsonl", seeds)
-    command = f"python benchmarks/learning.py --data {data} --work DIR"
+    command = f"python benchmarks/accuracy/learning.py --data {data} --work DIR"
     title = _TITLE.format(
         command=command, seed=MODEL_SEED, epochs=EPOCHS, images=IMAGES, votes=VOTES
     )

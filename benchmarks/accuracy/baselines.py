@@ -1,8 +1,9 @@
 """Trains the models that prompts are compared with, and the bundled model from other seeds.
 
-    python benchmarks/baselines.py denoised --data ../shared/data --models DIR --model bundled-2
-    python benchmarks/baselines.py noise-trained --data ../shared/data --models DIR
-    python benchmarks/baselines.py seeds --data ../shared/data --models DIR --seed 2
+    cd benchmarks/accuracy
+    python baselines.py denoised --data DATA --models DIR --model bundled-2
+    python baselines.py noise-trained --data DATA --models DIR
+    python baselines.py seeds --data DATA --models DIR --seed 2
 
 `denoised` trains a small denoiser in front of the frozen model (denoised smoothing, Salman et al.
 2020). `noise-trained` trains the bundled architecture from scratch under noise, as an upper
@@ -221,8 +222,8 @@ def _describe(
     return {
         "id": model_id,
         "name": name,
-        "description": f"Made by benchmarks/baselines.py, to compare prompts of {card.id} with.",
-        "source": "benchmarks/baselines.py",
+        "description": f"Made to compare prompts of {card.id} with.",
+        "source": "benchmarks/accuracy/baselines.py",
         "evaluation": (),
         "published": None,
         "origin": None,

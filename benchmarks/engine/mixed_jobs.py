@@ -1,6 +1,6 @@
 """Eight jobs of very different size on one engine at once, compared with each of them alone.
 
-    python benchmarks/mixed_jobs.py
+    python benchmarks/engine/mixed_jobs.py
 
 The jobs have n from 64 to 20,000 and three label sets, on the bundled model. `cohen` certifies each
 from request to certificate, over one engine that several threads share. "Alone" is the engine's
@@ -53,7 +53,7 @@ LABELS = (
     ("a red blood cell", "a white blood cell", "a platelet"),
 )
 SECRET = b"no secret: a benchmark"
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +167,7 @@ def main(
     sizes = [max(64, n // scale) for n in SIZES]
     found = measure(engine, card, sizes, rounds)
     report = {
-        "command": f"python benchmarks/mixed_jobs.py --rounds {rounds} --scale {scale}",
+        "command": f"python benchmarks/engine/mixed_jobs.py --rounds {rounds} --scale {scale}",
         "machine": describe_machine(device),
         "sizes": sizes,
         "rounds": [asdict(one) for one in found],

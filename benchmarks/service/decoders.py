@@ -5,7 +5,7 @@ other rasters. Both give stored or rescaled values. The window, palette or full 
 result names is applied to them here, so that decoding is compared and not the choice of a window.
 
     python -m pip install -e '.[benchmark]'
-    python benchmarks/decoders.py [FOLDER ...]
+    python benchmarks/service/decoders.py [FOLDER ...]
 
 Further folders of files may be named. Writes benchmarks/results/decoders.json and decoders.md.
 """
@@ -27,7 +27,7 @@ import numpy as np
 
 from models.imaging import DecodedImage, ImageError, parse_image
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 SUFFIXES = {
     *(".dcm", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".j2k", ".jpx", ".webp", ".svs"),
 }
@@ -186,7 +186,9 @@ def format_report(summary: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     same = summary["equal_within_2_levels"] / max(1, summary["compared"])
     out = io.StringIO()
     out.write("# Our decoder beside two others\n\n")
-    out.write(f"`python benchmarks/decoders.py`, {summary['date']}: {summary['files']} different ")
+    out.write(
+        f"`python benchmarks/service/decoders.py`, {summary['date']}: {summary['files']} different "
+    )
     out.write("files that installed packages bring. ")
     out.write(f"Shown: {summary['shown']} ({share:.1%}). ")
     out.write(f"Compared with a reference that reads the file: {summary['compared']}. ")

@@ -1,4 +1,4 @@
-"""What decoding in a separate process costs per image: python benchmarks/decoding.py
+"""What decoding in a separate process costs per image: python benchmarks/service/decoding.py
 
 Each file is prepared in this process and through a decoder, in turns. Writes results/decoding.json
 beside this file.
@@ -22,7 +22,7 @@ from models.catalogue import load_catalogue
 from models.imaging import Decoder, prepare
 from models.imaging.dicom import image as _loaded_once  # noqa: F401
 
-RESULTS = Path(__file__).parent / "results" / "decoding.json"
+RESULTS = Path(__file__).parents[1] / "results" / "decoding.json"
 
 
 def make_files() -> dict[str, bytes]:

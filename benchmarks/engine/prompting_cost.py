@@ -1,6 +1,6 @@
 """What additional promptings in one request cost, on the bundled model with cohen's full n.
 
-    python benchmarks/prompting_cost.py
+    python benchmarks/engine/prompting_cost.py
 
 Image features do not depend on the prompt, so promptings share one pass of the image encoder.
 Requests with one prompting and with all of them are certified in turns, in this process, from
@@ -51,7 +51,7 @@ from worker.engine.shelf.loaded_model import warm_up
 from worker.engine.shelf.shelf import Shelf
 
 PROMPT = "bundled-2-mednist"
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,8 +141,8 @@ def write_results(ways: tuple[Way, ...], rounds: int, n: int) -> None:
     lines = [
         "# What further promptings cost",
         "",
-        f"`python benchmarks/prompting_cost.py --rounds {rounds} --n {n}`, bundled model, cohen "
-        f"with n = {n:,}, sigma 0.25, 6 classes, {machine['threads']} threads, torch "
+        f"`python benchmarks/engine/prompting_cost.py --rounds {rounds} --n {n}`, bundled model, "
+        f"cohen with n = {n:,}, sigma 0.25, 6 classes, {machine['threads']} threads, torch "
         f"{machine['torch']}, on a machine that others used too.",
         "",
         "| promptings of one request | seconds (median) | ratio to one (median, range) |",

@@ -1,6 +1,6 @@
 """Seconds that `staged` and `cohen` take for "is the radius at least 0.5 sigma?", on test images.
 
-    python benchmarks/decisions.py
+    python benchmarks/engine/decisions.py
 
 `staged` certifies 100 test images from the bundled model's three sets, from request to certificate,
 with that target and n_max = 10,000. In the same run `cohen` certifies every twentieth of them with
@@ -44,7 +44,7 @@ from worker.engine.local import LocalCounter  # noqa: E402
 from worker.engine.runner.machine import choose_device, set_threads  # noqa: E402
 from worker.engine.shelf.shelf import Shelf  # noqa: E402
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 SIGMA, TARGET = Decimal("0.25"), Decimal("0.125")
 STAGED, COHEN = StagedParameters(target_radius=TARGET), CohenParameters()
 EVERY = 20
@@ -128,7 +128,7 @@ def main(
             agreed += staged[-1][2] == cohen[-1][2]
     names = ("seconds", "samples", "yes")
     report = {
-        "command": f"python benchmarks/decisions.py --images {images}",
+        "command": f"python benchmarks/engine/decisions.py --images {images}",
         "machine": describe_machine(device),
         "staged": dict(zip(names, map(list, zip(*staged, strict=True)), strict=True)),
         "cohen": dict(zip(names, map(list, zip(*cohen, strict=True)), strict=True)),

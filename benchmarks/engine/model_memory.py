@@ -1,5 +1,5 @@
 """How much memory a loaded model takes, compared with its weights: python
-benchmarks/model_memory.py
+benchmarks/engine/model_memory.py
 
 Random weights of PLIP's architecture (ViT-B/32) are added as `promptsmooth models add` does, then
 loaded in a fresh process for each precision. Writes results/model-memory.json beside this file.
@@ -21,7 +21,7 @@ from models.loading.loading import create_clip, load_vlm
 from models.loading.memory_growth import measure_growth
 from models.vlm._imports import get_open_clip
 
-RESULTS = Path(__file__).parent / "results" / "model-memory.json"
+RESULTS = Path(__file__).parents[1] / "results" / "model-memory.json"
 STATUS = Path("/proc/self/status")
 
 

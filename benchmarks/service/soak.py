@@ -1,6 +1,6 @@
 """Thousands of small jobs through the whole service: what stays in Redis, and what processes keep.
 
-    python benchmarks/soak.py --jobs 5000 --write benchmarks/results/soak
+    python benchmarks/service/soak.py --jobs 5000 --write benchmarks/results/soak
 
 Every job certifies a different image over HTTP, with an exact linear model and a few samples.
 Images and certificates are kept for a minute. After that, Redis holds what it held before, plus the
@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "chaos"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "chaos"))
 
 from service import Ask, Service, start, wait_for
 
@@ -122,8 +122,8 @@ def write(found: dict[str, Any]) -> str:
     lines = [
         "# Soak",
         "",
-        "Written by `benchmarks/soak.py`: small jobs over HTTP, each another image, through the",
-        f"whole service; images and certificates kept for {_KEEP_S} s.",
+        "Written by `benchmarks/service/soak.py`: small jobs over HTTP, each another image,",
+        f"through the whole service; images and certificates kept for {_KEEP_S} s.",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {psutil.cpu_count()} cores, Python "
         f"{platform.python_version()}: {found['jobs']} jobs in {found['seconds']:.0f} s, "

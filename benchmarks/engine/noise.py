@@ -1,6 +1,6 @@
 """CPU time of certification noise, compared with float32 normals and with a plain search.
 
-    python benchmarks/noise.py
+    python benchmarks/engine/noise.py
 
 The three ways are timed in turns, round after round, so that other load on the machine affects all
 of them. The figures are nanoseconds of one thread's CPU time per value (medians over the rounds)
@@ -33,7 +33,7 @@ WAYS = {
     "search": "words + `searchsorted`, numpy",
     "ours": "ours: words, table and addition in one compiled loop",
 }
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ def main(
     ] = RESULTS,
 ) -> None:
     """Times certification noise on this CPU; writes noise-cpu.json and noise-cpu.md."""
-    machine, command = describe_machine(), f"python benchmarks/noise.py --rounds {rounds}"
+    machine, command = describe_machine(), f"python benchmarks/engine/noise.py --rounds {rounds}"
     rows = [compare(sigma, 3 * side**2, rounds) for side in SIDES for sigma in SIGMAS]
     folder.mkdir(parents=True, exist_ok=True)
     report = {"command": command, "machine": machine, "ways": WAYS, "rows": [*map(asdict, rows)]}
