@@ -227,6 +227,9 @@ def main(
         list[int] | None, typer.Option(min=1, help="1 is the model that ships.  (default: 1, 2, 3)")
     ] = None,
     image_set: Annotated[list[str] | None, typer.Option(help="Repeatable.  (default: all)")] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="Repeatable.  (default: denoised, noise-trained)")
+    ] = None,
     baselines: Annotated[bool, typer.Option(help="Train and judge baselines too.")] = True,
 ) -> None:
     """Trains, learns and certifies what is missing, and writes the tables."""
@@ -237,13 +240,14 @@ def main(
         n_max=n_max,
         seeds=seed or [1, 2, 3],
         sets=image_set or SETS,
-        baselines=BASELINES if baselines else (),
+        baselines=(baseline or BASELINES) if baselines else (),
     )
     evidence.train()
     evidence.certify()
     words = [f"--images {images} --n-max {n_max}"]
     words += [f"--seed {one}" for one in seed or ()]
     words += [f"--image-set {one}" for one in image_set or ()]
+    words += [f"--baseline {one}" for one in baseline or ()]
     words += [] if baselines else ["--no-baselines"]
     command = f"python benchmarks/accuracy/evidence.py --data DIR --work DIR {' '.join(words)}"
     write([cell.load() for cell in evidence.list_cells()], command)
