@@ -13,6 +13,7 @@ import httpx2
 import numpy as np
 import psutil
 import pytest
+from descendants import find_descendants
 from PIL import Image
 from waiting import HANG_S, wait_until
 
@@ -67,8 +68,7 @@ class Stack:
 
     def processes(self, part: str) -> list[psutil.Process]:
         """Processes of this service whose command line contains `part`."""
-        family = psutil.Process(self.process.pid).children(recursive=True)
-        return [p for p in family if part in " ".join(p.cmdline())]
+        return find_descendants(psutil.Process(self.process.pid), part)
 
 
 def samples_done(found: dict) -> int:

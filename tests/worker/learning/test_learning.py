@@ -13,6 +13,7 @@ from uuid import uuid4
 import numpy as np
 import psutil
 import pytest
+from descendants import find_descendants
 from waiting import HANG_S, running, wait_until
 
 from models.catalogue import load_catalogue
@@ -129,7 +130,7 @@ def _find_learner() -> psutil.Process:
 
 
 def _find_learners(parent: psutil.Process) -> list[psutil.Process]:
-    return [p for p in parent.children(recursive=True) if "worker.learning.process" in p.cmdline()]
+    return find_descendants(parent, "worker.learning.process")
 
 
 def test_a_cancelled_learning_ends_without_a_prompt(redis, settings, submit):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import psutil
 import pytest
+from descendants import find_descendants
 from dicom_files import dicom
 from fastapi.testclient import TestClient
 from httpx2 import Response
@@ -65,8 +66,7 @@ def test_program_ended_at_work_is_503_and_the_next_image_is_taken(
     patient: TestClient, slow_dicom: bytes, png: bytes, queued_ids: Ids
 ) -> None:
     assert send(patient, png).status_code == 202
-    mine = psutil.Process().children()
-    programs = [p for p in mine if "models.imaging.decoder.program" in p.cmdline()]
+    programs = find_descendants(psutil.Process(), "models.imaging.decoder.program")
     newest = max(programs, key=lambda program: program.create_time())
 
     def kill() -> None:
