@@ -7,6 +7,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Modules are compiled once, whatever the environment says: a program with torch starts in half the time.
+export PYTHONDONTWRITEBYTECODE :=
 
 ##@ Start here
 
