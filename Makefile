@@ -35,7 +35,7 @@ test: setup  ## the tests, as .ci/run calls them; of one RING or one ROOM
 
 ##@ Slower tests
 
-test-long: setup  ## what takes long by itself: kills, restarts, kernels in an interpreter; minutes
+test-long: setup  ## what takes long by itself: kills, restarts, accuracies, simulations; minutes
 	@$(BIN)/python -m pytest -q -n 2 --no-loadscope-reorder -m long
 
 test-coverage: setup  ## how often certificates are false, exactly and by simulation; minutes

@@ -183,6 +183,7 @@ def test_check_refuses_weights_that_are_not_the_cards(folder):
     require_sentence(run("check", "linear"), "linear.safetensors", "expected SHA-256", "found SHA")
 
 
+@pytest.mark.long
 def test_check_counts_the_accuracy_that_the_card_reports(data_folder, monkeypatch):
     monkeypatch.delenv("PROMPTSMOOTH_MODELS", raising=False)
     (reported,) = [

@@ -81,6 +81,7 @@ def test_bundled_text_features_react_to_the_words_around_a_class_name(vlm, data_
     assert measure_motion(vlm, tuple(card.classes.values()), suffix) >= 0.02
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", IMAGE_SETS)
 def test_bundled_finds_the_classes_under_other_templates(vlm, data_folder, name):
     """At most one image in twenty is lost; image features are the same under all templates."""

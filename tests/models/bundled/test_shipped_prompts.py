@@ -55,6 +55,7 @@ def test_a_shipped_prompt_was_learned_with_the_default_preset_of_today(prompt_id
     assert card.n_ctx == today["n_ctx"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("prompt_id", "name"), SHIPPED.items())
 def test_a_shipped_prompt_was_learned_from_the_images_its_seed_chooses(
     prompt_id, name, data_folder
@@ -71,6 +72,7 @@ def test_a_shipped_prompt_was_learned_from_the_images_its_seed_chooses(
     assert card.class_names == folder.find_class_names()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("prompt_id", "name"), SHIPPED.items())
 def test_a_shipped_prompt_is_as_good_as_the_template_it_replaces(prompt_id, name, data_folder):
     """On the same noise, at most one image in twenty is lost; on MedNIST, one in thirty is won."""

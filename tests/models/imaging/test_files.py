@@ -215,6 +215,7 @@ FUZZED = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_files_end_in_an_image_or_an_image_error(seed: int) -> None:
     source = random.Random(seed)

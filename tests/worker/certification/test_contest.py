@@ -42,6 +42,7 @@ def run(routed: Routed, votes: list[np.ndarray], sigma: float = 1.0):
     return routed.decide(looks, sigma=sigma)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("choice", "under"),
     [

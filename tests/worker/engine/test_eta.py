@@ -278,6 +278,7 @@ def bundled_report() -> EtaReport:
     return measure_eta(classifier, batches, {Variation.RESTART: [afresh]})
 
 
+@pytest.mark.long
 def test_the_bundled_model_is_bit_equal_within_its_identity(bundled_report):
     assert bundled_report.differences == dict.fromkeys({*HERE, Variation.RESTART}, 0.0)
     assert (bundled_report.eta, bundled_report.tau) == (0.0, 0.0)
@@ -298,6 +299,7 @@ def test_a_fresh_process_that_cannot_run_the_model_says_why(toy_card, batches, t
         run_afresh(pixels, card=toy_card, folder=tmp_path, device=ToyVLM.device)
 
 
+@pytest.mark.long
 def test_the_command_measures_and_writes_the_card_of_an_own_model(tmp_path):
     before = write_linear_model(tmp_path, create_linear_model(size=SIZE))
     path = tmp_path / "linear" / "card.toml"

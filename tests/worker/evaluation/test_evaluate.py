@@ -75,6 +75,7 @@ def test_abstentions_and_wrong_classes_count_as_wrong(create_evaluation, labelle
         assert (arm.clean.right, arm.clean.images) == (10, 12), "without noise none abstains"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("procedure", [CohenParameters(n0=50, n=500), StagedParameters(n_max=500)])
 def test_the_table_does_not_depend_on_how_many_images_are_under_way(create_evaluation, procedure):
     tables = [
@@ -95,6 +96,7 @@ def stop_after(images: int):
     return on_progress
 
 
+@pytest.mark.long
 def test_an_interrupted_run_goes_on_and_ends_in_the_same_results(create_evaluation):
     whole = create_evaluation("whole")
     broken = create_evaluation("broken", concurrent=2)

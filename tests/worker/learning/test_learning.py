@@ -133,6 +133,7 @@ def _find_learners(parent: psutil.Process) -> list[psutil.Process]:
     return find_descendants(parent, "worker.learning.process")
 
 
+@pytest.mark.long
 def test_a_cancelled_learning_ends_without_a_prompt(redis, settings, submit):
     job = submit(epochs=500)
     runner = threading.Thread(target=run_learning, args=(redis, settings, job.id))
