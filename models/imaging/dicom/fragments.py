@@ -42,7 +42,9 @@ def read_frame(
     begins = [_begins(data, place, syntax) for place in fragments]
     offsets = _list_offsets(first, dataset, little=dataset.encoding.little) if has_table else []
     groups = _group_by_offsets(offsets, fragments, begins, frames)
-    notes = () if groups or (has_table and not offsets) else (_NOT_BELIEVED,)
+    notes: tuple[str, ...] = ()
+    if not groups and (offsets or not has_table):
+        notes = (_NOT_BELIEVED,)
     if not has_table:
         notes = (_NO_TABLE,)
     groups = groups or _group_by_count(fragments, begins, frames)
