@@ -294,7 +294,7 @@ def test_alpha_may_lie_in_a_plane_of_its_own_or_beside_deep_greys(alpha: int, or
 @pytest.mark.parametrize("kind", [np.int8, np.int16, np.float32])
 def test_alpha_beside_samples_with_a_sign_is_refused_by_name(kind: type) -> None:
     data = COLOURS[:, :, :2].astype(kind)
-    with pytest.raises(PixelsUnsupported, match="signed|floating-point"):
+    with pytest.raises(PixelsUnsupported, match=r"signed|floating-point"):
         parse_image(tiff(data, t338=[2], t262=[1]))
 
 
