@@ -22,7 +22,12 @@ from models.imaging.dicom.file import NATIVE_SYNTAXES
 from models.imaging.dicom.fragments import read_frame
 from models.imaging.dicom.high_bit import place_bits
 from models.imaging.dicom.pixels import YBR, PixelModule
-from models.imaging.formats.codestream import StreamHeader, StreamKind, read_header
+from models.imaging.formats.codestream import (
+    StreamHeader,
+    StreamKind,
+    close_stream,
+    read_header,
+)
 from models.imaging.pixels.errors import ImageBroken, PixelsUnsupported
 from models.imaging.pixels.limits import ImageLimits
 
@@ -83,7 +88,10 @@ def _decode_stream(
             return _undo_ybr(values, header, module)
         case "JPEG-LS":
             return _decode_with_pydicom(
-                encapsulate([stream]), uid.JPEGLSLossless, module, decoding_plugin="pyjpegls"
+                encapsulate([close_stream(stream)]),
+                uid.JPEGLSLossless,
+                module,
+                decoding_plugin="pyjpegls",
             ), ()
         case "JPEG" if header.precision == 8:
             values, space = decode_jpeg(stream, header, module.photometric)
