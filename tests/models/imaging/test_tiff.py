@@ -362,7 +362,7 @@ def test_other_samples_without_a_decoder_are_named() -> None:
         parse_image(tiff(values_of("u2"), t317=[3]))
     with pytest.raises(PixelsUnsupported, match="predictor 2"):
         parse_image(tiff(values_of("u2") >> 4, bits=12, t317=[2]))
-    with pytest.raises(PixelsUnsupported, match="2 sample"):
+    with pytest.raises(PixelsUnsupported, match="2 unsigned sample"):
         parse_image(tiff(COLOURS[:, :, :2]))
     with pytest.raises(PixelsUnsupported, match="subsampling"):
         parse_image(tiff(COLOURS[:, :, :3], t262=[6], t530=[2, 2]))
