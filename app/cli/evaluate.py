@@ -1,8 +1,7 @@
 """promptsmooth evaluate: certified accuracy of a folder of labelled images."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,7 +22,7 @@ from app.cli.options import (
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
-    from worker.evaluation.evaluate import Evaluation, EvaluationProgress
+    from worker.evaluation.evaluate import EvaluationProgress
     from worker.evaluation.results import EvaluationResults
 
 _SIGMAS = ["0.1", "0.25", "0.5", "1.0"]
@@ -101,47 +100,50 @@ def evaluate(
     interrupted run continues where it stopped when it is started again with the same arguments.
     Certified accuracy counts the images that are predicted correctly with at least that radius,
     among all images: an abstention counts as wrong. If the template is among the promptings, every
-    other row is compared with it image by image.
+    other row is compared with it image by image. A file that cannot be decoded is skipped: it is
+    named on standard error and in results.json, and no row counts it.
     """
     from worker.processes.scheduling import wait_passively
 
     wait_passively()
     from app.local.baselines import parse_baselines
-    from app.local.evaluate import EvaluationOptions, create_evaluation, parse_radii
+    from app.local.evaluate import EvaluationOptions, count_junk, create_evaluation, parse_radii
+    from worker.evaluation.evaluate import evaluate as certify_all
     from worker.evaluation.evaluate import write_results
     from worker.evaluation.results import PUBLISHED_RADII
 
     with sentences():
         radii = parse_radii(radius) if radius else PUBLISHED_RADII
-        asked = create_evaluation(
-            EvaluationOptions(
-                data=data,
-                dataset=dataset,
-                split=split,
-                model=model,
-                prompts=tuple(prompt or ()),
-                baselines=parse_baselines(baseline or ()),
-                asked=said(
-                    sigma=sigma or _SIGMAS,
-                    prompting=prompting,
-                    template=template,
-                    procedure=procedure,
-                    n_max=n_max,
-                    tolerance=tolerance,
-                    n=n,
-                    n0=n0,
-                    alpha=alpha,
-                ),
-                images=images,
-                seed=seed,
-                concurrent=concurrent,
-                out=out,
-                data_dir=get_data_dir(data_dir),
-            )
+        options = EvaluationOptions(
+            data=data,
+            dataset=dataset,
+            split=split,
+            model=model,
+            prompts=tuple(prompt or ()),
+            baselines=parse_baselines(baseline or ()),
+            asked=said(
+                sigma=sigma or _SIGMAS,
+                prompting=prompting,
+                template=template,
+                procedure=procedure,
+                n_max=n_max,
+                tolerance=tolerance,
+                n=n,
+                n0=n0,
+                alpha=alpha,
+            ),
+            images=images,
+            seed=seed,
+            concurrent=concurrent,
+            out=out,
+            data_dir=get_data_dir(data_dir),
         )
+        asked = create_evaluation(options)
+        _report_junk(count_junk(options))
         with _progress(len(asked.files), quiet=quiet) as show:
-            results = _evaluate(asked, radii, show)
+            results = certify_all(asked, radii=radii, on_progress=show)
         write_results(results, asked.folder)
+    _report_skipped(results)
     if not quiet:
         from app.cli.evaluation_tables import print_results
 
@@ -149,18 +151,15 @@ def evaluate(
         typer.echo(f"written to {asked.folder}")
 
 
-def _evaluate(
-    asked: "Evaluation",
-    radii: Sequence[Decimal],
-    show: Callable[["EvaluationProgress"], None],
-) -> "EvaluationResults":
-    from models.datasets.image_folder import UnusableImage
-    from worker.evaluation.evaluate import evaluate
+def _report_junk(count: int) -> None:
+    if count:
+        typer.echo(f"left out: {count} files such as Thumbs.db or README", err=True)
 
-    try:
-        return evaluate(asked, radii=radii, on_progress=show)
-    except UnusableImage as error:
-        raise ValueError(f"{error} It is {error.path}.") from error  # the user's own terminal
+
+def _report_skipped(results: "EvaluationResults") -> None:
+    """Names the images that were left out, on the user's own terminal."""
+    for image in results.skipped:
+        typer.echo(f"skipped {image.file}: {image.why_not}", err=True)
 
 
 @contextmanager

@@ -17,8 +17,13 @@ def print_results(results: EvaluationResults) -> None:
     console, question = Console(), results.question
     console.print(
         f"Certified accuracy by l2 radius: {question.dataset} {question.split}, model "
-        f"{question.identity.model.id}, {question.images} images"
+        f"{question.identity.model.id}, {results.arms[0].images} images"
     )
+    if results.skipped:
+        console.print(
+            f"{len(results.skipped)} of {question.images} chosen files were skipped: they cannot "
+            "be decoded."
+        )
     console.print(_create_table(results, _format_accuracy))
     console.print(
         "–: above the largest radius that so many samples can show. An abstention counts as wrong. "

@@ -12,7 +12,7 @@ from app.request.certify import check_fields, parse_fields
 from app.request.certify_request import resolve_targets
 from app.request.limits import Limits
 from models.datasets.card import DatasetCard, describe_folder, get_dataset
-from models.datasets.files import list_dataset
+from models.datasets.files import count_left_out, list_dataset
 from models.datasets.image_folder import Split
 from models.datasets.subset import choose_subset
 from models.loading.loading import load_vlm
@@ -143,6 +143,11 @@ def create_evaluation(options: EvaluationOptions) -> Evaluation:
         trained=(*map(describe_prompt, prompts.cards), *(one.describe() for one in baselines)),
         concurrent=options.concurrent,
     )
+
+
+def count_junk(options: EvaluationOptions) -> int:
+    """Returns how many files, such as Thumbs.db or README, the class folders hold beside images."""
+    return count_left_out(options.data, _find_dataset(options), options.split)
 
 
 def _find_dataset(options: EvaluationOptions) -> DatasetCard:

@@ -17,6 +17,11 @@ class LabelledFile:
     name: str
     class_index: int
 
+    @property
+    def shown_name(self) -> str:
+        """The name as text; bytes that are not UTF-8 are escaped with a backslash."""
+        return self.name.encode("utf-8", "backslashreplace").decode("utf-8")
+
 
 ClassFiles = tuple[LabelledFile, ...]
 
@@ -40,6 +45,11 @@ def list_dataset(root: Path, card: DatasetCard, split: Split) -> tuple[ClassFile
     return tuple(
         tuple(file for file in files if file.class_index == index) for index in range(len(folders))
     )
+
+
+def count_left_out(root: Path, card: DatasetCard, split: Split) -> int:
+    """Returns how many files in the class folders are no images by their names (`is_junk`)."""
+    return list_images(root, split, [one.folder for one in card.classes]).left_out
 
 
 def _require_unique(card: DatasetCard, splits: Sequence[ImageFolder]) -> None:

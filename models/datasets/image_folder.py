@@ -165,7 +165,8 @@ def _find_home(root: Path, split: Split) -> Path:
 
 
 def _find_class_folders(home: Path) -> tuple[str, ...]:
-    names = [path.name for path in home.iterdir() if path.is_dir() and path.name[0] not in "._"]
+    folders = [path.name for path in home.iterdir() if path.is_dir()]
+    names = [name for name in folders if not (name.startswith("_") or is_junk(name))]
     if not names:
         raise UnusableFolder(f"Expected one folder for each class in {home}; there are none.")
     return order_classes(names)

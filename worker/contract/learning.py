@@ -39,7 +39,8 @@ class LearningRequest(Contract):
 class LearningJob(Contract):
     """A prompt to learn, in the queue.
 
-    `owner` is who may see it and, unless it is `shared` with everyone, its prompt.
+    `owner` is who may see it and, unless it is `shared` with everyone, its prompt. `left_out`
+    counts files, such as Thumbs.db, that were sent among the images and are none.
     """
 
     schema_version: Literal[1] = 1
@@ -48,6 +49,7 @@ class LearningJob(Contract):
     shared: bool = True
     request: LearningRequest
     submitted_at: datetime
+    left_out: int = Field(default=0, ge=0, exclude_if=lambda count: not count)
 
     @property
     def prompt_owner(self) -> str | None:

@@ -3,7 +3,7 @@
 All promptings and noise levels of an image form one request, so they are judged on the same noise
 and share its image features. Baselines are other models and have requests of their own, which draw
 the noise of that request. Only finished images count. An interrupted run continues where it
-stopped.
+stopped. An image that cannot be decoded is skipped and named, and the others are certified.
 """
 
 import threading
@@ -16,12 +16,11 @@ from decimal import Decimal
 from pathlib import Path
 
 from models.datasets.files import LabelledFile
-from models.datasets.image_folder import UnusableImage
 from models.datasets.subset import listing_sha256
 from models.imaging import ImageError
 from models.prompts.prompt import Prompt
 from models.vlm.vlm import VLM
-from worker.contract import Identity, InputImage, Procedure, Target
+from worker.contract import Identity, Procedure, Target
 from worker.contract.certificate.document import FinishedResult
 from worker.contract.certificate.signature import sign
 from worker.contract.image import Image
@@ -40,7 +39,7 @@ from worker.evaluation.noiseless import Noiseless, NoiselessModel
 from worker.evaluation.plot import write_plots
 from worker.evaluation.question import EvaluationQuestion
 from worker.evaluation.results import EvaluationResults, create_results, order_images
-from worker.evaluation.run_file import EvaluatedImage, RunFile
+from worker.evaluation.run_file import EvaluatedImage, RunFile, SkippedImage
 from worker.evaluation.tables import format_markdown
 from worker.evaluation.trained import Trained
 from worker.key_secret import commitment, create_secret, load_secret
@@ -55,7 +54,7 @@ class EvaluationProgress:
     """The progress of a sitting.
 
     Attributes:
-        images: the number of finished images, those of earlier sittings included.
+        images: the number of finished or skipped images, those of earlier sittings included.
         samples: the number of samples drawn in this sitting.
     """
 
@@ -128,7 +127,7 @@ def evaluate(
 
     Raises:
         RunNotContinued: the folder holds a different run, or another process is writing there.
-        UnusableImage: a file does not hold an image that can be certified.
+        ValueError: no file holds an image that can be certified.
         worker.engine.shelf.refusal.SessionNotServed: a prompt or a text does not fit this model.
     """
     asked.folder.mkdir(parents=True, exist_ok=True)
@@ -137,22 +136,25 @@ def evaluate(
     question = asked.create_question(secret)
     with RunFile(asked.folder / RUN_FILE, question) as run:
         _Sitting(asked, question, secret, run, on_progress).finish()
-        images = order_images(question, list(run.images.values()))
+        skipped = list(run.skipped.values())
+        images = order_images(question, list(run.images.values()), skipped)
         return create_results(
             question,
             images,
             radii=radii,
             noiseless=_measure_noiseless(asked, question, images),
             trained=asked.trained,
+            skipped=skipped,
         )
 
 
 def _measure_noiseless(
     asked: Evaluation, question: EvaluationQuestion, images: Sequence[EvaluatedImage]
 ) -> list[Noiseless]:
+    files = [asked.files[image.place] for image in images]
     models = [
         NoiselessModel(
-            vlm=vlm, files=asked.files, prompts=asked.prompts, tuned=asked.folder / TUNED_FOLDER
+            vlm=vlm, files=files, prompts=asked.prompts, tuned=asked.folder / TUNED_FOLDER
         )
         for vlm in (asked.vlm, *(one.vlm for one in asked.baselines))
     ]
@@ -186,7 +188,8 @@ class _Sitting:
 
     def finish(self) -> None:
         """Certifies every image that is missing. A failure ends the sitting, not the run."""
-        missing = [p for p in range(len(self._asked.files)) if p not in self._run.images]
+        known = {*self._run.images, *self._run.skipped}
+        missing = [place for place in range(len(self._asked.files)) if place not in known]
         self._report()
         if not missing:
             return
@@ -205,9 +208,18 @@ class _Sitting:
                 for future in futures:
                     future.cancel()
 
-    def _evaluate(self, place: int, engine: SharedEngine) -> EvaluatedImage:
+    def _evaluate(self, place: int, engine: SharedEngine) -> EvaluatedImage | SkippedImage:
         file, began = self._asked.files[place], time.monotonic()
-        image, described = self._prepare(file)
+        try:
+            image, described = prepare_image(file.path.read_bytes(), self._asked.vlm.card)
+        except ImageError as error:
+            return SkippedImage(
+                place=place,
+                file=file.shown_name,
+                class_index=file.class_index,
+                code=error.code,
+                why_not=str(error),
+            )
         request = self._question.create_request(described)
         others = [
             self._question.create_baseline_request(described, one)
@@ -221,7 +233,7 @@ class _Sitting:
         now = time.monotonic()
         return EvaluatedImage(
             place=place,
-            file=file.name,
+            file=file.shown_name,
             class_index=file.class_index,
             samples=self._samples[place].total(),
             seconds=round(now - began, 3),
@@ -254,13 +266,6 @@ class _Sitting:
             )
         return sign(result, self._secret)
 
-    def _prepare(self, file: LabelledFile) -> tuple[Image, InputImage]:
-        try:
-            return prepare_image(file.path.read_bytes(), self._asked.vlm.card)
-        except ImageError as error:
-            where = f"An image of class {file.class_index}"  # the file name may be a patient's name
-            raise UnusableImage(file.path, place=where, reason=str(error)) from error
-
     def _count(self, place: int, roll: Roll, samples: int) -> None:
         with self._lock:
             self._samples[place][roll.sha256] = samples
@@ -269,5 +274,6 @@ class _Sitting:
     def _report(self) -> None:
         with self._lock:
             samples = sum(each.total() for each in self._samples.values())
-            progress = EvaluationProgress(images=len(self._run.images), samples=samples)
+            ended = len(self._run.images) + len(self._run.skipped)
+            progress = EvaluationProgress(images=ended, samples=samples)
             self._on_progress(progress)

@@ -48,7 +48,7 @@ def write_plots(results: EvaluationResults, folder: Path) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     figure.suptitle(
         f"{results.question.dataset} {results.question.split}, "
-        f"{results.question.identity.model.id}, {results.question.images} images"
+        f"{results.question.identity.model.id}, {results.arms[0].images} images"
     )
     with mpl.rc_context({"svg.hashsalt": "promptsmooth"}):
         figure.savefig(folder / "plot.svg", metadata={"Date": None})

@@ -26,7 +26,7 @@ from worker.evaluation.comparison.paired import PairedDifference, RightRadii, co
 from worker.evaluation.noiseless import Noiseless
 from worker.evaluation.others import OtherImages
 from worker.evaluation.question import BaselineName, EvaluationQuestion, Row
-from worker.evaluation.run_file import EvaluatedImage
+from worker.evaluation.run_file import EvaluatedImage, SkippedImage
 from worker.evaluation.trained import Trained
 
 PUBLISHED_RADII = tuple(
@@ -111,13 +111,17 @@ class Cost(Contract):
 
 
 class EvaluationResults(Contract):
-    """Certified accuracy of every row, with the question, the cost, and what was trained for it."""
+    """Certified accuracy of every row, with the question, the cost, and what was trained for it.
+
+    `skipped` are images of the subset that cannot be decoded. No row counts them.
+    """
 
     question: EvaluationQuestion
     arms: tuple[Arm, ...]
     cost: Cost
     trained: tuple[Trained, ...] = ()
     bootstrap: BootstrapDraws = BootstrapDraws()
+    skipped: tuple[SkippedImage, ...] = Field(default=(), exclude_if=lambda found: not found)
 
     def find_arm(self, label: str, sigma: Decimal) -> Arm | None:
         """The row with a label at a noise level."""
@@ -131,21 +135,23 @@ def create_results(
     radii: Sequence[Decimal],
     noiseless: Sequence[Noiseless],
     trained: Sequence[Trained] = (),
+    skipped: Sequence[SkippedImage] = (),
 ) -> EvaluationResults:
     """The results of a finished run.
 
     Args:
         question: the question of the run.
-        images: every image of the subset, exactly once.
+        images: every image of the subset that was not skipped, exactly once.
         radii: the radii at which to compute certified accuracy.
         noiseless: for each row of the question, what was measured without noise.
         trained: what was trained for the rows.
+        skipped: the images of the subset that cannot be decoded.
 
     Raises:
-        ValueError: an image is missing or present twice. Shares are always over all images asked
-            for.
+        ValueError: an image is missing or present twice, or none was certified. Shares are always
+            over all images asked for that can be decoded.
     """
-    ordered = order_images(question, images)
+    ordered = order_images(question, images, skipped)
     judged = [_Judged.of(row, ordered) for row in question.rows]
     templates = {
         one.row.sigma: one
@@ -167,23 +173,28 @@ def create_results(
         ),
         cost=_add_up(ordered),
         trained=tuple(trained),
+        skipped=tuple(sorted(skipped, key=lambda image: image.place)),
     )
 
 
 def order_images(
-    question: EvaluationQuestion, images: Sequence[EvaluatedImage]
+    question: EvaluationQuestion,
+    images: Sequence[EvaluatedImage],
+    skipped: Sequence[SkippedImage] = (),
 ) -> list[EvaluatedImage]:
-    """The images of a finished run, in order.
+    """The certified images of a finished run, in order.
 
     Raises:
-        ValueError: an image is missing or present twice.
+        ValueError: an image is missing or present twice, or all were skipped.
     """
-    ordered = sorted(images, key=lambda image: image.place)
-    if [image.place for image in ordered] != list(range(question.images)):
+    places = sorted([image.place for image in images] + [image.place for image in skipped])
+    if places != list(range(question.images)):
         raise ValueError(
-            f"expected each of {question.images} images once, got {len(images)} images"
+            f"expected each of {question.images} images once, got {len(places)} images"
         )
-    return ordered
+    if not images:
+        raise ValueError(f"none of the {len(places)} images can be used. {skipped[0].why_not}")
+    return sorted(images, key=lambda image: image.place)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

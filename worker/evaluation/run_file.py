@@ -1,4 +1,4 @@
-"""The file of an evaluation: a header, then one JSON line for each finished image.
+"""The file of an evaluation: a header, then one JSON line for each finished or skipped image.
 
 Each line is written whole and synced, so a run that is killed loses only the unfinished images.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from worker.contract import Contract
 from worker.contract.certificate.document import (
@@ -47,6 +47,23 @@ class EvaluatedImage(Contract):
         return (self.result, *self.baselines)[row.document].certificates[row.certificate]
 
 
+class SkippedImage(Contract):
+    """One image of the subset that cannot be certified, and why.
+
+    `code` is that of the refusal (`models.imaging.ImageError`), and `why_not` its sentence.
+    """
+
+    place: int = Field(ge=0)
+    file: str
+    class_index: int = Field(ge=0)
+    code: str
+    why_not: str
+
+
+Line = EvaluatedImage | SkippedImage
+_LINE: TypeAdapter[Line] = TypeAdapter(Line)
+
+
 class RunFile:
     """The file of one run, held by one process while the context lasts.
 
@@ -57,6 +74,7 @@ class RunFile:
     def __init__(self, path: Path, question: EvaluationQuestion) -> None:
         self._path, self._question = path, question
         self.images: dict[int, EvaluatedImage] = {}
+        self.skipped: dict[int, SkippedImage] = {}
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,10 +97,16 @@ class RunFile:
         """The number of this sitting: one more than the last sitting that finished an image."""
         return 1 + max((image.sitting for image in self.images.values()), default=-1)
 
-    def append(self, image: EvaluatedImage) -> None:
-        """Adds a finished image. It is on disk when this returns."""
-        self._write(image)
-        self.images[image.place] = image
+    def append(self, line: Line) -> None:
+        """Adds a finished or skipped image. It is on disk when this returns."""
+        self._write(line)
+        self._add(line)
+
+    def _add(self, line: Line) -> None:
+        if isinstance(line, SkippedImage):
+            self.skipped[line.place] = line
+        else:
+            self.images[line.place] = line
 
     def _lock(self) -> None:
         try:
@@ -103,7 +127,7 @@ class RunFile:
             return
         try:
             stored = EvaluationQuestion.model_validate_json(lines[0])
-            images = [EvaluatedImage.model_validate_json(line) for line in lines[1:]]
+            found = [_LINE.validate_json(line) for line in lines[1:]]
         except ValidationError as error:
             raise RunNotContinued(
                 f"{self._path} is not a run of this version; choose another --out"
@@ -113,9 +137,10 @@ class RunFile:
                 f"{self._path} holds a run with a different {other}. Repeat its arguments to "
                 "continue it, or choose another --out."
             )
-        self.images = {image.place: image for image in images}
+        for line in found:
+            self._add(line)
 
-    def _write(self, line: EvaluationQuestion | EvaluatedImage) -> None:
+    def _write(self, line: EvaluationQuestion | Line) -> None:
         self._file.write(line.model_dump_json().encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())

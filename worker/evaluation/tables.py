@@ -159,7 +159,7 @@ def _describe(results: EvaluationResults) -> str:
         case staged:
             procedure = f"`staged` with n_max = {staged.n_max}"
     return (
-        f"Certified accuracy: the share of all {question.images} images that are predicted "
+        f"Certified accuracy: the share of all {results.arms[0].images} images that are predicted "
         "correctly with an l2 radius of at least r (pixels in [0, 1]); an abstention counts as "
         "wrong. The brackets show the 95 % Clopper-Pearson interval over images. "
         f"{procedure}, α = {question.alpha:f} per certificate, so of N images up to Nα "
@@ -174,8 +174,18 @@ def _describe(results: EvaluationResults) -> str:
         f"“{_OUT_OF_REACH}”: above the largest radius that this many samples can show. "
         "A zero-shot row certifies each image under the frozen prompt tuned on it. It does not "
         "cover tuning another prompt on a perturbed image."
+        + _describe_skipped(results)
         + _describe_baselines(results)
         + _describe_prompts(results)
+    )
+
+
+def _describe_skipped(results: EvaluationResults) -> str:
+    if not results.skipped:
+        return ""
+    return (
+        f" Of {results.question.images} chosen files, {len(results.skipped)} could not be decoded "
+        "and were skipped; `skipped` in results.json names them and the reasons."
     )
 
 

@@ -4,6 +4,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 
+from pydantic import Field
+
 from app.server.answers.schemas import Schema
 from models.prompts.learning_settings import LearningSettings
 from worker.contract import Failure, ModelRef
@@ -21,7 +23,8 @@ class PromptJob(Schema):
     """A prompt that is learned, and how far that is.
 
     `failure` says why there is no prompt, where the status is `failed`; `prompt_sha256` which one
-    there is, where it is `finished`.
+    there is, where it is `finished`. `left_out`, if there are any, counts files,
+    such as Thumbs.db, that were sent among the images and are none.
     """
 
     id: str
@@ -32,6 +35,7 @@ class PromptJob(Schema):
     model: ModelRef
     class_names: tuple[str, ...]
     images: int
+    left_out: int = Field(default=0, exclude_if=lambda count: not count)
     settings: LearningSettings
     epochs_done: int
     curve: tuple[LearnedEpoch, ...]
@@ -52,6 +56,7 @@ def prompt_job(
         model=request.model,
         class_names=request.class_names,
         images=len(request.images),
+        left_out=job.left_out,
         settings=LearningSettings(**asdict(request.settings)),
         epochs_done=len(curve),
         curve=curve,

@@ -37,7 +37,15 @@ class SentFile:
     read: Callable[[], bytes]
 
 
-def open_zip(stream: BinaryIO, *, most: int) -> list[SentFile]:
+@dataclass(frozen=True, kw_only=True)
+class SentFiles:
+    """The image files of a request, and how many others were left out (`models.datasets.junk`)."""
+
+    files: list[SentFile]
+    left_out: int
+
+
+def open_zip(stream: BinaryIO, *, most: int) -> SentFiles:
     """The images of a zip in the order of their paths, whatever their order in the zip is.
 
     Raises:
@@ -48,17 +56,19 @@ def open_zip(stream: BinaryIO, *, most: int) -> list[SentFile]:
         archive = zipfile.ZipFile(stream)
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError):
         raise _unreadable() from None
-    entries = [entry for entry in archive.infolist() if _is_image(entry)]
+    sent = [entry for entry in archive.infolist() if not entry.is_dir()]
+    entries = [entry for entry in sent if not _is_junk(entry)]
     check_count(len(entries), most)
     if sum(entry.file_size for entry in entries) > _MAX_TOTAL:  # no more than that is read
         raise TrainingImagesInvalid(f"Expected at most {_MAX_TOTAL} bytes of images.")
     for entry in entries:
         _check_entry(entry)
     entries.sort(key=lambda entry: entry.filename)
-    return [
+    files = [
         SentFile(place=place, class_name=_get_class(entry), read=partial(_read, archive, entry))
         for place, entry in enumerate(entries)
     ]
+    return SentFiles(files=files, left_out=len(sent) - len(files))
 
 
 def check_count(count: int, most: int) -> None:
@@ -87,10 +97,9 @@ def _check_directory(stream: BinaryIO) -> None:
         )
 
 
-def _is_image(entry: zipfile.ZipInfo) -> bool:
-    """Not a folder, and not what desktops add by themselves."""
-    parts = [part for part in _get_path(entry).parts if part != ".."]
-    return not entry.is_dir() and not any(map(is_junk, parts))
+def _is_junk(entry: zipfile.ZipInfo) -> bool:
+    """Whether it is what desktops add by themselves, or lies in such a folder."""
+    return any(is_junk(part) for part in _get_path(entry).parts if part != "..")
 
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:

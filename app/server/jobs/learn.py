@@ -14,13 +14,20 @@ from app.server.access.quotas import reserve
 from app.server.answers.problems import ImageRefused, PromptIdTaken, TrainingImagesInvalid, invalid
 from app.server.audit_log.entries import describe_learning
 from app.server.audit_log.outcomes import await_outcomes
-from app.server.forms.labelled_files import SentFile, check_count, open_zip, read_limited
+from app.server.forms.labelled_files import (
+    SentFile,
+    SentFiles,
+    check_count,
+    open_zip,
+    read_limited,
+)
 from app.server.forms.learning import LearnForm
 from app.server.jobs.capacity.model_hosts import require_card, require_host
 from app.server.jobs.services import Services
 from models.catalogue.cards import ModelCard, check_new_class_names
 from models.catalogue.text_width import find_text_width
 from models.datasets.image_folder import find_class_names, order_classes
+from models.datasets.junk import is_junk
 from models.datasets.training_images import choose_shots
 from models.imaging import ImageError
 from models.prompts.learning_settings import LearningSettings, create_learning_settings
@@ -47,7 +54,8 @@ async def submit_learn(services: Services, form: LearnForm, caller: Caller) -> L
         raise invalid("model", "a model that takes context vectors")
     await to_thread.run_sync(require_host, services.redis, card)
     await to_thread.run_sync(_check_form_of_id, form.id)
-    files = await to_thread.run_sync(_open, form, services.settings.max_learning_images)
+    sent = await to_thread.run_sync(_open, form, services.settings.max_learning_images)
+    files = sent.files
     names = order_classes(file.class_name for file in files)
     class_names, settings = _check_names(form, names), create_settings(form, card)
     shots = choose(files, names, settings)
@@ -70,6 +78,7 @@ async def submit_learn(services: Services, form: LearnForm, caller: Caller) -> L
         shared=caller.view is None,
         request=request,
         submitted_at=datetime.now(UTC),
+        left_out=sent.left_out,
     )
     if (earlier := await to_thread.run_sync(_find_earlier, services, job)) is not None:
         return earlier
@@ -141,7 +150,7 @@ def _check_id(services: Services, prompt_id: str) -> None:
         )
 
 
-def _open(form: LearnForm, most: int) -> list[SentFile]:
+def _open(form: LearnForm, most: int) -> SentFiles:
     if (form.zip is None) == (form.image is None):
         raise invalid("zip", "either zip, or image with image_class, and not both")
     if form.zip is not None:
@@ -152,12 +161,14 @@ def _open(form: LearnForm, most: int) -> list[SentFile]:
     if len(images) != len(classes):
         raise invalid("image_class", f"one class for each of {len(images)} images")
     check_count(len(images), most)
-    return [
+    files = [
         SentFile(
             place=place, class_name=name.strip(), read=partial(read_limited, images[place].file)
         )
         for place, name in enumerate(classes)
+        if not is_junk(images[place].filename or "")
     ]
+    return SentFiles(files=files, left_out=len(images) - len(files))
 
 
 def _check_names(form: LearnForm, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Refuses requests that could be read in two ways: encoded bodies and repeated parameters."""
 
+from collections.abc import Collection
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
@@ -16,7 +17,11 @@ from app.server.forms import certify, listing
 
 _CODINGS = ("gzip", "x-gzip", "deflate", "compress", "br", "zstd")  # IANA's registry
 _MOST_PARAMETERS = 1000
-_REPEATABLE = certify.REPEATABLE | listing.REPEATABLE | {"sample"}  # of votes
+_REPEATABLE = (  # by method and by the end of the path
+    ("POST", "/certify", certify.REPEATABLE),
+    ("GET", "/certifications", listing.REPEATABLE),
+    ("GET", "/votes", frozenset({"sample"})),
+)
 
 
 class PlainRequests:
@@ -41,10 +46,21 @@ def _find_problem(scope: Scope) -> Problem | None:
             f"Expected a body without a content coding, got {named} in Content-Encoding. "
             "Send the body as it is."
         )
-    return FieldRepeated(_REPEATED) if _repeats(scope["query_string"]) else None
+    once = not _repeats(scope["query_string"], _list_repeatable(scope["method"], scope["path"]))
+    return None if once else FieldRepeated(_REPEATED)
 
 
-def _repeats(query: bytes) -> bool:
+def _list_repeatable(method: str, path: str) -> Collection[str]:
+    method = "GET" if method == "HEAD" else method
+    return {
+        name
+        for verb, end, names in _REPEATABLE
+        if verb == method and path.endswith(end)
+        for name in names
+    }
+
+
+def _repeats(query: bytes, repeatable: Collection[str]) -> bool:
     """Whether a parameter that is taken once comes twice; which of them counts, clients differ."""
     try:
         pairs = parse_qsl(
@@ -52,7 +68,7 @@ def _repeats(query: bytes) -> bool:
         )
     except ValueError:
         return False  # longer than any that is taken; the address itself refuses it
-    names = [name for name, _ in pairs if name not in _REPEATABLE]
+    names = [name for name, _ in pairs if name not in repeatable]
     return len(set(names)) < len(names)
 
 

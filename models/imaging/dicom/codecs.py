@@ -102,7 +102,8 @@ def decode_with_gdcm(
         syntax=syntax,
         photometric=photometric,
         bits_allocated=bits_allocated,
-        bits_stored=bits_stored,
+        # GDCM ends its process at fewer than 8; the caller extends the bits that are stored.
+        bits_stored=max(bits_stored, 8),
         signed=signed,
     )
     values = np.frombuffer(samples, _type(bits_allocated // 8, signed=signed))

@@ -16,6 +16,7 @@ from models.imaging.pixels.errors import ImageBroken
 _WIDTHS = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "US or SS": 2, "FL": 4, "FD": 8, "UV": 8, "SV": 8}
 _TEXT = {"DS", "IS", "CS", "LO", "SH", "ST", "LT", "UT", "UN"}
 _REAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # PS3.5 6.2: DS
+_LEADING = re.compile(r"\d{1,9}(?!\d)")
 # A comma before three digits can also part thousands, so it is not read.
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,(\d{1,2}|\d{4,})([eE][+-]?\d+)?")
 
@@ -100,6 +101,11 @@ class DataSet:
                 raise unreadable(keyword) from None
         kind = "f" if vr in ("FL", "FD") else "i" if vr in ("SS", "SL", "SV") or signed else "u"
         return [int(value) for value in self._list_binary(keyword, f"{kind}{_WIDTHS.get(vr, 2)}")]
+
+    def find_leading_whole(self, keyword: str) -> int | None:
+        """Returns the number that a text begins with, as toolkits written in C read it."""
+        found = _LEADING.match(self._list_texts(keyword)[0])
+        return int(found[0]) if found else None
 
     def list_reals(self, keyword: str) -> list[float]:
         """Returns the numbers of an element of VR DS or a binary one; NaN for what is no number.

@@ -10,8 +10,9 @@ from models.imaging.dicom.dataset import DataSet
 from models.imaging.dicom.elements import Range
 from models.imaging.pixels.errors import ImageBroken
 
-_STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")  # JPEG, JPEG 2000, JP2
+_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")  # JPEG, JPEG 2000, JP2
 _NOT_BELIEVED = "The offsets of the frames do not fit the pixel data; its fragments were counted."
+_MORE_STREAMS = "The pixel data holds more streams than NumberOfFrames says; the first was read."
 _NO_TABLE = "The pixel data lacks its offset table; its fragments were counted."
 
 
@@ -37,14 +38,18 @@ def read_frame(
     data = dataset.data
     first = data[slice(*items[0])] if items else b""
     has_table = not first.startswith(_STARTS)
-    fragments = list(items[1:] if has_table else items)
+    fragments = [place for place in items[has_table:] if place[0] < place[1]]
     begins = [_begins(data, place, syntax) for place in fragments]
     offsets = _list_offsets(first, dataset, little=dataset.encoding.little) if has_table else []
     groups = _group_by_offsets(offsets, fragments, begins, frames)
-    notes = () if groups or (has_table and not offsets) else (_NOT_BELIEVED,)
+    notes: tuple[str, ...] = ()
+    if not groups and (offsets or not has_table):
+        notes = (_NOT_BELIEVED,)
     if not has_table:
         notes = (_NO_TABLE,)
     groups = groups or _group_by_count(fragments, begins, frames)
+    if frames == 1 and syntax != uid.RLELossless and sum(begins) > 1:
+        notes += (_MORE_STREAMS,)
     start, stop = groups[index]
     return b"".join(data[a:b] for a, b in fragments[start:stop]), notes
 

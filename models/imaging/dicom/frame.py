@@ -1,5 +1,6 @@
 """Decodes one frame of a DICOM image."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,14 @@ from models.imaging.dicom.codecs import (
 from models.imaging.dicom.dataset import DataSet
 from models.imaging.dicom.file import NATIVE_SYNTAXES
 from models.imaging.dicom.fragments import read_frame
+from models.imaging.dicom.high_bit import place_bits
 from models.imaging.dicom.pixels import YBR, PixelModule
-from models.imaging.formats.codestream import StreamHeader, StreamKind, read_header
+from models.imaging.formats.codestream import (
+    StreamHeader,
+    StreamKind,
+    close_stream,
+    read_header,
+)
 from models.imaging.pixels.errors import ImageBroken, PixelsUnsupported
 from models.imaging.pixels.limits import ImageLimits
 
@@ -49,7 +56,13 @@ def decode_frame(
         height=module.rows,
         bytes_per_pixel=max(1, module.samples * module.bits_allocated // 8),
     )
-    if syntax in NATIVE_SYNTAXES:
+    plain = syntax in NATIVE_SYNTAXES
+    if module.is_shifted and (plain or syntax == uid.RLELossless):
+        cells = replace(module, bits_stored=module.bits_allocated, high_bit=module.last_bit)
+        values, notes = decode_frame(dataset, syntax, cells, index, limits)
+        values, more = place_bits(values, bits_stored=module.bits_stored, high_bit=module.high_bit)
+        return values, notes + more
+    if plain:
         return _decode_native(dataset, syntax, module, index)
     stream, notes = _read_stream(dataset, syntax, module, index)
     if syntax == uid.RLELossless:
@@ -57,6 +70,8 @@ def decode_frame(
     header = read_header(stream)
     _check_header(header, module)
     notes += _list_stream_notes(header, module)
+    if module.is_shifted:  # a stream's samples have no empty bits
+        notes += (f"HighBit is {module.high_bit}, which compressed pixels do not have.",)
     if header.kind != _KINDS.get(syntax, "JPEG 2000"):
         notes += (f"The pixel data is a {header.kind} stream, unlike its transfer syntax.",)
     values, more = _decode_stream(stream, header, syntax, module)
@@ -73,7 +88,10 @@ def _decode_stream(
             return _undo_ybr(values, header, module)
         case "JPEG-LS":
             return _decode_with_pydicom(
-                encapsulate([stream]), uid.JPEGLSLossless, module, decoding_plugin="pyjpegls"
+                encapsulate([close_stream(stream)]),
+                uid.JPEGLSLossless,
+                module,
+                decoding_plugin="pyjpegls",
             ), ()
         case "JPEG" if header.precision == 8:
             values, space = decode_jpeg(stream, header, module.photometric)

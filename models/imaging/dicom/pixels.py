@@ -51,11 +51,6 @@ class PixelModule:
                 "Expected MONOCHROME1, MONOCHROME2, PALETTE COLOR, RGB or YBR_FULL pixels with the "
                 "samples that belong to them, got others. Convert the image."
             )
-        if self.high_bit != self.bits_stored - 1:
-            raise PixelsUnsupported(
-                f"Expected the high bit to be {self.bits_stored - 1} for {self.bits_stored} bits "
-                f"stored, got {self.high_bit}. Convert the image."
-            )
         if self.samples == 3 and (
             self.signed or (self.photometric in YBR and self.bits_allocated > 8)
         ):
@@ -65,8 +60,18 @@ class PixelModule:
             )
 
     @property
+    def is_shifted(self) -> bool:
+        """Whether the file says that the stored bits are not the lowest ones."""
+        return self.high_bit != self.bits_stored - 1
+
+    @property
     def is_colour(self) -> bool:
         return self.samples == 3
+
+    @property
+    def last_bit(self) -> int:
+        """The highest bit that is allocated."""
+        return self.bits_allocated - 1
 
     @property
     def frame_bytes(self) -> int:
@@ -98,7 +103,7 @@ def read_pixel_module(dataset: DataSet) -> PixelModule:
         )
     integers = keyword == "PixelData"
     allocated = _read_whole(dataset, "BitsAllocated")
-    stored = _read_or_assume(dataset, "BitsStored", allocated) if integers else allocated
+    stored = _read_bits_stored(dataset, allocated) if integers else allocated
     samples, photometric = _read_samples(dataset)
     return PixelModule(
         keyword=keyword,
@@ -108,11 +113,41 @@ def read_pixel_module(dataset: DataSet) -> PixelModule:
         photometric=photometric,
         bits_allocated=allocated,
         bits_stored=stored,
-        high_bit=_read_whole(dataset, "HighBit", stored - 1) if integers else stored - 1,
+        high_bit=_read_high_bit(dataset, stored, allocated) if integers else stored - 1,
         signed=integers and _read_or_assume(dataset, "PixelRepresentation", 0) == 1,
-        frames=max(1, _read_whole(dataset, "NumberOfFrames", 1)),
+        frames=max(1, _read_frames(dataset)),
         planar=samples > 1 and _read_or_assume(dataset, "PlanarConfiguration", 0) == 1,
     )
+
+
+def _read_frames(dataset: DataSet) -> int:
+    """Returns NumberOfFrames; of a text that only begins with a number, that number."""
+    try:
+        return _read_whole(dataset, "NumberOfFrames", 1)
+    except ImageBroken:
+        number = dataset.find_leading_whole("NumberOfFrames")
+        if number is None:
+            raise
+        dataset.notes.append(f"NumberOfFrames is not a number; it was read as {number}.")
+        return number
+
+
+def _read_bits_stored(dataset: DataSet, allocated: int) -> int:
+    """Returns BitsStored; of 0 or of more than are allocated, the bits that are allocated."""
+    stored = _read_or_assume(dataset, "BitsStored", allocated)
+    if 1 <= stored <= allocated:
+        return stored
+    dataset.notes.append(f"BitsStored is {stored}, which cannot be; {allocated} was assumed.")
+    return allocated
+
+
+def _read_high_bit(dataset: DataSet, stored: int, allocated: int) -> int:
+    """Returns HighBit; one that leaves no room for the stored bits is not believed."""
+    high = _read_whole(dataset, "HighBit", stored - 1)
+    if stored - 1 <= high < allocated:
+        return high
+    dataset.notes.append(f"HighBit is {high}, which cannot be; {stored - 1} was assumed.")
+    return stored - 1
 
 
 def _read_samples(dataset: DataSet) -> tuple[int, str]:

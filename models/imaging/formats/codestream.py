@@ -69,6 +69,14 @@ def list_component_ids(stream: bytes) -> bytes:
     return b""
 
 
+def close_stream(stream: bytes) -> bytes:
+    """Returns a JPEG-LS stream that ends with an end marker.
+
+    CharLS counts to billions at the end of some streams that were cut.
+    """
+    return stream if stream.rstrip(b"\0").endswith(b"\xff\xd9") else stream + b"\xff\xd9"
+
+
 def has_junk(stream: bytes) -> bool:
     """Whether there is anything between the segments of a JPEG stream before its first scan.
 

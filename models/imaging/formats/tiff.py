@@ -12,6 +12,7 @@ from models.imaging.formats.tiff_directories import count_pages
 from models.imaging.formats.tiff_page import (
     name_compression,
     name_photometric,
+    name_samples,
     open_page,
     read_samples,
 )
@@ -34,6 +35,7 @@ from models.imaging.pixels.window import (
 # TIFF 6.0 section 8 and its supplements.
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _SIGNED = 2
+_SEPARATE = 2  # PlanarConfiguration: each sample in a plane of its own
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # section 18: alpha
 _PILLOW = {1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32809, 32946, 34676, 34677, 34925, 50000}
 _ICC_PROFILE, _ORIENTATION = 34675, 274
@@ -87,7 +89,8 @@ def _refuse(page: TiffPage) -> None:
         raise PixelsUnsupported(
             f"Expected TIFF samples of one width, got {bits} bits. Convert the image."
         )
-    if page.samplesperpixel > 1 and bits > 8:
+    grey = page.photometric <= _BLACK_IS_ZERO and page.samplesperpixel == 1 + len(page.extrasamples)
+    if page.samplesperpixel > 1 and bits > 8 and not grey:
         raise deep_colour()
     plain = page.compression == NONE
     if plain and page.photometric == _YCBCR and page.is_subsampled:
@@ -106,16 +109,18 @@ def _is_pillows(page: TiffPage) -> bool:
     """Whether Pillow, where it has a mode for the samples, shows them as they are meant.
 
     It takes signed bytes for unsigned ones, swaps the bytes of compressed big-endian samples twice,
-    ignores the predictor of uncompressed ones, and lacks some orders of bits and bytes.
+    ignores the predictor of uncompressed ones, and lacks some orders of bits and bytes, and alpha
+    in a plane of its own.
     """
     if page.compression in JPEG_2000 or (page.parent.is_bigtiff and page.parent.byteorder == ">"):
         return False
     if page.compression not in BYTE_CODECS:
         return True
     grey_alpha = page.photometric <= _BLACK_IS_ZERO and page.samplesperpixel > 1
+    apart = page.planarconfig == _SEPARATE and bool(page.extrasamples)
     unusual = page.sampleformat == _SIGNED or page.fillorder != 1
     predicted = page.compression == NONE and page.predictor != 1
-    return page.bitspersample <= 8 and not (grey_alpha or unusual or predicted)
+    return page.bitspersample <= 8 and not (grey_alpha or apart or unusual or predicted)
 
 
 def _decode_samples(
@@ -128,6 +133,11 @@ def _decode_samples(
     notes: tuple[str, ...] = ()
     kind = page.extrasamples[0] if extra else 0
     if kind in (_ASSOCIATED, _UNASSOCIATED):
+        if samples.dtype.kind not in "bu":
+            raise PixelsUnsupported(
+                f"Expected alpha beside unsigned samples, got {name_samples(page)} ones. "
+                "Write the image without alpha."
+            )
         colours, notes = _put_on_black(colours, alpha[:, :, 0], page, kind), (ALPHA_ON_BLACK,)
     if page.photometric <= _BLACK_IS_ZERO and colours.shape[2] == 1:
         return _show_greys(colours[:, :, 0], page, index, frames, window=window, notes=notes)
@@ -163,7 +173,12 @@ def _put_on_black(
     if kind == _ASSOCIATED:
         return colours
     most = 2**page.bitspersample - 1
-    product: NDArray[np.uint32] = 2 * colours.astype(np.uint32) * alpha[:, :, None] + most
+    if page.bitspersample > 16:
+        raise PixelsUnsupported(
+            f"Expected alpha of at most 16 bits, got {page.bitspersample} bits. Write the image "
+            "without alpha."
+        )
+    product: NDArray[np.uint64] = 2 * colours.astype(np.uint64) * alpha[:, :, None] + most
     return np.asarray(product // (2 * most)).astype(colours.dtype)
 
 
@@ -193,8 +208,8 @@ def _show_colours(colours: NDArray[Any], page: TiffPage) -> NDArray[np.uint8]:
     if not three or not (page.photometric == _RGB or ycbcr):
         raise PixelsUnsupported(
             f"Expected a TIFF of one grey sample, a palette, RGB or YCbCr, got "
-            f"{name_photometric(page)} with {colours.shape[2]} sample(s) of {page.bitspersample} "
-            "bits. Convert the image to RGB."
+            f"{name_photometric(page)} with {colours.shape[2]} {name_samples(page)} sample(s) of "
+            f"{page.bitspersample} bits. Convert the image to RGB."
         )
     if ycbcr and page.compression not in JPEG_2000:  # whose stream decides
         size = (colours.shape[1], colours.shape[0])

@@ -48,6 +48,12 @@ def name_photometric(page: TiffPage) -> str:
         return f"number {int(page.photometric)}"
 
 
+def name_samples(page: TiffPage) -> str:
+    """Returns the kind of its samples in words (TIFF 6.0 section 19)."""
+    kinds = {1: "unsigned", 2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
+    return kinds.get(int(page.sampleformat), "untyped")
+
+
 def read_samples(page: TiffPage, limits: ImageLimits) -> NDArray[Any]:
     """Returns a page's samples, (H, W, samples), in the type that they are stored in.
 

@@ -333,7 +333,6 @@ def no_pixels() -> bytes:
         {"Modality": "SEG"},
         {"PhotometricInterpretation": "YBR_PARTIAL_420"},
         {"SamplesPerPixel": 4},
-        {"BitsStored": 12, "HighBit": 15},
     ],
     ids=str,
 )

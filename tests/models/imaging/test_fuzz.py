@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from dicom_files import dicom
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, get_frame
 
 from models.catalogue.cards import Preprocessing
-from models.imaging import Decoder, ImageBroken
+from models.imaging import Decoder, DecodingBounds, ImageBroken
 
 PREPROCESSING = Preprocessing(size=64, mean=(0.5,) * 3, std=(0.5,) * 3)
 FUZZ = Path(__file__).parents[2] / "fuzz" / "fuzz_images.py"
@@ -55,3 +56,16 @@ def test_fill_bytes_between_segments_change_nothing(decoder: Decoder) -> None:
         for fill in (b"", b"\xff\xff")
     )
     assert np.array_equal(plain, filled)
+
+
+def test_jpeg_ls_stream_without_its_end_is_refused_before_its_decoder_counts_on() -> None:
+    pytest.importorskip("jpeg_ls", reason="no wheel for this Python")
+    head = "ffd8fff7000b08002d000a01011100ffda000801010002000057fdff7f"
+    cut = bytes.fromhex(head + "00000071ff7fe0b734332e382e3439382e")[:45]
+    data = dicom(
+        np.zeros((45, 10), np.uint8),
+        syntax=pydicom.uid.JPEGLSNearLossless,
+        pixel_data=encapsulate([cut]),
+    )
+    with Decoder(bounds=DecodingBounds(timeout_s=2)) as brief, pytest.raises(ImageBroken):
+        brief.prepare(data, PREPROCESSING)

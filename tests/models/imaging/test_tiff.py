@@ -278,6 +278,32 @@ def test_alpha_is_composited_on_black_once(samples: int, alpha: int, big: bool) 
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("alpha", [0, 1, 2])
+def test_alpha_may_lie_in_a_plane_of_its_own_or_beside_deep_greys(alpha: int, order: str) -> None:
+    data = COLOURS.copy()
+    data[:, :, :-1] = np.minimum(data[:, :, :-1], data[:, :, -1:])
+    weight = data[:, :, -1:] / 255 if alpha == 2 else 1
+    image = parse_image(tiff(data, planar=True, order=order, t338=[alpha], t262=[2]))
+    assert abs(image.pixels - data[:, :, :-1] * weight).max() <= 2
+    deep = data[:, :, 2:].astype(np.uint16) * 257
+    for planar in (False, True):
+        image = parse_image(tiff(deep, planar=planar, order=order, t338=[alpha], t262=[1]))
+        assert abs(grey(image) - shown(data[:, :, 2] * np.squeeze(weight))).max() <= 2
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.float32])
+def test_alpha_beside_samples_with_a_sign_is_refused_by_name(kind: type) -> None:
+    data = COLOURS[:, :, :2].astype(kind)
+    with pytest.raises(PixelsUnsupported, match=r"signed|floating-point"):
+        parse_image(tiff(data, t338=[2], t262=[1]))
+
+
+def test_signed_colours_are_named_as_such() -> None:
+    with pytest.raises(PixelsUnsupported, match="3 signed sample"):
+        parse_image(tiff(COLOURS[:, :, :3].view(np.int8), t262=[2]))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 8, 16])
 @pytest.mark.parametrize("deep", [True, False])
 def test_palettes_of_every_depth_give_their_colours(bits: int, order: str, deep: bool) -> None:
@@ -336,7 +362,7 @@ def test_other_samples_without_a_decoder_are_named() -> None:
         parse_image(tiff(values_of("u2"), t317=[3]))
     with pytest.raises(PixelsUnsupported, match="predictor 2"):
         parse_image(tiff(values_of("u2") >> 4, bits=12, t317=[2]))
-    with pytest.raises(PixelsUnsupported, match="2 sample"):
+    with pytest.raises(PixelsUnsupported, match="2 unsigned sample"):
         parse_image(tiff(COLOURS[:, :, :2]))
     with pytest.raises(PixelsUnsupported, match="subsampling"):
         parse_image(tiff(COLOURS[:, :, :3], t262=[6], t530=[2, 2]))

@@ -184,7 +184,9 @@ SHARED = {
 }
 
 
-@pytest.mark.parametrize("head", ["", "prompt_learner."])
+@pytest.mark.parametrize(
+    "head", ["", "prompt_learner.", "module.prompt_learner.", "_orig_mod.module."]
+)
 @pytest.mark.parametrize("whole", [False, True], ids=["bare", "checkpoint"])
 @pytest.mark.parametrize(
     ("others", "said"),

@@ -7,7 +7,6 @@ from decimal import Decimal
 
 import pytest
 
-from models.datasets.image_folder import UnusableImage
 from worker.contract import CohenParameters, InputImage, StagedParameters, TemplateTarget
 from worker.contract.certificate.audit import audit_document
 from worker.contract.certificate.signature import create_signing_key, encode_public_key
@@ -21,6 +20,7 @@ from worker.evaluation.results import (
     find_largest_radius,
 )
 from worker.evaluation.run_file import RunFile, RunNotContinued
+from worker.evaluation.tables import format_markdown
 from worker.sampling.table import create_noise_table
 
 RADII = tuple(map(Decimal, ("0", "0.05", "0.1", "0.2", "0.3", "0.5")))
@@ -165,15 +165,28 @@ def test_a_file_that_is_no_run_is_left_alone(create_evaluation):
     assert (asked.folder / RUN_FILE).read_text() == '{"something": "else"}\n'
 
 
-def test_a_file_that_is_no_image_ends_the_run_and_is_not_named(create_evaluation, tmp_path):
-    asked = create_evaluation(images=4)
-    letter = tmp_path / "Jane Doe.png"
+def test_a_file_that_is_no_image_is_skipped_and_named(create_evaluation, tmp_path):
+    """The others get the same certificates as without it, also after an interruption."""
+    few = CohenParameters(n0=10, n=20)
+    asked = create_evaluation(images=3, procedure=few)
+    letter = tmp_path / "letter.png"
     letter.write_text("a letter")
-    bad = replace(asked.files[2], path=letter)
-    with pytest.raises(UnusableImage, match="An image of class") as caught:
-        run(create_evaluation(files=[*asked.files[:2], bad]))
-    assert caught.value.path == letter
-    assert "Jane" not in str(caught.value)
+    files = list(asked.files)
+    bad = replace(files[1], path=letter, name="above/lettre d'\udce9t\udce9.png")  # Latin-1
+    with_bad = create_evaluation("bad", files=[files[0], bad, *files[1:]], procedure=few)
+    with pytest.raises(Interrupted):
+        run(with_bad, on_progress=stop_after(2))
+    results, sound = run(with_bad), run(asked)
+    (skipped,) = results.skipped
+    assert (skipped.place, skipped.code) == (1, "image_format_unsupported")
+    assert skipped.file == r"above/lettre d'\udce9t\udce9.png"
+    assert results.arms == sound.arms
+    assert results.question.images == 4
+    assert EvaluationResults.model_validate_json(results.model_dump_json()) == results
+    assert "skipped" not in sound.model_dump_json()
+    assert "Of 4 chosen files, 1 could not be decoded" in format_markdown(results)
+    with pytest.raises(ValueError, match="none of the 1 images can be used"):
+        run(create_evaluation("only", files=[bad]))
 
 
 def test_results_need_every_image_once(create_evaluation):

@@ -96,6 +96,9 @@ def test_content_coding_is_refused_by_name(client, address: str, kind: str, codi
         "/models?x=1&x=2",
         "/prompts?model=a&model=b",
         "/healthz?a=&a=",
+        f"/certifications/{'0' * 32}/noisy.png?sigma=0.25&sigma=0.5",
+        f"/certifications/{'0' * 32}/votes?certificate=0&sample=1&certificate=1",
+        f"/certifications/{'0' * 32}?status=queued&status=failed",
     ],
 )
 def test_parameter_twice_is_refused_everywhere(client, address: str) -> None:

@@ -132,6 +132,20 @@ def test_zip_and_parts_in_any_order_are_the_same_request(
     assert get_request(client.post("/prompts/learn", files=parts, data=data)) == first
 
 
+def test_files_that_desktops_leave_are_left_out_with_a_count(
+    learn: Learn, client: TestClient, files: Files
+) -> None:
+    junk = {f"pneumonia/{name}": b"x" for name in ("Thumbs.db", "desktop.ini", "README.txt")}
+    packed = learn(_pack(files | junk)).json()
+    assert (packed["status"], packed["left_out"]) == ("queued", 3)
+    sent = files | junk
+    parts = [("image", (path.rpartition("/")[2], content)) for path, content in sent.items()]
+    data = {"id": "lungs-2", "shots": "3", "image_class": [path.split("/")[0] for path in sent]}
+    answer = client.post("/prompts/learn", files=parts, data=data).json()
+    assert (answer["images"], answer["left_out"]) == (6, 3)
+    assert client.get(answer["links"]["self"]).json()["left_out"] == 3
+
+
 def test_class_folders_of_numbers_are_ordered_as_numbers_and_named_by_the_request(
     learn: Learn, redis: Redis, files: Files
 ) -> None:
