@@ -255,9 +255,10 @@ class ModelDescription(Card):
 
     `batch_size` is the single padded batch shape for each device class. Batch shape, precision and
     the ambiguity threshold `tau` (on logits) are part of the base classifier's identity: another
-    shape or precision changes the logits. `activation` fixes the activation of both transformers.
-    Tensors do not show whether a model uses GELU or quick GELU, so weights loaded with the wrong
-    one would load without an error.
+    shape or precision changes the logits. `alike` names the fingerprints between which eta was
+    measured for that tau, so that hosts of either may share a certification. `activation` fixes the
+    activation of both transformers. Tensors do not show whether a model uses GELU or quick GELU, so
+    weights loaded with the wrong one would load without an error.
     """
 
     id: str = Field(pattern=f"^{_ID}$")
@@ -281,6 +282,7 @@ class ModelDescription(Card):
         Mapping[DeviceClass, Annotated[float, Field(ge=0, allow_inf_nan=False)]],
         _or(cpu=0.0, cuda=0.0),
     ] = Field(default_factory=dict)
+    alike: Mapping[DeviceClass, tuple[Sha256, ...]] = Field(default_factory=dict)
     precision: Annotated[Mapping[DeviceClass, Precision], _or(cpu="fp32", cuda="bf16")] = Field(
         default_factory=dict
     )

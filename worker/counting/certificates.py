@@ -33,6 +33,7 @@ from worker.contract import (
     TunedTarget,
     ZeroShotTarget,
 )
+from worker.contract.attempt import Attempt
 from worker.contract.certificate import document
 from worker.contract.certificate.statement import create_statement
 from worker.contract.protocol import TunedPrompt
@@ -59,7 +60,7 @@ def create_certificate(
     target_index: int,
     *,
     counted: Counted,
-    attempts: int,
+    attempt: Attempt,
     tuned: TunedPrompt | None = None,
 ) -> document.CertifiedDocument | document.AbstainedDocument:
     """The document that states what the looks prove.
@@ -81,7 +82,8 @@ def create_certificate(
         "p_b_upper": bound_rounded_up(judged.outcome.p_b_upper),
         "votes_root": dict(judged.roots),
         "guarantee_scope": document.find_scope(target.prompting, prompting.get("prompt")),
-        "attempts": attempts,
+        "attempts": attempt.number,
+        "alpha_of_attempts": attempt.alpha_sum,
         "statement": "",
         **judged.evidence,
     }

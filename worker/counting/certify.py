@@ -4,23 +4,27 @@ It runs wherever there is a `Counter`: over a socket in RQ's work-horses, in pro
 line.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 from worker.contract import Identity
+from worker.contract.attempt import Attempt
 from worker.contract.certificate.document import (
     AbstainedDocument,
     CertifiedDocument,
+    DisagreedSample,
     FinishedResult,
     Provenance,
 )
 from worker.contract.image import Image
 from worker.contract.protocol import PromptsTuned, SessionOpened
+from worker.contract.votes import Checkpoint
 from worker.counting import sessions
 from worker.counting.certificates import Counted, create_certificate
 from worker.counting.contests import create_contests
 from worker.counting.counter import Counter
 from worker.counting.prefetch import Prefetch
 from worker.counting.prefixes import Board
+from worker.counting.range_merge import Disagreement
 from worker.counting.records.protocol import Records
 from worker.counting.roll import Roll
 
@@ -58,9 +62,12 @@ def certify(
             lambda: counter.tune(sessions.create_tuning(request, prompts, roll.tuning_key), image)
         )
     opened = counter.open(sessions.create_session(request, prompts, tuned, roll.keys), image)
-    attempts = records.count_attempt()
     board = Board(request, create_contests(request), _name_noise(roll, records.disagreements))
-    board.resume(records.get_checkpoints(), opened.identity)
+    stored = records.get_checkpoints()
+    attempt = records.count_attempt(
+        opened.identity, anew=_was_counted_by_another(stored, roll, opened.identity)
+    )
+    board.resume(stored, opened.identity)
     votes = Prefetch(counter)
     while not board.complete:
         for wanted in board.wanted():
@@ -69,16 +76,31 @@ def certify(
             votes.prefetch(likely)
         board.add(votes.receive())
         on_votes(board, opened.identity)
-    return _conclude(roll, board, opened, tuned, attempts)
+    return _conclude(roll, board, opened, tuned, attempt, records.disagreements)
 
 
-def _name_noise(roll: Roll, disagreements: int) -> str:
+def _name_noise(roll: Roll, disagreements: Collection[Disagreement]) -> str:
     """Names the noise and what is ambiguous on it. Only votes under one name may be added up."""
-    return f"{roll.sha256}+{disagreements}" if disagreements else roll.sha256
+    return f"{roll.sha256}+{len(disagreements)}" if disagreements else roll.sha256
+
+
+def _was_counted_by_another(
+    stored: Mapping[str, Checkpoint], roll: Roll, identity: Identity
+) -> bool:
+    """Whether another f counted votes on this noise: counts are shown when they are stored."""
+    return any(
+        one.roll.split("+")[0] == roll.sha256 and not one.identity.merges_with(identity)
+        for one in stored.values()
+    )
 
 
 def _conclude(
-    roll: Roll, board: Board, opened: SessionOpened, tuned: PromptsTuned, attempts: int
+    roll: Roll,
+    board: Board,
+    opened: SessionOpened,
+    tuned: PromptsTuned,
+    attempt: Attempt,
+    disagreements: Collection[Disagreement],
 ) -> FinishedResult:
     request = roll.request
 
@@ -93,7 +115,7 @@ def _conclude(
             i,
             place,
             counted=counted,
-            attempts=attempts,
+            attempt=attempt,
             tuned=sessions.find_tuned(request, tuned, i, place),
         )
 
@@ -111,6 +133,15 @@ def _conclude(
             key_commitment=roll.commitment,
             noise_keys={purpose: key.text for purpose, key in roll.revealed_keys.items()},
             table_sha256=opened.table_sha256,
+            disagreements=tuple(
+                DisagreedSample(
+                    sigma=request.sigmas[one.sigma_index],
+                    phase=one.phase,
+                    ballot=one.ballot,
+                    sample=one.sample,
+                )
+                for one in sorted(disagreements)
+            ),
             **identity.model_dump(exclude={"model", "architecture"}),
         ),
     )

@@ -76,15 +76,26 @@ certificate = _by_id("certificate:{}")
 """The finished result of a canonical request under one key secret."""
 
 
-def votes(request_sha256: str, stream: str) -> str:
-    """The single votes of one phase, noise level and target of a canonical request."""
-    return f"{PREFIX}:votes:{request_sha256}:{stream}"
+def votes(request_sha256: str, stream: str, fingerprint: str | None = None) -> str:
+    """The single votes of one phase, noise level and target of a canonical request, by one f.
+
+    An f without a fingerprint has none in the name, as votes of versions before have.
+    """
+    of = "" if fingerprint is None else f"{fingerprint}:"
+    return f"{PREFIX}:votes:{request_sha256}:{of}{stream}"
 
 
 votes_holders = _by_id("holders:votes:{}")
 """The jobs whose votes these are, a set of their own keys; see `worker.jobs.purge`."""
 attempts = _by_id("attempts:{}")
-"""The canonical requests ever rolled for an image."""
+"""The canonical requests ever rolled for an image, a hash with their numbers.
+
+A request that was begun again under another f has an entry more, `{digest}@{fingerprint}`.
+"""
+attempt_alphas = _by_id("attempt-alphas:{}")
+"""What each of these attempts spent: the sum of alpha over its certificates, a hash."""
+shown = _by_id("shown:{}")
+"""The fingerprints under which counts of a canonical request were shown, a set; kept for ever."""
 
 RANGE_BOARD_PARTS = ("posting", "open", "leases", "counted", "hosts")
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from models.files.untrusted_text import parse_strict
 from worker.certification import Finding, audit_certificate
 from worker.certification.audit import UNSEEN
+from worker.contract.certificate.ballots import check_disagreements
 from worker.contract.certificate.document import FinishedResult, parse_document
 from worker.contract.certificate.signature import check_signature
 from worker.contract.certificate.statement import create_statement
@@ -81,6 +82,7 @@ def audit_document(
         check_signature(document, trusted_keys),
         *_check_statements(result),
         *_check_tables(result, table_digest),
+        *check_disagreements(result),
         *audit_certificate(document).findings,
     )
     unseen = () if table_digest else ("The digests of the noise tables were not computed here.",)

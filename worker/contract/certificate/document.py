@@ -154,6 +154,9 @@ class _Certificate(Contract):
     votes_root: Roots
     guarantee_scope: GuaranteeScope
     attempts: int = Field(ge=1)
+    alpha_of_attempts: Annotated[Decimal, Field(gt=0), _AsNumber] | None = _optional(
+        "The sum of alpha over all certificates of this image's attempts up to this one."
+    )
     statement: str
 
     @model_validator(mode="after")
@@ -256,6 +259,15 @@ CertificateDocument = Annotated[
 NoiseKeyText = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
+class DisagreedSample(Contract):
+    """A sample on which two hosts disagreed: it is ambiguous, whatever anybody counts again."""
+
+    sigma: SigmaFigure
+    phase: Phase
+    ballot: int = Field(ge=0, description="Among all ballots of a noise level, in their order.")
+    sample: int = Field(ge=0)
+
+
 class Provenance(Contract):
     """What ran: enough to run it again, and to refuse adding votes of another f.
 
@@ -275,6 +287,23 @@ class Provenance(Contract):
     batch_size: int
     tau: float
     versions: dict[str, str]
+    fingerprint: Sha256 | None = _optional(
+        "Digest of what f computes for a fixed batch: it names f by what it does."
+    )
+    alike: Annotated[
+        tuple[Sha256, ...],
+        Field(
+            exclude_if=lambda found: not found,
+            description="Fingerprints whose votes may be among these, because tau covers them.",
+        ),
+    ] = ()
+    disagreements: Annotated[
+        tuple[DisagreedSample, ...],
+        Field(
+            exclude_if=lambda found: not found,
+            description="Samples that two hosts counted differently; each is ambiguous.",
+        ),
+    ] = ()
 
 
 class Signature(Contract):
@@ -285,11 +314,15 @@ class Signature(Contract):
     value: str = Field(description="64 bytes in base64.")
 
 
+DOCUMENT_VERSION: Literal[2] = 2
+"""Of the documents that are written. Those of version 1 have no fingerprint; they are read too."""
+
+
 class FinishedResult(Contract):
     """The certificates of one image, one per noise level and label set."""
 
     status: Literal["finished"] = "finished"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = DOCUMENT_VERSION
     model: ModelRef
     input: InputImage
     certificates: Annotated[

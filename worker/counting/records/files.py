@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import final
 
 from models.prompts.prompt import Prompt
+from worker.contract import Identity
+from worker.contract.attempt import Attempt
 from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import PromptsTuned
 from worker.contract.votes import Checkpoint
+from worker.counting.range_merge import Disagreement
 from worker.counting.records.attempts import count_attempt
 from worker.counting.records.tuned_files import keep_tuned_files
 from worker.counting.roll import Roll
@@ -33,7 +36,7 @@ class FileRecords:
     ledger: Path
     tuned: Path
     find: FindPrompt
-    disagreements: int = 0
+    disagreements: frozenset[Disagreement] = frozenset()
 
     def find_prompt(self, sha256: str) -> EncodedPrompt | None:
         """See `Records`."""
@@ -44,9 +47,16 @@ class FileRecords:
         """See `Records`. On one machine the same request tunes the same prompt, so it is remade."""
         return keep_tuned_files(self.tuned, self.roll.request, create)
 
-    def count_attempt(self) -> int:
-        """See `Records`."""
-        return count_attempt(self.ledger, self.roll.request.input.sha256, self.roll.sha256)
+    def count_attempt(self, identity: Identity, *, anew: bool) -> Attempt:  # noqa: ARG002  # of `Records`
+        """See `Records`. Nothing is resumed here, so nothing is begun anew."""
+        request = self.roll.request
+        return count_attempt(
+            self.ledger,
+            request.input.sha256,
+            self.roll.sha256,
+            alpha=request.alpha_spent,
+            fingerprint=identity.fingerprint,
+        )
 
     def get_checkpoints(self) -> Mapping[str, Checkpoint]:
         """See `Records`."""
