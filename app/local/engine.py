@@ -166,6 +166,7 @@ def certify_in_process(
         ledger=data_dir / "attempts",
         tuned=prompts.tuned,
         find=prompts.find_prompt,
+        find_images=prompts.find_images,
     )
     result = certify(
         roll,

@@ -96,7 +96,8 @@ def write_own(
     where: DeviceClass = "cuda" if device_class == "cuda" else "cpu"
     card, path = catalogue.get(model_id), catalogue.find_own_card(model_id)
     if path is None:
-        raise ShippedCard(card, format_line(name, {**getattr(card, name), where: value}))
+        stated = {one: v for one, v in getattr(card, name).items() if v is not None}
+        raise ShippedCard(card, format_line(name, {**stated, where: value}))
     write_measured(path, name, where, value)
     return path
 

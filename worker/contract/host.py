@@ -26,7 +26,7 @@ class Identity(Contract):
     device: str
     threads: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    tau: float = Field(ge=0)
+    tau: float | None = Field(ge=0, description="None: not measured, and votes have no margin.")
     versions: dict[str, str]
     fingerprint: Sha256 | None = Field(default=None, exclude_if=lambda value: value is None)
     alike: tuple[Sha256, ...] = Field(default=(), exclude_if=lambda value: not value)

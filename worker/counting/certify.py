@@ -5,6 +5,7 @@ line.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 from worker.contract import Identity
 from worker.contract.attempt import Attempt
@@ -76,7 +77,27 @@ def certify(
             votes.prefetch(likely)
         board.add(votes.receive())
         on_votes(board, opened.identity)
-    return _conclude(roll, board, opened, tuned, attempt, records.disagreements)
+    made = _Made(
+        opened=opened,
+        tuned=tuned,
+        attempt=attempt,
+        disagreements=records.disagreements,
+        learned=frozenset(
+            sha256 for sha256, prompt in prompts.items() if records.was_learned_on_image(prompt)
+        ),
+    )
+    return _conclude(roll, board, made)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """What certificates state beside their counts. `learned` are prompts, by digest."""
+
+    opened: SessionOpened
+    tuned: PromptsTuned
+    attempt: Attempt
+    disagreements: frozenset[Disagreement]
+    learned: frozenset[str]
 
 
 def _name_noise(roll: Roll, disagreements: Collection[Disagreement]) -> str:
@@ -94,14 +115,7 @@ def _was_counted_by_another(
     )
 
 
-def _conclude(
-    roll: Roll,
-    board: Board,
-    opened: SessionOpened,
-    tuned: PromptsTuned,
-    attempt: Attempt,
-    disagreements: Collection[Disagreement],
-) -> FinishedResult:
+def _conclude(roll: Roll, board: Board, made: _Made) -> FinishedResult:
     request = roll.request
 
     def certificate(i: int, place: int) -> CertifiedDocument | AbstainedDocument:
@@ -115,11 +129,12 @@ def _conclude(
             i,
             place,
             counted=counted,
-            attempt=attempt,
-            tuned=sessions.find_tuned(request, tuned, i, place),
+            attempt=made.attempt,
+            tuned=sessions.find_tuned(request, made.tuned, i, place),
+            learned=made.learned,
         )
 
-    identity = opened.identity
+    identity = made.opened.identity
     return FinishedResult(
         model=request.model,
         input=request.input,
@@ -132,7 +147,7 @@ def _conclude(
             sampler="philox4x64-10/rounded-gaussian-255/1",
             key_commitment=roll.commitment,
             noise_keys={purpose: key.text for purpose, key in roll.revealed_keys.items()},
-            table_sha256=opened.table_sha256,
+            table_sha256=made.opened.table_sha256,
             disagreements=tuple(
                 DisagreedSample(
                     sigma=request.sigmas[one.sigma_index],
@@ -140,7 +155,7 @@ def _conclude(
                     ballot=one.ballot,
                     sample=one.sample,
                 )
-                for one in sorted(disagreements)
+                for one in sorted(made.disagreements)
             ),
             **identity.model_dump(exclude={"model", "architecture"}),
         ),

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from functools import partial
 
 from models.catalogue import UnknownModel, load_catalogue, warn_of_cards
 from models.catalogue.weights import WeightsError
@@ -10,6 +11,7 @@ from worker.engine.engine import Engine
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import NoiseMismatch, check_noise
 from worker.engine.server import EngineServer
+from worker.engine.shelf.loaded_model import load_model
 from worker.engine.shelf.shelf import Shelf
 from worker.processes.child import CANNOT_START
 from worker.processes.logs import configure_logging
@@ -37,6 +39,7 @@ def create_engine(settings: WorkerSettings) -> Engine:
         budget_bytes=settings.model_memory_mb * 1_000_000,
         preferred=settings.serve_models,
         noise=settings.noise,
+        load=partial(load_model, measured=settings.data_dir / "measured-tau"),
     )
     shelf.load_preferred()
     return Engine(shelf)

@@ -13,7 +13,7 @@ from worker.contract.votes import Checkpoint
 from worker.counting.range_merge import Disagreement
 from worker.counting.roll import Roll
 from worker.jobs.tuned_prompts import TunedStore
-from worker.store import prompts
+from worker.store import prompts, tuned_vectors
 from worker.store.jobs import certificates, progress
 
 
@@ -45,6 +45,11 @@ class RedisRecords:
     def find_prompt(self, sha256: str) -> EncodedPrompt | None:
         """See `Records`."""
         return prompts.find_prompt(self._redis, sha256)
+
+    def was_learned_on_image(self, prompt: EncodedPrompt) -> bool:
+        """See `Records`."""
+        image = self._roll.request.input.sha256
+        return tuned_vectors.was_learned_on(self._redis, prompt.decode(), image)
 
     def keep_tuned(self, create: Callable[[], PromptsTuned]) -> PromptsTuned:
         """See `Records`. Of two runs at the same time, the first one's prompts stand."""

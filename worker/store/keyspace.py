@@ -27,7 +27,9 @@ PROMPT_IDS = f"{PREFIX}:prompt-ids"
 PROMPT_OWNERS = f"{PREFIX}:prompt-owners"
 """Who may see the prompt of an id, a hash; no entry: everyone. Kept for ever, as the ids are."""
 TUNED_VECTORS = f"{PREFIX}:tuned-vectors"
-"""The digests of all vectors ever tuned on an image, a set; kept for ever: see `prompts`."""
+"""The digests of all vectors ever tuned on an image, a set; kept for ever: see `tuned_vectors`."""
+TUNED_STARTS = f"{PREFIX}:tuned-starts"
+"""The digests of the tuned prompts whose start is stored, a set: see `tuned_vectors`."""
 
 DRAIN = f"{PREFIX}:drain"
 """The hosts that are to take no jobs, a hash: see `hosts`."""
@@ -112,6 +114,10 @@ prompt = _by_id("prompt:{}")
 """The values of a prompt."""
 tuned = _by_id("tuned:{}")
 """The prompts that were tuned for a canonical request, before its first vote."""
+tuned_start = _by_id("tuned-start:{}")
+"""The values of the prompt that a tuned prompt started from."""
+learned_on = _by_id("learned-on:{}")
+"""The digests of the images that vectors were learned on, a set; kept for ever."""
 adapted_prompt = _by_id("adapted-prompt:{}")
 """The card of a prompt that was adapted to one image."""
 adapted_owners = _by_id("adapted-prompt:{}:owners")

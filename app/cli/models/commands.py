@@ -7,7 +7,7 @@ import typer
 
 from app.cli.models import files
 from app.cli.models.batch import choose_batch
-from app.cli.models.check import check
+from app.cli.models.check import check, describe_tau
 from app.cli.options import DeviceOption
 from app.cli.terminal import sentences
 from models.catalogue import load_catalogue
@@ -139,7 +139,8 @@ def _print_report(report: "EtaReport") -> None:
     typer.echo(f"  text features, between processes and devices: {report.text_difference:.3g}")
     typer.echo(f"  rounding of sums in float32: {report.rounding:.3g}")
     typer.echo(f"eta = {report.eta!r} between any two runs, any prompt: measured, not proved")
-    typer.echo(f"tau = {report.tau!r} = 2 x eta x margin {report.margin:g}; card: {identity.tau!r}")
+    stated = describe_tau(identity.tau)
+    typer.echo(f"tau = {report.tau!r} = 2 x eta x margin {report.margin:g}; card: {stated}")
     typer.echo(f"fingerprints covered: {', '.join(report.covered) or 'none'}")
     for sigma, share in report.ambiguous.items():
         typer.echo(f"  ambiguous at sigma {sigma}: {100 * share:.3g} % of samples")

@@ -143,6 +143,9 @@ class _Certificate(Contract):
     started_from: PromptRef | None = _optional("The prompt that tuning started from.")
     adaptation: Adaptation | None = _optional("How the prompt was tuned on this image.")
     routing: Routing | None = _optional("How one prompt of a bank was chosen.")
+    learned_on_this_image: Literal[True] | None = _optional(
+        "A prompt that the request names was learned on this very image, its label included."
+    )
     class_names: Labels
     sigma: SigmaFigure
     alpha: AlphaFigure
@@ -165,17 +168,22 @@ class _Certificate(Contract):
         given = {name for name in every if getattr(self, name) is not None}
         if given != _FIELDS[self.prompting]:
             raise ValueError(f"a certificate by {self.prompting} has {_FIELDS[self.prompting]}")
-        if self.guarantee_scope != find_scope(self.prompting, self.prompt):
+        learned = bool(self.learned_on_this_image)
+        if self.guarantee_scope != find_scope(self.prompting, self.prompt, learned=learned):
             raise ValueError("the guarantee scope is not that of the prompting")
         return self
 
 
-def find_scope(prompting: Prompting, prompt: PromptRef | None) -> GuaranteeScope:
+def find_scope(
+    prompting: Prompting, prompt: PromptRef | None, *, learned: bool = False
+) -> GuaranteeScope:
     """What a certificate covers, by what its prompt depended on (CERTIFICATE 5).
 
     A stored prompt that was once tuned on an image stays a function of that image, under whatever
-    prompting it is used.
+    prompting it is used. So is one that was `learned` on it, and a bank with such a prompt.
     """
+    if learned:
+        return "frozen_prompt"
     if prompting == "routed":
         return "routed_pipeline"
     if prompt is not None and prompt.is_tuned_on_an_image:
@@ -285,7 +293,7 @@ class Provenance(Contract):
     device: str
     threads: int
     batch_size: int
-    tau: float
+    tau: float | None = Field(description="None: not measured. Zero is a measured zero.")
     versions: dict[str, str]
     fingerprint: Sha256 | None = _optional(
         "Digest of what f computes for a fixed batch: it names f by what it does."

@@ -1,6 +1,6 @@
 """The records of a roll outside the service: files that need no Redis."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -18,6 +18,8 @@ from worker.counting.roll import Roll
 
 FindPrompt = Callable[[str], Prompt | None]
 """The prompt with a digest, or None."""
+FindImages = Callable[[Prompt], Collection[str]]
+"""The digests of the images that a prompt's vectors were learned on."""
 
 
 @final
@@ -30,18 +32,24 @@ class FileRecords:
         ledger: the folder where attempts on images are counted.
         tuned: the folder for prompts tuned on images.
         find: finds the prompts that the request names.
+        find_images: finds the digests of the images that a prompt was learned on.
     """
 
     roll: Roll
     ledger: Path
     tuned: Path
     find: FindPrompt
+    find_images: FindImages = lambda _: frozenset()
     disagreements: frozenset[Disagreement] = frozenset()
 
     def find_prompt(self, sha256: str) -> EncodedPrompt | None:
         """See `Records`."""
         prompt = self.find(sha256)
         return None if prompt is None else EncodedPrompt.of(prompt)
+
+    def was_learned_on_image(self, prompt: EncodedPrompt) -> bool:
+        """See `Records`."""
+        return self.roll.request.input.sha256 in self.find_images(prompt.decode())
 
     def keep_tuned(self, create: Callable[[], PromptsTuned]) -> PromptsTuned:
         """See `Records`. On one machine the same request tunes the same prompt, so it is remade."""

@@ -26,6 +26,9 @@ class Records(Protocol):
     def find_prompt(self, sha256: str) -> EncodedPrompt | None:
         """The stored prompt with a digest, or None."""
 
+    def was_learned_on_image(self, prompt: EncodedPrompt) -> bool:
+        """Whether the image of this roll was among those that the prompt was learned on."""
+
     def keep_tuned(self, create: Callable[[], PromptsTuned]) -> PromptsTuned:
         """The tuned prompts kept for this roll before, or those that `create` makes, then kept."""
 
@@ -51,6 +54,7 @@ class Unrecorded:
         alpha_sum: what this roll and those before it spent.
         checkpoints: the prefixes to go on from.
         disagreements: see `Records`.
+        learned: the digests of the prompts that were learned on the image.
     """
 
     prompts: Mapping[str, EncodedPrompt] = field(default_factory=dict)
@@ -58,10 +62,15 @@ class Unrecorded:
     alpha_sum: Decimal | None = None
     checkpoints: Mapping[str, Checkpoint] = field(default_factory=dict)
     disagreements: frozenset[Disagreement] = frozenset()
+    learned: frozenset[str] = frozenset()
 
     def find_prompt(self, sha256: str) -> EncodedPrompt | None:
         """See `Records`."""
         return self.prompts.get(sha256)
+
+    def was_learned_on_image(self, prompt: EncodedPrompt) -> bool:
+        """See `Records`."""
+        return prompt.sha256 in self.learned
 
     def keep_tuned(self, create: Callable[[], PromptsTuned]) -> PromptsTuned:
         """See `Records`."""

@@ -36,8 +36,11 @@ def create_identity(vlm: VLM) -> Identity:
     return name_identity(vlm, probe(vlm, find_rows(vlm)).fingerprint)
 
 
-def name_identity(vlm: VLM, fingerprint: str | None) -> Identity:
-    """The identity of a loaded model whose fingerprint is known."""
+def name_identity(vlm: VLM, fingerprint: str | None, measured_tau: float | None = None) -> Identity:
+    """The identity of a loaded model whose fingerprint is known.
+
+    `measured_tau` stands in where the card names no tau for the device.
+    """
     card, device_class = vlm.card, find_device_class(vlm)
     return Identity(
         model=ModelRef(id=card.id, sha256=card.sha256),
@@ -47,7 +50,7 @@ def name_identity(vlm: VLM, fingerprint: str | None) -> Identity:
         device=get_device_name(vlm.device),
         threads=torch.get_num_threads(),
         batch_size=card.batch_size[device_class],
-        tau=card.tau[device_class],
+        tau=measured_tau if card.tau[device_class] is None else card.tau[device_class],
         versions=find_versions(*_PACKAGES) | _find_kernels(vlm),
         fingerprint=fingerprint,
         alike=_find_alike(vlm, fingerprint),

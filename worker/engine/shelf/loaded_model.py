@@ -10,6 +10,7 @@ from models.loading.loading import load_vlm
 from models.loading.trial import check_unit_length
 from models.vlm.vlm import VLM
 from worker.contract import Identity
+from worker.engine.measure.first_load import find_or_measure_tau
 from worker.engine.runner.runner import NoisePlace, Runner, create_runner
 from worker.engine.shelf.classifiers import Classifiers
 from worker.engine.shelf.fingerprint import Probe, probe
@@ -35,11 +36,17 @@ class LoadedModel:
 
 
 def load_model(
-    card: ModelCard, folder: Path, device: torch.device, noise: NoisePlace = "auto"
+    card: ModelCard,
+    folder: Path,
+    device: torch.device,
+    noise: NoisePlace = "auto",
+    *,
+    measured: Path | None = None,
 ) -> LoadedModel:
     """Loads a model, runs it at its batch shape, and checks its features.
 
-    Kernels are chosen and compiled here, so that no user's request waits for this.
+    Kernels are chosen and compiled here, so that no user's request waits for this. On a GPU, a
+    model whose card names no tau has it measured, and kept in the folder `measured`.
 
     Raises:
         WeightsError: a file is missing, is not the one the card names, or does not fit the
@@ -50,7 +57,10 @@ def load_model(
     vlm = load_vlm(card, folder, device)
     seen = probe(vlm, find_rows(vlm))
     check_unit_length(vlm, seen.features, "noisy images")
-    return _hold(vlm, seen, noise)
+    tau = None
+    if device.type == "cuda" and card.tau["cuda"] is None and measured is not None:
+        tau = find_or_measure_tau(vlm, seen.fingerprint, measured)
+    return _hold(vlm, seen, noise, tau)
 
 
 def hold_model(vlm: VLM, *, noise: NoisePlace = "auto") -> LoadedModel:
@@ -58,8 +68,8 @@ def hold_model(vlm: VLM, *, noise: NoisePlace = "auto") -> LoadedModel:
     return _hold(vlm, probe(vlm, find_rows(vlm)), noise)
 
 
-def _hold(vlm: VLM, seen: Probe, noise: NoisePlace) -> LoadedModel:
-    identity = name_identity(vlm, seen.fingerprint)
+def _hold(vlm: VLM, seen: Probe, noise: NoisePlace, tau: float | None = None) -> LoadedModel:
+    identity = name_identity(vlm, seen.fingerprint, tau)
     return LoadedModel(
         vlm=vlm,
         identity=identity,
