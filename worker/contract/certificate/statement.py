@@ -126,8 +126,8 @@ def _scope(certificate: Certificate) -> str:
         case "frozen_prompt" if certificate.learned_on_this_image:
             return (
                 f"It covers the classifier with {_describe_learned(certificate)} this very image "
-                "and its label, and is frozen. It does not cover learning again: with a changed image "
-                "another prompt would have been learned, and may then classify otherwise; "
+                "and its label, and is frozen. It does not cover learning again: with a changed "
+                "image another prompt would have been learned, and may then classify otherwise; "
                 f"{diagnosis}"
             )
         case "frozen_prompt":

@@ -1,5 +1,6 @@
 """One model on the device: loaded, tested, warmed up and measured."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from models.loading.loading import load_vlm
 from models.loading.trial import check_unit_length
 from models.vlm.vlm import VLM
 from worker.contract import Identity
-from worker.engine.measure.first_load import find_or_measure_tau
 from worker.engine.runner.runner import NoisePlace, Runner, create_runner
 from worker.engine.shelf.classifiers import Classifiers
 from worker.engine.shelf.fingerprint import Probe, probe
 from worker.engine.shelf.identity import find_rows, name_identity
 from worker.engine.shelf.memory import measure_memory
+
+MeasureTau = Callable[[VLM, str | None], float]
+"""Measures tau of an f, which its fingerprint names, or finds what was measured before."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,12 +44,12 @@ def load_model(
     device: torch.device,
     noise: NoisePlace = "auto",
     *,
-    measured: Path | None = None,
+    measure_tau: MeasureTau | None = None,
 ) -> LoadedModel:
     """Loads a model, runs it at its batch shape, and checks its features.
 
     Kernels are chosen and compiled here, so that no user's request waits for this. On a GPU, a
-    model whose card names no tau has it measured, and kept in the folder `measured`.
+    model whose card names no tau has it measured by `measure_tau`.
 
     Raises:
         WeightsError: a file is missing, is not the one the card names, or does not fit the
@@ -58,8 +61,8 @@ def load_model(
     seen = probe(vlm, find_rows(vlm))
     check_unit_length(vlm, seen.features, "noisy images")
     tau = None
-    if device.type == "cuda" and card.tau["cuda"] is None and measured is not None:
-        tau = find_or_measure_tau(vlm, seen.fingerprint, measured)
+    if device.type == "cuda" and card.tau["cuda"] is None and measure_tau is not None:
+        tau = measure_tau(vlm, seen.fingerprint)
     return _hold(vlm, seen, noise, tau)
 
 
