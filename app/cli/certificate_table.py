@@ -5,6 +5,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from worker.contract.certificate.document import FinishedResult
+from worker.contract.certificate.statement import covers_no_other_image
 
 
 def print_certificates(result: FinishedResult, console: Console) -> None:
@@ -12,7 +13,19 @@ def print_certificates(result: FinishedResult, console: Console) -> None:
     console.print(_create_table(result))
     for note in result.input.notes:
         console.print(f"note: {note}", markup=False)
+    console.print(_summarize(result), markup=False)
     console.print("Radii are l2, in pixels scaled to [0, 1]. Research use only.")
+
+
+def _summarize(result: FinishedResult) -> str:
+    """The confidence and how to read several certificates, as their statements say it."""
+    first = result.certificates[0]
+    classes = {c.prediction for c in result.certificates if c.outcome == "certified"}
+    each = "all together" if first.joint else "each"
+    head = "contradictory: certificates claim different classes; " if len(classes) > 1 else ""
+    vacuous = [f"{c.sigma:f}" for c in result.certificates if covers_no_other_image(c)]
+    tail = f" At sigma {', '.join(vacuous)} no other 8-bit image is that near." if vacuous else ""
+    return f"{head}confidence {1 - first.alpha:f} {each}.{tail}"
 
 
 def _create_table(result: FinishedResult) -> Table:

@@ -22,10 +22,12 @@ from worker.contract.certificate.signature import sign
 from worker.contract.image import Image
 from worker.contract.votes import VoteList, VoteWithPath
 from worker.counting.certify import certify
+from worker.counting.recorded import NotReproducible
 from worker.counting.records.files import FileRecords
 from worker.counting.records.tuned_files import TUNED_FOLDER
-from worker.counting.reproduce import NotReproducible, check_votes, reproduce
+from worker.counting.reproduce import reproduce
 from worker.counting.roll import Roll
+from worker.counting.vote_check import check_votes
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.runner.machine import choose_device, set_threads
@@ -164,6 +166,7 @@ def certify_in_process(
         ledger=data_dir / "attempts",
         tuned=prompts.tuned,
         find=prompts.find_prompt,
+        find_images=prompts.find_images,
     )
     result = certify(
         roll,

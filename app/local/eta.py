@@ -10,6 +10,7 @@ from models.catalogue.cards import ModelCard
 from models.loading.loading import load_vlm
 from models.vlm.base_classifier import create_base_classifier
 from worker.engine.measure import eta
+from worker.engine.measure.elsewhere import load_output, save_output
 from worker.engine.measure.fresh import run_afresh
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import check_noise
@@ -17,7 +18,15 @@ from worker.prepare import prepare_image
 
 
 def measure_model(
-    card: ModelCard, folder: Path, *, device: str, threads: int, images: Sequence[bytes], each: int
+    card: ModelCard,
+    folder: Path,
+    *,
+    device: str,
+    threads: int,
+    images: Sequence[bytes],
+    each: int,
+    save: Path | None = None,
+    against: Sequence[Path] = (),
 ) -> eta.EtaReport:
     """Loads the model as an engine does, and measures its eta, which holds for every prompt.
 
@@ -27,6 +36,9 @@ def measure_model(
         threads: CPU threads; 0: one for each core. Part of what the report is about.
         images: files to add noise to, beside the synthetic images.
         each: batches at each noise level.
+        save: where to write what f computes here, for a measurement on another host.
+        against: such files of other hosts. Eta is then between all of them, and `covered` says
+            which fingerprints tau covers.
 
     Raises:
         ValueError: the device is missing, a file is not an image, or eta has no bound.
@@ -50,7 +62,15 @@ def measure_model(
     }
     if others := _find_twins(chosen):
         reruns[eta.Variation.DEVICE] = [_rerun_on(card, folder, other) for other in others]
-    return eta.measure_eta(classifier, batches, reruns)
+    pixels = [batch.pixels for batch in batches]
+    if save is not None:
+        save_output(save, classifier, pixels)
+    others_f = [load_output(path, classifier, pixels) for path in against]
+    if others_f:
+        reruns[eta.Variation.FINGERPRINT] = [one.rerun for one in others_f]
+    report = eta.measure_eta(classifier, batches, reruns)
+    covered = {report.identity.fingerprint, *(one.fingerprint for one in others_f)} - {None}
+    return report.model_copy(update={"covered": tuple(sorted(covered))})
 
 
 def _find_twins(device: torch.device) -> list[torch.device]:

@@ -137,6 +137,9 @@ def create_evaluation(options: EvaluationOptions) -> Evaluation:
         procedure=fields.requested_procedure,
         alpha=fields.alpha,
         prompts=prompts.vectors,
+        learned_on={
+            card.sha256: frozenset(card.learning.images) for card in prompts.cards if card.learning
+        },
         folder=options.out or Path(f"evaluation-{dataset.id}-{card.id}"),
         ledger=options.data_dir / "attempts",
         baselines=tuple(one.load(device) for one in baselines),

@@ -92,6 +92,7 @@ class CheckReport(Contract):
     weights_sha256: str
     device: str
     precision: str
+    tau: float | None
     threads: int
     tensors: int
     parameters: int
@@ -134,6 +135,7 @@ def check_model(
         weights_sha256=card.weights_sha256,
         device=identity.device,
         precision=identity.precision,
+        tau=identity.tau,
         threads=torch.get_num_threads(),
         tensors=len(weights),
         parameters=sum(tensor.numel() for tensor in weights),

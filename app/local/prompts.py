@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.prompts.cards import PromptCard
-from models.prompts.catalogue import UnknownPrompt, load_prompt_catalogue
+from models.prompts.catalogue import UnknownPrompt, find_cards, load_prompt_catalogue
 from models.prompts.files import load_prompt
+from models.prompts.likeness import lies_around
 from models.prompts.prompt import Prompt
 from worker.contract.prompt import EncodedPrompt
+from worker.counting.records.tuned_files import find_start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +38,23 @@ class LocalPrompts:
                 card, prompt = load_prompt_catalogue(folder).get(name).load()
             except UnknownPrompt:
                 continue
-            tuned = prompt.ctx_sha256 in self._tuned_vectors()
+            tuned = self._is_tuned(prompt)
             return card.model_copy(update={"method": "zero-shot"}) if tuned else card
         return None
 
-    def _tuned_vectors(self) -> frozenset[str]:
-        """The digests of all vectors that were tuned here."""
+    def _is_tuned(self, prompt: Prompt) -> bool:
+        """Whether vectors equal those of a prompt tuned here, in half too, or lie around them."""
         paths = sorted(self.tuned.glob("*.toml")) if self.tuned.is_dir() else []
-        return frozenset(load_prompt(path)[1].ctx_sha256 for path in paths)
+        return any(_are_those(prompt, load_prompt(path)[1], find_start(path)) for path in paths)
+
+    def find_images(self, prompt: Prompt) -> frozenset[str]:
+        """The digests of the images that a prompt's vectors were learned on, under any name."""
+        found: set[str] = set()
+        for path in find_cards(self.folder):
+            card, other = load_prompt(path)
+            if card.learning is not None and other.ctx_sha256 == prompt.ctx_sha256:
+                found.update(card.learning.images)
+        return frozenset(found)
 
     @property
     def _tuned_folder(self) -> Path | None:
@@ -64,6 +75,12 @@ class LocalPrompts:
             except UnknownPrompt:
                 continue
         return None
+
+
+def _are_those(prompt: Prompt, tuned: Prompt, start: Prompt | None) -> bool:
+    if prompt.half_sha256 == tuned.half_sha256:
+        return True
+    return start is not None and lies_around(prompt, tuned, start)
 
 
 def load_prompt_file(path: Path) -> Prompt:

@@ -47,7 +47,6 @@ from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.runner.machine import choose_device, set_threads
-from worker.engine.shelf.loaded_model import warm_up
 from worker.engine.shelf.shelf import Shelf
 
 PROMPT = "bundled-2-mednist"
@@ -110,8 +109,7 @@ def measure(rounds: int, n: int, threads: int) -> tuple[Way, ...]:
     set_threads(threads)
     catalogue = load_catalogue()
     vlm = load_vlm(catalogue.get("bundled-2"), catalogue.folder("bundled-2"), choose_device("cpu"))
-    warm_up(vlm)
-    engine = Engine(Shelf.holding([vlm]))
+    engine = Engine(Shelf.holding([vlm]))  # warms the model up
     counter, ways = LocalCounter(engine), create_ways()
     certify_once(counter, next(iter(ways.values())), 0, 200)  # compiles the noise
     seconds: dict[str, list[float]] = {name: [] for name in ways}

@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    PlainSerializer,
     ValidationError,
 )
 
@@ -145,6 +146,11 @@ def _or(**defaults: Any) -> BeforeValidator:
     )
 
 
+def _list_stated(values: Mapping[DeviceClass, float | None]) -> dict[DeviceClass, float]:
+    """The values that a card states: TOML has no null."""
+    return {device: value for device, value in values.items() if value is not None}
+
+
 class Card(BaseModel):
     """Base of what a file describes."""
 
@@ -255,9 +261,11 @@ class ModelDescription(Card):
 
     `batch_size` is the single padded batch shape for each device class. Batch shape, precision and
     the ambiguity threshold `tau` (on logits) are part of the base classifier's identity: another
-    shape or precision changes the logits. `activation` fixes the activation of both transformers.
-    Tensors do not show whether a model uses GELU or quick GELU, so weights loaded with the wrong
-    one would load without an error.
+    shape or precision changes the logits. A tau of None was not measured. `alike` names the
+    fingerprints between which eta was measured for that tau, so that hosts of either may share a
+    certification. `activation` fixes the activation of both transformers. Tensors do not show
+    whether a model uses GELU or quick GELU, so weights loaded with the wrong one would load without
+    an error.
     """
 
     id: str = Field(pattern=f"^{_ID}$")
@@ -278,9 +286,13 @@ class ModelDescription(Card):
         Mapping[DeviceClass, Annotated[int, Field(ge=1)]], _or(cpu=64, cuda=256)
     ] = Field(default_factory=dict)
     tau: Annotated[
-        Mapping[DeviceClass, Annotated[float, Field(ge=0, allow_inf_nan=False)]],
-        _or(cpu=0.0, cuda=0.0),
-    ] = Field(default_factory=dict)
+        Mapping[DeviceClass, Annotated[float, Field(ge=0, allow_inf_nan=False)] | None],
+        _or(cpu=None, cuda=None),
+        PlainSerializer(_list_stated),
+    ] = Field(default_factory=dict, exclude_if=lambda found: not _list_stated(found))
+    alike: Mapping[DeviceClass, tuple[Sha256, ...]] = Field(
+        default_factory=dict, exclude_if=lambda found: not found
+    )
     precision: Annotated[Mapping[DeviceClass, Precision], _or(cpu="fp32", cuda="bf16")] = Field(
         default_factory=dict
     )
@@ -318,6 +330,8 @@ class ModelCard(ModelDescription):
             del fixed["preprocessing"]["grey"]  # keeps digests in certificates older than the field
         if self.denoiser is None:
             del fixed["denoiser"]
+        # Keeps digests in certificates older than None, which stood as 0 before.
+        fixed["tau"] = {device: tau or 0.0 for device, tau in self.tau.items()}
         fixed["files"] = sorted(fixed["files"], key=lambda file: str(file["name"]))
         canonical = json.dumps(fixed, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,11 +1,11 @@
-"""Writes measured values, tau or the batch shape, into a card's file.
+"""Writes measured values (tau, what it covers, the batch shape) into a card's file.
 
 The rest of the card's text is left unchanged.
 """
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,8 @@ from models.catalogue.cards import DeviceClass, InvalidCard, ModelCard, load_car
 from models.catalogue.catalogue import Catalogue
 from models.files.whole_file import replace_whole
 
-Measured = Literal["tau", "batch_size"]
+Measured = Literal["tau", "batch_size", "alike"]
+Value = float | Sequence[str]
 
 _NEIGHBOUR = re.compile(r"^(?:batch_size|precision)[ \t]*=[ \t]*\{[^{}]*\}[^\n]*\n", re.MULTILINE)
 
@@ -28,13 +29,18 @@ class ShippedCard(ValueError):
         )
 
 
-def format_line(name: Measured, values: Mapping[DeviceClass, float]) -> str:
+def format_line(name: Measured, values: Mapping[DeviceClass, Value]) -> str:
     """Returns the line of a card that states a value for each device class."""
-    pairs = ", ".join(f"{device} = {value!r}" for device, value in sorted(values.items()))
+    pairs = ", ".join(f"{device} = {_format(value)}" for device, value in sorted(values.items()))
     return f"{name} = {{ {pairs} }}"
 
 
-def replace_measured(text: str, name: Measured, device_class: DeviceClass, value: float) -> str:
+def _format(value: Value) -> str:
+    """A value as TOML writes it; the strings are digests."""
+    return repr(value if isinstance(value, int | float) else list(value))
+
+
+def replace_measured(text: str, name: Measured, device_class: DeviceClass, value: Value) -> str:
     """Returns a card's text with this value for one device class and everything else unchanged.
 
     Raises:
@@ -42,7 +48,8 @@ def replace_measured(text: str, name: Measured, device_class: DeviceClass, value
             valid in a card.
     """
     before = tomllib.loads(text)
-    wanted: dict[DeviceClass, float] = {**before.get(name, {}), device_class: value}
+    plain = value if isinstance(value, int | float) else list(value)
+    wanted: dict[DeviceClass, Value] = {**before.get(name, {}), device_class: plain}
     for edited in _edits(text, name, device_class, wanted):
         if _parses_to(edited, {**before, name: wanted}):
             parse_card(edited)
@@ -52,7 +59,7 @@ def replace_measured(text: str, name: Measured, device_class: DeviceClass, value
 
 
 def _edits(
-    text: str, name: Measured, device_class: DeviceClass, wanted: Mapping[DeviceClass, float]
+    text: str, name: Measured, device_class: DeviceClass, wanted: Mapping[DeviceClass, Value]
 ) -> Iterator[str]:
     """Yields edited texts, the tidiest first; the caller checks what each one parses to."""
     line = format_line(name, wanted)
@@ -62,7 +69,7 @@ def _edits(
         yield text[: found.start()] + line + text[found.end() :]
     if found := table.search(text):
         head, tail = text[: found.end()], text[found.end() :]
-        entry = f"{device_class} = {wanted[device_class]!r}"
+        entry = f"{device_class} = {_format(wanted[device_class])}"
         yield head + re.sub(rf"(?m)^{device_class}[ \t]*=[ \t]*[^\s#]+", entry, tail, count=1)
         yield f"{head}{entry}\n{tail}"
     for found in _NEIGHBOUR.finditer(text):
@@ -78,7 +85,7 @@ def _parses_to(text: str, expected: dict[str, object]) -> bool:
 
 
 def write_own(
-    catalogue: Catalogue, model_id: str, name: Measured, device_class: str, value: float
+    catalogue: Catalogue, model_id: str, name: Measured, device_class: str, value: Value
 ) -> Path:
     """Writes the value into a model's own card; returns the card's file.
 
@@ -89,13 +96,14 @@ def write_own(
     where: DeviceClass = "cuda" if device_class == "cuda" else "cpu"
     card, path = catalogue.get(model_id), catalogue.find_own_card(model_id)
     if path is None:
-        raise ShippedCard(card, format_line(name, {**getattr(card, name), where: value}))
+        stated = {one: v for one, v in getattr(card, name).items() if v is not None}
+        raise ShippedCard(card, format_line(name, {**stated, where: value}))
     write_measured(path, name, where, value)
     return path
 
 
 def write_measured(
-    path: Path, name: Measured, device_class: DeviceClass, value: float
+    path: Path, name: Measured, device_class: DeviceClass, value: Value
 ) -> ModelCard:
     """Writes the value into a card's file, which is replaced whole or not at all; returns the card.
 

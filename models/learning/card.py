@@ -7,6 +7,7 @@ import torch
 
 from models.catalogue.cards import TrainingSet
 from models.datasets.training_images import TrainingImages
+from models.imaging.pixels.digest import digest_image
 from models.learning.few_shot import Learned
 from models.prompts.cards import Learning, PromptCard
 from models.prompts.learning_settings import LearningSettings
@@ -73,6 +74,7 @@ def _create_learning(
     return Learning(
         **fields,
         images_sha256=images.sha256,
+        images=tuple(sorted(set(map(digest_image, images.pixels)))),
         loss=learned.curve[-1].loss,
         accuracy=learned.curve[-1].accuracy,
         device=get_device_name(vlm.device),

@@ -37,7 +37,9 @@ NoiseLevels = Annotated[tuple[float, ...], AfterValidator(_check_levels)]
 class Learning(Card):
     """How a few-shot prompt was learned: everything that, run again, gives the same vectors.
 
-    `images_sha256` is the digest of the prepared training images and their classes in order;
+    `images_sha256` is the digest of the prepared training images and their classes in order, and
+    `images` has the digest of each image: a certificate for one of them says that its prompt knows
+    it.
     `noise_levels` are sigmas drawn per image, on pixels in [0, 1]. `loss` and `accuracy` are the
     last epoch's, on the noisy training images.
     """
@@ -57,6 +59,7 @@ class Learning(Card):
     smallest_crop: float = Field(default=0.08, gt=0, le=1)
     seed: int = Field(ge=0)
     images_sha256: Sha256
+    images: tuple[Sha256, ...] = Field(default=(), exclude_if=lambda found: not found)
     loss: float
     accuracy: float = Field(ge=0, le=1)
     device: str

@@ -74,6 +74,14 @@ class Prompt:
         head = f"promptsmooth ctx 1\n{self.n_ctx}x{self.width}\n"
         return hashlib.sha256(head.encode() + self.ctx.astype("<f4").tobytes()).hexdigest()
 
+    @property
+    def half_sha256(self) -> str:
+        """SHA-256 of the vectors rounded to float16, and their shape: a copy in half keeps it."""
+        head = f"promptsmooth ctx half 1\n{self.n_ctx}x{self.width}\n"
+        with np.errstate(over="ignore"):
+            half = self.ctx.astype("<f2")
+        return hashlib.sha256(head.encode() + half.tobytes()).hexdigest()
+
     def create_text(self, class_name: str) -> str:
         """Returns the words for a class that follow the context vectors."""
         return class_name + self.suffix

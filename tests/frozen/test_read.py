@@ -4,7 +4,6 @@ The bytes of jobs, checkpoints, results and prompts are put into Redis as they l
 """
 
 import json
-import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -19,8 +18,11 @@ from . import asked, samples, subject
 from .freeze import create_answers
 from .subject import Host
 
+BEFORE = Path(__file__).parent / "version_1"  # as commit 3624d63 wrote them
 DOCUMENTS = sorted(
-    name for name in samples.list_names() if re.match(r"certificates/|bundled/certificate", name)
+    path.relative_to(Path(__file__).parent)
+    for folder in (samples.FOLDER, BEFORE)
+    for path in (*folder.glob("certificates/*.json"), folder / "bundled/certificate.json")
 )
 RECORDS = [name for name in samples.list_names() if name.startswith("records/")]
 RESULT = f"promptsmooth:certification:{asked.JOB_ID}:result"
@@ -28,16 +30,16 @@ CHECKPOINT = f"promptsmooth:certification:{asked.JOB_ID}:checkpoint"
 SENTINEL = b"\x77\x77"
 
 
-def load(name: str) -> samples.Snapshot:
+def load(name: str, folder: Path = samples.FOLDER) -> samples.Snapshot:
     """What lay in Redis."""
-    snapshot: samples.Snapshot = json.loads(samples.read(f"records/{name}.json"))
+    snapshot: samples.Snapshot = json.loads((folder / f"records/{name}.json").read_text())
     return snapshot
 
 
 @pytest.fixture
 def put(redis: Redis):
     """Puts records into Redis, which was empty."""
-    return lambda name: samples.restore(redis, load(name))
+    return lambda name, folder=samples.FOLDER: samples.restore(redis, load(name, folder))
 
 
 def find_result(redis: Redis) -> str:
@@ -53,9 +55,9 @@ def frozen_result() -> str:
     return samples.settle(load("finished")[RESULT]["value"])
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", DOCUMENTS, ids=str)
 def test_a_finished_certification_is_read_whole_and_holds(name):
-    text = samples.read(name).removesuffix("\n")
+    text = (Path(__file__).parent / name).read_text().removesuffix("\n")
     assert subject.find_faults(text) == []
     assert subject.sign_again(text) == text  # every byte, the signature too
 
@@ -112,6 +114,21 @@ def test_a_certification_cut_off_goes_on_from_its_checkpoint(
     assert redis.get(votes) == SENTINEL + frozen[len(SENTINEL) :]
 
 
+def test_a_certification_that_version_1_counted_is_counted_anew_on_the_same_noise(
+    redis: Redis, host: Host, put, frozen_result
+):
+    """Its checkpoint names no fingerprint, and its counts were shown: a further attempt."""
+    put("half-way", BEFORE)
+    subject.run_certification(redis, host.settings, asked.JOB_ID)
+    made, expected = json.loads(redis.get(RESULT)), json.loads(load("finished")[RESULT]["value"])
+    (entry,), (first,) = made["certificates"], expected["certificates"]
+    assert entry["attempts"] == 2
+    assert "alpha_of_attempts" not in entry  # version 1 kept no alpha of its attempts
+    assert entry["looks"] == first["looks"]
+    assert entry["votes_root"] == first["votes_root"]
+    assert made["provenance"]["noise_keys"] == expected["provenance"]["noise_keys"]
+
+
 def _adopt_checkpoints(redis: Redis, identity: Any) -> None:
     """Says that this machine's f counted them: of this model it is the same one everywhere."""
     for field, text in redis.hgetall(CHECKPOINT).items():
@@ -120,11 +137,14 @@ def _adopt_checkpoints(redis: Redis, identity: Any) -> None:
         redis.hset(CHECKPOINT, field, json.dumps(checkpoint | {"identity": identity}))
 
 
-def test_an_equal_request_is_answered_with_the_stored_certificate(redis: Redis, host: Host, put):
-    put("finished")
+@pytest.mark.parametrize("folder", [samples.FOLDER, BEFORE], ids=["now", "version 1"])
+def test_an_equal_request_is_answered_with_the_stored_certificate(
+    redis: Redis, host: Host, put, folder
+):
+    put("finished", folder)
     redis.delete(RESULT, *redis.keys("promptsmooth:image:*"))  # nothing can be counted again
     subject.run_certification(redis, host.settings, asked.JOB_ID)
-    assert redis.get(RESULT) == samples.decode(load("finished")[RESULT]["value"])
+    assert redis.get(RESULT) == samples.decode(load("finished", folder)[RESULT]["value"])
 
 
 @pytest.mark.parametrize("task", json.loads(samples.read("tasks.json")))
@@ -152,11 +172,12 @@ def test_a_learned_prompt_is_read_from_each_of_its_files():
 @pytest.fixture
 def copy(tmp_path: Path) -> Callable[[str], Path]:
     """Copies a file of the set to where it can be written to."""
-    return lambda name: Path(shutil.copy(samples.FOLDER / "files" / name, tmp_path))
+    return lambda name, folder=samples.FOLDER: Path(shutil.copy(folder / "files" / name, tmp_path))
 
 
-def test_an_evaluation_cut_off_goes_on(copy):
-    sitting, results = subject.go_on_with_run(copy("images.jsonl"))
+@pytest.mark.parametrize("folder", [samples.FOLDER, BEFORE], ids=["now", "version 1"])
+def test_an_evaluation_cut_off_goes_on(copy, folder):
+    sitting, results = subject.go_on_with_run(copy("images.jsonl", folder))
     assert sitting == 1
     assert [subject.find_faults(text) for text in results] == [[]]
 
@@ -168,17 +189,19 @@ def test_an_audit_log_goes_on_and_is_whole(copy):
     assert (found.first, found.head.seq) == (1, 3)
 
 
-def test_ranges_that_another_host_put_up_are_counted(redis: Redis, put):
-    put("hosts")
+@pytest.mark.parametrize("folder", [samples.FOLDER, BEFORE], ids=["now", "version 1"])
+def test_ranges_that_another_host_put_up_are_counted(redis: Redis, put, folder):
+    put("hosts", folder)
     posting, leased, taken = subject.read_board(redis)
-    (stored,) = samples.select(load("hosts"), ":ranges:.*:posting$").values()
+    (stored,) = samples.select(load("hosts", folder), ":ranges:.*:posting$").values()
     assert posting == json.loads(stored["value"])
     assert (leased["start"], leased["stop"]) == (2, 4)  # its lease has run out meanwhile
     assert taken["host"] == "host-b"
     assert taken["counted"] == subject.COUNTED
 
 
-def test_a_host_of_the_release_before_is_seen(redis: Redis, put):
-    put("hosts")
-    (stored,) = samples.select(load("hosts"), "promptsmooth:worker:").values()
+@pytest.mark.parametrize("folder", [samples.FOLDER, BEFORE], ids=["now", "version 1"])
+def test_a_host_of_the_release_before_is_seen(redis: Redis, put, folder):
+    put("hosts", folder)
+    (stored,) = samples.select(load("hosts", folder), "promptsmooth:worker:").values()
     assert subject.list_hosts(redis) == [json.loads(stored["value"])]

@@ -25,7 +25,7 @@ from worker.key_secret import SecretUnusable
 from worker.store import hosts, images, keyspace
 from worker.store.connection import create_app_redis
 from worker.store.jobs import certificates, progress, results
-from worker.store.votes import get_votes
+from worker.store.votes import VotesOf, get_votes
 
 
 def finished(redis, certification_id: str) -> FinishedResult:
@@ -114,11 +114,13 @@ def test_a_request_that_drew_no_noise_is_no_attempt(redis, settings, create_job,
     assert finished(redis, good.id).certificates[0].attempts == 1
 
 
-def test_an_attempt_keeps_its_number(redis, create_job):
+def test_an_attempt_keeps_its_number(redis, create_job, engine):
     (one, _), (two, _) = create_job(), create_job(n=301)
-    assert certificates.count_attempt(redis, one.request, "a" * 64) == 1
-    assert certificates.count_attempt(redis, two.request, "b" * 64) == 2
-    assert certificates.count_attempt(redis, one.request, "a" * 64) == 1
+    (identity,) = [f for f in engine.status().models if f.model.id == "linear"]
+    for job, sha256, number in ((one, "a", 1), (two, "b", 2), (one, "a", 1)):
+        found = certificates.count_attempt(redis, job.request, sha256 * 64, identity)
+        assert found.number == number
+        assert found.alpha_sum == number * job.request.alpha_spent
 
 
 def test_a_retry_goes_on_from_the_stored_counts(redis, settings, submit, watch):
@@ -284,7 +286,8 @@ def test_single_votes_are_stored_and_make_the_root(redis, settings, submit):
     run_certification(redis, settings, job.id)
     result = finished(redis, job.id)
     sha256 = request_sha256(job.request, result.provenance.key_commitment)
+    of = VotesOf(sha256, result.provenance.fingerprint)
     for entry in result.certificates:
         for phase, n in (("selection", entry.n0), ("estimation", entry.n)):
-            votes = get_votes(redis, sha256, votes_stream(entry.sigma, phase, 0), n)
+            votes = get_votes(redis, of, votes_stream(entry.sigma, phase, 0), n)
             assert VoteTree().appended(votes).root == entry.votes_root[phase]

@@ -5,12 +5,19 @@ from typing import Literal
 
 from pydantic import Field
 
+from models.catalogue.cards import Sha256
 from worker.contract.quantities import Contract
 from worker.contract.request import ModelRef
 
 
 class Identity(Contract):
-    """Which f ran: what moves logits, and therefore which votes may be added together."""
+    """Which f ran: what moves logits, and therefore which votes may be added together.
+
+    `fingerprint` is the digest of what f computed for a fixed batch and its card's texts when the
+    engine loaded it. None: two runs of that batch differed, or a version before fingerprints wrote
+    this. `alike` are the fingerprints between which eta was measured on this model and device
+    class, its own among them, so that `tau` covers what differs between their logits.
+    """
 
     model: ModelRef
     architecture: str
@@ -19,8 +26,22 @@ class Identity(Contract):
     device: str
     threads: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    tau: float = Field(ge=0)
+    tau: float | None = Field(ge=0, description="None: not measured, and votes have no margin.")
     versions: dict[str, str]
+    fingerprint: Sha256 | None = Field(default=None, exclude_if=lambda value: value is None)
+    alike: tuple[Sha256, ...] = Field(default=(), exclude_if=lambda value: not value)
+
+    def merges_with(self, other: "Identity") -> bool:
+        """Whether votes of the two may be added: one f, or two whose difference tau covers.
+
+        Two fingerprints are covered only where both identities name both of them as `alike`, by
+        one measurement of eta, and there is a tau.
+        """
+        if self == other:
+            return True
+        here = self.model_copy(update={"fingerprint": other.fingerprint})
+        pair = {self.fingerprint, other.fingerprint}
+        return bool(here == other and self.tau and pair <= set(self.alike))
 
 
 class ModelState(Contract):

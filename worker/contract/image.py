@@ -1,9 +1,9 @@
 """The prepared image: what is certified, and the digest that names it."""
 
-import hashlib
-
 import numpy as np
 import numpy.typing as npt
+
+from models.imaging.pixels.digest import digest_image
 
 Image = npt.NDArray[np.uint8]
 
@@ -11,8 +11,7 @@ Image = npt.NDArray[np.uint8]
 def image_sha256(image: Image) -> str:
     """The digest of a prepared image, by its integers and shape: uint8, (3, H, W), C order."""
     require_prepared(image)
-    shape = "x".join(map(str, image.shape))
-    return hashlib.sha256(f"uint8 {shape}\n".encode() + image.tobytes()).hexdigest()
+    return digest_image(image)
 
 
 def require_prepared(image: Image) -> None:

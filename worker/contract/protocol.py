@@ -173,9 +173,11 @@ class TunedPrompt(Contract):
     """One tuned prompt, and its entropy in nats before and after.
 
     `seconds` is the time of tuning alone. All prompts share the image features of the copies.
+    `start` is the prompt that tuning started from; earlier versions left it out.
     """
 
     prompt: EncodedPrompt
+    start: EncodedPrompt | None = Field(default=None, exclude_if=lambda value: value is None)
     entropy_before: float
     entropy_after: float
     seconds: float

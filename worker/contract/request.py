@@ -6,7 +6,7 @@ between the request and the certificate.
 """
 
 import hashlib
-from decimal import Decimal
+from decimal import ROUND_CEILING, Context, Decimal, localcontext
 from typing import Annotated, Any, Literal, Self
 
 import rfc8785
@@ -25,6 +25,7 @@ from worker.contract.targets import (
 )
 
 SCHEMA_VERSION = 1
+_SMALLEST_ALPHA = Decimal("1e-12")  # more digits would not survive JSON
 
 
 class InputImage(Contract):
@@ -138,6 +139,14 @@ class CertifyRequest(Contract):
     def alpha_each(self) -> float:
         """The error probability of one certificate."""
         return float(self.alpha) / self.certificates_asked if self.joint else float(self.alpha)
+
+    @property
+    def alpha_spent(self) -> Decimal:
+        """The sum of alpha over the certificates of this image, never rounded down."""
+        own = len(self.sigmas) * len(self.targets)
+        with localcontext(Context(prec=28, rounding=ROUND_CEILING)):
+            spent = own * self.alpha / (self.certificates_asked if self.joint else 1)
+            return spent.quantize(_SMALLEST_ALPHA).normalize()
 
     def identity(self) -> dict[str, Any]:
         """The canonical fields a noise key is derived from: what can change a certificate.

@@ -1,6 +1,6 @@
 """Makes the certificate document from counted votes. Rounding never overstates a figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,9 +33,11 @@ from worker.contract import (
     TunedTarget,
     ZeroShotTarget,
 )
+from worker.contract.attempt import Attempt
 from worker.contract.certificate import document
 from worker.contract.certificate.statement import create_statement
 from worker.contract.protocol import TunedPrompt
+from worker.counting.sessions import list_named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,16 +61,19 @@ def create_certificate(
     target_index: int,
     *,
     counted: Counted,
-    attempts: int,
+    attempt: Attempt,
     tuned: TunedPrompt | None = None,
+    learned: Collection[str] = (),
 ) -> document.CertifiedDocument | document.AbstainedDocument:
     """The document that states what the looks prove.
 
-    `tuned` is the prompt tuned for this certificate, if the target asks for one.
+    `tuned` is the prompt tuned for this certificate, if the target asks for one. `learned` has the
+    digests of the prompts that were learned on this very image.
     """
     target, sigma = request.targets[target_index], request.sigmas[sigma_index]
     judged = _judge(request, target, counted, float(sigma))
     prompting = _prompting(target, tuned) | judged.routing
+    knows_image = any(ref.sha256 in learned for ref in list_named(target))
     fields = {
         **prompting,
         "class_names": target.class_names,
@@ -80,8 +85,12 @@ def create_certificate(
         "p_a_lower": bound_rounded_down(judged.outcome.p_a_lower),
         "p_b_upper": bound_rounded_up(judged.outcome.p_b_upper),
         "votes_root": dict(judged.roots),
-        "guarantee_scope": document.find_scope(target.prompting, prompting.get("prompt")),
-        "attempts": attempts,
+        "learned_on_this_image": knows_image or None,
+        "guarantee_scope": document.find_scope(
+            target.prompting, prompting.get("prompt"), learned=knows_image
+        ),
+        "attempts": attempt.number,
+        "alpha_of_attempts": attempt.alpha_sum,
         "statement": "",
         **judged.evidence,
     }

@@ -4,23 +4,28 @@ It runs wherever there is a `Counter`: over a socket in RQ's work-horses, in pro
 line.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 from worker.contract import Identity
+from worker.contract.attempt import Attempt
 from worker.contract.certificate.document import (
     AbstainedDocument,
     CertifiedDocument,
+    DisagreedSample,
     FinishedResult,
     Provenance,
 )
 from worker.contract.image import Image
 from worker.contract.protocol import PromptsTuned, SessionOpened
+from worker.contract.votes import Checkpoint
 from worker.counting import sessions
 from worker.counting.certificates import Counted, create_certificate
 from worker.counting.contests import create_contests
 from worker.counting.counter import Counter
 from worker.counting.prefetch import Prefetch
 from worker.counting.prefixes import Board
+from worker.counting.range_merge import Disagreement
 from worker.counting.records.protocol import Records
 from worker.counting.roll import Roll
 
@@ -58,9 +63,12 @@ def certify(
             lambda: counter.tune(sessions.create_tuning(request, prompts, roll.tuning_key), image)
         )
     opened = counter.open(sessions.create_session(request, prompts, tuned, roll.keys), image)
-    attempts = records.count_attempt()
     board = Board(request, create_contests(request), _name_noise(roll, records.disagreements))
-    board.resume(records.get_checkpoints(), opened.identity)
+    stored = records.get_checkpoints()
+    attempt = records.count_attempt(
+        opened.identity, anew=_was_counted_by_another(stored, roll, opened.identity)
+    )
+    board.resume(stored, opened.identity)
     votes = Prefetch(counter)
     while not board.complete:
         for wanted in board.wanted():
@@ -69,17 +77,45 @@ def certify(
             votes.prefetch(likely)
         board.add(votes.receive())
         on_votes(board, opened.identity)
-    return _conclude(roll, board, opened, tuned, attempts)
+    made = _Made(
+        opened=opened,
+        tuned=tuned,
+        attempt=attempt,
+        disagreements=records.disagreements,
+        learned=frozenset(
+            sha256 for sha256, prompt in prompts.items() if records.was_learned_on_image(prompt)
+        ),
+    )
+    return _conclude(roll, board, made)
 
 
-def _name_noise(roll: Roll, disagreements: int) -> str:
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """What certificates state beside their counts. `learned` are prompts, by digest."""
+
+    opened: SessionOpened
+    tuned: PromptsTuned
+    attempt: Attempt
+    disagreements: frozenset[Disagreement]
+    learned: frozenset[str]
+
+
+def _name_noise(roll: Roll, disagreements: Collection[Disagreement]) -> str:
     """Names the noise and what is ambiguous on it. Only votes under one name may be added up."""
-    return f"{roll.sha256}+{disagreements}" if disagreements else roll.sha256
+    return f"{roll.sha256}+{len(disagreements)}" if disagreements else roll.sha256
 
 
-def _conclude(
-    roll: Roll, board: Board, opened: SessionOpened, tuned: PromptsTuned, attempts: int
-) -> FinishedResult:
+def _was_counted_by_another(
+    stored: Mapping[str, Checkpoint], roll: Roll, identity: Identity
+) -> bool:
+    """Whether another f counted votes on this noise: counts are shown when they are stored."""
+    return any(
+        one.roll.split("+")[0] == roll.sha256 and not one.identity.merges_with(identity)
+        for one in stored.values()
+    )
+
+
+def _conclude(roll: Roll, board: Board, made: _Made) -> FinishedResult:
     request = roll.request
 
     def certificate(i: int, place: int) -> CertifiedDocument | AbstainedDocument:
@@ -93,11 +129,12 @@ def _conclude(
             i,
             place,
             counted=counted,
-            attempts=attempts,
-            tuned=sessions.find_tuned(request, tuned, i, place),
+            attempt=made.attempt,
+            tuned=sessions.find_tuned(request, made.tuned, i, place),
+            learned=made.learned,
         )
 
-    identity = opened.identity
+    identity = made.opened.identity
     return FinishedResult(
         model=request.model,
         input=request.input,
@@ -110,7 +147,16 @@ def _conclude(
             sampler="philox4x64-10/rounded-gaussian-255/1",
             key_commitment=roll.commitment,
             noise_keys={purpose: key.text for purpose, key in roll.revealed_keys.items()},
-            table_sha256=opened.table_sha256,
+            table_sha256=made.opened.table_sha256,
+            disagreements=tuple(
+                DisagreedSample(
+                    sigma=request.sigmas[one.sigma_index],
+                    phase=one.phase,
+                    ballot=one.ballot,
+                    sample=one.sample,
+                )
+                for one in sorted(made.disagreements)
+            ),
             **identity.model_dump(exclude={"model", "architecture"}),
         ),
     )

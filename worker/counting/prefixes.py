@@ -193,7 +193,9 @@ class Board:
         """Continues stored prefixes of the same noise and the same f. Others are counted again."""
         for stream, ballots in self._counted.items():
             stored = checkpoints.get(self._name(*stream))
-            if stored is None or (stored.roll, stored.identity) != (self._roll, identity):
+            if stored is None or stored.roll != self._roll:
+                continue
+            if not stored.identity.merges_with(identity):
                 continue
             for place, one in enumerate(ballots):
                 one.prefix = stored.prefixes[place]

@@ -58,12 +58,17 @@ def find_prompts(request: CertifyRequest, find: Callable[[str], EncodedPrompt | 
 
 
 def _named(request: CertifyRequest) -> Iterator[PromptRef]:
-    for target in request.targets:
-        match target:
-            case FewShotTarget(prompt=ref) | FewShotZeroShotTarget(prompt=ref):
-                yield ref
-            case RoutedTarget(bank=bank):
-                yield from (entry for entry in bank if isinstance(entry, PromptRef))
+    return (ref for target in request.targets for ref in list_named(target))
+
+
+def list_named(target: Target) -> tuple[PromptRef, ...]:
+    """The stored prompts that a target names."""
+    match target:
+        case FewShotTarget(prompt=ref) | FewShotZeroShotTarget(prompt=ref):
+            return (ref,)
+        case RoutedTarget(bank=bank):
+            return tuple(entry for entry in bank if isinstance(entry, PromptRef))
+    return ()
 
 
 def create_tuning(request: CertifyRequest, prompts: Prompts, key: NoiseKey) -> TunePrompts:

@@ -2,14 +2,17 @@
 
 import signal
 import sys
+from functools import partial
 
 from models.catalogue import UnknownModel, load_catalogue, warn_of_cards
 from models.catalogue.weights import WeightsError
 from models.log import get_logger
 from worker.engine.engine import Engine
+from worker.engine.measure.first_load import find_or_measure_tau
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import NoiseMismatch, check_noise
 from worker.engine.server import EngineServer
+from worker.engine.shelf.loaded_model import load_model
 from worker.engine.shelf.shelf import Shelf
 from worker.processes.child import CANNOT_START
 from worker.processes.logs import configure_logging
@@ -31,12 +34,14 @@ def create_engine(settings: WorkerSettings) -> Engine:
     check_noise()
     catalogue = load_catalogue(settings.models)
     warn_of_cards(catalogue)
+    measure = partial(find_or_measure_tau, folder=settings.data_dir / "measured-tau")
     shelf = Shelf(
         catalogue,
         choose_device(settings.device),
         budget_bytes=settings.model_memory_mb * 1_000_000,
         preferred=settings.serve_models,
         noise=settings.noise,
+        load=partial(load_model, measure_tau=measure),
     )
     shelf.load_preferred()
     return Engine(shelf)

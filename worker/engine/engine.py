@@ -66,11 +66,7 @@ class Engine:
         loaded = self._shelf.list_loaded()
         return protocol.EngineStatus(
             models=tuple(model.identity for model in loaded),
-            samples_per_s={
-                model.identity.model.id: model.samples_per_s
-                for model in loaded
-                if model.samples_per_s is not None
-            },
+            samples_per_s={model.identity.model.id: model.samples_per_s for model in loaded},
             states=self._shelf.list_states(),
             figures=self._figures.model_copy(
                 update={"device_memory_bytes": measure_device_memory(self._shelf.device)}

@@ -21,7 +21,7 @@ class SessionTexts:
 
     def __init__(self, model: LoadedModel, prompts: Sequence[EncodedPrompt]) -> None:
         self._vlm, self._classifiers = model.vlm, model.classifiers
-        self._tau = model.identity.tau
+        self._tau = model.identity.tau or 0.0
         try:
             decoded = [prompt.decode() for prompt in prompts]
         except ValueError as error:

@@ -77,6 +77,7 @@ def _tune(vlm: VLM, features: torch.Tensor, start: Start) -> TunedPrompt:
     tuned = tune_prompt(vlm, copies, start.prompt, start.class_names, start.step)
     return TunedPrompt(
         prompt=EncodedPrompt.of(tuned.prompt),
+        start=EncodedPrompt.of(start.prompt),
         entropy_before=tuned.entropy_before,
         entropy_after=tuned.entropy_after,
         seconds=round(time.perf_counter() - began, 4),

@@ -11,7 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
@@ -72,6 +72,7 @@ class Evaluation:
         vlm: the loaded model.
         targets, sigmas, procedure, alpha: the question about each image.
         prompts: the prompts that targets name, by digest.
+        learned_on: the digests of the images that each of them was learned on.
         baselines: models to judge beside them.
         trained: what was trained for the rows, for the results.
         folder: the folder of the run. It holds the run's secret, its finished images and the
@@ -92,6 +93,7 @@ class Evaluation:
     prompts: Mapping[str, Prompt]
     folder: Path
     ledger: Path
+    learned_on: Mapping[str, frozenset[str]] = field(default_factory=dict)
     baselines: tuple[Baseline, ...] = ()
     trained: tuple[Trained, ...] = ()
     concurrent: int = 8
@@ -251,6 +253,7 @@ class _Sitting:
             ledger=self._asked.ledger,
             tuned=self._asked.folder / TUNED_FOLDER,
             find=self._asked.prompts.get,
+            find_images=lambda prompt: self._asked.learned_on.get(prompt.sha256, frozenset()),
         )
 
         def on_votes(board: Board, _identity: Identity) -> None:

@@ -17,7 +17,7 @@ from models.vlm.base_classifier import (
 )
 from models.vlm.vlm import VLM
 from worker.contract import FewShotTarget, Target, TemplateTarget
-from worker.engine.shelf.identity import create_identity
+from worker.engine.shelf.identity import find_rows
 from worker.evaluation.accuracy import Share
 from worker.evaluation.clean import CleanImages
 from worker.evaluation.others import OtherImages
@@ -58,7 +58,7 @@ class NoiselessModel:
     @cached_property
     def images(self) -> CleanImages:
         """The images at the model's own batch shape."""
-        return CleanImages.encode(self.vlm, self.files, create_identity(self.vlm).batch_size)
+        return CleanImages.encode(self.vlm, self.files, find_rows(self.vlm))
 
     def measure(self, row: Row, images: Sequence[EvaluatedImage]) -> Noiseless:
         """Measures a row.

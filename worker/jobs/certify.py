@@ -41,7 +41,7 @@ from worker.store.jobs import certificates, progress, results
 from worker.store.jobs import records as job_records
 from worker.store.jobs.damaged import RecordDamaged
 from worker.store.jobs.fence import Fence, begin_run
-from worker.store.votes import put_votes, renew_votes
+from worker.store.votes import VotesOf, put_votes, renew_votes
 
 log = get_logger(__name__)
 
@@ -171,22 +171,24 @@ def _find_or_certify(run: _Run) -> FinishedResult:
             redis, sha256, made, disagreements=known, ttl_s=ttl_s
         )
     else:
-        _renew(redis, job, roll, ttl_s=ttl_s)
+        _renew(redis, job, roll, result.provenance.fingerprint, ttl_s=ttl_s)
     return sign(result.model_copy(update={"input": job.request.input}), roll.secret)
 
 
-def _renew(redis: Redis, job: CertificationJob, roll: Roll, *, ttl_s: int) -> None:
+def _renew(
+    redis: Redis, job: CertificationJob, roll: Roll, fingerprint: str | None, *, ttl_s: int
+) -> None:
     """Renews all that a stored certificate names, so that it lasts as long as the certificate."""
     redis.expire(keyspace.certificate(roll.sha256), ttl_s)
     TunedStore(redis, roll, ttl_s, owner=job.owner).renew()
-    renew_votes(redis, roll.sha256, list_streams(job.request), ttl_s=ttl_s)
+    renew_votes(redis, VotesOf(roll.sha256, fingerprint), list_streams(job.request), ttl_s=ttl_s)
 
 
 def _certify(run: _Run, roll: Roll, disagreements: Disagreements) -> FinishedResult:
     redis, settings, job = run.redis, run.settings, run.job
     image = images.get_input(redis, job.request.input)
     records = RedisRecords(
-        redis, job, roll, disagreements=len(disagreements.known), ttl_s=settings.certificate_ttl_s
+        redis, job, roll, disagreements=disagreements.known, ttl_s=settings.certificate_ttl_s
     )
     with (
         EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as engine,
@@ -229,6 +231,7 @@ class _Recorder:
         """Stores counts and votes in one transaction, which fails if a later run has begun."""
         run, job = self._run, self._run.job
         fresh = tuple(board.drain_votes())
+        of = VotesOf(self._sha256, identity.fingerprint)
 
         def fill(pipeline: Pipeline) -> None:
             progress.put_progress(
@@ -239,7 +242,8 @@ class _Recorder:
                 create_live(job.request, board),
             )
             for votes in fresh:
-                put_votes(pipeline, self._sha256, votes, ttl_s=run.settings.certificate_ttl_s)
+                put_votes(pipeline, of, votes, ttl_s=run.settings.certificate_ttl_s)
+            certificates.note_shown(pipeline, self._sha256, identity.fingerprint)
             progress.put_checkpoints(
                 pipeline, job.id, board.checkpoints(identity), ttl_s=run.settings.image_ttl_s
             )

@@ -9,6 +9,8 @@ digests but no pixels, and expires with certificates. Only a caller who sends th
 the same request is given it.
 """
 
+from collections.abc import Collection
+
 from redis import Redis
 from redis.client import Pipeline
 
@@ -19,6 +21,7 @@ from worker.counting.contests import PHASES, create_contests, create_places
 from worker.store import keyspace
 from worker.store.connection import as_text, one_connection, wait_durable
 from worker.store.jobs import listing
+from worker.store.jobs.certificates import list_shown
 
 _RELEASE = """
 redis.call('SREM', KEYS[1], ARGV[1])
@@ -36,10 +39,11 @@ def purge(redis: Redis, job: CertificationJob, *, ttl_s: int) -> None:
     """
     with one_connection(redis) as connection:
         request_sha256 = _find_request_sha256(connection, job)
+        fingerprints = list_shown(connection, request_sha256) if request_sha256 else ()
         with connection.pipeline() as pipeline:
             _release_image(pipeline, job)
             if request_sha256 is not None:
-                _release_votes(pipeline, job, request_sha256)
+                _release_votes(pipeline, job, request_sha256, fingerprints)
             _remove_job(pipeline, job, ttl_s=ttl_s)
             pipeline.execute()
         wait_durable(connection)
@@ -60,11 +64,20 @@ def _release_image(pipeline: Pipeline, job: CertificationJob) -> None:
     pipeline.eval(_RELEASE, len(keys), *keys, keyspace.job(job.id))
 
 
-def _release_votes(pipeline: Pipeline, job: CertificationJob, request_sha256: str) -> None:
+def _release_votes(
+    pipeline: Pipeline,
+    job: CertificationJob,
+    request_sha256: str,
+    fingerprints: Collection[str | None],
+) -> None:
     streams = list_streams(job.request)
     keys = (
         keyspace.votes_holders(request_sha256),
-        *(keyspace.votes(request_sha256, stream) for stream in streams),
+        *(
+            keyspace.votes(request_sha256, stream, fingerprint)
+            for stream in streams
+            for fingerprint in (None, *fingerprints)
+        ),
     )
     pipeline.eval(_RELEASE, len(keys), *keys, keyspace.job(job.id))
 

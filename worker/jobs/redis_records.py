@@ -5,13 +5,15 @@ from typing import final
 
 from redis import Redis
 
-from worker.contract import CertificationJob
+from worker.contract import CertificationJob, Identity
+from worker.contract.attempt import Attempt
 from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import PromptsTuned
 from worker.contract.votes import Checkpoint
+from worker.counting.range_merge import Disagreement
 from worker.counting.roll import Roll
 from worker.jobs.tuned_prompts import TunedStore
-from worker.store import prompts
+from worker.store import prompts, tuned_vectors
 from worker.store.jobs import certificates, progress
 
 
@@ -28,7 +30,13 @@ class RedisRecords:
     """
 
     def __init__(
-        self, redis: Redis, job: CertificationJob, roll: Roll, *, disagreements: int, ttl_s: int
+        self,
+        redis: Redis,
+        job: CertificationJob,
+        roll: Roll,
+        *,
+        disagreements: frozenset[Disagreement],
+        ttl_s: int,
     ) -> None:
         self._redis, self._job, self._roll = redis, job, roll
         self._tuned = TunedStore(redis, roll, ttl_s, owner=job.owner)
@@ -38,13 +46,20 @@ class RedisRecords:
         """See `Records`."""
         return prompts.find_prompt(self._redis, sha256)
 
+    def was_learned_on_image(self, prompt: EncodedPrompt) -> bool:
+        """See `Records`."""
+        image = self._roll.request.input.sha256
+        return tuned_vectors.was_learned_on(self._redis, prompt.decode(), image)
+
     def keep_tuned(self, create: Callable[[], PromptsTuned]) -> PromptsTuned:
         """See `Records`. Of two runs at the same time, the first one's prompts stand."""
         return self._tuned.keep(create)
 
-    def count_attempt(self) -> int:
+    def count_attempt(self, identity: Identity, *, anew: bool) -> Attempt:
         """See `Records`."""
-        return certificates.count_attempt(self._redis, self._roll.request, self._roll.sha256)
+        return certificates.count_attempt(
+            self._redis, self._roll.request, self._roll.sha256, identity, anew=anew
+        )
 
     def get_checkpoints(self) -> Mapping[str, Checkpoint]:
         """See `Records`."""

@@ -41,7 +41,12 @@ class TunedStore:
     def _put(self, tuned: PromptsTuned) -> None:
         for card, one in create_tuned_cards(self._request, tuned):
             prompts.put_adapted(
-                self._redis, card, one.prompt.decode(), ttl_s=self._ttl_s, owner=self._owner
+                self._redis,
+                card,
+                one.prompt.decode(),
+                ttl_s=self._ttl_s,
+                owner=self._owner,
+                start=None if one.start is None else one.start.decode(),
             )
 
     def _find(self) -> PromptsTuned | None:

@@ -17,6 +17,7 @@ from worker.store import keyspace, prompts
 from worker.store.connection import as_text
 from worker.store.jobs import accepted
 from worker.store.jobs.records import hold
+from worker.store.tuned_vectors import note_learned
 
 _RESULT: TypeAdapter[LearningResult] = TypeAdapter(LearningResult)
 _FINISH = f"""
@@ -120,6 +121,8 @@ def finish_learning(
         worker.store.prompts.PromptRefused: the prompt cannot have this id. Nothing is stored.
     """
     check_prompt(card, prompt.decode())
+    if card.learning is not None:
+        note_learned(redis, prompt.decode(), card.learning.images)
     prompts.check_id(card.id)
     result = FinishedLearning(prompt_sha256=card.sha256)
     keys = (*prompts.put_keys(card), keyspace.learning_result(learning_id))

@@ -27,7 +27,9 @@ PROMPT_IDS = f"{PREFIX}:prompt-ids"
 PROMPT_OWNERS = f"{PREFIX}:prompt-owners"
 """Who may see the prompt of an id, a hash; no entry: everyone. Kept for ever, as the ids are."""
 TUNED_VECTORS = f"{PREFIX}:tuned-vectors"
-"""The digests of all vectors ever tuned on an image, a set; kept for ever: see `prompts`."""
+"""The digests of all vectors ever tuned on an image, a set; kept for ever: see `tuned_vectors`."""
+TUNED_STARTS = f"{PREFIX}:tuned-starts"
+"""The digests of the tuned prompts whose start is stored, a set: see `tuned_vectors`."""
 
 DRAIN = f"{PREFIX}:drain"
 """The hosts that are to take no jobs, a hash: see `hosts`."""
@@ -76,15 +78,26 @@ certificate = _by_id("certificate:{}")
 """The finished result of a canonical request under one key secret."""
 
 
-def votes(request_sha256: str, stream: str) -> str:
-    """The single votes of one phase, noise level and target of a canonical request."""
-    return f"{PREFIX}:votes:{request_sha256}:{stream}"
+def votes(request_sha256: str, stream: str, fingerprint: str | None = None) -> str:
+    """The single votes of one phase, noise level and target of a canonical request, by one f.
+
+    An f without a fingerprint has none in the name, as votes of versions before have.
+    """
+    of = "" if fingerprint is None else f"{fingerprint}:"
+    return f"{PREFIX}:votes:{request_sha256}:{of}{stream}"
 
 
 votes_holders = _by_id("holders:votes:{}")
 """The jobs whose votes these are, a set of their own keys; see `worker.jobs.purge`."""
 attempts = _by_id("attempts:{}")
-"""The canonical requests ever rolled for an image."""
+"""The canonical requests ever rolled for an image, a hash with their numbers.
+
+A request that was begun again under another f has an entry more, `{digest}@{fingerprint}`.
+"""
+attempt_alphas = _by_id("attempt-alphas:{}")
+"""What each of these attempts spent: the sum of alpha over its certificates, a hash."""
+shown = _by_id("shown:{}")
+"""The fingerprints under which counts of a canonical request were shown, a set; kept for ever."""
 
 RANGE_BOARD_PARTS = ("posting", "open", "leases", "counted", "hosts")
 
@@ -101,6 +114,10 @@ prompt = _by_id("prompt:{}")
 """The values of a prompt."""
 tuned = _by_id("tuned:{}")
 """The prompts that were tuned for a canonical request, before its first vote."""
+tuned_start = _by_id("tuned-start:{}")
+"""The values of the prompt that a tuned prompt started from."""
+learned_on = _by_id("learned-on:{}")
+"""The digests of the images that vectors were learned on, a set; kept for ever."""
 adapted_prompt = _by_id("adapted-prompt:{}")
 """The card of a prompt that was adapted to one image."""
 adapted_owners = _by_id("adapted-prompt:{}:owners")

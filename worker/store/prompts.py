@@ -10,6 +10,8 @@ PromptRefused
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 
 from redis import Redis
 
@@ -18,7 +20,7 @@ from models.prompts.files import check_prompt
 from models.prompts.prompt import Prompt
 from worker.contract import ANONYMOUS
 from worker.contract.prompt import EncodedPrompt
-from worker.store import keyspace
+from worker.store import keyspace, tuned_vectors
 from worker.store.connection import as_text
 
 _ADAPTED = "zero-shot-"
@@ -89,8 +91,10 @@ def put_prompt(
     """
     check_prompt(card, prompt)
     check_id(card.id)
-    if redis.sismember(keyspace.TUNED_VECTORS, prompt.ctx_sha256):
+    if tuned_vectors.note_if_near(redis, prompt):
         card = card.model_copy(update={"method": "zero-shot"})
+    if card.learning is not None:
+        tuned_vectors.note_learned(redis, prompt, card.learning.images)
     values = EncodedPrompt.of(prompt).model_dump_json()
     keys = put_keys(card)
     arguments = (card.id, card.sha256, card.model_dump_json(), values, owner or "")
@@ -132,19 +136,24 @@ for i = 1, 2 do
   end
 end
 redis.call('SADD', KEYS[3], ARGV[4])
-redis.call('SADD', KEYS[4], ARGV[5])
-if redis.call('TTL', KEYS[4]) < tonumber(ARGV[3]) then
-  redis.call('EXPIRE', KEYS[4], ARGV[3])
+if redis.call('TTL', KEYS[3]) < tonumber(ARGV[3]) then
+  redis.call('EXPIRE', KEYS[3], ARGV[3])
 end
 """
 
 
 def put_adapted(
-    redis: Redis, card: PromptCard, prompt: Prompt, *, ttl_s: int, owner: str = ANONYMOUS
+    redis: Redis,
+    card: PromptCard,
+    prompt: Prompt,
+    *,
+    ttl_s: int,
+    owner: str = ANONYMOUS,
+    start: Prompt | None = None,
 ) -> None:
     """Stores a prompt tuned on an image. Storing it again renews its time to live.
 
-    Every owner whose certificates name it may see it.
+    Every owner whose certificates name it may see it. `start` is the prompt that it started from.
 
     Raises:
         ValueError: the card is about other vectors, or its id is not `create_adapted_id`'s.
@@ -156,10 +165,19 @@ def put_adapted(
         )
     adapted = keyspace.adapted_prompt(card.id)
     owners = keyspace.adapted_owners(card.id)
-    keys = (keyspace.prompt(card.sha256), adapted, keyspace.TUNED_VECTORS, owners)
+    keys = (keyspace.prompt(card.sha256), adapted, owners)
     values = EncodedPrompt.of(prompt).model_dump_json()
-    arguments = (values, card.model_dump_json(), ttl_s, prompt.ctx_sha256, owner)
+    arguments = (values, card.model_dump_json(), ttl_s, owner)
+    tuned_vectors.note_tuned(redis, prompt, start, _list_values(redis), ttl_s=ttl_s)
     redis.eval(_PUT_ADAPTED, len(keys), *keys, *arguments)
+
+
+def _list_values(redis: Redis) -> Iterator[Prompt]:
+    """The values of the learned and imported prompts; those that are damaged are left out."""
+    for card in list_cards(redis):
+        with suppress(PromptDamaged):
+            if (found := find_prompt(redis, card.sha256)) is not None:
+                yield found.decode()
 
 
 def create_adapted_id(sha256: str) -> str:
@@ -185,12 +203,25 @@ def find_card(redis: Redis, name: str, *, view: str | None = None) -> PromptCard
         return _show_adapted(redis, _find_adapted(redis, name), view)
     if _DIGEST.fullmatch(name):
         known = next((card for card in list_cards(redis, view=view) if card.sha256 == name), None)
-        return _find_first(redis, name, known, view)
+        return _judge(redis, _find_first(redis, name, known, view))
     data = redis.hget(keyspace.PROMPTS, name)
     if data is None or not _is_shown(find_owner(redis, name), view):
         return None
     card = PromptCard.model_validate_json(data)
-    return _find_first(redis, card.sha256, card, view)
+    return _judge(redis, _find_first(redis, card.sha256, card, view))
+
+
+def _judge(redis: Redis, card: PromptCard | None) -> PromptCard | None:
+    """The card as tuned if its vectors are: they may have been tuned after it was stored."""
+    if card is None or card.method in ("zero-shot", "few-shot+zero-shot"):
+        return card
+    try:
+        prompt = find_prompt(redis, card.sha256)
+    except PromptDamaged:
+        return card  # whoever needs the values is told
+    if prompt is None or not tuned_vectors.are_tuned(redis, prompt.decode()):
+        return card
+    return card.model_copy(update={"method": "zero-shot"})
 
 
 def _find_first(

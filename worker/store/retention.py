@@ -2,8 +2,9 @@
 
 And images whose jobs have ended, where nobody was left to let go of them.
 
-Kept for ever, on purpose: attempts, the commitment, the ids prompts ever had, and the digests of
-vectors tuned on an image. Every other key has a time to live, and these indexes are trimmed here.
+Kept for ever, on purpose: attempts with what they spent and under which f counts were shown, the
+commitment, the ids prompts ever had, and the digests of vectors tuned on an image and of the images
+that vectors were learned on. Every other key has a time to live; these indexes are trimmed here.
 """
 
 from collections.abc import Iterator

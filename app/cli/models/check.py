@@ -69,6 +69,7 @@ def _list_rows(report: "CheckReport") -> Iterator[tuple[str, str]]:
     yield "model", report.model
     yield "digest", report.sha256
     yield "device", f"{report.device}, {report.precision}, {report.threads} threads"
+    yield "tau", describe_tau(report.tau)
     yield "files", "every SHA-256 is that of the card"
     yield "tensors", f"{report.tensors}, {report.parameters:,} numbers; names and shapes fit"
     yield "memory", _describe_memory(report)
@@ -102,6 +103,13 @@ def _list_rows(report: "CheckReport") -> Iterator[tuple[str, str]]:
             f"{one.seconds:.1f} s"
         ),
     )
+
+
+def describe_tau(tau: float | None) -> str:
+    """Tau in words: zero is only ever a measured zero."""
+    if tau is None:
+        return "not measured (promptsmooth models measure-eta)"
+    return f"{tau!r}, measured"
 
 
 def _describe_memory(report: "CheckReport") -> str:

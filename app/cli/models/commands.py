@@ -7,7 +7,7 @@ import typer
 
 from app.cli.models import files
 from app.cli.models.batch import choose_batch
-from app.cli.models.check import check
+from app.cli.models.check import check, describe_tau
 from app.cli.options import DeviceOption
 from app.cli.terminal import sentences
 from models.catalogue import load_catalogue
@@ -73,6 +73,20 @@ def measure_eta(
         list[Path] | None,
         typer.Option(exists=True, dir_okay=False, help="Further image to measure on; repeatable."),
     ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="Write what f computes here to a file."),
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="What --save wrote on a host with another fingerprint; repeatable. Eta is then "
+            "between the hosts, and with --write they may share certifications.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Write tau to the model's card.")] = False,
 ) -> None:
@@ -97,6 +111,8 @@ def measure_eta(
             threads=settings.threads,
             images=[path.read_bytes() for path in image or ()],
             each=batches,
+            save=save,
+            against=against or (),
         )
         if as_json:
             typer.echo(report.model_dump_json(indent=2))
@@ -104,6 +120,8 @@ def measure_eta(
             _print_report(report)
         if write:
             seen = report.identity
+            if against:
+                write_own(catalogue, seen.model.id, "alike", seen.device_class, report.covered)
             written = write_own(catalogue, seen.model.id, "tau", seen.device_class, report.tau)
             typer.echo(f"written to {written}; restart running engines", err=True)
 
@@ -121,6 +139,8 @@ def _print_report(report: "EtaReport") -> None:
     typer.echo(f"  text features, between processes and devices: {report.text_difference:.3g}")
     typer.echo(f"  rounding of sums in float32: {report.rounding:.3g}")
     typer.echo(f"eta = {report.eta!r} between any two runs, any prompt: measured, not proved")
-    typer.echo(f"tau = {report.tau!r} = 2 x eta x margin {report.margin:g}; card: {identity.tau!r}")
+    stated = describe_tau(identity.tau)
+    typer.echo(f"tau = {report.tau!r} = 2 x eta x margin {report.margin:g}; card: {stated}")
+    typer.echo(f"fingerprints covered: {', '.join(report.covered) or 'none'}")
     for sigma, share in report.ambiguous.items():
         typer.echo(f"  ambiguous at sigma {sigma}: {100 * share:.3g} % of samples")

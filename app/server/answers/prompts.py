@@ -32,8 +32,10 @@ def prompt_path(prompt_id: str) -> str:
 
 
 def prompt_view(card: PromptCard) -> PromptView:
-    """The whole card, with links to the vectors."""
+    """The card, with links to the vectors; without the digests of the images it was learned on."""
     path = prompt_path(card.id)
     links = PromptLinks(self=path, ctx=f"{path}/ctx", safetensors=f"{path}/ctx.safetensors")
     facts = {name: getattr(card, name) for name in PromptCard.model_fields}
+    if card.learning is not None:
+        facts["learning"] = card.learning.model_copy(update={"images": ()})
     return PromptView(**facts, links=links)

@@ -26,6 +26,7 @@ from app.server.answers.report_text import (
     ACCENT,
     BOLD,
     INK,
+    SCOPES,
     SOFT,
     Certificate,
     create_grid,
@@ -37,6 +38,7 @@ from app.server.answers.report_text import (
 )
 from app.server.answers.schemas import FinishedCertification
 from worker.contract.certificate.document import CertifiedDocument
+from worker.contract.certificate.statement import covers_no_other_image
 from worker.contract.image import Image
 
 _WIDTH, _HEIGHT = A4
@@ -130,12 +132,16 @@ def _summarize(certificates: Sequence[Certificate], best: Certificate) -> tuple[
             "its own, neither a class nor an error."
         )
     if len({c.prediction for c in certificates if isinstance(c, CertifiedDocument)}) > 1:
-        return "It depends on the noise level and wording", (
-            "Each has an answer that is proved, but they are not the same: the table says which."
+        return "Contradictory", (
+            "Noise levels or wordings have different answers, each within a radius of its own: the "
+            "table says which. None of them is the answer of the model."
         )
+    together = ", for all certificates together" if best.joint else ""
+    no_other = " No other 8-bit image lies that near." if covers_no_other_image(best) else ""
     return shorten(best.prediction), (
-        f"The smoothed answer is the same for every change of the image within l2 distance "
-        f"{best.radius:.6f}, at noise level σ {best.sigma:f}."
+        f"With confidence {1 - best.alpha:f}{together}, the smoothed answer is the same for every "
+        f"8-bit image within l2 distance {best.radius:.6f}, at noise level σ {best.sigma:f}. "
+        f"This covers {SCOPES[best.guarantee_scope]}.{no_other}"
     )
 
 

@@ -1,6 +1,7 @@
 """The text of a report: bundled fonts, and text that cannot become markup."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -72,8 +73,26 @@ def create_grid(
 
 
 def find_largest(certificates: Sequence[Certificate]) -> Certificate:
-    """The certificate with the largest radius, or the first abstention if there is none."""
-    return max(certificates, key=lambda c: c.radius if isinstance(c, CertifiedDocument) else -1)
+    """The certificate to head a report: the largest radius, or the first abstention.
+
+    One for a frozen prompt covers less, so it never displaces one that covers more.
+    """
+
+    def rank(one: Certificate) -> tuple[bool, bool, Decimal]:
+        if not isinstance(one, CertifiedDocument):
+            return False, False, Decimal(-1)
+        return True, one.guarantee_scope != "frozen_prompt", one.radius
+
+    return max(certificates, key=rank)
+
+
+SCOPES = {
+    "global_prompt": "the whole classifier, its prompt fixed beforehand",
+    "frozen_prompt": "this one frozen prompt, which depended on an image",
+    "routed_pipeline": "classifier and choice of prompt together",
+    "joint_pipeline": "classifier and tuning together",
+}
+"""What a certificate covers, in a few words."""
 
 
 def name_wording(certificate: Certificate) -> str:

@@ -153,7 +153,7 @@ class FinishedCertification(_Certification):
     """Done: per noise level, from the smallest, a certificate or an abstention."""
 
     status: Literal["finished"] = "finished"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2]
     certificates: tuple[CertificateDocument, ...]
     provenance: Provenance
     research_use_only: Literal[True] = True

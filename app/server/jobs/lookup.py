@@ -151,6 +151,7 @@ def _ended(redis: Redis, job: CertificationJob) -> schemas.Certification:
         case FinishedResult() as result:
             return schemas.FinishedCertification(
                 **_common(job),
+                schema_version=result.schema_version,
                 certificates=result.certificates,
                 provenance=result.provenance,
                 signature=result.signature,

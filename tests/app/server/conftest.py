@@ -19,6 +19,7 @@ from models.imaging import Decoder
 from models.testing import create_linear_model, write_linear_model
 from worker.certification import Phase, Tally
 from worker.contract import CertificationJob
+from worker.contract.attempt import Attempt
 from worker.contract.certificate.document import FinishedResult, Provenance
 from worker.counting.certificates import Counted, create_certificate
 from worker.counting.contests import create_contest, create_procedure
@@ -165,4 +166,6 @@ def _certificate(job: CertificationJob, sigma_index: int, *, certain: bool) -> o
             looks[goal.phase] = (*looks[goal.phase], Tally(counts=votes))
     roots = {phase: "0" * 64 for phase, made in looks.items() if made}
     counted = Counted(contest=create_contest(job.request, target), looks=[looks], roots=[roots])
-    return create_certificate(job.request, sigma_index, 0, counted=counted, attempts=1)
+    return create_certificate(
+        job.request, sigma_index, 0, counted=counted, attempt=Attempt(number=1)
+    )

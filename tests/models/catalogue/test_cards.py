@@ -48,7 +48,7 @@ size_bytes = 1
 
 def test_card_keeps_the_default_of_a_device_class_it_does_not_name():
     card = parse_card(CARD)
-    assert card.tau == {"cpu": 0.0, "cuda": 0.0625}
+    assert card.tau == {"cpu": None, "cuda": 0.0625}
     assert card.batch_size == {"cpu": 64, "cuda": 256}
     assert card.precision == {"cpu": "fp32", "cuda": "bf16"}
 

@@ -20,6 +20,7 @@ from worker.contract import (
     StagedParameters,
     TemplateTarget,
 )
+from worker.contract.attempt import Attempt
 from worker.contract.certificate.audit import MAX_DOCUMENT_BYTES, audit_document, parse_json
 from worker.contract.certificate.document import FinishedResult, Provenance, parse_document
 from worker.contract.certificate.signature import (
@@ -32,9 +33,11 @@ from worker.contract.votes import VoteWithPath
 from worker.counting.certificates import Counted, create_certificate
 from worker.counting.certify import certify
 from worker.counting.contests import create_contest
+from worker.counting.recorded import NotReproducible
 from worker.counting.records.protocol import Unrecorded
-from worker.counting.reproduce import NotReproducible, check_votes, reproduce
+from worker.counting.reproduce import reproduce
 from worker.counting.roll import Roll
+from worker.counting.vote_check import check_votes
 from worker.engine.local import LocalCounter
 from worker.sampling.table import create_noise_table
 
@@ -483,7 +486,7 @@ def create_document():
         looks = {"selection": (), "estimation": (Tally(counts=(0, 64 - votes, votes)),)}
         contest = create_contest(request, request.targets[0])
         counted = Counted(contest=contest, looks=[looks], roots=[{"estimation": "3" * 64}])
-        entry = create_certificate(request, 0, 0, counted=counted, attempts=1)
+        entry = create_certificate(request, 0, 0, counted=counted, attempt=Attempt(number=1))
         result = FinishedResult(
             model=request.model,
             input=request.input,

@@ -22,8 +22,9 @@ from worker.contract import (
 from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import CountRange
 from worker.counting.certify import certify
+from worker.counting.recorded import NotReproducible
 from worker.counting.records.protocol import Unrecorded
-from worker.counting.reproduce import NotReproducible, reproduce
+from worker.counting.reproduce import reproduce
 from worker.counting.roll import Roll
 from worker.counting.sessions import PromptMissing, create_session, create_tuning, find_prompts
 from worker.engine.engine import Engine

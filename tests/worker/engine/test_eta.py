@@ -35,7 +35,9 @@ from worker.engine.measure.eta import (
     run_all,
     sample_batches,
 )
+from worker.engine.measure.first_load import find_or_measure_tau
 from worker.engine.measure.fresh import FreshProcessFailed, run_afresh
+from worker.engine.shelf.identity import create_identity
 
 PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 STEP = 2.0**-10  # all numbers of the toy are multiples of it: float32 holds them exactly
@@ -139,9 +141,22 @@ def test_a_model_that_drifts_is_found_out_with_the_exact_eta(toy_card, batches):
         return torch.full((len(pixels),), STEP * calls)
 
     report, toy = measure(toy_card, batches, move)
-    moved = STEP * (toy.calls - 2)
+    moved = STEP * (toy.calls - 2 - 2)  # the fingerprint is taken last, by two runs
     assert report.eta == moved + ROUNDING  # the second batch, from its first run to its last
     assert report.differences[Variation.REPEAT] > 0
+
+
+def test_tau_at_the_first_load_is_measured_once_and_kept_with_the_fingerprint(toy_card, tmp_path):
+    drifting = ToyVLM(toy_card, lambda pixels, calls: torch.full((len(pixels),), STEP * calls))
+    assert find_or_measure_tau(drifting, "a" * 64, tmp_path) > 0
+    before = drifting.calls
+    assert find_or_measure_tau(drifting, "a" * 64, tmp_path) > 0
+    assert drifting.calls == before  # kept
+    assert find_or_measure_tau(drifting, "b" * 64, tmp_path) > 0
+    assert drifting.calls > before  # another f
+    steady = ToyVLM(toy_card, still)
+    assert find_or_measure_tau(steady, "c" * 64, tmp_path) == 0.0  # a measured zero
+    assert create_identity(steady).tau is None  # not measured, where nothing measured it
 
 
 def elsewhere(card: ModelCard, by: float, text_features: Tensor | None = None):
@@ -288,7 +303,7 @@ def test_the_bundled_model_is_bit_equal_within_its_identity(bundled_report):
 
 def test_a_card_that_ships_is_not_written_and_the_line_is_said(bundled_report):
     report = bundled_report.model_copy(update={"tau": 0.25})
-    with pytest.raises(ShippedCard, match=r"tau = \{ cpu = 0\.25, cuda = 0\.0 \}$"):
+    with pytest.raises(ShippedCard, match=r"tau = \{ cpu = 0\.25 \}$"):
         write_own(load_catalogue(), "bundled-2", "tau", report.identity.device_class, report.tau)
     assert load_catalogue().get("bundled-2").tau["cpu"] == 0.0
 
@@ -317,4 +332,7 @@ def test_the_command_measures_and_writes_the_card_of_an_own_model(tmp_path):
     line = "tau = { cpu = 0.0 }\n"
     assert path.read_text().replace(line, "", 1) == text + "# kept\n"
     assert path.read_text().count(line) == 1
-    assert load_card(path) == before
+    after = load_card(path)
+    assert (before.tau["cpu"], after.tau["cpu"]) == (None, 0.0)  # now a measured zero
+    assert after.model_copy(update={"tau": before.tau}) == before
+    assert after.sha256 == before.sha256

@@ -26,7 +26,8 @@ def image_of(redis, job):
 def votes_of(redis, settings, job):
     commitment = redis.get(keyspace.KEY_COMMITMENT).decode()
     sha256 = request_sha256(job.request, commitment)
-    return [redis.exists(keyspace.votes(sha256, stream)) for stream in list_streams(job.request)]
+    streams = list_streams(job.request)
+    return [any(redis.scan_iter(keyspace.votes(sha256, stream, "*"))) for stream in streams]
 
 
 def test_a_queued_certification_that_is_cancelled_leaves_the_queue(redis, settings, submit):

@@ -10,7 +10,8 @@ from pydantic import Field
 from models.files.untrusted_text import parse_strict
 from worker.certification import Finding, audit_certificate
 from worker.certification.audit import UNSEEN
-from worker.contract.certificate.document import FinishedResult, parse_document
+from worker.contract.certificate.ballots import check_disagreements
+from worker.contract.certificate.document import DOCUMENT_VERSION, FinishedResult, parse_document
 from worker.contract.certificate.signature import check_signature
 from worker.contract.certificate.statement import create_statement
 from worker.contract.quantities import Contract
@@ -77,14 +78,24 @@ def audit_document(
     except ValueError as error:
         return _report((Finding(code="schema", holds=False, sentence=f"Not readable: {error}."),))
     findings = (
-        Finding(code="schema", holds=True, sentence="A finished certification of this version."),
+        Finding(code="schema", holds=True, sentence=_name_version(result)),
         check_signature(document, trusted_keys),
         *_check_statements(result),
         *_check_tables(result, table_digest),
+        *check_disagreements(result),
         *audit_certificate(document).findings,
     )
     unseen = () if table_digest else ("The digests of the noise tables were not computed here.",)
     return _report(findings, unseen)
+
+
+def _name_version(result: FinishedResult) -> str:
+    if result.schema_version == DOCUMENT_VERSION:
+        return f"A finished certification of version {DOCUMENT_VERSION}."
+    return (
+        f"A finished certification of version {result.schema_version}, made before documents named "
+        "what f does: nothing in it says which f counted."
+    )
 
 
 def _report(findings: tuple[Finding, ...], unseen: tuple[str, ...] = ()) -> AuditReport:
@@ -103,7 +114,7 @@ def _check_statements(result: FinishedResult) -> tuple[Finding, ...]:
     said = {True: "is the figures in words.", False: "does not say what the figures say."}
     findings = []
     for place, entry in enumerate(result.certificates):
-        holds = entry.statement == create_statement(entry, result.input)
+        holds = entry.statement == create_statement(entry, result.input, result.schema_version)
         sentence = f"The statement {said[holds]}"
         findings.append(
             Finding(code="statement", holds=holds, sentence=sentence, certificate=place)

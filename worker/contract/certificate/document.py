@@ -143,6 +143,9 @@ class _Certificate(Contract):
     started_from: PromptRef | None = _optional("The prompt that tuning started from.")
     adaptation: Adaptation | None = _optional("How the prompt was tuned on this image.")
     routing: Routing | None = _optional("How one prompt of a bank was chosen.")
+    learned_on_this_image: Literal[True] | None = _optional(
+        "A prompt that the request names was learned on this very image, its label included."
+    )
     class_names: Labels
     sigma: SigmaFigure
     alpha: AlphaFigure
@@ -154,6 +157,9 @@ class _Certificate(Contract):
     votes_root: Roots
     guarantee_scope: GuaranteeScope
     attempts: int = Field(ge=1)
+    alpha_of_attempts: Annotated[Decimal, Field(gt=0), _AsNumber] | None = _optional(
+        "The sum of alpha over all certificates of this image's attempts up to this one."
+    )
     statement: str
 
     @model_validator(mode="after")
@@ -162,17 +168,22 @@ class _Certificate(Contract):
         given = {name for name in every if getattr(self, name) is not None}
         if given != _FIELDS[self.prompting]:
             raise ValueError(f"a certificate by {self.prompting} has {_FIELDS[self.prompting]}")
-        if self.guarantee_scope != find_scope(self.prompting, self.prompt):
+        learned = bool(self.learned_on_this_image)
+        if self.guarantee_scope != find_scope(self.prompting, self.prompt, learned=learned):
             raise ValueError("the guarantee scope is not that of the prompting")
         return self
 
 
-def find_scope(prompting: Prompting, prompt: PromptRef | None) -> GuaranteeScope:
+def find_scope(
+    prompting: Prompting, prompt: PromptRef | None, *, learned: bool = False
+) -> GuaranteeScope:
     """What a certificate covers, by what its prompt depended on (CERTIFICATE 5).
 
     A stored prompt that was once tuned on an image stays a function of that image, under whatever
-    prompting it is used.
+    prompting it is used. So is one that was `learned` on it, and a bank with such a prompt.
     """
+    if learned:
+        return "frozen_prompt"
     if prompting == "routed":
         return "routed_pipeline"
     if prompt is not None and prompt.is_tuned_on_an_image:
@@ -256,6 +267,15 @@ CertificateDocument = Annotated[
 NoiseKeyText = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
+class DisagreedSample(Contract):
+    """A sample on which two hosts disagreed: it is ambiguous, whatever anybody counts again."""
+
+    sigma: SigmaFigure
+    phase: Phase
+    ballot: int = Field(ge=0, description="Among all ballots of a noise level, in their order.")
+    sample: int = Field(ge=0)
+
+
 class Provenance(Contract):
     """What ran: enough to run it again, and to refuse adding votes of another f.
 
@@ -273,8 +293,25 @@ class Provenance(Contract):
     device: str
     threads: int
     batch_size: int
-    tau: float
+    tau: float | None = Field(description="None: not measured. Zero is a measured zero.")
     versions: dict[str, str]
+    fingerprint: Sha256 | None = _optional(
+        "Digest of what f computes for a fixed batch: it names f by what it does."
+    )
+    alike: Annotated[
+        tuple[Sha256, ...],
+        Field(
+            exclude_if=lambda found: not found,
+            description="Fingerprints whose votes may be among these, because tau covers them.",
+        ),
+    ] = ()
+    disagreements: Annotated[
+        tuple[DisagreedSample, ...],
+        Field(
+            exclude_if=lambda found: not found,
+            description="Samples that two hosts counted differently; each is ambiguous.",
+        ),
+    ] = ()
 
 
 class Signature(Contract):
@@ -285,11 +322,15 @@ class Signature(Contract):
     value: str = Field(description="64 bytes in base64.")
 
 
+DOCUMENT_VERSION: Literal[2] = 2
+"""Of the documents that are written. Those of version 1 have no fingerprint; they are read too."""
+
+
 class FinishedResult(Contract):
     """The certificates of one image, one per noise level and label set."""
 
     status: Literal["finished"] = "finished"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = DOCUMENT_VERSION
     model: ModelRef
     input: InputImage
     certificates: Annotated[

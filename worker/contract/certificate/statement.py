@@ -1,22 +1,57 @@
 """A certificate in sentences, with its scope and limits: a function of its other fields."""
 
 import json
+from decimal import Decimal
 
-from worker.contract.certificate.document import AbstainedDocument, CertifiedDocument
+from worker.contract.certificate.document import (
+    DOCUMENT_VERSION,
+    AbstainedDocument,
+    CertifiedDocument,
+)
 from worker.contract.request import InputImage
 
 Certificate = CertifiedDocument | AbstainedDocument
 
 
-def create_statement(certificate: Certificate, described: InputImage) -> str:
-    """What is quoted to a physician; an audit compares it with the figures."""
-    return " ".join(
-        (
-            _claim(certificate, described),
-            _scope(certificate),
-            _attempts(certificate.attempts),
-            "Research use only.",
-        )
+def create_statement(
+    certificate: Certificate, described: InputImage, version: int = DOCUMENT_VERSION
+) -> str:
+    """What is quoted to a physician; an audit compares it with the figures.
+
+    Documents of version 1 said less: neither how many certificates their request had, nor that a
+    radius below one grey level covers no other image.
+    """
+    sentences = [_claim(certificate, described), _scope(certificate)]
+    if version == 1:
+        sentences += [_attempts_1(certificate.attempts)]
+    else:
+        sentences += [_vacuous(certificate), _multiplicity(certificate), _attempts(certificate)]
+    return " ".join([*filter(None, sentences), "Research use only."])
+
+
+def covers_no_other_image(certificate: Certificate) -> bool:
+    """Whether no other 8-bit image is nearer than the radius: the nearest is 1/255 away."""
+    return isinstance(certificate, CertifiedDocument) and 255 * certificate.radius <= 1
+
+
+def _vacuous(certificate: Certificate) -> str:
+    if not covers_no_other_image(certificate):
+        return ""
+    return (
+        "No other 8-bit image lies within that distance, which is at most one grey level of one "
+        "channel of one pixel: this covers this image alone."
+    )
+
+
+def _multiplicity(certificate: Certificate) -> str:
+    """How often the best of a request's certificates, picked afterwards, is false."""
+    together = certificate.certificates_in_request
+    if certificate.joint or together == 1:
+        return ""
+    error = min(together * certificate.alpha, Decimal(1))
+    return (
+        f"It is one of {together} certificates of this request, each at its own alpha; the best of "
+        f"them, picked afterwards, is false with probability at most {error:f}."
     )
 
 
@@ -88,6 +123,13 @@ def _scope(certificate: Certificate) -> str:
                 f"{begins}, provided that model, prompt, classes and noise level were fixed before "
                 f"the image was seen; {diagnosis}"
             )
+        case "frozen_prompt" if certificate.learned_on_this_image:
+            return (
+                f"It covers the classifier with {_describe_learned(certificate)} this very image "
+                "and its label, and is frozen. It does not cover learning again: with a changed "
+                "image another prompt would have been learned, and may then classify otherwise; "
+                f"{diagnosis}"
+            )
         case "frozen_prompt":
             assert certificate.prompt is not None
             return (
@@ -107,7 +149,29 @@ def _scope(certificate: Certificate) -> str:
             raise ValueError("no certificate of this version covers tuning inside every sample")
 
 
-def _attempts(attempts: int) -> str:
+def _describe_learned(certificate: Certificate) -> str:
+    """What depends on the image, up to the words that name it."""
+    if certificate.prompt is None:
+        return "a bank of prompts, of which one was learned on"
+    name = f"the prompt {certificate.prompt.sha256[:16]}"
+    if certificate.adaptation is None:
+        return f"{name}, which was learned on"
+    return f"{name}, which was tuned from one that was learned on"
+
+
+def _attempts(certificate: Certificate) -> str:
+    if certificate.attempts == 1:
+        return "This is the first attempt on exactly this image on record."
+    known = certificate.alpha_of_attempts
+    sum_of = "the sum of their alphas"
+    most = sum_of if known is None else f"{min(known, Decimal(1)):f}, {sum_of}"
+    return (
+        f"This is attempt {certificate.attempts} on exactly this image on record: that some "
+        f"certificate among them is false has probability at most {most}."
+    )
+
+
+def _attempts_1(attempts: int) -> str:
     if attempts == 1:
         return "This is the first attempt on this image on record."
     return (

@@ -1,24 +1,48 @@
-"""Attempts on an image outside the service: one small file per image, one line per request.
+"""Attempts on an image outside the service: one small file per image, one line per roll.
 
 The service counts attempts in Redis. The command line has no Redis, so its certificates state how
-often this folder's records say that the image was rolled for.
+often this folder's records say that the image was rolled for. A line has the request's digest, the
+alpha that its certificates spend, and the fingerprint of the f; earlier versions wrote the digest
+alone.
 """
 
 import fcntl
+from decimal import Decimal
 from pathlib import Path
 
+from worker.contract.attempt import Attempt, create_attempt
 
-def count_attempt(folder: Path, image_sha256: str, request_sha256: str) -> int:
-    """Registers a roll for an image and returns its ordinal number, starting from 1.
+_ANY_F = "none"  # stands for an f that no fingerprint names
 
-    Processes may call it at the same time.
+
+def count_attempt(
+    folder: Path,
+    image_sha256: str,
+    request_sha256: str,
+    *,
+    alpha: Decimal,
+    fingerprint: str | None,
+) -> Attempt:
+    """Registers a roll for an image, and says which of its attempts this is.
+
+    The same request under the same f is the same roll; under another f it is a further one, because
+    a certificate under the first was shown. Processes may call it at the same time.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{image_sha256}.txt").open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
-        known = file.read().split()
-        if request_sha256 not in known:
-            file.write(request_sha256 + "\n")
-            known.append(request_sha256)
-        return known.index(request_sha256) + 1
+        lines = [line.split() for line in file.read().splitlines() if line.strip()]
+        own = [request_sha256, f"{alpha:f}", fingerprint or _ANY_F]
+        place = next((i for i, line in enumerate(lines) if _is_same(line, own)), len(lines))
+        if place == len(lines):
+            file.write(" ".join(own) + "\n")
+            lines.append(own)
+    numbers = {str(i): i + 1 for i in range(len(lines))}
+    spent = {str(i): Decimal(line[1]) for i, line in enumerate(lines) if len(line) > 1}
+    return create_attempt(numbers, spent, str(place))
+
+
+def _is_same(line: list[str], own: list[str]) -> bool:
+    """Whether a line is of this roll; one of an earlier version names no f."""
+    return line[0] == own[0] and (len(line) == 1 or line[2] == own[2])

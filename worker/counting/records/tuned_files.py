@@ -5,8 +5,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+from models.files.whole_file import write_whole
 from models.prompts.cards import Adaptation, PromptCard
+from models.prompts.ctx_file import parse_ctx, write_ctx
 from models.prompts.files import save_prompt
+from models.prompts.prompt import Prompt
 from worker.contract import CertifyRequest, TunedTarget, ZeroShotTarget
 from worker.contract.protocol import PromptsTuned, TunedPrompt
 from worker.counting.certificates import create_tuned_ref
@@ -24,9 +27,25 @@ def keep_tuned_files(
     """
     tuned = create()
     for card, one in create_tuned_cards(request, tuned):
-        if not (folder / f"{card.id}.toml").exists():
+        path = folder / f"{card.id}.toml"
+        if not path.exists():
             save_prompt(folder, card, one.prompt.decode())
+            if one.start is not None:
+                start = one.start.decode()
+                write_whole(_start_path(path), write_ctx(start.ctx, start.suffix))
     return tuned
+
+
+def _start_path(path: Path) -> Path:
+    return path.with_suffix(".start")
+
+
+def find_start(path: Path) -> Prompt | None:
+    """The prompt that the tuned one with this card started from; None if it was not written."""
+    try:
+        return Prompt(ctx=parse_ctx(_start_path(path).read_bytes()))
+    except FileNotFoundError:
+        return None
 
 
 def create_tuned_cards(

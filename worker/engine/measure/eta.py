@@ -35,7 +35,7 @@ from models.vlm.base_classifier import BaseClassifier
 from models.vlm.vlm import VLM
 from worker.contract import Contract, Identity
 from worker.contract.image import Image
-from worker.engine.shelf.identity import create_identity
+from worker.engine.shelf.identity import create_identity, find_rows
 from worker.sampling.kernel import sample_noisy_images
 from worker.sampling.table import create_noise_table
 from worker.sampling.words import NoiseKey
@@ -63,6 +63,8 @@ class Variation(StrEnum):
     """A newly started process runs the batch."""
     DEVICE = "device"
     """Another device of the same name runs the batch."""
+    FINGERPRINT = "fingerprint"
+    """A host whose f has another fingerprint ran the batch."""
 
 
 class NotMeasurable(ValueError):
@@ -115,6 +117,8 @@ class EtaReport(Contract):
         margin: `MARGIN`.
         tau: 2 x eta x margin; 0 if all runs were bit-equal.
         samples: the number of noisy images measured.
+        covered: the fingerprints of f here and on the hosts whose output was compared; tau covers
+            what differs between any two of them.
         ambiguous: for each sigma, the share of those images that would be ambiguous at this tau
             under the card's own prompt.
     """
@@ -128,6 +132,7 @@ class EtaReport(Contract):
     tau: float
     samples: int
     ambiguous: dict[str, float]
+    covered: tuple[str, ...] = ()
 
 
 def create_synthetic_images(size: int) -> tuple[Image, ...]:
@@ -197,7 +202,7 @@ def measure_eta(
         NotMeasurable: a number is finite in one run but not in another.
         ValueError: there are fewer than two batches, or a batch has another shape.
     """
-    _require_shapes(batches, create_identity(classifier.vlm).batch_size)
+    _require_shapes(batches, find_rows(classifier.vlm))
     run = create_run(classifier)
     spreads = [_Spread(run(batch.pixels)) for batch in batches]
     for i, spread in enumerate(spreads):

@@ -1,6 +1,6 @@
 """One model on the device: loaded, tested, warmed up and measured."""
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,12 @@ from models.vlm.vlm import VLM
 from worker.contract import Identity
 from worker.engine.runner.runner import NoisePlace, Runner, create_runner
 from worker.engine.shelf.classifiers import Classifiers
-from worker.engine.shelf.identity import create_identity
+from worker.engine.shelf.fingerprint import Probe, probe
+from worker.engine.shelf.identity import find_rows, name_identity
 from worker.engine.shelf.memory import measure_memory
+
+MeasureTau = Callable[[VLM, str | None], float]
+"""Measures tau of an f, which its fingerprint names, or finds what was measured before."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,7 +26,7 @@ class LoadedModel:
     """A model that can vote, with everything kept for it. All of it leaves together.
 
     `batches_ahead` is the number of batches that the device computes while the host handles an
-    older one. `samples_per_s` is the speed at warm-up; None if the model was not warmed up.
+    older one. `samples_per_s` is the speed at warm-up.
     """
 
     vlm: VLM
@@ -30,16 +34,22 @@ class LoadedModel:
     classifiers: Classifiers
     runner: Runner
     memory_bytes: int
+    samples_per_s: float
     batches_ahead: int = 0
-    samples_per_s: float | None = None
 
 
 def load_model(
-    card: ModelCard, folder: Path, device: torch.device, noise: NoisePlace = "auto"
+    card: ModelCard,
+    folder: Path,
+    device: torch.device,
+    noise: NoisePlace = "auto",
+    *,
+    measure_tau: MeasureTau | None = None,
 ) -> LoadedModel:
     """Loads a model, runs it at its batch shape, and checks its features.
 
-    Kernels are chosen and compiled here, so that no user's request waits for this.
+    Kernels are chosen and compiled here, so that no user's request waits for this. On a GPU, a
+    model whose card names no tau has it measured by `measure_tau`.
 
     Raises:
         WeightsError: a file is missing, is not the one the card names, or does not fit the
@@ -48,14 +58,21 @@ def load_model(
         DeviceNoiseMissing, NoiseMismatch: as `create_runner`.
     """
     vlm = load_vlm(card, folder, device)
-    return hold_model(vlm, samples_per_s=warm_up(vlm), noise=noise)
+    seen = probe(vlm, find_rows(vlm))
+    check_unit_length(vlm, seen.features, "noisy images")
+    tau = None
+    if device.type == "cuda" and card.tau["cuda"] is None and measure_tau is not None:
+        tau = measure_tau(vlm, seen.fingerprint)
+    return _hold(vlm, seen, noise, tau)
 
 
-def hold_model(
-    vlm: VLM, *, samples_per_s: float | None = None, noise: NoisePlace = "auto"
-) -> LoadedModel:
+def hold_model(vlm: VLM, *, noise: NoisePlace = "auto") -> LoadedModel:
     """Wraps a model that is already on its device. Raises the errors of `create_runner`."""
-    identity = create_identity(vlm)
+    return _hold(vlm, probe(vlm, find_rows(vlm)), noise)
+
+
+def _hold(vlm: VLM, seen: Probe, noise: NoisePlace, tau: float | None = None) -> LoadedModel:
+    identity = name_identity(vlm, seen.fingerprint, tau)
     return LoadedModel(
         vlm=vlm,
         identity=identity,
@@ -63,22 +80,5 @@ def hold_model(
         classifiers=Classifiers(vlm),
         memory_bytes=measure_memory(vlm),
         batches_ahead=1 if vlm.device.type == "cuda" else 0,
-        samples_per_s=samples_per_s,
+        samples_per_s=seen.samples_per_s,
     )
-
-
-def warm_up(vlm: VLM) -> float:
-    """Samples per second at the model's batch shape, in the second of two runs.
-
-    Raises:
-        FeaturesUnusable: the features are not finite or not of unit length.
-    """
-    size, rows = vlm.card.preprocessing.size, create_identity(vlm).batch_size
-    pixels = torch.zeros((rows, 3, size, size), dtype=torch.int16, device=vlm.device)
-    with torch.inference_mode():
-        features = vlm.encode_images(pixels).cpu()
-        started = time.perf_counter()
-        vlm.encode_images(pixels).cpu()
-    seconds = time.perf_counter() - started
-    check_unit_length(vlm, features, "a black image")
-    return rows / seconds

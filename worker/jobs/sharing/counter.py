@@ -227,7 +227,7 @@ def count_for_others(
     Counts nothing if this host has another f than the run.
     """
     identity = engine.open(shared.session, image).identity
-    if identity != shared.identity:
+    if not identity.merges_with(shared.identity):
         log.warning("helper_has_another_identity", host=board.host)
         return
     ranges = RangeQueue(engine, identity)

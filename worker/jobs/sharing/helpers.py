@@ -18,7 +18,10 @@ class Helpers:
 
     def ask(self, identity: Identity, ranges: int) -> int:
         """Asks if a host has the same f and does not count yet; returns how many it asked."""
-        able = sum(identity in report.models for report in hosts.list_workers(self._redis))
+        able = sum(
+            any(map(identity.merges_with, report.models))
+            for report in hosts.list_workers(self._redis)
+        )
         if ranges < 1 or able <= self._board.count_hosts():
             return 0
         return queue.ask_for_help(

@@ -1,29 +1,75 @@
 """The outcomes of canonical requests, which never change, and the attempts on an image."""
 
-from redis import Redis
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 
-from worker.contract import CertifyRequest
+from redis import Redis
+from redis.client import Pipeline
+
+from worker.contract import CertifyRequest, Identity
+from worker.contract.attempt import Attempt, create_attempt
 from worker.contract.certificate.document import FinishedResult
 from worker.store import keyspace
+from worker.store.connection import as_text
+
+_ANY_F = "none"  # stands for an f that no fingerprint names
 
 _COUNT_ATTEMPT = """
-local number = redis.call('HGET', KEYS[1], ARGV[1])
-if not number then
-  number = redis.call('HLEN', KEYS[1]) + 1
-  redis.call('HSET', KEYS[1], ARGV[1], number)
+local name, own = ARGV[1], ARGV[1] .. '@' .. ARGV[2]
+local others = ARGV[4] ~= '' or redis.call('HEXISTS', KEYS[1], own) == 1
+for _, shown in ipairs(redis.call('SMEMBERS', KEYS[3])) do
+  local same = shown == ARGV[2]
+  for i = 5, #ARGV do same = same or shown == ARGV[i] end
+  others = others or not same
 end
-return tonumber(number)
+if others and redis.call('HEXISTS', KEYS[1], name) == 1 then name = own end
+if redis.call('HEXISTS', KEYS[1], name) == 0 then
+  redis.call('HSET', KEYS[1], name, redis.call('HLEN', KEYS[1]) + 1)
+  redis.call('HSET', KEYS[2], name, ARGV[3])
+end
+return {name, redis.call('HGETALL', KEYS[1]), redis.call('HGETALL', KEYS[2])}
 """
 
 
-def count_attempt(redis: Redis, request: CertifyRequest, sha256: str) -> int:
-    """Registers a roll for an image and returns its ordinal number, starting from 1.
+def count_attempt(
+    redis: Redis, request: CertifyRequest, sha256: str, identity: Identity, *, anew: bool = False
+) -> Attempt:
+    """Registers a roll for an image, and says which of its attempts this is.
 
-    The same canonical request is the same roll and keeps its number. Attempts never expire, because
-    an expired attempt would be a free roll.
+    The same canonical request under the same f is the same roll and keeps its number. Under
+    another f it is a further attempt once counts under the first were shown. Attempts never
+    expire, because an expired attempt would be a free roll.
+
+    Args:
+        redis: the Redis of the service.
+        request, sha256: the canonical request and its digest under the key secret.
+        identity: the f that counts.
+        anew: True where counts of this roll by another f are known to have been shown.
     """
-    number = redis.eval(_COUNT_ATTEMPT, 1, keyspace.attempts(request.input.sha256), sha256)
-    return int(number)
+    image = request.input.sha256
+    keys = (keyspace.attempts(image), keyspace.attempt_alphas(image), keyspace.shown(sha256))
+    own, spent = identity.fingerprint or _ANY_F, f"{request.alpha_spent:f}"
+    given = (sha256, own, spent, "1" if anew else "", *identity.alike)
+    name, numbers, alphas = redis.eval(_COUNT_ATTEMPT, len(keys), *keys, *given)
+    spent_by = {one: Decimal(alpha) for one, alpha in _pairs(alphas)}
+    return create_attempt({one: int(n) for one, n in _pairs(numbers)}, spent_by, as_text(name))
+
+
+def _pairs(flat: Sequence[bytes | str]) -> Iterator[tuple[str, str]]:
+    """The entries of a hash, as a script returns them."""
+    texts = list(map(as_text, flat))
+    return zip(texts[::2], texts[1::2], strict=True)
+
+
+def note_shown(redis: "Redis | Pipeline", sha256: str, fingerprint: str | None) -> None:
+    """Notes that counts of a canonical request by this f are shown; this never expires."""
+    redis.sadd(keyspace.shown(sha256), fingerprint or _ANY_F)
+
+
+def list_shown(redis: Redis, sha256: str) -> tuple[str | None, ...]:
+    """The fingerprints under which counts of a canonical request were ever shown."""
+    found = sorted(map(as_text, redis.smembers(keyspace.shown(sha256))))
+    return tuple(None if one == _ANY_F else one for one in found)
 
 
 def find_certificate(redis: Redis, sha256: str) -> FinishedResult | None:

@@ -10,7 +10,7 @@ from app.server.answers.schemas import FinishedCertification
 from app.server.jobs.lookup import show
 from app.server.routes.dependencies import JobDep, RedisDep
 from worker.certification import Phase
-from worker.certification.merkle import audit_path
+from worker.certification.merkle import audit_path, path_leads_to
 from worker.contract import CertifyRequest
 from worker.contract.certificate.document import (
     AbstainedByCohen,
@@ -24,7 +24,7 @@ from worker.contract.certificate.document import (
 from worker.contract.request import request_sha256
 from worker.contract.votes import ShownVote, VoteList, votes_stream
 from worker.counting.contests import create_contests, create_places
-from worker.store.votes import get_votes
+from worker.store.votes import VotesOf, get_votes
 
 router = APIRouter(tags=["audit"])
 
@@ -71,19 +71,22 @@ def list_votes(
         raise problems.VotesUnknown
     sha256 = request_sha256(job.request, shown.provenance.key_commitment)
     stream = votes_stream(entry.sigma, phase, _place(job.request, certificate, entry, ballot))
-    votes = get_votes(redis, sha256, stream, n)
+    votes = get_votes(redis, VotesOf(sha256, shown.provenance.fingerprint), stream, n)
     if len(votes) < n:
         raise problems.VotesUnknown
+    root, paths = evidence.votes_root[phase], {i: audit_path(votes, i) for i in sample}
+    if not all(
+        path_leads_to(root, n=n, index=i, vote=votes[i], path=path) for i, path in paths.items()
+    ):
+        raise problems.VotesUnknown  # another count's
     return VoteList(
         certificate=certificate,
         phase=phase,
         ballot=ballot,
         n=n,
-        root=evidence.votes_root[phase],
+        root=root,
         votes=tuple(
-            ShownVote(
-                sample=i, vote=votes[i], path=tuple(step.hex() for step in audit_path(votes, i))
-            )
+            ShownVote(sample=i, vote=votes[i], path=tuple(step.hex() for step in paths[i]))
             for i in sample
         ),
     )

@@ -13,8 +13,11 @@ export function groupTargets(certificates) {
   return [...groups.values()].map((group) => group.sort((a, b) => a.sigma - b.sigma));
 }
 
-/** @param {any[]} certificates @returns {any | null} the one with the largest radius */
+/** The one with the largest radius. One for a frozen prompt covers less, so it never displaces one that covers more.
+ * @param {any[]} certificates @returns {any | null} */
 export function largest(certificates) {
-  const certified = certificates.filter((c) => c.outcome === "certified");
+  const claims = certificates.filter((c) => c.outcome === "certified");
+  const whole = claims.filter((c) => c.guarantee_scope !== "frozen_prompt");
+  const certified = whole.length > 0 ? whole : claims;
   return certified.reduce((best, c) => (best && best.radius >= c.radius ? best : c), null);
 }

@@ -1,7 +1,7 @@
 // The answer and its radius, or the abstention.
 
 import { h, svg } from "../elements/dom.js";
-import { length, SCOPES, targetName } from "../elements/words.js";
+import { confidence, length, SCOPES, targetName } from "../elements/words.js";
 import { largest } from "./targets.js";
 
 /** @param {any[]} certificates of one target, by noise level @param {boolean} several */
@@ -15,7 +15,8 @@ export function verdict(certificates, several) {
 function certified(certificates, best, name) {
   const classes = new Set(certificates.filter((c) => c.outcome === "certified").map((c) => c.prediction));
   const said = classes.size === 1 ? oneAnswer(best, certificates) : severalAnswers(certificates);
-  return h("section", { class: "card verdict certified" }, name, h("p", { class: "badge" }, mark("certified"), "Certified"), ...said, !name && limits([best]));
+  const badge = classes.size === 1 ? h("p", { class: "badge" }, mark("certified"), "Certified") : h("p", { class: "badge" }, "Contradictory");
+  return h("section", { class: `card verdict ${classes.size === 1 ? "certified" : "abstained"}` }, name, badge, ...said, !name && limits([best]));
 }
 
 /** @param {any} best @param {any[]} certificates */
@@ -24,7 +25,8 @@ function oneAnswer(best, certificates) {
   const silent = certificates.filter((c) => c.outcome === "abstained").map((c) => `σ\u00a0${c.sigma}`);
   return [
     h("p", { class: "prediction" }, best.prediction),
-    h("p", { class: "claim" }, "The answer stays the same under every change smaller than l2\u00a0", h("strong", {}, length(best.radius)), `, at noise level σ ${best.sigma}.`),
+    h("p", { class: "claim" }, "The answer stays the same under every change smaller than l2\u00a0", h("strong", {}, length(best.radius)), `, at noise level σ ${best.sigma}, with confidence ${confidence(best.alpha)}${best.joint ? " for all certificates together" : ""}. ${SCOPES[best.guarantee_scope]}`),
+    255 * best.radius <= 1 && h("p", { class: "claim" }, "No other 8-bit image is that near: this covers this image alone."),
     h("dl", { class: "means" }, ...fact("Every pixel may change by less than", greyLevels(levels.every_pixel)), ...fact("or a single pixel by less than", greyLevels(levels.one_pixel))),
     silent.length > 0 && h("p", { class: "silent" }, mark("abstained"), ` At ${list(silent)} it abstains and claims nothing.`),
   ];
@@ -41,7 +43,7 @@ function severalAnswers(certificates) {
   const row = (/** @type {any} */ c) =>
     h("tr", {}, h("th", { scope: "row" }, `σ ${c.sigma}`), h("td", {}, c.outcome === "certified" ? c.prediction : "abstained"), h("td", {}, c.outcome === "certified" ? `within ${length(c.radius)}` : ""));
   return [
-    h("p", { class: "prediction long" }, "It depends on the noise level"),
+    h("p", { class: "prediction long" }, "The noise levels contradict one another"),
     h("p", { class: "claim" }, "Each noise level has a proved answer, but the answers are not the same. The model is not certain about this image."),
     h("table", { class: "by-level" }, h("tbody", {}, ...certificates.map(row))),
   ];

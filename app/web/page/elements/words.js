@@ -56,7 +56,7 @@ export const PROMPTINGS = {
 /** @type {Record<string, string>} */
 export const SCOPES = {
   global_prompt: "Covers every step from this image to the answer.",
-  frozen_prompt: "Covers this prompt, tuned on this image and then frozen, but not tuning it again.",
+  frozen_prompt: "Covers this one frozen prompt, which depended on an image, but not tuning or learning it again.",
   routed_pipeline: "Also covers the choice of the prompt.",
 };
 

@@ -1,0 +1,272 @@
+"""Identity names f by what f does, and another f in its last bits refutes nobody."""
+
+import copy
+import json
+from decimal import Decimal
+
+import pytest
+import torch
+
+from models.catalogue import load_catalogue
+from models.loading.loading import load_vlm
+from worker.certification.merkle import audit_path
+from worker.contract import StagedParameters
+from worker.contract.certificate.document import parse_document
+from worker.contract.request import canonical_bytes
+from worker.contract.votes import VoteWithPath
+from worker.counting.certify import certify
+from worker.counting.other_f import is_explained
+from worker.counting.range_merge import Disagreement
+from worker.counting.records.attempts import count_attempt
+from worker.counting.records.protocol import Unrecorded
+from worker.counting.reproduce import reproduce
+from worker.counting.roll import Roll
+from worker.counting.vote_check import check_votes
+from worker.engine.engine import Engine
+from worker.engine.local import LocalCounter
+from worker.engine.shelf.fingerprint import probe
+from worker.engine.shelf.identity import create_identity
+from worker.engine.shelf.shelf import Shelf
+
+SECRET = b"s" * 32
+NUDGE = 0.02  # moves a vote in a hundred; a change in the last bits moves one in a million
+
+
+class OtherBits:
+    """The same model on a machine whose kernels round otherwise. Implements `VLM`."""
+
+    def __init__(self, vlm, by: float) -> None:
+        self._vlm, self._by = vlm, by
+
+    def __getattr__(self, name: str):
+        return getattr(self._vlm, name)
+
+    def encode_images(self, pixels):
+        features = self._vlm.encode_images(pixels)
+        features = features + self._by * torch.linspace(-1, 1, features.shape[1])
+        return torch.nn.functional.normalize(features, dim=-1)
+
+
+@pytest.fixture(scope="module")
+def vlm():
+    catalogue = load_catalogue(None)
+    card = catalogue.get("bundled-2")
+    return load_vlm(card, catalogue.folder(card.id), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def other(vlm):
+    return OtherBits(vlm, NUDGE)
+
+
+@pytest.fixture(scope="module")
+def asked(cards, create_request):
+    procedure = StagedParameters(n_max=256, tolerance=Decimal(0))
+    return create_request("bundled-2", sigmas=["0.5"], procedure=procedure, seed=3)
+
+
+@pytest.fixture(scope="module")
+def counters(vlm, other):
+    return {
+        name: LocalCounter(Engine(Shelf.holding([f])))
+        for name, f in (("here", vlm), ("there", other))
+    }
+
+
+def certified(asked, counter, **records):
+    request, image = asked
+    voted: list[int] = []
+
+    def collect(board, _identity) -> None:
+        for drained in board.drain_votes():
+            voted.extend(drained.votes)
+
+    result = certify(
+        Roll(request, SECRET),
+        image,
+        counter=counter,
+        records=Unrecorded(**records),
+        on_votes=collect,
+    )
+    return result, voted
+
+
+@pytest.fixture(scope="module")
+def made(asked, counters):
+    return certified(asked, counters["here"])
+
+
+def test_a_fingerprint_names_what_f_does_and_nothing_else(vlm, other):
+    rows = 8
+    assert probe(vlm, rows).fingerprint == probe(vlm, rows).fingerprint
+    assert probe(vlm, rows).fingerprint != probe(vlm, 2 * rows).fingerprint
+    assert probe(vlm, rows).fingerprint != probe(other, rows).fingerprint
+    assert probe(vlm, rows).fingerprint != probe(OtherBits(vlm, 1e-7), rows).fingerprint
+
+
+def test_an_f_that_does_not_repeat_itself_has_no_fingerprint(vlm):
+    class Drifting(OtherBits):
+        def encode_images(self, pixels):
+            self._by += 1e-6
+            return super().encode_images(pixels)
+
+    assert probe(Drifting(vlm, 0.0), 8).fingerprint is None
+    assert create_identity(Drifting(vlm, 0.0)).fingerprint is None
+
+
+def test_a_fingerprint_is_in_the_document_and_never_in_the_noise(asked, counters, made):
+    """Moving to another host is no new roll."""
+    here, there = made[0], certified(asked, counters["there"])[0]
+    assert here.provenance.fingerprint != there.provenance.fingerprint
+    assert None not in (here.provenance.fingerprint, there.provenance.fingerprint)
+    assert here.provenance.noise_keys == there.provenance.noise_keys
+    canonical = canonical_bytes(asked[0].identity()).decode()
+    assert "fingerprint" not in canonical
+    assert here.provenance.fingerprint not in canonical
+
+
+def test_an_honest_certificate_is_not_refuted_by_another_f(asked, counters, made):
+    about, finding = reproduce(made[0], asked[1], counters["there"])
+    assert about.holds
+    assert "another f in its last bits" in about.sentence
+    assert finding.holds
+    assert "votes differ" in finding.sentence
+    assert "bounds" in finding.sentence
+
+
+def test_counts_that_no_last_bit_explains_are_refuted_by_another_f(asked, counters, made):
+    document = json.loads(made[0].model_dump_json())
+    look = document["certificates"][0]["looks"][-1]
+    look["counts"] = [look["n"] - look["ambiguous"]] + [0] * (len(look["counts"]) - 1)
+    look["counts"].reverse()
+    _, finding = reproduce(parse_document(document), asked[1], counters["there"])
+    assert not finding.holds
+    assert "counted again" in finding.sentence
+
+
+def test_by_the_same_f_one_vote_too_many_is_refuted(asked, counters, made):
+    document = json.loads(made[0].model_dump_json())
+    counts = document["certificates"][0]["looks"][0]["counts"]
+    first = next(i for i, count in enumerate(counts) if count)
+    counts[first], counts[first - 1] = counts[first] - 1, counts[first - 1] + 1
+    _, finding = reproduce(parse_document(document), asked[1], counters["here"])
+    assert not finding.holds
+
+
+def test_a_document_without_a_fingerprint_is_judged_by_its_bounds(asked, counters, made):
+    """One of an earlier version: nothing says which f counted it."""
+    document = json.loads(made[0].model_dump_json())
+    del document["provenance"]["fingerprint"]
+    about, finding = reproduce(parse_document(document), asked[1], counters["there"])
+    assert about.holds
+    assert "fingerprint" in about.sentence
+    assert finding.holds
+
+
+def show(votes, *samples):
+    return [VoteWithPath(sample=i, vote=votes[i], path=audit_path(votes, i)) for i in samples]
+
+
+def test_votes_that_differ_in_the_last_bits_alone_do_not_refute(asked, counters, made):
+    result, votes = made
+    there = certified(asked, counters["there"])[1]
+    differing = [i for i, (a, b) in enumerate(zip(votes, there, strict=False)) if a != b][:1]
+    found = check_votes(
+        result,
+        asked[1],
+        counters["there"],
+        certificate=0,
+        phase="estimation",
+        shown=show(votes, *differing, *range(12)),
+    )
+    assert differing
+    assert all(finding.holds for finding in found)
+    assert "votes differ here, by another f in its last bits" in found[-1].sentence
+
+
+def test_as_many_lies_as_another_f_never_tells_are_refuted():
+    assert is_explained(0, 64)
+    assert is_explained(1, 4)
+    assert not is_explained(4, 4)
+    assert not is_explained(20, 64)
+
+
+def test_a_sample_that_hosts_disagreed_on_is_in_the_document_and_reproduced(asked, counters, made):
+    """Signed with it, and honoured by whoever counts again."""
+    doubted = Disagreement(0, "estimation", 0, 5)
+
+    class Doubting(LocalCounter):
+        """The merged votes of two hosts, one of which counted sample 5 otherwise."""
+
+        def receive(self):
+            counted = super().receive()
+            votes = list(counted.get_votes(0))
+            if counted.start <= doubted.sample < counted.stop:
+                votes[doubted.sample - counted.start] = -1
+            return type(counted).of(
+                sigma_index=counted.sigma_index,
+                phase=counted.phase,
+                start=counted.start,
+                votes=[votes],
+                options=[len(counted.counts[0])],
+            )
+
+    counter = Doubting(counters["here"]._engine)
+    result, votes = certified(asked, counter, disagreements=frozenset({doubted}))
+    (listed,) = json.loads(result.model_dump_json())["provenance"]["disagreements"]
+    assert listed == {"sigma": 0.5, "phase": "estimation", "ballot": 0, "sample": 5}
+    parsed = parse_document(json.loads(result.model_dump_json()))
+    found = reproduce(parsed, asked[1], counters["here"])
+    assert [finding.holds for finding in found] == [True, True]
+    assert "every single vote is the same" in found[1].sentence
+    (finding,) = check_votes(
+        parsed,
+        asked[1],
+        counters["here"],
+        certificate=0,
+        phase="estimation",
+        shown=show(votes, 5),
+    )
+    assert finding.holds
+    assert "disagreed" in finding.sentence
+    forgotten = copy.deepcopy(json.loads(result.model_dump_json()))
+    del forgotten["provenance"]["disagreements"]
+    assert not reproduce(parse_document(forgotten), asked[1], counters["here"])[1].holds
+
+
+def test_votes_merge_under_one_fingerprint_or_where_tau_covers_two(vlm):
+    one = create_identity(vlm)
+    two = one.model_copy(update={"fingerprint": "0" * 64})
+    assert one.merges_with(one)
+    assert not one.merges_with(two)
+    alike = tuple(sorted((one.fingerprint, two.fingerprint)))
+    covered = [each.model_copy(update={"alike": alike, "tau": 1e-5}) for each in (one, two)]
+    assert covered[0].merges_with(covered[1])
+    assert not covered[0].merges_with(two)
+    uncovered = [each.model_copy(update={"tau": 0.0}) for each in covered]
+    assert not uncovered[0].merges_with(uncovered[1])
+    other = covered[1].model_copy(update={"device": "another"})
+    assert not covered[0].merges_with(other)
+
+
+def test_on_the_command_line_another_f_is_a_further_attempt(tmp_path):
+    def count(request: str, fingerprint: str | None, alpha: str = "0.001"):
+        return count_attempt(
+            tmp_path, "image", request, alpha=Decimal(alpha), fingerprint=fingerprint
+        )
+
+    assert count("a", "f").number == count("a", "f").number == 1
+    second = count("a", "g", "0.001")
+    assert (second.number, second.alpha_sum) == (2, Decimal("0.002"))
+    third = count("b", None, "0.01")
+    assert (third.number, third.alpha_sum) == (3, Decimal("0.012"))
+    assert count("a", "f").alpha_sum == Decimal("0.001")
+
+
+def test_an_attempt_of_an_earlier_version_leaves_the_sum_unknown(tmp_path):
+    (tmp_path / "image.txt").write_text("a\n")
+    found = [
+        count_attempt(tmp_path, "image", request, alpha=Decimal("0.001"), fingerprint="f")
+        for request in ("a", "b")
+    ]
+    assert [(one.number, one.alpha_sum) for one in found] == [(1, None), (2, None)]

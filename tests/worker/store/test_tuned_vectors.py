@@ -1,0 +1,83 @@
+"""Vectors that were tuned on an image stay tuned, under any name and a little changed."""
+
+import numpy as np
+import pytest
+
+from models.prompts.likeness import lies_around
+from models.prompts.prompt import Prompt
+from tests.worker.store.test_prompts import create, create_adapted
+from worker.store import prompts as prompts_store
+from worker.store.tuned_vectors import are_tuned
+
+
+def put_tuned(redis, *, start: np.ndarray, by: float = 0.005) -> Prompt:
+    card, prompt = create_adapted(seed=9)
+    ctx = start + np.sign(np.random.default_rng(1).normal(size=start.shape)) * by
+    tuned = Prompt(ctx=ctx.astype(np.float32), suffix=prompt.suffix)
+    card = card.model_copy(
+        update={"sha256": tuned.sha256, "id": prompts_store.create_adapted_id(tuned.sha256)}
+    )
+    begun = Prompt(ctx=start.astype(np.float32), suffix=prompt.suffix)
+    prompts_store.put_adapted(redis, card, tuned, ttl_s=600, start=begun)
+    return tuned
+
+
+@pytest.fixture
+def start() -> np.ndarray:
+    return create(seed=3)[1].ctx
+
+
+def put(redis, ctx: np.ndarray, prompt_id: str = "copy"):
+    card, prompt = create(prompt_id)
+    prompt = Prompt(ctx=ctx.astype(np.float32), suffix=prompt.suffix)
+    card = card.model_copy(update={"sha256": prompt.sha256})
+    return prompts_store.put_prompt(redis, card, prompt)
+
+
+def test_a_copy_in_half_precision_counts_as_tuned(redis, start):
+    tuned = put_tuned(redis, start=start)
+    half = tuned.ctx.astype(np.float16).astype(np.float32)
+    assert not np.array_equal(half, tuned.ctx)
+    assert put(redis, half).method == "zero-shot"
+
+
+@pytest.mark.parametrize("share", [0.6, 0.9, 1.1, 3.0])
+def test_vectors_nearer_to_a_tuned_prompt_than_to_its_start_count_as_tuned(redis, start, share):
+    tuned = put_tuned(redis, start=start)
+    assert put(redis, start + share * (tuned.ctx - start)).method == "zero-shot"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, -1.0])
+def test_vectors_nearer_to_the_start_do_not(redis, start, share):
+    tuned = put_tuned(redis, start=start)
+    assert put(redis, start + share * (tuned.ctx - start)).method == "imported"
+
+
+def test_another_prompt_far_from_both_does_not(redis, start):
+    tuned = put_tuned(redis, start=start)
+    other = create(seed=5)[1]
+    begun = Prompt(ctx=start.astype(np.float32))
+    assert not any(lies_around(other, tuned, begun) for _ in range(2))
+    assert put(redis, other.ctx).method == "imported"
+
+
+def test_tuned_vectors_are_asked_for_at_use_too(redis, start):
+    """They were imported before anything was tuned to them, or near them."""
+    by = 0.005
+    signs = np.sign(np.random.default_rng(1).normal(size=start.shape))
+    assert put(redis, start + by * signs, "same").method == "imported"
+    assert put(redis, start + 0.9 * by * signs, "near").method == "imported"
+    assert prompts_store.find_card(redis, "near").method == "imported"
+    put_tuned(redis, start=start, by=by)
+    assert prompts_store.find_card(redis, "same").method == "zero-shot"
+    assert prompts_store.find_card(redis, "near").method == "zero-shot"
+    stored = prompts_store.find_card(redis, "near")
+    assert are_tuned(redis, prompts_store.find_prompt(redis, stored.sha256).decode())
+
+
+def test_the_same_holds_after_the_tuned_prompt_has_expired(redis, start):
+    tuned = put_tuned(redis, start=start)
+    for key in redis.scan_iter("promptsmooth:*"):
+        if redis.ttl(key) > 0:
+            redis.delete(key)
+    assert put(redis, tuned.ctx.astype(np.float16)).method == "zero-shot"
