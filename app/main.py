@@ -28,7 +28,7 @@ from app.server.audit_log.trail import (
 from app.server.handlers import add_handlers
 from app.server.jobs.services import Services
 from app.server.middleware.admission import Admission
-from app.server.middleware.body_limits import BodyLimit, BodyTimeout, OneLength
+from app.server.middleware.body_limits import BodyLimit, BodyTimeout, HeldBodies, OneLength
 from app.server.middleware.cross_origin import ANSWER_HEADERS, METHODS, REQUEST_HEADERS, CrossOrigin
 from app.server.middleware.metrics import HttpMetrics, create_http_histogram
 from app.server.middleware.perimeter import Perimeter, is_loopback
@@ -127,6 +127,9 @@ def _add_middleware(app: FastAPI, settings: AppSettings, trail: AuditTrail) -> N
     app.add_middleware(DeletesAudited, trail=trail, access=access)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(
+        HeldBodies, max_bytes=max(settings.max_held_bytes, 2 * settings.max_body_bytes)
+    )
+    app.add_middleware(
         BodyTimeout, idle_s=settings.body_idle_timeout_s, total_s=settings.body_timeout_s
     )
     app.add_middleware(RateLimit)
@@ -175,6 +178,7 @@ async def _run(
         catalogue=catalogue,
         redis=redis,
         decoding=CapacityLimiter(settings.decode_concurrency),
+        auditing=CapacityLimiter(settings.decode_concurrency),
         decoder=decoder or own,
         watching=CapacityLimiter(_WATCHING_THREADS),
         stopping=Event(),

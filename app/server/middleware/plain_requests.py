@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.server.answers.problems import (
     FieldRepeated,
+    FieldUnknown,
     MediaTypeUnsupported,
     Problem,
     create_response,
@@ -41,19 +42,19 @@ def _find_problem(scope: Scope) -> Problem | None:
             f"Expected a body without a content coding, got {named} in Content-Encoding. "
             "Send the body as it is."
         )
-    return FieldRepeated(_REPEATED) if _repeats(scope["query_string"]) else None
+    return _find_repeated(scope["query_string"])
 
 
-def _repeats(query: bytes) -> bool:
-    """Whether a parameter that is taken once comes twice; which of them counts, clients differ."""
+def _find_repeated(query: bytes) -> Problem | None:
+    """Refuses a parameter that is taken once and comes twice; which counts, clients differ."""
     try:
         pairs = parse_qsl(
             query.decode("latin-1"), keep_blank_values=True, max_num_fields=_MOST_PARAMETERS
         )
     except ValueError:
-        return False  # longer than any that is taken; the address itself refuses it
+        return FieldUnknown(f"The address has more than {_MOST_PARAMETERS} parameters.")
     names = [name for name, _ in pairs if name not in _REPEATABLE]
-    return len(set(names)) < len(names)
+    return FieldRepeated(_REPEATED) if len(set(names)) < len(names) else None
 
 
 _REPEATED = "A parameter of the address came twice and is taken once; nothing was done."
