@@ -29,7 +29,13 @@ from app.server.handlers import add_handlers
 from app.server.jobs.services import Services
 from app.server.middleware.admission import Admission
 from app.server.middleware.body_limits import BodyLimit, BodyTimeout, HeldBodies, OneLength
-from app.server.middleware.cross_origin import ANSWER_HEADERS, METHODS, REQUEST_HEADERS, CrossOrigin
+from app.server.middleware.cross_origin import (
+    ANSWER_HEADERS,
+    METHODS,
+    REQUEST_HEADERS,
+    CrossOrigin,
+    CrossSite,
+)
 from app.server.middleware.metrics import HttpMetrics, create_http_histogram
 from app.server.middleware.perimeter import Perimeter, is_loopback
 from app.server.middleware.plain_requests import PlainRequests
@@ -139,6 +145,7 @@ def _add_middleware(app: FastAPI, settings: AppSettings, trail: AuditTrail) -> N
         access=access,
         anonymous=replace(EVERYONE, quotas=settings.anonymous_quotas),
     )
+    app.add_middleware(CrossSite, allow_origins=settings.allowed_origins)
     app.add_middleware(Audited, trail=trail, access=access, reads=settings.audit_log_reads)
     app.add_middleware(
         Perimeter,
