@@ -8,13 +8,14 @@ from importlib.metadata import version
 from operator import attrgetter
 from typing import TypedDict
 
-from anyio import CapacityLimiter, Event
+from anyio import CapacityLimiter, Event, create_task_group
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from app.server.access.authentication import Authentication
 from app.server.access.caller import EVERYONE
 from app.server.access.keyring import Keyring
+from app.server.access.live_requests import LiveRequests
 from app.server.access.rate_limit import RateLimit
 from app.server.access.routes import list_access
 from app.server.audit_log.outcomes import writing_outcomes
@@ -120,7 +121,7 @@ def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None =
     ):
         app.include_router(module.router)
     trail = create_trail(settings)
-    app.state.audit = trail
+    app.state.audit, app.state.live = trail, LiveRequests()
     _add_middleware(app, settings, trail)
     app.mount("/static", pages.StaticPages(directory=pages.WEB), name="static")
     return app
@@ -144,6 +145,7 @@ def _add_middleware(app: FastAPI, settings: AppSettings, trail: AuditTrail) -> N
         keyring=keyring,
         access=access,
         anonymous=replace(EVERYONE, quotas=settings.anonymous_quotas),
+        live=app.state.live,
     )
     app.add_middleware(CrossSite, allow_origins=settings.allowed_origins)
     app.add_middleware(Audited, trail=trail, access=access, reads=settings.audit_log_reads)
@@ -197,7 +199,10 @@ async def _run(
             noting_heads(services.audit, redis),
             writing_outcomes(services.audit, redis),
         ):
-            yield {"services": services}
+            async with create_task_group() as group:
+                group.start_soon(app.state.live.keep_checking)
+                yield {"services": services}
+                group.cancel_scope.cancel()
     finally:
         registry.unregister(figures)
         own.close()
