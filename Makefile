@@ -2,7 +2,7 @@
 # make test    install everything, then run the tests
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve docs test test-long test-schema test-docs test-coverage test-models test-branches
-.PHONY: test-fuzz test-chaos test-browser test-deployment airgap lock check
+.PHONY: test-fuzz test-chaos test-hostile test-browser test-deployment airgap lock check
 .PHONY: evidence pictures check-docker clean
 
 PYTHON ?= python3
@@ -44,7 +44,7 @@ test-coverage: setup  ## how often certificates are false, exactly and by simula
 FUZZ_INPUTS ?= 20000
 GOOD_IMAGES ?= ../shared/data/odd_formats/good ../shared/data/field_files
 
-BRANCHES := 'not real_size and not guide and not schema and not browser'
+BRANCHES := 'not real_size and not guide and not schema and not browser and not hostile'
 # The floor, and what is measured, stand in pyproject.toml. build/branches/html/index.html shows the rest.
 test-branches: setup  ## the tests again, with the branches that they take; longer than the tests
 	@rm -rf build/branches
@@ -69,6 +69,9 @@ test-schema: setup  ## thousands of requests made from the interface's descripti
 test-docs: setup  ## every command of the guide, against a running service; minutes
 	@$(BIN)/python -m pytest -q -m guide tests/stack/test_guide.py
 	@$(BIN)/python docs/build.py
+
+test-hostile: setup  ## the largest and oddest bodies by several callers at once; writes build/hostile-bodies.md
+	@$(BIN)/python -m pytest -q -m hostile tests/hostile
 
 test-browser: setup  ## the page in Chromium before the running service; minutes
 	@$(BIN)/python -m pytest -q -rs -m browser tests/browser

@@ -17,6 +17,7 @@ from app.server.middleware.perimeter import NotLoopback, require_loopback
 from app.server.middleware.protocol import create_protocol
 from app.settings import AppSettings
 from worker.processes.logs import configure_logging
+from worker.processes.memory import return_large_blocks
 from worker.settings import SETTINGS_ERRORS, explain_settings
 
 _REFUSED = 2
@@ -34,6 +35,7 @@ def main() -> int:
         return _refuse(explain_settings(error))
     except (NotLoopback, KeysFileUnusable) as error:
         return _refuse(str(error))
+    return_large_blocks()
     uvicorn.run(
         "app.main:create_app",
         factory=True,

@@ -8,13 +8,14 @@ from importlib.metadata import version
 from operator import attrgetter
 from typing import TypedDict
 
-from anyio import CapacityLimiter, Event
+from anyio import CapacityLimiter, Event, create_task_group
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from app.server.access.authentication import Authentication
 from app.server.access.caller import EVERYONE
 from app.server.access.keyring import Keyring
+from app.server.access.live_requests import LiveRequests
 from app.server.access.rate_limit import RateLimit
 from app.server.access.routes import list_access
 from app.server.audit_log.outcomes import writing_outcomes
@@ -28,8 +29,14 @@ from app.server.audit_log.trail import (
 from app.server.handlers import add_handlers
 from app.server.jobs.services import Services
 from app.server.middleware.admission import Admission
-from app.server.middleware.body_limits import BodyLimit, BodyTimeout, OneLength
-from app.server.middleware.cross_origin import ANSWER_HEADERS, METHODS, REQUEST_HEADERS, CrossOrigin
+from app.server.middleware.body_limits import BodyLimit, BodyTimeout, HeldBodies, OneLength
+from app.server.middleware.cross_origin import (
+    ANSWER_HEADERS,
+    METHODS,
+    REQUEST_HEADERS,
+    CrossOrigin,
+    CrossSite,
+)
 from app.server.middleware.metrics import HttpMetrics, create_http_histogram
 from app.server.middleware.perimeter import Perimeter, is_loopback
 from app.server.middleware.plain_requests import PlainRequests
@@ -114,7 +121,7 @@ def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None =
     ):
         app.include_router(module.router)
     trail = create_trail(settings)
-    app.state.audit = trail
+    app.state.audit, app.state.live = trail, LiveRequests()
     _add_middleware(app, settings, trail)
     app.mount("/static", pages.StaticPages(directory=pages.WEB), name="static")
     return app
@@ -127,6 +134,9 @@ def _add_middleware(app: FastAPI, settings: AppSettings, trail: AuditTrail) -> N
     app.add_middleware(DeletesAudited, trail=trail, access=access)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(
+        HeldBodies, max_bytes=max(settings.max_held_bytes, 2 * settings.max_body_bytes)
+    )
+    app.add_middleware(
         BodyTimeout, idle_s=settings.body_idle_timeout_s, total_s=settings.body_timeout_s
     )
     app.add_middleware(RateLimit)
@@ -135,7 +145,9 @@ def _add_middleware(app: FastAPI, settings: AppSettings, trail: AuditTrail) -> N
         keyring=keyring,
         access=access,
         anonymous=replace(EVERYONE, quotas=settings.anonymous_quotas),
+        live=app.state.live,
     )
+    app.add_middleware(CrossSite, allow_origins=settings.allowed_origins)
     app.add_middleware(Audited, trail=trail, access=access, reads=settings.audit_log_reads)
     app.add_middleware(
         Perimeter,
@@ -175,6 +187,7 @@ async def _run(
         catalogue=catalogue,
         redis=redis,
         decoding=CapacityLimiter(settings.decode_concurrency),
+        auditing=CapacityLimiter(settings.decode_concurrency),
         decoder=decoder or own,
         watching=CapacityLimiter(_WATCHING_THREADS),
         stopping=Event(),
@@ -186,7 +199,10 @@ async def _run(
             noting_heads(services.audit, redis),
             writing_outcomes(services.audit, redis),
         ):
-            yield {"services": services}
+            async with create_task_group() as group:
+                group.start_soon(app.state.live.keep_checking)
+                yield {"services": services}
+                group.cancel_scope.cancel()
     finally:
         registry.unregister(figures)
         own.close()

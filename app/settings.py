@@ -45,6 +45,12 @@ class AppSettings(SharedSettings):
     max_body_bytes: int = Field(
         default=64 * 2**20, ge=1024, description="Largest request body, all images together."
     )
+    max_held_bytes: int = Field(
+        default=512 * 2**20,
+        ge=1024,
+        description="Most bytes of request bodies held at a time, of one key half as many; never "
+        "less than two of the largest bodies.",
+    )
     max_images: int = Field(
         default=Limits.images, ge=1, le=256, description="Images of one request."
     )

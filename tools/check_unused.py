@@ -17,7 +17,7 @@ DECORATORS = ["@*.get", "@*.post", "@*.delete", "@*.command", "@*_validator"]  #
 ALLOWED = (
     "forward",  # torch calls it
     "send_400_response",  # uvicorn calls it
-    "on_end",  # Starlette's parser of forms calls it
+    "on_end _get_form",  # Starlette calls them
     "*_callback dequeue_timeout get_heartbeat_ttl handle_exception _shutdown",  # RQ reads them
     "certify_image count_ranges",  # RQ finds tasks by name
     "create_linear_model write_linear_model",  # models.testing is for tests, our users' included

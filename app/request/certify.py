@@ -28,10 +28,13 @@ from app.request.targets import (
     TargetField,
     spread,
 )
+from models.files.bounded_json import JsonBounds, check_bounds
 from models.files.untrusted_text import parse_strict
 from models.imaging import RequestedWindow
 from worker.contract import (
+    MAX_BANK,
     MAX_CLASS_NAMES,
+    MAX_SIGMAS,
     MAX_TARGETS,
     Alpha,
     CohenParameters,
@@ -47,7 +50,7 @@ _PlainDecimal, _AsText = PLAIN_DECIMAL, DECIMAL_TEXT
 _Whole = Annotated[int, PLAIN_WHOLE]
 _Sigmas = Annotated[
     list[Annotated[Sigma, _PlainDecimal, _AsText]],
-    Field(min_length=1),
+    Field(min_length=1, max_length=4 * MAX_SIGMAS, fail_fast=True),
     AfterValidator(check_different),
 ]
 
@@ -58,10 +61,13 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
 }
 
 
-_TARGETS: TypeAdapter[tuple[TargetField, ...]] = TypeAdapter(tuple[TargetField, ...])
+_TARGETS: TypeAdapter[tuple[TargetField, ...]] = TypeAdapter(
+    Annotated[tuple[TargetField, ...], Field(max_length=MAX_TARGETS, fail_fast=True)]
+)
 
 
 def _check_targets(text: str) -> str:
+    check_bounds(text.encode(), JsonBounds())
     parse_strict(text)
     targets = _TARGETS.validate_json(text)
     if not 1 <= len(targets) <= MAX_TARGETS or len(set(targets)) != len(targets):
@@ -115,6 +121,8 @@ class CertifyFields(Contract):
     )
     prompting: list[Prompting] = Field(
         default=[],
+        max_length=MAX_TARGETS,
+        fail_fast=True,
         description=f"{RULES['prompting']}. template is a sentence; few-shot a stored prompt; "
         "zero-shot tunes the words before the class name on this image, few-shot+zero-shot a "
         "stored prompt; routed chooses among stored prompts by a certified selector. All share one "
@@ -123,6 +131,8 @@ class CertifyFields(Contract):
     )
     prompt: list[PromptName] = Field(
         default=[],
+        max_length=MAX_BANK,
+        fail_fast=True,
         description=f"{RULES['prompt']}. With several, each gets its own certificates; routed "
         "takes all as its bank.",
         examples=[["bundled-2-mednist"]],

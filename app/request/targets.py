@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from app.request.refusal import FieldInvalid
-from models.catalogue.cards import ClassNames, ModelCard, Template, find_alike
+from models.catalogue.cards import ModelCard, Template, check_class_names, find_alike
 from models.catalogue.retired import find_prompt_retirement, find_retirement
 from models.prompts.cards import PromptCard
 from models.prompts.prompt import split_template
@@ -32,7 +32,10 @@ FindCard = Callable[[str], PromptCard | None]
 """The card of a stored prompt by its id or digest, or None."""
 
 AskedClassNames = Annotated[
-    ClassNames, Field(max_length=MAX_CLASS_NAMES), BeforeValidator(lambda names: tuple(names))
+    tuple[str, ...],
+    Field(max_length=MAX_CLASS_NAMES, fail_fast=True),
+    AfterValidator(check_class_names),
+    BeforeValidator(lambda names: tuple(names)),
 ]
 AskedTemplate = Annotated[Template, Field(max_length=1000)]
 PromptName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -51,7 +54,7 @@ class TargetField(Contract):
 
     prompting: Prompting = "template"
     prompt: PromptName | None = Field(default=None, description="Id or digest of a stored prompt.")
-    bank: Annotated[tuple[BankField, ...], Field(max_length=MAX_BANK)] = ()
+    bank: Annotated[tuple[BankField, ...], Field(max_length=MAX_BANK, fail_fast=True)] = ()
     template: AskedTemplate | None = None
     class_names: AskedClassNames | None = None
 

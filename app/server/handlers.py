@@ -21,6 +21,7 @@ from worker.store.jobs import damaged
 
 _log = get_logger(__name__)
 
+_MOST_FAULTS = 32
 _RULES = {
     **listing.RULES,
     **learning.RULES,
@@ -48,11 +49,11 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
-    """Names the field and its rule only; what was sent is left out."""
+    """Names the first fields and their rules only; what was sent is left out."""
     faults = cast(RequestValidationError, error).errors()
     if any(p["type"] == "extra_forbidden" and p["loc"][0] == "query" for p in faults):
         return problems.create_response(request, problems.FieldUnknown())
-    found = {e.field: e for e in map(_field_error, faults)}
+    found = {e.field: e for e in map(_field_error, faults[:_MOST_FAULTS])}
     detail = " ".join(f"{e.field}: {e.detail[0].lower()}{e.detail[1:]}" for e in found.values())
     return problems.create_response(
         request, problems.RequestInvalid(detail, errors=tuple(found.values()))

@@ -138,6 +138,8 @@ audit_head = _by_id("audit-head:{}")
 """The last entry of an audit log, noted where its writer alone cannot unwrite it."""
 audit_awaited = _by_id("audit-awaited:{}")
 """The jobs of a queue whose outcome the audit log is to have and has not, by time."""
+audit_written = _by_id("audit-written:{}")
+"""A job whose outcome somebody is writing to the audit log, or wrote a moment ago."""
 AUDIT_WRITER = f"{PREFIX}:audit-writer"
 """Which app writes outcomes now: of several, one."""
 

@@ -1,6 +1,7 @@
 """promptsmooth audit-log: checks that the log of who did what is whole."""
 
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ audit_log_cli = typer.Typer(
     no_args_is_help=True,
 )
 
+_READINGS, _PAUSE_S = 5, 0.1
 _HEAD = re.compile(r"([1-9][0-9]{0,14}):([0-9a-f]{64})")
 LogPath = Annotated[
     Path | None,
@@ -65,17 +67,18 @@ def verify(
 
       promptsmooth audit-log verify /var/log/promptsmooth --expect-head "$(cat noted-head)"
     """
-    from app.server.audit_log.check import Broken, check_files
+    from app.server.audit_log.check import Broken
 
     with sentences():
-        noted = _parse_head(expect_head)
+        noted = [_parse_head(expect_head)]
+        if anchor:  # before the files are read: the service goes on writing meanwhile
+            noted.append(_find_anchor(_find_files(path, data_dir)[0], data_dir))
         files = _find_files(path, data_dir)
-        found = check_files(files)
-        problems = (
-            [_describe(found)] if isinstance(found, Broken) else _compare(files, found, noted)
-        )
-        if not problems and not isinstance(found, Broken) and anchor:
-            problems = _compare(files, found, _find_anchor(found.head.chain, data_dir))
+        found = _check_settled(files)
+        if isinstance(found, Broken):
+            problems = [_describe(found)]
+        else:
+            problems = [each for one in noted for each in _compare(files, found, one)]
     if problems or isinstance(found, Broken):
         typer.secho(problems[0], fg=typer.colors.RED)
         raise typer.Exit(1)
@@ -93,10 +96,10 @@ def head(path: LogPath = None, data_dir: DataDir = None) -> None:
 
       promptsmooth audit-log head > /mnt/elsewhere/noted-head
     """
-    from app.server.audit_log.check import Broken, check_files
+    from app.server.audit_log.check import Broken
 
     with sentences():
-        found = check_files(_find_files(path, data_dir))
+        found = _check_settled(_find_files(path, data_dir))
     if isinstance(found, Broken):
         typer.secho(_describe(found), fg=typer.colors.RED, err=True)
         raise typer.Exit(1)
@@ -112,6 +115,18 @@ def _find_files(path: Path | None, data_dir: Path | None) -> list[Path]:
     if not files:
         raise LogBroken(f"there is no audit log in {place}")
     return files
+
+
+def _check_settled(files: list[Path]) -> "Whole | Broken":
+    """Reads again where the last line may be one that is being written at this moment."""
+    from app.server.audit_log.check import INCOMPLETE, Broken, check_files
+
+    for _ in range(_READINGS):
+        found = check_files(files)
+        if not (isinstance(found, Broken) and found.sentence == INCOMPLETE):
+            break
+        time.sleep(_PAUSE_S)
+    return found
 
 
 def _describe(broken: "Broken") -> str:
@@ -145,13 +160,15 @@ def _compare(files: list[Path], found: "Whole", noted: tuple[int, str] | None) -
     return []
 
 
-def _find_anchor(chain: str, data_dir: Path | None) -> tuple[int, str]:
+def _find_anchor(file: Path, data_dir: Path | None) -> tuple[int, str] | None:
+    """The head that was noted for the log of this file; None if the file is no log's."""
+    from app.server.audit_log.check import find_chain
     from worker.store import keyspace
 
+    if (chain := find_chain(file)) is None:
+        return None  # checking it says so
     with connect(data_dir) as redis:
         noted = redis.get(keyspace.audit_head(chain))
     if not isinstance(noted, bytes):
         raise LogBroken("Redis has no head for this log: it was never noted, or it was removed")
-    head = _parse_head(noted.decode())
-    assert head is not None
-    return head
+    return _parse_head(noted.decode())

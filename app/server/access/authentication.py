@@ -1,14 +1,16 @@
-"""Checks the key and its scope before any byte of the body is read."""
+"""Checks the key and its scope before any byte of the body is read, and while a request goes on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.server.access.caller import Caller, require_scope
 from app.server.access.keyring import Keyring
+from app.server.access.live_requests import LiveRequests
 from app.server.access.routes import Access, find_scope, is_public
 from app.server.answers.problems import KeyInvalid, KeyMissing, Problem, create_response
 
@@ -18,7 +20,7 @@ _REALM = 'Bearer realm="promptsmooth"'
 @dataclass(frozen=True)
 class Authentication:
     """Identifies the caller. Answers 401 without a valid key, 403 if the key lacks the route's
-    scope.
+    scope. A request whose key stops being valid ends, whatever it waits for.
 
     Every address needs a key except the public ones, including addresses that do not exist.
     """
@@ -27,18 +29,40 @@ class Authentication:
     keyring: Keyring
     access: Sequence[Access]
     anonymous: Caller
+    live: LiveRequests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not is_public(scope["path"]):
-            try:
-                caller = self._find_caller(Headers(scope=scope))
-                if needed := find_scope(self.access, scope["method"], scope["path"]):
-                    require_scope(caller, needed)
-            except Problem as problem:
-                await create_response(Request(scope), problem)(scope, receive, send)
-                return
-            scope["state"]["caller"] = caller
-        await self.app(scope, receive, send)
+        if scope["type"] != "http" or is_public(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        try:
+            scope["state"]["caller"] = self._admit(scope)
+        except Problem as problem:
+            await create_response(Request(scope), problem)(scope, receive, send)
+            return
+        started = whole = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal started, whole
+            started = True
+            whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+
+        with self.live.hold(partial(self._admit, scope)) as request:
+            await self.app(scope, receive, send_noted)
+        if request.ended_by is not None and not started:
+            await create_response(Request(scope), request.ended_by)(scope, receive, send)
+        elif (
+            request.ended_by is not None and not whole
+        ):  # a stream: it ends as one that the client may resume
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _admit(self, scope: Scope) -> Caller:
+        """The caller of a request, who may ask for it."""
+        caller = self._find_caller(Headers(scope=scope))
+        if needed := find_scope(self.access, scope["method"], scope["path"]):
+            require_scope(caller, needed)
+        return caller
 
     def _find_caller(self, headers: Headers) -> Caller:
         self.keyring.refresh()

@@ -112,7 +112,7 @@ class KeysRequired(Problem):
 
 class JsonUnreadable(Problem):
     status, code = 400, "json_unreadable"
-    text = "The body is no JSON object, or has a name twice in one object, or NaN."
+    text = "The body is no JSON object, has a name twice in one object or NaN, or is too much."
 
 
 class OriginRefused(Problem):
@@ -274,6 +274,7 @@ class ImageRefused(Problem):
     text = "An image cannot be used."
 
     def __init__(self, error: ImageError, *, index: int, count: int) -> None:
+        error.__traceback__ = None  # its frames hold the file, in a circle that is collected late
         self.code = error.code
         self.status = image_status(error.code)
         place = "" if count == 1 else f"Image {index + 1} of {count}: "

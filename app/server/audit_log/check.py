@@ -27,6 +27,17 @@ class Whole:
     head: Head
 
 
+INCOMPLETE = "the line is incomplete"
+
+
+def find_chain(path: Path) -> str | None:
+    """The id of the log that a file belongs to, or None if its first line is not an entry."""
+    for _, line in _read(path):
+        found = _check(line, None)
+        return None if isinstance(found, str) else found.chain
+    return None
+
+
 def check_files(paths: Sequence[Path]) -> Whole | Broken:
     """Checks the files of one log, given oldest first.
 
@@ -67,7 +78,7 @@ def _read(path: Path) -> Iterator[tuple[int, bytes]]:
 def _check(line: bytes, before: Head | None) -> Head | str:
     """The head after this line, or a sentence that says what is wrong with the line."""
     if not line.endswith(b"\n"):
-        return "the line is incomplete"
+        return INCOMPLETE
     text = line[:-1]
     try:
         entry: dict[str, Any] = parse_json(text)

@@ -3,6 +3,8 @@
 The app writes the log, but a worker ends the job, perhaps on another host. So before the app
 accepts a job, it notes the id in Redis; every few seconds it looks which of the noted jobs have a
 result. An outcome becomes an entry at least once, also across restarts, and soon but not at once.
+Whoever writes it claims it first, so two writers that are alive do not both write it: an app that
+stood still until another took over, for one.
 If a job is purged within seconds of its end, the only entry is the one that says who purged it.
 """
 
@@ -32,6 +34,7 @@ LOOK_S = 2.0
 _AT_A_TIME = 200
 _NEVER_ACCEPTED_S = 60  # a noted id that is not a job by then was refused after all
 _WRITER_TTL_S = 15
+_CLAIMED_S = 60  # a writer that ended in between leaves the outcome to the next one after that
 
 Describe = Callable[[Redis, str], dict[str, Any] | None]
 
@@ -102,8 +105,13 @@ def write_outcomes(log: AuditLog, redis: Redis) -> None:
             fields = describe(redis, job_id)
             if fields is None and _is_being_accepted(redis, queue_name, job_id):
                 continue
-            if fields is not None and not _write(log, action, fields):
-                return
+            if fields is not None:
+                claim = keyspace.audit_written(job_id)
+                if not redis.set(claim, "", nx=True, ex=_CLAIMED_S):
+                    continue
+                if not _write(log, action, fields):
+                    redis.delete(claim)
+                    return
             redis.zrem(keyspace.audit_awaited(queue_name), job_id)
 
 

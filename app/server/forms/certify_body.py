@@ -4,13 +4,12 @@ A multipart form, a JSON document with base64, or an image file itself with the 
 All have the same names, limits and errors.
 """
 
-import base64
-import binascii
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
 from anyio import to_thread
 from fastapi import Request, UploadFile
@@ -19,18 +18,26 @@ from pydantic import BaseModel, ValidationError
 
 from app.request.certify import RULES as FIELD_RULES
 from app.request.certify import CertifyFields
-from app.request.refusal import check_not_empty
+from app.request.refusal import FieldInvalid, check_not_empty
 from app.server.answers.problems import (
     JsonUnreadable,
     MediaTypeUnsupported,
     invalid,
 )
+from app.server.forms.base64_texts import decode_text
 from app.server.forms.certify import NUMBERS, REPEATABLE, RULES, CertifyForm
-from app.server.forms.items import check_items, media_type, require_known, require_no_query
+from app.server.forms.items import (
+    check_items,
+    collect,
+    media_type,
+    read_body,
+    require_known,
+    require_no_query,
+)
 from app.settings import AppSettings
+from models.files.bounded_json import JsonBounds, TooManyTexts, TooMuchJson, cut_texts
 from models.files.untrusted_text import WrittenNumber, parse_strict
 
-Read = Callable[[], Awaitable[bytes]]
 T = TypeVar("T", bound=BaseModel)
 IMAGE_TYPES = (
     "application/dicom",
@@ -43,21 +50,42 @@ IMAGE_TYPES = (
 BODY_TYPES = ("multipart/form-data", "application/json", *IMAGE_TYPES)
 _MAX_FIELDS = 512
 _MAX_FIELD_BYTES = 256 * 1024  # 16 targets of 100 long class names in one JSON field
+_BOUNDS = JsonBounds()
+_IMAGES = "a JSON array of one or more image files in base64"
+
+
+class SentImage:
+    """An image file that was sent, in memory or as a form's file; it is read once and kept."""
+
+    def __init__(self, data: bytes | None, file: UploadFile | None = None) -> None:
+        self._data, self._file = data, file
+
+    async def read(self) -> bytes:
+        if self._data is None:
+            assert self._file is not None, "the request has ended"
+            self._data = await self._file.read()
+        return self._data
+
+    def forget(self) -> None:
+        """Drops the bytes, however long an error's traceback or a garbage cycle lives."""
+        self._data = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class CertifyBody:
-    """What POST /certify was asked, whatever the body's type.
-
-    `images` are read one by one, and each once: its bytes are kept for whoever reads it again.
-    """
+    """What POST /certify was asked, whatever the body's type. `images` are read one by one."""
 
     fields: CertifyFields
-    images: tuple[Read, ...]
+    images: tuple[SentImage, ...]
+
+    def forget(self) -> None:
+        """Drops the bytes of all images."""
+        for image in self.images:
+            image.forget()
 
     async def fingerprint(self) -> str:
         """Names the request by what it asks and the bytes of its files."""
-        digests = [hashlib.sha256(await read()).hexdigest() for read in self.images]
+        digests = [hashlib.sha256(await image.read()).hexdigest() for image in self.images]
         fields = self.fields.model_dump(mode="json", exclude={"image"})
         text = json.dumps([fields, digests], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -69,9 +97,10 @@ async def parse_body(request: Request, settings: AppSettings) -> CertifyBody:
             return await _parse_form(request, settings)
         case "application/json":
             require_no_query(request)
-            return await to_thread.run_sync(_parse_json, await request.body())
+            parse = partial(_parse_json, await read_body(request), settings.max_images)
+            return await to_thread.run_sync(parse)
         case kind if kind in IMAGE_TYPES:
-            return _parse_query(request, await request.body())
+            return _parse_query(request, bytes(await read_body(request)))
         case _:
             raise MediaTypeUnsupported(f"Expected a body of type {', '.join(BODY_TYPES)}.")
 
@@ -82,44 +111,48 @@ async def _parse_form(request: Request, settings: AppSettings) -> CertifyBody:
         max_files=settings.max_images, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
     )
     check_items(data.multi_items(), RULES, REPEATABLE)
-    form = _validate(CertifyForm, _collect(data.multi_items()))
-    return CertifyBody(fields=form, images=tuple(map(_reader, form.image)))
+    form = _validate(CertifyForm, collect(data.multi_items(), REPEATABLE))
+    return CertifyBody(fields=form, images=tuple(SentImage(None, file) for file in form.image))
 
 
 def _parse_query(request: Request, body: bytes) -> CertifyBody:
     items = request.query_params.multi_items()
     check_items(items, FIELD_RULES, REPEATABLE)
-    return CertifyBody(fields=_validate(CertifyFields, _collect(items)), images=(_held(body),))
+    return CertifyBody(
+        fields=_validate(CertifyFields, collect(items, REPEATABLE)), images=(SentImage(body),)
+    )
 
 
-def _parse_json(body: bytes) -> CertifyBody:
+def _parse_json(body: bytearray, most_images: int) -> CertifyBody:
+    """Measures the document before it is parsed, the images taken out of it."""
     try:
-        document = parse_strict(body, as_written=True)
+        rest, texts = cut_texts(body, "image", _BOUNDS, most=most_images)
+        document = parse_strict(rest, as_written=True)
+    except TooManyTexts:
+        raise FieldInvalid("image", f"at most {most_images} images") from None
+    except TooMuchJson as error:
+        raise JsonUnreadable(f"The JSON beside the images is too much: {error}.") from None
     except ValueError:
         raise JsonUnreadable from None
     if not isinstance(document, dict):
         raise JsonUnreadable
     require_known(document, RULES)
-    images = _decode_images(document.pop("image", None))
+    images = _decode_images(document.pop("image", None), texts)
     check_not_empty(document.items(), RULES)
     fields = {name: _as_field(name, v) for name, v in document.items() if v is not None}
-    return CertifyBody(fields=_validate(CertifyFields, fields), images=tuple(map(_held, images)))
+    return CertifyBody(
+        fields=_validate(CertifyFields, fields), images=tuple(map(SentImage, images))
+    )
 
 
-def _decode_images(value: object) -> list[bytes]:
-    expected = "a JSON array of one or more image files in base64"
-    if not isinstance(value, list) or not value:
-        raise invalid("image", expected)
+def _decode_images(value: object, texts: tuple[memoryview, ...]) -> list[bytes]:
+    """The image files; `texts` are those that were taken out of the list, which is every one."""
     try:
-        return [base64.b64decode(_require_text(text), validate=True) for text in value]
-    except (binascii.Error, ValueError, TypeError):
-        raise invalid("image", expected) from None
-
-
-def _require_text(value: object) -> str:
-    if not isinstance(value, str) or isinstance(value, WrittenNumber):
-        raise TypeError("no text")
-    return value
+        if not isinstance(value, list) or not value or len(value) != len(texts):
+            raise ValueError("not a list of texts, or its name has escapes")
+        return [decode_text(text) for text in texts]
+    except ValueError:
+        raise FieldInvalid("image", _IMAGES) from None
 
 
 def _as_field(name: str, value: object) -> object:
@@ -145,35 +178,10 @@ def _has_number(value: object) -> bool:
     return isinstance(value, WrittenNumber)
 
 
-def _collect(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Names with their values, a list for those that may come several times."""
-    return {
-        name: [v for n, v in items if n == name] if name in REPEATABLE else value
-        for name, value in items
-    }
-
-
 def _validate(kind: type[T], values: Mapping[str, object]) -> T:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        found = [{**each, "loc": ("body", *each["loc"])} for each in faults]
         raise RequestValidationError(found) from None
-
-
-def _reader(file: UploadFile) -> Read:
-    held: list[bytes] = []
-
-    async def read() -> bytes:
-        if not held:
-            held.append(await file.read())
-        return held[0]
-
-    return read
-
-
-def _held(data: bytes) -> Read:
-    async def read() -> bytes:
-        return data
-
-    return read

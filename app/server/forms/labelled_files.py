@@ -15,7 +15,7 @@ from app.server.answers.problems import TrainingImagesInvalid
 from models.datasets.junk import is_junk
 from models.imaging import ImageLimits
 
-_MAX_DIRECTORY = 4 * 2**20  # bytes of the list of files at the end of a zip
+_MAX_DIRECTORY = 2**20  # bytes of the list of files at the end of a zip
 _MAX_NAME = 200
 _MAX_TOTAL = 2**30
 _END = b"PK\x05\x06"

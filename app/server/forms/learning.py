@@ -10,7 +10,7 @@ from app.server.forms.prompts import File
 from models.catalogue.cards import Template
 from models.prompts.cards import PromptId
 from worker.contract import MAX_CLASS_NAMES, Contract
-from worker.contract.learning import MAX_EPOCHS
+from worker.contract.learning import MAX_EPOCHS, MAX_LEARNING_IMAGES
 
 MAX_NOISE_LEVELS = 16
 MAX_SHOTS = 1024
@@ -51,9 +51,13 @@ class LearnForm(Contract):
         min_length=2,
         description=f"{RULES['image']}. PNG, JPEG, JPEG 2000, TIFF, WebP or DICOM.",
     )
-    image_class: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(
-        default=None, description=f"{RULES['image_class']}."
-    )
+    image_class: (
+        Annotated[
+            list[Annotated[str, Field(min_length=1, max_length=200)]],
+            Field(max_length=MAX_LEARNING_IMAGES, fail_fast=True),
+        ]
+        | None
+    ) = Field(default=None, description=f"{RULES['image_class']}.")
     id: PromptId = Field(
         description=f"{RULES['id']}. It names this prompt for ever.",
         examples=["chest-xray-16-shots"],
@@ -103,7 +107,7 @@ class LearnForm(Contract):
     noise_level: (
         Annotated[
             list[_Sigma],
-            Field(min_length=1, max_length=MAX_NOISE_LEVELS),
+            Field(min_length=1, max_length=MAX_NOISE_LEVELS, fail_fast=True),
             AfterValidator(check_different),
         ]
         | None

@@ -4,7 +4,7 @@ Starlette's parser drops a part that the body ends within, refuses a preamble, a
 a text if its name is only in `filename*`.
 """
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -17,16 +17,32 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from app.server.answers.problems import FormUnreadable
 
 _MOST_PREAMBLE = 64 * 1024
+_MOST_TEXT = 512 * 1024
+_TEXT_CODINGS = (b"utf-8", b"us-ascii")
 _INCOMPLETE = (
     "The form is incomplete: the body ends before the last boundary. Nothing was done; send it "
     "whole."
 )
 
 
+_CODING = "Expected a form in UTF-8; its type names another charset."
+
+
 class _Parser(MultiPartParser):
-    """Starlette's parser, which also knows whether the closing boundary came."""
+    """Starlette's parser, which also knows whether the closing boundary came.
+
+    All fields together, files aside, have at most `_MOST_TEXT` bytes.
+    """
 
     complete = False
+    _text_bytes = 0
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is None:
+            self._text_bytes += end - start
+            if self._text_bytes > _MOST_TEXT:
+                raise MultiPartException(f"The fields exceed {_MOST_TEXT // 1024} kB together.")
+        super().on_part_data(data, start, end)
 
     def on_headers_finished(self) -> None:
         """Takes a part for a file also where only `filename*` or its type says so.
@@ -57,14 +73,23 @@ class FormRequest(Request):
 
     async def _get_form(self, **limits: Any) -> FormData:
         content_type, options = parse_options_header(self.headers.get("content-type"))
-        if content_type != b"multipart/form-data" or b"boundary" not in options:
-            return await super()._get_form(**limits)
+        if content_type != b"multipart/form-data":
+            return FormData()  # what is sent in another form is refused unread
         if self._form is None:
-            try:
-                self._form = await self._parse(options[b"boundary"], limits)
-            except MultiPartException as error:
-                raise FormUnreadable(error.message) from None
+            self._form = await self._parse_whole(options, limits)
         return self._form
+
+    async def _parse_whole(
+        self, options: Mapping[bytes, bytes], limits: dict[str, Any]
+    ) -> FormData:
+        if options.get(b"charset", b"utf-8").lower() not in _TEXT_CODINGS:
+            raise FormUnreadable(_CODING)  # of those that Python knows, some take for ever
+        if b"boundary" not in options:
+            raise FormUnreadable("Missing boundary in multipart.")
+        try:
+            return await self._parse(options[b"boundary"], limits)
+        except MultiPartException as error:
+            raise FormUnreadable(error.message) from None
 
     async def _parse(self, boundary: bytes, limits: dict[str, Any]) -> FormData:
         async with aclosing(_skip_preamble(self.stream(), boundary)) as stream:

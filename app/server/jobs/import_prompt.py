@@ -10,6 +10,7 @@ from app.server.forms.prompts import RULES, ImportForm
 from app.server.jobs.capacity.model_hosts import require_card
 from models.catalogue import Catalogue
 from models.catalogue.text_width import find_text_width
+from models.files.bounded_json import JsonBounds, check_bounds
 from models.prompts.cards import PromptCard
 from models.prompts.ctx_file import UnreadableCtx, find_suffix, parse_ctx
 from models.prompts.imported import ImportRefused, create_import
@@ -18,6 +19,7 @@ from worker.contract.prompt import EncodedPrompt
 
 MAX_BYTES = 4 * 2**20
 _DEFAULT_SUFFIX = "."
+_BOUNDS = JsonBounds(text_bytes=MAX_BYTES, elements=256, depth=4, escapes=512)
 
 
 def create_prompt(form: ImportForm, catalogue: Catalogue) -> tuple[PromptCard, Prompt]:
@@ -71,6 +73,7 @@ def _parse_safetensors(content: bytes) -> tuple[npt.NDArray[np.float32], str | N
 
 def _parse_json(content: bytes) -> Prompt:
     try:
+        check_bounds(content, _BOUNDS)
         return EncodedPrompt.model_validate_json(content).decode()
     except ValueError:
         raise PromptInvalid(

@@ -19,6 +19,7 @@ class Services:
     catalogue: Catalogue
     redis: Redis
     decoding: CapacityLimiter
+    auditing: CapacityLimiter
     audit: AuditTrail
     decoder: Decoder
     watching: CapacityLimiter

@@ -86,7 +86,7 @@ async def _prepare(
 ) -> Prepared | ImageRefused:
     decode = partial(
         prepare_image,
-        await asked.images[index](),
+        await asked.images[index].read(),
         card,
         frame=asked.fields.frame,
         window=asked.fields.requested_window,

@@ -1,5 +1,6 @@
-"""Limits the length of a body and the time that a client may take to send it."""
+"""Limits the length of a body, of all bodies at a time, and the time that a client may take."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import anyio
@@ -7,7 +8,14 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.server.answers.problems import BodyTooLarge, BodyTooSlow, HttpInvalid, create_response
+from app.server.access.caller import EVERYONE, Caller
+from app.server.answers.problems import (
+    BodyTooLarge,
+    BodyTooSlow,
+    HttpInvalid,
+    TooBusy,
+    create_response,
+)
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,47 @@ class BodyLimit:
             f"Expected a request body of at most {self.max_bytes} bytes, got more. In base64, a "
             "file is a third longer than in a form or as the body itself."
         )
+
+
+class HeldBodies:
+    """Limits the bytes of all bodies that are held at a time: those of requests under way.
+
+    Of one key half as many are held, so that others always find room. What a client has declared
+    and not sent holds nothing.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self.app, self._max_bytes = app, max_bytes
+        self._held: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        caller: Caller = scope["state"].get("caller", EVERYONE)
+        held = 0
+
+        async def receive_counted() -> Message:
+            nonlocal held
+            message = await receive()
+            size = len(message.get("body", b""))
+            held += size
+            self._hold(caller.key_id, size)
+            return message
+
+        try:
+            await self.app(scope, receive_counted, send)
+        finally:
+            self._held[caller.key_id] -= held
+
+    def _hold(self, key_id: str, size: int) -> None:
+        self._held[key_id] += size
+        if self._held[key_id] > self._max_bytes // 2 or self._held.total() > self._max_bytes:
+            raise TooBusy(
+                "As many bytes of bodies are held as this service holds at a time; try again "
+                "shortly.",
+                headers={"Retry-After": "1", "Connection": "close"},
+            )
 
 
 def _declared(scope: Scope) -> int:

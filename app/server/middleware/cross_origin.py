@@ -1,10 +1,14 @@
 """Cross-origin requests: only pages of the configured origins may use this API from a browser."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.server.answers.problems import OriginRefused, create_response
 
@@ -13,10 +17,43 @@ REQUEST_HEADERS = (
     *("Authorization", "X-API-Key", "Content-Type", "Prefer", "Idempotency-Key"),
     *("If-None-Match", "Last-Event-ID"),
 )
+_LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
+_OURS = ("same-origin", "none")  # of Sec-Fetch-Site; none: the user typed the address
 ANSWER_HEADERS = (
     *("Location", "Retry-After", "Preference-Applied", "ETag", "Link", "X-Request-ID"),
     *("RateLimit", "RateLimit-Policy"),
 )
+
+
+@dataclass(frozen=True)
+class CrossSite:
+    """Refuses what a page of another origin sends to change something.
+
+    A browser sends a form to any origin and asks nobody; only the answer is kept from the page. So
+    a service without keys, which a browser can reach, would do what every page asks.
+
+    Args:
+        allow_origins: the origins whose pages may; `*` is any.
+    """
+
+    app: ASGIApp
+    allow_origins: Collection[str]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in _LOOKS and self._is_foreign(scope):
+            await _refuse(Request(scope))(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _is_foreign(self, scope: Scope) -> bool:
+        """Browsers say where a page comes from; other clients say nothing of it."""
+        headers = Headers(scope=scope)
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        if "*" in self.allow_origins or origin in self.allow_origins:
+            return False
+        if site is not None:
+            return site not in _OURS
+        return origin is not None and urlsplit(origin).netloc != headers.get("host")
 
 
 class CrossOrigin(CORSMiddleware):

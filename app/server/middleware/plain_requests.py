@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.server.answers.problems import (
     FieldRepeated,
+    FieldUnknown,
     MediaTypeUnsupported,
     Problem,
     create_response,
@@ -46,8 +47,8 @@ def _find_problem(scope: Scope) -> Problem | None:
             f"Expected a body without a content coding, got {named} in Content-Encoding. "
             "Send the body as it is."
         )
-    once = not _repeats(scope["query_string"], _list_repeatable(scope["method"], scope["path"]))
-    return None if once else FieldRepeated(_REPEATED)
+    repeatable = _list_repeatable(scope["method"], scope["path"])
+    return _find_repeated(scope["query_string"], repeatable)
 
 
 def _list_repeatable(method: str, path: str) -> Collection[str]:
@@ -60,16 +61,16 @@ def _list_repeatable(method: str, path: str) -> Collection[str]:
     }
 
 
-def _repeats(query: bytes, repeatable: Collection[str]) -> bool:
-    """Whether a parameter that is taken once comes twice; which of them counts, clients differ."""
+def _find_repeated(query: bytes, repeatable: Collection[str]) -> Problem | None:
+    """Refuses a parameter that is taken once and comes twice; which counts, clients differ."""
     try:
         pairs = parse_qsl(
             query.decode("latin-1"), keep_blank_values=True, max_num_fields=_MOST_PARAMETERS
         )
     except ValueError:
-        return False  # longer than any that is taken; the address itself refuses it
+        return FieldUnknown(f"The address has more than {_MOST_PARAMETERS} parameters.")
     names = [name for name, _ in pairs if name not in repeatable]
-    return len(set(names)) < len(names)
+    return FieldRepeated(_REPEATED) if len(set(names)) < len(names) else None
 
 
 _REPEATED = "A parameter of the address came twice and is taken once; nothing was done."

@@ -7,13 +7,10 @@ from redis import Redis
 from app.server.access.caller import Reader
 from app.server.answers import problems
 from app.server.answers.schemas import SigningKey
-from app.server.routes.dependencies import RedisDep
-from worker.contract.certificate.audit import (
-    MAX_DOCUMENT_BYTES,
-    AuditReport,
-    audit_document,
-    parse_json,
-)
+from app.server.forms.items import read_body
+from app.server.jobs.audit_apart import audit_apart
+from app.server.routes.dependencies import RedisDep, ServicesDep
+from worker.contract.certificate.audit import MAX_DOCUMENT_BYTES, AuditReport
 from worker.store import keyspace
 from worker.store.connection import as_text
 
@@ -25,13 +22,18 @@ router = APIRouter(tags=["audit"])
 )
 def get_signing_key(redis: RedisDep, _: Reader) -> SigningKey:
     """The public key of this service's certificates."""
-    return SigningKey(public_key=_require_signing_key(redis))
+    if (found := _find_signing_key(redis)) is None:
+        raise _not_ready()
+    return SigningKey(public_key=found)
 
 
-def _require_signing_key(redis: Redis) -> str:
-    if (stored := redis.get(keyspace.SIGNING_KEY)) is None:
-        raise problems.NotReady("No worker has published a signing key yet.", missing=("worker",))
-    return as_text(stored)
+def _find_signing_key(redis: Redis) -> str | None:
+    stored = redis.get(keyspace.SIGNING_KEY)
+    return None if stored is None else as_text(stored)
+
+
+def _not_ready() -> problems.NotReady:
+    return problems.NotReady("No worker has published a signing key yet.", missing=("worker",))
 
 
 @router.post(
@@ -47,16 +49,11 @@ def _require_signing_key(redis: Redis) -> str:
         }
     },
 )
-async def audit(request: Request, redis: RedisDep, _: Reader) -> AuditReport:
+async def audit(request: Request, services: ServicesDep, _: Reader) -> AuditReport:
     """Recomputes certificates from their counts and checks the signature; nothing is stored."""
-    return await to_thread.run_sync(_audit, await request.body(), redis)
-
-
-def _audit(body: bytes, redis: Redis) -> AuditReport:
-    if len(body) > MAX_DOCUMENT_BYTES:
-        raise problems.BodyTooLarge
-    try:
-        document = parse_json(body)
-    except ValueError:
-        raise problems.invalid("body", "a JSON object with no name twice and no NaN") from None
-    return audit_document(document, (_require_signing_key(redis),))
+    body = bytes(await read_body(request, most=MAX_DOCUMENT_BYTES))
+    trusted = await to_thread.run_sync(_find_signing_key, services.redis)
+    report = await audit_apart(body, (trusted,) if trusted else (), services.auditing)
+    if trusted is None:
+        raise _not_ready()
+    return report

@@ -105,7 +105,11 @@ IdempotencyKey = Annotated[str | None, Depends(_find_idempotency_key)]
 
 async def _parse(request: Request, services: ServicesDep) -> AsyncIterator[CertifyBody]:
     try:
-        yield await parse_body(request, services.settings)
+        asked = await parse_body(request, services.settings)
+        try:
+            yield asked
+        finally:
+            asked.forget()
     finally:
         await request.close()  # a form's files
 

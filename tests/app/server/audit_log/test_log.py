@@ -4,6 +4,7 @@ import errno
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -254,8 +255,9 @@ def test_what_became_of_a_certification_is_an_entry_once(
         results.put_result(redis, each, finish(job, certain=certain), ttl_s=600)
     reason = Failure(code="image_expired", detail="Gone.")
     results.put_result(redis, failed, FailedResult(failure=reason), ttl_s=600)
-    for _ in range(2):
+    for _ in range(2):  # beside the writer of the app, which may be at the same outcomes
         write_outcomes(AuditLog(folder, max_bytes=10**6), redis)
+    wait_until(lambda: redis.zcard(keyspace.audit_awaited(QUEUE_NAME)) == 1)
     found = {entry["certification_id"]: entry for entry in _ended(folder)}
     assert len(_ended(folder)) == len(found) == 3
     assert waiting not in found
@@ -276,6 +278,25 @@ def test_what_became_of_a_certification_is_an_entry_once(
     assert {one["outcome"] for one in found[unsure]["certificates"]} == {"abstained"}
     assert (found[failed]["status"], found[failed]["code"]) == ("failed", "image_expired")
     _verify(folder)
+
+
+def test_two_writers_of_outcomes_write_each_once(
+    service: TestClient, make_key: MakeKey, folder: Path, png: bytes, redis: Redis
+) -> None:
+    """As where one app stands still for so long that another takes over."""
+    _, headers = make_key("submit")
+    redis.set(keyspace.AUDIT_WRITER, "an app of nobody")  # neither is the service's own
+    for attempt in range(12):
+        sent = _send(service, headers, png, attempt)
+        results.put_result(redis, sent, CancelledResult(), ttl_s=600)
+    log = AuditLog(folder, max_bytes=10**6)
+    writers = [threading.Thread(target=write_outcomes, args=(log, redis)) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    ids = [entry["certification_id"] for entry in _ended(folder)]
+    assert len(ids) == len(set(ids)) == 12
 
 
 def test_an_outcome_from_while_the_app_was_away_is_an_entry_soon_after(
@@ -388,6 +409,32 @@ def test_where_the_settings_say_so_it_goes_on_without(
             "/certify", files={"image": png}, data={"sigma": "0.25"}, headers=headers
         )
     assert answer.status_code == 202
+
+
+def test_a_log_is_whole_while_it_is_written(
+    folder: Path, redis: Redis, valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head noted last may be of an entry that came after the file was read."""
+    monkeypatch.setenv("REDIS_URL", valkey_url)
+    log, ending = AuditLog(folder, max_bytes=10**5), threading.Event()
+    log.on_head = lambda head: redis.set(keyspace.audit_head(head.chain), str(head))
+
+    def write() -> None:
+        while not ending.is_set():
+            log.record("request", text="x" * 200)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        wait_until(lambda: len(list_files(folder)) > 1)
+        for _ in range(8):
+            assert "whole" in _verify(folder, "--anchor").output
+    finally:
+        ending.set()
+        writer.join()
+    last = list_files(folder)[-1]
+    last.write_bytes(b"".join(last.read_bytes().splitlines(keepends=True)[:-1]))
+    assert "cut off" in _verify(folder, "--anchor", expected=1).output
 
 
 def test_the_head_in_redis_shows_a_cut(

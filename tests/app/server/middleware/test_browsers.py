@@ -47,6 +47,62 @@ def test_an_origin_that_is_named_may_use_it_and_no_other(
         assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"Origin": THEIRS},
+        {"Origin": "null"},
+        {"Origin": "http://testserver:8001"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://127.0.0.1"},
+    ],
+)
+def test_a_page_of_another_origin_changes_nothing(
+    client: TestClient, png: bytes, redis: Redis, sent: dict[str, str]
+) -> None:
+    for answer in (
+        client.post("/certify", files={"image": png}, data={"sigma": "0.25"}, headers=sent),
+        client.post("/prompts", files={"file": b"x"}, data={"id": "taken"}, headers=sent),
+        client.post("/prompts/learn", data={"id": "taken"}, headers=sent),
+        client.post("/preview", files={"image": png}, headers=sent),
+        client.delete("/prompts/some", headers=sent),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (403, "origin_refused")
+    assert redis.dbsize() == 0
+    assert client.get("/models", headers=sent).status_code == 200  # no page can read the answer
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {},
+        {"Origin": "http://127.0.0.1"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "https://name-before-a-proxy.example"},
+        {"Sec-Fetch-Site": "none"},
+    ],
+)
+def test_the_services_own_page_and_other_clients_are_heard(
+    client: TestClient, png: bytes, sent: dict[str, str]
+) -> None:
+    headers = {"Host": "127.0.0.1", **sent}
+    answer = client.post("/certify", files={"image": png}, data={"sigma": "0.25"}, headers=headers)
+    assert answer.status_code == 202
+
+
+def test_pages_of_a_named_origin_may_send(settings: AppSettings, redis: Redis, png: bytes) -> None:
+    open_to_ours = settings.model_copy(update={"allowed_origins": (OURS,)})
+    with TestClient(create_app(open_to_ours)) as client:
+        for origin, status in ((OURS, 202), (THEIRS, 403)):
+            answer = client.post(
+                "/certify",
+                files={"image": png},
+                data={"sigma": "0.25"},
+                headers={"Origin": origin, "Sec-Fetch-Site": "cross-site"},
+            )
+            assert answer.status_code == status
+
+
 @pytest.mark.parametrize("method", ["TRACE", "PUT", "PATCH", "OPTIONS", "HEAD", "PROPFIND"])
 def test_a_method_that_is_none_is_a_problem(client: TestClient, method: str) -> None:
     answer = client.request(method, "/certify")
