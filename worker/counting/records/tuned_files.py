@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from models.prompts.cards import Adaptation, PromptCard
+from models.prompts.cards import PromptAdaptation, PromptCard
 from models.prompts.files import save_prompt
 from worker.contract import CertifyRequest, TunedTarget, ZeroShotTarget
 from worker.contract.protocol import PromptsTuned, TunedPrompt
@@ -54,7 +54,7 @@ def _create_card(
         sha256=ref.sha256,
         created_at=datetime.now(UTC),
         description="Tuned on one image, without a label.",
-        adaptation=Adaptation(
+        adaptation=PromptAdaptation(
             image_sha256=request.input.sha256,
             sigma=float(sigma),
             started_from=_started_from(target),
