@@ -66,7 +66,10 @@ def _say_in_a_sentence(operation: dict[str, Any]) -> None:
 def _ask_without_null(operation: dict[str, Any]) -> None:
     """A header or a query has no null: it is there or is left out."""
     for parameter in operation.get("parameters", ()):
-        _drop_null(parameter["schema"])
+        schema = parameter["schema"]
+        _drop_null(schema)
+        if (examples := schema.pop("examples", None)) and parameter.get("required"):
+            parameter["example"] = examples[0]
 
 
 def _drop_null(schema: dict[str, Any]) -> None:
@@ -96,7 +99,7 @@ def _list_forms(document: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict
 
 
 def _plain_form(content: dict[str, Any], schema: dict[str, Any]) -> None:
-    """A form to fill in: what may be left out is empty, so that it can be sent as it stands.
+    """A form that can be sent as it is filled in: only what is required has an example.
 
     Each value of a list is a part of its own.
     """
@@ -105,8 +108,8 @@ def _plain_form(content: dict[str, Any], schema: dict[str, Any]) -> None:
         _drop_null(field)
         if name not in schema["required"]:
             field.pop("examples", None)
-            if field.get("default") == []:
-                del field["default"]
+        if field.get("default") == []:
+            del field["default"]
         if field.get("type") == "array":
             encoding.setdefault(name, {"style": "form", "explode": True})
 

@@ -95,7 +95,7 @@ AS_FORM: dict[str, Any] = {
             "multipart/form-data": {
                 "schema": {"$ref": _REF.format(model="CertifyForm")},
                 "encoding": {"image": {"contentType": ", ".join(IMAGE_TYPES)}},
-                "examples": {"two noise levels": {"value": _TWO_LEVELS}},
+                "example": dict(_TWO_LEVELS),
             }
         },
     },
