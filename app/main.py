@@ -43,7 +43,7 @@ from app.server.middleware.plain_requests import PlainRequests
 from app.server.middleware.queue_metrics import QueueCollector
 from app.server.middleware.request_context import RequestContext
 from app.server.middleware.shutdown import noticing_signals
-from app.server.openapi import Service, on_wrong_method
+from app.server.openapi import TAGS, Service, on_wrong_method
 from app.server.routes import audit, models, prompt_jobs, prompts
 from app.server.routes.certifications import (
     certifications,
@@ -89,6 +89,9 @@ def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None =
         title="promptsmooth-service",
         version=version("promptsmooth-service"),
         description=_DESCRIPTION,
+        contact={"name": "The promptsmooth-service authors"},
+        license_info={"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        openapi_tags=TAGS,
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=attrgetter("name"),

@@ -3,7 +3,7 @@
 The demo starts the whole service on this machine (promptsmooth up) and posts the images of
 app/web/examples under four promptings at three noise levels. It prints which answers are right, and
 how far each one is proved to hold. It draws the same as a picture, writes each certification as a
-JSON file, and stops the service. What it does with `Client` is all that an integrator needs.
+JSON file, and stops the service. What it does with `app.client` is all that an integrator needs.
 """
 
 import argparse
@@ -16,15 +16,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import httpx2
 from demo_picture import draw
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
+from app.client import Certificate, Certification, Client, ClientError
 
 IMAGES = Path(__file__).parents[1] / "app" / "web" / "examples"
 SIGMAS = ("0.25", "0.5", "1")
@@ -50,48 +51,6 @@ Research use only.\
 console = Console() if sys.stdout.isatty() else Console(width=120)
 
 
-class Client:
-    """The service as an integrator calls it."""
-
-    def __init__(self, url: str) -> None:
-        self._http = httpx2.Client(base_url=url, timeout=60, trust_env=False)
-
-    def is_ready(self) -> bool:
-        """Whether the service can certify now."""
-        try:
-            return self._http.get("/readyz").status_code == 200
-        except httpx2.TransportError:
-            return False
-
-    def submit(self, image: bytes, *, prompt: str, template: str, n: int) -> str:
-        """Posts one image with all noise levels and promptings, which share one pass of the model.
-
-        Returns the path of the certification.
-        """
-        fields = {
-            "sigma": SIGMAS,
-            "prompting": PROMPTINGS,
-            "prompt": prompt,  # it also names the classes
-            "template": template,
-            "n_max": str(n),
-        }
-        answer = self._http.post("/certify", files={"image": image}, data=fields)
-        if answer.status_code != 202:
-            raise SystemExit(f"refused: {answer.status_code} {answer.text}")
-        return answer.headers["location"]
-
-    def get(self, location: str) -> dict[str, Any]:
-        """A certification as it stands: queued, running, finished or failed.
-
-        A 503 answer means that the service is busy for a moment; its Retry-After says when to try
-        again.
-        """
-        while (answer := self._http.get(location)).status_code == 503:
-            time.sleep(float(answer.headers.get("retry-after", "1")))
-        found: dict[str, Any] = answer.raise_for_status().json()
-        return found
-
-
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """One certificate, beside the class that the image really shows."""
@@ -99,12 +58,12 @@ class Answer:
     sigma: float
     prompting: str
     truth: str
-    certificate: dict[str, Any]
+    certificate: Certificate
 
     @property
     def prediction(self) -> str | None:
         """None if the certificate abstains."""
-        return self.certificate.get("prediction")
+        return self.certificate.prediction
 
     @property
     def is_right(self) -> bool:
@@ -114,7 +73,7 @@ class Answer:
     @property
     def radius(self) -> float:
         """How far the answer is proved to hold; 0 if it is not."""
-        return float(self.certificate.get("radius", 0))
+        return float(self.certificate.radius or 0)
 
 
 def free_port() -> int:
@@ -131,34 +90,49 @@ def start_service(port: int, folder: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, stdout=log, stderr=log)
 
 
-def wait_until_ready(client: Client, service: subprocess.Popen[bytes], log: Path) -> None:
-    while not client.is_ready():
+def is_ready(url: str) -> bool:
+    """Whether the service can certify now."""
+    with Client(url, patience_s=0) as client, suppress(ClientError):
+        client.ready()
+        return True
+    return False
+
+
+def wait_until_ready(url: str, service: subprocess.Popen[bytes], log: Path) -> None:
+    while not is_ready(url):
         if service.poll() is not None:
             raise SystemExit(f"the service ended; from {log}:\n{log.read_text()}")
         time.sleep(0.2)
 
 
-def certify(client: Client, example: dict[str, str], *, n: int) -> dict[str, Any]:
-    """Posts one image and follows the job to its end."""
-    content = (IMAGES / example["file"]).read_bytes()
-    location = client.submit(content, prompt=example["prompt"], template=example["template"], n=n)
+def certify(client: Client, example: dict[str, str], *, n: int) -> Certification:
+    """Posts one image with all noise levels and promptings, and follows the job to its end.
+
+    They share one pass of the model. The prompt also names the classes.
+    """
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(f"certifying {example['file']}", total=None)
-        while (found := client.get(location))["status"] in ("queued", "running"):
-            if "progress" in found:
-                done, total = (found["progress"][f"samples_{part}"] for part in ("done", "total"))
-                progress.update(task, completed=done, total=total)
-            time.sleep(0.2)
-    if found["status"] != "finished":
-        raise SystemExit(f"{example['file']} failed: {json.dumps(found, indent=2)}")
-    return found
+        ended = client.certify(
+            IMAGES / example["file"],
+            sigma=SIGMAS,
+            prompting=PROMPTINGS,
+            prompt=example["prompt"],
+            template=example["template"],
+            n_max=n,
+            on_progress=lambda now: progress.update(
+                task, completed=now.samples_done, total=now.samples_total or None
+            ),
+        )
+    if ended.status != "finished":
+        raise SystemExit(f"{example['file']} {ended.status}: {ended.failure}")
+    return ended
 
 
-def list_answers(found: dict[str, Any], truth: str) -> list[Answer]:
+def list_answers(found: Certification, truth: str) -> list[Answer]:
     """The certificates of one image, each beside the truth."""
     return [
-        Answer(sigma=float(one["sigma"]), prompting=one["prompting"], truth=truth, certificate=one)
-        for one in found["certificates"]
+        Answer(sigma=float(one.sigma), prompting=one.prompting, truth=truth, certificate=one)
+        for one in found.certificates
     ]
 
 
@@ -190,12 +164,12 @@ def count_right(answers: list[list[Answer]]) -> Iterator[str]:
 
 
 def write_certificates(
-    examples: list[dict[str, str]], results: list[dict[str, Any]], folder: Path
+    examples: list[dict[str, str]], results: list[Certification], folder: Path
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for example, found in zip(examples, results, strict=True):
         path = folder / f"{Path(example['file']).stem}.json"
-        path.write_text(json.dumps(found, indent=2))
+        path.write_bytes(found.content)
     console.print(f"certificates: {folder}")
 
 
@@ -209,14 +183,15 @@ def main() -> int:
     examples = json.loads((IMAGES / "examples.json").read_text("utf-8"))
     console.print(BEFORE.format(count=len(examples), n=arguments.n), highlight=False)
     port = free_port()
-    client = Client(f"http://127.0.0.1:{port}")
-    console.print(f"\nstarting the service at http://127.0.0.1:{port}")
+    url = f"http://127.0.0.1:{port}"
+    console.print(f"\nstarting the service at {url}")
     started = time.monotonic()
     service = start_service(port, arguments.folder)
     try:
-        wait_until_ready(client, service, arguments.folder / "service.log")
+        wait_until_ready(url, service, arguments.folder / "service.log")
         console.print(f"ready after {time.monotonic() - started:.0f} s\n")
-        results = [certify(client, example, n=arguments.n) for example in examples]
+        with Client(url) as client:
+            results = [certify(client, example, n=arguments.n) for example in examples]
     finally:
         service.send_signal(signal.SIGINT)
         service.wait(timeout=60)

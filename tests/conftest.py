@@ -52,7 +52,7 @@ REPOSITORY = Path(__file__).parents[1]
 # What runs long and waits much begins first, where tests run beside one another.
 FIRST = ("stack", "worker/jobs", "worker/evaluation", "worker/counting", "worker/engine", "worker")
 # Rings, by what a test needs. A test that is marked as one of these is in no other.
-MARKED = {"schema", "guide", "real_size", "long", "hostile"}
+MARKED = {"schema", "clients", "guide", "real_size", "long", "hostile"}
 WHOLE = {"stack", "browser", "gpu"}  # by folder
 USES = {  # by fixtures, and by what else the test's module starts
     "http": {"client", "guarded", "create_app", "serve_app", "Served"},

@@ -45,7 +45,7 @@ def open_client(server: str, *, api_key_file: Path | None, ca: Path | None) -> I
 
 def certify_one(client: Client, image: Path, asked: Fields, *, quiet: bool) -> Certification:
     """Certifies one image file and shows its progress; ctrl-C cancels the job."""
-    job = client.submit(image.read_bytes(), **asked)
+    job = client.submit(image, **asked)
     try:
         with _bar(quiet=quiet) as progress:
             task = progress.add_task("certifying", total=None)

@@ -3,7 +3,7 @@
     from app.client import Client
 
     with Client("https://certify.hospital.example", api_key=key, verify="lab-ca.pem") as client:
-        job = client.certify(Path("scan.dcm").read_bytes(), sigma=["0.25", "0.5"])
+        job = client.certify(Path("scan.dcm"), sigma=["0.25", "0.5"])
         for certificate in job.certificates:
             print(certificate.sigma, certificate.outcome, certificate.radius)
 
@@ -22,6 +22,7 @@ from app.client.errors import (
     ServiceUnreachable,
     UnsafeAddress,
 )
+from app.client.events import Event
 from app.client.folder import FolderItem, find_images
 from app.client.sync import Client
 from app.client.verifying import verify
@@ -32,6 +33,7 @@ __all__ = [
     "Certification",
     "Client",
     "ClientError",
+    "Event",
     "FileUnreadable",
     "FolderItem",
     "KeyUnusable",

@@ -1,17 +1,21 @@
 """Requests as values, and flows of them. Nothing here touches a network."""
 
 import json
+import os
 import secrets
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, TypeVar
 
 from httpx2 import Response
 
-from app.client.errors import ServiceUnreachable
+from app.client.errors import FileUnreadable, ServiceUnreachable
 
 T = TypeVar("T")
+Image = bytes | str | os.PathLike[str]
+"""An image: the bytes of its file, or the file's path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +25,7 @@ class Call:
     method: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Any] | None = None
     data: Mapping[str, Any] | None = None
     files: tuple[tuple[str, tuple[str, bytes]], ...] = ()
     content: bytes | None = None
@@ -30,6 +35,7 @@ class Call:
         """The arguments for `request` of httpx's clients, synchronous or not."""
         return {
             "headers": self.headers,
+            "params": self.params,
             "data": self.data,
             "files": self.files or None,
             "content": self.content,
@@ -53,14 +59,44 @@ def advance(flow: Flow[T], answer: Answer) -> Call | Pause:
     return flow.throw(answer) if isinstance(answer, ServiceUnreachable) else flow.send(answer)
 
 
-def submission(image: bytes, fields: Mapping[str, Any]) -> Call:
+def read_image(image: Image) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        FileUnreadable: it cannot be read.
+    """
+    if isinstance(image, bytes):
+        return image
+    try:
+        return Path(image).read_bytes()
+    except OSError as error:
+        raise unreadable(Path(image), error) from None
+
+
+def unreadable(path: Path, error: OSError) -> FileUnreadable:
+    """The error for a file that cannot be read."""
+    return FileUnreadable(f"{path} cannot be read: {error.strerror or 'a system error'}")
+
+
+def submission(image: Image, fields: Mapping[str, Any]) -> Call:
     """POST /certify for one image. The file's name is not sent."""
+    return batch_submission([image], fields)
+
+
+def batch_submission(images: Sequence[Image], fields: Mapping[str, Any]) -> Call:
+    """POST /certify for several images."""
+    sent = [("image", read_image(image)) for image in images]
+    form = create_form("/certify", sent, fields)
+    return replace(form, headers={"Idempotency-Key": secrets.token_hex(16)})
+
+
+def create_form(path: str, files: Sequence[tuple[str, bytes]], fields: Mapping[str, Any]) -> Call:
+    """POST of a multipart form. Fields that are None are left out, and files have no names."""
     return Call(
         method="POST",
-        path="/certify",
-        headers={"Idempotency-Key": secrets.token_hex(16)},
+        path=path,
         data={name: _spell(name, v) for name, v in fields.items() if v is not None},
-        files=(("image", ("image", image)),),
+        files=tuple((name, (name, content)) for name, content in files),
     )
 
 

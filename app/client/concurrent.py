@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -9,11 +10,13 @@ import httpx2
 
 from app.client import flows
 from app.client.answers import Certification
-from app.client.calls import Answer, Call, Flow, Pause, advance
+from app.client.calls import Answer, Call, Flow, Image, Pause, advance, read_image
 from app.client.connection import Connected
-from app.client.errors import ClientError, ServiceUnreachable
+from app.client.errors import ClientError, ServiceUnreachable, as_client_error
+from app.client.events import Event, Following
 from app.client.flows import OnProgress
-from app.client.folder import FolderItem, find_images, unreadable
+from app.client.folder import FolderItem, find_images
+from app.client.routes import at
 
 T = TypeVar("T")
 
@@ -33,7 +36,7 @@ class AsyncClient(Connected[httpx2.AsyncClient]):
         """Closes the connections."""
         await self._http.aclose()
 
-    async def submit(self, image: bytes, **fields: Any) -> Certification:
+    async def submit(self, image: Image, **fields: Any) -> Certification:
         """See `Client.submit`."""
         return await self._run(flows.submit(image, fields, patience_s=self._patience_s))
 
@@ -59,7 +62,7 @@ class AsyncClient(Connected[httpx2.AsyncClient]):
 
     async def certify(
         self,
-        image: bytes,
+        image: Image,
         *,
         timeout_s: float | None = None,
         on_progress: OnProgress | None = None,
@@ -88,20 +91,140 @@ class AsyncClient(Connected[httpx2.AsyncClient]):
     ) -> FolderItem:
         async with gate:
             try:
-                image = await asyncio.to_thread(path.read_bytes)
+                image = await asyncio.to_thread(read_image, path)
                 return FolderItem(path=path, certification=await self.certify(image, **fields))
             except ClientError as error:
                 return FolderItem(path=path, error=error)
-            except OSError as error:
-                return FolderItem(path=path, error=unreadable(path, error))
 
     async def cancel(self, certification_id: str) -> None:
         """See `Client.cancel`."""
         await self._run(flows.cancel(certification_id, patience_s=self._patience_s))
 
+    async def list(self, **filters: Any) -> AsyncIterator[dict[str, Any]]:
+        """See `Client.list`."""
+        page = await self._run(self._routes.page(None, filters))
+        while True:
+            for item in page["certifications"]:
+                yield item
+            if page["next"] is None:
+                return
+            page = await self._run(self._routes.page(page["next"], filters))
+
+    async def events(self, certification_id: str) -> AsyncIterator[Event]:
+        """See `Client.events`."""
+        following = Following(certification_id, patience_s=self._patience_s)
+        while not following.ended:
+            try:
+                async with self._stream(following) as answer:
+                    async for line in answer.aiter_lines():
+                        for event in following.read(line):
+                            yield event
+                lost: ClientError = ServiceUnreachable("the stream of events was cut off")
+            except (httpx2.TransportError, ClientError) as error:
+                lost = as_client_error(error, self._http.base_url)
+            if not following.ended:
+                await asyncio.sleep(following.lose(lost))
+
+    @asynccontextmanager
+    async def _stream(self, following: Following) -> AsyncIterator[httpx2.Response]:
+        stream = self._http.stream("GET", following.path, headers=following.headers)
+        async with stream as answer:
+            if not answer.is_success:
+                await answer.aread()
+                raise flows.read_problem(answer)
+            yield answer
+
+    async def submit_batch(self, images: Sequence[Image], **fields: Any) -> dict[str, Any]:
+        """See `Client.submit_batch`."""
+        return await self._run(flows.submit_batch(images, fields, patience_s=self._patience_s))
+
+    async def batch(self, batch_id: str) -> dict[str, Any]:
+        """See `Client.batch`."""
+        return await self._run(self._routes.get(at("batches", batch_id)))
+
+    async def cancel_batch(self, batch_id: str) -> None:
+        """See `Client.cancel_batch`."""
+        await self._run(self._routes.delete(at("batches", batch_id)))
+
+    async def preview(self, image: Image, **fields: Any) -> dict[str, Any]:
+        """See `Client.preview`."""
+        return await self._run(self._routes.post("/preview", {"image": [image]}, fields))
+
+    async def report(self, certification_id: str) -> bytes:
+        """See `Client.report`."""
+        return await self._run(
+            self._routes.download(at("certifications", certification_id, "report.pdf"))
+        )
+
+    async def input_image(self, certification_id: str) -> bytes:
+        """See `Client.input_image`."""
+        return await self._run(
+            self._routes.download(at("certifications", certification_id, "input.png"))
+        )
+
+    async def noisy_image(self, certification_id: str, *, sigma: str) -> bytes:
+        """See `Client.noisy_image`."""
+        path = at("certifications", certification_id, "noisy.png")
+        return await self._run(self._routes.download(path, sigma=sigma))
+
+    async def votes(
+        self, certification_id: str, *, sample: Sequence[int], **query: Any
+    ) -> dict[str, Any]:
+        """See `Client.votes`."""
+        path = at("certifications", certification_id, "votes")
+        return await self._run(self._routes.get(path, sample=[*sample], **query))
+
     async def models(self) -> dict[str, Any]:
         """See `Client.models`."""
-        return await self._run(flows.get_json("/models", patience_s=self._patience_s))
+        return await self._run(self._routes.get("/models"))
+
+    async def model(self, model_id: str) -> dict[str, Any]:
+        """See `Client.model`."""
+        return await self._run(self._routes.get(at("models", model_id)))
+
+    async def prompts(self, *, model: str | None = None) -> dict[str, Any]:
+        """See `Client.prompts`."""
+        return await self._run(self._routes.get("/prompts", model=model))
+
+    async def prompt(self, prompt_id: str) -> dict[str, Any]:
+        """See `Client.prompt`."""
+        return await self._run(self._routes.get(at("prompts", prompt_id)))
+
+    async def prompt_values(self, prompt_id: str) -> bytes:
+        """See `Client.prompt_values`."""
+        return await self._run(self._routes.download(at("prompts", prompt_id, "ctx.safetensors")))
+
+    async def import_prompt(self, file: Image, **fields: Any) -> dict[str, Any]:
+        """See `Client.import_prompt`."""
+        return await self._run(self._routes.post("/prompts", {"file": [file]}, fields))
+
+    async def remove_prompt(self, prompt_id: str) -> None:
+        """See `Client.remove_prompt`."""
+        await self._run(self._routes.delete(at("prompts", prompt_id)))
+
+    async def learn(self, archive: Image, **fields: Any) -> dict[str, Any]:
+        """See `Client.learn`."""
+        return await self._run(self._routes.post("/prompts/learn", {"zip": [archive]}, fields))
+
+    async def prompt_job(self, job_id: str) -> dict[str, Any]:
+        """See `Client.prompt_job`."""
+        return await self._run(self._routes.get(at("prompt-jobs", job_id)))
+
+    async def cancel_prompt_job(self, job_id: str) -> None:
+        """See `Client.cancel_prompt_job`."""
+        await self._run(self._routes.delete(at("prompt-jobs", job_id)))
+
+    async def ready(self) -> dict[str, Any]:
+        """See `Client.ready`."""
+        return await self._run(self._routes.get("/readyz"))
+
+    async def version(self) -> dict[str, Any]:
+        """See `Client.version`."""
+        return await self._run(self._routes.get("/version"))
+
+    async def metrics(self) -> str:
+        """See `Client.metrics`."""
+        return (await self._run(self._routes.download("/metrics"))).decode()
 
     async def signing_key(self) -> str:
         """See `Client.signing_key`."""

@@ -3,11 +3,13 @@
 import ipaddress
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from httpx2 import URL, InvalidURL
 
 from app.client.errors import KeyUnusable, UnsafeAddress
+from app.client.routes import Routes
 
 Http = TypeVar("Http")
 
@@ -24,13 +26,14 @@ class Connected(Generic[Http]):
         self,
         url: str,
         *,
-        api_key: str | None = None,
+        api_key: str | Path | None = None,
         verify: str | bool = True,
         timeout_s: float = 60.0,
         patience_s: float = 60.0,
         allow_plain_http: bool = False,
     ) -> None:
         self._patience_s = patience_s
+        self._routes = Routes(patience_s)
         connection = create_connection(
             url,
             api_key=api_key,
@@ -44,7 +47,7 @@ class Connected(Generic[Http]):
 def create_connection(
     url: str,
     *,
-    api_key: str | None,
+    api_key: str | Path | None,
     verify: str | bool,
     timeout_s: float,
     allow_plain_http: bool,
@@ -87,12 +90,19 @@ def _parse(url: str) -> URL:
     return parsed
 
 
-def _parse_key(text: str) -> str:
-    """A key as read from a file. Errors never quote it, because they are logged."""
-    key = text.strip()
+def _parse_key(given: str | Path) -> str:
+    """A key, or the file that it is read from. Errors never quote it, because they are logged."""
+    key = (_read(given) if isinstance(given, Path) else given).strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise KeyUnusable("expected a key as promptsmooth keys add printed it, got something else")
     return key
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise KeyUnusable(f"the key file {path} cannot be read as text") from None
 
 
 def _expected(url: str) -> str:

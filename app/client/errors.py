@@ -9,8 +9,6 @@ ClientError
 └── NotFinished         the job did not end in time; it continues
 """
 
-from dataclasses import dataclass
-
 
 class ClientError(ValueError):
     """Base of all exceptions of the client. Its text is a sentence for a person."""
@@ -32,7 +30,6 @@ class ServiceUnreachable(ClientError):
     """The service does not answer."""
 
 
-@dataclass(frozen=True)
 class ServiceRefused(ClientError):
     """The service answered that it will not or cannot do this.
 
@@ -44,24 +41,30 @@ class ServiceRefused(ClientError):
         request_id: helps an operator to find the request; "" if there is none.
     """
 
-    status: int
-    code: str
-    detail: str
-    request_id: str
+    def __init__(self, status: int, code: str, detail: str, request_id: str) -> None:
+        super().__init__(status, code, detail, request_id)
+        self.status, self.code, self.detail, self.request_id = status, code, detail, request_id
 
     def __str__(self) -> str:
         return f"the service answered {self.status} {self.code}: {self.detail}".replace(" :", ":")
 
 
-@dataclass(frozen=True)
 class NotFinished(ClientError):
     """A job did not end in time. It continues; ask for it again by its id."""
 
-    certification_id: str
-    waited_s: float
+    def __init__(self, certification_id: str, waited_s: float) -> None:
+        super().__init__(certification_id, waited_s)
+        self.certification_id, self.waited_s = certification_id, waited_s
 
     def __str__(self) -> str:
         return (
             f"certification {self.certification_id} has not ended within {self.waited_s:g} s; "
             "it continues; ask for it again by its id"
         )
+
+
+def as_client_error(error: Exception, address: object) -> ClientError:
+    """The client's own error, or that the address does not answer."""
+    if isinstance(error, ClientError):
+        return error
+    return ServiceUnreachable(f"no answer from {address}: {error}")

@@ -2,14 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from httpx2 import Response
 
 from app.client.answers import Certification
-from app.client.calls import Call, Flow, Pause, submission
+from app.client.calls import Call, Flow, Image, Pause, batch_submission, submission
 from app.client.errors import NotFinished, ServiceRefused, ServiceUnreachable
 
 OnProgress = Callable[[Certification], None]
@@ -48,7 +48,7 @@ def ask(
             assert answer is not None, "a call is answered"
             if answer.is_success:
                 return answer
-            error: ServiceRefused | ServiceUnreachable = _read_problem(answer)
+            error: ServiceRefused | ServiceUnreachable = read_problem(answer)
             pause = None if once and answer.status_code in _AWAY else _find_pause(answer, again)
         except ServiceUnreachable as unreachable:
             waited += clock() - sent
@@ -60,7 +60,7 @@ def ask(
         yield Pause(pause)
 
 
-def submit(image: bytes, fields: Mapping[str, Any], *, patience_s: float) -> Flow[Certification]:
+def submit(image: Image, fields: Mapping[str, Any], *, patience_s: float) -> Flow[Certification]:
     """Submits an image and returns its job."""
     answer = yield from ask(submission(image, fields), patience_s=patience_s)
     return _read_certification(answer)
@@ -127,16 +127,18 @@ def _has_ended(certification_id: str, *, patience_s: float) -> Flow[bool]:
     return found.ended
 
 
-def get_json(path: str, *, patience_s: float) -> Flow[dict[str, Any]]:
-    """The parsed answer to a GET."""
-    answer = yield from ask(Call(method="GET", path=path), patience_s=patience_s)
-    return _read_object(answer)
+def submit_batch(
+    images: Sequence[Image], fields: Mapping[str, Any], *, patience_s: float
+) -> Flow[dict[str, Any]]:
+    """Submits several images and returns their batch; one image is a certification."""
+    answer = yield from ask(batch_submission(images, fields), patience_s=patience_s)
+    return read_object(answer)
 
 
 def find_signing_key(*, patience_s: float) -> Flow[str]:
     """The public key of the service's signatures."""
     answer = yield from ask(Call(method="GET", path="/keys/signing"), patience_s=patience_s)
-    found = _read_object(answer).get("public_key")
+    found = read_object(answer).get("public_key")
     if not isinstance(found, str):
         raise _not_ours(answer)
     return found
@@ -151,7 +153,7 @@ def audit(content: bytes, *, patience_s: float) -> Flow[dict[str, Any]]:
         content=content,
     )
     answer = yield from ask(call, patience_s=patience_s)
-    return _read_object(answer)
+    return read_object(answer)
 
 
 def _path(certification_id: str) -> str:
@@ -165,7 +167,8 @@ def _read_certification(answer: Response) -> Certification:
         raise _not_ours(answer) from None
 
 
-def _read_object(answer: Response) -> dict[str, Any]:
+def read_object(answer: Response) -> dict[str, Any]:
+    """The answer's JSON object."""
     try:
         found = json.loads(answer.content)
     except ValueError:
@@ -189,12 +192,17 @@ def _find_pause(answer: Response, pause_s: float) -> float | None:
     return float(text) if answer.status_code in _BUSY and text.isdecimal() else None
 
 
-def _read_problem(answer: Response) -> ServiceRefused:
+def read_problem(answer: Response) -> ServiceRefused:
+    """The error that an answer describes."""
     try:
         problem = json.loads(answer.content)
         code, detail = str(problem["code"]), str(problem["detail"])
         request_id = str(problem.get("request_id", ""))
-        fields = "; ".join(f"{one['field']}: {one['detail']}" for one in problem.get("errors", ()))
+        fields = "; ".join(
+            f"{one['field']}: {one['detail']}"
+            for one in problem.get("errors", ())
+            if f"{one['field']}: " not in detail
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         code, detail, request_id, fields = "", "the answer has no problem document", "", ""
     detail = f"{detail} {fields}".strip()

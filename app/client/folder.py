@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.client.answers import Certification
-from app.client.errors import ClientError, FileUnreadable
+from app.client.errors import ClientError
 from models.datasets.junk import is_junk
 
 SUFFIXES = frozenset(
@@ -40,11 +40,6 @@ def find_images(folder: Path) -> tuple[Path, ...]:
             "or DICOM files without a suffix"
         )
     return tuple(found)
-
-
-def unreadable(path: Path, error: OSError) -> FileUnreadable:
-    """The item's error for a file that cannot be read."""
-    return FileUnreadable(f"{path} cannot be read: {error.strerror or 'a system error'}")
 
 
 def _has_no_suffix(path: Path) -> bool:

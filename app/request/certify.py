@@ -166,17 +166,17 @@ class CertifyFields(Contract):
         ge=1,
         description=f"{RULES['n_max']}. The most samples per noise level. Default: 10000.",
     )
-    target_radius: Annotated[Radius, _PlainDecimal] | None = Field(
+    target_radius: Annotated[Radius, _PlainDecimal, _AsText] | None = Field(
         default=None,
         description=f"{RULES['target_radius']}. Stop as soon as the radius is at least this, or "
         "cannot become it.",
     )
-    tolerance: Annotated[Tolerance, _PlainDecimal] | None = Field(
+    tolerance: Annotated[Tolerance, _PlainDecimal, _AsText] | None = Field(
         default=None,
         description=f"{RULES['tolerance']}. Without a target, stop within this share of the radius "
         "that n_max would give. Default: 0.05.",
     )
-    minimum_radius: Annotated[Radius, _PlainDecimal] | None = Field(
+    minimum_radius: Annotated[Radius, _PlainDecimal, _AsText] | None = Field(
         default=None,
         description=f"{RULES['minimum_radius']}. Without a target, stop when not even this is in "
         "reach. Default: 0.05 sigma.",

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from fastapi import FastAPI
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,15 +13,21 @@ from starlette.responses import Response
 from app.server.answers import problems
 from app.server.answers.schemas import ProblemDocument
 from app.server.forms.certify_openapi import create_schemas
-from models.prompts import cards
-from worker.contract.certificate import document as certificate
+from app.server.plain_openapi import make_plain
 
 _ANSWERS = Path(__file__).with_name("answers.json")
-# Two classes share a name. FastAPI would tell them apart by their modules, which may move.
-_PUBLISHED_NAMES: dict[type[BaseModel], str] = {
-    cards.Adaptation: "models__prompt_cards__Adaptation",
-    certificate.Adaptation: "worker__document__Adaptation",
-}
+_ALSO = {"/certify": ("/certify/json", "/certify/file")}  # the same request in another form
+TAGS = [
+    {"name": "certify", "description": "Send images and ask for certificates."},
+    {
+        "name": "certifications",
+        "description": "Follow, read, list, cancel and purge what was sent.",
+    },
+    {"name": "audit", "description": "Check certificates without trusting who made them."},
+    {"name": "models", "description": "Models that this service has, and where they are ready."},
+    {"name": "prompts", "description": "Learn prompts, bring, read and remove them."},
+    {"name": "health", "description": "Whether the service runs, and its figures."},
+]
 
 
 class Service(FastAPI):
@@ -34,26 +39,18 @@ class Service(FastAPI):
             document["components"]["schemas"].update(create_schemas())
             _describe_problems(document)
             _show_answers(document)
-            self.openapi_schema = _keep_published_names(document)
+            self.openapi_schema = make_plain(document)
         return super().openapi()
-
-
-def _keep_published_names(document: dict[str, Any]) -> dict[str, Any]:
-    text = json.dumps(document)
-    for schema, published in _PUBLISHED_NAMES.items():
-        by_module = f"{schema.__module__}.{schema.__qualname__}".replace(".", "__")
-        text = text.replace(f'"{by_module}"', f'"{published}"')
-        text = text.replace(f'/{by_module}"', f'/{published}"')
-    return cast(dict[str, Any], json.loads(text))
 
 
 def _show_answers(document: dict[str, Any]) -> None:
     """Adds recorded answers of the service as examples; see `examples/record_answers.py`."""
     for asked, answers in json.loads(_ANSWERS.read_text(encoding="utf-8")).items():
         method, path, status = asked.split()
-        response = document["paths"][path][method.lower()]["responses"][status]
         examples = {name: {"value": answer} for name, answer in answers.items()}
-        response["content"]["application/json"]["examples"] = examples
+        for each in (path, *_ALSO.get(path, ())):
+            response = document["paths"][each][method.lower()]["responses"][status]
+            response["content"]["application/json"]["examples"] = examples
 
 
 def _describe_problems(document: dict[str, Any]) -> None:

@@ -68,7 +68,7 @@ class Learning(Card):
     versions: dict[str, str]
 
 
-class Adaptation(Card):
+class PromptAdaptation(Card):
     """Which image a zero-shot prompt was tuned on, and how.
 
     Such a prompt is a function of that image: a certificate for the image with it is one for the
@@ -104,7 +104,7 @@ class PromptCard(Card):
     source: str = ""
     training_data: tuple[TrainingSet, ...] = ()
     learning: Learning | None = None
-    adaptation: Adaptation | None = None
+    adaptation: PromptAdaptation | None = None
 
 
 def parse_prompt_card(text: str) -> PromptCard:

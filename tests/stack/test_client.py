@@ -66,6 +66,51 @@ def test_waiting_tells_how_far_a_job_is(client):
     assert done == sorted(done)
 
 
+def test_every_address_has_a_method(client, stack):
+    """Each address that answers programs, and a method of the client for it."""
+    job = client.certify(CT, **ASKED)
+    assert client.input_image(job.id).startswith(b"\x89PNG")
+    assert client.noisy_image(job.id, sigma="0.1").startswith(b"\x89PNG")
+    assert client.report(job.id).startswith(b"%PDF")
+    assert len(client.votes(job.id, sample=[0, 5])["votes"]) == 2
+    assert client.preview(CT, model="bundled-2")["source"] == "dicom"
+    assert client.model("bundled-2")["id"] == "bundled-2"
+    prompt = client.prompts(model="bundled-2")["prompts"][0]
+    assert client.prompt(prompt["id"])["sha256"] == prompt["sha256"]
+    assert len(client.prompt_values(prompt["id"])) > 4 * prompt["n_ctx"] * prompt["width"]
+    assert client.ready()["status"] == "ready"
+    assert client.version()["service"] == "promptsmooth-service"
+    assert "promptsmooth_redis_up 1" in client.metrics()
+    for call in (client.remove_prompt, client.prompt_job, client.cancel_prompt_job, client.batch):
+        with pytest.raises(ServiceRefused) as refused:
+            call("0" * 32)
+        assert refused.value.status == 404
+
+
+def test_lists_are_followed_over_their_pages(client):
+    batch = client.submit_batch([CT, CT.read_bytes()], sigma="0.1", n_max="200")
+    ids = {one["id"] for one in batch["certifications"]}
+    for one in ids:
+        client.wait(one)
+    assert {one["id"] for one in client.list(batch=batch["id"], limit=1)} == ids
+    assert client.batch(batch["id"])["done"] == 2
+    client.cancel_batch(batch["id"])
+    assert list(client.list(batch=batch["id"])) == []
+
+
+def test_events_tell_a_job_to_its_end(client, stack):
+    job = client.submit(CT, procedure="cohen", n="2000", sigma="0.25", attempt=1)
+    seen = list(client.events(job.id))
+    assert {event.name for event in seen[:-1]} <= {"progress"}
+    assert (seen[-1].name, seen[-1].document["status"]) == ("done", "finished")
+
+    async def watch() -> list:
+        async with AsyncClient(str(stack.http.base_url)) as waiting:
+            return [event.name async for event in waiting.events(job.id)]
+
+    assert asyncio.run(watch()) == ["done"]
+
+
 def test_a_refusal_names_its_code_and_its_field(client):
     with pytest.raises(ServiceRefused, match="sigma") as refused:
         client.submit(CT.read_bytes(), sigma="-1")
@@ -129,6 +174,23 @@ def test_the_command_certifies_a_folder_and_says_which_image_it_could_not(stack,
     assert rows["ct.dcm"]["outcome"] in ("certified", "abstained")
     document = json.loads((tmp_path / "out" / "more" / "grey.png.json").read_text())
     assert document["id"] == rows[str(Path("more", "grey.png"))]["certification"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((CT, "--model", "nobody"), "model_unknown"),
+        ((__file__,), "image_format_unsupported"),
+        ((CT, "--api-key-file", os.devnull, "--sigma", "0.1", "--prompt", "none"), "prompt"),
+        ((CT, "--n-max", 99_999_999), "n_max"),
+    ],
+)
+def test_every_refusal_is_one_sentence_of_the_command(stack, arguments, sentence):
+    done = run(stack, *arguments)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("promptsmooth: ") == 1
 
 
 def test_the_command_says_what_is_missing(stack, folder, tmp_path):

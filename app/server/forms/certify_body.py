@@ -46,6 +46,7 @@ IMAGE_TYPES = (
     "image/tiff",
     "image/jp2",
     "image/webp",
+    "application/octet-stream",  # what programs say that know no better
 )
 BODY_TYPES = ("multipart/form-data", "application/json", *IMAGE_TYPES)
 _MAX_FIELDS = 512

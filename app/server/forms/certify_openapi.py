@@ -1,4 +1,7 @@
-"""How OpenAPI describes the body of POST /certify, which FastAPI cannot guess: several types."""
+"""How OpenAPI describes the bodies of POST /certify, which FastAPI cannot guess.
+
+Each has an address of its own, because makers of clients take one type of body an address.
+"""
 
 from copy import deepcopy
 from typing import Any
@@ -57,7 +60,11 @@ def _with_numbers(name: str, described: dict[str, Any]) -> dict[str, Any]:
         return described
     if name in REPEATABLE:
         return {**described, "items": _number_or_text(described["items"])}
-    return described if "anyOf" in described else _number_or_text(described)
+    if "anyOf" not in described:
+        return _number_or_text(described)
+    if all(one["type"] != "string" for one in described["anyOf"]):
+        return described
+    return {**described, "anyOf": [{"type": "number"}, *described["anyOf"]]}
 
 
 def _number_or_text(described: dict[str, Any]) -> dict[str, Any]:
@@ -72,34 +79,35 @@ def _parameters() -> list[dict[str, Any]]:
         {
             "name": name,
             "in": "query",
-            "required": False,
-            "description": f"Only where the body is an image file: {described.pop('description')}",
+            "required": name in schema["required"],
+            "description": described.pop("description"),
             "schema": {k: v for k, v in described.items() if k != "default"},
         }
         for name, described in schema["properties"].items()
     ]
 
 
-_FILE = {"schema": {"type": "string", "format": "binary"}}
-REQUEST: dict[str, Any] = {
-    "parameters": _parameters(),
+_TWO_LEVELS = {"sigma": ["0.25", "0.5"], "n_max": 2000}
+AS_FORM: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "A form, a JSON document, or one image file with the rest in the address.",
         "content": {
             "multipart/form-data": {
                 "schema": {"$ref": _REF.format(model="CertifyForm")},
                 "encoding": {"image": {"contentType": ", ".join(IMAGE_TYPES)}},
-                "examples": {
-                    "two noise levels": {"value": {"sigma": ["0.25", "0.5"], "n_max": 2000}}
-                },
-            },
+                "example": dict(_TWO_LEVELS),
+            }
+        },
+    },
+}
+AS_JSON: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
             "application/json": {
                 "schema": {"$ref": _REF.format(model="CertifyDocument")},
                 "examples": {
-                    "two noise levels": {
-                        "value": {"image": [_EXAMPLE_PNG], "sigma": [0.25, 0.5], "n_max": 2000}
-                    },
+                    "two noise levels": {"value": {"image": [_EXAMPLE_PNG], **_TWO_LEVELS}},
                     "several label sets": {
                         "value": {
                             "image": [_EXAMPLE_PNG],
@@ -111,8 +119,15 @@ REQUEST: dict[str, Any] = {
                         }
                     },
                 },
-            },
-            **dict.fromkeys(IMAGE_TYPES, _FILE),
+            }
         },
+    },
+}
+AS_FILE: dict[str, Any] = {
+    "parameters": _parameters(),
+    "requestBody": {
+        "required": True,
+        "description": f"One image file, also as {', '.join(IMAGE_TYPES[:-1])}.",
+        "content": {IMAGE_TYPES[-1]: {"schema": {"type": "string", "format": "binary"}}},
     },
 }

@@ -76,13 +76,22 @@ OwnJobDep = Annotated[Job, Depends(_find_own_job)]
 """The certification in the path, for ending it: needs the scope that submits."""
 BatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_jobs)]
 OwnBatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_own_jobs)]
-PreferHeader = Annotated[
-    list[str] | None,
+_Prefer = Annotated[
+    str | None,
     Header(
+        alias="Prefer",
         description="`wait=N`: answer with the certificates if they are there within N seconds "
-        "(RFC 7240), else with 202 as usual."
+        "(RFC 7240), else with 202 as usual.",
     ),
 ]
+
+
+def _list_preferences(request: Request, _: _Prefer = None) -> list[str]:
+    return request.headers.getlist("prefer")
+
+
+PreferHeader = Annotated[list[str], Depends(_list_preferences)]
+"""Every such header of the request."""
 _IdempotencyHeader = Annotated[
     str | None,
     Header(

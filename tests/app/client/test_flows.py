@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import pickle
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from app.client import (
 )
 from app.client.calls import Call, Flow, Pause, submission
 from app.client.connection import create_connection
+from app.client.events import Following
 from app.client.flows import ask, cancel, find, find_signing_key, submit, wait
 
 JOB = {"id": "0" * 32, "status": "running", "progress": {"samples_done": 3, "samples_total": 9}}
@@ -243,3 +246,99 @@ def test_every_error_of_the_client_is_a_sentence_of_one_kind():
         assert isinstance(error, ClientError)
         assert str(error)
         assert "\n" not in str(error)
+
+
+def test_errors_are_ordinary_exceptions():
+    """They pass through context managers, which set their traceback, and through processes."""
+    for error in (ServiceRefused(503, "queue_full", "Later.", "r"), NotFinished("0" * 32, 2.0)):
+
+        @contextmanager
+        def holding() -> Iterator[None]:
+            yield
+
+        with pytest.raises(type(error)) as raised, holding():
+            raise error
+        assert raised.value is error
+        again = pickle.loads(pickle.dumps(error))
+        assert (str(again), vars(again)) == (str(error), vars(error))
+
+
+def test_an_image_is_its_bytes_or_the_path_of_its_file(tmp_path):
+    path = tmp_path / "scan.png"
+    path.write_bytes(b"image")
+    for given in (b"image", path, str(path)):
+        call = submission(given, {"sigma": "0.25"})
+        assert call.files == (("image", ("image", b"image")),)
+    with pytest.raises(FileUnreadable, match="no file"):
+        submission(tmp_path / "no file.png", {"sigma": "0.25"})
+
+
+def test_a_key_is_read_from_the_file_that_keys_add_wrote(tmp_path):
+    path = tmp_path / "key"
+    path.write_text("psk_abc\n")
+    given = {"verify": False, "timeout_s": 1.0, "allow_plain_http": False}
+    connection = create_connection("https://lab", api_key=path, **given)
+    assert connection["headers"] == {"Authorization": "Bearer psk_abc"}
+    with pytest.raises(KeyUnusable, match="missing"):
+        create_connection("https://lab", api_key=tmp_path / "missing", **given)
+
+
+STREAM = """\
+: hello
+
+event: progress
+data: {"samples_done": 3,
+data: "bound": 0.1}
+id: a
+
+event: done
+data: {"status": "finished"}
+id: b
+
+"""
+
+
+def test_events_are_read_by_the_line_and_the_last_ends_the_stream():
+    following = Following("0" * 32, patience_s=9, clock=lambda: 0.0)
+    assert following.headers == {}
+    seen = [event for line in STREAM.split("\n") for event in following.read(line)]
+    assert [event.name for event in seen] == ["progress", "done"]
+    assert seen[0].document == {"samples_done": 3, "bound": Decimal("0.1")}
+    assert following.ended
+    assert following.headers == {"Last-Event-ID": "b"}
+
+
+def test_a_stream_that_was_cut_off_goes_on_after_the_last_whole_event():
+    now = [0.0]
+    following = Following("0" * 32, patience_s=9, clock=lambda: now[0])
+    lines = STREAM.split("\n")
+    cut = lines.index("event: done") + 1
+    assert len([event for line in lines[:cut] for event in following.read(line)]) == 1
+    away = ServiceUnreachable("away")
+    assert following.lose(away) > 0
+    assert following.headers == {"Last-Event-ID": "a"}
+    assert list(following.read("")) == []
+    now[0] = 8.5
+    with pytest.raises(ServiceUnreachable):
+        following.lose(away)
+
+
+def test_a_stream_of_what_nobody_knows_is_not_opened_again():
+    following = Following("0" * 32, patience_s=9, clock=lambda: 0.0)
+    with pytest.raises(ServiceRefused):
+        following.lose(ServiceRefused(404, "certification_unknown", "No.", ""))
+    assert following.lose(ServiceRefused(503, "queue_unavailable", "Later.", "")) > 0
+
+
+def test_a_refusal_says_each_field_once():
+    problem = {
+        "code": "request_invalid",
+        "detail": "sigma: expected a number.",
+        "errors": [
+            {"field": "sigma", "detail": "Expected a number."},
+            {"field": "n_max", "detail": "Expected a whole number."},
+        ],
+    }
+    with pytest.raises(ServiceRefused) as refused:
+        list(drive(find("0" * 32, patience_s=0), [Response(422, json=problem)]))
+    assert refused.value.detail == ("sigma: expected a number. n_max: Expected a whole number.")

@@ -62,7 +62,19 @@ Length = Annotated[Decimal, Field(ge=0), _AsNumber]
 
 def _optional(description: str) -> Any:
     """A field that is left out when it is None: some promptings or older certificates lack it."""
-    return Field(default=None, exclude_if=lambda value: value is None, description=description)
+    return Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description=description,
+        json_schema_extra=_say_without_null,
+    )
+
+
+def _say_without_null(schema: dict[str, Any]) -> None:
+    """Describes the field as it is sent: never as null."""
+    variants = [one for one in schema.pop("anyOf") if one != {"type": "null"}]
+    schema.update(variants[0])
+    schema.pop("default", None)
 
 
 class LookCounts(Contract):

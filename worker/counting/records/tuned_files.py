@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from models.files.whole_file import write_whole
-from models.prompts.cards import Adaptation, PromptCard
+from models.prompts.cards import PromptAdaptation, PromptCard
 from models.prompts.ctx_file import parse_ctx, write_ctx
 from models.prompts.files import save_prompt
 from models.prompts.prompt import Prompt
@@ -73,7 +73,7 @@ def _create_card(
         sha256=ref.sha256,
         created_at=datetime.now(UTC),
         description="Tuned on one image, without a label.",
-        adaptation=Adaptation(
+        adaptation=PromptAdaptation(
             image_sha256=request.input.sha256,
             sigma=float(sigma),
             started_from=_started_from(target),

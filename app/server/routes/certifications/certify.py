@@ -1,6 +1,7 @@
 """POST /certify."""
 
 from functools import partial
+from typing import Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Response
@@ -12,7 +13,7 @@ from app.server.access.caller import Caller, Submitter
 from app.server.answers import problems
 from app.server.answers.schemas import Batch, Certification
 from app.server.forms.certify_body import CertifyBody
-from app.server.forms.certify_openapi import REQUEST
+from app.server.forms.certify_openapi import AS_FILE, AS_FORM, AS_JSON
 from app.server.forms.multipart import FormRoute
 from app.server.jobs.idempotency import claim, parse_key
 from app.server.jobs.lookup import is_done, show_all
@@ -44,12 +45,10 @@ _PROBLEMS = problems.describe(
 )
 
 
-@router.post(
-    "/certify",
-    status_code=202,
-    response_model=Certification | Batch,
-    openapi_extra=REQUEST,
-    responses={
+_ROUTE: dict[str, Any] = {
+    "status_code": 202,
+    "response_model": Certification | Batch,
+    "responses": {
         **_PROBLEMS,
         200: {"model": Certification | Batch, "description": "Done within the preferred wait"},
         202: describe_accepted(
@@ -62,13 +61,31 @@ _PROBLEMS = problems.describe(
             },
         ),
     },
+}
+_JSON = (
+    "Certifies images of a JSON document, in base64. Fields, limits and answers are those of "
+    "`POST /certify`, which takes this body too."
 )
+_FILE = (
+    "Certifies one image file, which is the body; the fields are in the address. Names, limits and "
+    "answers are those of `POST /certify`, which takes this body too. The format is detected from "
+    "the content; the declared type is ignored."
+)
+
+
+@router.post(
+    "/certify/file", openapi_extra=AS_FILE, name="certify_file", description=_FILE, **_ROUTE
+)
+@router.post(
+    "/certify/json", openapi_extra=AS_JSON, name="certify_json", description=_JSON, **_ROUTE
+)
+@router.post("/certify", openapi_extra=AS_FORM, **_ROUTE)
 async def certify(
     asked: AskedDep,
     services: ServicesDep,
     caller: Submitter,
     idempotency_key: IdempotencyKey,
-    prefer: PreferHeader = None,
+    prefer: PreferHeader,
 ) -> Response:
     """Certifies the prediction for one or more images at one or more noise levels.
 
@@ -77,7 +94,7 @@ async def certify(
     problem. What is wrong with the request itself refuses it whole.
     """
     jobs = await _accept(services, asked, caller, idempotency_key)
-    wait_s = parse_wait(prefer or [], cap_s=services.settings.wait_cap_s)
+    wait_s = parse_wait(prefer, cap_s=services.settings.wait_cap_s)
     done = None if wait_s is None else await _wait(services, jobs, wait_s)
     if (shown := done) is None:
         shown = await to_thread.run_sync(show_all, services.redis, jobs)

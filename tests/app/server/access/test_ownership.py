@@ -21,7 +21,7 @@ from app.server.access.api_keys import ApiKey
 from app.server.access.routes import Access, list_access
 from app.settings import AppSettings
 from models.catalogue import load_catalogue
-from models.prompts.cards import Adaptation, PromptCard
+from models.prompts.cards import PromptAdaptation, PromptCard
 from models.prompts.prompt import Prompt
 from worker.contract.certificate.document import FinishedResult
 from worker.store import prompts
@@ -130,7 +130,7 @@ def _adapt(redis: Redis, *, owner: str) -> PromptCard:
         suffix=".",
         sha256=prompt.sha256,
         created_at=datetime.now(UTC),
-        adaptation=Adaptation(
+        adaptation=PromptAdaptation(
             image_sha256="1" * 64,
             sigma=0.25,
             copies=100,

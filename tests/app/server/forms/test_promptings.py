@@ -9,7 +9,7 @@ import pytest
 from app.request.certify import parse_fields
 from app.request.targets import create_targets
 from models.catalogue import load_catalogue
-from models.prompts.cards import Adaptation, PromptCard
+from models.prompts.cards import PromptAdaptation, PromptCard
 from models.prompts.prompt import Prompt
 from worker.contract import BankTemplate
 from worker.store import keyspace, prompts
@@ -116,7 +116,7 @@ def adapted(redis) -> PromptCard:
         4,
         "placeholder",
         method="zero-shot",
-        adaptation=Adaptation(
+        adaptation=PromptAdaptation(
             image_sha256="1" * 64,
             sigma=0.25,
             copies=100,
