@@ -95,6 +95,6 @@ def create_learning_settings(preset: Preset, template: str) -> LearningSettings:
         template=template,
         learning_rate=0.005,
         max_gradient_norm=1.0,
-        noise_levels=(0.0, 0.1, 0.25, 0.5, 1.0),
+        noise_levels=(0.25, 0.5, 1.0),
         augment=False,
     )

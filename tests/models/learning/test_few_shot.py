@@ -308,7 +308,7 @@ def test_presets_are_the_published_one_and_our_own():
     assert (own.ctx_init, own.n_ctx, own.suffix) == (None, 8, " image.")
     assert own.template == "A {} image."
     assert (own.learning_rate, own.max_gradient_norm, own.augment) == (0.005, 1.0, False)
-    assert own.noise_levels == (0.0, 0.1, 0.25, 0.5, 1.0)
+    assert own.noise_levels == (0.25, 0.5, 1.0)
 
 
 def test_settings_stored_before_a_field_was_added_have_the_digest_they_had():
