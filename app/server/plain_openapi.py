@@ -115,17 +115,17 @@ def _plain_form(content: dict[str, Any], schema: dict[str, Any]) -> None:
 
 
 def _require_constants(schema: dict[str, Any]) -> None:
-    """A constant is always sent. One that is true or false is said in words: it is no enumeration.
+    """A constant with a default is always sent. True and false are said in words: no enumeration.
 
     Without `required`, openapi-generator does not tell the members of a union apart.
     """
-    constants = {name for name, one in schema.get("properties", {}).items() if "const" in one}
-    if constants:
-        schema["required"] = sorted({*schema.get("required", ()), *constants})
-    for name in constants:
-        if isinstance(schema["properties"][name]["const"], bool):
-            value = json.dumps(schema["properties"][name].pop("const"))
-            schema["properties"][name]["description"] = f"Always {value}."
+    constants = {k: v for k, v in schema.get("properties", {}).items() if "const" in v}
+    if always := {name for name, one in constants.items() if "default" in one}:
+        schema["required"] = sorted({*schema.get("required", ()), *always})
+    for one in constants.values():
+        if isinstance(one["const"], bool):
+            said = f"Always {json.dumps(one.pop('const'))}."
+            one["description"] = " ".join(filter(None, (one.get("description"), said)))
 
 
 def _name_unions(document: dict[str, Any]) -> dict[str, Any]:
