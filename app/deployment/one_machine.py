@@ -33,7 +33,7 @@ from worker.store.connection import create_app_redis
 _TICK_S = 0.1
 _SOON_HEALTHY_S = 10.0  # for a process that starts within a second or two
 _REDIS_WITHIN_S = 10.0
-_READY_WITHIN_S = 120.0
+_READY_WITHIN_S = 300.0  # a machine that has other work may need minutes
 _REDIS_SOCKET, _ENGINE_SOCKET = "redis.sock", "engine.sock"
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
 
