@@ -20,6 +20,7 @@ _CODINGS = ("gzip", "x-gzip", "deflate", "compress", "br", "zstd")  # IANA's reg
 _MOST_PARAMETERS = 1000
 _REPEATABLE = (  # by method and by the end of the path
     ("POST", "/certify", certify.REPEATABLE),
+    ("POST", "/certify/file", certify.REPEATABLE),
     ("GET", "/certifications", listing.REPEATABLE),
     ("GET", "/votes", frozenset({"sample"})),
 )

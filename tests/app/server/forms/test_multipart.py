@@ -111,6 +111,9 @@ def test_parameters_that_may_repeat_still_do(client) -> None:
     votes = client.get(f"/certifications/{'0' * 32}/votes?sample=0&sample=7")
     assert votes.json()["code"] == "certification_unknown"
     headers = {"content-type": "application/dicom"}
+    for address in ("/certify", "/certify/file"):
+        answer = client.post(f"{address}?sigma=0.1&sigma=0.25", content=IMAGE, headers=headers)
+        assert answer.json().get("code") != "field_repeated"
     answer = client.post(
         "/certify?sigma=0.1&sigma=0.25&alpha=0.01&alpha=0.02", content=IMAGE, headers=headers
     )
