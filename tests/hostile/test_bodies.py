@@ -1,11 +1,10 @@
 """What one caller sends keeps no other waiting, and is forgotten afterwards: `make test-hostile`.
 
-The figures go to build/hostile-bodies.md. Memory is judged always, time only on a machine that does
-nothing else.
+The figures go to build/hostile-bodies.md, with the p99 of /healthz beside its target on an idle
+machine, 250 ms. The test itself fails where the app stands still, on whatever machine.
 """
 
 import http.client
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -18,10 +17,10 @@ from hostile.shapes import Shape, create_shapes
 from waiting import wait_until
 
 CALLERS = 4
-P99_S = 0.25
+TARGET_S = 0.25  # p99 of /healthz on an idle machine
+STANDS_STILL_S = 2.0
 MORE_MB = 200  # beyond three times the bytes that are sent at once; and what may stay a minute
 FIGURES = Path(__file__).parents[2] / "build" / "hostile-bodies.md"
-BUSY = "The machine was busy with other work."
 HEAD = """| to | shape | MB | answers | longest /healthz, ms | memory above rest, MB |
 |---|---|---|---|---|---|
 """
@@ -40,7 +39,6 @@ def app(
 
 def test_the_largest_bodies_of_every_shape_keep_nobody_waiting(app: App) -> None:
     rest_mb, every, rows = app.memory_mb, list[float](), [HEAD]
-    is_busy = os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1)
     FIGURES.parent.mkdir(exist_ok=True)
     with watching_health(app.port) as idle:
         time.sleep(2)
@@ -54,11 +52,12 @@ def test_the_largest_bodies_of_every_shape_keep_nobody_waiting(app: App) -> None
         assert 500 not in statuses, rows[-1]
         assert more_mb < 3 * CALLERS * len(shape.body) / 1e6 + MORE_MB, rows[-1]
     wait_until(lambda: app.memory_mb - rest_mb < MORE_MB, within_s=60)
-    rows.append(f"\n`/healthz`: p99 {1000 * find_p99(every):.0f} ms of {len(every)} answers, ")
+    rows.append(f"\n`/healthz`: p99 {1000 * find_p99(every):.0f} ms of {len(every)} answers ")
+    rows.append(f"(target {1000 * TARGET_S:.0f} ms on an idle machine), ")
     rows.append(f"at rest {1000 * find_p99(idle):.0f} ms; afterwards {app.memory_mb - rest_mb:.0f}")
-    rows.append(f" MB more than the {rest_mb:.0f} MB before.{' ' + BUSY if is_busy else ''}\n")
+    rows.append(f" MB more than the {rest_mb:.0f} MB before.\n")
     FIGURES.write_text("".join(rows))
-    assert find_p99(every) < P99_S or is_busy, "".join(rows)
+    assert find_p99(every) < STANDS_STILL_S, "".join(rows)
 
 
 def _describe(shape: Shape, statuses: list[int], longest_s: float, more_mb: float) -> str:
