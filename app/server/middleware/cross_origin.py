@@ -53,7 +53,7 @@ class CrossSite:
             return False
         if site is not None:
             return site not in _OURS
-        return origin is not None and urlsplit(origin).netloc != headers.get("host")
+        return origin is not None and not _is_at(origin, headers.get("host", ""))
 
 
 class CrossOrigin(CORSMiddleware):
@@ -67,6 +67,14 @@ class CrossOrigin(CORSMiddleware):
             await answer(scope, receive, send)
             return
         await super().__call__(scope, receive, send)
+
+
+def _is_at(origin: str, host: str) -> bool:
+    """Whether an origin is a page of this host. One that cannot be read is a page of nobody."""
+    try:
+        return urlsplit(origin).netloc == host
+    except ValueError:
+        return False
 
 
 def _is_preflight(scope: Scope) -> bool:

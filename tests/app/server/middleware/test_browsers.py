@@ -53,6 +53,8 @@ def test_an_origin_that_is_named_may_use_it_and_no_other(
         {"Origin": THEIRS},
         {"Origin": "null"},
         {"Origin": "http://testserver:8001"},
+        {"Origin": "http://["},
+        {"Origin": "http://testserver:x"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Sec-Fetch-Site": "cross-site", "Origin": "http://127.0.0.1"},
