@@ -2,15 +2,21 @@
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import pytest
 from fastapi.testclient import TestClient
+from redis import Redis
 from starlette.types import Message, Receive, Scope, Send
+from waiting import wait_until
 
+from app.main import create_app
 from app.server.access.caller import Caller
 from app.server.answers.problems import TooBusy
 from app.server.middleware.body_limits import HeldBodies
+from app.settings import AppSettings
+from models.imaging import Decoder
 
 JSON = {"content-type": "application/json"}
 HEAD = b'{"image":["AAAA"],"sigma":["0.25"],'
@@ -123,3 +129,24 @@ def test_one_key_holds_half_of_all_bodies_and_others_find_room() -> None:
         return refused
 
     assert anyio.run(run) == ["a", "c"]
+
+
+def test_a_request_that_waits_for_its_certificate_holds_no_body(
+    settings: AppSettings, redis: Redis, decoder: Decoder, png: bytes
+) -> None:
+    body = png + bytes(60_000)
+    two = {"max_body_bytes": len(body) + 100, "max_held_bytes": 1}  # one of a key at a time
+    app = create_app(settings.model_copy(update=two), decoder=decoder)
+
+    def ask(**headers: str) -> int:
+        sent = {"content-type": "image/png", **headers}
+        return client.post("/certify?sigma=0.25", content=body, headers=sent).status_code
+
+    with TestClient(app) as client, ThreadPoolExecutor() as threads:
+        waits = threads.submit(ask, prefer="wait=300")
+        wait_until(lambda: client.get("/certifications").json()["certifications"])
+        wait_until(lambda: ask() == 202)
+        assert not waits.done()
+        for each in client.get("/certifications").json()["certifications"]:
+            client.delete(each["links"]["self"])
+        assert waits.result() == 200
