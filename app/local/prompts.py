@@ -48,11 +48,11 @@ class LocalPrompts:
         return any(_are_those(prompt, load_prompt(path)[1], find_start(path)) for path in paths)
 
     def find_images(self, prompt: Prompt) -> frozenset[str]:
-        """The digests of the images that a prompt's vectors were learned on, under any name."""
+        """The images, by digest, that vectors were learned on, under any name and in half too."""
         found: set[str] = set()
         for path in find_cards(self.folder):
             card, other = load_prompt(path)
-            if card.learning is not None and other.ctx_sha256 == prompt.ctx_sha256:
+            if card.learning is not None and other.half_sha256 == prompt.half_sha256:
                 found.update(card.learning.images)
         return frozenset(found)
 

@@ -72,10 +72,11 @@ def _list_pairs(redis: Redis) -> Iterator[tuple[Prompt, Prompt]]:
 
 def note_learned(redis: Redis, prompt: Prompt, images: tuple[str, ...]) -> None:
     """Notes on which images, by digest, the vectors of a prompt were learned; for ever."""
-    if images:
-        redis.sadd(keyspace.learned_on(prompt.ctx_sha256), *images)
+    for digest in (prompt.ctx_sha256, prompt.half_sha256) if images else ():
+        redis.sadd(keyspace.learned_on(digest), *images)
 
 
 def was_learned_on(redis: Redis, prompt: Prompt, image_sha256: str) -> bool:
-    """Whether the vectors of a prompt were learned on an image, under any name."""
-    return bool(redis.sismember(keyspace.learned_on(prompt.ctx_sha256), image_sha256))
+    """Whether the vectors of a prompt were learned on an image, under any name, in half too."""
+    digests = (prompt.ctx_sha256, prompt.half_sha256)
+    return any(redis.sismember(keyspace.learned_on(one), image_sha256) for one in digests)

@@ -7,7 +7,7 @@ from models.prompts.likeness import lies_around
 from models.prompts.prompt import Prompt
 from tests.worker.store.test_prompts import create, create_adapted
 from worker.store import prompts as prompts_store
-from worker.store.tuned_vectors import are_tuned
+from worker.store.tuned_vectors import are_tuned, note_learned, was_learned_on
 
 
 def put_tuned(redis, *, start: np.ndarray, by: float = 0.005) -> Prompt:
@@ -39,6 +39,17 @@ def test_a_copy_in_half_precision_counts_as_tuned(redis, start):
     half = tuned.ctx.astype(np.float16).astype(np.float32)
     assert not np.array_equal(half, tuned.ctx)
     assert put(redis, half).method == "zero-shot"
+
+
+def test_a_copy_in_half_precision_was_learned_on_the_same_images(redis):
+    _, learned = create(seed=3)
+    half = Prompt(ctx=learned.ctx.astype(np.float16).astype(np.float32), suffix=" scan.")
+    assert half.ctx_sha256 != learned.ctx_sha256
+    note_learned(redis, learned, ("1" * 64, "2" * 64))
+    for prompt in (learned, half):
+        assert was_learned_on(redis, prompt, "2" * 64)
+        assert not was_learned_on(redis, prompt, "3" * 64)
+    assert not was_learned_on(redis, create(seed=4)[1], "2" * 64)
 
 
 @pytest.mark.parametrize("share", [0.6, 0.9, 1.1, 3.0])
