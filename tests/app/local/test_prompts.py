@@ -60,6 +60,19 @@ def test_a_copy_in_half_precision_was_learned_on_the_same_images(prompts):
     assert prompts.find_images(create_prompt(1)) == set()
 
 
+@pytest.mark.parametrize("damaged", ["b.toml", "b.safetensors", "b.start"])
+def test_a_damaged_tuned_prompt_keeps_no_other_from_being_found(prompts, caplog, damaged):
+    for name, seed in (("a", 1), ("b", 2), ("c", 3)):
+        save(prompts.tuned, name, create_prompt(seed), "zero-shot")
+    (prompts.tuned / damaged).write_bytes(b"cut o")
+    save(prompts.folder, "mine", create_prompt(3, " image."), "imported")
+    assert prompts.find_card("mine").method == "zero-shot"
+    assert "tuned_prompt_damaged" in caplog.text
+    assert prompts.find_card("a").id == "a"
+    assert prompts.find_prompt(create_prompt(1).sha256) is not None
+    assert (prompts.find_card("b") is None) == (damaged != "b.start")
+
+
 def test_prompts_are_found_by_id_and_digest_in_every_folder(prompts):
     (own, tuned) = (create_prompt(1), create_prompt(2))
     save(prompts.folder, "mine", own, "few-shot")
