@@ -26,6 +26,7 @@ from app.server.audit_log.trail import (
     create_trail,
     noting_heads,
 )
+from app.server.forms.multipart import MAX_TEXT_BYTES
 from app.server.handlers import add_handlers
 from app.server.jobs.services import Services
 from app.server.middleware.admission import Admission
@@ -63,7 +64,6 @@ from worker.store.connection import create_app_redis
 
 _MAX_FIELDS = 512
 _WATCHING_THREADS = 4  # threads that poll Redis for all event streams together
-_MAX_FIELD_BYTES = 256 * 1024  # 16 targets of 100 long class names in one JSON field
 _DESCRIPTION = (
     "Certifies the robustness of medical vision-language models by randomized smoothing: an image "
     "and noise levels in, per noise level a class with a certified radius, or an abstention, out. "
@@ -100,7 +100,7 @@ def create_app(settings: AppSettings | None = None, *, decoder: Decoder | None =
         form_limits={
             "max_files": settings.max_images,
             "max_fields": _MAX_FIELDS,
-            "max_part_size": _MAX_FIELD_BYTES,
+            "max_part_size": MAX_TEXT_BYTES,
         },
     )
     app.state.metrics = CollectorRegistry()

@@ -127,7 +127,7 @@ class AppSettings(SharedSettings):
     allowed_origins: tuple[str, ...] = Field(
         default=(),
         description="Origins of pages elsewhere that may use this interface from a browser (CORS), "
-        "a JSON list. Empty: none.",
+        "a JSON list; also the service's own, where a proxy rewrites the Host header. Empty: none.",
     )
     anonymous_requests_per_minute: int = Field(
         default=0, ge=0, description="Most requests a minute of all callers without keys; 0: any."

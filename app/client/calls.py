@@ -101,9 +101,12 @@ def create_form(path: str, files: Sequence[tuple[str, bytes]], fields: Mapping[s
 
 
 def _spell(name: str, value: Any) -> Any:
-    """A field in form syntax: decimals in digits, label sets in JSON, a window with a comma."""
+    """A field in form syntax: decimals in digits, label sets in JSON, a window with a comma.
+
+    Names keep their letters, as those of other fields do: as escapes some are three times as long.
+    """
     if name == "targets" and not isinstance(value, str):
-        return json.dumps(value)
+        return json.dumps(value, ensure_ascii=False)
     if isinstance(value, list | tuple):
         spelt = [_spell("", one) for one in value]
         return ",".join(map(str, spelt)) if name == "window" else spelt

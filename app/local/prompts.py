@@ -1,9 +1,11 @@
 """The prompts without a server: those that ship, those in the lab's folder, those tuned here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from models.log import get_logger
 from models.prompts.cards import PromptCard
 from models.prompts.catalogue import UnknownPrompt, find_cards, load_prompt_catalogue
 from models.prompts.files import load_prompt
@@ -11,6 +13,18 @@ from models.prompts.likeness import lies_around
 from models.prompts.prompt import Prompt
 from worker.contract.prompt import EncodedPrompt
 from worker.counting.records.tuned_files import find_start
+
+_log = get_logger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Tuned:
+    """A prompt tuned on an image here, and the one that it started from where that is known."""
+
+    card: PromptCard
+    prompt: Prompt
+    start: Prompt | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,32 +47,35 @@ class LocalPrompts:
         Vectors that were tuned on an image here keep that method under any imported name, because
         what they depended on decides what a certificate covers.
         """
-        for folder in (self._tuned_folder, self.folder):
-            try:
-                card, prompt = load_prompt_catalogue(folder).get(name).load()
-            except UnknownPrompt:
-                continue
-            tuned = self._is_tuned(prompt)
-            return card.model_copy(update={"method": "zero-shot"}) if tuned else card
-        return None
+        tuned = tuple(self._load_tuned())
+        found = _find_named(tuned, name) or self._find_own(name)
+        if found is None:
+            return None
+        card, prompt = found
+        is_tuned = any(_are_those(prompt, one.prompt, one.start) for one in tuned)
+        return card.model_copy(update={"method": "zero-shot"}) if is_tuned else card
 
-    def _is_tuned(self, prompt: Prompt) -> bool:
-        """Whether vectors equal those of a prompt tuned here, in half too, or lie around them."""
-        paths = sorted(self.tuned.glob("*.toml")) if self.tuned.is_dir() else []
-        return any(_are_those(prompt, load_prompt(path)[1], find_start(path)) for path in paths)
+    def _load_tuned(self) -> Iterator[_Tuned]:
+        """The prompts tuned here. Those whose files are damaged are left out, with a warning."""
+        for path in sorted(self.tuned.glob("*.toml")) if self.tuned.is_dir() else ():
+            if (found := _load_or_warn(load_prompt, path)) is not None:
+                yield _Tuned(*found, start=_load_or_warn(find_start, path))
+
+    def _find_own(self, name: str) -> tuple[PromptCard, Prompt] | None:
+        """A prompt that ships or lies in the lab's folder."""
+        try:
+            return load_prompt_catalogue(self.folder).get(name).load()
+        except UnknownPrompt:
+            return None
 
     def find_images(self, prompt: Prompt) -> frozenset[str]:
-        """The digests of the images that a prompt's vectors were learned on, under any name."""
+        """The images, by digest, that vectors were learned on, under any name and in half too."""
         found: set[str] = set()
         for path in find_cards(self.folder):
             card, other = load_prompt(path)
-            if card.learning is not None and other.ctx_sha256 == prompt.ctx_sha256:
+            if card.learning is not None and other.half_sha256 == prompt.half_sha256:
                 found.update(card.learning.images)
         return frozenset(found)
-
-    @property
-    def _tuned_folder(self) -> Path | None:
-        return self.tuned if self.tuned.is_dir() else None
 
     def find_prompt(self, sha256: str) -> Prompt | None:
         """The prompt with a digest, or None.
@@ -69,11 +86,20 @@ class LocalPrompts:
         for path in self.files:
             if (prompt := load_prompt_file(path)).sha256 == sha256:
                 return prompt
-        for folder in (self._tuned_folder, self.folder):
-            try:
-                return load_prompt_catalogue(folder).get(sha256).load()[1]
-            except UnknownPrompt:
-                continue
+        found = _find_named(self._load_tuned(), sha256) or self._find_own(sha256)
+        return None if found is None else found[1]
+
+
+def _find_named(tuned: Iterable[_Tuned], name: str) -> tuple[PromptCard, Prompt] | None:
+    named = (one for one in tuned if name in (one.card.id, one.card.sha256))
+    return next(((one.card, one.prompt) for one in named), None)
+
+
+def _load_or_warn(load: Callable[[Path], T], path: Path) -> T | None:
+    try:
+        return load(path)
+    except ValueError as error:
+        _log.warning("tuned_prompt_damaged", prompt=path.stem, reason=str(error))
         return None
 
 

@@ -35,7 +35,7 @@ class JsonBounds:
         escapes: escaped quotation marks.
     """
 
-    text_bytes: int = 256 * 1024
+    text_bytes: int = 1024 * 1024
     elements: int = 16 * 1024
     depth: int = 16
     escapes: int = 8192

@@ -30,6 +30,7 @@ def create_shapes() -> Iterator[Shape]:
     """Every address that takes a body, every shape; made one by one, for each is large."""
     yield from _certify_json()
     yield from _certify_forms()
+    yield from _certify_texts()
     yield from _other_forms()
     yield from _audits()
 
@@ -51,17 +52,17 @@ def _certify_json() -> Iterator[Shape]:
         yield _certify(name, _JSON, _fill(_HEAD + filling[0], filling[1], filling[2], size))
     for name, text in (("base64", b"iVBORw0K"), ("escaped base64", b"\\u002B\\/")):
         yield _certify(name, _JSON, _fill(b'{"sigma":["0.25"],"image":["', text, b'"]}'))
-    yield _certify("nothing between", _JSON, _fill(b'{"targets":[', b"{},", b"{}]}", 250_000))
+    yield _certify("nothing between", _JSON, _fill(b'{"targets":[', b"{},", b"{}]}", 1_000_000))
 
 
 def _certify_forms() -> Iterator[Shape]:
     sigma, image = (b"sigma", b"0.25"), (b"image", b"x")
-    numbers = _fill(b"[", b"1,", b"1]", 240_000)
+    numbers = _fill(b"[", b"1,", b"1]", 1_000_000)
     wide = [(b"class_name", b"%d" % i + b"x" * 100_000) for i in range(500)]
     many = [(b"class_name", b"x" * 1000) for _ in range(500)]
     for name, fields, files in (
         ("integers in targets", [sigma, (b"targets", numbers)], [image]),
-        ("objects in targets", [sigma, (b"targets", _fill(b"[", b"{},", b"{}]", 240_000))], []),
+        ("objects in targets", [sigma, (b"targets", _fill(b"[", b"{},", b"{}]", 1_000_000))], []),
         ("wide names", [sigma, *wide], [image]),
         ("equal names", [sigma, *many], [image]),
         ("a file", [sigma], [(b"image", b"\r\n--hostil" * (MOST // 11))]),
@@ -72,6 +73,17 @@ def _certify_forms() -> Iterator[Shape]:
     yield Shape(name="the image", path="/certify?sigma=1", kind="image/png", body=b"x" * MOST)
     query = "/certify?sigma=1" + "&n=1" * 15_000
     yield Shape(name="parameters", path=query, kind="image/png", body=b"x")
+
+
+def _certify_texts() -> Iterator[Shape]:
+    """Targets that are accepted, as long as they may be."""
+    names = [f"{i:03}" + "ж" * 102 for i in range(100)]
+    targets = [{"template": f"{i} {{}}.", "class_names": names} for i in range(16)]
+    text = json.dumps(targets).encode()
+    form = _form([(b"sigma", b"0.25"), (b"targets", text)], [(b"image", b"x")])
+    yield _certify("form: long names in targets", *form)
+    body = b'{"image":["iVBORw0K"],"sigma":["0.25"],"targets":%s}' % text
+    yield _certify("long names in targets", _JSON, body)
 
 
 def _other_forms() -> Iterator[Shape]:

@@ -25,6 +25,7 @@ from worker.certification.stopping import StoppingRule, StopReason
 from worker.certification.tally import Tally
 
 _LARGEST_SIDE = 65_535
+_ROUNDED = Decimal("1e-12")  # an attempt's alpha is rounded up to this, and JSON has floats
 UNSEEN = (
     "The counts were taken as they stand: that they came from the model and the noise named, only "
     "running it again can show.",
@@ -104,7 +105,10 @@ def audit_certificate(document: Mapping[str, Any]) -> Audit:
     return Audit(findings=(_audit_agreement(certificates), keys, *findings))
 
 
-_SHARED = ("alpha", "joint", "certificates_in_request", "procedure", "attempts")
+_SHARED = (
+    *("alpha", "joint", "certificates_in_request", "procedure"),
+    *("attempts", "alpha_of_attempts"),
+)
 
 
 def _audit_agreement(certificates: Sequence[Mapping[str, Any]]) -> Finding:
@@ -222,7 +226,20 @@ class _Evidence:
             raise _Wrong("parameters", "the provenance names no noise table for this sigma")
         if int(self.given["certificates_in_request"]) < self.together:
             raise _Wrong("parameters", "alpha was shared among fewer certificates than there are")
+        self._require_alpha_of_attempts()
         return "parameters", f"sigma {self.given['sigma']}, alpha {self.alpha:g} each"
+
+    def _require_alpha_of_attempts(self) -> None:
+        """Fails if the attempts spent less than this one, or the first one other than itself."""
+        if self.given.get("alpha_of_attempts") is None:
+            return
+        said = Decimal(str(self.given["alpha_of_attempts"]))
+        asked = int(self.given["certificates_in_request"]) if self.given["joint"] else 1
+        spent = self.together * Decimal(str(self.given["alpha"])) / asked
+        if said < spent * (1 - _ROUNDED):
+            raise _Wrong("parameters", f"these certificates alone spend an alpha of {spent:g}")
+        if self.given["attempts"] == 1 and said > spent + 2 * _ROUNDED:
+            raise _Wrong("parameters", f"a first attempt spends its own alpha, {spent:g}")
 
     def check_counts(self) -> tuple[str, str]:
         """Checks that the counts add up to the schedule's samples, and recomputes the outcome."""

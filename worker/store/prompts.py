@@ -168,8 +168,10 @@ def put_adapted(
     keys = (keyspace.prompt(card.sha256), adapted, owners)
     values = EncodedPrompt.of(prompt).model_dump_json()
     arguments = (values, card.model_dump_json(), ttl_s, owner)
-    tuned_vectors.note_tuned(redis, prompt, start, _list_values(redis), ttl_s=ttl_s)
+    tuned_vectors.note_tuned(redis, prompt)
     redis.eval(_PUT_ADAPTED, len(keys), *keys, *arguments)
+    if start is not None:  # an earlier version kept none
+        tuned_vectors.note_start(redis, prompt, start, _list_values(redis), ttl_s=ttl_s)
 
 
 def _list_values(redis: Redis) -> Iterator[Prompt]:

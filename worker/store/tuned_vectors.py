@@ -33,36 +33,43 @@ def note_if_near(redis: Redis, prompt: Prompt) -> bool:
     return near
 
 
-def note_tuned(
-    redis: Redis, tuned: Prompt, start: Prompt | None, known: Iterator[Prompt], *, ttl_s: int
+def note_tuned(redis: Redis, tuned: Prompt) -> None:
+    """Notes the vectors of a prompt as tuned; for ever."""
+    redis.sadd(keyspace.TUNED_VECTORS, tuned.ctx_sha256, tuned.half_sha256)
+
+
+def note_start(
+    redis: Redis, tuned: Prompt, start: Prompt, known: Iterator[Prompt], *, ttl_s: int
 ) -> None:
-    """Notes the vectors of a tuned prompt, and those of known prompts that lie around it.
+    """Notes from where a stored prompt was tuned, and known prompts that lie around it as tuned.
 
     Args:
         redis: the Redis of the service.
         tuned: the tuned prompt.
-        start: the prompt that it started from; None where an earlier version tuned it.
+        start: the prompt that it started from.
         known: the learned and imported prompts.
         ttl_s: the seconds that the tuned prompt is kept.
     """
-    redis.sadd(keyspace.TUNED_VECTORS, tuned.ctx_sha256, tuned.half_sha256)
-    if start is None:
-        return
     values = EncodedPrompt.of(start).model_dump_json()
-    fresh = redis.sadd(keyspace.TUNED_STARTS, tuned.sha256)
     redis.set(keyspace.tuned_start(tuned.sha256), values, ex=ttl_s)
-    if fresh:
+    if redis.sadd(keyspace.TUNED_STARTS, tuned.sha256):  # last: without values it is forgotten
         near = [one.ctx_sha256 for one in known if lies_around(one, tuned, start)]
         if near:
             redis.sadd(keyspace.TUNED_VECTORS, *near)
 
 
+_FORGET = """
+if redis.call('EXISTS', KEYS[2], KEYS[3]) < 2 then redis.call('SREM', KEYS[1], ARGV[1]) end
+"""
+
+
 def _list_pairs(redis: Redis) -> Iterator[tuple[Prompt, Prompt]]:
     """Each tuned prompt that is still stored, with the one that it started from."""
     for name in map(as_text, redis.smembers(keyspace.TUNED_STARTS)):
-        tuned, start = redis.mget(keyspace.prompt(name), keyspace.tuned_start(name))
-        if tuned is None or start is None:
-            redis.srem(keyspace.TUNED_STARTS, name)  # expired
+        stored = keyspace.prompt(name), keyspace.tuned_start(name)
+        tuned, start = redis.mget(*stored)
+        if tuned is None or start is None:  # expired, unless it is stored again meanwhile
+            redis.eval(_FORGET, 3, keyspace.TUNED_STARTS, *stored, name)
             continue
         yield (
             EncodedPrompt.model_validate_json(tuned).decode(),
@@ -72,10 +79,11 @@ def _list_pairs(redis: Redis) -> Iterator[tuple[Prompt, Prompt]]:
 
 def note_learned(redis: Redis, prompt: Prompt, images: tuple[str, ...]) -> None:
     """Notes on which images, by digest, the vectors of a prompt were learned; for ever."""
-    if images:
-        redis.sadd(keyspace.learned_on(prompt.ctx_sha256), *images)
+    for digest in (prompt.ctx_sha256, prompt.half_sha256) if images else ():
+        redis.sadd(keyspace.learned_on(digest), *images)
 
 
 def was_learned_on(redis: Redis, prompt: Prompt, image_sha256: str) -> bool:
-    """Whether the vectors of a prompt were learned on an image, under any name."""
-    return bool(redis.sismember(keyspace.learned_on(prompt.ctx_sha256), image_sha256))
+    """Whether the vectors of a prompt were learned on an image, under any name, in half too."""
+    digests = (prompt.ctx_sha256, prompt.half_sha256)
+    return any(redis.sismember(keyspace.learned_on(one), image_sha256) for one in digests)

@@ -34,6 +34,7 @@ from app.server.forms.items import (
     require_known,
     require_no_query,
 )
+from app.server.forms.multipart import MAX_TEXT_BYTES
 from app.settings import AppSettings
 from models.files.bounded_json import JsonBounds, TooManyTexts, TooMuchJson, cut_texts
 from models.files.untrusted_text import WrittenNumber, parse_strict
@@ -50,7 +51,6 @@ IMAGE_TYPES = (
 )
 BODY_TYPES = ("multipart/form-data", "application/json", *IMAGE_TYPES)
 _MAX_FIELDS = 512
-_MAX_FIELD_BYTES = 256 * 1024  # 16 targets of 100 long class names in one JSON field
 _BOUNDS = JsonBounds()
 _IMAGES = "a JSON array of one or more image files in base64"
 
@@ -109,7 +109,7 @@ async def parse_body(request: Request, settings: AppSettings) -> CertifyBody:
 async def _parse_form(request: Request, settings: AppSettings) -> CertifyBody:
     require_no_query(request)
     data = await request.form(
-        max_files=settings.max_images, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
+        max_files=settings.max_images, max_fields=_MAX_FIELDS, max_part_size=MAX_TEXT_BYTES
     )
     check_items(data.multi_items(), RULES, REPEATABLE)
     form = _validate(CertifyForm, collect(data.multi_items(), REPEATABLE))
@@ -159,7 +159,7 @@ def _decode_images(value: object, texts: tuple[memoryview, ...]) -> list[bytes]:
 def _as_field(name: str, value: object) -> object:
     """A value of the document as the form has it; a number keeps the digits that were written."""
     if name == "targets" and isinstance(value, list) and not _has_number(value):
-        return json.dumps(value)
+        return json.dumps(value, ensure_ascii=False)  # no longer than it came
     wrong = (
         name == "targets"
         or isinstance(value, bool) != (name == "joint")

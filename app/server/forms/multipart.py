@@ -17,7 +17,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from app.server.answers.problems import FormUnreadable
 
 _MOST_PREAMBLE = 64 * 1024
-_MOST_TEXT = 512 * 1024
+MAX_TEXT_BYTES = 1024 * 1024  # 16 targets of 100 long class names in one JSON field, with escapes
 _TEXT_CODINGS = (b"utf-8", b"us-ascii")
 _INCOMPLETE = (
     "The form is incomplete: the body ends before the last boundary. Nothing was done; send it "
@@ -31,7 +31,7 @@ _CODING = "Expected a form in UTF-8; its type names another charset."
 class _Parser(MultiPartParser):
     """Starlette's parser, which also knows whether the closing boundary came.
 
-    All fields together, files aside, have at most `_MOST_TEXT` bytes.
+    All fields together, files aside, have at most `MAX_TEXT_BYTES` bytes.
     """
 
     complete = False
@@ -40,8 +40,9 @@ class _Parser(MultiPartParser):
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._current_part.file is None:
             self._text_bytes += end - start
-            if self._text_bytes > _MOST_TEXT:
-                raise MultiPartException(f"The fields exceed {_MOST_TEXT // 1024} kB together.")
+            if self._text_bytes > MAX_TEXT_BYTES:
+                most = MAX_TEXT_BYTES // 1024
+                raise MultiPartException(f"The fields exceed {most} KiB together.")
         super().on_part_data(data, start, end)
 
     def on_headers_finished(self) -> None:

@@ -110,11 +110,28 @@ class BodyLimit:
         )
 
 
+class HeldBody:
+    """The bytes of one request's body, counted from when they came until they are let go."""
+
+    def __init__(self, held: Counter[str], key_id: str) -> None:
+        self._held, self._key_id, self._size = held, key_id, 0
+
+    def add(self, size: int) -> None:
+        self._size += size
+        self._held[self._key_id] += size
+
+    def let_go(self) -> None:
+        """Counts them no longer: whoever calls it holds none of them."""
+        self._held[self._key_id] -= self._size
+        self._size = 0
+
+
 class HeldBodies:
     """Limits the bytes of all bodies that are held at a time: those of requests under way.
 
-    Of one key half as many are held, so that others always find room. What a client has declared
-    and not sent holds nothing.
+    Of one key half as many are held, so one key alone never takes all the room. All callers without
+    a key count as one. What a client has declared and not sent holds nothing. A request that goes
+    on without its body lets it go earlier: it is `held_body` of the request's state.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
@@ -126,23 +143,20 @@ class HeldBodies:
             await self.app(scope, receive, send)
             return
         caller: Caller = scope["state"].get("caller", EVERYONE)
-        held = 0
+        body = scope["state"]["held_body"] = HeldBody(self._held, caller.key_id)
 
         async def receive_counted() -> Message:
-            nonlocal held
             message = await receive()
-            size = len(message.get("body", b""))
-            held += size
-            self._hold(caller.key_id, size)
+            body.add(len(message.get("body", b"")))
+            self._check(caller.key_id)
             return message
 
         try:
             await self.app(scope, receive_counted, send)
         finally:
-            self._held[caller.key_id] -= held
+            body.let_go()
 
-    def _hold(self, key_id: str, size: int) -> None:
-        self._held[key_id] += size
+    def _check(self, key_id: str) -> None:
         if self._held[key_id] > self._max_bytes // 2 or self._held.total() > self._max_bytes:
             raise TooBusy(
                 "As many bytes of bodies are held as this service holds at a time; try again "

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -18,6 +18,7 @@ REQUEST_HEADERS = (
     *("If-None-Match", "Last-Event-ID"),
 )
 _LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _OURS = ("same-origin", "none")  # of Sec-Fetch-Site; none: the user typed the address
 ANSWER_HEADERS = (
     *("Location", "Retry-After", "Preference-Applied", "ETag", "Link", "X-Request-ID"),
@@ -53,7 +54,7 @@ class CrossSite:
             return False
         if site is not None:
             return site not in _OURS
-        return origin is not None and urlsplit(origin).netloc != headers.get("host")
+        return origin is not None and not _is_at(origin, headers.get("host", ""))
 
 
 class CrossOrigin(CORSMiddleware):
@@ -67,6 +68,24 @@ class CrossOrigin(CORSMiddleware):
             await answer(scope, receive, send)
             return
         await super().__call__(scope, receive, send)
+
+
+def _is_at(origin: str, host: str) -> bool:
+    """Whether an origin is a page of this host. One that cannot be read is a page of nobody.
+
+    Names have no case, and a proxy may write the port that the page's scheme implies (RFC 9110,
+    section 4.2.3).
+    """
+    try:
+        page = urlsplit(origin)
+        return bool(page.hostname) and _read(page) == _read(urlsplit(f"{page.scheme}://{host}"))
+    except ValueError:
+        return False
+
+
+def _read(address: SplitResult) -> tuple[str | None, int | None]:
+    port = _DEFAULT_PORTS.get(address.scheme) if address.port is None else address.port
+    return address.hostname, port
 
 
 def _is_preflight(scope: Scope) -> bool:

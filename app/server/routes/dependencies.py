@@ -12,6 +12,7 @@ from app.server.answers.problems import BatchUnknown, CertificationUnknown, Fiel
 from app.server.forms.certify_body import CertifyBody, parse_body
 from app.server.jobs.lookup import find_batch_jobs, find_visible_job
 from app.server.jobs.services import Services
+from app.server.middleware.body_limits import HeldBody
 from app.settings import AppSettings
 from worker.contract import CertificationJob as Job
 
@@ -121,6 +122,14 @@ async def _parse(request: Request, services: ServicesDep) -> AsyncIterator[Certi
             asked.forget()
     finally:
         await request.close()  # a form's files
+
+
+async def let_go(request: Request, asked: CertifyBody) -> None:
+    """Drops what the body held, before a wait that does not need it."""
+    asked.forget()
+    await request.close()
+    body: HeldBody = request.state.held_body
+    body.let_go()
 
 
 AskedDep = Annotated[CertifyBody, Depends(_parse)]

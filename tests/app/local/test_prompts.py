@@ -8,6 +8,7 @@ import pytest
 
 from app.local.prompts import LocalPrompts, load_prompt_file
 from models.prompts.cards import PromptCard
+from models.prompts.catalogue import load_prompt_catalogue
 from models.prompts.files import save_prompt
 from models.prompts.prompt import Prompt
 from worker.contract.prompt import EncodedPrompt
@@ -48,6 +49,28 @@ def test_a_tuned_prompt_imported_under_another_name_stays_tuned(prompts, suffix)
     save(prompts.folder, "other", create_prompt(2), "few-shot")
     assert prompts.find_card("mine").method == "zero-shot"
     assert prompts.find_card("other").method == "few-shot"
+
+
+def test_a_copy_in_half_precision_was_learned_on_the_same_images(prompts):
+    prompts.folder.mkdir()
+    card, learned = load_prompt_catalogue(None).get("bundled-2-mednist").load()
+    half = Prompt(ctx=learned.ctx.astype(np.float16).astype(np.float32), suffix=" scan.")
+    assert half.ctx_sha256 != learned.ctx_sha256
+    assert prompts.find_images(half) == set(card.learning.images) != set()
+    assert prompts.find_images(create_prompt(1)) == set()
+
+
+@pytest.mark.parametrize("damaged", ["b.toml", "b.safetensors", "b.start"])
+def test_a_damaged_tuned_prompt_keeps_no_other_from_being_found(prompts, caplog, damaged):
+    for name, seed in (("a", 1), ("b", 2), ("c", 3)):
+        save(prompts.tuned, name, create_prompt(seed), "zero-shot")
+    (prompts.tuned / damaged).write_bytes(b"cut o")
+    save(prompts.folder, "mine", create_prompt(3, " image."), "imported")
+    assert prompts.find_card("mine").method == "zero-shot"
+    assert "tuned_prompt_damaged" in caplog.text
+    assert prompts.find_card("a").id == "a"
+    assert prompts.find_prompt(create_prompt(1).sha256) is not None
+    assert (prompts.find_card("b") is None) == (damaged != "b.start")
 
 
 def test_prompts_are_found_by_id_and_digest_in_every_folder(prompts):

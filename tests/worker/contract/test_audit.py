@@ -335,6 +335,31 @@ def test_an_honest_document_passes_the_whole_audit(document):
     assert audited(document) == set()
 
 
+@pytest.mark.parametrize(
+    ("attempts", "share", "asked", "holds"),
+    [
+        (1, "1", None, True),
+        (1, "0.999", None, False),
+        (1, "1.001", None, False),
+        (3, "1", None, True),
+        (3, "7", None, True),
+        (40, "0.000001", None, False),
+        (1, "0.25", 4, True),
+        (1, "0.24", 4, False),
+        (2, "0.24", 4, False),
+    ],
+)
+def test_attempts_spent_no_less_than_this_one_and_the_first_no_more(
+    staged, attempts, share, asked, holds
+):
+    """`share` is of what the certificates spend that are not joint; `asked` of those that are."""
+    spent = sum(Decimal(str(entry["alpha"])) for entry in staged["certificates"])
+    for entry in staged["certificates"]:
+        entry |= {"attempts": attempts, "alpha_of_attempts": float(Decimal(share) * spent)}
+        entry |= {} if asked is None else {"joint": True, "certificates_in_request": asked}
+    assert (("parameters", 0) not in failures(staged)) == holds
+
+
 def resigned(document):
     """What a service that lies would sign."""
     return json.loads(sign(parse_document(document), SECRET).model_dump_json())
@@ -524,6 +549,11 @@ def hide_a_root(document):
     document["certificates"][0]["votes_root"] = {}
 
 
+def spend_less_in_one(document):
+    document["certificates"][0]["alpha_of_attempts"] = 0.01
+    document["certificates"][1]["alpha_of_attempts"] = 0.02
+
+
 def count_attempts_twice(document):
     document["certificates"][1]["attempts"] += 1
 
@@ -535,6 +565,7 @@ def count_attempts_twice(document):
         (hide_a_key, "keys"),
         (hide_a_root, "roots"),
         (count_attempts_twice, "agreement"),
+        (spend_less_in_one, "agreement"),
     ],
 )
 def test_what_ties_a_document_together_is_audited(documents, change, code):

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from redis import Redis
 
 from models.prompts.likeness import lies_around
 from models.prompts.prompt import Prompt
 from tests.worker.store.test_prompts import create, create_adapted
+from worker.store import keyspace
 from worker.store import prompts as prompts_store
-from worker.store.tuned_vectors import are_tuned
+from worker.store.tuned_vectors import are_tuned, note_if_near, note_learned, was_learned_on
 
 
 def put_tuned(redis, *, start: np.ndarray, by: float = 0.005) -> Prompt:
@@ -39,6 +41,17 @@ def test_a_copy_in_half_precision_counts_as_tuned(redis, start):
     half = tuned.ctx.astype(np.float16).astype(np.float32)
     assert not np.array_equal(half, tuned.ctx)
     assert put(redis, half).method == "zero-shot"
+
+
+def test_a_copy_in_half_precision_was_learned_on_the_same_images(redis):
+    _, learned = create(seed=3)
+    half = Prompt(ctx=learned.ctx.astype(np.float16).astype(np.float32), suffix=" scan.")
+    assert half.ctx_sha256 != learned.ctx_sha256
+    note_learned(redis, learned, ("1" * 64, "2" * 64))
+    for prompt in (learned, half):
+        assert was_learned_on(redis, prompt, "2" * 64)
+        assert not was_learned_on(redis, prompt, "3" * 64)
+    assert not was_learned_on(redis, create(seed=4)[1], "2" * 64)
 
 
 @pytest.mark.parametrize("share", [0.6, 0.9, 1.1, 3.0])
@@ -73,6 +86,29 @@ def test_tuned_vectors_are_asked_for_at_use_too(redis, start):
     assert prompts_store.find_card(redis, "near").method == "zero-shot"
     stored = prompts_store.find_card(redis, "near")
     assert are_tuned(redis, prompts_store.find_prompt(redis, stored.sha256).decode())
+
+
+class Crowded(Redis):
+    """Another caller's vectors are compared with the tuned ones after each command."""
+
+    def execute_command(self, *arguments, **options):
+        answer = super().execute_command(*arguments, **options)
+        with Redis(connection_pool=self.connection_pool) as another:
+            note_if_near(another, create(seed=5)[1])
+        return answer
+
+
+def test_a_prompt_that_is_being_stored_is_not_taken_for_an_expired_one(redis, start):
+    with Crowded(connection_pool=redis.connection_pool) as crowded:
+        tuned = put_tuned(crowded, start=start)
+    assert put(redis, start + 0.9 * (tuned.ctx - start)).method == "zero-shot"
+
+
+def test_a_tuned_prompt_that_has_expired_is_forgotten(redis, start):
+    tuned = put_tuned(redis, start=start)
+    redis.delete(keyspace.tuned_start(tuned.sha256))
+    note_if_near(redis, create(seed=5)[1])
+    assert redis.smembers(keyspace.TUNED_STARTS) == set()
 
 
 def test_the_same_holds_after_the_tuned_prompt_has_expired(redis, start):

@@ -28,12 +28,18 @@ def keep_tuned_files(
     tuned = create()
     for card, one in create_tuned_cards(request, tuned):
         path = folder / f"{card.id}.toml"
+        if one.start is not None:
+            _keep_start(path, one.start.decode())
         if not path.exists():
             save_prompt(folder, card, one.prompt.decode())
-            if one.start is not None:
-                start = one.start.decode()
-                write_whole(_start_path(path), write_ctx(start.ctx, start.suffix))
     return tuned
+
+
+def _keep_start(path: Path, start: Prompt) -> None:
+    """Writes the start of the prompt with this card, before it, so that no card is without one."""
+    if not _start_path(path).exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(_start_path(path), write_ctx(start.ctx, start.suffix))
 
 
 def _start_path(path: Path) -> Path:
@@ -41,7 +47,11 @@ def _start_path(path: Path) -> Path:
 
 
 def find_start(path: Path) -> Prompt | None:
-    """The prompt that the tuned one with this card started from; None if it was not written."""
+    """The prompt that the tuned one with this card started from; None if it was not written.
+
+    Raises:
+        ValueError: the file does not hold a prompt.
+    """
     try:
         return Prompt(ctx=parse_ctx(_start_path(path).read_bytes()))
     except FileNotFoundError:

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from redis.exceptions import WatchError
 from starlette.responses import JSONResponse
 
@@ -21,7 +21,13 @@ from app.server.jobs.prefer_wait import parse_wait, wait_until
 from app.server.jobs.services import Services
 from app.server.jobs.submit import submit_certify
 from app.server.routes.accepted import describe_accepted
-from app.server.routes.dependencies import AskedDep, IdempotencyKey, PreferHeader, ServicesDep
+from app.server.routes.dependencies import (
+    AskedDep,
+    IdempotencyKey,
+    PreferHeader,
+    ServicesDep,
+    let_go,
+)
 from worker.contract import CertificationJob
 
 router = APIRouter(tags=["certify"], route_class=FormRoute)
@@ -81,6 +87,7 @@ _FILE = (
 )
 @router.post("/certify", openapi_extra=AS_FORM, **_ROUTE)
 async def certify(
+    request: Request,
     asked: AskedDep,
     services: ServicesDep,
     caller: Submitter,
@@ -94,6 +101,7 @@ async def certify(
     problem. What is wrong with the request itself refuses it whole.
     """
     jobs = await _accept(services, asked, caller, idempotency_key)
+    await let_go(request, asked)
     wait_s = parse_wait(prefer, cap_s=services.settings.wait_cap_s)
     done = None if wait_s is None else await _wait(services, jobs, wait_s)
     if (shown := done) is None:

@@ -2,15 +2,21 @@
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import pytest
 from fastapi.testclient import TestClient
+from redis import Redis
 from starlette.types import Message, Receive, Scope, Send
+from waiting import wait_until
 
+from app.main import create_app
 from app.server.access.caller import Caller
 from app.server.answers.problems import TooBusy
 from app.server.middleware.body_limits import HeldBodies
+from app.settings import AppSettings
+from models.imaging import Decoder
 
 JSON = {"content-type": "application/json"}
 HEAD = b'{"image":["AAAA"],"sigma":["0.25"],'
@@ -21,14 +27,31 @@ HEAD = b'{"image":["AAAA"],"sigma":["0.25"],'
     [
         HEAD + b'"sigma":[' + b"1," * 200_000 + b"1]}",
         HEAD + b'"a":1,' * 60_000 + b'"b":1}',
-        HEAD + b'"model":"' + b"\\u0041" * 100_000 + b'"}',
-        HEAD + b" " * 300_000 + b'"joint":true}',
+        HEAD + b'"model":"' + b"\\u0041" * 200_000 + b'"}',
+        HEAD + b" " * 1_100_000 + b'"joint":true}',
     ],
 )
 def test_json_that_is_too_much_is_400_and_says_what(client: TestClient, body: bytes) -> None:
     answer = client.post("/certify", content=body, headers=JSON)
     assert (answer.status_code, answer.json()["code"]) == (400, "json_unreadable")
     assert "beside the images" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("escaped", [True, False])
+def test_sixteen_targets_of_a_hundred_long_names_are_heard(
+    client: TestClient, png: bytes, escaped: bool
+) -> None:
+    """In any alphabet and spelling, in a form and in JSON."""
+    names = [f"{i:03}" + "ж" * 57 for i in range(100)]
+    targets = [{"template": f"{i} {{}}.", "class_names": names} for i in range(16)]
+    form = {"sigma": "0.25", "targets": json.dumps(targets, ensure_ascii=escaped)}
+    document = {"image": [base64.b64encode(png).decode()], "sigma": ["0.25"], "targets": targets}
+    body = json.dumps(document, ensure_ascii=escaped).encode()
+    for answer in (
+        client.post("/certify", files={"image": png}, data=form),
+        client.post("/certify", content=body, headers=JSON),
+    ):
+        assert answer.status_code == 202, answer.json()
 
 
 def test_more_images_than_are_taken_are_named_in_json_too(client: TestClient, png: bytes) -> None:
@@ -52,7 +75,7 @@ def test_targets_without_end_are_one_error(client: TestClient, png: bytes) -> No
 
 
 def test_the_fields_of_a_form_have_a_length_together(client: TestClient, png: bytes) -> None:
-    fields = {"sigma": "0.25", "class_name": ["x" * 100_000] * 6}
+    fields = {"sigma": "0.25", "class_name": ["x" * 100_000] * 11}
     answer = client.post("/certify", files={"image": png}, data=fields)
     assert (answer.status_code, answer.json()["code"]) == (400, "form_unreadable")
 
@@ -106,3 +129,24 @@ def test_one_key_holds_half_of_all_bodies_and_others_find_room() -> None:
         return refused
 
     assert anyio.run(run) == ["a", "c"]
+
+
+def test_a_request_that_waits_for_its_certificate_holds_no_body(
+    settings: AppSettings, redis: Redis, decoder: Decoder, png: bytes
+) -> None:
+    body = png + bytes(60_000)
+    two = {"max_body_bytes": len(body) + 100, "max_held_bytes": 1}  # one of a key at a time
+    app = create_app(settings.model_copy(update=two), decoder=decoder)
+
+    def ask(**headers: str) -> int:
+        sent = {"content-type": "image/png", **headers}
+        return client.post("/certify?sigma=0.25", content=body, headers=sent).status_code
+
+    with TestClient(app) as client, ThreadPoolExecutor() as threads:
+        waits = threads.submit(ask, prefer="wait=300")
+        wait_until(lambda: client.get("/certifications").json()["certifications"])
+        wait_until(lambda: ask() == 202)
+        assert not waits.done()
+        for each in client.get("/certifications").json()["certifications"]:
+            client.delete(each["links"]["self"])
+        assert waits.result() == 200

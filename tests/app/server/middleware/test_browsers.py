@@ -53,6 +53,8 @@ def test_an_origin_that_is_named_may_use_it_and_no_other(
         {"Origin": THEIRS},
         {"Origin": "null"},
         {"Origin": "http://testserver:8001"},
+        {"Origin": "http://["},
+        {"Origin": "http://testserver:x"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Sec-Fetch-Site": "cross-site", "Origin": "http://127.0.0.1"},
@@ -88,6 +90,29 @@ def test_the_services_own_page_and_other_clients_are_heard(
     headers = {"Host": "127.0.0.1", **sent}
     answer = client.post("/certify", files={"image": png}, data={"sigma": "0.25"}, headers=headers)
     assert answer.status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "heard"),
+    [
+        ("http://lab.local", "Lab.local", True),
+        ("http://lab.local", "lab.local:80", True),
+        ("https://lab.local", "lab.local:443", True),
+        ("https://lab.local:443", "lab.local", True),
+        ("http://[::1]:8000", "[::1]:8000", True),
+        ("https://lab.local", "lab.local:80", False),
+        ("http://lab.local", "lab.local:443", False),
+        ("http://lab.local", "lab.local:8000", False),
+        ("http://lab.local.example", "lab.local", False),
+        ("file://", "", False),
+        ("http://lab.local:x", "lab.local:x", False),
+    ],
+)
+def test_an_origin_is_this_host_in_any_case_and_with_the_port_of_its_scheme(
+    client: TestClient, origin: str, host: str, heard: bool
+) -> None:
+    answer = client.delete("/prompts/some", headers={"Origin": origin, "Host": host})
+    assert answer.json()["code"] == ("prompt_not_found" if heard else "origin_refused")
 
 
 def test_pages_of_a_named_origin_may_send(settings: AppSettings, redis: Redis, png: bytes) -> None:
