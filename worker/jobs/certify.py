@@ -187,9 +187,8 @@ def _renew(
 def _certify(run: _Run, roll: Roll, disagreements: Disagreements) -> FinishedResult:
     redis, settings, job = run.redis, run.settings, run.job
     image = images.get_input(redis, job.request.input)
-    records = RedisRecords(
-        redis, job, roll, disagreements=disagreements.known, ttl_s=settings.certificate_ttl_s
-    )
+    ttl_s = settings.certificate_ttl_s
+    records = RedisRecords(redis, job, roll, disagreements=disagreements, ttl_s=ttl_s)
     with (
         EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as engine,
         share(engine, redis, settings, job, disagreements) as counter,
