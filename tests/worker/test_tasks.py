@@ -123,6 +123,24 @@ def test_an_attempt_keeps_its_number(redis, create_job, engine):
         assert found.alpha_sum == number * job.request.alpha_spent
 
 
+def test_every_run_of_an_f_without_a_fingerprint_is_an_attempt_once_counts_were_shown(
+    redis, create_job, engine
+):
+    """Its votes may be others each time, so asking it again is no free roll."""
+    job, _ = create_job()
+    (named,) = [f for f in engine.status().models if f.model.id == "linear"]
+    identity, sha256 = named.model_copy(update={"fingerprint": None}), "a" * 64
+
+    def count(identity):
+        return certificates.count_attempt(redis, job.request, sha256, identity)
+
+    assert [count(identity).number for _ in range(2)] == [1, 1]  # nothing was shown yet
+    certificates.note_shown(redis, sha256, None)
+    assert [count(identity).number for _ in range(2)] == [2, 3]
+    assert count(named).number == 4
+    assert count(named).alpha_sum == 4 * job.request.alpha_spent
+
+
 def test_a_retry_goes_on_from_the_stored_counts(redis, settings, submit, watch):
     whole, broken = submit(), submit()
     run_certification(redis, settings, whole.id)

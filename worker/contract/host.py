@@ -34,11 +34,12 @@ class Identity(Contract):
     def merges_with(self, other: "Identity") -> bool:
         """Whether votes of the two may be added: one f, or two whose difference tau covers.
 
-        Two fingerprints are covered only where both identities name both of them as `alike`, by
-        one measurement of eta, and there is a tau.
+        An f without a fingerprint merges with none: equal descriptions do not make it one f, and
+        tau was measured on one host. Two fingerprints are covered only where both identities name
+        both of them as `alike`, by one measurement of eta, and there is a tau.
         """
         if self == other:
-            return True
+            return self.fingerprint is not None
         here = self.model_copy(update={"fingerprint": other.fingerprint})
         pair = {self.fingerprint, other.fingerprint}
         return bool(here == other and self.tau and pair <= set(self.alike))

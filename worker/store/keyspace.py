@@ -92,7 +92,8 @@ votes_holders = _by_id("holders:votes:{}")
 attempts = _by_id("attempts:{}")
 """The canonical requests ever rolled for an image, a hash with their numbers.
 
-A request that was begun again under another f has an entry more, `{digest}@{fingerprint}`.
+A request that was begun again under another f has an entry more, `{digest}@{fingerprint}`; under an
+f without a fingerprint one for every run, `{digest}@none#{entries before}`.
 """
 attempt_alphas = _by_id("attempt-alphas:{}")
 """What each of these attempts spent: the sum of alpha over its certificates, a hash."""

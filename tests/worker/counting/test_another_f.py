@@ -249,6 +249,21 @@ def test_votes_merge_under_one_fingerprint_or_where_tau_covers_two(vlm):
     assert not covered[0].merges_with(other)
 
 
+def test_votes_of_an_f_without_a_fingerprint_merge_with_no_others(vlm):
+    """Two hosts whose runs differ may be described alike, and vote otherwise."""
+    unnamed = create_identity(vlm).model_copy(update={"fingerprint": None})
+    for tau in (None, 0.0, 1e-5):
+        one = unnamed.model_copy(update={"tau": tau})
+        assert not one.merges_with(one.model_copy())
+
+
+def test_on_the_command_line_every_run_of_an_f_without_a_fingerprint_is_an_attempt(tmp_path):
+    given = {"alpha": Decimal("0.001"), "fingerprint": None}
+    found = [count_attempt(tmp_path, "image", "a", **given) for _ in range(3)]
+    assert [one.number for one in found] == [1, 2, 3]
+    assert found[-1].alpha_sum == Decimal("0.003")
+
+
 def test_on_the_command_line_another_f_is_a_further_attempt(tmp_path):
     def count(request: str, fingerprint: str | None, alpha: str = "0.001"):
         return count_attempt(

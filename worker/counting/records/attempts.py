@@ -26,7 +26,8 @@ def count_attempt(
     """Registers a roll for an image, and says which of its attempts this is.
 
     The same request under the same f is the same roll; under another f it is a further one, because
-    a certificate under the first was shown. Processes may call it at the same time.
+    a certificate under the first was shown. So is every run of an f without a fingerprint, whose
+    votes may be others each time. Processes may call it at the same time.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{image_sha256}.txt").open("a+") as file:
@@ -34,7 +35,8 @@ def count_attempt(
         file.seek(0)
         lines = [line.split() for line in file.read().splitlines() if line.strip()]
         own = [request_sha256, f"{alpha:f}", fingerprint or _ANY_F]
-        place = next((i for i, line in enumerate(lines) if _is_same(line, own)), len(lines))
+        same = (i for i, line in enumerate(lines) if fingerprint and _is_same(line, own))
+        place = next(same, len(lines))
         if place == len(lines):
             file.write(" ".join(own) + "\n")
             lines.append(own)

@@ -19,10 +19,13 @@ local name, own = ARGV[1], ARGV[1] .. '@' .. ARGV[2]
 local others = ARGV[4] ~= '' or redis.call('HEXISTS', KEYS[1], own) == 1
 for _, shown in ipairs(redis.call('SMEMBERS', KEYS[3])) do
   local same = shown == ARGV[2]
-  for i = 5, #ARGV do same = same or shown == ARGV[i] end
-  others = others or not same
+  for i = 6, #ARGV do same = same or shown == ARGV[i] end
+  others = others or not same or ARGV[5] == ''
 end
-if others and redis.call('HEXISTS', KEYS[1], name) == 1 then name = own end
+if others and redis.call('HEXISTS', KEYS[1], name) == 1 then
+  name = own
+  if ARGV[5] == '' then name = own .. '#' .. redis.call('HLEN', KEYS[1]) end
+end
 if redis.call('HEXISTS', KEYS[1], name) == 0 then
   redis.call('HSET', KEYS[1], name, redis.call('HLEN', KEYS[1]) + 1)
   redis.call('HSET', KEYS[2], name, ARGV[3])
@@ -37,8 +40,9 @@ def count_attempt(
     """Registers a roll for an image, and says which of its attempts this is.
 
     The same canonical request under the same f is the same roll and keeps its number. Under
-    another f it is a further attempt once counts under the first were shown. Attempts never
-    expire, because an expired attempt would be a free roll.
+    another f it is a further attempt once counts under the first were shown. So is every run of an
+    f without a fingerprint, whose votes may be others each time. Attempts never expire, because an
+    expired attempt would be a free roll.
 
     Args:
         redis: the Redis of the service.
@@ -49,7 +53,8 @@ def count_attempt(
     image = request.input.sha256
     keys = (keyspace.attempts(image), keyspace.attempt_alphas(image), keyspace.shown(sha256))
     own, spent = identity.fingerprint or _ANY_F, f"{request.alpha_spent:f}"
-    given = (sha256, own, spent, "1" if anew else "", *identity.alike)
+    named = identity.fingerprint is not None
+    given = (sha256, own, spent, "1" if anew else "", "1" if named else "", *identity.alike)
     name, numbers, alphas = redis.eval(_COUNT_ATTEMPT, len(keys), *keys, *given)
     spent_by = {one: Decimal(alpha) for one, alpha in _pairs(alphas)}
     return create_attempt({one: int(n) for one, n in _pairs(numbers)}, spent_by, as_text(name))
