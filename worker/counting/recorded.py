@@ -118,9 +118,12 @@ def describe_f(result: FinishedResult, opened: protocol.SessionOpened) -> str | 
         others = [name for name in differing if name != "fingerprint"]
         unnamed = "an f whose last bits may differ, for the document names no fingerprint"
         return f"{unnamed} ({', '.join(others)} differ)" if others else unnamed
+    several = result.provenance.alike
+    if opened.identity.fingerprint in several:
+        differing = [name for name in differing if name != "fingerprint"]
     if differing:
         return describe_other(differing)
-    return None
+    return "one of several f that tau covers" if len(several) > 1 else None
 
 
 def create_recount(

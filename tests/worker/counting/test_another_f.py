@@ -234,6 +234,23 @@ def test_a_sample_that_hosts_disagreed_on_is_in_the_document_and_reproduced(aske
     assert not reproduce(parse_document(forgotten), asked[1], counters["here"])[1].holds
 
 
+def test_a_document_of_two_f_that_tau_covers_is_judged_by_its_bounds_on_either(
+    asked, counters, made, other
+):
+    """Its provenance names one f; votes of the other may be among those of the document."""
+    document = json.loads(made[0].model_dump_json())
+    here, there = document["provenance"]["fingerprint"], create_identity(other).fingerprint
+    document["provenance"] |= {"alike": sorted((here, there)), "fingerprint": there}
+    about, finding = reproduce(parse_document(document), asked[1], counters["there"])
+    assert "one of several f that tau covers" in about.sentence
+    assert finding.holds
+    assert "votes differ" in finding.sentence
+    look = document["certificates"][0]["looks"][-1]
+    look["counts"] = [look["n"] - look["ambiguous"]] + [0] * (len(look["counts"]) - 1)
+    look["counts"].reverse()
+    assert not reproduce(parse_document(document), asked[1], counters["here"])[1].holds
+
+
 def test_votes_merge_under_one_fingerprint_or_where_tau_covers_two(vlm):
     one = create_identity(vlm)
     two = one.model_copy(update={"fingerprint": "0" * 64})
