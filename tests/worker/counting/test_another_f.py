@@ -12,6 +12,7 @@ from models.loading.loading import load_vlm
 from worker.certification.merkle import audit_path
 from worker.contract import StagedParameters
 from worker.contract.certificate.document import parse_document
+from worker.contract.host import f_sha256
 from worker.contract.request import canonical_bytes
 from worker.contract.votes import VoteWithPath
 from worker.counting.certify import certify
@@ -266,6 +267,17 @@ def test_votes_merge_under_one_fingerprint_or_where_tau_covers_two(vlm):
     assert not covered[0].merges_with(other)
 
 
+def test_what_keeps_identities_from_merging_gives_f_another_name(vlm, made):
+    """So votes and attempts of one fingerprint under another tau or library are told apart."""
+    one = create_identity(vlm)
+    assert f_sha256(one) == f_sha256(made[0].provenance)  # the document finds its votes
+    changes = {"tau": 1e-5, "threads": 99, "device": "other", "versions": {}, "batch_size": 1}
+    changes |= {"fingerprint": None, "alike": ("0" * 64,), "precision": "p", "device_class": "c"}
+    names = {f_sha256(one.model_copy(update={name: new})) for name, new in changes.items()}
+    assert len(names - {f_sha256(one)}) == len(changes)
+    assert changes.keys() == type(one).model_fields.keys() - {"model", "architecture"}
+
+
 def test_votes_of_an_f_without_a_fingerprint_merge_with_no_others(vlm):
     """Two hosts whose runs differ may be described alike, and vote otherwise."""
     unnamed = create_identity(vlm).model_copy(update={"fingerprint": None})
@@ -275,17 +287,15 @@ def test_votes_of_an_f_without_a_fingerprint_merge_with_no_others(vlm):
 
 
 def test_on_the_command_line_every_run_of_an_f_without_a_fingerprint_is_an_attempt(tmp_path):
-    given = {"alpha": Decimal("0.001"), "fingerprint": None}
+    given = {"alpha": Decimal("0.001"), "f": None}
     found = [count_attempt(tmp_path, "image", "a", **given) for _ in range(3)]
     assert [one.number for one in found] == [1, 2, 3]
     assert found[-1].alpha_sum == Decimal("0.003")
 
 
 def test_on_the_command_line_another_f_is_a_further_attempt(tmp_path):
-    def count(request: str, fingerprint: str | None, alpha: str = "0.001"):
-        return count_attempt(
-            tmp_path, "image", request, alpha=Decimal(alpha), fingerprint=fingerprint
-        )
+    def count(request: str, f: str | None, alpha: str = "0.001"):
+        return count_attempt(tmp_path, "image", request, alpha=Decimal(alpha), f=f)
 
     assert count("a", "f").number == count("a", "f").number == 1
     second = count("a", "g", "0.001")
@@ -298,7 +308,7 @@ def test_on_the_command_line_another_f_is_a_further_attempt(tmp_path):
 def test_an_attempt_of_an_earlier_version_leaves_the_sum_unknown(tmp_path):
     (tmp_path / "image.txt").write_text("a\n")
     found = [
-        count_attempt(tmp_path, "image", request, alpha=Decimal("0.001"), fingerprint="f")
+        count_attempt(tmp_path, "image", request, alpha=Decimal("0.001"), f="f")
         for request in ("a", "b")
     ]
     assert [(one.number, one.alpha_sum) for one in found] == [(1, None), (2, None)]

@@ -2,8 +2,8 @@
 
 The service counts attempts in Redis. The command line has no Redis, so its certificates state how
 often this folder's records say that the image was rolled for. A line has the request's digest, the
-alpha that its certificates spend, and the fingerprint of the f; earlier versions wrote the digest
-alone.
+alpha that its certificates spend, and the digest of the f; version 0.1.0 wrote the request's
+digest alone.
 """
 
 import fcntl
@@ -21,7 +21,7 @@ def count_attempt(
     request_sha256: str,
     *,
     alpha: Decimal,
-    fingerprint: str | None,
+    f: str | None,
 ) -> Attempt:
     """Registers a roll for an image, and says which of its attempts this is.
 
@@ -34,8 +34,8 @@ def count_attempt(
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         lines = [line.split() for line in file.read().splitlines() if line.strip()]
-        own = [request_sha256, f"{alpha:f}", fingerprint or _ANY_F]
-        same = (i for i, line in enumerate(lines) if fingerprint and _is_same(line, own))
+        own = [request_sha256, f"{alpha:f}", f or _ANY_F]
+        same = (i for i, line in enumerate(lines) if f and _is_same(line, own))
         place = next(same, len(lines))
         if place == len(lines):
             file.write(" ".join(own) + "\n")
