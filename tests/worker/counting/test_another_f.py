@@ -1,6 +1,7 @@
 """Identity names f by what f does, and another f in its last bits refutes nobody."""
 
 import copy
+import dataclasses
 import json
 from decimal import Decimal
 
@@ -9,6 +10,7 @@ import torch
 
 from models.catalogue import load_catalogue
 from models.loading.loading import load_vlm
+from models.vlm.base_classifier import create_base_classifier
 from worker.certification.merkle import audit_path
 from worker.contract import StagedParameters
 from worker.contract.certificate.document import parse_document
@@ -27,9 +29,12 @@ from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.shelf.fingerprint import probe
 from worker.engine.shelf.identity import create_identity
+from worker.engine.shelf.loaded_model import hold_model
 from worker.engine.shelf.shelf import Shelf
+from worker.engine.voting import ClassVoter
 
 SECRET = b"s" * 32
+TAU = 1.0  # of logits: makes votes ambiguous here
 NUDGE = 0.02  # moves a vote in a hundred; a change in the last bits moves one in a million
 
 
@@ -46,6 +51,14 @@ class OtherBits:
         features = self._vlm.encode_images(pixels)
         features = features + self._by * torch.linspace(-1, 1, features.shape[1])
         return torch.nn.functional.normalize(features, dim=-1)
+
+
+def hold_with(vlm, tau: float | None) -> Shelf:
+    """A shelf with a model whose tau was measured at its first load, as a GPU does, or was not."""
+    held, shelf = hold_model(vlm), Shelf.holding([])
+    identity = held.identity.model_copy(update={"tau": tau})
+    shelf._put(dataclasses.replace(held, identity=identity))
+    return shelf
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +82,13 @@ def asked(cards, create_request):
 @pytest.fixture(scope="module")
 def counters(vlm, other):
     return {
-        name: LocalCounter(Engine(Shelf.holding([f])))
-        for name, f in (("here", vlm), ("there", other))
+        name: LocalCounter(Engine(shelf))
+        for name, shelf in (
+            ("here", Shelf.holding([vlm])),
+            ("there", Shelf.holding([other])),
+            ("measured", hold_with(vlm, TAU)),
+            ("unmeasured", hold_with(vlm, None)),
+        )
     }
 
 
@@ -250,6 +268,29 @@ def test_a_document_of_two_f_that_tau_covers_is_judged_by_its_bounds_on_either(
     look["counts"] = [look["n"] - look["ambiguous"]] + [0] * (len(look["counts"]) - 1)
     look["counts"].reverse()
     assert not reproduce(parse_document(document), asked[1], counters["here"])[1].holds
+
+
+def test_votes_are_counted_again_under_the_tau_that_the_document_names(asked, counters):
+    """A command line that measured none counts as many ambiguous votes as the service did."""
+    result, _ = certified(asked, counters["measured"])
+    assert result.provenance.tau == TAU
+    assert result.certificates[0].looks[-1].ambiguous > 10
+    about, finding = reproduce(result, asked[1], counters["unmeasured"])
+    assert about.sentence == "Same f, same noise tables."
+    assert finding.sentence.endswith("every single vote is the same.")
+    assert reproduce(result, asked[1], counters["there"])[1].holds
+
+
+def test_a_document_without_tau_is_not_refuted_where_tau_is_measured(asked, counters):
+    result, _ = certified(asked, counters["unmeasured"])
+    about, finding = reproduce(result, asked[1], counters["measured"])
+    assert "another f (tau)" in about.sentence
+    assert finding.sentence.endswith("every single vote is the same.")
+
+
+def test_voters_under_two_taus_never_share_their_votes(vlm):
+    classifier = create_base_classifier(vlm, vlm.card.template, vlm.card.class_names)
+    assert ClassVoter(classifier, 0.0).key != ClassVoter(classifier, TAU).key
 
 
 def test_votes_merge_under_one_fingerprint_or_where_tau_covers_two(vlm):
