@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,10 @@ from worker.counting.roll import Roll
 from worker.counting.vote_check import check_votes
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
+from worker.engine.measure.first_load import MEASURED_TAU_FOLDER, find_or_measure_tau
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import check_noise
+from worker.engine.shelf.loaded_model import MeasureTau
 from worker.engine.shelf.shelf import Shelf
 from worker.key_secret import create_secret, load_secret
 from worker.prepare import Window, prepare_image
@@ -69,10 +72,17 @@ def prepare_request(
     return create_request(fields, card, targets, described), prepared
 
 
-def _create_engine(card: ModelCard, folder: Path, settings: WorkerSettings) -> Engine:
+def _create_engine(
+    card: ModelCard,
+    folder: Path,
+    settings: WorkerSettings,
+    *,
+    measure_tau: MeasureTau | None = None,
+) -> Engine:
     set_threads(settings.threads)
     check_noise()
-    return Engine(Shelf.holding([load_vlm(card, folder, choose_device(settings.device))]))
+    vlm = load_vlm(card, folder, choose_device(settings.device))
+    return Engine(Shelf.holding([vlm], measure_tau=measure_tau))
 
 
 def reproduce_in_process(
@@ -160,7 +170,8 @@ def certify_in_process(
     own = data_dir / "command-line-secret"  # rolls made here say nothing about those of a service
     create_secret(own)
     roll = Roll(request, load_secret(own))
-    engine = _create_engine(card, folder, settings)
+    measure = partial(find_or_measure_tau, folder=data_dir / MEASURED_TAU_FOLDER)
+    engine = _create_engine(card, folder, settings, measure_tau=measure)
     records = FileRecords(
         roll=roll,
         ledger=data_dir / "attempts",

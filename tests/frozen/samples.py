@@ -34,6 +34,9 @@ TIMES = ("created_at", "enqueued_at")
 TIMED = re.compile(r"promptsmooth:accepted:|:leases$|:hosts$")
 RUN_TOKEN = re.compile(r":run$")
 LEARNING_CHECKPOINT = re.compile(r":learning:[0-9a-f]+:checkpoint$")
+# The f of votes, and of counts that were shown: its identity names the machine.
+OF_F = re.compile(r"(?<=^promptsmooth:votes:.{64}:)[0-9a-f]{64}(?=:)")
+SHOWN = re.compile(r"^promptsmooth:shown:")
 # RQ's names of jobs that count for others.
 UUID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 # Drawn by whoever accepts something; left as they are where the frozen set fixes them.
@@ -166,7 +169,7 @@ _WRITE = {
 def settle_snapshot(snapshot: Snapshot) -> Snapshot:
     """A snapshot without what is a matter of the machine or the moment."""
     return {
-        UUID.sub("<uuid>", key): entry | {"value": _settle_value(key, entry)}
+        OF_F.sub("<f>", UUID.sub("<uuid>", key)): entry | {"value": _settle_value(key, entry)}
         for key, entry in snapshot.items()
     }
 
@@ -175,6 +178,8 @@ def _settle_value(key: str, entry: dict[str, Any]) -> Any:
     value = entry["value"]
     if RUN_TOKEN.search(key):
         return "<token>"
+    if SHOWN.search(key):
+        return len(value)
     if LEARNING_CHECKPOINT.search(key):
         return _describe_checkpoint(decode(value))
     if TIMED.search(key):

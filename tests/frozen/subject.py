@@ -37,6 +37,7 @@ from worker.contract.certificate.signature import (
     encode_public_key,
     sign,
 )
+from worker.contract.host import Identity, f_sha256
 from worker.contract.image import image_sha256
 from worker.contract.learning import LearningJob
 from worker.contract.prompt import EncodedPrompt
@@ -131,8 +132,14 @@ class Host:
 
     def identify(self, name: str) -> Any:
         """Which f runs here."""
-        vlm = next(vlm for vlm in self._vlms if vlm.card.id == name)
-        return json.loads(create_identity(vlm).model_dump_json())
+        return json.loads(self._identify(name).model_dump_json())
+
+    def name_f(self, name: str) -> str:
+        """Its digest."""
+        return f_sha256(self._identify(name))
+
+    def _identify(self, name: str) -> Identity:
+        return create_identity(next(vlm for vlm in self._vlms if vlm.card.id == name))
 
     def bind(self) -> None:
         """Empties Redis and binds it to the key secret, as a host does that starts."""

@@ -108,6 +108,7 @@ def test_a_certification_cut_off_goes_on_from_its_checkpoint(
     _adopt_checkpoints(redis, host.identify("linear"))
     (votes,) = redis.keys("promptsmooth:votes:*")
     frozen = samples.decode(load("finished")[votes.decode()]["value"])
+    votes = _adopt_votes(redis, votes.decode(), host.name_f("linear"))
     redis.setrange(votes, 0, SENTINEL)
     subject.run_certification(redis, host.settings, asked.JOB_ID)
     assert find_result(redis) == frozen_result
@@ -135,6 +136,16 @@ def _adopt_checkpoints(redis: Redis, identity: Any) -> None:
         checkpoint = json.loads(text)
         assert checkpoint["identity"].keys() == identity.keys()
         redis.hset(CHECKPOINT, field, json.dumps(checkpoint | {"identity": identity}))
+
+
+def _adopt_votes(redis: Redis, votes: str, f: str) -> str:
+    """Says the same of the votes, and of what was shown."""
+    renamed = samples.OF_F.sub(f, votes)
+    redis.renamenx(votes, renamed)
+    (shown,) = redis.keys("promptsmooth:shown:*")
+    redis.delete(shown)
+    redis.sadd(shown, f)
+    return renamed
 
 
 @pytest.mark.parametrize("folder", [samples.FOLDER, BEFORE], ids=["now", "version 1"])

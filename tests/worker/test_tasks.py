@@ -15,7 +15,7 @@ from worker.certification.merkle import VoteTree
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, WorkerReport
 from worker.contract.certificate.document import FailedResult, FinishedResult
 from worker.contract.request import request_sha256
-from worker.contract.votes import votes_stream
+from worker.contract.votes import Votes, votes_stream
 from worker.engine.client import EngineLost
 from worker.jobs import queue as job_queue
 from worker.jobs.certify import run_certification
@@ -25,7 +25,7 @@ from worker.key_secret import SecretUnusable
 from worker.store import hosts, images, keyspace
 from worker.store.connection import create_app_redis
 from worker.store.jobs import certificates, progress, results
-from worker.store.votes import VotesOf, get_votes
+from worker.store.votes import VotesOf, get_votes, put_votes
 
 
 def finished(redis, certification_id: str) -> FinishedResult:
@@ -121,6 +121,49 @@ def test_an_attempt_keeps_its_number(redis, create_job, engine):
         found = certificates.count_attempt(redis, job.request, sha256 * 64, identity)
         assert found.number == number
         assert found.alpha_sum == number * job.request.alpha_spent
+
+
+def test_one_fingerprint_with_another_tau_is_a_further_attempt_and_keeps_its_own_votes(
+    redis, create_job, engine
+):
+    job, _ = create_job()
+    (one,) = [f for f in engine.status().models if f.model.id == "linear"]
+    two, sha256 = one.model_copy(update={"tau": 1e-5}), "a" * 64
+    found = []
+    for identity, vote in ((one, 0), (two, 1), (one, 0), (two, 1)):
+        counted = certificates.count_attempt(redis, job.request, sha256, identity, anew=bool(found))
+        certificates.note_shown(redis, sha256, identity)
+        votes = Votes(stream="s", start=0, votes=(vote,))
+        put_votes(redis, VotesOf(sha256, identity), votes, ttl_s=60)
+        found.append(counted.number)
+    assert found == [1, 2, 3, 2]  # begun anew twice on the same noise, it is the same roll
+    assert [get_votes(redis, VotesOf(sha256, f), "s", 1) for f in (one, two)] == [(0,), (1,)]
+
+
+def test_votes_where_earlier_versions_stored_them_are_found(redis, engine):
+    (f, *_) = engine.status().models
+    for before in (None, f.fingerprint):
+        redis.flushdb()
+        redis.set(keyspace.votes("a" * 64, "s", before), b"\0\1")
+        assert get_votes(redis, VotesOf("a" * 64, f), "s", 1) == (1,)
+
+
+def test_every_run_of_an_f_without_a_fingerprint_is_an_attempt_once_counts_were_shown(
+    redis, create_job, engine
+):
+    """Its votes may be others each time, so asking it again is no free roll."""
+    job, _ = create_job()
+    (named,) = [f for f in engine.status().models if f.model.id == "linear"]
+    identity, sha256 = named.model_copy(update={"fingerprint": None}), "a" * 64
+
+    def count(identity):
+        return certificates.count_attempt(redis, job.request, sha256, identity)
+
+    assert [count(identity).number for _ in range(2)] == [1, 1]  # nothing was shown yet
+    certificates.note_shown(redis, sha256, identity)
+    assert [count(identity).number for _ in range(2)] == [2, 3]
+    assert count(named).number == 4
+    assert count(named).alpha_sum == 4 * job.request.alpha_spent
 
 
 def test_a_retry_goes_on_from_the_stored_counts(redis, settings, submit, watch):
@@ -286,7 +329,7 @@ def test_single_votes_are_stored_and_make_the_root(redis, settings, submit):
     run_certification(redis, settings, job.id)
     result = finished(redis, job.id)
     sha256 = request_sha256(job.request, result.provenance.key_commitment)
-    of = VotesOf(sha256, result.provenance.fingerprint)
+    of = VotesOf(sha256, result.provenance)
     for entry in result.certificates:
         for phase, n in (("selection", entry.n0), ("estimation", entry.n)):
             votes = get_votes(redis, of, votes_stream(entry.sigma, phase, 0), n)

@@ -1,8 +1,10 @@
 """What a worker host says of itself: its models, what each of them is, and what it does."""
 
+import hashlib
 from datetime import datetime
 from typing import Literal
 
+import rfc8785
 from pydantic import Field
 
 from models.catalogue.cards import Sha256
@@ -34,14 +36,27 @@ class Identity(Contract):
     def merges_with(self, other: "Identity") -> bool:
         """Whether votes of the two may be added: one f, or two whose difference tau covers.
 
-        Two fingerprints are covered only where both identities name both of them as `alike`, by
-        one measurement of eta, and there is a tau.
+        An f without a fingerprint merges with none: equal descriptions do not make it one f, and
+        tau was measured on one host. Two fingerprints are covered only where both identities name
+        both of them as `alike`, by one measurement of eta, and there is a tau.
         """
         if self == other:
-            return True
+            return self.fingerprint is not None
         here = self.model_copy(update={"fingerprint": other.fingerprint})
         pair = {self.fingerprint, other.fingerprint}
         return bool(here == other and self.tau and pair <= set(self.alike))
+
+
+_OF_F = set(Identity.model_fields) - {"model", "architecture"}
+
+
+def f_sha256(said: Contract) -> str:
+    """Names the f that an identity or a document's provenance describes, within one request.
+
+    It covers all that keeps identities from merging, tau included: of one fingerprint there may be
+    several. The model is left out, because the request names it.
+    """
+    return hashlib.sha256(rfc8785.dumps(said.model_dump(mode="json", include=_OF_F))).hexdigest()
 
 
 class ModelState(Contract):

@@ -103,9 +103,11 @@ class OpenSession(_AboutImage):
     """Opens a session for the votes on one image. Each noise level has the same ballots.
 
     Only the prompts on the ballots may differ, because prompts can be tuned at each noise level.
+    `tau` is that of a document whose votes are counted again; None means the model's own.
     """
 
     kind: Literal["open"] = "open"
+    tau: float | None = Field(default=None, ge=0, exclude_if=lambda value: value is None)
     ballots: Annotated[tuple[tuple[Ballot, ...], ...], AfterValidator(_check_alike)]
     keys: tuple[PhaseKey, ...]
 

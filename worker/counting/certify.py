@@ -76,6 +76,7 @@ def certify(
         for likely in board.prefetchable(opened.identity.batch_size):
             votes.prefetch(likely)
         board.add(votes.receive())
+        board.roll = _name_noise(roll, records.disagreements)
         on_votes(board, opened.identity)
     made = _Made(
         opened=opened,

@@ -37,11 +37,12 @@ class Board:
     Args:
         request: what is certified.
         contests: one per target. It has the ballots and decides how far to count next.
-        roll: names the noise, by the canonical request and the key secret.
+        roll: names the noise, by the canonical request and the key secret, and what is ambiguous on
+            it. It changes when hosts disagree on a sample that is in no prefix yet.
     """
 
     def __init__(self, request: CertifyRequest, contests: Sequence[Contest], roll: str) -> None:
-        self._request, self._roll = request, roll
+        self._request, self.roll = request, roll
         self.contests = tuple(contests)
         self._places = create_places(contests)
         sizes = [size for contest in contests for size in contest.options]
@@ -178,7 +179,7 @@ class Board:
         """The prefixes and looks so far, by stream."""
         return {
             self._name(*stream): Checkpoint(
-                roll=self._roll,
+                roll=self.roll,
                 identity=identity,
                 prefixes=tuple(one.prefix for one in ballots),
                 looks=tuple(one.looks for one in ballots),
@@ -193,7 +194,7 @@ class Board:
         """Continues stored prefixes of the same noise and the same f. Others are counted again."""
         for stream, ballots in self._counted.items():
             stored = checkpoints.get(self._name(*stream))
-            if stored is None or stored.roll != self._roll:
+            if stored is None or stored.roll != self.roll:
                 continue
             if not stored.identity.merges_with(identity):
                 continue

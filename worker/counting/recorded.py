@@ -107,6 +107,8 @@ def _list_differing(result: FinishedResult, opened: protocol.SessionOpened) -> l
     """The fields of the identity here that are not those of the document."""
     here = opened.identity
     names = set(Identity.model_fields) - {"model", "architecture", "alike"}
+    if here.tau is None:  # not measured here: votes are counted under that of the document
+        names.remove("tau")
     said = result.provenance
     return sorted(name for name in names if getattr(here, name) != getattr(said, name))
 
@@ -118,14 +120,18 @@ def describe_f(result: FinishedResult, opened: protocol.SessionOpened) -> str | 
         others = [name for name in differing if name != "fingerprint"]
         unnamed = "an f whose last bits may differ, for the document names no fingerprint"
         return f"{unnamed} ({', '.join(others)} differ)" if others else unnamed
+    several = result.provenance.alike
+    if opened.identity.fingerprint in several:
+        differing = [name for name in differing if name != "fingerprint"]
     if differing:
         return describe_other(differing)
-    return None
+    return "one of several f that tau covers" if len(several) > 1 else None
 
 
 def create_recount(
     result: FinishedResult, levels: Mapping[Decimal, Level], find_prompt: FindPrompt
 ) -> protocol.OpenSession:
+    """The session that counts the votes again, under the document's tau."""
     try:
         keys = {phase: NoiseKey.parse(result.provenance.noise_keys[phase]) for phase in PHASES}
     except KeyError as error:
@@ -143,6 +149,7 @@ def create_recount(
             prompts=prompts,
             sigmas=tuple(levels),
             ballots=ballots,
+            tau=result.provenance.tau or 0.0,
             keys=tuple(
                 protocol.PhaseKey(phase=p, low=key.low, high=key.high) for p, key in keys.items()
             ),

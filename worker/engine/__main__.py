@@ -8,7 +8,7 @@ from models.catalogue import UnknownModel, load_catalogue, warn_of_cards
 from models.catalogue.weights import WeightsError
 from models.log import get_logger
 from worker.engine.engine import Engine
-from worker.engine.measure.first_load import find_or_measure_tau
+from worker.engine.measure.first_load import MEASURED_TAU_FOLDER, find_or_measure_tau
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import NoiseMismatch, check_noise
 from worker.engine.server import EngineServer
@@ -34,7 +34,7 @@ def create_engine(settings: WorkerSettings) -> Engine:
     check_noise()
     catalogue = load_catalogue(settings.models)
     warn_of_cards(catalogue)
-    measure = partial(find_or_measure_tau, folder=settings.data_dir / "measured-tau")
+    measure = partial(find_or_measure_tau, folder=settings.data_dir / MEASURED_TAU_FOLDER)
     shelf = Shelf(
         catalogue,
         choose_device(settings.device),

@@ -89,7 +89,7 @@ class Engine:
                 text or prompt does not fit the model; or the image has another size.
         """
         with self._taken(spec, image, on_wait) as model:
-            texts = SessionTexts(model, spec.prompts)
+            texts = SessionTexts(model, spec.prompts, tau=spec.tau)
             voters = [[texts.create_voter(one) for one in level] for level in spec.ballots]
             keys: dict[KeyPurpose, NoiseKey] = {entry.phase: entry.key for entry in spec.keys}
             return self._add(spec, image, model, keys, VoteTaker(voters, deliver))

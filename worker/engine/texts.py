@@ -17,11 +17,16 @@ from worker.engine.voting import ClassVoter, PromptVoter
 
 
 class SessionTexts:
-    """The texts of one session under one model, with the prompts the session carries."""
+    """The texts of one session under one model, with the prompts the session carries.
 
-    def __init__(self, model: LoadedModel, prompts: Sequence[EncodedPrompt]) -> None:
+    `tau` stands in for the model's own.
+    """
+
+    def __init__(
+        self, model: LoadedModel, prompts: Sequence[EncodedPrompt], *, tau: float | None = None
+    ) -> None:
         self._vlm, self._classifiers = model.vlm, model.classifiers
-        self._tau = model.identity.tau or 0.0
+        self._tau = (model.identity.tau or 0.0) if tau is None else tau
         try:
             decoded = [prompt.decode() for prompt in prompts]
         except ValueError as error:

@@ -23,7 +23,7 @@ class ClassVoter:
     def __init__(self, classifier: BaseClassifier, tau: float) -> None:
         self._classifier, self._tau = classifier, tau
         self.num_options = classifier.num_classes
-        self.key = ("classes", id(classifier))  # the classifier lives as long as its voter
+        self.key = ("classes", tau, id(classifier))  # the classifier lives as long as its voter
 
     def vote(self, image_features: Tensor) -> Tensor:
         """See `Voter`."""
@@ -41,7 +41,7 @@ class PromptVoter:
     def __init__(self, selector: Selector, tau: float) -> None:
         self._selector, self._tolerance = selector, selector.tolerance(tau)
         self.num_options = len(selector.classifiers)
-        self.key = ("selector", *map(id, selector.classifiers))
+        self.key = ("selector", tau, *map(id, selector.classifiers))
 
     def vote(self, image_features: Tensor) -> Tensor:
         """See `Voter`."""

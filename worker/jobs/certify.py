@@ -17,6 +17,7 @@ from worker.contract.certificate.document import (
     CertificationResult,
     FailedResult,
     FinishedResult,
+    Provenance,
 )
 from worker.contract.certificate.signature import sign
 from worker.counting.certify import certify
@@ -171,25 +172,24 @@ def _find_or_certify(run: _Run) -> FinishedResult:
             redis, sha256, made, disagreements=known, ttl_s=ttl_s
         )
     else:
-        _renew(redis, job, roll, result.provenance.fingerprint, ttl_s=ttl_s)
+        _renew(redis, job, roll, result.provenance, ttl_s=ttl_s)
     return sign(result.model_copy(update={"input": job.request.input}), roll.secret)
 
 
 def _renew(
-    redis: Redis, job: CertificationJob, roll: Roll, fingerprint: str | None, *, ttl_s: int
+    redis: Redis, job: CertificationJob, roll: Roll, made: Provenance, *, ttl_s: int
 ) -> None:
     """Renews all that a stored certificate names, so that it lasts as long as the certificate."""
     redis.expire(keyspace.certificate(roll.sha256), ttl_s)
     TunedStore(redis, roll, ttl_s, owner=job.owner).renew()
-    renew_votes(redis, VotesOf(roll.sha256, fingerprint), list_streams(job.request), ttl_s=ttl_s)
+    renew_votes(redis, VotesOf(roll.sha256, made), list_streams(job.request), ttl_s=ttl_s)
 
 
 def _certify(run: _Run, roll: Roll, disagreements: Disagreements) -> FinishedResult:
     redis, settings, job = run.redis, run.settings, run.job
     image = images.get_input(redis, job.request.input)
-    records = RedisRecords(
-        redis, job, roll, disagreements=disagreements.known, ttl_s=settings.certificate_ttl_s
-    )
+    ttl_s = settings.certificate_ttl_s
+    records = RedisRecords(redis, job, roll, disagreements=disagreements, ttl_s=ttl_s)
     with (
         EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as engine,
         share(engine, redis, settings, job, disagreements) as counter,
@@ -231,7 +231,7 @@ class _Recorder:
         """Stores counts and votes in one transaction, which fails if a later run has begun."""
         run, job = self._run, self._run.job
         fresh = tuple(board.drain_votes())
-        of = VotesOf(self._sha256, identity.fingerprint)
+        of = VotesOf(self._sha256, identity)
 
         def fill(pipeline: Pipeline) -> None:
             progress.put_progress(
@@ -243,7 +243,7 @@ class _Recorder:
             )
             for votes in fresh:
                 put_votes(pipeline, of, votes, ttl_s=run.settings.certificate_ttl_s)
-            certificates.note_shown(pipeline, self._sha256, identity.fingerprint)
+            certificates.note_shown(pipeline, self._sha256, identity)
             progress.put_checkpoints(
                 pipeline, job.id, board.checkpoints(identity), ttl_s=run.settings.image_ttl_s
             )

@@ -39,11 +39,11 @@ def purge(redis: Redis, job: CertificationJob, *, ttl_s: int) -> None:
     """
     with one_connection(redis) as connection:
         request_sha256 = _find_request_sha256(connection, job)
-        fingerprints = list_shown(connection, request_sha256) if request_sha256 else ()
+        shown = list_shown(connection, request_sha256) if request_sha256 else ()
         with connection.pipeline() as pipeline:
             _release_image(pipeline, job)
             if request_sha256 is not None:
-                _release_votes(pipeline, job, request_sha256, fingerprints)
+                _release_votes(pipeline, job, request_sha256, shown)
             _remove_job(pipeline, job, ttl_s=ttl_s)
             pipeline.execute()
         wait_durable(connection)
@@ -68,15 +68,15 @@ def _release_votes(
     pipeline: Pipeline,
     job: CertificationJob,
     request_sha256: str,
-    fingerprints: Collection[str | None],
+    shown: Collection[str],
 ) -> None:
     streams = list_streams(job.request)
     keys = (
         keyspace.votes_holders(request_sha256),
         *(
-            keyspace.votes(request_sha256, stream, fingerprint)
+            keyspace.votes(request_sha256, stream, f_sha256)
             for stream in streams
-            for fingerprint in (None, *fingerprints)
+            for f_sha256 in (None, *shown)
         ),
     )
     pipeline.eval(_RELEASE, len(keys), *keys, keyspace.job(job.id))

@@ -12,6 +12,7 @@ from worker.contract.protocol import PromptsTuned
 from worker.contract.votes import Checkpoint
 from worker.counting.range_merge import Disagreement
 from worker.counting.roll import Roll
+from worker.jobs.sharing.disagreements import Disagreements
 from worker.jobs.tuned_prompts import TunedStore
 from worker.store import prompts, tuned_vectors
 from worker.store.jobs import certificates, progress
@@ -25,7 +26,7 @@ class RedisRecords:
         redis: the Redis of the service.
         job: the job that is run.
         roll: its request under the key secret.
-        disagreements: see `Records`.
+        disagreements: the samples that hosts disagree on, those found while the job runs too.
         ttl_s: the seconds that tuned prompts are kept.
     """
 
@@ -35,12 +36,17 @@ class RedisRecords:
         job: CertificationJob,
         roll: Roll,
         *,
-        disagreements: frozenset[Disagreement],
+        disagreements: Disagreements,
         ttl_s: int,
     ) -> None:
         self._redis, self._job, self._roll = redis, job, roll
         self._tuned = TunedStore(redis, roll, ttl_s, owner=job.owner)
-        self.disagreements = disagreements
+        self._disagreements = disagreements
+
+    @property
+    def disagreements(self) -> frozenset[Disagreement]:
+        """See `Records`."""
+        return self._disagreements.known
 
     def find_prompt(self, sha256: str) -> EncodedPrompt | None:
         """See `Records`."""

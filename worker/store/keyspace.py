@@ -78,12 +78,12 @@ certificate = _by_id("certificate:{}")
 """The finished result of a canonical request under one key secret."""
 
 
-def votes(request_sha256: str, stream: str, fingerprint: str | None = None) -> str:
+def votes(request_sha256: str, stream: str, f_sha256: str | None = None) -> str:
     """The single votes of one phase, noise level and target of a canonical request, by one f.
 
-    An f without a fingerprint has none in the name, as votes of versions before have.
+    Votes of version 0.1.0 name no f.
     """
-    of = "" if fingerprint is None else f"{fingerprint}:"
+    of = "" if f_sha256 is None else f"{f_sha256}:"
     return f"{PREFIX}:votes:{request_sha256}:{of}{stream}"
 
 
@@ -92,12 +92,13 @@ votes_holders = _by_id("holders:votes:{}")
 attempts = _by_id("attempts:{}")
 """The canonical requests ever rolled for an image, a hash with their numbers.
 
-A request that was begun again under another f has an entry more, `{digest}@{fingerprint}`.
+A request that was begun again under another f has an entry more, `{digest}@{f_sha256}`; under an
+f without a fingerprint one for every run, `{digest}@{f_sha256}#{entries before}`.
 """
 attempt_alphas = _by_id("attempt-alphas:{}")
 """What each of these attempts spent: the sum of alpha over its certificates, a hash."""
 shown = _by_id("shown:{}")
-"""The fingerprints under which counts of a canonical request were shown, a set; kept for ever."""
+"""Every f under which counts of a canonical request were shown, a set; kept for ever."""
 
 RANGE_BOARD_PARTS = ("posting", "open", "leases", "counted", "hosts")
 

@@ -1,6 +1,7 @@
 """Identity names f by what f does, and another f in its last bits refutes nobody."""
 
 import copy
+import dataclasses
 import json
 from decimal import Decimal
 
@@ -9,9 +10,11 @@ import torch
 
 from models.catalogue import load_catalogue
 from models.loading.loading import load_vlm
+from models.vlm.base_classifier import create_base_classifier
 from worker.certification.merkle import audit_path
 from worker.contract import StagedParameters
 from worker.contract.certificate.document import parse_document
+from worker.contract.host import f_sha256
 from worker.contract.request import canonical_bytes
 from worker.contract.votes import VoteWithPath
 from worker.counting.certify import certify
@@ -26,9 +29,12 @@ from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.shelf.fingerprint import probe
 from worker.engine.shelf.identity import create_identity
+from worker.engine.shelf.loaded_model import hold_model
 from worker.engine.shelf.shelf import Shelf
+from worker.engine.voting import ClassVoter
 
 SECRET = b"s" * 32
+TAU = 1.0  # of logits: makes votes ambiguous here
 NUDGE = 0.02  # moves a vote in a hundred; a change in the last bits moves one in a million
 
 
@@ -45,6 +51,14 @@ class OtherBits:
         features = self._vlm.encode_images(pixels)
         features = features + self._by * torch.linspace(-1, 1, features.shape[1])
         return torch.nn.functional.normalize(features, dim=-1)
+
+
+def hold_with(vlm, tau: float | None) -> Shelf:
+    """A shelf with a model whose tau was measured at its first load, as a GPU does, or was not."""
+    held, shelf = hold_model(vlm), Shelf.holding([])
+    identity = held.identity.model_copy(update={"tau": tau})
+    shelf._put(dataclasses.replace(held, identity=identity))
+    return shelf
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +82,13 @@ def asked(cards, create_request):
 @pytest.fixture(scope="module")
 def counters(vlm, other):
     return {
-        name: LocalCounter(Engine(Shelf.holding([f])))
-        for name, f in (("here", vlm), ("there", other))
+        name: LocalCounter(Engine(shelf))
+        for name, shelf in (
+            ("here", Shelf.holding([vlm])),
+            ("there", Shelf.holding([other])),
+            ("measured", hold_with(vlm, TAU)),
+            ("unmeasured", hold_with(vlm, None)),
+        )
     }
 
 
@@ -234,6 +253,46 @@ def test_a_sample_that_hosts_disagreed_on_is_in_the_document_and_reproduced(aske
     assert not reproduce(parse_document(forgotten), asked[1], counters["here"])[1].holds
 
 
+def test_a_document_of_two_f_that_tau_covers_is_judged_by_its_bounds_on_either(
+    asked, counters, made, other
+):
+    """Its provenance names one f; votes of the other may be among those of the document."""
+    document = json.loads(made[0].model_dump_json())
+    here, there = document["provenance"]["fingerprint"], create_identity(other).fingerprint
+    document["provenance"] |= {"alike": sorted((here, there)), "fingerprint": there}
+    about, finding = reproduce(parse_document(document), asked[1], counters["there"])
+    assert "one of several f that tau covers" in about.sentence
+    assert finding.holds
+    assert "votes differ" in finding.sentence
+    look = document["certificates"][0]["looks"][-1]
+    look["counts"] = [look["n"] - look["ambiguous"]] + [0] * (len(look["counts"]) - 1)
+    look["counts"].reverse()
+    assert not reproduce(parse_document(document), asked[1], counters["here"])[1].holds
+
+
+def test_votes_are_counted_again_under_the_tau_that_the_document_names(asked, counters):
+    """A command line that measured none counts as many ambiguous votes as the service did."""
+    result, _ = certified(asked, counters["measured"])
+    assert result.provenance.tau == TAU
+    assert result.certificates[0].looks[-1].ambiguous > 10
+    about, finding = reproduce(result, asked[1], counters["unmeasured"])
+    assert about.sentence == "Same f, same noise tables."
+    assert finding.sentence.endswith("every single vote is the same.")
+    assert reproduce(result, asked[1], counters["there"])[1].holds
+
+
+def test_a_document_without_tau_is_not_refuted_where_tau_is_measured(asked, counters):
+    result, _ = certified(asked, counters["unmeasured"])
+    about, finding = reproduce(result, asked[1], counters["measured"])
+    assert "another f (tau)" in about.sentence
+    assert finding.sentence.endswith("every single vote is the same.")
+
+
+def test_voters_under_two_taus_never_share_their_votes(vlm):
+    classifier = create_base_classifier(vlm, vlm.card.template, vlm.card.class_names)
+    assert ClassVoter(classifier, 0.0).key != ClassVoter(classifier, TAU).key
+
+
 def test_votes_merge_under_one_fingerprint_or_where_tau_covers_two(vlm):
     one = create_identity(vlm)
     two = one.model_copy(update={"fingerprint": "0" * 64})
@@ -249,11 +308,35 @@ def test_votes_merge_under_one_fingerprint_or_where_tau_covers_two(vlm):
     assert not covered[0].merges_with(other)
 
 
+def test_what_keeps_identities_from_merging_gives_f_another_name(vlm, made):
+    """So votes and attempts of one fingerprint under another tau or library are told apart."""
+    one = create_identity(vlm)
+    assert f_sha256(one) == f_sha256(made[0].provenance)  # the document finds its votes
+    changes = {"tau": 1e-5, "threads": 99, "device": "other", "versions": {}, "batch_size": 1}
+    changes |= {"fingerprint": None, "alike": ("0" * 64,), "precision": "p", "device_class": "c"}
+    names = {f_sha256(one.model_copy(update={name: new})) for name, new in changes.items()}
+    assert len(names - {f_sha256(one)}) == len(changes)
+    assert changes.keys() == type(one).model_fields.keys() - {"model", "architecture"}
+
+
+def test_votes_of_an_f_without_a_fingerprint_merge_with_no_others(vlm):
+    """Two hosts whose runs differ may be described alike, and vote otherwise."""
+    unnamed = create_identity(vlm).model_copy(update={"fingerprint": None})
+    for tau in (None, 0.0, 1e-5):
+        one = unnamed.model_copy(update={"tau": tau})
+        assert not one.merges_with(one.model_copy())
+
+
+def test_on_the_command_line_every_run_of_an_f_without_a_fingerprint_is_an_attempt(tmp_path):
+    given = {"alpha": Decimal("0.001"), "f": None}
+    found = [count_attempt(tmp_path, "image", "a", **given) for _ in range(3)]
+    assert [one.number for one in found] == [1, 2, 3]
+    assert found[-1].alpha_sum == Decimal("0.003")
+
+
 def test_on_the_command_line_another_f_is_a_further_attempt(tmp_path):
-    def count(request: str, fingerprint: str | None, alpha: str = "0.001"):
-        return count_attempt(
-            tmp_path, "image", request, alpha=Decimal(alpha), fingerprint=fingerprint
-        )
+    def count(request: str, f: str | None, alpha: str = "0.001"):
+        return count_attempt(tmp_path, "image", request, alpha=Decimal(alpha), f=f)
 
     assert count("a", "f").number == count("a", "f").number == 1
     second = count("a", "g", "0.001")
@@ -266,7 +349,7 @@ def test_on_the_command_line_another_f_is_a_further_attempt(tmp_path):
 def test_an_attempt_of_an_earlier_version_leaves_the_sum_unknown(tmp_path):
     (tmp_path / "image.txt").write_text("a\n")
     found = [
-        count_attempt(tmp_path, "image", request, alpha=Decimal("0.001"), fingerprint="f")
+        count_attempt(tmp_path, "image", request, alpha=Decimal("0.001"), f="f")
         for request in ("a", "b")
     ]
     assert [(one.number, one.alpha_sum) for one in found] == [(1, None), (2, None)]

@@ -19,6 +19,7 @@ from worker.contract.votes import Checkpoint, encode_votes
 from worker.counting.certify import certify
 from worker.counting.contests import create_contests
 from worker.counting.prefixes import Board, VotesOutOfOrder
+from worker.counting.range_merge import Disagreement
 from worker.counting.records.protocol import Unrecorded
 from worker.counting.roll import Roll
 from worker.engine.client import EngineClient, EngineLost, EngineRefused
@@ -185,6 +186,25 @@ def test_votes_that_do_not_continue_the_prefix_are_refused(create_request, votes
     list(board.wanted())
     with pytest.raises(VotesOutOfOrder):
         board.add(votes)
+
+
+def test_a_disagreement_that_arises_during_the_run_is_stated_and_renames_the_noise(
+    engine, create_request
+):
+    """Votes counted before and after it never go on from each other's checkpoint."""
+
+    request, image = create_request(n0=64, n=300)
+    records, rolls = Unrecorded(), []
+
+    def arise(board, identity) -> None:
+        rolls.extend({one.roll for one in board.checkpoints(identity).values()})
+        found = frozenset({Disagreement(0, "estimation", 0, 299)})
+        object.__setattr__(records, "disagreements", found)  # frozen, as no service's records are
+
+    roll = Roll(request, SECRET)
+    result = certify(roll, image, counter=LocalCounter(engine), records=records, on_votes=arise)
+    assert [one.sample for one in result.provenance.disagreements] == [299]
+    assert (rolls[0], rolls[-1]) == (roll.sha256, f"{roll.sha256}+1")
 
 
 @contextmanager

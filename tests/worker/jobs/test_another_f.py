@@ -6,6 +6,7 @@ import pytest
 from redis import Redis
 
 from worker.contract import CohenParameters
+from worker.contract.host import f_sha256
 from worker.jobs.certify import JobTooSlow, run_certification
 from worker.jobs.purge import purge
 from worker.store import keyspace
@@ -37,8 +38,8 @@ def cut_off(redis: Redis, settings, submit):
     return job
 
 
-def take_votes(redis: Redis, fingerprint: str) -> dict[bytes, bytes]:
-    keys = redis.scan_iter(keyspace.votes("*", "*", fingerprint))
+def take_votes(redis: Redis, f: str) -> dict[bytes, bytes]:
+    keys = redis.scan_iter(keyspace.votes("*", "*", f))
     return {key: redis.get(key) for key in keys}
 
 
@@ -51,13 +52,12 @@ def test_a_resumed_job_begins_anew_under_another_f_and_counts_an_attempt(
     result = results.find_result(redis, cut_off.id)
     assert result.certificates[0].attempts == 2
     assert result.certificates[0].alpha_of_attempts == 2 * cut_off.request.alpha_spent
-    fingerprint = result.provenance.fingerprint
-    assert fingerprint != OTHER
+    own_f = f_sha256(result.provenance)
     assert take_votes(redis, OTHER) == before  # another run never overwrites a certificate's votes
-    own = take_votes(redis, fingerprint)
+    own = take_votes(redis, own_f)
     assert len(own[next(key for key in own if STREAM.encode() in key)]) == 2 * 300  # from sample 0
     for key, votes in before.items():
-        assert own[key.replace(OTHER.encode(), fingerprint.encode())].startswith(votes)  # one noise
+        assert own[key.replace(OTHER.encode(), own_f.encode())].startswith(votes)  # one noise
 
 
 def test_the_same_f_keeps_its_attempt_however_often_it_is_resumed(redis: Redis, settings, submit):

@@ -29,6 +29,7 @@ from worker.contract import (
     StagedParameters,
     WorkerReport,
 )
+from worker.contract.certificate.ballots import check_disagreements
 from worker.contract.certificate.document import FinishedResult
 from worker.contract.protocol import CountRange, RangeCounted
 from worker.contract.request import request_sha256
@@ -311,7 +312,12 @@ def test_samples_that_hosts_disagree_about_are_ambiguous(
         helper.board.hand_in(flipped(doubted, 7))
         helper.board.hand_in(held)
         run.result(HANG_S)
-    entry = finished(redis, job).certificates[doubted.sigma_index]
+    result = finished(redis, job)
+    listed = [(one.sigma, one.sample) for one in result.provenance.disagreements]
+    sigma = job.request.sigmas[doubted.sigma_index]
+    assert listed == [(sigma, doubted.start + i) for i in range(7)]  # signed with the votes
+    assert all(finding.holds for finding in check_disagreements(result))
+    entry = result.certificates[doubted.sigma_index]
     alone = whole.certificates[doubted.sigma_index]
     assert (entry.ambiguous, entry.n) == (7, 5000)
     assert sum(alone.counts_estimation) - sum(entry.counts_estimation) == 7

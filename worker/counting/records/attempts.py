@@ -2,8 +2,8 @@
 
 The service counts attempts in Redis. The command line has no Redis, so its certificates state how
 often this folder's records say that the image was rolled for. A line has the request's digest, the
-alpha that its certificates spend, and the fingerprint of the f; earlier versions wrote the digest
-alone.
+alpha that its certificates spend, and the digest of the f; version 0.1.0 wrote the request's
+digest alone.
 """
 
 import fcntl
@@ -21,20 +21,22 @@ def count_attempt(
     request_sha256: str,
     *,
     alpha: Decimal,
-    fingerprint: str | None,
+    f: str | None,
 ) -> Attempt:
     """Registers a roll for an image, and says which of its attempts this is.
 
     The same request under the same f is the same roll; under another f it is a further one, because
-    a certificate under the first was shown. Processes may call it at the same time.
+    a certificate under the first was shown. So is every run of an f without a fingerprint, whose
+    votes may be others each time. Processes may call it at the same time.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{image_sha256}.txt").open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         lines = [line.split() for line in file.read().splitlines() if line.strip()]
-        own = [request_sha256, f"{alpha:f}", fingerprint or _ANY_F]
-        place = next((i for i, line in enumerate(lines) if _is_same(line, own)), len(lines))
+        own = [request_sha256, f"{alpha:f}", f or _ANY_F]
+        same = (i for i, line in enumerate(lines) if f and _is_same(line, own))
+        place = next(same, len(lines))
         if place == len(lines):
             file.write(" ".join(own) + "\n")
             lines.append(own)

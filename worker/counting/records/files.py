@@ -8,6 +8,7 @@ from typing import final
 from models.prompts.prompt import Prompt
 from worker.contract import Identity
 from worker.contract.attempt import Attempt
+from worker.contract.host import f_sha256
 from worker.contract.prompt import EncodedPrompt
 from worker.contract.protocol import PromptsTuned
 from worker.contract.votes import Checkpoint
@@ -63,7 +64,7 @@ class FileRecords:
             request.input.sha256,
             self.roll.sha256,
             alpha=request.alpha_spent,
-            fingerprint=identity.fingerprint,
+            f=None if identity.fingerprint is None else f_sha256(identity),
         )
 
     def get_checkpoints(self) -> Mapping[str, Checkpoint]:

@@ -18,8 +18,9 @@ class Records(Protocol):
 
     @property
     def disagreements(self) -> frozenset[Disagreement]:
-        """The samples that count as ambiguous because two hosts disagreed on them.
+        """The samples that count as ambiguous because two hosts disagreed on them, so far.
 
+        There may be further ones after each counted range; looks never included their votes.
         Prefixes that were counted when there were fewer are counted again.
         """
 

@@ -19,6 +19,8 @@ from worker.engine.shelf.identity import find_rows
 
 log = get_logger(__name__)
 
+MEASURED_TAU_FOLDER = "measured-tau"  # of the data folder
+
 
 class MeasuredTau(Contract):
     """Tau of one f. Zero means that all runs were bit-equal."""

@@ -60,18 +60,23 @@ def load_model(
     vlm = load_vlm(card, folder, device)
     seen = probe(vlm, find_rows(vlm))
     check_unit_length(vlm, seen.features, "noisy images")
+    return _hold(vlm, seen, noise, measure_tau)
+
+
+def hold_model(
+    vlm: VLM, *, noise: NoisePlace = "auto", measure_tau: MeasureTau | None = None
+) -> LoadedModel:
+    """Wraps a model that is already on its device, with `measure_tau` as in `load_model`.
+
+    Raises the errors of `create_runner`.
+    """
+    return _hold(vlm, probe(vlm, find_rows(vlm)), noise, measure_tau)
+
+
+def _hold(vlm: VLM, seen: Probe, noise: NoisePlace, measure_tau: MeasureTau | None) -> LoadedModel:
     tau = None
-    if device.type == "cuda" and card.tau["cuda"] is None and measure_tau is not None:
+    if vlm.device.type == "cuda" and vlm.card.tau["cuda"] is None and measure_tau is not None:
         tau = measure_tau(vlm, seen.fingerprint)
-    return _hold(vlm, seen, noise, tau)
-
-
-def hold_model(vlm: VLM, *, noise: NoisePlace = "auto") -> LoadedModel:
-    """Wraps a model that is already on its device. Raises the errors of `create_runner`."""
-    return _hold(vlm, probe(vlm, find_rows(vlm)), noise)
-
-
-def _hold(vlm: VLM, seen: Probe, noise: NoisePlace, tau: float | None = None) -> LoadedModel:
     identity = name_identity(vlm, seen.fingerprint, tau)
     return LoadedModel(
         vlm=vlm,

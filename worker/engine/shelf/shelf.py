@@ -37,7 +37,7 @@ from worker.engine.shelf.load_failure import (
     to_mb,
     too_large,
 )
-from worker.engine.shelf.loaded_model import LoadedModel, hold_model, load_model
+from worker.engine.shelf.loaded_model import LoadedModel, MeasureTau, hold_model, load_model
 from worker.engine.shelf.memory import expect_memory
 from worker.engine.shelf.refusal import SessionNotServed
 
@@ -130,11 +130,14 @@ class Shelf:
         self._changed = threading.Condition()
 
     @classmethod
-    def holding(cls, vlms: Iterable[VLM]) -> "Shelf":
-        """A shelf with exactly these models, which are loaded already."""
+    def holding(cls, vlms: Iterable[VLM], *, measure_tau: MeasureTau | None = None) -> "Shelf":
+        """A shelf with exactly these models, which are loaded already.
+
+        `measure_tau` is as in `load_model`.
+        """
         shelf = cls(Catalogue(entries={}), torch.device("cpu"))
         for vlm in vlms:
-            shelf._put(hold_model(vlm))
+            shelf._put(hold_model(vlm, measure_tau=measure_tau))
         return shelf
 
     def load_preferred(self) -> None:

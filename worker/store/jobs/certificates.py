@@ -9,20 +9,22 @@ from redis.client import Pipeline
 from worker.contract import CertifyRequest, Identity
 from worker.contract.attempt import Attempt, create_attempt
 from worker.contract.certificate.document import FinishedResult
+from worker.contract.host import f_sha256
 from worker.store import keyspace
 from worker.store.connection import as_text
-
-_ANY_F = "none"  # stands for an f that no fingerprint names
 
 _COUNT_ATTEMPT = """
 local name, own = ARGV[1], ARGV[1] .. '@' .. ARGV[2]
 local others = ARGV[4] ~= '' or redis.call('HEXISTS', KEYS[1], own) == 1
 for _, shown in ipairs(redis.call('SMEMBERS', KEYS[3])) do
   local same = shown == ARGV[2]
-  for i = 5, #ARGV do same = same or shown == ARGV[i] end
-  others = others or not same
+  for i = 6, #ARGV do same = same or shown == ARGV[i] end
+  others = others or not same or ARGV[5] == ''
 end
-if others and redis.call('HEXISTS', KEYS[1], name) == 1 then name = own end
+if others and redis.call('HEXISTS', KEYS[1], name) == 1 then
+  name = own
+  if ARGV[5] == '' then name = own .. '#' .. redis.call('HLEN', KEYS[1]) end
+end
 if redis.call('HEXISTS', KEYS[1], name) == 0 then
   redis.call('HSET', KEYS[1], name, redis.call('HLEN', KEYS[1]) + 1)
   redis.call('HSET', KEYS[2], name, ARGV[3])
@@ -37,8 +39,9 @@ def count_attempt(
     """Registers a roll for an image, and says which of its attempts this is.
 
     The same canonical request under the same f is the same roll and keeps its number. Under
-    another f it is a further attempt once counts under the first were shown. Attempts never
-    expire, because an expired attempt would be a free roll.
+    another f it is a further attempt once counts under the first were shown. So is every run of an
+    f without a fingerprint, whose votes may be others each time. Attempts never expire, because an
+    expired attempt would be a free roll.
 
     Args:
         redis: the Redis of the service.
@@ -48,8 +51,10 @@ def count_attempt(
     """
     image = request.input.sha256
     keys = (keyspace.attempts(image), keyspace.attempt_alphas(image), keyspace.shown(sha256))
-    own, spent = identity.fingerprint or _ANY_F, f"{request.alpha_spent:f}"
-    given = (sha256, own, spent, "1" if anew else "", *identity.alike)
+    own, spent = f_sha256(identity), f"{request.alpha_spent:f}"
+    named = identity.fingerprint is not None
+    alike = [identity.model_copy(update={"fingerprint": one}) for one in identity.alike]
+    given = (sha256, own, spent, "1" if anew else "", "1" if named else "", *map(f_sha256, alike))
     name, numbers, alphas = redis.eval(_COUNT_ATTEMPT, len(keys), *keys, *given)
     spent_by = {one: Decimal(alpha) for one, alpha in _pairs(alphas)}
     return create_attempt({one: int(n) for one, n in _pairs(numbers)}, spent_by, as_text(name))
@@ -61,15 +66,17 @@ def _pairs(flat: Sequence[bytes | str]) -> Iterator[tuple[str, str]]:
     return zip(texts[::2], texts[1::2], strict=True)
 
 
-def note_shown(redis: "Redis | Pipeline", sha256: str, fingerprint: str | None) -> None:
+def note_shown(redis: "Redis | Pipeline", sha256: str, identity: Identity) -> None:
     """Notes that counts of a canonical request by this f are shown; this never expires."""
-    redis.sadd(keyspace.shown(sha256), fingerprint or _ANY_F)
+    redis.sadd(keyspace.shown(sha256), f_sha256(identity))
 
 
-def list_shown(redis: Redis, sha256: str) -> tuple[str | None, ...]:
-    """The fingerprints under which counts of a canonical request were ever shown."""
-    found = sorted(map(as_text, redis.smembers(keyspace.shown(sha256))))
-    return tuple(None if one == _ANY_F else one for one in found)
+def list_shown(redis: Redis, sha256: str) -> tuple[str, ...]:
+    """The digests of every f under which counts of a canonical request were ever shown.
+
+    Earlier versions noted fingerprints in their place.
+    """
+    return tuple(sorted(map(as_text, redis.smembers(keyspace.shown(sha256)))))
 
 
 def find_certificate(redis: Redis, sha256: str) -> FinishedResult | None:

@@ -71,7 +71,7 @@ def list_votes(
         raise problems.VotesUnknown
     sha256 = request_sha256(job.request, shown.provenance.key_commitment)
     stream = votes_stream(entry.sigma, phase, _place(job.request, certificate, entry, ballot))
-    votes = get_votes(redis, VotesOf(sha256, shown.provenance.fingerprint), stream, n)
+    votes = get_votes(redis, VotesOf(sha256, shown.provenance), stream, n)
     if len(votes) < n:
         raise problems.VotesUnknown
     root, paths = evidence.votes_root[phase], {i: audit_path(votes, i) for i in sample}
