@@ -32,6 +32,7 @@ chmod 0755 "$PART"
 mkdir -p "$PART/docker" "$PART/models" "$PART/prompts" "$PART/benchmarks/results"
 cp -R docker-compose.yml compose.*.yml .env.example ./*.md LICENSE NOTICE docs "$PART/"
 cp benchmarks/results/*.md "$PART/benchmarks/results/"
+cp --parents app/web/examples/README.md "$PART/" # README names the images' sources there
 cp -R docker/proxy docker/operate docker/prometheus docker/grafana "$PART/docker/"
 [ ! -d build/site ] || cp -R build/site "$PART/guide" # if make docs was run
 for kind in models prompts; do
