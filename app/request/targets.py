@@ -35,7 +35,7 @@ AskedClassNames = Annotated[
     tuple[str, ...],
     Field(max_length=MAX_CLASS_NAMES, fail_fast=True),
     AfterValidator(check_class_names),
-    BeforeValidator(lambda names: tuple(names)),
+    BeforeValidator(lambda names: tuple(names) if isinstance(names, list) else names),
 ]
 AskedTemplate = Annotated[Template, Field(max_length=1000)]
 PromptName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]

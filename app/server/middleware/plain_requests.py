@@ -18,11 +18,11 @@ from app.server.forms import certify, listing
 
 _CODINGS = ("gzip", "x-gzip", "deflate", "compress", "br", "zstd")  # IANA's registry
 _MOST_PARAMETERS = 1000
-_REPEATABLE = (  # by method and by the end of the path
-    ("POST", "/certify", certify.REPEATABLE),
-    ("POST", "/certify/file", certify.REPEATABLE),
-    ("GET", "/certifications", listing.REPEATABLE),
-    ("GET", "/votes", frozenset({"sample"})),
+_REPEATABLE = (  # by the end of the path
+    ("/certify", certify.REPEATABLE),
+    ("/certify/file", certify.REPEATABLE),
+    ("/certifications", listing.REPEATABLE),
+    ("/votes", frozenset({"sample"})),
 )
 
 
@@ -48,18 +48,11 @@ def _find_problem(scope: Scope) -> Problem | None:
             f"Expected a body without a content coding, got {named} in Content-Encoding. "
             "Send the body as it is."
         )
-    repeatable = _list_repeatable(scope["method"], scope["path"])
-    return _find_repeated(scope["query_string"], repeatable)
+    return _find_repeated(scope["query_string"], _list_repeatable(scope["path"]))
 
 
-def _list_repeatable(method: str, path: str) -> Collection[str]:
-    method = "GET" if method == "HEAD" else method
-    return {
-        name
-        for verb, end, names in _REPEATABLE
-        if verb == method and path.endswith(end)
-        for name in names
-    }
+def _list_repeatable(path: str) -> Collection[str]:
+    return {name for end, names in _REPEATABLE if path.endswith(end) for name in names}
 
 
 def _find_repeated(query: bytes, repeatable: Collection[str]) -> Problem | None:

@@ -1,5 +1,6 @@
 """Bad input: a documented problem, nothing queued, and the next request works."""
 
+import base64
 from collections.abc import Callable
 
 import numpy as np
@@ -180,3 +181,11 @@ def test_fault_of_our_own_shows_no_stack(
     assert event["request_id"] == document["request_id"]
     assert any("find_job" in line for line in event["stack"])
     assert SECRET not in f"{caplog.text} {event}"
+
+
+@pytest.mark.parametrize("names", [False, 0, 1.5, "ab", {"a": 1}])
+def test_class_names_of_another_type_are_refused(client, png, names) -> None:
+    image = base64.b64encode(png).decode()
+    document = {"image": [image], "sigma": ["0.25"], "targets": [{"class_names": names}]}
+    answer = client.post("/certify/json", json=document)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "targets")
