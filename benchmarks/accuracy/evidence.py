@@ -42,7 +42,7 @@ BASELINES = ("denoised", "noise-trained")
 SIGMAS = ("0.25", "0.5", "1")
 
 _TITLE = """\
-# Four promptings and two baselines, certified
+# What promptings certify
 
 `{model}` is the model that ships, trained without noise. `{model}-seed-N` has the same recipe and
 another seed. Each set in its own classes and template; prompts are learned from its train folder.
