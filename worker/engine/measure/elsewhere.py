@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor
 from models.vlm.base_classifier import BaseClassifier
 from worker.engine.measure.eta import Elsewhere, Output, run_all
 from worker.engine.shelf.identity import create_identity
+
+# What numpy raises for other files: a cut archive, an empty file, one array, another member.
+_UNREADABLE = (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError)
 
 
 class OtherMeasurement(ValueError):
@@ -52,10 +56,10 @@ def load_output(path: Path, classifier: BaseClassifier, batches: Sequence[Tensor
         OtherMeasurement: it is about another model or other batches, or its f has no fingerprint.
     """
     try:
-        with np.load(path) as file:
+        with path.open("rb") as stream, np.load(stream) as file:
             about = json.loads(str(file["about"]))
             arrays = {name: torch.from_numpy(file[name]) for name in _ARRAYS}
-    except (OSError, ValueError, KeyError) as error:
+    except _UNREADABLE as error:
         raise OtherMeasurement(f"{path} is no output of measure-eta --save") from error
     wanted = _name(classifier, batches)
     if {name: about.get(name) for name in wanted} != wanted:
