@@ -1,11 +1,14 @@
 """Settings of the HTTP side, read from the environment once and then frozen."""
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from app.request.callback import check_pattern
 from app.request.limits import Limits
+from app.request.targets import MAX_NAME
 from worker.contract import MAX_SAMPLES, MAX_SIGMAS, Contract
 from worker.contract.learning import MAX_LEARNING_IMAGES
 from worker.settings import SharedSettings
@@ -26,6 +29,11 @@ class Quotas(Contract):
 
 
 NO_BOUNDS = Quotas()
+
+
+def _check_network(text: str) -> str:
+    ip_network(text)
+    return text
 
 
 def _unset_if_empty(value: object) -> object:
@@ -51,6 +59,14 @@ class AppSettings(SharedSettings):
         description="Most bytes of request bodies held at a time, of one key half as many; never "
         "less than two of the largest bodies.",
     )
+    max_bodies_at_work: int = Field(
+        default=16,
+        ge=1,
+        le=100_000,
+        description="Requests with a body that an app process works on at a time, once the body is "
+        "whole; others are 503 with Retry-After. More are accepted no sooner: they wait for one "
+        "another.",
+    )
     max_images: int = Field(
         default=Limits.images, ge=1, le=256, description="Images of one request."
     )
@@ -75,10 +91,17 @@ class AppSettings(SharedSettings):
         le=MAX_SAMPLES,
         description="Most samples that choose the class (n0).",
     )
+    max_class_name_chars: int = Field(
+        default=Limits.class_name,
+        ge=8,
+        le=MAX_NAME,
+        description="Most characters of a class name that is asked for.",
+    )
     max_queued_jobs: int = Field(
         default=1000,
         ge=1,
-        description="Certifications that may wait; while as many do, POST /certify is 503.",
+        description="Certifications that may wait before a new one, by its priority; while as many "
+        "do, POST /certify is 503.",
     )
     max_queued_device_s: int = Field(
         default=12 * 3600,
@@ -91,6 +114,22 @@ class AppSettings(SharedSettings):
         gt=0,
         allow_inf_nan=False,
         description="For that bound, speed of all hosts together with a model that none measured.",
+    )
+    datasets: OptionalPath = Field(
+        default=None,
+        description="Folder of datasets that POST /evaluations chooses from by name: "
+        "`<name>/<train|test>/<class folder>/<image>`. Empty: there are none.",
+    )
+    evaluations: OptionalPath = Field(
+        default=None,
+        description="Folder where evaluations are kept; `promptsmooth up` makes one in the data "
+        "folder. All app processes of one service share it. Empty: none can be started.",
+    )
+    max_evaluation_images: int = Field(
+        default=10_000, ge=1, le=1_000_000, description="Images of one evaluation."
+    )
+    evaluations_at_a_time: int = Field(
+        default=2, ge=1, le=64, description="Evaluations that an app process runs at a time."
     )
     idempotency_ttl_s: int = Field(
         default=24 * 3600,
@@ -108,6 +147,11 @@ class AppSettings(SharedSettings):
         default=None,
         description="File of API keys, written by `promptsmooth keys`; read again when it changes. "
         "Without one everyone may do everything, on this machine alone. See docs/security.md.",
+    )
+    sign_on_file: OptionalPath = Field(
+        default=None,
+        description="File that says at whose OpenID Connect issuer people sign in, and what their "
+        "groups may do; takes the extra `oidc`. Without one nobody does. See docs/sign-on.md.",
     )
     open: bool = Field(
         default=False,
@@ -137,6 +181,26 @@ class AppSettings(SharedSettings):
     )
     anonymous_samples_per_day: int = Field(
         default=0, ge=0, description="Most samples that they ask for in a day (UTC); 0: any."
+    )
+    webhooks_file: OptionalPath = Field(
+        default=None,
+        description="File of the keys' webhooks and their secrets, written by `promptsmooth "
+        "webhooks`; read again when it changes. Default: webhooks.toml beside the keys file.",
+    )
+    webhook_receivers: tuple[Annotated[str, AfterValidator(check_pattern)], ...] = Field(
+        default=(),
+        description="Origins that webhooks may go to, a JSON list such as "
+        '["https://ris.hospital.example", "https://*.lab.example:8443"]. Empty: webhooks are off.',
+    )
+    webhook_networks: tuple[Annotated[str, AfterValidator(_check_network)], ...] = Field(
+        default=(),
+        description="Private networks that receivers may be in, a JSON list such as "
+        '["10.1.0.0/16"]. Other addresses that are not public are never called.',
+    )
+    webhook_ca: OptionalPath = Field(
+        default=None,
+        description="File with authorities (PEM) that signed the certificates of receivers, to be "
+        "trusted besides those of the system.",
     )
     audit_log: OptionalPath = Field(
         default=None,
@@ -170,7 +234,11 @@ class AppSettings(SharedSettings):
         default=300, gt=0, le=3600, description="Seconds a client may take for a request's body."
     )
     keep_alive_s: int = Field(
-        default=5, ge=1, le=600, description="Seconds an unused connection is kept open."
+        default=15,
+        ge=1,
+        le=600,
+        description="Seconds an unused connection is kept open: longer than clients keep it, or "
+        "they send on one that is being closed.",
     )
     behind_proxy: bool = Field(
         default=False,
@@ -181,7 +249,13 @@ class AppSettings(SharedSettings):
     @property
     def limits(self) -> Limits:
         """The most that one request to certify may ask for."""
-        return Limits(images=self.max_images, sigmas=self.max_sigmas, n=self.max_n, n0=self.max_n0)
+        return Limits(
+            images=self.max_images,
+            sigmas=self.max_sigmas,
+            n=self.max_n,
+            n0=self.max_n0,
+            class_name=self.max_class_name_chars,
+        )
 
     @property
     def anonymous_quotas(self) -> Quotas:

@@ -1,4 +1,4 @@
-# The HTTP side: the core dependencies only, no torch. Build context: the repository.
+# The HTTP side and the DICOM node: their dependencies only, no torch. Build context: the repository.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
@@ -36,6 +36,7 @@ LABEL org.opencontainers.image.title="promptsmooth-service app" \
 RUN groupadd --gid 10001 promptsmooth \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent promptsmooth \
  && install -d -o 10001 -g 10001 -m 0700 /var/lib/promptsmooth /var/log/promptsmooth \
+    /var/lib/promptsmooth-node \
     /setup/queue /setup/proxy /setup/app \
  && install -d -o 10001 -g 10001 -m 0755 /setup/redis
 COPY --from=build /opt/venv /opt/venv

@@ -18,14 +18,19 @@ RUN --mount=type=cache,target=/root/.cache/pip \
       *) echo "TORCH: expected cpu or cuda, got ${TORCH}" >&2; exit 1 ;; \
     esac \
  && python -m pip --python /opt/venv/bin/python install --only-binary :all: --no-deps "$@"
-# The tests of other packages and torch's C++ headers are not needed to run them.
+# The tests of other packages, torch's C++ headers, and OpenVINO's other devices and file formats are
+# not needed to run them.
 COPY docker/worker.lock docker/sbom.lock ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m pip --python /opt/venv/bin/python install \
     --only-binary :all: --no-deps --require-hashes -r worker.lock \
  && find /opt/venv -type d -name tests -prune -exec rm -rf {} + \
  && rm -rf /opt/venv/lib/python3.*/site-packages/torch/test \
-    /opt/venv/lib/python3.*/site-packages/torch/include
+    /opt/venv/lib/python3.*/site-packages/torch/include \
+ && rm -rf /opt/venv/lib/python3.*/site-packages/openvino/include \
+    /opt/venv/lib/python3.*/site-packages/openvino/cmake \
+ && find /opt/venv/lib/python3.*/site-packages/openvino/libs -regextype posix-extended -regex \
+    '.*/(cache.json|libopenvino_(intel_[gn]pu|auto|hetero|gguf|jax|onnx|paddle|tensorflow).*)' -delete
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv /opt/sbom-maker \
  && /opt/sbom-maker/bin/python -m pip install \

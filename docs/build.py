@@ -13,7 +13,10 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES, SITE = REPOSITORY / "build" / "guide", REPOSITORY / "build" / "site"
-BESIDE = ("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/results/*.md")
+BESIDE = (
+    *("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
+    "benchmarks/results/*.md",
+)
 SHIM_ADDRESS, SHIM = "https://unpkg.com/iframe-worker/shim", "assets/iframe-worker.js"
 
 
@@ -30,7 +33,8 @@ def lay_out() -> None:
         for document in REPOSITORY.glob(pattern):
             target = PAGES / document.relative_to(REPOSITORY)
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(document.read_text("utf-8").replace("](docs/", "]("), "utf-8")
+            text = re.sub(r"\]\(((?:\.\./)*)docs/", r"](\1", document.read_text("utf-8"))
+            target.write_text(text, "utf-8")
 
 
 def generate() -> None:

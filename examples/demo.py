@@ -180,7 +180,8 @@ def main() -> int:
     arguments = parser.parse_args()
     shutil.rmtree(arguments.folder / "data", ignore_errors=True)  # else answers are stored ones
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    examples = json.loads((IMAGES / "examples.json").read_text("utf-8"))
+    every = json.loads((IMAGES / "examples.json").read_text("utf-8"))
+    examples = [one for one in every if "levels" not in one]  # an abstention is for the page
     console.print(BEFORE.format(count=len(examples), n=arguments.n), highlight=False)
     port = free_port()
     url = f"http://127.0.0.1:{port}"

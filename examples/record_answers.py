@@ -7,16 +7,29 @@ schemas.
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx2
 from demo import IMAGES, free_port, start_service
 from PIL import Image
+from webhook_receiver import Receiver
+
+from app.server.access.operator_file import now_utc
+from app.server.jobs.webhooks.key_webhooks import (
+    WEBHOOKS_FILE_NAME,
+    KeyWebhooks,
+    change_webhooks,
+    create_secret,
+)
+from worker.contract import ANONYMOUS
 
 ANSWERS = Path(__file__).parents[1] / "app" / "server" / "answers.json"
 ID = "{certification_id}"
@@ -74,6 +87,7 @@ def record_certifications(recorder: Recorder) -> None:
     recorder.ask("POST", "/audit", json=document)
     wait = {"headers": {"prefer": "wait=60"}}
     recorder.ask("POST", "/certify", **asked, **wait)
+    record_continuation(recorder, image)
     several = {**asked, "files": [("image", image), ("image", b"no image at all")]}
     recorder.ask("POST", "/certify", **several)
     at = recorder.ask("POST", "/certify", **several, **wait).json()["links"]["self"]
@@ -85,6 +99,29 @@ def record_certifications(recorder: Recorder) -> None:
     at = recorder.ask("POST", "/certify", **long).headers["location"]
     recorder.ask("DELETE", f"/certifications/{ID}", at=at)
     recorder.follow(f"/certifications/{ID}", at)
+
+
+def record_continuation(recorder: Recorder, image: bytes) -> None:
+    data = {"sigma": "1", "n_max": "100", "n_cap": "400", "tolerance": "0"}
+    wait = {"headers": {"prefer": "wait=60"}}
+    form = {"files": {"image": image}, "data": data}
+    at = recorder.ask("POST", "/certify", **form, **wait).json()["links"]["self"]
+    path = f"/certifications/{ID}/continue"
+    next_at = recorder.ask("POST", path, at=f"{at}/continue").headers["location"]
+    recorder.follow(f"/certifications/{ID}", next_at)
+    recorder.ask("POST", path, at=f"{at}/continue")
+
+
+def record_witness(recorder: Recorder) -> None:
+    image = (IMAGES / "chest-ct.dcm").read_bytes()
+    form = {"files": {"image": image}, "data": {"sigma": "0.25", "n_max": "500"}}
+    at = recorder.ask("POST", "/certify", **form).headers["location"]
+    recorder.follow(f"/certifications/{ID}", at)
+    recorder.ask("GET", f"/certifications/{ID}/yardsticks", at=f"{at}/yardsticks")
+    path = f"/certifications/{ID}/witness"
+    recorder.ask("POST", path, at=f"{at}/witness")
+    recorder.follow(path, f"{at}/witness")
+    recorder.ask("POST", path, at=f"{at}/witness")
 
 
 def record_prompts(recorder: Recorder) -> None:
@@ -118,23 +155,69 @@ def create_images() -> Iterator[bytes]:
 
 
 def record_the_rest(recorder: Recorder) -> None:
-    for path in ("/healthz", "/readyz", "/version", "/models", "/keys/signing"):
+    for path in ("/healthz", "/readyz", "/version", "/models", "/keys/signing", "/capacity"):
         recorder.ask("GET", path)
     recorder.ask("GET", "/models/{model_id}", at="/models/bundled-2")
     recorder.ask("POST", "/preview", files={"image": next(create_images())})
+    asked = {"sigma": (None, "0.1"), "target_radius": (None, "0.25")}
+    recorder.ask("POST", "/reach", files=asked)
+
+
+def write_dataset(folder: Path) -> None:
+    """Two dark and two bright images where the service looks for datasets."""
+    for place, png in enumerate(create_images()):
+        path = folder / "greys" / "test" / ("dark" if place < 2 else "bright") / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png)
+    os.environ["PROMPTSMOOTH_DATASETS"] = str(folder)
+
+
+def record_evaluations(recorder: Recorder) -> None:
+    asked = {"json": {"dataset": "greys", "images": 2, "sigma": ["0.25"], "n_max": 100}}
+    recorder.ask("GET", "/datasets")
+    recorder.ask("POST", "/evaluations/estimate", **asked)
+    path = "/evaluations/{evaluation_id}"
+    at = recorder.ask("POST", "/evaluations", **asked).headers["location"]
+    recorder.follow(path, at)
+    recorder.ask("GET", f"{path}/images", at=f"{at}/images")
+    recorder.ask("GET", f"{path}/{{name}}", at=f"{at}/results.json")
+    recorder.ask("GET", "/evaluations")
+    recorder.ask("DELETE", path, at=at, params={"only": "cancel"})
+
+
+@contextmanager
+def receiving(folder: Path) -> Iterator[str]:
+    """A receiver of webhooks, and a service that may call it: settings and a secret."""
+    secret = create_secret(now_utc())
+    with change_webhooks(folder / "data" / WEBHOOKS_FILE_NAME) as found:
+        found[ANONYMOUS] = KeyWebhooks(key_id=ANONYMOUS, secrets=(secret,))
+    with Receiver("127.0.0.1", free_port(), secret.secret) as receiver:
+        url = f"http://127.0.0.1:{receiver.server_port}"
+        os.environ["PROMPTSMOOTH_WEBHOOK_RECEIVERS"] = json.dumps([url])
+        os.environ["PROMPTSMOOTH_WEBHOOK_NETWORKS"] = '["127.0.0.0/8"]'
+        Thread(target=receiver.serve_forever, daemon=True).start()
+        yield url
+
+
+def record_webhooks(recorder: Recorder, url: str) -> None:
+    recorder.ask("POST", "/webhooks/test", json={"callback_url": url})
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()  # --help records nothing
     port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, receiving(Path(folder)) as url:
+        write_dataset(Path(folder) / "datasets")
         process = start_service(port, Path(folder))
         recorder = Recorder(f"http://127.0.0.1:{port}")
         try:
             recorder.wait_until_ready()
             record_certifications(recorder)
+            record_witness(recorder)
             record_prompts(recorder)
+            record_evaluations(recorder)
             record_the_rest(recorder)
+            record_webhooks(recorder, url)
         finally:
             process.terminate()
             process.wait()

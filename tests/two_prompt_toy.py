@@ -61,6 +61,9 @@ class TwoPromptVLM(NoContext):
         places = [self._place(text) for text in texts]
         return torch.eye(self.embed_dim, device=self.device)[places]
 
+    def tokenize(self, texts: Sequence[str], *, n_ctx: int = 0) -> None:
+        """It has no text tower."""
+
     def _place(self, text: str) -> int:
         prompt, class_name = text.split(" ", 1)
         return 2 * ("A", "B").index(prompt) + self.card.class_names.index(class_name)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-HANG_S = 600
+HANG_S = 300
 """Nothing that goes on takes this long, on any machine."""
 
 NEVER_S = 10 * HANG_S

@@ -16,13 +16,18 @@ KINDS = ("function", "method", "class", "property", "import")
 DECORATORS = ["@*.get", "@*.post", "@*.delete", "@*.command", "@*_validator"]  # called by a library
 ALLOWED = (
     "forward",  # torch calls it
-    "send_400_response",  # uvicorn calls it
+    "handle_starttag handle_endtag handle_data",  # html.parser calls them
+    "do_POST log_message",  # http.server calls them
+    "send_400_response create_process",  # uvicorn calls them
     "on_end _get_form",  # Starlette calls them
-    "*_callback dequeue_timeout get_heartbeat_ttl handle_exception _shutdown",  # RQ reads them
+    "*_callback dequeue_timeout get_heartbeat_ttl handle_exception",  # RQ reads them
+    "_handle_stopped_job _shutdown lmove push_job_id",
     "certify_image count_ranges",  # RQ finds tasks by name
     "create_linear_model write_linear_model",  # models.testing is for tests, our users' included
     "cancel_batch input_image noisy_image prompt_values",  # integrators call app.client
+    "changed_image yardsticks",
     "import_prompt remove_prompt cancel_prompt_job",
+    "estimate_evaluation evaluation evaluation_images evaluation_results",
     "list_codes",  # tests compare docs/errors.md and the OpenAPI document with it
 )
 

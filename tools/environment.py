@@ -23,9 +23,9 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "installed"
 CONSTRAINTS = ROOT / "constraints.txt"
 INPUTS = (ROOT / "pyproject.toml", CONSTRAINTS, Path(__file__).resolve())
-EXTRAS = "worker,local,dev"
+EXTRAS = "worker,local,oidc,dicom,quantize,dev"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-SIZES_GB = {"cpu": 2.7, "cuda": 6.0}  # of .venv, measured on Linux x86-64 with Python 3.11
+SIZES_GB = {"cpu": 3.0, "cuda": 6.3}  # of .venv, measured on Linux x86-64 with Python 3.11
 FREE_GB = 1.0  # free disk space to leave afterwards
 
 

@@ -1,7 +1,7 @@
-"""The stock forking RQ worker with a few overrides: python -m worker.rq_worker [QUEUE].
+"""The stock forking RQ worker with a few overrides: python -m worker.rq_worker [QUEUE [urgent]].
 
-On SIGTERM it finishes its job and takes no other. On SIGUSR1 it hands its job back to the queue and
-takes no other.
+With `urgent` it takes urgent jobs alone. On SIGTERM it finishes its job and takes no other. On
+SIGUSR1 it hands its job back to the queue and takes no other.
 """
 
 import os
@@ -15,9 +15,12 @@ from traceback import extract_tb
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import Worker, worker_registration
 from rq.utils import now
+from scipy import special  # noqa: F401  # bounds need it: see the tasks
 
 import worker.tasks  # noqa: F401  # imported before the fork, so that a work-horse starts at once
 from models.files.parent_death import die_with_parent
@@ -25,7 +28,9 @@ from models.log import get_logger
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
 from worker.engine.client import EngineLost
 from worker.jobs import queue as job_queue
+from worker.jobs import witness
 from worker.jobs.janitor import Janitor, JobRecords
+from worker.jobs.priority import PriorityQueue, UrgentQueue, give_turn, top_up
 from worker.jobs.queue import CertificationRqJob, create_queue
 from worker.jobs.retries import renew_attempts
 from worker.learning import queue as learning_queue
@@ -55,6 +60,7 @@ _POLL_S = 1  # how long an idle worker may take to notice that it has to stop
 class CertificationWorker(Worker):
     """Notices dead workers within seconds instead of minutes, and leaves no process behind."""
 
+    queue_class = PriorityQueue
     settings: WorkerSettings
     janitor: Janitor
     _hand_back = False
@@ -80,14 +86,27 @@ class CertificationWorker(Worker):
         Stock RQ leaves a wait by an exception from the signal handler. A job that Redis hands over
         at that moment would be taken but never started.
         """
-        look = super().dequeue_job_and_maintain_ttl
         if timeout is None:  # burst mode: an empty queue ends the work
-            return look(timeout, max_idle_time)
+            return self._look(timeout, max_idle_time)
         while not self._stop_requested:
-            found = when_there_is_room(partial(look, timeout, max_idle_time or _POLL_S))
+            look = partial(self._look, timeout, max_idle_time or _POLL_S)
+            found = when_there_is_room(look)
             if found is not None or max_idle_time is not None:
                 return found
         return None
+
+    def _look(self, timeout: int | None, max_idle_time: int | None) -> Any:
+        """Takes the job whose turn it is, or the first that comes."""
+        if self.queue_class is UrgentQueue:
+            return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+        with suppress(RedisConnectionError, RedisTimeoutError):  # RQ sees it next, and waits
+            for queue in self.queues:
+                give_turn(queue, aging_s=self.settings.aging_s)
+        found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+        if found is not None:
+            with suppress(RedisError):  # the job is taken; others look again within a second
+                top_up(found[1])
+        return found
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
         """As in RQ, except that an unchanged state is not written again."""
@@ -130,9 +149,15 @@ class CertificationWorker(Worker):
             self.kill_horse(HAND_BACK)
 
     def fork_work_horse(self, job: Any, queue: Any) -> None:
-        """As in RQ, except that a hand-back signal waits until the work-horse can handle it."""
+        """As in RQ, except that a hand-back signal waits until the work-horse can handle it.
+
+        RQ signals the work-horse's process group. Until the work-horse has made its own, that would
+        be the group of this worker.
+        """
         signal.pthread_sigmask(signal.SIG_BLOCK, {HAND_BACK})
         super().fork_work_horse(job, queue)  # only the parent returns
+        with suppress(ProcessLookupError, PermissionError):  # it has ended, or was first
+            os.setpgid(self.horse_pid, self.horse_pid)
         if self._hand_back:
             os.kill(self.horse_pid, HAND_BACK)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {HAND_BACK})
@@ -153,11 +178,13 @@ class CertificationWorker(Worker):
     def _finalize_failure(self, job: Any, queue: Any, execution: Any, exc_info: Any) -> None:
         """As in RQ, except that a job handed back or superseded by another run has not failed.
 
-        A job that lost its engine is retried first. A job that failed otherwise is retried after
-        all others, when the cause may have passed.
+        A job that lost its engine is retried first, and handed back if its host is ending too. A
+        job that failed otherwise is retried after all others, when the cause may have passed.
         """
         match exc_info[1]:
             case HandedBack():
+                self._return(job, queue, execution)
+            case EngineLost() if hand_back.is_asked():
                 self._return(job, queue, execution)
             case Superseded():
                 self._leave(job, execution)
@@ -202,6 +229,11 @@ class CertificationWorker(Worker):
             records = find_records(self.connection, self.settings, queue.name)
             records.give_up(job.id, reason)
 
+    def _handle_stopped_job(self, job: Any, queue: Any, execution: Any) -> None:
+        """As in RQ, except that a job that somebody cancelled is no warning."""
+        log.info("job_stopped", job_id=job.id)
+        self.handle_job_failure(job, queue, exc_string="It was cancelled.", execution=execution)
+
     def handle_exception(self, job: Any, *exc_info: Any) -> None:
         """Replaces RQ's handler, which logs the job's arguments and the error's text."""
         self._reason = f"of {type(exc_info[1]).__name__}"
@@ -241,6 +273,29 @@ def find_records(redis: Redis, settings: WorkerSettings, queue_name: str) -> Job
 
     Jobs that count ranges for a certification have no record and need no end.
     """
+    own = _find_own_records(redis, settings, queue_name)
+
+    def enqueue_again(job_id: str) -> bool:
+        if (named := witness.find_certification_id(job_id)) is not None:
+            return witness.enqueue_again(redis, named, ttl_s=settings.certificate_ttl_s)
+        return own.enqueue_again(job_id)
+
+    def has_ended(job_id: str) -> bool:
+        if (named := witness.find_certification_id(job_id)) is not None:
+            return witness.has_ended(redis, named)
+        return own.has_ended(job_id)
+
+    def give_up(job_id: str, reason: str) -> None:
+        if (named := witness.find_certification_id(job_id)) is not None:
+            witness.give_up(redis, named, reason)
+        else:
+            own.give_up(job_id, reason)
+
+    return JobRecords(enqueue_again=enqueue_again, has_ended=has_ended, give_up=give_up)
+
+
+def _find_own_records(redis: Redis, settings: WorkerSettings, queue_name: str) -> JobRecords:
+    """The stored certifications or learnings of a queue."""
     learns, ttl_s = queue_name == LEARNING_QUEUE_NAME, settings.certificate_ttl_s
     queue = learning_queue if learns else job_queue
     name_key = keyspace.learning_job if learns else keyspace.job
@@ -262,14 +317,17 @@ def create_janitor(settings: WorkerSettings, redis: Redis, queue_name: str, name
     return Janitor(queue, name, find_records(redis, settings, queue_name))
 
 
-def create_worker(settings: WorkerSettings, queue_name: str) -> CertificationWorker:
-    """A worker of one queue, with a unique name."""
+def create_worker(
+    settings: WorkerSettings, queue_name: str, *, urgent_alone: bool = False
+) -> CertificationWorker:
+    """A worker of one queue, or of its urgent jobs alone, with a unique name."""
     redis = create_worker_redis(settings.redis_url.get_secret_value(), ca_file=settings.redis_ca)
     worker = CertificationWorker(
         [queue_name],
         name=f"{socket.gethostname()}-{uuid.uuid4().hex}",
         connection=redis,
         job_class=CertificationRqJob,
+        queue_class=UrgentQueue if urgent_alone else PriorityQueue,
         serializer="json",
         log_job_description=False,
         job_monitoring_interval=MONITORING_INTERVAL_S,
@@ -285,8 +343,9 @@ def main() -> int:
     """Works until SIGTERM, which lets the current job finish. A second SIGTERM does not."""
     let_others_go_first()
     configure_logging()
-    queue_name = sys.argv[1] if len(sys.argv) > 1 else QUEUE_NAME
-    create_worker(read_settings(), queue_name).work(logging_level="WARNING")
+    queue_name, *which = sys.argv[1:] or [QUEUE_NAME]
+    worker = create_worker(read_settings(), queue_name, urgent_alone=which == ["urgent"])
+    worker.work(logging_level="WARNING")
     return 0
 
 

@@ -141,11 +141,38 @@ class WorkerSettings(SharedSettings):
         "for that), else on the CPU, which the engine logs. device: on the GPU, or the engine does "
         "not start.",
     )
+    cpu_runtime: Literal["auto", "openvino", "torch"] = Field(
+        default="auto",
+        description="What computes image towers on a CPU; it is part of the classifier. auto: "
+        "OpenVINO where it passes the engine's test, else torch, which the engine logs. openvino: "
+        "OpenVINO, and a model that it cannot serve is unusable. See docs/models.md.",
+    )
+    cpu_precision: Literal["card", "fp32", "bf16"] = Field(
+        default="card",
+        description="Precision of image towers that OpenVINO computes; it is part of the "
+        "classifier. card: the one in the model's card. Quantized models stay in int8.",
+    )
     threads: int = Field(
-        default=0, ge=0, le=256, description="CPU threads of the engine; 0: one per core."
+        default=0,
+        ge=0,
+        le=256,
+        description="CPU threads of the engine; 0: one per core, within its container's quota.",
     )
     rq_workers: int = Field(
-        default=8, ge=1, le=64, description="Jobs of this host that share the engine at a time."
+        default=8, ge=1, le=64, description="Jobs of this host at a time, urgent ones beside them."
+    )
+    urgent_workers: int = Field(
+        default=1,
+        ge=0,
+        le=8,
+        description="Further jobs of this host, urgent ones alone, so that they begin at once. "
+        "0: an urgent job waits until a running one has ended.",
+    )
+    aging_s: int = Field(
+        default=600,
+        ge=0,
+        description="Seconds for which jobs of a higher priority may go before a job. After that, "
+        "every fourth turn is for those that have waited longest.",
     )
     learning_workers: int = Field(
         default=1, ge=0, le=8, description="Prompts that this host learns at a time; 0: none."
@@ -162,6 +189,32 @@ class WorkerSettings(SharedSettings):
     )
     engine_wait_s: float = Field(
         default=60.0, gt=0, description="Seconds a job waits for an engine that starts again."
+    )
+
+    witness_steps: int = Field(
+        default=40,
+        ge=1,
+        le=1000,
+        description="Steps of each search for a witness. More find smaller changes.",
+    )
+    witness_copies: int = Field(
+        default=16,
+        ge=1,
+        le=1024,
+        description="Noisy copies over which each of these steps takes its gradient.",
+    )
+    witness_votes: int = Field(
+        default=1000,
+        ge=64,
+        le=100_000,
+        description="Fresh samples that show a changed smoothed answer.",
+    )
+    witness_time_s: float = Field(
+        default=600.0,
+        gt=0,
+        le=3600,
+        description="Seconds that the search for one certification's witness may take. What was "
+        "found by then stands.",
     )
 
     @property

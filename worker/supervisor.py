@@ -20,7 +20,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from models.log import get_logger
-from worker.contract import LEARNING_QUEUE_NAME, HostState, WorkerReport
+from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME, HostState, WorkerReport
 from worker.contract.certificate.signature import create_signing_key, encode_public_key
 from worker.contract.protocol import EngineStatus
 from worker.engine.client import EngineClient, EngineLost
@@ -69,24 +69,28 @@ class Supervisor:
         self._commitment = commitment(secret)
         self._signing_key = encode_public_key(create_signing_key(secret).public_key())
         self.engine = Child(name="engine", command=_own("worker.engine"))
-        self.rq_workers = [
-            Child(
-                name=f"rq worker {i}",
-                command=_own("worker.rq_worker"),
-                healthy_after_s=_SOON_HEALTHY_S,
-                on_death=self._free_jobs,
-            )
-            for i in range(settings.rq_workers)
+        self.rq_workers = [self._create_taker(f"rq worker {i}") for i in range(settings.rq_workers)]
+        self.urgent_workers = [
+            self._create_taker(f"urgent worker {i}", QUEUE_NAME, "urgent")
+            for i in range(settings.urgent_workers)
         ]
         self.learning_workers = [
             Child(name=f"learning {i}", command=_own("worker.rq_worker", LEARNING_QUEUE_NAME))
             for i in range(settings.learning_workers)
         ]
 
+    def _create_taker(self, name: str, *arguments: str) -> Child:
+        return Child(
+            name=name,
+            command=_own("worker.rq_worker", *arguments),
+            healthy_after_s=_SOON_HEALTHY_S,
+            on_death=self._free_jobs,
+        )
+
     @property
     def _takers(self) -> list[Child]:
         """The children that take jobs."""
-        return [*self.rq_workers, *self.learning_workers]
+        return [*self.rq_workers, *self.urgent_workers, *self.learning_workers]
 
     @property
     def state(self) -> HostState:
@@ -221,8 +225,9 @@ class Supervisor:
             rq_workers=len(self.rq_workers),
             restarts={
                 "engine": max(0, self.engine.restarts),
-                "rq worker": sum(max(0, child.restarts) for child in self.rq_workers),
-                "learning worker": sum(max(0, child.restarts) for child in self.learning_workers),
+                "rq worker": _count_restarts(self.rq_workers),
+                "urgent worker": _count_restarts(self.urgent_workers),
+                "learning worker": _count_restarts(self.learning_workers),
             },
         )
 
@@ -258,6 +263,10 @@ class Supervisor:
         wait_for_all(self._takers, grace_s=_STOP_GRACE_S)
         end_all(self._takers, grace_s=0)
         end_all([self.engine], grace_s=_STOP_GRACE_S)
+
+
+def _count_restarts(children: list[Child]) -> int:
+    return sum(max(0, child.restarts) for child in children)
 
 
 def _own(*program: str) -> list[str]:

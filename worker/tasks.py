@@ -8,10 +8,12 @@ from rq import get_current_job
 
 from worker.engine.client import EngineAway, EngineLost
 from worker.jobs.certify import run_certification
+from worker.jobs.find_witness import run_witness
 from worker.jobs.queue import ROOM_S
 from worker.jobs.retries import is_suspect
 from worker.jobs.sharing.counter import name_host
 from worker.jobs.sharing.help import help_certification
+from worker.jobs.witness import find_certification_id
 from worker.processes.hand_back import HandedBack
 from worker.settings import WorkerSettings
 from worker.store.jobs import progress
@@ -34,6 +36,26 @@ def certify_image(certification_id: str) -> None:
         raise HandedBack from away  # not this job's fault, so it costs no attempt
     except EngineLost:
         progress.note_lost_engine(rq_job.connection, certification_id)
+        raise
+
+
+def find_witness(job_id: str) -> None:
+    """Looks for the witness of a finished certification and stores it."""
+    rq_job = get_current_job()
+    assert rq_job is not None, "RQ runs this"
+    certification_id = find_certification_id(job_id)
+    assert certification_id is not None, "a witness is named after its certification"
+    try:
+        run_witness(
+            rq_job.connection,
+            WorkerSettings(),
+            certification_id,
+            alone=is_suspect(rq_job.connection, job_id),
+        )
+    except EngineAway as away:
+        raise HandedBack from away  # not this job's fault, so it costs no attempt
+    except EngineLost:
+        progress.note_lost_engine(rq_job.connection, job_id)
         raise
 
 

@@ -2,28 +2,30 @@
 
 import io
 import logging
+import os
 import signal
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
+from app.cli import checking
 from app.cli.certify import certify
+from app.cli.dicom import dicom_cli
+from app.cli.dossier import dossier, verify
 from app.cli.evaluate import evaluate
 from app.cli.learn import learn
 from app.cli.models.commands import models_cli
 from app.cli.operator import hosts, operations
 from app.cli.operator.audit_log import audit_log_cli
 from app.cli.operator.keys import keys_cli
+from app.cli.operator.webhooks import webhooks_cli
 from app.cli.options import DataDir, get_data_dir
 from app.cli.prompts import prompts_cli
 from app.cli.terminal import sentences
+from app.cli.witness import witness
 from worker.processes.scheduling import wait_passively
-
-if TYPE_CHECKING:
-    from worker.certification import Finding
 
 cli = typer.Typer(
     name="promptsmooth",
@@ -35,20 +37,42 @@ cli.add_typer(models_cli)
 cli.add_typer(prompts_cli)
 cli.add_typer(keys_cli)
 cli.add_typer(audit_log_cli)
+cli.add_typer(webhooks_cli)
+cli.add_typer(dicom_cli)
 cli.command()(certify)
+cli.command()(witness)
 cli.command()(learn)
 cli.command()(evaluate)
+cli.command()(dossier)
+cli.command()(verify)
+cli.command()(checking.audit)
+cli.command()(checking.reproduce)
+cli.command()(checking.check_votes)
 cli.command()(hosts.workers)
 cli.command()(hosts.drain)
 cli.command()(hosts.resume)
 cli.command()(operations.doctor)
 cli.command()(operations.backup)
 cli.command()(operations.restore)
+cli.command()(operations.repair)
 cli.command()(operations.sweep)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"promptsmooth {version('promptsmooth-service')}")
+        raise typer.Exit
+
+
 @cli.callback()
-def _root() -> None:
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and end."
+        ),
+    ] = False,
+) -> None:
     """Certified robustness of medical vision-language models. Research use only."""
     wait_passively()  # whichever command imports torch
 
@@ -57,6 +81,9 @@ def _root() -> None:
 def up(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that answer requests.")
+    ] = 1,
     data_dir: DataDir = None,
 ) -> None:
     """Run the whole service on this machine until ctrl-C.
@@ -69,144 +96,40 @@ def up(
 
     configure_logging(logging.WARNING)
     with sentences():
-        stack = LocalStack(host=host, port=port, data_dir=get_data_dir(data_dir))
+        own = get_data_dir(data_dir)
+        stack = LocalStack(host=host, port=port, data_dir=own, workers=workers)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: stack.stop())
         typer.echo("starting Redis, worker and app ...")
         stack.run(
             lambda: typer.echo(
-                f"ready: {stack.url}  documentation: {stack.url}/docs  (ctrl-C ends)"
+                f"ready. The page: {stack.url}  the interface: {stack.url}/docs  (ctrl-C ends)"
             )
         )
     typer.echo("stopped")
-
-
-PromptFiles = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--prompt",
-        exists=True,
-        dir_okay=False,
-        help="A prompt that the certificate names and that is not stored here: its card (.toml), "
-        "or what GET /prompts/{id}/ctx answered; repeatable.",
-    ),
-]
-Certificate = Annotated[
-    Path, typer.Argument(exists=True, dir_okay=False, help="A finished certification as JSON.")
-]
-CertifiedImage = Annotated[
-    Path, typer.Argument(exists=True, dir_okay=False, help="The image that was certified.")
-]
-
-
-@cli.command()
-def audit(
-    certificate: Certificate,
-    key: Annotated[
-        list[str] | None,
-        typer.Option(help="A public key to trust, base64, as GET /keys/signing gives it."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
-) -> None:
-    """Check a certificate from its counts alone: no model, no server, nobody trusted.
-
-    Exit status 0 when every check holds, 1 when one does not.
-    """
-    from worker.contract.certificate.audit import audit_document, load_document
-    from worker.sampling.table import create_noise_table
-
-    with sentences():
-        report = audit_document(
-            load_document(certificate),
-            tuple(key or ()),
-            lambda sigma: create_noise_table(sigma).sha256,
-        )
-    if as_json:
-        typer.echo(report.model_dump_json(indent=2))
-    else:
-        for finding in report.findings:
-            _print_finding(finding.holds, finding.certificate, finding.sentence)
-        for sentence in report.unseen:
-            typer.echo(f"not seen  {sentence}")
-    raise typer.Exit(0 if report.holds else 1)
-
-
-@cli.command()
-def reproduce(
-    certificate: Certificate,
-    image: CertifiedImage,
-    prompt: PromptFiles = None,
-    data_dir: DataDir = None,
-) -> None:
-    """Run a certificate again with its revealed noise and compare all votes.
-
-    The image may be the file that was sent or the certified PNG itself (input.png). Needs the model
-    of the certificate; another device may move votes near a tie. Exit status 0 when all votes are
-    the same, 1 when not.
-    """
-    from app.local.engine import find_prompts, reproduce_in_process
-    from worker.contract.certificate.audit import load_document
-
-    with sentences():
-        findings = reproduce_in_process(
-            load_document(certificate),
-            image.read_bytes(),
-            find_prompts(get_data_dir(data_dir), prompt or ()),
-        )
-    _end(findings)
-
-
-@cli.command()
-def check_votes(
-    certificate: Certificate,
-    image: CertifiedImage,
-    votes: Annotated[
-        Path,
-        typer.Argument(
-            exists=True, dir_okay=False, help="What GET /certifications/{id}/votes answered."
-        ),
-    ],
-    prompt: PromptFiles = None,
-    data_dir: DataDir = None,
-) -> None:
-    """Check single votes of your choice: under the Merkle root, and the model's own.
-
-    Costs one noisy image a vote, however many samples the certificate took. Exit status 0 when all
-    hold, 1 when not.
-    """
-    from app.local.engine import check_votes_in_process, find_prompts
-    from worker.contract.certificate.audit import load_document
-
-    with sentences():
-        findings = check_votes_in_process(
-            load_document(certificate),
-            image.read_bytes(),
-            load_document(votes),
-            find_prompts(get_data_dir(data_dir), prompt or ()),
-        )
-    _end(findings)
-
-
-def _end(findings: Sequence["Finding"]) -> NoReturn:
-    """Prints what was found; exit status 0 when all of it holds, else 1."""
-    for finding in findings:
-        _print_finding(finding.holds, finding.certificate, finding.sentence)
-    raise typer.Exit(0 if all(finding.holds for finding in findings) else 1)
-
-
-def _print_finding(holds: bool, place: int | None, sentence: str) -> None:
-    where = "document" if place is None else f"certificate {place}"
-    colour = typer.colors.GREEN if holds else typer.colors.RED
-    typer.secho(f"{'holds' if holds else 'FAILS'}     {where}: {sentence}", fg=colour)
 
 
 def main() -> None:
     """The console script."""
     _write_every_character()
     try:
-        cli()
+        try:
+            cli()
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:
+        _drop_output()
         sys.exit(1)
+    except OSError as error:
+        _drop_output()
+        where = "standard output" if error.filename is None else error.filename
+        typer.secho(f"promptsmooth: {where}: {error.strerror}", err=True, fg=typer.colors.RED)
+        sys.exit(2)
+
+
+def _drop_output() -> None:
+    """Standard output takes nothing more: what is left goes nowhere, instead of failing again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write_every_character() -> None:

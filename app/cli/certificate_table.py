@@ -4,13 +4,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from app.request.goal import Goal, find_goal, say_reasons
 from worker.contract.certificate.document import FinishedResult
 from worker.contract.certificate.statement import covers_no_other_image
 
 
 def print_certificates(result: FinishedResult, console: Console) -> None:
     """Figures and promptings are never cut or broken; class names and scopes take more lines."""
-    console.print(_create_table(result))
+    goal = find_goal(result.certificates)
+    if goal is not None:
+        reasons = say_reasons(result.certificates, goal)
+        console.print(f"{goal.headline}. {reasons}", markup=False)
+    console.print(_create_table(result, goal))
     for note in result.input.notes:
         console.print(f"note: {note}", markup=False)
     console.print(_summarize(result), markup=False)
@@ -28,7 +33,7 @@ def _summarize(result: FinishedResult) -> str:
     return f"{head}confidence {1 - first.alpha:f} {each}.{tail}"
 
 
-def _create_table(result: FinishedResult) -> Table:
+def _create_table(result: FinishedResult, goal: Goal | None) -> Table:
     title = f"model {result.model.id}, image {result.input.sha256[:12]}"
     table = Table(title=title, box=None, padding=(0, 1, 0, 0))
     for column in ("sigma", "prompting", "outcome"):
@@ -37,9 +42,12 @@ def _create_table(result: FinishedResult) -> Table:
     for column in ("l2 radius", "samples"):
         table.add_column(column, no_wrap=True)
     table.add_column("covers", overflow="fold")
-    for entry in result.certificates:
+    if goal is not None:
+        table.add_column(f">= {goal.radius:f}", no_wrap=True)
+    for place, entry in enumerate(result.certificates):
         claim = (entry.prediction, str(entry.radius)) if entry.outcome == "certified" else ("", "")
         scope = entry.guarantee_scope.replace("_", " ")
         shown = (f"{entry.sigma:f}", entry.prompting, entry.outcome, *claim, str(entry.n_used))
-        table.add_row(*map(escape, (*shown, scope)))
+        answers = () if goal is None else ("yes" if goal.reached[place] else "not shown",)
+        table.add_row(*map(escape, (*shown, scope, *answers)))
     return table

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.evaluation.results import Arm, AtRadius, EvaluationResults
-from worker.evaluation.tables import format_ratio
+from worker.evaluation.tables import format_mean_radius, format_ratio
 from worker.evaluation.trained import CostRatio, compare_costs
 
 _OUT_OF_REACH = "–"
@@ -24,10 +24,10 @@ def print_results(results: EvaluationResults) -> None:
             f"{len(results.skipped)} of {question.images} chosen files were skipped: they cannot "
             "be decoded."
         )
-    console.print(_create_table(results, _format_accuracy))
+    console.print(_create_table(results, _format_accuracy, with_mean=True))
     console.print(
-        "–: above the largest radius that so many samples can show. An abstention counts as wrong. "
-        "results.md has the intervals. Research use only."
+        "–: above the largest radius that so many samples can show. An abstention counts as wrong, "
+        "and as 0 in the mean radius (ACR). results.md has the intervals. Research use only."
     )
     if any(at.paired for arm in results.arms for at in arm.at_radius):
         console.print(
@@ -54,19 +54,24 @@ def _format_difference(at: AtRadius) -> str:
     return f"{paired.difference:+.2f}{'*' if is_clear else ''}".replace("0.", ".")
 
 
-def _create_table(results: EvaluationResults, format_cell: Callable[[AtRadius], str]) -> Table:
+def _create_table(
+    results: EvaluationResults, format_cell: Callable[[AtRadius], str], *, with_mean: bool = False
+) -> Table:
     """One row per arm, with the radii that some arm can reach; rows without a cell are left out."""
     largest = max(arm.largest_radius for arm in results.arms)
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("prompting", overflow="fold")
     table.add_column("sigma", no_wrap=True)
+    if with_mean:
+        table.add_column("mean r", justify="right", no_wrap=True)
     for at in results.arms[0].at_radius:
         if at.radius <= largest:
             table.add_column(f"{at.radius:f}", justify="right", no_wrap=True, min_width=4)
     for arm in results.arms:
         cells = [_format(arm, at, format_cell) for at in arm.at_radius if at.radius <= largest]
         if any(cells):
-            table.add_row(arm.label, f"{arm.sigma:f}", *cells)
+            mean = [format_mean_radius(arm)] if with_mean else []
+            table.add_row(arm.label, f"{arm.sigma:f}", *mean, *cells)
     return table
 
 

@@ -1,5 +1,6 @@
 """promptsmooth learn: a few-shot prompt from a folder of labelled images."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,9 +14,10 @@ from app.cli.options import Device, DeviceOption
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
-    from app.local.learn import Wish
+    from app.local.learn import Lesson, Wish, Written
     from models.learning.state import Epoch
 
+DEFAULT_MODEL = "bundled-2"
 STOPPED = 130  # what a shell shows for ctrl-C
 
 
@@ -37,7 +39,7 @@ def learn(
     prompt_id: Annotated[
         str, typer.Option("--id", metavar="NAME", help="Its name from now on: a-z, 0-9, . _ -")
     ],
-    model: Annotated[str, typer.Option(metavar="ID", help="Model to learn for.")] = "bundled-2",
+    model: Annotated[str, typer.Option(metavar="ID", help="Model to learn for.")] = DEFAULT_MODEL,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder to write to.  (default: PROMPTSMOOTH_PROMPTS)"),
@@ -129,15 +131,49 @@ def _learn(wish: "Wish", model: str, device: Device | None) -> None:
     lesson = prepare_lesson(wish, card)
     if left_out := lesson.folder.left_out:
         typer.echo(f"left out: {left_out} files such as Thumbs.db or README", err=True)
+    for sentence in lesson.unusable:
+        typer.echo(f"replaced: {sentence}", err=True)
     chosen = choose_device(device.value if device else settings.device)
     with _progress(lesson.settings.epochs) as show:
         try:
-            path = learn(
+            written = learn(
                 lesson, card, weights, chosen, on_epoch=show, now=lambda: datetime.now(UTC)
             )
         except KeyboardInterrupt:
             _stop(wish)
-    typer.echo(f"written: {path}")
+    _tell(lesson, written)
+
+
+def _tell(lesson: "Lesson", written: "Written") -> None:
+    """The prompt, what it is worth so far, and the command that says more."""
+    typer.echo(f"written: {written.path}")
+    if (held_out := written.held_out) is None:
+        typer.echo("held out: no image was left over, so nothing is known yet of others")
+    else:
+        prompt, template = held_out.prompt, held_out.template
+        typer.echo(
+            f"held out: right on {prompt.right} of {prompt.images} images that were left over, "
+            f"without noise; the template on {template.right}"
+        )
+    typer.echo(f"next: {shlex.join(_suggest(lesson, written.path))}")
+
+
+def _suggest(lesson: "Lesson", card: Path) -> list[str]:
+    """The evaluation that compares the prompt with the template on images of the test part."""
+    wish = lesson.wish
+    data = wish.data if (wish.data / "test").is_dir() else "OTHER-IMAGES"
+    model = [] if lesson.model == DEFAULT_MODEL else ["--model", lesson.model]
+    promptings = ["--prompting", "template", "--prompting", "few-shot"]
+    return [
+        "promptsmooth",
+        "evaluate",
+        "--data",
+        str(data),
+        *model,
+        "--prompt",
+        str(card),
+        *promptings,
+    ]
 
 
 def _stop(wish: "Wish") -> NoReturn:

@@ -18,6 +18,9 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+WITH_SERVER = "With --server"
+"""The heading of the options that belong to --server."""
+
 Text = str | None
 Texts = list[str] | None
 Fields = dict[str, Any]
@@ -59,6 +62,25 @@ AlphaOption = Annotated[
 ]
 DeviceOption = Annotated[
     Device | None, typer.Option(help="Where to run it.  (default: PROMPTSMOOTH_DEVICE)")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+ApiKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="File with the API key.  (default: the variable PROMPTSMOOTH_API_KEY)",
+        rich_help_panel=WITH_SERVER,
+    ),
+]
+Authorities = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="Certificates of the authorities to trust (PEM).  (default: the system's)",
+        rich_help_panel=WITH_SERVER,
+    ),
 ]
 DataDir = Annotated[
     Path | None,

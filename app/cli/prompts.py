@@ -2,13 +2,16 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.options import require_folder
 from app.cli.terminal import sentences
 from models.prompts.catalogue import PromptCatalogue, load_prompt_catalogue
+
+if TYPE_CHECKING:
+    from models.prompts.cards import PromptCard
 
 prompts_cli = typer.Typer(
     name="prompts",
@@ -31,24 +34,39 @@ class ShippedPrompt(ValueError):
 @prompts_cli.command(name="list")
 def list_prompts(
     model: Annotated[str | None, typer.Option(metavar="ID", help="Only those of a model.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> None:
     """List the prompts: their models, how they were made, and their class names."""
-    from rich.console import Console
-    from rich.table import Table
+    import json
 
     with sentences():
         entries = _load_catalogue().list()
-    table = Table()
-    table.add_column("id", no_wrap=True)
-    for column in ("model", "method", "vectors", "class names"):
-        table.add_column(column, overflow="fold")
-    table.add_column("digest", no_wrap=True)
-    for card in (entry.card for entry in entries):
-        if model in (None, card.model):
-            vectors = f"{card.n_ctx} x {card.width}"
-            names = ", ".join(card.class_names)
-            table.add_row(card.id, card.model, card.method, vectors, names, card.sha256[:16])
-    Console().print(table)
+    cards = [entry.card for entry in entries if model in (None, entry.card.model)]
+    if as_json:
+        shown = [card.model_dump(mode="json", include=_LISTED) for card in cards]
+        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    else:
+        for card in cards:
+            _print_card(card)
+
+
+_LISTED = {
+    *("id", "model", "method", "n_ctx", "width", "class_names", "template", "sha256"),
+    *("created_at", "description", "licence", "source"),
+}
+
+
+def _print_card(card: "PromptCard") -> None:
+    """Three lines, of which the last may take more: no terminal is too narrow for them."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    made = f"{card.model}, {card.method}, {card.n_ctx} x {card.width}, {card.sha256[:16]}"
+    console = Console()
+    console.print(Text(card.id, style="bold"))
+    for line in (made, ", ".join(card.class_names)):
+        console.print(Padding(Text(line, overflow="fold"), (0, 0, 0, 2), expand=False))
 
 
 @prompts_cli.command()

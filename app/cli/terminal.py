@@ -37,6 +37,7 @@ def sentences() -> Iterator[None]:
     from models.catalogue import UnknownModel
     from models.catalogue.weights import WeightsError
     from models.datasets.card import UnknownDataset
+    from models.files.untrusted_text import explain_invalid
     from models.prompts.catalogue import UnknownPrompt
     from worker.key_secret import SecretUnusable
     from worker.processes.child import GivenUp
@@ -49,9 +50,7 @@ def sentences() -> Iterator[None]:
     except ValidationError as error:
         if error.title.endswith("Settings"):
             raise _fail(explain_settings(error)) from error
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise _fail(f"{field}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise _fail(explain_invalid(error, error.title)) from error
     except (
         ValueError,
         UnknownModel,
@@ -67,6 +66,12 @@ def sentences() -> Iterator[None]:
     except OSError as error:
         named = error.filename is not None
         raise _fail(f"{error.filename}: {error.strerror}" if named else str(error)) from error
+
+
+def say_note(sentence: str) -> None:
+    """Says on standard error what a person may want to know before the result; nothing if empty."""
+    if sentence:
+        typer.secho(f"promptsmooth: note: {sentence}", err=True, fg=typer.colors.YELLOW)
 
 
 def _fail(sentence: str) -> typer.Exit:

@@ -25,7 +25,7 @@ from app.client.errors import (
 from app.client.events import Event
 from app.client.folder import FolderItem, find_images
 from app.client.sync import Client
-from app.client.verifying import verify
+from app.client.verifying import join, verify
 
 __all__ = [
     "AsyncClient",
@@ -42,5 +42,6 @@ __all__ = [
     "ServiceUnreachable",
     "UnsafeAddress",
     "find_images",
+    "join",
     "verify",
 ]

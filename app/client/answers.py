@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-_ENDED = frozenset({"finished", "failed", "cancelled"})
+ENDED = frozenset({"finished", "failed", "cancelled"})
+"""Statuses that are final."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class Certification:
         status: "queued", "running", "finished", "failed" or "cancelled".
         samples_done, samples_total: progress while the job runs; 0 before.
         failure: why the job failed, else "".
+        note: says the largest radius that can be proved, where that is less than asked, else "".
         content: the exact bytes of the answer, which are signed, stored and audited.
         document: the same, parsed; decimal numbers are `Decimal`.
     """
@@ -62,6 +64,7 @@ class Certification:
     samples_done: int
     samples_total: int
     failure: str
+    note: str
     content: bytes
     document: Mapping[str, Any]
 
@@ -81,6 +84,7 @@ class Certification:
                 samples_done=progress.get("samples_done", 0),
                 samples_total=progress.get("samples_total", 0),
                 failure=(document.get("failure") or {}).get("detail", ""),
+                note=document.get("note") or "",
                 content=content,
                 document=document,
             )
@@ -90,7 +94,7 @@ class Certification:
     @property
     def ended(self) -> bool:
         """Whether the status is final."""
-        return self.status in _ENDED
+        return self.status in ENDED
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:

@@ -27,7 +27,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, Any] | None = None
     data: Mapping[str, Any] | None = None
-    files: tuple[tuple[str, tuple[str, bytes]], ...] = ()
+    files: tuple[tuple[str, tuple[str | None, bytes | str]], ...] = ()
     content: bytes | None = None
 
     @property
@@ -44,9 +44,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Pause:
-    """A pause in a flow, in seconds."""
+    """A pause in a flow, in seconds, and why the call before it is sent again, if it is."""
 
     seconds: float
+    because: str = field(default="", compare=False)
 
 
 Flow = Generator[Call | Pause, Response | None, T]
@@ -78,16 +79,18 @@ def unreadable(path: Path, error: OSError) -> FileUnreadable:
     return FileUnreadable(f"{path} cannot be read: {error.strerror or 'a system error'}")
 
 
-def submission(image: Image, fields: Mapping[str, Any]) -> Call:
-    """POST /certify for one image. The file's name is not sent."""
-    return batch_submission([image], fields)
+def submission(image: Image, fields: Mapping[str, Any], key: str | None = None) -> Call:
+    """POST /certify for one image, under an idempotency key. The file's name is not sent."""
+    return batch_submission([image], fields, key)
 
 
-def batch_submission(images: Sequence[Image], fields: Mapping[str, Any]) -> Call:
-    """POST /certify for several images."""
+def batch_submission(
+    images: Sequence[Image], fields: Mapping[str, Any], key: str | None = None
+) -> Call:
+    """POST /certify for several images, under this idempotency key or one of its own."""
     sent = [("image", read_image(image)) for image in images]
     form = create_form("/certify", sent, fields)
-    return replace(form, headers={"Idempotency-Key": secrets.token_hex(16)})
+    return replace(form, headers={"Idempotency-Key": key or secrets.token_hex(16)})
 
 
 def create_form(path: str, files: Sequence[tuple[str, bytes]], fields: Mapping[str, Any]) -> Call:
@@ -98,6 +101,23 @@ def create_form(path: str, files: Sequence[tuple[str, bytes]], fields: Mapping[s
         data={name: _spell(name, v) for name, v in fields.items() if v is not None},
         files=tuple((name, (name, content)) for name, content in files),
     )
+
+
+def create_fields(path: str, fields: Mapping[str, Any]) -> Call:
+    """POST of a multipart form without files. Fields that are None are left out."""
+    spelt = {name: _spell(name, value) for name, value in fields.items() if value is not None}
+    pairs = (
+        (name, one)
+        for name, value in spelt.items()
+        for one in (value if isinstance(value, list) else [value])
+    )
+    return Call(
+        method="POST", path=path, files=tuple((name, (None, _as_text(one))) for name, one in pairs)
+    )
+
+
+def _as_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _spell(name: str, value: Any) -> Any:

@@ -1,7 +1,8 @@
 """The asynchronous client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -36,9 +37,13 @@ class AsyncClient(Connected[httpx2.AsyncClient]):
         """Closes the connections."""
         await self._http.aclose()
 
-    async def submit(self, image: Image, **fields: Any) -> Certification:
+    async def submit(
+        self, image: Image, *, idempotency_key: str | None = None, **fields: Any
+    ) -> Certification:
         """See `Client.submit`."""
-        return await self._run(flows.submit(image, fields, patience_s=self._patience_s))
+        return await self._run(
+            flows.submit(image, fields, patience_s=self._patience_s, key=idempotency_key)
+        )
 
     async def get(self, certification_id: str) -> Certification:
         """See `Client.get`."""
@@ -72,6 +77,25 @@ class AsyncClient(Connected[httpx2.AsyncClient]):
         job = await self.submit(image, **fields)
         return await self.wait(job.id, timeout_s=timeout_s, on_progress=on_progress)
 
+    async def continue_certification(self, certification_id: str) -> Certification:
+        """See `Client.continue_certification`."""
+        flow = flows.continue_certification(certification_id, patience_s=self._patience_s)
+        return await self._run(flow)
+
+    async def witness(
+        self, certification_id: str, *, timeout_s: float | None = None
+    ) -> dict[str, Any]:
+        """See `Client.witness`."""
+        flow = flows.wait_for_witness(
+            certification_id, timeout_s=timeout_s, patience_s=self._patience_s
+        )
+        return await self._run(flow)
+
+    async def witness_image(self, certification_id: str, *, certificate: int, which: str) -> bytes:
+        """See `Client.witness_image`."""
+        path = at("certifications", certification_id, "witness", str(certificate), f"{which}.png")
+        return await self._run(self._routes.download(path))
+
     async def certify_folder(
         self, folder: Path | Sequence[Path], *, at_a_time: int = 8, **fields: Any
     ) -> AsyncIterator[FolderItem]:
@@ -99,6 +123,10 @@ class AsyncClient(Connected[httpx2.AsyncClient]):
     async def cancel(self, certification_id: str) -> None:
         """See `Client.cancel`."""
         await self._run(flows.cancel(certification_id, patience_s=self._patience_s))
+
+    async def purge(self, certification_id: str) -> None:
+        """See `Client.purge`."""
+        await self._run(self._routes.delete(at("certifications", certification_id)))
 
     async def list(self, **filters: Any) -> AsyncIterator[dict[str, Any]]:
         """See `Client.list`."""
@@ -142,19 +170,38 @@ class AsyncClient(Connected[httpx2.AsyncClient]):
         """See `Client.batch`."""
         return await self._run(self._routes.get(at("batches", batch_id)))
 
+    async def wait_batch(
+        self,
+        batch_id: str,
+        *,
+        timeout_s: float | None = None,
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
+        """See `Client.wait_batch`."""
+        flow = flows.wait_batch(
+            batch_id,
+            timeout_s=timeout_s,
+            on_progress=on_progress,
+            patience_s=self._patience_s,
+        )
+        return await self._run(flow)
+
     async def cancel_batch(self, batch_id: str) -> None:
         """See `Client.cancel_batch`."""
-        await self._run(self._routes.delete(at("batches", batch_id)))
+        await self._run(self._routes.cancel(at("batches", batch_id)))
 
     async def preview(self, image: Image, **fields: Any) -> dict[str, Any]:
         """See `Client.preview`."""
         return await self._run(self._routes.post("/preview", {"image": [image]}, fields))
 
-    async def report(self, certification_id: str) -> bytes:
+    async def reach(self, **fields: Any) -> dict[str, Any]:
+        """See `Client.reach`."""
+        return await self._run(self._routes.post_fields("/reach", fields))
+
+    async def report(self, certification_id: str, *, picture: bool = True) -> bytes:
         """See `Client.report`."""
-        return await self._run(
-            self._routes.download(at("certifications", certification_id, "report.pdf"))
-        )
+        path = at("certifications", certification_id, "report.pdf")
+        return await self._run(self._routes.download(path, picture=None if picture else "false"))
 
     async def input_image(self, certification_id: str) -> bytes:
         """See `Client.input_image`."""
@@ -166,6 +213,17 @@ class AsyncClient(Connected[httpx2.AsyncClient]):
         """See `Client.noisy_image`."""
         path = at("certifications", certification_id, "noisy.png")
         return await self._run(self._routes.download(path, sigma=sigma))
+
+    async def yardsticks(self, certification_id: str) -> dict[str, Any]:
+        """See `Client.yardsticks`."""
+        return await self._run(
+            self._routes.get(at("certifications", certification_id, "yardsticks"))
+        )
+
+    async def changed_image(self, certification_id: str, *, yardstick: str) -> bytes:
+        """See `Client.changed_image`."""
+        path = at("certifications", certification_id, "yardsticks", f"{yardstick}.png")
+        return await self._run(self._routes.download(path))
 
     async def votes(
         self, certification_id: str, *, sample: Sequence[int], **query: Any
@@ -214,9 +272,58 @@ class AsyncClient(Connected[httpx2.AsyncClient]):
         """See `Client.cancel_prompt_job`."""
         await self._run(self._routes.delete(at("prompt-jobs", job_id)))
 
+    async def datasets(self) -> dict[str, Any]:
+        """See `Client.datasets`."""
+        return await self._run(self._routes.get("/datasets"))
+
+    async def estimate_evaluation(self, **fields: Any) -> dict[str, Any]:
+        """See `Client.estimate_evaluation`."""
+        return await self._run(self._routes.post_json("/evaluations/estimate", **fields))
+
+    async def start_evaluation(
+        self, *, idempotency_key: str | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """See `Client.start_evaluation`."""
+        key = idempotency_key or secrets.token_hex(16)
+        return await self._run(
+            self._routes.post_json("/evaluations", idempotency_key=key, **fields)
+        )
+
+    async def evaluations(self) -> dict[str, Any]:
+        """See `Client.evaluations`."""
+        return await self._run(self._routes.get("/evaluations"))
+
+    async def evaluation(self, evaluation_id: str) -> dict[str, Any]:
+        """See `Client.evaluation`."""
+        return await self._run(self._routes.get(at("evaluations", evaluation_id)))
+
+    async def evaluation_images(self, evaluation_id: str) -> dict[str, Any]:
+        """See `Client.evaluation_images`."""
+        return await self._run(self._routes.get(at("evaluations", evaluation_id, "images")))
+
+    async def evaluation_results(self, evaluation_id: str, name: str) -> bytes:
+        """See `Client.evaluation_results`."""
+        return await self._run(self._routes.download(at("evaluations", evaluation_id, name)))
+
+    async def cancel_evaluation(self, evaluation_id: str) -> None:
+        """See `Client.cancel_evaluation`."""
+        await self._run(self._routes.cancel(at("evaluations", evaluation_id)))
+
+    async def purge_evaluation(self, evaluation_id: str) -> None:
+        """See `Client.purge_evaluation`."""
+        await self._run(self._routes.delete(at("evaluations", evaluation_id)))
+
     async def ready(self) -> dict[str, Any]:
         """See `Client.ready`."""
         return await self._run(self._routes.get("/readyz"))
+
+    async def test_webhook(self, *, callback_url: str | None = None) -> dict[str, Any]:
+        """See `Client.test_webhook`."""
+        return await self._run(self._routes.post_json("/webhooks/test", callback_url=callback_url))
+
+    async def capacity(self) -> dict[str, Any]:
+        """See `Client.capacity`."""
+        return await self._run(self._routes.get("/capacity"))
 
     async def version(self) -> dict[str, Any]:
         """See `Client.version`."""
@@ -245,6 +352,7 @@ class AsyncClient(Connected[httpx2.AsyncClient]):
 
     async def _take(self, step: Call | Pause) -> Answer:
         if isinstance(step, Pause):
+            self._tell(step)
             await asyncio.sleep(step.seconds)
             return None
         try:

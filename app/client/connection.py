@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from httpx2 import URL, InvalidURL
 
-from app.client.errors import KeyUnusable, UnsafeAddress
+from app.client.calls import Pause
+from app.client.errors import FileUnreadable, KeyUnusable, UnsafeAddress
 from app.client.routes import Routes
 
 Http = TypeVar("Http")
@@ -31,8 +32,9 @@ class Connected(Generic[Http]):
         timeout_s: float = 60.0,
         patience_s: float = 60.0,
         allow_plain_http: bool = False,
+        on_wait: Callable[[str], None] | None = None,
     ) -> None:
-        self._patience_s = patience_s
+        self._patience_s, self._on_wait = patience_s, on_wait
         self._routes = Routes(patience_s)
         connection = create_connection(
             url,
@@ -42,6 +44,11 @@ class Connected(Generic[Http]):
             allow_plain_http=allow_plain_http,
         )
         self._http = self._kind(**connection)
+
+    def _tell(self, pause: Pause) -> None:
+        """Says why a call is about to be sent again."""
+        if pause.because and self._on_wait is not None:
+            self._on_wait(pause.because)
 
 
 def create_connection(
@@ -58,6 +65,7 @@ def create_connection(
         UnsafeAddress: the address is not http(s), contains a user or a query, or would receive the
             key unencrypted on another machine.
         KeyUnusable: the key has characters that a header cannot hold.
+        FileUnreadable: `verify` names no file with certificates.
     """
     address = _parse(url)
     key = None if api_key is None else _parse_key(api_key)
@@ -70,10 +78,19 @@ def create_connection(
     return {
         "base_url": address,
         "headers": {} if key is None else {"Authorization": f"Bearer {key}"},
-        "verify": ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify,
+        "verify": _load_authorities(verify) if isinstance(verify, str) else verify,
         "timeout": timeout_s,
         "trust_env": not _is_loopback(address.host),  # no proxy for this machine's own addresses
     }
+
+
+def _load_authorities(path: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=path)
+    except OSError:
+        raise FileUnreadable(
+            f"{path} cannot be read as certificates of authorities (PEM)"
+        ) from None
 
 
 def _parse(url: str) -> URL:

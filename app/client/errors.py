@@ -3,11 +3,13 @@
 ClientError
 ├── UnsafeAddress       the address is unusable, or a key would travel unencrypted
 ├── KeyUnusable         the key has characters that a header cannot hold
-├── FileUnreadable      a file of a folder cannot be read
+├── FileUnreadable      a file cannot be read
 ├── ServiceUnreachable  no answer: refused, timed out, cut off
 ├── ServiceRefused      the service answered with a problem (RFC 9457); `code` is stable
 └── NotFinished         the job did not end in time; it continues
 """
+
+_GONE = frozenset({"certification_gone", "certification_unknown"})
 
 
 class ClientError(ValueError):
@@ -23,7 +25,7 @@ class KeyUnusable(ClientError):
 
 
 class FileUnreadable(ClientError):
-    """A file of a folder cannot be read."""
+    """A file cannot be read."""
 
 
 class ServiceUnreachable(ClientError):
@@ -44,6 +46,11 @@ class ServiceRefused(ClientError):
     def __init__(self, status: int, code: str, detail: str, request_id: str) -> None:
         super().__init__(status, code, detail, request_id)
         self.status, self.code, self.detail, self.request_id = status, code, detail, request_id
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the service no longer has the certification, or never had it."""
+        return self.code in _GONE
 
     def __str__(self) -> str:
         return f"the service answered {self.status} {self.code}: {self.detail}".replace(" :", ":")

@@ -3,7 +3,8 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from httpx2 import Response
@@ -12,13 +13,13 @@ from app.client.answers import Certification
 from app.client.calls import Call, Flow, Image, Pause, batch_submission, submission
 from app.client.errors import NotFinished, ServiceRefused, ServiceUnreachable
 
+T = TypeVar("T")
 OnProgress = Callable[[Certification], None]
 _BUSY = frozenset({409, 429, 503})
 """Repeated if the answer has a `Retry-After`."""
 _AWAY = frozenset({502, 504})
 """A proxy's answers when the service gave none."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _GROWTH = 0.2, 2.0, 1.5
-_CANCEL_ATTEMPTS = 3
 
 
 def ask(
@@ -57,12 +58,14 @@ def ask(
             raise error
         pause_s = min(pause_s * _GROWTH, _LONGEST_PAUSE_S)
         waited += pause
-        yield Pause(pause)
+        yield Pause(pause, str(error))
 
 
-def submit(image: Image, fields: Mapping[str, Any], *, patience_s: float) -> Flow[Certification]:
-    """Submits an image and returns its job."""
-    answer = yield from ask(submission(image, fields), patience_s=patience_s)
+def submit(
+    image: Image, fields: Mapping[str, Any], *, patience_s: float, key: str | None = None
+) -> Flow[Certification]:
+    """Submits an image and returns its job; under one idempotency `key`, always the same."""
+    answer = yield from ask(submission(image, fields, key), patience_s=patience_s)
     return _read_certification(answer)
 
 
@@ -71,6 +74,46 @@ def find(certification_id: str, *, patience_s: float) -> Flow[Certification]:
     call = Call(method="GET", path=_path(certification_id))
     answer = yield from ask(call, patience_s=patience_s)
     return _read_certification(answer)
+
+
+def continue_certification(certification_id: str, *, patience_s: float) -> Flow[Certification]:
+    """The certification that goes on from a finished one; asked again, the same one."""
+    call = Call(method="POST", path=f"{_path(certification_id)}/continue")
+    answer = yield from ask(call, patience_s=patience_s)
+    return _read_certification(answer)
+
+
+def find_witness(
+    certification_id: str, *, ask_first: bool, patience_s: float
+) -> Flow[dict[str, Any]]:
+    """The witness of a certification as it stands; asked for first, if so wished."""
+    path = f"{_path(certification_id)}/witness"
+    call = Call(method="POST" if ask_first else "GET", path=path)
+    answer = yield from ask(call, patience_s=patience_s)
+    return read_object(answer)
+
+
+def wait_for_witness(
+    certification_id: str,
+    *,
+    timeout_s: float | None,
+    patience_s: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> Flow[dict[str, Any]]:
+    """Asks for the witness of a certification and waits until it is there.
+
+    Raises:
+        NotFinished: it was not there within `timeout_s`.
+    """
+    look = partial(find_witness, certification_id, ask_first=False, patience_s=patience_s)
+
+    def is_over(found: dict[str, Any]) -> bool:
+        return found["status"] not in ("queued", "running")
+
+    asked = yield from find_witness(certification_id, ask_first=True, patience_s=patience_s)
+    if is_over(asked):
+        return asked
+    return (yield from _poll(look, is_over, certification_id, timeout_s, clock))
 
 
 def wait(
@@ -86,45 +129,66 @@ def wait(
     Raises:
         NotFinished: it did not end within `timeout_s`.
     """
-    started, pause_s = clock(), _FIRST_PAUSE_S
-    while True:
-        found = yield from find(certification_id, patience_s=patience_s)
-        if found.ended:
-            return found
+
+    def is_over(found: Certification) -> bool:
+        if not found.ended and on_progress is not None:
+            on_progress(found)
+        return found.ended
+
+    look = partial(find, certification_id, patience_s=patience_s)
+    return (yield from _poll(look, is_over, certification_id, timeout_s, clock))
+
+
+def wait_batch(
+    batch_id: str,
+    *,
+    timeout_s: float | None,
+    on_progress: Callable[[dict[str, Any]], None] | None,
+    patience_s: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> Flow[dict[str, Any]]:
+    """Waits until all images of a batch have ended.
+
+    Raises:
+        NotFinished: they did not end within `timeout_s`.
+    """
+    call = Call(method="GET", path=f"/batches/{quote(batch_id, safe='')}")
+
+    def look() -> Flow[dict[str, Any]]:
+        answer = yield from ask(call, patience_s=patience_s)
+        return read_object(answer)
+
+    def is_over(found: dict[str, Any]) -> bool:
         if on_progress is not None:
             on_progress(found)
+        return found.get("done") == found.get("total")
+
+    return (yield from _poll(look, is_over, batch_id, timeout_s, clock))
+
+
+def _poll(
+    look: Callable[[], Flow[T]],
+    is_over: Callable[[T], bool],
+    name: str,
+    timeout_s: float | None,
+    clock: Callable[[], float],
+) -> Flow[T]:
+    """Looks, with longer and longer pauses, until it is over; returns what it saw last."""
+    started, pause_s = clock(), _FIRST_PAUSE_S
+    while True:
+        found = yield from look()
+        if is_over(found):
+            return found
         if timeout_s is not None and clock() - started + pause_s > timeout_s:
-            raise NotFinished(certification_id, timeout_s)
+            raise NotFinished(name, timeout_s)
         yield Pause(pause_s)
         pause_s = min(pause_s * _GROWTH, _LONGEST_PAUSE_S)
 
 
 def cancel(certification_id: str, *, patience_s: float) -> Flow[None]:
-    """Ends a job, or removes one that has ended; never both.
-
-    A repeated DELETE would remove the job that the first one ended. So if no answer came, the state
-    of the job is read before DELETE is sent again; a job that has ended by then is left as it is.
-    """
-    call = Call(method="DELETE", path=_path(certification_id))
-    for attempt in range(_CANCEL_ATTEMPTS):
-        try:
-            yield from ask(call, patience_s=patience_s, once=True)
-            return
-        except ServiceUnreachable:
-            if attempt == _CANCEL_ATTEMPTS - 1:
-                raise
-        if (yield from _has_ended(certification_id, patience_s=patience_s)):
-            return
-
-
-def _has_ended(certification_id: str, *, patience_s: float) -> Flow[bool]:
-    try:
-        found = yield from find(certification_id, patience_s=patience_s)
-    except ServiceRefused as refused:
-        if refused.status != 404:
-            raise
-        return True  # it existed before
-    return found.ended
+    """Ends a job that is queued or running. One that has ended stays, however often it is sent."""
+    call = Call(method="DELETE", path=_path(certification_id), params={"only": "cancel"})
+    yield from ask(call, patience_s=patience_s)
 
 
 def submit_batch(

@@ -1,7 +1,8 @@
 """The synchronous client."""
 
+import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
@@ -35,10 +36,12 @@ class Client(Connected[httpx2.Client]):
         patience_s: how long to retry while the service is busy or away; counts pauses and
             unanswered calls.
         allow_plain_http: send the key to another machine over http.
+        on_wait: told, each time a call is about to be sent again, why.
 
     Raises:
         UnsafeAddress: the address cannot be used.
         KeyUnusable: the key has characters that a header cannot hold.
+        FileUnreadable: `verify` names no file with certificates.
     """
 
     _kind = httpx2.Client
@@ -53,10 +56,14 @@ class Client(Connected[httpx2.Client]):
         """Closes the connections."""
         self._http.close()
 
-    def submit(self, image: Image, **fields: Any) -> Certification:
+    def submit(
+        self, image: Image, *, idempotency_key: str | None = None, **fields: Any
+    ) -> Certification:
         """Submits one image file; the fields are those of POST /certify (sigma, model, ...).
 
-        Numbers can be text, `Decimal` or float; `targets` is a list, `window` a pair.
+        Numbers can be text, `Decimal` or float; `targets` is a list, `window` a pair. A program
+        that must not submit twice, whatever ends it, gives an `idempotency_key` that it can find
+        again: the same key with the same request is the same job.
 
         Returns:
             the job, which the service will not lose from now on.
@@ -65,7 +72,9 @@ class Client(Connected[httpx2.Client]):
             ServiceRefused: nothing was queued; the sentence says why.
             ServiceUnreachable: there was no answer.
         """
-        return self._run(flows.submit(image, fields, patience_s=self._patience_s))
+        return self._run(
+            flows.submit(image, fields, patience_s=self._patience_s, key=idempotency_key)
+        )
 
     def get(self, certification_id: str) -> Certification:
         """A job as it stands now."""
@@ -103,6 +112,38 @@ class Client(Connected[httpx2.Client]):
         job = self.submit(image, **fields)
         return self.wait(job.id, timeout_s=timeout_s, on_progress=on_progress)
 
+    def continue_certification(self, certification_id: str) -> Certification:
+        """The next part of a finished certification that named `n_cap`: a job of its own.
+
+        It goes on from the samples of the first, and counts as no new attempt. Asked again, the
+        same job is returned.
+
+        Raises:
+            ServiceRefused: it has not finished, or there are no further samples to take.
+        """
+        flow = flows.continue_certification(certification_id, patience_s=self._patience_s)
+        return self._run(flow)
+
+    def witness(self, certification_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
+        """Asks for the witness of a finished certification and waits until it is there.
+
+        It is the smallest change found that changes each answer; see docs/api.md. Check its
+        `status`: "finished" or "failed".
+
+        Raises:
+            NotFinished: it was not there within `timeout_s`; the search continues.
+            ServiceRefused: the certification has not finished, or its image is gone.
+        """
+        flow = flows.wait_for_witness(
+            certification_id, timeout_s=timeout_s, patience_s=self._patience_s
+        )
+        return self._run(flow)
+
+    def witness_image(self, certification_id: str, *, certificate: int, which: str) -> bytes:
+        """The image at which the "smoothed" or "undefended" answer changed, as a PNG's bytes."""
+        path = at("certifications", certification_id, "witness", str(certificate), f"{which}.png")
+        return self._run(self._routes.download(path))
+
     def certify_folder(
         self, folder: Path | Sequence[Path], *, at_a_time: int = 8, **fields: Any
     ) -> Iterator[FolderItem]:
@@ -130,11 +171,12 @@ class Client(Connected[httpx2.Client]):
             return FolderItem(path=path, error=error)
 
     def cancel(self, certification_id: str) -> None:
-        """Ends a queued or running job; removes one that has ended.
-
-        If the service's answer is lost on the way, a job that has ended by then is kept.
-        """
+        """Ends a queued or running job. One that has ended stays: `purge` removes it."""
         self._run(flows.cancel(certification_id, patience_s=self._patience_s))
+
+    def purge(self, certification_id: str) -> None:
+        """Removes a job that has ended; ends one that is queued or running."""
+        self._run(self._routes.delete(at("certifications", certification_id)))
 
     def list(self, **filters: Any) -> Iterator[dict[str, Any]]:
         """Certifications, newest first, over all pages; filters as in GET /certifications."""
@@ -184,19 +226,44 @@ class Client(Connected[httpx2.Client]):
         """GET /batches/{id}: the certifications of a batch as they stand."""
         return self._run(self._routes.get(at("batches", batch_id)))
 
+    def wait_batch(
+        self,
+        batch_id: str,
+        *,
+        timeout_s: float | None = None,
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
+        """Waits until all images of a batch have ended; `joint_batch` has what they say together.
+
+        `on_progress` is given the batch at each look, the last included.
+
+        Raises:
+            NotFinished: they did not end within `timeout_s`; they continue.
+        """
+        flow = flows.wait_batch(
+            batch_id,
+            timeout_s=timeout_s,
+            on_progress=on_progress,
+            patience_s=self._patience_s,
+        )
+        return self._run(flow)
+
     def cancel_batch(self, batch_id: str) -> None:
-        """Ends what is queued or running in a batch; removes one that has ended."""
-        self._run(self._routes.delete(at("batches", batch_id)))
+        """Ends what is queued or running in a batch, and removes nothing."""
+        self._run(self._routes.cancel(at("batches", batch_id)))
 
     def preview(self, image: Image, **fields: Any) -> dict[str, Any]:
         """POST /preview: the image as it would be certified; nothing is kept."""
         return self._run(self._routes.post("/preview", {"image": [image]}, fields))
 
-    def report(self, certification_id: str) -> bytes:
-        """The report to print, as the bytes of a PDF."""
-        return self._run(
-            self._routes.download(at("certifications", certification_id, "report.pdf"))
-        )
+    def reach(self, **fields: Any) -> dict[str, Any]:
+        """What these fields could prove at most (POST /reach); nothing is queued."""
+        return self._run(self._routes.post_fields("/reach", fields))
+
+    def report(self, certification_id: str, *, picture: bool = True) -> bytes:
+        """The report to print, as the bytes of a PDF; without `picture` it shows no image."""
+        path = at("certifications", certification_id, "report.pdf")
+        return self._run(self._routes.download(path, picture=None if picture else "false"))
 
     def input_image(self, certification_id: str) -> bytes:
         """The certified 8-bit image, as the bytes of a PNG."""
@@ -206,6 +273,15 @@ class Client(Connected[httpx2.Client]):
         """What a noise level looks like on the image, as the bytes of a PNG: an illustration."""
         path = at("certifications", certification_id, "noisy.png")
         return self._run(self._routes.download(path, sigma=sigma))
+
+    def yardsticks(self, certification_id: str) -> dict[str, Any]:
+        """Everyday changes of the certified image with their l2 lengths."""
+        return self._run(self._routes.get(at("certifications", certification_id, "yardsticks")))
+
+    def changed_image(self, certification_id: str, *, yardstick: str) -> bytes:
+        """The certified image under one of these changes, as the bytes of a PNG."""
+        path = at("certifications", certification_id, "yardsticks", f"{yardstick}.png")
+        return self._run(self._routes.download(path))
 
     def votes(
         self, certification_id: str, *, sample: Sequence[int], **query: Any
@@ -254,9 +330,59 @@ class Client(Connected[httpx2.Client]):
         """Ends a learning that is queued or running."""
         self._run(self._routes.delete(at("prompt-jobs", job_id)))
 
+    def datasets(self) -> dict[str, Any]:
+        """GET /datasets: the datasets that lie with the service."""
+        return self._run(self._routes.get("/datasets"))
+
+    def estimate_evaluation(self, **fields: Any) -> dict[str, Any]:
+        """POST /evaluations/estimate: what an evaluation would take; nothing is started."""
+        return self._run(self._routes.post_json("/evaluations/estimate", **fields))
+
+    def start_evaluation(
+        self, *, idempotency_key: str | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """POST /evaluations: certifies a dataset that lies with the service (dataset, sigma, ...).
+
+        Sent again under the same `idempotency_key`, it is the same evaluation.
+        """
+        key = idempotency_key or secrets.token_hex(16)
+        return self._run(self._routes.post_json("/evaluations", idempotency_key=key, **fields))
+
+    def evaluations(self) -> dict[str, Any]:
+        """GET /evaluations: those of the key, newest first."""
+        return self._run(self._routes.get("/evaluations"))
+
+    def evaluation(self, evaluation_id: str) -> dict[str, Any]:
+        """GET /evaluations/{id}: progress, time left, and the table of what is finished."""
+        return self._run(self._routes.get(at("evaluations", evaluation_id)))
+
+    def evaluation_images(self, evaluation_id: str) -> dict[str, Any]:
+        """GET /evaluations/{id}/images: what every finished image's certificates say."""
+        return self._run(self._routes.get(at("evaluations", evaluation_id, "images")))
+
+    def evaluation_results(self, evaluation_id: str, name: str) -> bytes:
+        """A file of a finished evaluation, such as "results.csv" or "images.jsonl"."""
+        return self._run(self._routes.download(at("evaluations", evaluation_id, name)))
+
+    def cancel_evaluation(self, evaluation_id: str) -> None:
+        """Ends an evaluation that is queued or running, and removes nothing."""
+        self._run(self._routes.cancel(at("evaluations", evaluation_id)))
+
+    def purge_evaluation(self, evaluation_id: str) -> None:
+        """Removes an evaluation that has ended, with its certifications; ends one that runs."""
+        self._run(self._routes.delete(at("evaluations", evaluation_id)))
+
     def ready(self) -> dict[str, Any]:
         """GET /readyz. Raises `ServiceRefused`, code `not_ready`, while something is missing."""
         return self._run(self._routes.get("/readyz"))
+
+    def test_webhook(self, *, callback_url: str | None = None) -> dict[str, Any]:
+        """POST /webhooks/test: a test message to this address, or to the default of the key."""
+        return self._run(self._routes.post_json("/webhooks/test", callback_url=callback_url))
+
+    def capacity(self) -> dict[str, Any]:
+        """GET /capacity: what could be taken now, and the expected wait."""
+        return self._run(self._routes.get("/capacity"))
 
     def version(self) -> dict[str, Any]:
         """GET /version."""
@@ -285,6 +411,7 @@ class Client(Connected[httpx2.Client]):
 
     def _take(self, step: Call | Pause) -> Answer:
         if isinstance(step, Pause):
+            self._tell(step)
             time.sleep(step.seconds)
             return None
         try:

@@ -4,43 +4,37 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.server.answers.schemas import Schema
-from app.server.audit_log.log import find_fault
+from app.deployment.checks import Check
+from app.deployment.dicom_node import examine_node
+from app.deployment.outgoing import check_issuer, check_webhooks
+from app.deployment.variables import find_unread
+from app.settings import AppSettings
 from models.catalogue import load_catalogue
 from models.catalogue.availability import judge_presence
 from models.catalogue.cards import ModelCard
 from models.catalogue.weights import WeightsError, check_weights
+from models.files.audit_log import find_fault
 from worker.contract import QUEUE_NAME
 from worker.settings import WorkerSettings
 from worker.store import hosts, keyspace
 from worker.store.jobs import accepted
 
-Verdict = Literal["ok", "warning", "fails"]
 _CLOCK_S = 2.0
 _DISK_GB, _MEMORY_SHARE, _WAITING_S = 1.0, 0.85, 1800.0
-
-
-class Check(Schema):
-    """The result of one check."""
-
-    name: str
-    verdict: Verdict
-    found: str
-    do: str = ""
 
 
 def examine(
     redis: Redis,
     settings: WorkerSettings,
+    app: AppSettings,
     *,
-    keys_file: Path | None = None,
-    audit_log: Path | None = None,
     digests: bool = False,
 ) -> Iterator[Check]:
     """Runs all checks, those of this machine first.
@@ -48,15 +42,20 @@ def examine(
     Args:
         redis: the service's Redis.
         settings: of this machine.
-        keys_file: the file with the API keys, if there is one.
-        audit_log: the folder of the audit log, if one is kept.
+        app: of the app on this machine, if there is one.
         digests: read the weights of all served models in full.
     """
+    yield _check_variables()
     yield _check_disk(settings.data_dir)
     yield from _check_models(settings, digests=digests)
     yield _check_device(settings)
-    yield _check_keys_file(keys_file)
-    yield _check_audit_log(audit_log)
+    if find_spec("torch") is not None:  # an engine may run here
+        yield check_runtime(settings, openvino=find_spec("openvino") is not None)
+    yield _check_keys_file(app.keys_file)
+    yield _check_audit_log(app.audit_log)
+    yield from check_issuer(app.sign_on_file)
+    yield from check_webhooks(app)
+    yield from examine_node()
     try:
         began = time.time()
         redis.ping()
@@ -172,6 +171,15 @@ def _check_secret(redis: Redis, settings: WorkerSettings) -> Check:
     return Check(name=name, verdict="ok", found=f"commitment {mine[:12]}…")
 
 
+def _check_variables() -> Check:
+    name, unread = "settings", [str(each) for each in find_unread(os.environ)]
+    if unread:
+        do = "correct or remove them; docs/settings.md lists all settings"
+        said = f"no program reads {', '.join(unread)}"
+        return Check(name=name, verdict="warning", found=said, do=do)
+    return Check(name=name, verdict="ok", found="every variable is one that a program reads")
+
+
 def _check_keys_file(path: Path | None) -> Check:
     name = "API keys"
     if path is None:
@@ -240,6 +248,18 @@ def _check_device(settings: WorkerSettings) -> Check:
         do = "install the driver and give the container the GPU, or set PROMPTSMOOTH_DEVICE=cpu"
         return Check(name="device", verdict="fails", found=said, do=do)
     return Check(name="device", verdict="ok", found=said)
+
+
+def check_runtime(settings: WorkerSettings, *, openvino: bool) -> Check:
+    """What computes image towers on a CPU here, where OpenVINO is installed or is not."""
+    chosen = settings.cpu_runtime
+    if chosen == "openvino" and not openvino:
+        do = "install openvino, or set PROMPTSMOOTH_CPU_RUNTIME=auto"
+        said = "openvino: it is not installed, so no model can be served on a CPU"
+        return Check(name="CPU runtime", verdict="fails", found=said, do=do)
+    computes = "OpenVINO" if openvino and chosen != "torch" else "torch"
+    said = f"{chosen}: {computes} computes image towers on a CPU"
+    return Check(name="CPU runtime", verdict="ok", found=said)
 
 
 def _check_disk(folder: Path) -> Check:

@@ -9,22 +9,28 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from shutil import disk_usage
 
 from redis.exceptions import RedisError
 
+from app.deployment.redis_log import describe_damage
 from app.deployment.redis_server import (
     forget_redis,
     lock_data_dir,
     redis_command,
     remember_redis,
 )
+from app.deployment.service_backup import EVALUATIONS
 from app.server.access.api_keys import KEYS_FILE_NAME
 from app.server.access.keyring import Keyring
-from app.server.audit_log.log import AUDIT_LOG_NAME
+from app.server.access.owned_records import OwnedRecords
+from app.server.access.sign_on.found import find_sign_on
+from app.server.jobs.evaluations.record import find_key_owner
 from app.server.middleware.perimeter import require_loopback
 from app.settings import AppSettings
+from models.files.audit_log import AUDIT_LOG_NAME
 from worker.health import find_fault
 from worker.processes.child import Child, end_all
 from worker.processes.parent import with_parent
@@ -45,8 +51,8 @@ class CannotStart(ValueError):
 class LocalStack:
     """Runs the service until `stop`. Any part that ends before is restarted."""
 
-    def __init__(self, *, host: str, port: int, data_dir: Path) -> None:
-        self._host, self._port = host, port
+    def __init__(self, *, host: str, port: int, data_dir: Path, workers: int = 1) -> None:
+        self._host, self._port, self._workers = host, port, workers
         self._data_dir = data_dir
         self._stopping = threading.Event()
         self._settings = AppSettings()
@@ -67,7 +73,8 @@ class LocalStack:
         """Runs until `stop`. Calls `on_ready` once, when the service can certify.
 
         Raises:
-            CannotStart: the port is in use, or Redis does not start.
+            CannotStart: the port is in use, Redis does not start, or records belong to keys that
+                the service does not have.
             app.server.middleware.perimeter.NotLoopback: others could reach the service, and it has
                 no keys.
             worker.processes.child.GivenUp: a part keeps ending.
@@ -99,6 +106,7 @@ class LocalStack:
             for child in redis:
                 child.keep_running(time.monotonic())
             self._wait_for_redis(environment["REDIS_URL"])
+            self._require_keys_of_records(environment["REDIS_URL"])
             engine_socket = runtime / _ENGINE_SOCKET
             self._keep_running([*redis, worker, app], engine_socket, on_ready)
         finally:
@@ -106,6 +114,10 @@ class LocalStack:
             end_all([worker], grace_s=25)
             end_all(redis, grace_s=10)
             forget_redis(self._data_dir)
+
+    @property
+    def _evaluations(self) -> Path:
+        return Path(os.environ.get("PROMPTSMOOTH_EVALUATIONS", self._data_dir / EVALUATIONS))
 
     def _environment(self, runtime: Path) -> dict[str, str]:
         own = {"REDIS_URL": f"unix://{runtime / _REDIS_SOCKET}"} if self._own_redis else {}
@@ -118,11 +130,21 @@ class LocalStack:
             "PROMPTSMOOTH_AUDIT_LOG": os.environ.get(
                 "PROMPTSMOOTH_AUDIT_LOG", str(self._data_dir / AUDIT_LOG_NAME)
             ),
+            "PROMPTSMOOTH_EVALUATIONS": str(self._evaluations),
         }
 
     def _require_keys(self) -> None:
-        if not self._settings.open and not Keyring(self._keys_file).required:
+        sign_on = find_sign_on(self._settings.sign_on_file) is not None
+        if not self._settings.open and not Keyring(self._keys_file, sign_on=sign_on).required:
             require_loopback(self._host)
+
+    def _require_keys_of_records(self, url: str) -> None:
+        sign_on = find_sign_on(self._settings.sign_on_file) is not None
+        keyring = Keyring(self._keys_file, sign_on=sign_on)
+        owned = OwnedRecords(keyring, partial(find_key_owner, self._evaluations))
+        fault = owned.find_fault(create_app_redis(url))
+        if fault is not None:
+            raise CannotStart(fault)
 
     def _require_free_port(self) -> None:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
@@ -148,6 +170,8 @@ class LocalStack:
 
     def _describe_redis(self) -> str:
         """What to check when Redis ends. It ends when it cannot write, as on a full disk."""
+        if (damage := describe_damage(self._data_dir)) is not None:
+            return damage
         log, free_mb = self._data_dir / "redis" / "redis.log", disk_usage(self._data_dir).free / 1e6
         return f"look at {log}; its disk has {free_mb:.0f} MB free"
 
@@ -157,6 +181,7 @@ class LocalStack:
 
     def _app(self, environment: Mapping[str, str]) -> Child:
         options = ["--host", self._host, "--port", str(self._port)]
+        options += ["--workers", str(self._workers)]
         command = [sys.executable, "-m", "app", *options]
         return Child(
             name="app",

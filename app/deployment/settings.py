@@ -60,6 +60,16 @@ class DeploymentSettings(BaseSettings):
         description="Absolute path of the folder with your own learned prompts, readable by uid "
         "10001; mounted read-only. The default is an empty volume.",
     )
+    datasets_dir: str = Field(
+        default="datasets",
+        description="Absolute path of the folder with datasets for evaluations, readable by uid "
+        "10001; mounted read-only. The default is an empty volume.",
+    )
+    sign_on_dir: str = Field(
+        default="sign-on",
+        description="Absolute path of the folder with `sign-on.toml`, readable by uid 10001; "
+        "mounted read-only (compose.sign-on.yml). The default is an empty volume.",
+    )
     redis_maxmemory: str = Field(
         default="1gb",
         pattern=_MEMORY,
@@ -96,6 +106,20 @@ class DeploymentSettings(BaseSettings):
         default="16g",
         pattern=_MEMORY,
         description="Memory of one container worker on a GPU, /tmp included (compose.gpu.yml).",
+    )
+    node_publish: str = Field(
+        default="127.0.0.1",
+        description="Address of this machine that the DICOM node listens on (profile `pacs`).",
+    )
+    node_port: Port = Field(default=11112, description="Its port.")
+    node_dir: str = Field(
+        default="./docker/pacs",
+        description="Folder with the node's `rules.toml`, its API key `node.key` and what the "
+        "rules name, readable by uid 10001; mounted read-only at /etc/promptsmooth-node. The "
+        "default is the example.",
+    )
+    node_memory: str = Field(
+        default="2g", pattern=_MEMORY, description="Memory of the container node, /tmp included."
     )
     queue_bind: str = Field(
         default="127.0.0.1",

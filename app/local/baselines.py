@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import get_args
 
 import torch
 
 from app.local.engine import find_model
 from models.catalogue import UnknownModel
 from models.catalogue.cards import DENOISER_FILE, ModelCard
-from models.loading.loading import load_vlm
-from models.prompts.cards import PromptCard
-from worker.evaluation.baselines import Baseline, check_comparable
+from worker.engine.shelf.runtime import CpuRuntime, load_served
+from worker.evaluation.loaded.baselines import Baseline, check_comparable
 from worker.evaluation.question import BaselineName
 from worker.evaluation.trained import Trained
 
@@ -27,9 +25,9 @@ class FoundBaseline:
     card: ModelCard
     weights: Path
 
-    def load(self, device: torch.device) -> Baseline:
-        """The model on its device. Raises WeightsError if its files are not those of its card."""
-        vlm = load_vlm(self.card, self.weights, device)
+    def load(self, device: torch.device, runtime: CpuRuntime) -> Baseline:
+        """The model on its device. Raises the errors of `load_served`."""
+        vlm = load_served(self.card, self.weights, device, runtime)
         return Baseline(name=self.name, sigma=self.sigma, vlm=vlm)
 
     def describe(self) -> Trained:
@@ -49,14 +47,6 @@ class FoundBaseline:
         tensors = [file for file in self.card.files if file.holds_tensors]
         own = [file for file in tensors if file.name == DENOISER_FILE] or tensors
         return sum(file.size_bytes for file in own)
-
-
-def parse_baselines(names: Sequence[str]) -> tuple[BaselineName, ...]:
-    """Parses the names of baselines: each once. Raises ValueError if one is not known."""
-    known = {name: name for name in get_args(BaselineName)}
-    if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"a baseline is {' or '.join(known)}, got {unknown[0]}")
-    return tuple(known[name] for name in dict.fromkeys(names))
 
 
 def find_baselines(
@@ -84,15 +74,3 @@ def _find_model(model_id: str) -> tuple[ModelCard, Path]:
         raise ValueError(
             f"{error} benchmarks/accuracy/baselines.py trains a baseline's models."
         ) from error
-
-
-def describe_prompt(card: PromptCard) -> Trained:
-    """What a prompt's card says of its learning."""
-    learning = card.learning
-    return Trained(
-        kind="prompt",
-        id=card.id,
-        seconds=None if learning is None else learning.seconds,
-        size_bytes=4 * card.n_ctx * card.width,
-        device="" if learning is None else f"{learning.device}, {learning.threads} threads",
-    )

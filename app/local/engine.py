@@ -7,25 +7,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from app.local.go_on import require_same_roll
 from app.local.prompts import LocalPrompts
 from app.request.certify import CertifyFields
 from app.request.certify_request import create_request, resolve_targets
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard
-from models.loading.loading import load_vlm
+from models.prompts.files import TUNED_FOLDER
+from worker.attack.watched import create_limit
+from worker.attack.witness import find_witness, read_settings
 from worker.certification import Finding
 from worker.contract import (
     CertifyRequest,
+    Identity,
     InputImage,
 )
 from worker.contract.certificate.document import FinishedResult, parse_document
 from worker.contract.certificate.signature import sign
 from worker.contract.image import Image
 from worker.contract.votes import VoteList, VoteWithPath
+from worker.contract.witness import FinishedWitness
 from worker.counting.certify import certify
+from worker.counting.prefixes import Board
 from worker.counting.recorded import NotReproducible
 from worker.counting.records.files import FileRecords
-from worker.counting.records.tuned_files import TUNED_FOLDER
+from worker.counting.records.prefix_files import PREFIX_FOLDER, save_prefix
 from worker.counting.reproduce import reproduce
 from worker.counting.roll import Roll
 from worker.counting.vote_check import check_votes
@@ -34,7 +40,8 @@ from worker.engine.local import LocalCounter
 from worker.engine.measure.first_load import MEASURED_TAU_FOLDER, find_or_measure_tau
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import check_noise
-from worker.engine.shelf.loaded_model import MeasureTau
+from worker.engine.shelf.identity import MeasureTau
+from worker.engine.shelf.runtime import CpuRuntime, find_runtime, load_served, read_runtime
 from worker.engine.shelf.shelf import Shelf
 from worker.key_secret import create_secret, load_secret
 from worker.prepare import Window, prepare_image
@@ -76,12 +83,13 @@ def _create_engine(
     card: ModelCard,
     folder: Path,
     settings: WorkerSettings,
+    runtime: CpuRuntime,
     *,
     measure_tau: MeasureTau | None = None,
 ) -> Engine:
     set_threads(settings.threads)
     check_noise()
-    vlm = load_vlm(card, folder, choose_device(settings.device))
+    vlm = load_served(card, folder, choose_device(settings.device), runtime)
     return Engine(Shelf.holding([vlm], measure_tau=measure_tau))
 
 
@@ -134,7 +142,8 @@ def _prepare_again(result: FinishedResult, data: bytes) -> tuple[Image, Engine]:
     if card.sha256 != result.model.sha256:
         raise NotReproducible("the model here is not the one the document names by its digest")
     image = _prepare_certified(result.input, card, data)
-    return image, _create_engine(card, folder, WorkerSettings())
+    runtime = find_runtime(result.provenance.precision, result.provenance.versions)
+    return image, _create_engine(card, folder, WorkerSettings(), runtime)
 
 
 def _prepare_certified(described: InputImage, card: ModelCard, data: bytes) -> Image:
@@ -159,10 +168,17 @@ def certify_in_process(
     data_dir: Path,
     prompts: LocalPrompts,
     on_samples: Callable[[int], None],
+    before: FinishedResult | None = None,
+    on_signed: Callable[[FinishedResult], None] = lambda _: None,
+    on_witness: Callable[[FinishedWitness], None] | None = None,
 ) -> FinishedResult:
     """Loads the model, draws the noise, counts and certifies, with the same bytes as a worker.
 
+    The signed certificate goes to `on_signed`. A witness is looked for after that, if there is an
+    `on_witness` to take it.
+
     Raises:
+        ValueError: the certificate to go on from, `before`, is of another roll.
         models.catalogue.weights.WeightsError: the model's files are not those of its card.
         worker.key_secret.SecretUnusable: the key secret cannot be read.
     """
@@ -170,20 +186,38 @@ def certify_in_process(
     own = data_dir / "command-line-secret"  # rolls made here say nothing about those of a service
     create_secret(own)
     roll = Roll(request, load_secret(own))
+    if before is not None:
+        require_same_roll(roll, before)
     measure = partial(find_or_measure_tau, folder=data_dir / MEASURED_TAU_FOLDER)
-    engine = _create_engine(card, folder, settings, measure_tau=measure)
+    runtime = read_runtime(settings)
+    engine = _create_engine(card, folder, settings, runtime, measure_tau=measure)
     records = FileRecords(
         roll=roll,
         ledger=data_dir / "attempts",
         tuned=prompts.tuned,
         find=prompts.find_prompt,
         find_images=prompts.find_images,
+        prefixes=data_dir / PREFIX_FOLDER,
     )
-    result = certify(
-        roll,
-        prepared,
-        counter=LocalCounter(engine),
-        records=records,
-        on_votes=lambda board, _identity: on_samples(board.samples_done),
-    )
-    return sign(result, roll.secret)
+
+    def on_votes(board: Board, identity: Identity) -> None:
+        on_samples(board.samples_done)
+        if board.complete and request.find_continued() is not None:
+            save_prefix(data_dir / PREFIX_FOLDER, roll, board.checkpoints(identity))
+
+    prober = LocalCounter(engine)
+    result = certify(roll, prepared, counter=prober, records=records, on_votes=on_votes)
+    signed = sign(result, roll.secret)
+    on_signed(signed)
+    if on_witness is not None:
+        found = find_witness(
+            result,
+            prepared,
+            roll,
+            prober=prober,
+            find_prompt=prompts.find_prompt,
+            settings=read_settings(settings),
+            on_step=create_limit(settings.witness_time_s),
+        )
+        on_witness(found.witness)
+    return signed

@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 from models.catalogue.cards import ModelCard
-from models.loading.loading import load_vlm
 from models.vlm.base_classifier import create_base_classifier
 from worker.engine.measure import eta
 from worker.engine.measure.elsewhere import load_output, save_output
 from worker.engine.measure.fresh import run_afresh
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import check_noise
+from worker.engine.shelf.runtime import TORCH, CpuRuntime, load_served
 from worker.prepare import prepare_image
 
 
@@ -23,6 +23,7 @@ def measure_model(
     *,
     device: str,
     threads: int,
+    runtime: CpuRuntime,
     images: Sequence[bytes],
     each: int,
     save: Path | None = None,
@@ -34,6 +35,7 @@ def measure_model(
         card, folder: the model.
         device: auto, cpu or cuda.
         threads: CPU threads; 0: one for each core. Part of what the report is about.
+        runtime: what computes the image tower on a CPU. Part of it too.
         images: files to add noise to, beside the synthetic images.
         each: batches at each noise level.
         save: where to write what f computes here, for a measurement on another host.
@@ -50,7 +52,7 @@ def measure_model(
     check_noise()
     chosen = choose_device(device)
     classifier = create_base_classifier(
-        load_vlm(card, folder, chosen), card.template, card.class_names
+        load_served(card, folder, chosen, runtime), card.template, card.class_names
     )
     batches = eta.sample_batches(
         (*prepared, *eta.create_synthetic_images(card.preprocessing.size)),
@@ -58,7 +60,9 @@ def measure_model(
         each=each,
     )
     reruns: dict[eta.Variation, Sequence[eta.Rerun]] = {
-        eta.Variation.RESTART: [partial(run_afresh, card=card, folder=folder, device=chosen)]
+        eta.Variation.RESTART: [
+            partial(run_afresh, card=card, folder=folder, device=chosen, runtime=runtime)
+        ]
     }
     if others := _find_twins(chosen):
         reruns[eta.Variation.DEVICE] = [_rerun_on(card, folder, other) for other in others]
@@ -87,5 +91,5 @@ def _find_twins(device: torch.device) -> list[torch.device]:
 
 
 def _rerun_on(card: ModelCard, folder: Path, device: torch.device) -> eta.Rerun:
-    vlm = load_vlm(card, folder, device)
+    vlm = load_served(card, folder, device, TORCH)  # a GPU, where no runtime is chosen
     return partial(eta.run_all, create_base_classifier(vlm, card.template, card.class_names))

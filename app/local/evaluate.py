@@ -2,55 +2,36 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from functools import partial
 from pathlib import Path
 
-from app.local.baselines import describe_prompt, find_baselines
+from app.local.baselines import find_baselines
 from app.local.engine import find_model, find_prompts
+from app.local.evaluation_options import (
+    EvaluationOptions,
+    choose_images,
+    name_fields,
+)
 from app.local.prompts import LocalPrompts
 from app.request.certify import check_fields, parse_fields
 from app.request.certify_request import resolve_targets
 from app.request.limits import Limits
-from models.datasets.card import DatasetCard, describe_folder, get_dataset
-from models.datasets.files import count_left_out, list_dataset
-from models.datasets.image_folder import Split
-from models.datasets.subset import choose_subset
-from models.loading.loading import load_vlm
 from models.prompts.cards import PromptCard
 from models.prompts.catalogue import UnknownPrompt, load_prompt_catalogue
 from models.prompts.files import load_prompt
 from models.prompts.prompt import Prompt
+from worker.attack.witness import read_settings
 from worker.contract import MAX_SAMPLES, TemplateTarget
+from worker.engine.measure.first_load import MEASURED_TAU_FOLDER, find_or_measure_tau
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import check_noise
+from worker.engine.shelf.runtime import load_served, read_runtime
 from worker.evaluation.evaluate import Evaluation
-from worker.evaluation.question import BaselineName
+from worker.evaluation.trained import describe_prompt
 from worker.settings import WorkerSettings
 
+_AT_A_TIME = 8
 _LIMITS = Limits(n=MAX_SAMPLES, n0=MAX_SAMPLES)  # of a machine that is one's own
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationOptions:
-    """The options of the command line, before anything is looked up.
-
-    Attributes:
-        asked: the fields of a certification that the dataset and the prompts do not determine.
-        baselines: which models to judge beside the prompts.
-    """
-
-    data: Path
-    dataset: str | None
-    split: Split
-    model: str
-    prompts: tuple[str, ...]
-    baselines: tuple[BaselineName, ...]
-    asked: Mapping[str, object]
-    images: int
-    seed: int
-    concurrent: int
-    out: Path | None
-    data_dir: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,28 +76,17 @@ def _load_prompt(name: str, local: LocalPrompts) -> tuple[PromptCard, Prompt]:
 def create_evaluation(options: EvaluationOptions) -> Evaluation:
     """Reads cards, lists the images, resolves the promptings and loads the model.
 
-    Every prompting uses the class names and template of the dataset. So all answer the same
-    question, and the index of a class is that of its folder.
-
     Raises:
         ValueError: an option out of range, a folder unlike its card, or a prompt for another model.
         LookupError: no such dataset, model or prompt.
         models.catalogue.weights.WeightsError: the model's files are not those of its card.
     """
-    dataset = _find_dataset(options)
-    files = choose_subset(
-        list_dataset(options.data, dataset, options.split), options.images, seed=options.seed
-    )
+    chosen = choose_images(options)
+    dataset = chosen.dataset
     card, weights = find_model(options.model)
     prompts = load_named_prompts(options.prompts, find_prompts(options.data_dir))
-    fields = parse_fields(
-        {
-            "template": dataset.template or card.template,
-            **options.asked,
-            "prompt": [one.id for one in prompts.cards],
-            "class_name": list(dataset.class_names),
-        }
-    )
+    ids = [one.id for one in prompts.cards]
+    fields = parse_fields(name_fields(options, dataset, card.template, ids))
     check_fields(fields, _LIMITS)
     targets = resolve_targets(fields, card, prompts.find_card)
     if options.baselines and not any(isinstance(one, TemplateTarget) for one in targets):
@@ -130,8 +100,8 @@ def create_evaluation(options: EvaluationOptions) -> Evaluation:
         dataset=dataset.id,
         split=options.split,
         seed=options.seed,
-        files=files,
-        vlm=load_vlm(card, weights, device),
+        files=chosen.files,
+        vlm=load_served(card, weights, device, read_runtime(settings)),
         targets=targets,
         sigmas=tuple(fields.sigma),
         procedure=fields.requested_procedure,
@@ -141,30 +111,12 @@ def create_evaluation(options: EvaluationOptions) -> Evaluation:
             card.sha256: frozenset(card.learning.images) for card in prompts.cards if card.learning
         },
         folder=options.out or Path(f"evaluation-{dataset.id}-{card.id}"),
+        secrets=options.data_dir / "run-secrets",
         ledger=options.data_dir / "attempts",
-        baselines=tuple(one.load(device) for one in baselines),
+        baselines=tuple(one.load(device, read_runtime(settings)) for one in baselines),
         trained=(*map(describe_prompt, prompts.cards), *(one.describe() for one in baselines)),
-        concurrent=options.concurrent,
+        concurrent=min(options.concurrent or _AT_A_TIME, 64),
+        measure_tau=partial(find_or_measure_tau, folder=options.data_dir / MEASURED_TAU_FOLDER),
+        attacked=options.attacked,
+        witness=read_settings(settings),
     )
-
-
-def count_junk(options: EvaluationOptions) -> int:
-    """Returns how many files, such as Thumbs.db or README, the class folders hold beside images."""
-    return count_left_out(options.data, _find_dataset(options), options.split)
-
-
-def _find_dataset(options: EvaluationOptions) -> DatasetCard:
-    if options.dataset is None:
-        return describe_folder(options.data, options.split)
-    return get_dataset(options.dataset)
-
-
-def parse_radii(texts: Sequence[str]) -> tuple[Decimal, ...]:
-    """Parses the radii: ascending, each once. Raises ValueError if one is not a radius."""
-    try:
-        radii = {Decimal(text) for text in texts}
-        if all(radius.is_finite() and radius >= 0 for radius in radii):
-            return tuple(sorted(radii))
-    except InvalidOperation:
-        pass
-    raise ValueError(f"a radius is a number from 0 on, got {', '.join(texts)}")

@@ -7,11 +7,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
-from models.catalogue.cards import ModelCard, check_new_class_names
+from app.local.held_out import HeldOut, measure_held_out
+from models.catalogue.cards import ModelCard
+from models.catalogue.text_width import explain_no_context
+from models.catalogue.texts import check_new_class_names
 from models.datasets.image_folder import ImageFolder, UnusableImage, list_images
-from models.datasets.training_images import TrainingImages, choose_shots
+from models.datasets.training_images import Shots, TrainingImages
 from models.files.whole_file import write_whole
 from models.learning.card import create_learned_card
 from models.learning.few_shot import learn_prompt
@@ -20,6 +25,12 @@ from models.loading.loading import load_vlm
 from models.prompts.cards import PROMPT_ID
 from models.prompts.files import save_prompt
 from models.prompts.learning_settings import LearningSettings, Preset, create_learning_settings
+from models.vlm.base_classifier import (
+    BaseClassifier,
+    create_base_classifier,
+    create_prompted_classifier,
+)
+from models.vlm.vlm import VLM
 from worker.prepare import get_bounds
 from worker.settings import WorkerSettings
 
@@ -54,39 +65,69 @@ class Wish:
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """Everything that is decided before the first epoch."""
+    """Everything that is decided before the first epoch.
+
+    `unusable` says of each image that others replaced which file it is, and why.
+    """
 
     wish: Wish
+    model: str
     folder: ImageFolder
     images: TrainingImages
+    chosen: npt.NDArray[np.intp]
     class_names: tuple[str, ...]
+    template: str
     settings: LearningSettings
+    unusable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A learned prompt on disk: its card, and what it is worth on the images left over, if any."""
+
+    path: Path
+    held_out: HeldOut | None
 
 
 def prepare_lesson(wish: Wish, card: ModelCard) -> Lesson:
     """Reads the images that were chosen for this model, and settles names and settings.
+
+    Others of the same class replace images that cannot be used.
 
     Raises:
         ValueError: a name that is taken or no name, a folder, an image, class names, a template or
             a setting that cannot be used.
     """
     _check_id(wish)
+    if not card.has_texts:
+        raise ValueError(f"Expected {explain_no_context(card)}.")
     folder = list_images(wish.data, "train")
     class_names = _find_class_names(wish, folder)
     template = wish.template or (folder.card.prompt_template if folder.card else card.template)
     settings = replace(create_learning_settings(wish.preset, template), **wish.changes)  # type: ignore[arg-type]  # pydantic checks
-    chosen = choose_shots(folder.classes, settings.shots, settings.seed)
+    shots = Shots(folder.classes, settings.shots, settings.seed, folder.class_folders)
     try:
-        pixels = folder.load(chosen, card.preprocessing, get_bounds(WorkerSettings()))
+        pixels = folder.load_shots(shots, card.preprocessing, get_bounds(WorkerSettings()))
     except UnusableImage as error:
-        raise ValueError(f"{error} It is {error.path}.") from error  # the user's own terminal
+        raise ValueError(_name_file(error)) from error
     return Lesson(
         wish=wish,
+        model=card.id,
         folder=folder,
-        images=TrainingImages(pixels=pixels, classes=folder.classes[chosen]),
+        images=TrainingImages(pixels=pixels, classes=folder.classes[shots.chosen]),
+        chosen=shots.chosen,
         class_names=class_names,
+        template=template,
         settings=settings,
+        unusable=tuple(map(_name_file, shots.unusable.values())),
     )
+
+
+def _name_file(error: Exception) -> str:
+    """The error with the file's name, for the user's own terminal."""
+    assert isinstance(error, UnusableImage)
+    name = str(error.path).encode("utf-8", "backslashreplace").decode()
+    return f"{error} It is {name}."
 
 
 def _check_id(wish: Wish) -> None:
@@ -126,8 +167,8 @@ def learn(
     *,
     on_epoch: Callable[[Epoch], None],
     now: Callable[[], datetime],
-) -> Path:
-    """Learns, and writes both files of the prompt; returns the path of its card.
+) -> Written:
+    """Learns, writes both files of the prompt, and tries it on the images that were left over.
 
     After each epoch a checkpoint is written beside the output. A later call continues from it. It
     is removed at the end.
@@ -172,7 +213,19 @@ def learn(
     )
     path = save_prompt(wish.out, prompt_card, learned.prompt)
     wish.checkpoint.unlink(missing_ok=True)
-    return path
+    held_out = measure_held_out(
+        vlm,
+        lesson.folder,
+        lesson.chosen,
+        prompt=create_prompted_classifier(vlm, learned.prompt, lesson.class_names),
+        template=_create_template_classifier(vlm, lesson),
+    )
+    return Written(path=path, held_out=held_out)
+
+
+@torch.inference_mode()
+def _create_template_classifier(vlm: VLM, lesson: Lesson) -> BaseClassifier:
+    return create_base_classifier(vlm, lesson.template, lesson.class_names)
 
 
 def _find_checkpoint(wish: Wish) -> bytes | None:

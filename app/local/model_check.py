@@ -1,5 +1,6 @@
 """One model examined in this process: what `promptsmooth models check` does."""
 
+import contextlib
 import io
 import time
 from collections.abc import Sequence
@@ -11,18 +12,21 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from app.local.beside_parent import BesideParent, compare_with_parent
 from app.local.engine import prepare_request
 from app.local.prompts import LocalPrompts
 from app.request.certify import parse_fields
-from models.catalogue.cards import Activation, ModelCard, create_text
+from models.catalogue.cards import Activation, ModelCard
+from models.catalogue.texts import create_text
 from models.catalogue.weights import check_weights
 from models.datasets.image_folder import ImageFolder
 from models.loading.activation import OTHER, swapped_activation
-from models.loading.loading import load_vlm
 from models.loading.memory_growth import Growth, Unmeasured, list_weights, measure_growth
 from models.loading.trial import try_out
 from models.vlm._imports import get_open_clip
 from models.vlm.base_classifier import create_base_classifier
+from models.vlm.compiled import CannotCompile, CompiledVLM, load_openvino
+from models.vlm.onnx_classifier import OnnxClassifier
 from models.vlm.open_clip import OpenClipVLM
 from models.vlm.vlm import VLM
 from worker.contract import Contract
@@ -35,6 +39,7 @@ from worker.engine.measure.eta import create_synthetic_images
 from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import check_noise
 from worker.engine.shelf.identity import create_identity
+from worker.engine.shelf.runtime import TORCH, CpuRuntime, load_served
 from worker.engine.shelf.shelf import Shelf
 
 _SECRET = b"models check: certificates that nobody keeps"
@@ -42,6 +47,8 @@ _SIGMA = "0.25"
 _N_MAX = "64"
 _TIMED_S = 2.0
 _IMAGES_AT_A_TIME = 16
+_COMPARED = 100  # images that a quantized model and its parent certify
+InstalledModel = tuple[ModelCard, Path]
 
 
 class ActivationReport(Contract):
@@ -99,12 +106,20 @@ class CheckReport(Contract):
     memory: Growth | Unmeasured
     activation: ActivationReport | None
     accuracy: Accuracy | None
+    beside_parent: BesideParent | None = None
     speed: SpeedReport
     certification: CertificationReport
 
 
 def check_model(
-    card: ModelCard, folder: Path, *, device: str, threads: int, images: ImageFolder | None = None
+    card: ModelCard,
+    folder: Path,
+    *,
+    device: str,
+    threads: int,
+    runtime: CpuRuntime = TORCH,
+    images: ImageFolder | None = None,
+    parent: InstalledModel | None = None,
 ) -> CheckReport:
     """Loads a model as an engine does, and measures it.
 
@@ -112,23 +127,30 @@ def check_model(
         card, folder: the model.
         device: auto, cpu or cuda.
         threads: CPU threads; 0: one for each core.
+        runtime: what computes the image tower on a CPU. The activations are compared by torch.
         images: labelled images to count the model's accuracy on, under both activations.
+        parent: what a quantized model is compared with on these images, if it is one.
 
     Raises:
         WeightsError: a file is missing or another one, or does not fit the architecture.
+        CannotCompile: as `load_served`.
         ValueError: the device is missing, or images and classes do not fit.
     """
     set_threads(threads)
     check_noise()
     check_weights(card, folder)
     chosen = choose_device(device)
-    get_open_clip()  # so that its import is not counted as the model's memory
+    _load_libraries(runtime)
     began = time.monotonic()
-    vlm, memory = measure_growth(lambda: load_vlm(card, folder, chosen), chosen)
+    vlm, memory = measure_growth(lambda: load_served(card, folder, chosen, runtime), chosen)
     load_s = time.monotonic() - began
     identity = create_identity(vlm)
     try_out(vlm)
-    weights = list_weights(vlm)
+    by_torch = vlm.base if isinstance(vlm, CompiledVLM) and card.has_texts else vlm
+    beside = None
+    if images is not None and parent is not None:
+        beside = _compare_with(parent, vlm, images, chosen, runtime)
+    tensors, parameters = _count_weights(vlm)
     return CheckReport(
         model=card.id,
         sha256=card.sha256,
@@ -137,14 +159,31 @@ def check_model(
         precision=identity.precision,
         tau=identity.tau,
         threads=torch.get_num_threads(),
-        tensors=len(weights),
-        parameters=sum(tensor.numel() for tensor in weights),
+        tensors=tensors,
+        parameters=parameters,
         memory=memory,
         speed=_measure_speed(vlm, identity.batch_size, load_s),
-        activation=_compare_activations(vlm),
-        accuracy=_count_accuracy(vlm, images) if images is not None else None,
+        activation=_compare_activations(by_torch),
+        accuracy=_count_accuracy(vlm, by_torch, images) if images is not None else None,
+        beside_parent=beside,
         certification=_certify(vlm),
     )
+
+
+def _load_libraries(runtime: CpuRuntime) -> None:
+    """Imports what loading imports, so that it is not counted as the model's memory."""
+    get_open_clip()
+    if runtime.name != "torch":
+        with contextlib.suppress(CannotCompile):  # `load_served` says what follows from it
+            load_openvino()
+
+
+def _count_weights(vlm: VLM) -> tuple[int, int]:
+    """How many tensors the weights are, and how many numbers are in them."""
+    if isinstance(vlm, CompiledVLM) and isinstance(vlm.base, OnnxClassifier):
+        return len(vlm.base.constants), sum(vlm.base.constants)
+    weights = list_weights(vlm)
+    return len(weights), sum(tensor.numel() for tensor in weights)
 
 
 def _measure_speed(vlm: VLM, batch_size: int, load_s: float) -> SpeedReport:
@@ -190,19 +229,37 @@ def _compare_activations(vlm: VLM) -> ActivationReport | None:
     )
 
 
-def _count_accuracy(vlm: VLM, images: ImageFolder) -> Accuracy:
+def _compare_with(
+    parent: InstalledModel,
+    vlm: VLM,
+    images: ImageFolder,
+    device: torch.device,
+    runtime: CpuRuntime,
+) -> BesideParent:
+    card, folder = parent
+    made = vlm.card.quantization
+    if made is None or card.sha256 != made.parent_sha256:
+        raise ValueError(f"{card.id} is not the model that {vlm.card.id} was made from")
+    sigmas = [Decimal(str(sigma)) for sigma in made.sigmas[:2]]
+    other = load_served(card, folder, device, runtime)
+    return compare_with_parent(vlm, other, images, sigmas, count=_COMPARED)
+
+
+def _count_accuracy(vlm: VLM, by_torch: VLM, images: ImageFolder) -> Accuracy:
+    """That of the model as it serves; under the other activation, that of torch's tower."""
     declared = vlm.card.activation
     right = _count_right(vlm, images)
     other = None
-    if declared is not None and isinstance(vlm, OpenClipVLM):
-        with swapped_activation(vlm.clip, declared):
-            other = _count_right(vlm, images) / len(images.files)
+    if declared is not None and isinstance(by_torch, OpenClipVLM):
+        with swapped_activation(by_torch.clip, declared):
+            other = _count_right(by_torch, images) / len(images.files)
     total = len(images.files)
     return Accuracy(images=total, declared=right / total, other=other)
 
 
 def _count_right(vlm: VLM, images: ImageFolder) -> int:
-    template = images.card.prompt_template if images.card else vlm.card.template
+    card = images.card if vlm.card.has_texts else None
+    template = card.prompt_template if card else vlm.card.template
     names = images.find_class_names() or images.class_folders
     classifier = create_base_classifier(vlm, template, names)
     right = 0

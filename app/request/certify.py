@@ -11,6 +11,8 @@ from pydantic import (
     ValidationError,
 )
 
+from app.request.callback import MAX_CHARACTERS, check_callback
+from app.request.callback import RULE as CALLBACK_RULE
 from app.request.limits import Limits
 from app.request.numbers import (
     DECIMAL_TEXT,
@@ -20,17 +22,21 @@ from app.request.numbers import (
     check_different,
     read_window,
 )
+from app.request.reference import RULE as REFERENCE_RULE
+from app.request.reference import Reference
 from app.request.refusal import FieldInvalid, check_not_empty
 from app.request.targets import (
     AskedClassNames,
     AskedTemplate,
     PromptName,
     TargetField,
+    check_name_lengths,
     spread,
 )
 from models.files.bounded_json import JsonBounds, check_bounds
 from models.files.untrusted_text import parse_strict
 from models.imaging import RequestedWindow
+from worker.certification.schedule import LEAST_GROWTH
 from worker.contract import (
     MAX_BANK,
     MAX_CLASS_NAMES,
@@ -39,6 +45,7 @@ from worker.contract import (
     Alpha,
     CohenParameters,
     Contract,
+    Priority,
     Radius,
     Sigma,
     StagedParameters,
@@ -56,7 +63,7 @@ _Sigmas = Annotated[
 
 
 PARAMETERS: dict[str, tuple[str, ...]] = {
-    "staged": ("n_max", "target_radius", "tolerance", "minimum_radius"),
+    "staged": ("n_max", "n_cap", "target_radius", "tolerance", "minimum_radius"),
     "cohen": ("n", "n0"),
 }
 
@@ -82,14 +89,18 @@ RULES = {
     '"routed"',
     "prompt": "ids or digests of stored prompts (GET /prompts) for few-shot, few-shot+zero-shot "
     "or routed",
-    "class_name": f"2 to {MAX_CLASS_NAMES} class names, all different, on one line and none blank",
-    "template": "a sentence with {} exactly once, at most 1000 characters",
+    "class_name": f"2 to {MAX_CLASS_NAMES} class names that people can tell apart, each on one "
+    "line and not blank, of at most as many characters as the service allows (200 unless its "
+    "operator set another limit)",
+    "template": "a sentence with {} exactly once, at most 1000 characters, all of them visible",
     "targets": f"a JSON list of 1 to {MAX_TARGETS} different objects with prompting, prompt, bank "
     "(a list of objects with prompt or template), class_names and template (each may be left "
     "out, none named twice), instead of prompting, prompt, class_name and template",
     "procedure": '"staged" or "cohen"',
     "n_max": "an integer from 1 to the service's limit (100000 unless its operator set another), "
     "for staged only",
+    "n_cap": "an integer of at least twice n_max, up to the service's limit (100000 unless its "
+    "operator set another), for staged only",
     "target_radius": "a decimal number greater than 0 and at most 1000, for staged only",
     "tolerance": "a decimal number of at least 0 and less than 1, for staged only",
     "minimum_radius": "a decimal number greater than 0 and at most 1000, for staged only",
@@ -101,6 +112,10 @@ RULES = {
     "alpha": "a decimal number of at least 1e-12 and less than 0.5",
     "attempt": "an integer from 0 to 10000",
     "frame": "an integer from 0 to the file's last frame",
+    "priority": '"urgent", "normal" or "batch"; urgent needs a key with the scope urgent',
+    "callback_url": CALLBACK_RULE,
+    "reference": f"{REFERENCE_RULE}; one for all images, or one for each in their order",
+    "witness": "true or false",
     "window": '"auto", or centre and width separated by a comma, like 40,400',
 }
 
@@ -166,6 +181,13 @@ class CertifyFields(Contract):
         ge=1,
         description=f"{RULES['n_max']}. The most samples per noise level. Default: 10000.",
     )
+    n_cap: _Whole | None = Field(
+        default=None,
+        ge=1,
+        description=f"{RULES['n_cap']}. Lets the certification go on later, without a new attempt "
+        "(POST /certifications/{certification_id}/continue), up to so many samples per noise "
+        "level. Alpha is divided over all of them, so each certificate proves a little less.",
+    )
     target_radius: Annotated[Radius, _PlainDecimal, _AsText] | None = Field(
         default=None,
         description=f"{RULES['target_radius']}. Stop as soon as the radius is at least this, or "
@@ -213,14 +235,44 @@ class CertifyFields(Contract):
         default=None,
         ge=0,
         le=1_000_000,
-        description=f"{RULES['frame']}. Needed where there are several; ignored where there is "
-        "one.",
+        description=f"{RULES['frame']}. Needed where there are several.",
     )
     window: str | None = Field(
         default=None,
         pattern=WINDOW,
         description=f"{RULES['window']}. Default: what the file says, else chosen from its grey "
         "values; the result tells.",
+    )
+
+    priority: Priority | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description=f"{RULES['priority']}. urgent is taken before all others, batch when nothing "
+        "else waits; no certificate depends on it. Default: normal.",
+    )
+    callback_url: Annotated[str, AfterValidator(check_callback)] | None = Field(
+        default=None,
+        max_length=MAX_CHARACTERS,
+        exclude_if=lambda value: value is None,
+        description=f"{RULES['callback_url']}. A signed message with id and status goes there when "
+        "a certification has ended (Standard Webhooks). Default: that of the key, if it has one.",
+    )
+
+    reference: list[Reference] = Field(
+        default=[],
+        max_length=256,  # as many as images of one request, at most
+        fail_fast=True,
+        exclude_if=lambda value: not value,
+        description=f"{RULES['reference']}. What you call the image, like the number of an order. "
+        "It is kept with the job and shown to who may see it; it is no part of what is certified, "
+        "and is never logged.",
+    )
+    witness: bool = Field(
+        default=False,
+        exclude_if=lambda value: not value,
+        description=f"{RULES['witness']}. true looks for the smallest change that changes the "
+        "answer, once the certification has finished (GET "
+        "/certifications/{certification_id}/witness). No certificate depends on it.",
     )
 
     @property
@@ -238,6 +290,12 @@ class CertifyFields(Contract):
             template=self.template,
             class_names=self.class_name,
         )
+
+    def find_reference(self, index: int) -> str | None:
+        """The reference of one of the images sent together, from 0, or None."""
+        if len(self.reference) < 2:
+            return self.reference[0] if self.reference else None
+        return self.reference[index]
 
     @property
     def foreign_parameters(self) -> tuple[str, ...]:
@@ -296,9 +354,21 @@ def check_fields(fields: CertifyFields, limits: Limits, *, images: int = 1) -> N
         ("image", images, limits.images, "at most {} images"),
         ("sigma", len(fields.sigma), limits.sigmas, "at most {} noise levels"),
         ("n_max", fields.n_max or 1, limits.n, "an integer from 1 to {}"),
+        ("n_cap", fields.n_cap or 1, limits.n, "an integer of at least twice n_max, up to {}"),
         ("n", fields.n or 1, limits.n, "an integer from 1 to {}"),
         ("n0", fields.n0 or 1, limits.n0, "an integer from 1 to {}"),
     )
     for field, value, limit, expected in checks:
         if value > limit:
             raise FieldInvalid(field, expected.format(limit))
+    if fields.n_cap is not None and fields.n_cap < LEAST_GROWTH * _find_n_max(fields):
+        raise FieldInvalid("n_cap", f"an integer of at least twice n_max, up to {limits.n}")
+    if len(fields.reference) not in (0, 1, images):
+        raise FieldInvalid("reference", "one for all images, or one for each in their order")
+    check_name_lengths(fields.class_name or (), most=limits.class_name)
+    for target in fields.requested_targets if fields.targets else ():
+        check_name_lengths(target.class_names or (), most=limits.class_name, field="targets")
+
+
+def _find_n_max(fields: CertifyFields) -> int:
+    return fields.n_max or StagedParameters().n_max

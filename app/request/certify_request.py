@@ -2,13 +2,13 @@
 
 from app.request.certify import CertifyFields
 from app.request.refusal import FieldInvalid
-from app.request.targets import FindCard, create_targets
+from app.request.targets import FindCard, PromptedModel, create_targets
 from models.catalogue.cards import ModelCard
 from worker.contract import CertifyRequest, InputImage, ModelRef, Target
 
 
 def resolve_targets(
-    fields: CertifyFields, card: ModelCard, find_card: FindCard
+    fields: CertifyFields, card: PromptedModel, find_card: FindCard
 ) -> tuple[Target, ...]:
     """The targets that the image is compared with, prompts by their digests.
 

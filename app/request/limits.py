@@ -13,3 +13,4 @@ class Limits:
     sigmas: int = MAX_SIGMAS
     n: int = 100_000
     n0: int = 10_000
+    class_name: int = 200

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from app.request.refusal import FieldInvalid
-from models.catalogue.cards import ModelCard, Template, check_class_names, find_alike
+from models.catalogue.names import clean_name, find_lookalikes, get_looks, require_visible
 from models.catalogue.retired import find_prompt_retirement, find_retirement
+from models.catalogue.texts import SLOT, check_class_names, check_template, find_alike
 from models.prompts.cards import PromptCard
 from models.prompts.prompt import split_template
 from worker.contract import (
@@ -31,13 +32,49 @@ from worker.contract.certificate.document import Prompting
 FindCard = Callable[[str], PromptCard | None]
 """The card of a stored prompt by its id or digest, or None."""
 
+
+class PromptedModel(Protocol):
+    """What targets need to know of a model: a card says it here, `GET /models/{id}` elsewhere."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def weights_sha256(self) -> str: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def template(self) -> str: ...
+    @property
+    def has_texts(self) -> bool: ...
+
+
+def _clean(value: object) -> object:
+    """Texts as `clean_name` makes them; what is none is left for the next check to refuse."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_clean, value))
+    return clean_name(value) if isinstance(value, str) else value
+
+
+def _check_visible(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(require_visible, names))
+
+
+MAX_NAME = 1000
+"""The most characters of a class name; an operator may allow fewer (`check_name_lengths`)."""
 AskedClassNames = Annotated[
-    tuple[str, ...],
+    tuple[Annotated[str, Field(max_length=MAX_NAME)], ...],
     Field(max_length=MAX_CLASS_NAMES, fail_fast=True),
     AfterValidator(check_class_names),
-    BeforeValidator(lambda names: tuple(names) if isinstance(names, list) else names),
+    AfterValidator(_check_visible),
+    BeforeValidator(_clean),
 ]
-AskedTemplate = Annotated[Template, Field(max_length=1000)]
+AskedTemplate = Annotated[
+    str,
+    Field(max_length=1000),
+    AfterValidator(check_template),
+    AfterValidator(require_visible),
+    BeforeValidator(_clean),
+]
 PromptName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 _TAKES_PROMPT = ("few-shot", "few-shot+zero-shot")
 
@@ -57,6 +94,12 @@ class TargetField(Contract):
     bank: Annotated[tuple[BankField, ...], Field(max_length=MAX_BANK, fail_fast=True)] = ()
     template: AskedTemplate | None = None
     class_names: AskedClassNames | None = None
+
+
+def check_name_lengths(names: Sequence[str], *, most: int, field: str = "class_name") -> None:
+    """Raises FieldInvalid for a class name of more characters than the operator allows."""
+    if any(len(name) > most for name in names):
+        raise FieldInvalid(field, f"class names of at most {most} characters")
 
 
 def spread(
@@ -97,7 +140,11 @@ def spread(
 
 
 def create_targets(
-    asked: Sequence[TargetField], card: ModelCard, find_card: FindCard, *, companions: bool = False
+    asked: Sequence[TargetField],
+    card: PromptedModel,
+    find_card: FindCard,
+    *,
+    companions: bool = False,
 ) -> tuple[Target, ...]:
     """The targets of a request on one model.
 
@@ -108,11 +155,25 @@ def create_targets(
     Raises:
         FieldInvalid: a prompt is unknown or for another model, or a target makes no sense.
     """
+    if not card.has_texts:
+        for field in asked:
+            _check_of_classifier(field, card)
     resolver = _Resolver(card, find_card, _first_prompt(asked) if companions else None)
     targets = tuple(resolver.create(field) for field in asked)
-    if not 1 <= len(targets) <= MAX_TARGETS or len(set(targets)) != len(targets):
-        raise FieldInvalid("prompting", f"1 to {MAX_TARGETS} different targets")
+    if not (1 <= len(targets) <= MAX_TARGETS and _are_told_apart(targets)):
+        raise FieldInvalid("prompting", f"1 to {MAX_TARGETS} targets that people can tell apart")
     return targets
+
+
+def _are_told_apart(targets: Sequence[Target]) -> bool:
+    """Whether no two are equal, nor equal but for templates that look alike."""
+
+    def look(target: Target, way: int) -> Target:
+        if isinstance(target, TemplateTarget | ZeroShotTarget):
+            return target.model_copy(update={"template": get_looks(target.template)[way]})
+        return target
+
+    return all(len({look(one, way) for one in targets}) == len(targets) for way in (0, 1))
 
 
 def _first_prompt(asked: Sequence[TargetField]) -> str | None:
@@ -123,7 +184,7 @@ def _first_prompt(asked: Sequence[TargetField]) -> str | None:
 class _Resolver:
     """Looks prompts up and fills in what was left out."""
 
-    def __init__(self, card: ModelCard, find_card: FindCard, companion: str | None) -> None:
+    def __init__(self, card: PromptedModel, find_card: FindCard, companion: str | None) -> None:
         self._card, self._find = card, cache(find_card)  # a name means one prompt in a request
         self._companion = None if companion is None else self._get(companion)
 
@@ -194,6 +255,11 @@ class _Resolver:
                 "class_name",
                 "names that the tokenizer tells apart; two differ in case or spaces alone",
             )
+        if find_lookalikes(field.class_names or ()) is not None:
+            raise FieldInvalid(
+                "class_name",
+                "names that people can tell apart; two have characters that look alike",
+            )
         return names
 
     def _template(self, field: TargetField) -> str:
@@ -216,6 +282,24 @@ class _Resolver:
         return found
 
 
+def _check_of_classifier(field: TargetField, card: PromptedModel) -> None:
+    """Refuses what only a model that reads texts can do."""
+    if field.prompting != "template":
+        raise FieldInvalid(
+            "prompting",
+            f'"template" alone: {card.id} is an image classifier without a text tower, so no '
+            "prompt can be learned, tuned or chosen for it",
+        )
+    if field.template not in (None, SLOT):
+        raise FieldInvalid("template", f"none: {card.id} is an image classifier and reads no text")
+    if not set(field.class_names or ()) <= set(card.class_names):
+        raise FieldInvalid(
+            "class_name",
+            f"classes of the card of {card.id} (GET /models/{card.id}): it is an image classifier "
+            "and knows no others",
+        )
+
+
 def _expect_stored(name: str) -> str:
     expected = "the id or digest of a stored prompt; GET /prompts lists them"
     retired = find_prompt_retirement(name)
@@ -224,7 +308,7 @@ def _expect_stored(name: str) -> str:
     return f"{expected}. {retired} {retired.prompts[name]!r} takes the place of {name!r}"
 
 
-def _expect_for(card: ModelCard, found: PromptCard) -> str:
+def _expect_for(card: PromptedModel, found: PromptCard) -> str:
     expected = f"a prompt for the model {card.id}; this one is for {found.model}"
     retired = find_retirement(found.model)
     return expected if retired is None else f"{expected}. {retired}".rstrip(".")

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from app.request.refusal import FieldInvalid
 from app.server.answers import problems
 from app.server.answers.schemas import FieldError
-from app.server.forms import learning, listing, preview, prompts
+from app.server.forms import learning, listing, preview, prompts, reach
 from app.server.forms.certify import RULES
 from models import imaging
 from models.log import get_logger
@@ -28,6 +28,7 @@ _RULES = {
     **prompts.RULES,
     **preview.RULES,
     **RULES,
+    **reach.RULES,
 }
 _BY_STATUS: dict[int, type[problems.Problem]] = {
     400: problems.FormUnreadable,

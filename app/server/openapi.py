@@ -1,15 +1,16 @@
 """The OpenAPI document, corrected where FastAPI's own says too little or too much."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any, cast
 
+from anyio import Lock, to_thread
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
+from app.server.access.routes import list_methods
 from app.server.answers import problems
 from app.server.answers.schemas import ProblemDocument
 from app.server.forms.certify_openapi import create_schemas
@@ -23,6 +24,7 @@ TAGS = [
         "name": "certifications",
         "description": "Follow, read, list, cancel and purge what was sent.",
     },
+    {"name": "evaluations", "description": "Certify the datasets that lie with the service."},
     {"name": "audit", "description": "Check certificates without trusting who made them."},
     {"name": "models", "description": "Models that this service has, and where they are ready."},
     {"name": "prompts", "description": "Learn prompts, bring, read and remove them."},
@@ -32,6 +34,19 @@ TAGS = [
 
 class Service(FastAPI):
     """FastAPI with our problem document in OpenAPI instead of its own validation errors."""
+
+    def __init__(self, **told: Any) -> None:
+        super().__init__(**told)
+        self._writing, self._written = Lock(), b""
+
+    async def write_openapi(self) -> bytes:
+        """The document as JSON. It is written once, in a thread: it takes half a second."""
+        async with self._writing:
+            self._written = self._written or await to_thread.run_sync(self._write)
+        return self._written
+
+    def _write(self) -> bytes:
+        return bytes(JSONResponse(self.openapi()).body)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -68,16 +83,21 @@ def _describe_problems(document: dict[str, Any]) -> None:
                 problems.describe(
                     problems.KeyMissing,
                     problems.KeyInvalid,
+                    problems.TokenInvalid,
                     problems.ScopeMissing,
                     problems.KeysRequired,
                     problems.RateLimited,
+                    problems.SignOnUnavailable,
                 ),
             )
+        if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+            del operation["responses"]["422"]  # FastAPI's default: no id here ever answers 422
+        if "security" in operation:
+            refusals = problems.describe(problems.FieldUnknown, problems.FieldRepeated)
+            _add_responses(operation, refusals)
         if "requestBody" in operation:
             _add_responses(operation, problems.describe(problems.BodyTooSlow))
         _add_responses(operation, problems.describe(problems.HostUnknown, problems.TooBusy))
-        if "application/json" in operation["responses"].get("422", {}).get("content", {}):
-            del operation["responses"]["422"]  # FastAPI's default: no id here ever answers 422
 
 
 def _add_responses(operation: dict[str, Any], responses: dict[int | str, dict[str, Any]]) -> None:
@@ -88,22 +108,9 @@ def _add_responses(operation: dict[str, Any], responses: dict[int | str, dict[st
                 there["content"][media_type]["examples"].update(content["examples"])
 
 
-def find_methods(document: dict[str, Any], path: str) -> list[str]:
-    """The methods of an address: those of the matching path with the fewest parameters."""
-    fitting = [
-        template
-        for template in document["paths"]
-        if re.fullmatch(re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template)), path)
-    ]
-    if not fitting:
-        return []
-    most_exact = min(fitting, key=lambda template: template.count("{"))
-    return sorted(method.upper() for method in document["paths"][most_exact])
-
-
 async def on_wrong_method(request: Request, error: Exception) -> Response:
     """Answers 405 with all methods of an address; the router names only its first route's."""
-    methods = find_methods(request.app.openapi(), request.url.path)
+    methods = list_methods(request.app.state.access, request.url.path)
     given = cast(HTTPException, error).headers
     headers = {"Allow": ", ".join(methods)} if methods else given
     return problems.create_response(request, problems.MethodNotAllowed(headers=headers))

@@ -19,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -208,7 +209,10 @@ def write(results: Sequence[EvaluationResults], command: str) -> None:
         "## Smoothed accuracy (r = 0), with 95 % intervals over images\n",
         *create_overview(results),
         "",
-        *(format_markdown(result, heading="##") for result in results),
+        *(
+            format_markdown(result, heading="##", written=datetime.now(UTC).date())
+            for result in results
+        ),
     ]
     (RESULTS / "promptings.md").write_text("\n".join(parts), encoding="utf-8")
     document: dict[str, Any] = {

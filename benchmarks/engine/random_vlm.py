@@ -1,13 +1,19 @@
 """Models of published shapes with random weights, in memory. They are as fast as the real ones."""
 
+import copy
 import math
 import unittest.mock
+from typing import Any
 
 import torch
 
 from models.catalogue import load_catalogue
+from models.catalogue.bert_config import BERT_CONFIG
 from models.catalogue.cards import ModelCard, Precision, WeightFile
+from models.catalogue.keep_config import KeepConfig
 from models.catalogue.medclip_config import MedClipConfig
+from models.loading.hf_text import create_hf_text_tower
+from models.loading.keep import Keep, KeepPooling
 from models.loading.loading import create_clip, load_vlm
 from models.vlm._imports import get_open_clip
 from models.vlm.bert import BertTextTower, BertVLM
@@ -33,6 +39,7 @@ TISSUES = (
     "cancer-associated stroma",
     "colorectal adenocarcinoma epithelium",
 )
+_PUBMEDBERT = b'{"model_type": "bert", "vocab_size": 30522}'
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -61,6 +68,28 @@ def create_vlm(card: ModelCard, device: torch.device, *, plain: bool = False) ->
         return _create_vlm(card, device)
 
 
+def create_shape(card: ModelCard) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """A known model on the current default device: the whole of it, and its image tower."""
+    if card.architecture == "medclip":
+        medclip = MedClip(MedClipConfig())
+        return medclip, medclip.vision_model
+    if card.architecture == "keep":
+        keep = Keep(KeepConfig())
+        return keep, torch.nn.Sequential(keep.visual, keep.visual_head)
+    clip = _create_clip(card, torch.float32)
+    return clip, clip.visual
+
+
+def _create_clip(card: ModelCard, dtype: torch.dtype) -> Any:
+    """open_clip's model. A BERT in it is PubMedBERT, of BERT-base's size."""
+    assert card.published is not None, "a known model says its architecture"
+    if card.published.form != "open-clip-bert":
+        return create_clip(card.published.model_cfg, dtype)
+    cfg = copy.deepcopy(dict(card.published.model_cfg))
+    cfg["text_cfg"]["hf_model_name"] = BERT_CONFIG
+    return create_clip(cfg, dtype, bert_config=_PUBMEDBERT)
+
+
 def _create_vlm(card: ModelCard, device: torch.device) -> VLM:
     torch.manual_seed(0)
     dtype = _DTYPES[card.precision["cuda" if device.type == "cuda" else "cpu"]]
@@ -68,8 +97,11 @@ def _create_vlm(card: ModelCard, device: torch.device) -> VLM:
         return load_vlm(card, load_catalogue().folder(card.id), device)
     if card.architecture == "medclip":
         return _create_medclip(card, dtype, device)
-    assert card.published is not None, "a known model says its architecture"
-    clip = create_clip(card.published.model_cfg, dtype)
+    if card.architecture == "keep":
+        return _create_keep(card, dtype, device)
+    clip = _create_clip(card, dtype)
+    if card.published is not None and card.published.form == "open-clip-bert":
+        return _create_bert_vlm(card, clip, dtype, device)
     if dtype != torch.float32:
         get_open_clip().convert_weights_to_lp(clip.visual, dtype)
     tokenizer = get_open_clip().SimpleTokenizer(context_length=card.context_length)
@@ -78,11 +110,9 @@ def _create_vlm(card: ModelCard, device: torch.device) -> VLM:
 
 def _create_medclip(card: ModelCard, dtype: torch.dtype, device: torch.device) -> VLM:
     config = MedClipConfig()
-    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    words = [*marks, *(f"word{i}" for i in range(config.text.vocab_size - len(marks)))]
-    contents = {"vocab.txt": "\n".join(words).encode(), "tokenizer_config.json": b"{}"}
+    size = config.text.vocab_size
     tokenizer = create_tokenizer(
-        contents, vocab_size=config.text.vocab_size, context_length=card.context_length
+        _create_vocabulary(size), vocab_size=size, context_length=card.context_length
     )
     clip = MedClip(config)
     head = MedClipPooling(clip.text_model.projection_head)
@@ -94,3 +124,41 @@ def _create_medclip(card: ModelCard, dtype: torch.dtype, device: torch.device) -
         image_dtype=dtype,
         device=device,
     )
+
+
+def _create_keep(card: ModelCard, dtype: torch.dtype, device: torch.device) -> VLM:
+    config = KeepConfig()
+    size = config.text.vocab_size
+    tokenizer = create_tokenizer(
+        _create_vocabulary(size), vocab_size=size, context_length=card.context_length
+    )
+    keep = Keep(config)
+    return BertVLM(
+        card=card,
+        image_tower=torch.nn.Sequential(keep.visual, keep.visual_head),
+        text_tower=BertTextTower(bert=keep.text, head=KeepPooling(), tokenizer=tokenizer),
+        logit_scale=math.exp(keep.logit_scale.item()),
+        image_dtype=dtype,
+        device=device,
+    )
+
+
+def _create_bert_vlm(card: ModelCard, clip: Any, dtype: torch.dtype, device: torch.device) -> VLM:
+    """BiomedCLIP or UniMed-CLIP."""
+    clip.visual.to(dtype)
+    text = create_hf_text_tower(clip.text, _create_vocabulary(30522), card.context_length)
+    return BertVLM(
+        card=card,
+        image_tower=clip.visual,
+        text_tower=text,
+        logit_scale=math.exp(clip.logit_scale.item()),
+        image_dtype=dtype,
+        device=device,
+    )
+
+
+def _create_vocabulary(size: int) -> dict[str, bytes]:
+    """The files of a BERT's tokenizer with made-up words."""
+    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    words = [*marks, *(f"word{i}" for i in range(size - len(marks)))]
+    return {"vocab.txt": "\n".join(words).encode(), "tokenizer_config.json": b"{}"}

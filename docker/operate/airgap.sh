@@ -34,6 +34,7 @@ cp -R docker-compose.yml compose.*.yml .env.example ./*.md LICENSE NOTICE docs "
 cp benchmarks/results/*.md "$PART/benchmarks/results/"
 cp --parents app/web/examples/README.md "$PART/" # README names the images' sources there
 cp -R docker/proxy docker/operate docker/prometheus docker/grafana "$PART/docker/"
+cp --parents docker/pacs/{rules.toml,node.env,orthanc.json,route.lua} "$PART/" # no key of an operator
 [ ! -d build/site ] || cp -R build/site "$PART/guide" # if make docs was run
 for kind in models prompts; do
   own=$(setting "PROMPTSMOOTH_${kind^^}_DIR")

@@ -3,9 +3,9 @@
 #
 #   docker/operate/backup.sh FOLDER
 #
-# The backup holds jobs, images and certificates (Redis), the key secret, API keys, passwords and the
-# audit log. Redis is paused for about a second while its files are copied. The copy is what a power
-# cut would leave, and every accepted job is on disk. Whoever has the folder has the secrets, so keep
+# The folder is one that promptsmooth backup --secret makes: jobs, images and certificates (Redis), the
+# key secret, API keys and the audit log. Beside it are .env and, in containers.tar, the passwords and
+# certificates of the containers. Redis runs meanwhile. Whoever has the folder has the secrets, so keep
 # it encrypted.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 takes "one folder" 1 1 "" "$@"
@@ -16,21 +16,24 @@ docker volume inspect "$(project)_redis-data" >/dev/null 2>&1 || fail "there is 
 
 mkdir -p "$(dirname "$FOLDER")"
 PART=$(mktemp -d "$FOLDER.XXXXXX") # 0700; renamed once it is complete
-PAUSED=no
+STARTED=no
 tidy() {
-  [ $PAUSED = no ] || $COMPOSE unpause redis >/dev/null 2>&1 || say "backup.sh: docker compose unpause redis failed" >&2
-  PAUSED=no
+  [ $STARTED = no ] || $COMPOSE stop redis >/dev/null 2>&1 || say "backup.sh: docker compose stop redis failed" >&2
+  STARTED=no
 }
 trap 'tidy; rm -rf "$PART"' EXIT
 
-if is_running redis; then
-  PAUSED=yes
-  $COMPOSE pause redis >/dev/null 2>&1 || fail "Redis cannot be paused; nothing was copied"
+if ! is_running redis; then
+  STARTED=yes
+  start_redis
 fi
-(umask 077; with_volumes ro -- tar --create --numeric-owner --directory /backup "${VOLUMES[@]}" >"$PART/volumes.tar")
+beside_redis --volume "$PART:/into" -- sh -c \
+  'promptsmooth backup /into --secret && chown -R "$0" /into' "$(id -u):$(id -g)" || fail "nothing was backed up"
 tidy
+(umask 077; with_volumes ro -- tar --create --numeric-owner --directory /backup "${OF_CONTAINERS[@]}" >"$PART/containers.tar")
 [ ! -f .env ] || install -m 0600 .env "$PART/env"
 $COMPOSE images --format json >"$PART/images.json"
-(cd "$PART" && sha256sum -- * >SHA256SUMS)
+SUMS=$(cd "$PART" && find . -type f -exec sha256sum -- {} +)
+say "$SUMS" >"$PART/SHA256SUMS"
 mv -T "$PART" "$FOLDER"
 say "backup: $(realpath "$FOLDER"), $(du -sh "$FOLDER" | cut -f1); it holds secrets, so keep it encrypted"

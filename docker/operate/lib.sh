@@ -8,9 +8,12 @@ SCRIPT=$(realpath "$0")  # before cd: it may be a relative path
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 COMPOSE=${COMPOSE:-docker compose}
-# The volumes in a backup, below /backup in the container that makes it. Models and prompts are the
-# operator's own and are not included.
+# The service's volumes, below /backup in the container that makes or restores a backup. Models and
+# prompts are the operator's own and are not included. Those of containers alone go into a backup as
+# they are; what the others hold, promptsmooth backup reads.
 VOLUMES=(redis-data redis-config queue-secret proxy-config app-data worker-data audit-log)
+# shellcheck disable=SC2034 # backup.sh uses it
+OF_CONTAINERS=(redis-config queue-secret proxy-config worker-data)
 
 say() { printf '%s\n' "$*"; }
 fail() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
@@ -41,16 +44,26 @@ has_engine() {
 project() { $COMPOSE config | sed -n 's/^name: //p'; }
 is_running() { [ -n "$($COMPOSE ps --quiet --status running "$1")" ]; }
 
-with_volumes() {  # with_volumes ro|rw OPTIONS... -- COMMAND...: root over the volumes, no network
+with_volumes() {  # with_volumes ro|rw OPTIONS... -- COMMAND...: root over the volumes; no network, or $NETWORK
   local mode=$1 options=() name volume; shift
   while [ "$1" != -- ]; do options+=("$1"); shift; done
   shift
   name=$(project)
   for volume in "${VOLUMES[@]}"; do options+=(--volume "${name}_$volume:/backup/$volume:$mode"); done
   # The capabilities let it read and restore files of several owners, and nothing else.
-  docker run --rm --interactive --pull never --network none --read-only --user 0:0 --cap-drop ALL \
+  docker run --rm --interactive --pull never --network "${NETWORK:-none}" --read-only --user 0:0 --cap-drop ALL \
     --cap-add DAC_OVERRIDE --cap-add CHOWN --cap-add FOWNER --security-opt no-new-privileges:true \
     --entrypoint "$1" "${options[@]}" promptsmooth-app "${@:2}"
+}
+
+start_redis() { $COMPOSE up --detach --wait --no-build --pull never redis >/dev/null 2>&1 || fail "Redis does not start: docker compose logs redis"; }
+
+beside_redis() {  # beside_redis OPTIONS... -- COMMAND...: the same with Redis, and the files where the settings say
+  NETWORK=$(project)_queue with_volumes rw --tmpfs /tmp \
+    --env REDIS_URL=redis://promptsmooth@redis:6379/0 \
+    --env PROMPTSMOOTH_REDIS_PASSWORD_FILE=/backup/queue-secret/redis-password \
+    --env PROMPTSMOOTH_DATA_DIR=/backup/worker-data --env PROMPTSMOOTH_KEYS_FILE=/backup/app-data/keys.toml \
+    --env PROMPTSMOOTH_AUDIT_LOG=/backup/audit-log --env PROMPTSMOOTH_EVALUATIONS=/backup/app-data/evaluations "$@" </dev/null
 }
 
 drain() { $COMPOSE exec -T app promptsmooth drain --wait 60; }

@@ -29,7 +29,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.bundled.image_sets import ImageSet, load_image_set
-from models.catalogue.cards import Preprocessing, create_text
+from models.catalogue.cards import Preprocessing
+from models.catalogue.texts import create_text
 from models.vlm._imports import get_open_clip
 
 IMAGE_SETS = ("mednist", "kermany_cxr", "bccd_cells")

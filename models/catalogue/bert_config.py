@@ -1,5 +1,6 @@
 """Parses `bert_config.json`, the configuration of the BERT inside an open_clip model; no torch."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from models.catalogue.weights import ConfigMismatch, parse_object
@@ -27,7 +28,15 @@ def parse_bert_config(content: bytes) -> dict[str, Any]:
         ConfigMismatch: the configuration is of another kind of model, brings its own code, or has
             an invalid size.
     """
-    config = parse_object(BERT_CONFIG, content)
+    return check_bert_config(BERT_CONFIG, parse_object(BERT_CONFIG, content))
+
+
+def check_bert_config(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a configuration that was parsed already; `name` is what messages call it.
+
+    Raises:
+        ConfigMismatch: as `parse_bert_config`.
+    """
     plain = {
         "model_type": "bert",
         "auto_map": None,
@@ -38,13 +47,11 @@ def parse_bert_config(content: bytes) -> dict[str, Any]:
     for key, expected in plain.items():
         found = config.get(key, None if key == "model_type" else expected)
         if found != expected:
-            raise ConfigMismatch(f"{BERT_CONFIG}: {key}", expected=str(expected), found=str(found))
+            raise ConfigMismatch(f"{name}: {key}", expected=str(expected), found=str(found))
     sizes = {key: config[key] for key in _SIZES if key in config}
     for key, size in sizes.items():
         if type(size) is not int or size < 0:
-            raise ConfigMismatch(
-                f"{BERT_CONFIG}: {key}", expected="a whole number", found=repr(size)[:40]
-            )
+            raise ConfigMismatch(f"{name}: {key}", expected="a whole number", found=repr(size)[:40])
     epsilon = {
         key: config[key] for key in ("layer_norm_eps",) if isinstance(config.get(key), float)
     }

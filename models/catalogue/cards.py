@@ -6,12 +6,11 @@ A card is a TOML file. Reading one does not need torch.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,17 +18,20 @@ from pydantic import (
     JsonValue,
     PlainSerializer,
     ValidationError,
+    model_validator,
 )
 
+from models.catalogue.texts import SLOT, ClassNames, Template
 from models.files.untrusted_text import one_line, parse_toml
 
 DeviceClass = Literal["cpu", "cuda"]
-Precision = Literal["fp32", "bf16"]
-Architecture = Literal["open_clip", "medclip", "linear"]
+Precision = Literal["fp32", "bf16", "int8"]
+Architecture = Literal["open_clip", "medclip", "siglip", "conch", "keep", "linear", "onnx"]
 Activation = Literal["gelu", "quick_gelu"]
-SourceForm = Literal["hf-clip", "open-clip", "open-clip-bert", "medclip"]
+SourceForm = Literal[
+    "hf-clip", "open-clip", "open-clip-bert", "medclip", "hf-siglip", "conch", "keep", "onnx"
+]
 
-SLOT = "{}"
 _ID = "[a-z0-9][a-z0-9._-]{0,63}"
 _MAX_CARD_BYTES = 2**20
 _FIXED = {
@@ -41,8 +43,10 @@ _FIXED = {
     "tau",
     "precision",
     "denoiser",
+    "quantization",
 }
 DENOISER_FILE = "denoiser.safetensors"
+QUANTIZED_NETWORK, QUANTIZED_WEIGHTS = "image_tower.xml", "image_tower.bin"
 
 
 class InvalidCard(ValueError):
@@ -50,67 +54,6 @@ class InvalidCard(ValueError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"The model card {path} is not valid: {reason}")
-
-
-def check_template(template: str) -> str:
-    """Returns the template, which contains `{}` exactly once.
-
-    Raises:
-        ValueError: the template does not contain `{}`, or contains it more than once.
-    """
-    found = template.count(SLOT)
-    if found != 1:
-        raise ValueError(
-            f"A template must contain {SLOT}, the placeholder for the class name, exactly once; "
-            f"{template!r} contains it {found} times."
-        )
-    return template
-
-
-def check_class_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the class names: at least two, all different, printable and not blank.
-
-    Messages quote them, so they must not contain line breaks or control characters.
-
-    Raises:
-        ValueError: the class names break one of these rules.
-    """
-    if len(class_names) < 2:
-        raise ValueError(f"Expected at least two class names, got {len(class_names)}.")
-    if blank := [name for name in class_names if not (name.strip() and name.isprintable())]:
-        raise ValueError(f"A class name must be one line and not blank; got {blank[0]!r}.")
-    repeated = sorted({name for name in class_names if class_names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"Class names must be different; {repeated[0]!r} occurs more than once.")
-    return class_names
-
-
-def find_alike(class_names: Sequence[str]) -> tuple[str, str] | None:
-    """Returns the first two class names that differ only in case and spaces, if there are any.
-
-    The tokenizers of CLIP and of uncased BERTs read such names alike.
-    """
-    seen: dict[str, str] = {}
-    for name in class_names:
-        read = " ".join(name.casefold().split())
-        if read in seen:
-            return seen[read], name
-        seen[read] = name
-    return None
-
-
-def check_new_class_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns class names that a prompt is to be learned for or imported with.
-
-    Raises:
-        ValueError: they break a rule of `check_class_names`, or differ in case or spaces alone.
-    """
-    if alike := find_alike(check_class_names(class_names)):
-        raise ValueError(
-            f"Expected class names that the tokenizer tells apart; {alike[0]!r} and {alike[1]!r} "
-            "differ in case or spaces alone."
-        )
-    return class_names
 
 
 def check_model_id(model_id: str) -> str:
@@ -127,14 +70,8 @@ def check_model_id(model_id: str) -> str:
     return model_id
 
 
-def create_text(template: str, class_name: str) -> str:
-    """Returns the text for a class: the template with the class name filled in."""
-    return check_template(template).replace(SLOT, class_name)
-
-
-Template = Annotated[str, AfterValidator(check_template)]
-ClassNames = Annotated[tuple[str, ...], AfterValidator(check_class_names)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -178,14 +115,14 @@ class Preprocessing(Card):
 class WeightFile(Card):
     """One file of a model: its plain name, its SHA-256 in hexadecimal and its length."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: PlainName
     sha256: Sha256
     size_bytes: int = Field(ge=1)
 
     @property
     def holds_tensors(self) -> bool:
         """Whether the file is neither a configuration nor a vocabulary."""
-        return not self.name.endswith((".json", ".txt"))
+        return not self.name.endswith((".json", ".txt", ".model", ".xml"))
 
 
 class TrainingSet(Card):
@@ -214,13 +151,17 @@ class Published(Card):
     """How a model's weights are published, and the architecture they must have.
 
     `form` is the file layout, one of those that `models.forms` reads. `repository` is the
-    repository on the Hugging Face Hub, or empty if the weights are not there. `model_cfg` is the
-    architecture under open_clip's names: the published configuration must agree with it, and
-    values that the published configuration leaves out are taken from here.
+    repository on the Hugging Face Hub, or empty if the weights are not there; `weights` names the
+    weights file there where it has a name of its own, and `tokenizer` the repository of the
+    tokenizer where that is another one. `model_cfg` is the architecture under open_clip's names:
+    the published configuration must agree with it, and values that the published configuration
+    leaves out are taken from here.
     """
 
     form: SourceForm
     repository: str = ""
+    weights: PlainName | None = None
+    tokenizer: str = ""
     model_cfg: Mapping[str, JsonValue] = Field(default_factory=dict)
 
 
@@ -248,12 +189,32 @@ class DenoiserShape(Card):
     layers: int = Field(ge=2, le=64)
 
 
+class Quantization(Card):
+    """How `made_by` made an image tower in int8 from that of another model, its parent.
+
+    The ranges of its numbers were measured on `copies` noisy copies, at the noise levels `sigmas`,
+    of images whose digest is `images_sha256`.
+    """
+
+    parent: str = Field(pattern=f"^{_ID}$")
+    parent_sha256: Sha256
+    copies: int = Field(ge=1)
+    sigmas: tuple[Positive, ...] = Field(min_length=1)
+    images_sha256: Sha256
+    made_by: str
+
+
 class TrainingCost(Card):
     """What training cost: wall seconds on a device."""
 
     seconds: float = Field(ge=0, allow_inf_nan=False)
     device: str
     threads: int = Field(ge=1)
+
+
+def reads_texts(architecture: str) -> bool:
+    """Whether models of an architecture have a text tower; an image classifier has none."""
+    return architecture != "onnx"
 
 
 class ModelDescription(Card):
@@ -282,6 +243,7 @@ class ModelDescription(Card):
     context_length: int = Field(ge=1)
     preprocessing: Preprocessing
     denoiser: DenoiserShape | None = None
+    quantization: Quantization | None = None
     batch_size: Annotated[
         Mapping[DeviceClass, Annotated[int, Field(ge=1)]], _or(cpu=64, cuda=256)
     ] = Field(default_factory=dict)
@@ -301,6 +263,29 @@ class ModelDescription(Card):
     evaluation: tuple[Evaluation, ...] = ()
     training_cost: TrainingCost | None = None
 
+    @property
+    def has_texts(self) -> bool:
+        """Whether a text tower reads the class names; an image classifier has its own classes."""
+        return reads_texts(self.architecture)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_classifier(cls, fields: Any) -> Any:
+        """The card of an image classifier need not speak of texts."""
+        if isinstance(fields, Mapping) and fields.get("architecture") == "onnx":
+            return {"template": SLOT, "context_length": 1, **fields}
+        return fields
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if (self.precision["cpu"] == "int8") != (self.quantization is not None):
+            raise ValueError("int8 on a CPU and [quantization] belong together")
+        if self.precision["cuda"] == "int8":
+            raise ValueError("int8 is for CPUs only")
+        if not self.has_texts and self.template != SLOT:
+            raise ValueError("an image classifier reads no text; leave out its template")
+        return self
+
 
 class ModelCard(ModelDescription):
     """A model that can be loaded: its description plus the digests of its weight files."""
@@ -314,22 +299,28 @@ class ModelCard(ModelDescription):
 
         The same weights with another batch shape, tau or precision accept the same prompts.
         """
-        digests = sorted(file.sha256 for file in self.files)
+        made = () if self.quantization is None else (QUANTIZED_NETWORK, QUANTIZED_WEIGHTS)
+        digests = sorted(file.sha256 for file in self.files if file.name not in made)
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
     @property
     def sha256(self) -> str:
         """Identifies everything about the base classifier that a card fixes.
 
-        It is the SHA-256 of the weights' digests and of everything else that affects a logit or a
-        vote: architecture, context length, preprocessing, denoiser, batch shape, tau and precision.
-        It does not cover the prompt, the device, names, licences or measured accuracies.
+        It is the SHA-256 of the files' digests and of all else that affects a logit or a vote. It
+        does not cover the prompt, the device, names, licences or measured accuracies. The class
+        names of an image classifier say which logit is whose, so they are covered; those of other
+        models are read as texts, and a request states them.
         """
         fixed = self.model_dump(mode="json", include=_FIXED)
         if not self.preprocessing.grey:
             del fixed["preprocessing"]["grey"]  # keeps digests in certificates older than the field
         if self.denoiser is None:
             del fixed["denoiser"]
+        if self.quantization is None:
+            del fixed["quantization"]
+        if not self.has_texts:
+            fixed["class_names"] = list(self.class_names)  # which logit is whose
         # Keeps digests in certificates older than None, which stood as 0 before.
         fixed["tau"] = {device: tau or 0.0 for device, tau in self.tau.items()}
         fixed["files"] = sorted(fixed["files"], key=lambda file: str(file["name"]))

@@ -63,7 +63,7 @@ class ModelRetired(UnknownModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class CatalogueEntry:
     """A card, its file, and the folder where its weight files are or should be."""
 
     card: ModelCard
@@ -81,7 +81,7 @@ class Catalogue:
         invalid: for each of the installation's cards that cannot be used, its id and what is wrong.
     """
 
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, CatalogueEntry]
     descriptions: Mapping[str, ModelDescription] = field(default_factory=dict)
     invalid: Mapping[str, InvalidCard] = field(default_factory=dict)
 
@@ -144,7 +144,7 @@ class Catalogue:
         absent = sorted(self.descriptions.keys() - self.entries.keys() - self.invalid.keys())
         return tuple(self.descriptions[model_id] for model_id in absent)
 
-    def _entry(self, model_id: str) -> Entry:
+    def _entry(self, model_id: str) -> CatalogueEntry:
         try:
             return self.entries[model_id]
         except KeyError:
@@ -173,13 +173,15 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
     Raises:
         NotADirectoryError: `folder` is given but is not a folder.
     """
-    entries: dict[str, Entry] = {}
+    entries: dict[str, CatalogueEntry] = {}
     descriptions: dict[str, ModelDescription] = {}
     invalid: dict[str, InvalidCard] = {}
     for path in sorted(_SHIPPED_CARDS.glob("*.toml")):
         shipped = load_description(path)
         if isinstance(shipped, ModelCard):
-            entries[shipped.id] = Entry(card=shipped, path=path, folder=_SHIPPED_FILES[shipped.id])
+            entries[shipped.id] = CatalogueEntry(
+                card=shipped, path=path, folder=_SHIPPED_FILES[shipped.id]
+            )
         else:
             descriptions[shipped.id] = shipped
     catalogue = Catalogue(entries=entries, descriptions=descriptions, invalid=invalid)
@@ -216,10 +218,12 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _load_own(path: Path) -> Entry:
+def _load_own(path: Path) -> CatalogueEntry:
     card = load_card(path)
     beside = path.name == _CARD
-    return Entry(card=card, path=path, folder=path.parent if beside else path.parent / card.id)
+    return CatalogueEntry(
+        card=card, path=path, folder=path.parent if beside else path.parent / card.id
+    )
 
 
 def _find_id(path: Path) -> str:

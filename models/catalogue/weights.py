@@ -5,10 +5,12 @@ WeightsError
 ├── DigestMismatch     a file is present, but its length or its SHA-256 differs
 ├── UnreadableWeights  the right file, but its content does not have the expected form
 ├── ConfigMismatch     the configuration file contradicts the card or names an unknown part
-└── StateDictMismatch  the tensors do not fit the architecture
+├── StateDictMismatch  the tensors do not fit the architecture
+└── NetworkRefused     an ONNX network is not a classifier that a certificate can be about
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,17 @@ class ConfigMismatch(WeightsError):
         super().__init__(f"The configuration's {key}: expected {expected}, found {found}.")
 
 
+def require_equal(values: Mapping[str, tuple[object, object]]) -> None:
+    """Passes if what is expected of a configuration is what it says; both by the value's name.
+
+    Raises:
+        ConfigMismatch: they differ.
+    """
+    for key, (expected, found) in values.items():
+        if expected != found:
+            raise ConfigMismatch(key, expected=str(expected), found=str(found))
+
+
 class StateDictMismatch(WeightsError):
     """The tensors of a weight file do not fit the architecture."""
 
@@ -62,6 +75,14 @@ class StateDictMismatch(WeightsError):
         super().__init__(
             f"The tensor {leaf} does not fit the model: expected {expected}, found {found}."
         )
+
+
+class NetworkRefused(WeightsError):
+    """A network is not one that a certificate can be about."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The network cannot be used: {reason}.")
+        self.reason = reason
 
 
 def check_weights(card: ModelCard, folder: Path) -> None:

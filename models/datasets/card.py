@@ -10,7 +10,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from models.catalogue.cards import Card, Template, check_class_names
+from models.catalogue.cards import Card
+from models.catalogue.texts import Template, check_class_names
 from models.datasets.image_folder import FolderCard, Split, UnusableFolder, list_images
 from models.files.untrusted_text import one_line, parse_toml
 

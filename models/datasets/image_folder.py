@@ -13,8 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from models.catalogue.cards import Preprocessing, Template, TrainingSet
+from models.catalogue.cards import Preprocessing, TrainingSet
+from models.catalogue.names import clean_name
+from models.catalogue.texts import Template
 from models.datasets.junk import is_junk
+from models.datasets.training_images import Shots
 from models.files.untrusted_text import one_line, parse_json
 from models.imaging import Decoder, DecodingBounds, ImageError
 
@@ -95,6 +98,11 @@ class ImageFolder:
         number = at - int(np.flatnonzero(self.classes == index)[0]) + 1
         return f"File {number} of class folder {self.class_folders[index]!r}"
 
+    def spread(self, count: int) -> list[int]:
+        """The numbers of at most so many files, spread evenly over the folder and its classes."""
+        most = min(count, len(self.files))
+        return [place * len(self.files) // most for place in range(most)]
+
     def load(
         self,
         chosen: Iterable[int],
@@ -108,6 +116,23 @@ class ImageFolder:
         """
         with Decoder(bounds=bounds) as decoder:
             return np.stack([self._load_one(int(at), preprocessing, decoder) for at in chosen])
+
+    def load_shots(
+        self, shots: Shots, preprocessing: Preprocessing, bounds: DecodingBounds | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """Returns the images to learn from as `load` does; `shots` replaces what cannot be used.
+
+        Raises:
+            UnusableImage: too few images can be used.
+        """
+        read: dict[int, npt.NDArray[np.uint8]] = {}
+        with Decoder(bounds=bounds) as decoder:
+            for at in shots:
+                try:
+                    read[at] = self._load_one(at, preprocessing, decoder)
+                except UnusableImage as error:
+                    shots.replace(at, error)
+        return np.stack([read[at] for at in shots.chosen.tolist()])
 
     def _load_one(
         self, at: int, preprocessing: Preprocessing, decoder: Decoder
@@ -184,7 +209,7 @@ def find_class_names(class_folders: tuple[str, ...]) -> tuple[str, ...] | None:
     """Returns the folders' names as words, or None if all are numbers."""
     if all(name.isdecimal() for name in class_folders):
         return None
-    return tuple(name.replace("_", " ") for name in class_folders)
+    return tuple(clean_name(name.replace("_", " ")) for name in class_folders)
 
 
 def _list_files(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from itertools import chain, islice, zip_longest
+from pathlib import Path
 
 from models.datasets.files import ClassFiles, LabelledFile
 
@@ -35,9 +36,19 @@ def choose_subset(
 
 def listing_sha256(files: Sequence[LabelledFile]) -> str:
     """Identifies the chosen files by their order, names, classes and contents."""
+    return digest_listing(files, [content_sha256(file.path) for file in files])
+
+
+def content_sha256(path: Path) -> str:
+    """The digest of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_listing(files: Sequence[LabelledFile], contents: Sequence[str]) -> str:
+    """`listing_sha256` of files whose contents have these digests."""
     digest = hashlib.sha256(b"promptsmooth listing 1\n")
-    for file in files:
-        content = hashlib.sha256(file.path.read_bytes()).hexdigest()
+    for file, content in zip(files, contents, strict=True):
         line = f"{file.class_index} {content} {file.name}\n"
         digest.update(line.encode(errors="surrogateescape"))  # names need not be UTF-8
     return digest.hexdigest()

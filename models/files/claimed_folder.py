@@ -17,7 +17,7 @@ def claim_folder(parent: Path, prefix: str) -> Iterator[Path]:
     is killed. An unlocked folder of the same kind (the prefix up to its first dash) is therefore a
     leftover, and this call removes it first. On a file system without locks, it removes nothing.
     """
-    with _locked(parent):  # so that no other process sees the new folder before it is locked
+    with lock_folder(parent):  # so that no other process sees the new folder before it is locked
         _sweep(parent, prefix.partition("-")[0] + "-")
         folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
         held = _try_lock(folder)
@@ -38,7 +38,11 @@ def _sweep(parent: Path, kind: str) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Holds a folder: of those that lock it so, in whatever process, one at a time goes on.
+
+    On a file system without locks on folders, nobody waits.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):

@@ -5,6 +5,8 @@ import re
 import tomllib
 from typing import Any, NoReturn
 
+from pydantic import ValidationError
+
 MOST_QUOTED = 60
 _TOO_DEEP = "it is nested too deeply"
 _HALF_OF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")  # perhaps: a whole one is a character
@@ -83,3 +85,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(_: str) -> NoReturn:
     raise ValueError("NaN and Infinity are no JSON")
+
+
+def explain_invalid(error: ValidationError, whole: str) -> str:
+    """The first fault of content that does not fit its schema: where, and what was expected.
+
+    What was found there is not repeated, for it may be a secret. `whole` names the content, for a
+    fault that lies in no part of it.
+    """
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"])) or whole
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}"

@@ -19,11 +19,33 @@ def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
             begun.chmod(mode)  # whatever the umask is
 
 
+def create_whole(path: Path, content: bytes) -> bool:
+    """Writes the whole file unless there is one. Returns whether this call made it."""
+    with _begin(path, 0o666) as begun:
+        begun.write_bytes(content)
+        sync(begun)
+        try:
+            path.hardlink_to(begun)
+        except FileExistsError:
+            return False
+    return True
+
+
 @contextmanager
 def replace_whole(path: Path, *, created: int = 0o666) -> Iterator[Path]:
     """Yields a file beside `path` that replaces it if the block does not raise.
 
     The file is created with the mode `created`, less the umask.
+    """
+    with _begin(path, created) as begun:
+        yield begun
+        sync(begun)
+        begun.replace(path)
+
+
+@contextmanager
+def _begin(path: Path, created: int) -> Iterator[Path]:
+    """Yields a file beside `path`, and removes it if it is still there at the end.
 
     The writer holds a lock on the new file, and the lock ends with the process even if the process
     is killed. An unlocked file is therefore a leftover, and the next writer removes it.
@@ -37,8 +59,6 @@ def replace_whole(path: Path, *, created: int = 0o666) -> Iterator[Path]:
             fcntl.flock(held, fcntl.LOCK_EX)
         try:
             yield begun
-            sync(begun)
-            begun.replace(path)
         finally:
             begun.unlink(missing_ok=True)
 

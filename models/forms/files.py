@@ -8,10 +8,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 from torch import Tensor
 
+from models.catalogue.cards import SourceForm
 from models.catalogue.weights import UnreadableWeights, parse_object
 from models.files.untrusted_text import quote
-from models.forms.form import FormRefused
-from models.loading.tensor_file import parse_pickle
+from models.forms.form import FormRefused, PublishedFiles
+from models.loading.pickled import load_pickle
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 INDEX = ".index.json"
@@ -23,6 +24,19 @@ _PREFIXES = ("module.", "_orig_mod.")
 def find_first(folder: Path, names: Sequence[str]) -> Path | None:
     """Returns the first of these files that exists."""
     return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """Returns the content of a file.
+
+    Raises:
+        FormRefused: the file is longer.
+    """
+    with path.open("rb") as stream:
+        content = stream.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise FormRefused(f"{path.name} is longer than {max_bytes} bytes.")
+    return content
 
 
 def load_json(path: Path, max_bytes: int = _MAX_CONFIG_BYTES) -> dict[str, Any]:
@@ -110,7 +124,7 @@ def _read_index(path: Path) -> dict[str, str]:
 
 def _load_file(path: Path) -> dict[str, Tensor]:
     if path.suffix != ".safetensors":
-        return parse_pickle(path.name, path.read_bytes())
+        return load_pickle(path)
     try:
         return dict(load_safetensors(path))
     except (SafetensorError, ValueError) as error:
@@ -127,6 +141,26 @@ def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             bare = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
             return strip_prefixes(bare)
     return dict(tensors)
+
+
+def is_bare(source: PublishedFiles, form: SourceForm) -> bool:
+    """Whether a source is weights without a configuration, and its description names this form."""
+    if source.published != form:
+        return False
+    if source.path.is_dir():
+        return source.own_weights is not None and source.find(source.own_weights) is not None
+    return source.path.suffix in WEIGHTS
+
+
+def find_weights(source: PublishedFiles, names: Sequence[str]) -> Path:
+    """Returns the weights: the file itself, or in a folder the one that the card names, or another.
+
+    Raises:
+        FormRefused: the folder has neither the one that the card names nor one of these names.
+    """
+    if not source.path.is_dir():
+        return source.path
+    return require_weights(source.path, [*filter(None, [source.own_weights]), *names])
 
 
 def require_weights(folder: Path, names: Sequence[str]) -> Path:

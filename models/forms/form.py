@@ -12,7 +12,7 @@ class FormRefused(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class PublishedFiles:
     """The folder or file that the user names, and the model it should be.
 
     Attributes:
@@ -29,6 +29,12 @@ class Source:
         """The form that the description names, if any."""
         published = self.description.published
         return published.form if published is not None else None
+
+    @property
+    def own_weights(self) -> str | None:
+        """The name of the weights file that the description names, if any."""
+        published = self.description.published
+        return published.weights if published is not None else None
 
     def find(self, name: str) -> Path | None:
         """Returns the file of this name in the folder, if there is one."""
@@ -70,7 +76,7 @@ class Form:
     name: SourceForm
     looks_like: str
     architectures: tuple[Architecture, ...]
-    recognises: Callable[[Source], bool]
-    convert: Callable[[Source, Path], Converted]
+    recognises: Callable[[PublishedFiles], bool]
+    convert: Callable[[PublishedFiles, Path], Converted]
     hub_files: tuple[str, ...]
     hub_weights: tuple[str, ...]

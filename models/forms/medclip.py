@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.catalogue.medclip_config import CONFIG, MedClipConfig
+from models.catalogue.medclip_config import MedClipConfig
 from models.forms.archive import read_members
 from models.forms.bert_files import TOKENIZER_DEFAULT, drop_derived, spell_tokenizer
 from models.forms.files import strip_prefixes
-from models.forms.form import Converted, Form, FormRefused, Source
+from models.forms.form import Converted, Form, FormRefused, PublishedFiles
+from models.loading.pickled import parse_pickle
 from models.loading.state_dict import check_state_dict
-from models.loading.tensor_file import parse_pickle
 from models.vlm.medclip import MedClip
 from models.vlm.wordpiece import TOKENIZER_CONFIG, VOCAB, create_tokenizer
 
@@ -24,7 +24,7 @@ _TENSORS = "pytorch_model.bin"
 _TOKENIZER = (VOCAB, TOKENIZER_CONFIG)
 
 
-def recognises(source: Source) -> bool:
+def recognises(source: PublishedFiles) -> bool:
     """Recognises a zip archive that torch did not write, or the folder of its unpacked files."""
     path = source.path
     if path.is_dir():
@@ -32,13 +32,13 @@ def recognises(source: Source) -> bool:
     return path.suffix == ".zip"
 
 
-def convert(source: Source, folder: Path) -> Converted:
+def convert(source: PublishedFiles, folder: Path) -> Converted:
     """See `Form.convert`."""
     config = MedClipConfig(context_length=source.description.context_length)
     return convert_medclip(source, folder, config)
 
 
-def convert_medclip(source: Source, folder: Path, config: MedClipConfig) -> Converted:
+def convert_medclip(source: PublishedFiles, folder: Path, config: MedClipConfig) -> Converted:
     """Writes the tensors under their published names, the architecture and the tokenizer.
 
     Tensors that follow from the architecture (positions) are compared with it and left out.
@@ -60,7 +60,7 @@ def convert_medclip(source: Source, folder: Path, config: MedClipConfig) -> Conv
     _drop_positions(tensors, config)
     with torch.device("meta"):
         check_state_dict(MedClip(config).get_published_state(), tensors)
-    for name, content in {CONFIG: config.dump(), **spell_tokenizer(contents)}.items():
+    for name, content in {MedClipConfig.FILE: config.dump(), **spell_tokenizer(contents)}.items():
         (folder / name).write_bytes(content)
     own = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
     save_file(own, folder / "medclip.safetensors")

@@ -1,8 +1,9 @@
 """Lists all forms and chooses the one that fits a source."""
 
-from models.forms import medclip
-from models.forms.form import Form, FormRefused, Source
+from models.forms import conch, medclip, onnx
+from models.forms.form import Form, FormRefused, PublishedFiles
 from models.forms.hugging_face import clip as hf_clip
+from models.forms.hugging_face import keep, siglip
 from models.forms.open_clip import bert as open_clip_bert
 from models.forms.open_clip import clip as open_clip
 
@@ -11,10 +12,14 @@ FORMS: tuple[Form, ...] = (
     open_clip.FORM,
     open_clip_bert.FORM,
     medclip.FORM,
+    keep.FORM,
+    siglip.FORM,
+    conch.FORM,
+    onnx.FORM,
 )
 
 
-def choose_form(source: Source) -> Form:
+def choose_form(source: PublishedFiles) -> Form:
     """Returns the form of a source: the one its description names if it fits, else one that fits.
 
     Raises:

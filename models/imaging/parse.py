@@ -8,6 +8,7 @@ from models.imaging.formats.jpeg2000_header import CODESTREAM, JP2
 from models.imaging.formats.pillow import decode_jpeg, decode_png, decode_webp
 from models.imaging.pixels.decoded import DecodedImage, Source
 from models.imaging.pixels.errors import ImageEmpty, ImageFormatUnsupported
+from models.imaging.pixels.frames import choose_frame
 from models.imaging.pixels.guard import guarded
 from models.imaging.pixels.limits import ImageLimits
 from models.imaging.pixels.window import RequestedWindow, check_window
@@ -49,7 +50,7 @@ def parse_image(
 
     Args:
         data: The whole file.
-        frame: The frame to decode, from 0. Needed if there are several, ignored if there is one.
+        frame: The frame to decode, from 0. Needed if there are several.
         window: (centre, width) in the image's own units, with a width of at least 1, as in DICOM's
             LINEAR function; "auto" for a window between the 0.5 and 99.5 percentiles. With None,
             DICOM files use their own first window, or else their VOI lookup table, or else the
@@ -111,4 +112,5 @@ def _decode(
         from models.imaging.formats.tiff import decode_tiff  # tifffile takes long to import
 
         return decode_tiff(data, frame=frame, window=window, limits=limits)
+    choose_frame(frame, 1)
     return _STILL[source](data, window=window, limits=limits)

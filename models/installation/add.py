@@ -3,16 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from models.catalogue import load_catalogue
 from models.catalogue.cards import Activation, ModelCard, ModelDescription, Origin
 from models.forms.files import load_json
-from models.forms.form import Converted, Form, Source
+from models.forms.form import Converted, Form, PublishedFiles
 from models.forms.registry import choose_form
 from models.installation.folder import CARD, begin_folder, describe_file, format_model_card
-from models.loading.loading import CONFIG, load_vlm
-from models.loading.trial import try_out
+from models.installation.trial import try_added
+from models.loading.loading import CONFIG
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +49,14 @@ def add_model(
         ModelTaken: the id already has a folder.
         InvalidCard: the id belongs to a model that ships or is elsewhere in the folder.
     """
-    source = Source(path=path, config=config, description=description)
+    source = PublishedFiles(path=path, config=config, description=description)
     form = choose_form(source)
     with begin_folder(models, description.id) as folder:
         converted = form.convert(source, folder)
         origin = _create_origin(form, converted, repository, revision)
         card = _create_card(description, folder, origin)
         load_catalogue(models).check_addition(card, folder / CARD)
-        try_out(load_vlm(card, folder, torch.device("cpu")))
+        try_added(card, folder)
         (folder / CARD).write_text(format_model_card(card), encoding="utf-8")
     return Added(card=card, folder=models / card.id, notes=converted.notes)
 

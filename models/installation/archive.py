@@ -12,16 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard, parse_card
 from models.catalogue.weights import check_weights
 from models.files.whole_file import replace_whole
 from models.installation.add import Added
 from models.installation.folder import CARD, begin_folder, format_model_card
-from models.loading.loading import load_vlm
-from models.loading.trial import try_out
+from models.installation.trial import try_added
 
 SUMS = "SHA256SUMS"
 _MAX_TEXT_BYTES = 2**20
@@ -69,7 +66,7 @@ def add_bundle(model_id: str, path: Path, models: Path) -> Added:
             _extract(archive, members, card, folder)
         load_catalogue(models).check_addition(card, folder / CARD)
         check_weights(card, folder)
-        try_out(load_vlm(card, folder, torch.device("cpu")))
+        try_added(card, folder)
     return Added(card=card, folder=models / card.id)
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 from models.catalogue.cards import ModelDescription
 from models.forms.files import INDEX
 from models.forms.registry import get_form
+from models.vlm.wordpiece import TOKENIZER_CONFIG, VOCAB
+
+_TOKENIZER = [VOCAB, TOKENIZER_CONFIG]
 
 
 class NotFetched(ValueError):
@@ -29,8 +32,9 @@ class Fetched:
 def fetch(description: ModelDescription, models: Path) -> Fetched:
     """Downloads the files that a model's form reads, with progress on standard error.
 
-    All files come from one commit. They stay in `<models>/.fetched-<id>` until they are discarded,
-    so the next call resumes the download.
+    All files come from one commit, except those of a tokenizer that has a repository of its own.
+    They stay in `<models>/.fetched-<id>` until they are discarded, so the next call resumes the
+    download.
 
     Raises:
         NotFetched: the model is not on the Hub, or the Hub cannot be reached or refuses.
@@ -48,13 +52,16 @@ def fetch(description: ModelDescription, models: Path) -> Fetched:
         info = HfApi().model_info(published.repository)
         there = {sibling.rfilename for sibling in info.siblings or ()}
         form = get_form(published.form)
-        weights = next((name for name in form.hub_weights if name in there), form.hub_weights[0])
+        names = [*filter(None, [published.weights]), *form.hub_weights]
+        weights = next((name for name in names if name in there), names[0])
         snapshot_download(
             published.repository,
             revision=info.sha,
             local_dir=folder,
             allow_patterns=[*form.hub_files, *_list_patterns(weights)],
         )
+        if published.tokenizer:
+            snapshot_download(published.tokenizer, local_dir=folder, allow_patterns=_TOKENIZER)
     except Exception as error:  # the Hub client, its HTTP library and the system raise their own
         raise NotFetched(_explain(description, published.repository, error)) from error
     return Fetched(folder=folder, repository=published.repository, revision=info.sha or "")

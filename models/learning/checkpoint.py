@@ -13,11 +13,9 @@ import torch
 from torch import Tensor
 
 from models.prompts.ctx_file import UnreadableCtx, parse_ctx
-from models.prompts.imported import ImportRefused, check_learner, check_shape
+from models.prompts.imported import ImportRefused, check_learner, check_shape, get_own_name
 
 MAX_BYTES = 64 * 2**20
-# What stands before the names where a whole model was saved, also by DataParallel or torch.compile.
-_BEFORE = re.compile(r"((module|_orig_mod)\.)*(prompt_learner\.)?((module|_orig_mod)\.)*")
 _TOKENS = ("token_prefix", "token_suffix")  # CoOp: (num_classes, tokens, width)
 _GLOBAL = re.compile(r"GLOBAL ([\w.]{1,100})")
 # These convert to float32 exactly; float64 does not.
@@ -135,7 +133,7 @@ def _find_ctx(loaded: object, num_classes: int | None) -> Tensor:
     if isinstance(state, Mapping) and "state_dict" in state:
         state = state["state_dict"]
     if isinstance(state, Mapping):
-        learner = {_BEFORE.sub("", str(name), count=1): value for name, value in state.items()}
+        learner = {get_own_name(str(name)): value for name, value in state.items()}
         check_learner(learner)
         _check_classes(learner, num_classes)
         state = learner.get("ctx", state)

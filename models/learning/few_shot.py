@@ -17,13 +17,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.catalogue.cards import check_class_names
+from models.catalogue.texts import check_class_names
 from models.datasets.training_images import TrainingImages, count_classes
 from models.learning.augmentation import sample_crops
 from models.learning.state import Epoch, LearningState, create_state, restore, write_checkpoint
 from models.learning.step import take_step
 from models.prompts.learning_settings import LearningSettings
 from models.prompts.prompt import Prompt
+from models.vlm.base_classifier import check_read_apart
 from models.vlm.vlm import VLM
 
 
@@ -71,8 +72,8 @@ def learn_prompt(
         clock: returns seconds, for the curve.
 
     Raises:
-        ValueError: the images or class names do not fit, the model takes no context vectors, or a
-            prompt is too long for it.
+        ValueError: the images or class names do not fit, the model takes no context vectors, reads
+            two class names alike, or a prompt is too long for it.
         CheckpointUnusable: see `models.learning.state`.
         Diverged: the learning rate is too large.
     """
@@ -84,6 +85,7 @@ def learn_prompt(
         if resume is not None:
             restore(state, resume, task)
         texts = [name + settings.suffix for name in names]
+        check_read_apart(vlm, names, texts, n_ctx=len(state.ctx))
         while len(state.curve) < settings.epochs:
             state.curve.append(_run_epoch(vlm, images, texts, settings, state, clock))
             on_epoch(state.curve[-1], write_checkpoint(state, task))

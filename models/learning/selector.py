@@ -13,7 +13,7 @@ _ROUNDING = 1e-5  # rounding error of float32 entropies whose logits differ
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Selector:
+class PromptSelector:
     """Base classifiers for one label set, one for each prompt of a bank.
 
     It applies the zero-shot objective to a fixed choice: the chosen prompt is the one whose class

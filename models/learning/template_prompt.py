@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from models.catalogue.cards import create_text
+from models.catalogue.texts import create_text
 from models.prompts.prompt import Prompt, split_template
 from models.vlm.vlm import VLM
 

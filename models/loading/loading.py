@@ -11,14 +11,33 @@ from typing import Any
 import torch
 
 from models.catalogue.bert_config import BERT_CONFIG
-from models.catalogue.cards import DENOISER_FILE, DenoiserShape, ModelCard, WeightFile
-from models.catalogue.weights import ConfigMismatch, UnreadableWeights, check_size, load_file
+from models.catalogue.cards import (
+    DENOISER_FILE,
+    QUANTIZED_WEIGHTS,
+    DenoiserShape,
+    ModelCard,
+    Precision,
+    WeightFile,
+)
+from models.catalogue.weights import (
+    ConfigMismatch,
+    UnreadableWeights,
+    check_size,
+    load_file,
+    require_equal,
+)
 from models.files.untrusted_text import parse_json
+from models.loading.conch import load_conch
+from models.loading.config import ModelFiles
 from models.loading.hf_text import create_hf_text_tower, create_text_cfg
+from models.loading.keep import load_keep
 from models.loading.medclip import load_medclip
-from models.loading.tensor_file import load_into
+from models.loading.quantized import load_quantized
+from models.loading.siglip import load_siglip
+from models.loading.tensor_file import create_fitting, load_into
 from models.vlm._imports import get_open_clip
 from models.vlm.bert import BertVLM
+from models.vlm.compiled import CannotCompile, CompiledVLM
 from models.vlm.denoised import DenoisedVLM, Denoiser
 from models.vlm.linear_toy import LinearVLM
 from models.vlm.open_clip import OpenClipVLM
@@ -26,15 +45,29 @@ from models.vlm.vlm import VLM
 
 CONFIG = "open_clip_config.json"
 _VOCABULARY = 49408
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Of torch's own tower. That of a quantized model is for gradients and learning.
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.float32}
 
 
-def load_vlm(card: ModelCard, folder: Path, device: torch.device) -> VLM:
+def load_vlm(
+    card: ModelCard,
+    folder: Path,
+    device: torch.device,
+    *,
+    compiled: Precision | None = None,
+    aside: Path | None = None,
+) -> VLM:
     """Loads a model onto a device, frozen and in eval mode.
 
     The bytes that are used are the bytes whose SHA-256 was compared with the card.
 
+    Args:
+        compiled: the precision in which OpenVINO computes the image tower on a CPU. None: torch
+            computes it in the card's. OpenVINO computes an ONNX network in any case.
+        aside: as in `CompiledVLM`.
+
     Raises:
+        CannotCompile: as `CompiledVLM`.
         WeightsError: a file is missing, is not the one the card names, or does not fit the
             architecture.
         ValueError: the device belongs to no device class of the card.
@@ -44,10 +77,33 @@ def load_vlm(card: ModelCard, folder: Path, device: torch.device) -> VLM:
         raise ValueError(f"A model runs on {known}; got the device {device}.")
     for file in card.files:
         check_size(file, folder)  # before spending time on building a model
-    vlm = _load_towers(card, folder, device)
+    vlm = _load(card, folder, device, compiled, aside)
     if card.denoiser is None:
         return vlm
     return DenoisedVLM(vlm, _load_denoiser(card, card.denoiser, folder))
+
+
+def _load(
+    card: ModelCard,
+    folder: Path,
+    device: torch.device,
+    compiled: Precision | None,
+    aside: Path | None,
+) -> VLM:
+    if card.architecture == "onnx":
+        from models.loading.onnx.load import load_onnx
+
+        return load_onnx(card, folder, device, compiled)
+    image_dtype = torch.float32 if compiled else _get_image_dtype(card, device)
+    vlm = _load_towers(card, folder, device, image_dtype)
+    if compiled is None:
+        return vlm
+    if not isinstance(vlm, OpenClipVLM | BertVLM):
+        raise CannotCompile(f"the architecture {card.architecture} has no image tower")
+    quantized = None
+    if compiled == "int8":
+        quantized = load_quantized(card, folder, aside, embed_dim=vlm.embed_dim)
+    return CompiledVLM(vlm, compiled, aside=aside, quantized=quantized)
 
 
 def _load_denoiser(card: ModelCard, shape: DenoiserShape, folder: Path) -> Denoiser:
@@ -59,20 +115,32 @@ def _load_denoiser(card: ModelCard, shape: DenoiserShape, folder: Path) -> Denoi
     return denoiser
 
 
-def _load_towers(card: ModelCard, folder: Path, device: torch.device) -> VLM:
+def _load_towers(
+    card: ModelCard, folder: Path, device: torch.device, image_dtype: torch.dtype
+) -> VLM:
     match card.architecture:
+        case "onnx":
+            raise AssertionError("an ONNX network has no towers")
         case "linear":
             return _create_linear(card, folder, device)
         case "open_clip":
-            return _create_open_clip(card, folder, device)
-        case "medclip":
-            return load_medclip(
-                card,
-                folder,
-                tensors=_find_tensors(card),
-                contents=_load_small(card, folder),
-                image_dtype=_get_image_dtype(card, device),
-                device=device,
+            return _create_open_clip(card, folder, device, image_dtype)
+        case kind:
+            load = {
+                "medclip": load_medclip,
+                "keep": load_keep,
+                "siglip": load_siglip,
+                "conch": load_conch,
+            }[kind]
+            return load(
+                ModelFiles(
+                    card=card,
+                    folder=folder,
+                    tensors=_find_tensors(card),
+                    contents=_load_small(card, folder),
+                    image_dtype=image_dtype,
+                    device=device,
+                )
             )
 
 
@@ -88,15 +156,18 @@ def _create_linear(card: ModelCard, folder: Path, device: torch.device) -> VLM:
     )
 
 
-def _create_open_clip(card: ModelCard, folder: Path, device: torch.device) -> VLM:
+def _create_open_clip(
+    card: ModelCard, folder: Path, device: torch.device, image_dtype: torch.dtype
+) -> VLM:
     config = _load_config(card, folder)
-    image_dtype = _get_image_dtype(card, device)
     bert = bool(config["text_cfg"].get("hf_model_name"))
     contents = _load_small(card, folder) if bert else {}
-    clip = create_clip(
-        config, image_dtype, bert_config=_get_bert_config(contents) if bert else None
+    bert_config = _get_bert_config(contents) if bert else None
+    tensors = _find_tensors(card)
+    clip = create_fitting(
+        lambda: create_clip(config, image_dtype, bert_config=bert_config), tensors, folder
     )
-    load_into(clip.state_dict(), _find_tensors(card), folder)
+    load_into(clip.state_dict(), tensors, folder)
     if image_dtype != torch.float32:
         _lower_precision(clip.visual, image_dtype)
     if bert:
@@ -191,9 +262,7 @@ def _load_config(card: ModelCard, folder: Path) -> dict[str, Any]:
     if card.activation is not None:
         activation = "quick_gelu" if config.get("quick_gelu") else "gelu"
         agreed["quick_gelu"] = (card.activation, activation)
-    for key, (expected, found) in agreed.items():
-        if expected != found:
-            raise ConfigMismatch(key, expected=str(expected), found=str(found))
+    require_equal(agreed)
     return config
 
 
@@ -216,7 +285,8 @@ def _load_small(card: ModelCard, folder: Path) -> dict[str, bytes]:
 
 
 def _find_tensors(card: ModelCard) -> WeightFile:
-    names = [file for file in card.files if file.holds_tensors and file.name != DENOISER_FILE]
+    apart = (DENOISER_FILE, QUANTIZED_WEIGHTS)
+    names = [file for file in card.files if file.holds_tensors and file.name not in apart]
     if len(names) != 1:
         listed = ", ".join(file.name for file in names)
         raise UnreadableWeights(listed, "exactly one file of tensors is expected")

@@ -10,6 +10,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from models.vlm.compiled import CompiledVLM
+from models.vlm.denoised import DenoisedVLM, find_compiled
 from models.vlm.vlm import VLM
 
 _STATM = Path("/proc/self/statm")
@@ -50,19 +52,27 @@ def measure_growth(
     before = _read(device)
     vlm = load()
     after = _read(device)
-    weights_bytes = sum(tensor.nbytes for tensor in list_weights(vlm))
+    weights_bytes = sum(tensor.nbytes for tensor in list_weights(vlm)) + find_packing(vlm)
     if before is None or after is None:
         return vlm, Unmeasured(weights_bytes=weights_bytes)
     return vlm, Growth(growth_bytes=after - before, weights_bytes=weights_bytes)
 
 
+def find_packing(vlm: VLM) -> int:
+    """Bytes that compiled weights take, less those of the tensors that make room for them."""
+    compiled = find_compiled(vlm)
+    return 0 if compiled is None else compiled.packed_bytes - compiled.aside_bytes
+
+
 def list_weights(vlm: VLM) -> list[Tensor]:
-    """Returns the tensors that a model keeps, each once."""
+    """Returns the tensors of a model, each once, in memory or aside."""
     found = {tensor.data_ptr(): tensor for tensor in _list_stored(vlm)}
     return list(found.values())
 
 
 def _list_stored(vlm: VLM) -> Iterator[Tensor]:
+    if isinstance(vlm, CompiledVLM | DenoisedVLM):
+        yield from _list_stored(vlm.base)
     for value in vars(vlm).values():
         if isinstance(value, Tensor):
             yield value

@@ -7,14 +7,11 @@ used, and only one tensor at a time is held twice.
 """
 
 import hashlib
-import io
 import math
-import pickle
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, Protocol
+from typing import Any, BinaryIO, NoReturn, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +19,7 @@ from torch import Tensor
 from models.catalogue import weights
 from models.catalogue.cards import WeightFile
 from models.files.untrusted_text import parse_json
+from models.loading.pickled import parse_pickle
 from models.loading.state_dict import check_state_dict
 
 _DTYPES = {
@@ -37,6 +35,7 @@ _DTYPES = {
     "BOOL": torch.bool,
 }
 _MAX_HEADER_BYTES = 100 * 2**20  # the format's own limit
+_Module = TypeVar("_Module", bound=torch.nn.Module)
 
 
 class _Hash(Protocol):
@@ -75,6 +74,29 @@ def load_into(targets: Mapping[str, Tensor], file: WeightFile, folder: Path) -> 
         _unpickle_into(targets, file, folder)
 
 
+def create_fitting(
+    create: Callable[[], _Module],
+    file: WeightFile,
+    folder: Path,
+    get_state: Callable[[_Module], Mapping[str, Tensor]] = torch.nn.Module.state_dict,
+) -> _Module:
+    """Returns what `create` creates, once the file's tensors are known to be those it asks for.
+
+    A configuration can ask for any memory. So the module is created without any first, on the
+    device `meta`, and its state compared with the header of a safetensors file.
+
+    Raises:
+        WeightsError: as `load_into`; the digest may be compared later, by `load_into`.
+    """
+    if file.name.endswith(".safetensors"):
+        with torch.device("meta"):
+            wanted = get_state(create())
+        weights.check_size(file, folder)
+        with (folder / file.name).open("rb") as stream:
+            _read_leaves(wanted, file, folder, stream, hashlib.sha256())
+    return create()
+
+
 def _unpickle_into(targets: Mapping[str, Tensor], file: WeightFile, folder: Path) -> None:
     tensors = parse_pickle(file.name, weights.load_file(file, folder))
     check_state_dict(targets, tensors)
@@ -82,60 +104,27 @@ def _unpickle_into(targets: Mapping[str, Tensor], file: WeightFile, folder: Path
         targets[name].copy_(tensors.pop(name))
 
 
-def parse_pickle(name: str, content: bytes) -> dict[str, Tensor]:
-    """Returns the tensors that torch saved, without running code in the pickle.
-
-    Raises:
-        UnreadableWeights: the file holds anything but named tensors, or is damaged.
-    """
-    if _is_torch_script(content):
-        raise weights.UnreadableWeights(
-            name,
-            "expected named tensors, got a TorchScript archive, which holds a program; no code in "
-            "it was run. Load it where it was made and save its state_dict() with torch.save",
-        )
-    try:
-        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        return {str(leaf): _require_tensor(value) for leaf, value in dict(loaded).items()}
-    except pickle.UnpicklingError as error:  # torch's own message advises running the code in it
-        reason = "it is damaged or holds something other than tensors; no code in it was run"
-        raise weights.UnreadableWeights(name, reason) from error
-    except TypeError as error:  # ours, and what dict says of a value that is no mapping
-        raise weights.UnreadableWeights(name, str(error).splitlines()[0].rstrip(".")) from error
-    except (RuntimeError, ValueError, EOFError, LookupError) as error:
-        reason = "it is damaged or truncated, or torch did not save it"
-        raise weights.UnreadableWeights(name, reason) from error
-
-
-def _is_torch_script(content: bytes) -> bool:
-    """Whether torch.jit.save wrote the file: a zip with constants beside its data."""
-    try:
-        names = zipfile.ZipFile(io.BytesIO(content)).namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return False
-    return any(name.endswith("/constants.pkl") or "/code/" in name for name in names)
-
-
-def _require_tensor(value: object) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise TypeError(f"expected named tensors, got {type(value).__name__}")
-    return value
-
-
 def _stream_into(targets: Mapping[str, Tensor], file: WeightFile, folder: Path) -> None:
     weights.check_size(file, folder)
     digest = hashlib.sha256()
     with (folder / file.name).open("rb") as stream:
-        try:
-            leaves = _read_header(stream, digest, file.size_bytes)
-            check_state_dict(targets, {leaf.name: leaf.describe() for leaf in leaves})
-        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-            _give_up(file, folder, weights.UnreadableWeights(file.name, str(error)))
-        except weights.StateDictMismatch as error:
-            _give_up(file, folder, error)
-        for leaf in leaves:
+        for leaf in _read_leaves(targets, file, folder, stream, digest):
             _read_leaf(leaf, stream, digest, targets[leaf.name])
     weights.check_digest(file, folder, digest.hexdigest())
+
+
+def _read_leaves(
+    targets: Mapping[str, Tensor], file: WeightFile, folder: Path, stream: BinaryIO, digest: _Hash
+) -> list[_Leaf]:
+    """The tensors of a file in its order, which must be those of `targets`."""
+    try:
+        leaves = _read_header(stream, digest, file.size_bytes)
+        check_state_dict(targets, {leaf.name: leaf.describe() for leaf in leaves})
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        _give_up(file, folder, weights.UnreadableWeights(file.name, str(error)))
+    except weights.StateDictMismatch as error:
+        _give_up(file, folder, error)
+    return leaves
 
 
 def _give_up(file: WeightFile, folder: Path, error: Exception) -> NoReturn:

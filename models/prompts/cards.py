@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from models.catalogue.cards import Card, ClassNames, Sha256, TrainingSet
+from models.catalogue.cards import Card, Sha256, TrainingSet
+from models.catalogue.texts import ClassNames
 from models.files.untrusted_text import one_line, parse_toml
 from models.prompts.prompt import MAX_N_CTX, MAX_SUFFIX, MAX_WIDTH
 

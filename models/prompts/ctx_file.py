@@ -6,6 +6,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from models.files.untrusted_text import parse_strict
+from models.prompts.imported import find_learner, get_own_name
 from models.prompts.prompt import MAX_N_CTX, MAX_WIDTH
 
 _MAX_HEADER = 1 << 16
@@ -40,6 +41,8 @@ def parse_ctx(content: bytes) -> npt.NDArray[np.float32]:
         raise UnreadableCtx("it is not a safetensors file, or it is damaged or truncated") from None
     except KeyError:  # a dtype that numpy lacks, bfloat16 for one
         raise UnreadableCtx("expected ctx of dtype F32 or F16, got another dtype") from None
+    if (learner := find_learner([*map(get_own_name, tensors)])) is not None:
+        raise UnreadableCtx(f"it is a checkpoint of {learner}")
     if set(tensors) != {"ctx"}:
         raise UnreadableCtx(
             f"expected one tensor named ctx, got {len(tensors)} tensors, of which "

@@ -16,6 +16,9 @@ from models.prompts.cards import PromptCard, load_prompt_card
 from models.prompts.ctx_file import MAX_BYTES, parse_ctx, write_ctx
 from models.prompts.prompt import Prompt
 
+TUNED_FOLDER = "tuned-prompts"
+"""Where prompts that were tuned on images lie, within the folder of a run or of data."""
+
 
 class PromptFileError(ValueError):
     """A prompt on disk cannot be used."""

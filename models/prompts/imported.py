@@ -4,13 +4,15 @@ The tensor of context vectors says nothing about classes, so the caller gives th
 `models.learning.checkpoint` reads files that are pickles.
 """
 
+import re
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 
-from models.catalogue.cards import ModelCard, check_new_class_names
+from models.catalogue.cards import ModelCard
+from models.catalogue.texts import check_new_class_names
 from models.files.untrusted_text import quote
 from models.prompts.cards import PromptCard
 from models.prompts.prompt import MAX_N_CTX, MAX_WIDTH, Prompt
@@ -18,6 +20,8 @@ from models.prompts.prompt import MAX_N_CTX, MAX_WIDTH, Prompt
 # What CoOp (Zhou et al., 2022) saves of a learner of shared vectors; all but ctx follows from the
 # class names.
 _SHARED = frozenset({"ctx", "token_prefix", "token_suffix"})
+# What stands before the names where a whole model was saved, also by DataParallel or torch.compile.
+_BEFORE = re.compile(r"((module|_orig_mod)\.)*(prompt_learner\.)?((module|_orig_mod)\.)*")
 _LEARNERS = (  # part of a tensor's name, the learner, and why its prompt is no shared context
     ("meta_net", "CoCoOp", "its prompt depends on the image"),
     ("compound_prompt", "MaPLe", "its prompt also changes the image tower"),
@@ -78,6 +82,24 @@ def create_import(
     return card, prompt
 
 
+def get_own_name(name: str) -> str:
+    """Returns a tensor's name in the learner, without what stands before it in a checkpoint."""
+    return _BEFORE.sub("", name, count=1)
+
+
+def find_learner(names: Collection[str]) -> str | None:
+    """Names the learner whose prompt is more than a shared context, and why; None if none is known.
+
+    Args:
+        names: those of a checkpoint's tensors, from `get_own_name`.
+    """
+    others = sorted(set(names) - _SHARED) if "ctx" in names else []
+    for part, learner, reason in _LEARNERS:
+        if any(part in name for name in others):
+            return f"{learner}: {reason}"
+    return None
+
+
 def check_learner(names: Collection[str]) -> None:
     """Passes for the tensors of a learner whose prompt is a context shared by all images.
 
@@ -86,12 +108,11 @@ def check_learner(names: Collection[str]) -> None:
     """
     if "ctx" not in names or not (others := sorted(set(names) - _SHARED)):
         return
-    for part, learner, reason in _LEARNERS:
-        if any(part in name for name in others):
-            raise ImportRefused(
-                f"Expected context vectors alone; got a checkpoint of {learner}: {reason}. "
-                "Learn a shared context (CoOp)."
-            )
+    if (learner := find_learner(names)) is not None:
+        raise ImportRefused(
+            f"Expected context vectors alone; got a checkpoint of {learner}. "
+            "Learn a shared context (CoOp)."
+        )
     raise ImportRefused(
         f"Expected context vectors alone; got further learned tensors, {quote(others[0])} for one. "
         "Without them the prompt would be another. Learn a shared context (CoOp)."

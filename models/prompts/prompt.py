@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.catalogue.cards import SLOT, check_template
+from models.catalogue.texts import SLOT, check_template
 
 MAX_N_CTX = 64
 MAX_WIDTH = 8192

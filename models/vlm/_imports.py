@@ -1,8 +1,9 @@
-"""Imports open_clip and transformers, even if torchvision was built for another torch."""
+"""Imports large libraries on first use, with what each of them needs to be told before."""
 
 import importlib
 import sys
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -44,3 +45,24 @@ def get_transformers() -> ModuleType:
     """
     get_open_clip()
     return importlib.import_module("transformers")
+
+
+def create_vit(**shape: Any) -> torch.nn.Module:
+    """Returns timm's VisionTransformer of this shape, without a head, with random weights.
+
+    timm imports torchvision, so `get_open_clip` runs first.
+    """
+    get_open_clip()
+    module = importlib.import_module("timm.models.vision_transformer")
+    trunk: torch.nn.Module = module.VisionTransformer(num_classes=0, **shape)
+    return trunk
+
+
+def get_openvino() -> ModuleType:
+    """Returns the `openvino` package, imported on first use, without its converter of files.
+
+    The converter tells OpenVINO's makers that it was imported. The package allows that it is
+    missing, and nothing here uses it.
+    """
+    sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]  # cannot be imported
+    return importlib.import_module("openvino")

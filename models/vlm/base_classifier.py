@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import unescape
 from typing import final
 
 import torch
 from torch import Tensor
 
-from models.catalogue.cards import check_class_names, create_text, find_alike
+from models.catalogue.texts import check_class_names, create_text
 from models.prompts.prompt import Prompt
 from models.vlm.vlm import VLM
 
@@ -56,13 +55,13 @@ def create_base_classifier(vlm: VLM, template: str, class_names: Sequence[str]) 
     """Computes the text features of a template prompt once and returns its classifier.
 
     Raises:
-        ValueError: the template or the class names are not valid (see `models.catalogue.cards`), or
-            the tokenizer reads two of them alike.
+        ValueError: the template or the class names are not valid (see `models.catalogue.cards`), a
+            text is longer than the context, or the model reads two of the names alike.
     """
     names = check_class_names(tuple(class_names))
-    features = vlm.encode_texts([create_text(template, name) for name in names])
-    _check_distinct(features, names)
-    return BaseClassifier(vlm=vlm, text_features=features)
+    texts = [create_text(template, name) for name in names]
+    check_read_apart(vlm, names, texts)
+    return _create(vlm, names, vlm.encode_texts(texts))
 
 
 def create_prompted_classifier(
@@ -71,27 +70,80 @@ def create_prompted_classifier(
     """Computes the text features of a learned prompt once and returns its classifier.
 
     Raises:
-        ValueError: the class names are not valid, the tokenizer reads two of them alike, or the
-            prompt is not for this model.
+        ValueError: the class names are not valid, the model reads two of them alike, or the prompt
+            is too long or not for this model.
     """
     names = check_class_names(tuple(class_names))
-    ctx = torch.tensor(prompt.ctx, device=vlm.device)  # (n_ctx, width)
+    texts = [prompt.create_text(name) for name in names]
+    check_read_apart(vlm, names, texts, n_ctx=len(prompt.ctx))
+    ctx = torch.tensor(prompt.ctx, device=vlm.device)
     with torch.no_grad():
-        features = vlm.encode_prompts(ctx, [prompt.create_text(name) for name in names])
-    _check_distinct(features, names)
+        return _create(vlm, names, vlm.encode_prompts(ctx, texts))
+
+
+def check_read_apart(
+    vlm: VLM, class_names: Sequence[str], texts: Sequence[str], *, n_ctx: int = 0
+) -> None:
+    """Refuses class names whose texts have equal tokens: to the model they are one class.
+
+    Features do not show it. Those of equal tokens may differ in their last bits within one batch,
+    and would then share the votes of one class by rounding.
+
+    Raises:
+        ValueError: two texts have equal tokens, or one is longer than the context.
+    """
+    tokens = vlm.tokenize(texts, n_ctx=n_ctx)
+    if tokens is not None and (pair := _find_equal(tokens, class_names)):
+        raise ValueError(
+            f"Expected class names that the tokenizer tells apart; it reads {pair[0]!r} and "
+            f"{pair[1]!r} alike, as the same tokens, so no image could tell them apart. Tokenizers "
+            "may drop case, spaces, punctuation and characters that they do not know: write out "
+            "what differs."
+        )
+
+
+def check_bank(vlm: VLM, bank: Sequence[str | Prompt], class_names: Sequence[str]) -> None:
+    """Refuses a bank with two prompts or templates that are one to the model.
+
+    Votes would be shared between them by rounding, as between class names that are read alike.
+
+    Raises:
+        ValueError: two have equal vectors, or none, and equal tokens for every class name.
+    """
+    seen: dict[tuple[bytes, bytes], str] = {}
+    for one in bank:
+        if isinstance(one, str):
+            name, n_ctx, ctx = one, 0, b""
+            texts = [create_text(one, label) for label in class_names]
+        else:
+            name, n_ctx, ctx = one.sha256[:12], one.n_ctx, one.ctx.tobytes()
+            texts = [one.create_text(label) for label in class_names]
+        tokens = vlm.tokenize(texts, n_ctx=n_ctx)
+        if tokens is None:
+            return
+        earlier = seen.setdefault((ctx, tokens.cpu().numpy().tobytes()), name)
+        if earlier != name:
+            raise ValueError(
+                f"Expected prompts of a bank that the tokenizer tells apart; it reads {earlier!r} "
+                f"and {name!r} alike, as the same tokens. Leave one of them out."
+            )
+
+
+def _create(vlm: VLM, names: Sequence[str], features: Tensor) -> BaseClassifier:
+    """Raises ValueError if a text tower computes the same features for two names."""
+    if vlm.text_width and (pair := _find_equal(features, names)):
+        raise ValueError(
+            f"Expected class names that the text tower tells apart; it has the same features for "
+            f"{pair[0]!r} and {pair[1]!r}. Rename one of them."
+        )
     return BaseClassifier(vlm=vlm, text_features=features)
 
 
-def _check_distinct(features: Tensor, names: Sequence[str]) -> None:
-    """Refuses names that differ in case, spaces or HTML alone and have equal features.
-
-    Their tokens are equal, so no image tells them apart.
-    """
+def _find_equal(rows: Tensor, names: Sequence[str]) -> tuple[str, str] | None:
+    """The first two names whose rows have the same bits, if there are any."""
     seen: dict[bytes, str] = {}
-    for row, name in zip(features.detach().cpu(), names, strict=True):
+    for row, name in zip(rows.detach().cpu(), names, strict=True):
         earlier = seen.setdefault(row.numpy().tobytes(), name)
-        if earlier != name and find_alike([unescape(earlier), unescape(name)]):
-            raise ValueError(
-                f"Expected class names that the tokenizer tells apart; it reads {earlier!r} and "
-                f"{name!r} alike. Rename one of them."
-            )
+        if earlier != name:
+            return earlier, name
+    return None

@@ -1,4 +1,4 @@
-"""A `VLM` whose text tower is a BERT, such as MedCLIP and BiomedCLIP."""
+"""A `VLM` whose text tower is a BERT, such as MedCLIP and BiomedCLIP, or offers the same."""
 
 from collections.abc import Sequence
 from typing import Any, final
@@ -10,12 +10,13 @@ from torch.nn import functional
 from models.catalogue.cards import ModelCard
 from models.files.untrusted_text import quote
 from models.vlm.onednn import find_kernels, use_onednn
-from models.vlm.vlm import PixelNormalisation
+from models.vlm.text_tower import TextTower
+from models.vlm.vlm import PixelNormalisation, TorchImagePath
 from models.vlm.wordpiece import WordPieceTokenizer
 
 
 @final
-class BertTextTower(torch.nn.Module):
+class BertTextTower(TextTower):
     """A BERT, its tokenizer and a head that turns its hidden states into features.
 
     The tokens of a prompt are `[CLS] v₁ … v_M class name … [SEP] padding`. The vectors are inserted
@@ -31,22 +32,16 @@ class BertTextTower(torch.nn.Module):
         super().__init__()
         self.bert: Any = bert  # transformers' BertModel
         self.head = head
-        self.tokenizer = tokenizer
+        self.tokenizer: WordPieceTokenizer = tokenizer
 
     @property
-    def width(self) -> int:
-        """The width of an embedding."""
-        return int(self._words.weight.shape[1])
-
-    @property
-    def _words(self) -> Any:
+    def words(self) -> Any:
+        """See `TextTower.words`."""
         return self.bert.embeddings.word_embeddings
 
-    def embed(self, text: str) -> Tensor:
-        """Returns the embeddings of a text's tokens, float32 (n, width), without start and end."""
-        ids = torch.tensor(self.tokenizer.encode(text), dtype=torch.long)
-        embeddings: Tensor = self._words(ids.to(self._words.weight.device))
-        return embeddings
+    def tokenize(self, texts: Sequence[str], *, n_ctx: int = 0) -> Tensor:
+        """See `TextTower.tokenize`."""
+        return self.tokenizer(texts, n_ctx=n_ctx).ids
 
     def forward(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
         """Returns features (C, D), not normalised, for `ctx` (n_ctx, width); n_ctx may be 0.
@@ -55,7 +50,7 @@ class BertTextTower(torch.nn.Module):
             ValueError: a prompt is longer than the context.
         """
         tokens = self.tokenizer(texts, n_ctx=len(ctx))
-        words = self._words(tokens.ids.to(ctx.device))  # (C, length, width)
+        words = self.words(tokens.ids.to(ctx.device))  # (C, length, width)
         mask = tokens.mask.to(ctx.device)  # (C, length)
         vectors = ctx.expand(len(texts), -1, -1)  # (C, n_ctx, width)
         ones = mask.new_ones(len(texts), len(ctx))  # (C, n_ctx)
@@ -71,7 +66,7 @@ class BertTextTower(torch.nn.Module):
 
 
 @final
-class BertVLM:
+class BertVLM(TorchImagePath):
     """Two frozen towers behind the pixel normalisation. Implements `VLM`.
 
     The image tower computes in `image_dtype`. The text tower runs once for each prompt and computes
@@ -83,7 +78,7 @@ class BertVLM:
         *,
         card: ModelCard,
         image_tower: torch.nn.Module,
-        text_tower: BertTextTower,
+        text_tower: TextTower,
         logit_scale: float,
         image_dtype: torch.dtype,
         device: torch.device,
@@ -100,14 +95,7 @@ class BertVLM:
         self.text_width = text_tower.width
         self.embed_dim = int(self.encode_texts([""]).shape[1])
 
-    @torch.no_grad()
-    def encode_images(self, pixels: Tensor) -> Tensor:
-        """See `VLM.encode_images`."""
-        return self.encode_normalised(self.normalise(pixels).to(self.image_dtype))
-
-    @torch.no_grad()
-    def encode_normalised(self, inputs: Tensor) -> Tensor:
-        """See `NormalisedTower.encode_normalised`."""
+    def _encode(self, inputs: Tensor) -> Tensor:
         features: Tensor = self.image_tower(inputs)
         return functional.normalize(features.to(torch.float32), dim=-1)  # (B, D)
 
@@ -116,6 +104,10 @@ class BertVLM:
         """See `VLM.encode_texts`."""
         no_ctx = torch.empty(0, self.text_width, device=self.device)
         return functional.normalize(self.text_tower(no_ctx, texts), dim=-1)  # (C, D)
+
+    def tokenize(self, texts: Sequence[str], *, n_ctx: int = 0) -> Tensor:
+        """See `VLM.tokenize`."""
+        return self.text_tower.tokenize(texts, n_ctx=n_ctx)
 
     @torch.no_grad()
     def embed_text(self, text: str) -> Tensor:
@@ -127,9 +119,5 @@ class BertVLM:
 
     def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
         """See `VLM.encode_prompts`."""
-        if ctx.ndim != 2 or ctx.shape[1] != self.text_width:
-            raise ValueError(
-                f"The model {self.card.id} takes context vectors of width {self.text_width}; "
-                f"got {tuple(ctx.shape)}."
-            )
+        self.check_ctx(ctx)
         return functional.normalize(self.text_tower(ctx, texts), dim=-1)  # (C, D)

@@ -4,7 +4,6 @@ Denoiser and model together are the base classifier f. A certificate is about th
 of the model covers the denoiser's weights.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import final
 
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.vlm.vlm import VLM, check_pixels
+from models.vlm.compiled import CompiledVLM
+from models.vlm.vlm import VLM, TextsOfBase, check_pixels
 
 _SCALE = 2
 _FILTER = 5
@@ -62,7 +62,7 @@ class Denoiser(torch.nn.Module):
 
 
 @final
-class DenoisedVLM:
+class DenoisedVLM(TextsOfBase):
     """A frozen model that sees denoised pixels, rounded to whole levels. Implements `VLM`.
 
     The text tower is the model's own.
@@ -83,22 +83,37 @@ class DenoisedVLM:
         self.embed_dim, self.logit_scale = base.embed_dim, base.logit_scale
         self.text_width = base.text_width
         self.kernels = getattr(base, "kernels", None)
+        self.precision = getattr(base, "precision", None)
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:
         """See `VLM.encode_images`."""
+        return self.base.encode_images(self.denoise(pixels))
+
+    @torch.no_grad()
+    def denoise(self, pixels: Tensor) -> Tensor:
+        """The pixels that the model behind sees: int16, shaped as `pixels`."""
         check_pixels(pixels, self.card.preprocessing.size)
-        denoised = 255 * self.denoiser(pixels.to(torch.float32) / 255)  # (B, 3, S, S)
-        return self.base.encode_images(denoised.round().clamp(-32768, 32767).to(torch.int16))
+        denoised: Tensor = 255 * self.denoiser(pixels.to(torch.float32) / 255)  # (B, 3, S, S)
+        return denoised.round().clamp(-32768, 32767).to(torch.int16)
 
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """See `VLM.encode_texts`."""
-        return self.base.encode_texts(texts)
+    def encode_levels(self, levels: Tensor) -> Tensor:
+        """See `VLM.encode_levels`. The gradient passes rounding as if it were not there."""
+        denoised = 255 * self.denoiser(levels / 255)  # (B, 3, S, S)
+        return self.base.encode_levels(denoised + (denoised.round() - denoised).detach())
 
-    def embed_text(self, text: str) -> Tensor:
-        """See `VLM.embed_text`."""
-        return self.base.embed_text(text)
 
-    def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
-        """See `VLM.encode_prompts`."""
-        return self.base.encode_prompts(ctx, texts)
+def find_compiled(vlm: VLM) -> CompiledVLM | None:
+    """The compiled model that a model is, or has behind its denoiser; None: there is none."""
+    inner = vlm.base if isinstance(vlm, DenoisedVLM) else vlm
+    return inner if isinstance(inner, CompiledVLM) else None
+
+
+def encode_raw(vlm: VLM, pixels: Tensor) -> Tensor:
+    """The image features, (B, D), and beside them the logits of an ONNX network, (B, D).
+
+    Features hide a logit where softmax saturates, and other models have none before texts are read.
+    """
+    if isinstance(vlm, DenoisedVLM):
+        return encode_raw(vlm.base, vlm.denoise(pixels))
+    return vlm.encode_raw(pixels) if isinstance(vlm, CompiledVLM) else vlm.encode_images(pixels)

@@ -13,10 +13,13 @@ LOGIT_SCALE = 100.0
 
 
 class NoContext:
-    """The part of a `VLM` that takes context vectors, for models that take none."""
+    """The part of a `VLM` that reads texts and context vectors, for models without a text tower."""
 
     card: ModelCard
     text_width = 0
+
+    def tokenize(self, texts: Sequence[str], *, n_ctx: int = 0) -> None:
+        """See `VLM.tokenize`."""
 
     def embed_text(self, text: str) -> Tensor:
         """Raises ValueError, because there is no text tower; see `VLM.embed_text`."""
@@ -33,9 +36,11 @@ class LinearVLM(NoContext):
     """Two classes, separated by the sign of w·x - b over integer pixels x. Implements `VLM`.
 
     w holds integers and b is half an odd integer, so in float64 the sum is exact and never zero. An
-    image has the feature (1, 0, 0) if w·x < b and (0, 1, 0) if w·x > b. A text that contains only
-    the first or only the second class name of the card has the same feature as that class. Any
-    other text has (0, 0, 1), which is orthogonal to every image.
+    image has the feature of the card's first class if w·x < b, and of its second if w·x > b. These
+    are (1, 0, 0) and (0, 1, 0), the latter for the name that comes first in the alphabet: so models
+    whose names have changed sides compute other features, and have another fingerprint. A text that
+    contains only one class name has the feature of that class. Any other text has (0, 0, 1), which
+    is orthogonal to every image.
     """
 
     embed_dim = 3
@@ -48,13 +53,24 @@ class LinearVLM(NoContext):
         self.device = device
         self.weight = weight.to(device, torch.float64).reshape(-1)  # (3HW,)
         self.threshold = threshold.to(device, torch.float64)  # ()
+        first, second = card.class_names
+        self._places = (0, 1) if first > second else (1, 0)  # of the classes' ones in a feature
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:
         """See `VLM.encode_images`."""
         check_pixels(pixels, self.card.preprocessing.size)
         sums = pixels.to(torch.float64).flatten(1) @ self.weight  # (B,), exact
-        return self._axis((sums > self.threshold).long())
+        return self._side(sums > self.threshold)
+
+    def encode_levels(self, levels: Tensor) -> Tensor:
+        """See `VLM.encode_levels`. The stand-in for the step is the signed distance."""
+        sums = levels.to(torch.float64).flatten(1) @ self.weight  # (B,)
+        distance: Tensor = (sums - self.threshold) / torch.linalg.vector_norm(self.weight)  # (B,)
+        yes, no = torch.tensor([True, False], device=self.device)
+        slope = self._side(yes) - self._side(no)
+        passing = (distance - distance.detach()).to(torch.float32)[:, None] * slope  # zeros
+        return self._side(distance > 0) + passing
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """See `VLM.encode_texts`."""
@@ -64,7 +80,11 @@ class LinearVLM(NoContext):
         first, second = (name in text for name in self.card.class_names)
         if first == second:
             return 2
-        return 0 if first else 1
+        return self._places[0 if first else 1]
+
+    def _side(self, above: Tensor) -> Tensor:
+        """The features of images above the plane or below it."""
+        return self._axis(torch.where(above, self._places[1], self._places[0]))
 
     def _axis(self, index: Tensor) -> Tensor:
         return torch.nn.functional.one_hot(index, self.embed_dim).to(torch.float32)

@@ -6,7 +6,7 @@ where they are.
 """
 
 from functools import cache
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -50,9 +50,32 @@ def _has_kernel(dtype: torch.dtype) -> bool:
 
 
 def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Returns x Wᵀ + b over the last dimension."""
+    """Returns x Wᵀ + b over the last dimension. A gradient reaches x and no other argument."""
+    if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+        # Another runtime is given the tower, and does not know this operation.
+        return functional.linear(x, weight, bias)
+    if torch.is_grad_enabled() and x.requires_grad:
+        product: Tensor = _Product.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+        return product
+    return _product(x, weight, bias)
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return product
+
+
+class _Product(torch.autograd.Function):
+    """The same product, and the gradient for x, which oneDNN's operator has not. W is frozen."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.weight = weight
+        return _product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return _product(grads[0].contiguous(), ctx.weight.t().contiguous(), None), None, None
 
 
 @final

@@ -12,7 +12,7 @@ from models.catalogue.cards import ModelCard
 from models.catalogue.weights import ConfigMismatch
 from models.files.untrusted_text import quote
 from models.vlm.onednn import find_kernels, use_onednn
-from models.vlm.vlm import PixelNormalisation
+from models.vlm.vlm import PixelNormalisation, TorchImagePath
 
 
 @final
@@ -72,7 +72,7 @@ class ClipTextTower:
 
 
 @final
-class OpenClipVLM:
+class OpenClipVLM(TorchImagePath):
     """open_clip's `CLIP`, frozen, behind the pixel normalisation. Implements `VLM`.
 
     The image tower computes in `image_dtype`. The text tower runs once for each prompt and computes
@@ -101,14 +101,13 @@ class OpenClipVLM:
         self.text_tower = ClipTextTower(self.clip)
         self.text_width = self.text_tower.width
 
-    @torch.no_grad()
-    def encode_images(self, pixels: Tensor) -> Tensor:
-        """See `VLM.encode_images`."""
-        return self.encode_normalised(self.normalise(pixels).to(self.image_dtype))
+    @property
+    def image_tower(self) -> torch.nn.Module:
+        """See `ToweredVLM.image_tower`."""
+        tower: torch.nn.Module = self.clip.visual
+        return tower
 
-    @torch.no_grad()
-    def encode_normalised(self, inputs: Tensor) -> Tensor:
-        """See `NormalisedTower.encode_normalised`."""
+    def _encode(self, inputs: Tensor) -> Tensor:
         features: Tensor = self.clip.encode_image(inputs)
         return functional.normalize(features.to(torch.float32), dim=-1)  # (B, D)
 
@@ -119,11 +118,15 @@ class OpenClipVLM:
         Raises:
             ValueError: a text is longer than the context; open_clip would silently truncate it.
         """
-        for text in texts:
-            self._check_text(text)
-        tokens = self.tokenizer(list(texts)).to(self.device)  # (C, context_length)
-        features: Tensor = self.clip.encode_text(tokens)
+        features: Tensor = self.clip.encode_text(self.tokenize(texts).to(self.device))
         return functional.normalize(features, dim=-1)  # (C, D)
+
+    def tokenize(self, texts: Sequence[str], *, n_ctx: int = 0) -> Tensor:
+        """See `VLM.tokenize`. The padding that `n_ctx` vectors replace is in it."""
+        for text in texts:
+            self._check_text(text, n_ctx=n_ctx)
+        tokens: Tensor = self.tokenizer(list(texts))  # (C, context_length)
+        return tokens
 
     @torch.no_grad()
     def embed_text(self, text: str) -> Tensor:
@@ -135,15 +138,8 @@ class OpenClipVLM:
 
     def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
         """See `VLM.encode_prompts`."""
-        if ctx.ndim != 2 or ctx.shape[1] != self.text_width:
-            raise ValueError(
-                f"The model {self.card.id} takes context vectors of width {self.text_width}; "
-                f"got {tuple(ctx.shape)}."
-            )
-        for text in texts:
-            self._check_text(text, n_ctx=len(ctx))
-        tokens = self.tokenizer(list(texts)).to(self.device)  # (C, context_length)
-        features = self.text_tower(ctx, tokens)
+        self.check_ctx(ctx)
+        features = self.text_tower(ctx, self.tokenize(texts, n_ctx=len(ctx)).to(self.device))
         return functional.normalize(features.to(torch.float32), dim=-1)  # (C, D)
 
     def _check_text(self, text: str, *, n_ctx: int = 0) -> None:

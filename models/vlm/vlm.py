@@ -40,8 +40,25 @@ class VLM(Protocol):
             ValueError: the pixels have another dtype or shape.
         """
 
+    def encode_levels(self, levels: Tensor) -> Tensor:
+        """Returns features, float32 (B, D), for grey levels, float32 (B, 3, H, W), with a gradient.
+
+        No vote is counted on them. Whole levels have the features that `encode_images` gives them,
+        up to rounding. Where f rounds or steps, the gradient is that of a smooth stand-in.
+        """
+
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Returns features, float32 (C, D) of unit length, for C texts.
+
+        Raises:
+            ValueError: a text is longer than the context.
+        """
+
+    def tokenize(self, texts: Sequence[str], *, n_ctx: int = 0) -> Tensor | None:
+        """Returns the tokens of C texts that follow `n_ctx` vectors, int64 (C, length).
+
+        They are all that the model reads of a text: two with equal rows are one to it. None: the
+        model has no text tower.
 
         Raises:
             ValueError: a text is longer than the context.
@@ -92,6 +109,63 @@ class NormalisedTower(Protocol):
         """Returns features, float32 (B, D), for normalised pixels, `image_dtype` (B, 3, H, W)."""
 
 
+class TorchImagePath:
+    """The image path of a `VLM` whose image tower torch computes. Implements `NormalisedTower`."""
+
+    card: ModelCard
+    image_dtype: torch.dtype
+    normalise: "PixelNormalisation"
+    text_width: int
+
+    def _encode(self, inputs: Tensor) -> Tensor:
+        """Returns features, float32 (B, D) of unit length, for normalised pixels."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """See `VLM.encode_images`."""
+        return self.encode_normalised(self.normalise(pixels).to(self.image_dtype))
+
+    @torch.no_grad()
+    def encode_normalised(self, inputs: Tensor) -> Tensor:
+        """See `NormalisedTower.encode_normalised`."""
+        return self._encode(inputs)
+
+    def encode_levels(self, levels: Tensor) -> Tensor:
+        """See `VLM.encode_levels`."""
+        return self._encode(self.normalise.of_levels(levels).to(self.image_dtype))
+
+    def check_ctx(self, ctx: Tensor) -> None:
+        """Raises ValueError if context vectors do not have the width of the text tower."""
+        if ctx.ndim != 2 or ctx.shape[1] != self.text_width:
+            raise ValueError(
+                f"The model {self.card.id} takes context vectors of width {self.text_width}; "
+                f"got {tuple(ctx.shape)}."
+            )
+
+
+class TextsOfBase:
+    """The texts of a `VLM` with another image path than the model `base`, which reads them."""
+
+    base: VLM
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """See `VLM.encode_texts`."""
+        return self.base.encode_texts(texts)
+
+    def tokenize(self, texts: Sequence[str], *, n_ctx: int = 0) -> Tensor | None:
+        """See `VLM.tokenize`."""
+        return self.base.tokenize(texts, n_ctx=n_ctx)
+
+    def embed_text(self, text: str) -> Tensor:
+        """See `VLM.embed_text`."""
+        return self.base.embed_text(text)
+
+    def encode_prompts(self, ctx: Tensor, texts: Sequence[str]) -> Tensor:
+        """See `VLM.encode_prompts`."""
+        return self.base.encode_prompts(ctx, texts)
+
+
 class PixelNormalisation(torch.nn.Module):
     """The base classifier's first layer: (integer / 255 - mean) / std for each channel.
 
@@ -113,6 +187,10 @@ class PixelNormalisation(torch.nn.Module):
         check_pixels(pixels, self.size)
         inputs = pixels.to(torch.float32)  # a copy, so the rest can be done in place
         return inputs.div_(self.levels).sub_(self.mean).div_(self.std)
+
+    def of_levels(self, levels: Tensor) -> Tensor:
+        """The same for levels in float32, not in place, so that a gradient passes."""
+        return (levels / self.levels - self.mean) / self.std
 
 
 def check_pixels(pixels: Tensor, size: int) -> None:

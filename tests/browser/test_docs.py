@@ -4,10 +4,15 @@ from typing import Any
 
 import pytest
 
+from app.client import Client
+
 
 @pytest.fixture
 def open_operation(tabs: Any, service: Any):
-    """Opens an operation of /docs, ready to be filled in; its section of the page."""
+    """Opens an operation of /docs, ready to be filled in; its section of the page.
+
+    What is sent takes twenty thousand samples, which the tests after it need not wait for.
+    """
 
     def open_one(tag: str, name: str) -> Any:
         page = tabs.open()
@@ -17,7 +22,11 @@ def open_operation(tabs: Any, service: Any):
         section.get_by_role("button", name="Try it out").click()
         return section
 
-    return open_one
+    yield open_one
+    with Client(service.url) as client:
+        for status in ("queued", "running"):
+            for job in client.list(status=status):
+                client.cancel(job["id"])
 
 
 def execute(section: Any) -> tuple[int, str]:

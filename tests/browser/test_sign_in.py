@@ -1,9 +1,9 @@
 """Signing in: the key is in the memory of a tab, in a header, and nowhere else."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asking import Check
 from waiting import wait_until
 
 
@@ -15,7 +15,7 @@ def key(service: Any) -> Any:
 
 
 def test_key_is_asked_for_and_kept_in_the_memory_of_the_tab_alone(
-    tabs: Any, service: Any, check: Callable[[Any, str], None], key: str, xray: str
+    tabs: Any, service: Any, check: Check, key: str, xray: str
 ) -> None:
     asked: list[Any] = []
     page = tabs.open()

@@ -10,6 +10,7 @@ import argparse
 import faulthandler
 import json
 import math
+import os
 import platform
 import signal
 import sys
@@ -26,12 +27,10 @@ from random import Random
 from typing import Any
 
 import psutil
+from chaos.events import HARM, Missed, cancel, fill_audit_disk, stop_before_start
+from chaos.service import Ask, Service, start, wait_for
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from events import HARM, Missed, cancel, fill_audit_disk, stop_before_start
-from service import Ask, Service, start, wait_for
-
+from worker.contract import PRIORITIES
 from worker.health import find_fault
 from worker.jobs.queue import RETRIES
 from worker.store.counters import get_counters
@@ -86,10 +85,11 @@ def shown(found: dict[str, Any]) -> str:
 
 
 def plan(jobs: int, long_n: int, random: Random) -> list[Ask]:
-    """The requests: every fifth is long enough to be harmed."""
+    """The requests, of each priority: every fifth is long enough to be harmed."""
+    sizes = [long_n if place % 5 == 0 else random.randint(20, _SMALL_N) for place in range(jobs)]
     return [
-        Ask(seed=place, n=long_n if place % 5 == 0 else random.randint(20, _SMALL_N))
-        for place in range(jobs)
+        Ask(seed=place, n=n, priority=PRIORITIES[place % len(PRIORITIES)])
+        for place, n in enumerate(sizes)
     ]
 
 
@@ -161,6 +161,7 @@ def poison(service: Service, random: Random) -> int:
 
 def main() -> int:
     faulthandler.register(signal.SIGUSR1)  # where it waits, for who wonders
+    os.environ.pop("PYTHONPATH", None)  # folders of tests have the names of the service's packages
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=SEED)

@@ -7,7 +7,7 @@ from random import Random
 
 import httpx2
 import psutil
-from service import Ask, Service, wait_for
+from chaos.service import Ask, Service, wait_for
 
 from worker.jobs.queue import create_queue
 

@@ -2,9 +2,7 @@
 
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +15,10 @@ from typing import Any
 import httpx2
 import numpy as np
 import psutil
+from command import PROMPTSMOOTH
+from descendants import find_descendants
 from PIL import Image
+from ports import find_free_port
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -27,9 +28,8 @@ from worker.jobs.queue import create_queue
 from worker.store import keyspace
 from worker.store.jobs import progress as progress_store
 
-PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 SIZE = 16
-RQ_WORKERS = 4
+RQ_WORKERS, URGENT_WORKERS = 4, 1
 
 
 HANG_S = 600.0
@@ -59,11 +59,12 @@ def png(seed: int, size: int) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """One request: which picture, how many samples, and of which model."""
+    """One request: which picture, how many samples, of which model, and how soon."""
 
     seed: int
     n: int
     model: str = "linear"
+    priority: str = "normal"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,7 @@ class Service:
         """Sends one request, once."""
         size = SIZE if ask.model == "linear" else 64
         fields = {"model": ask.model, "sigma": "0.2", "procedure": "cohen", "n": str(ask.n)}
+        fields["priority"] = ask.priority
         files = {"image": png(ask.seed, size)}
         return self.http.post("/certify", data=fields, files=files)
 
@@ -124,21 +126,25 @@ class Service:
 
     def processes(self, part: str) -> list[psutil.Process]:
         """Processes of the service whose command line contains `part`."""
-        found = []
-        for one in psutil.Process(self.process.pid).children(recursive=True):
-            try:
-                if part in " ".join(one.cmdline()):
-                    found.append(one)
-            except psutil.Error:
-                continue
-        return found
+        return find_descendants(psutil.Process(self.process.pid), part)
+
+    def is_ready(self) -> bool:
+        """Whether it takes requests.
+
+        Raises:
+            RuntimeError: it has ended.
+        """
+        if self.process.poll() is not None:
+            raise RuntimeError((self.folder / "service.log").read_text()[-2000:])
+        return self.get("/readyz").status_code == 200
 
     def is_whole(self) -> bool:
         """Whether the engine answers and all RQ workers are there."""
         try:
             (host,) = (p for p in self.processes("-m worker") if p.cmdline()[-1] == "worker")
             workers = [p for p in host.children() if "worker.rq_worker" in p.cmdline()]
-            return len(workers) == RQ_WORKERS and find_fault(self.engine_socket) is None
+            all_there = len(workers) == RQ_WORKERS + URGENT_WORKERS
+            return all_there and find_fault(self.engine_socket) is None
         except (ValueError, psutil.NoSuchProcess):
             return False
 
@@ -204,12 +210,6 @@ class Service:
         return (self.folder / "service.log").read_text()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def start(
     folder: Path,
@@ -226,12 +226,13 @@ def start(
     if secret is not None:
         (folder / "data" / "key-secret").write_bytes(secret)
         (folder / "data" / "key-secret").chmod(0o600)
-    port = _free_port()
+    port = find_free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if name != "REDIS_URL"},
         "PROMPTSMOOTH_MODELS": str(models),
         "PROMPTSMOOTH_SERVE_MODELS": '["linear", "bundled-2"]',
         "PROMPTSMOOTH_RQ_WORKERS": str(RQ_WORKERS),
+        "PROMPTSMOOTH_URGENT_WORKERS": str(URGENT_WORKERS),
         "PROMPTSMOOTH_LEARNING_WORKERS": "0",
         "PROMPTSMOOTH_MAX_N": "1000000",
         "PROMPTSMOOTH_CHECKPOINT_INTERVAL_S": "0.2",
@@ -243,7 +244,7 @@ def start(
     http = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False)
     service = Service(process=process, http=http, folder=folder, long_n=long_n)
     try:
-        wait_for(lambda: service.get("/readyz").status_code == 200, what="it is ready")
+        wait_for(service.is_ready, what="it is ready")
         yield service
     finally:
         http.close()

@@ -11,7 +11,9 @@ echo "certify"
 certify 0
 first="/certifications/$(field "$LAST" id)"
 http -o "$FOLDER/first.json" "$URL$first"
-$COMPOSE exec -T worker promptsmooth audit /dev/stdin <"$FOLDER/first.json" >"$FOLDER/audit" ||
+http -o "$FOLDER/key.json" "$URL/keys/signing"
+$COMPOSE exec -T worker promptsmooth audit /dev/stdin --key "$(field "$FOLDER/key.json" public_key)" \
+  <"$FOLDER/first.json" >"$FOLDER/audit" ||
   fail "the audit inside the container: $(cat "$FOLDER/audit")"
 echo "  the audit inside the container passes"
 

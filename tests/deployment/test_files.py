@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
+from app.client import UnsafeAddress
 from app.deployment.settings import DeploymentSettings
+from app.deployment.variables import name_variable
+from app.dicom.rules import load_rules
+from app.dicom.service import create_client
+from app.dicom.settings import DicomSettings
 from app.publish import COMPOSED
 from app.settings import AppSettings
 from worker.settings import WorkerSettings
@@ -16,7 +21,10 @@ from worker.settings import WorkerSettings
 REPOSITORY = Path(__file__).parents[2]
 COMPOSE_FILES = sorted(path.name for path in REPOSITORY.glob("*compose*.yml"))
 LOCKS = sorted(path.name for path in (REPOSITORY / "docker").glob("*.lock"))
-HEAVY = {"torch", "torchvision", "open-clip-torch", "transformers", "numba", "mpmath", "matplotlib"}
+HEAVY = {
+    *("torch", "torchvision", "open-clip-torch", "openvino", "transformers"),
+    *("numba", "mpmath"),
+}
 
 
 def read(name: str) -> str:
@@ -48,12 +56,12 @@ def test_variables_of_a_compose_file_are_settings_with_the_same_default(name: st
 
 def test_what_compose_says_itself_is_not_offered_as_a_setting() -> None:
     services = load_services()
-    said = {n for s in ("app", "worker") for n in services[s]["environment"]}
+    said = {n for s in ("app", "worker", "node") for n in services[s]["environment"]}
     known = {
         str(f.validation_alias or f"PROMPTSMOOTH_{n.upper()}")
         for settings in (AppSettings, WorkerSettings)
         for n, f in settings.model_fields.items()
-    }
+    } | {name_variable(DicomSettings, name) for name in DicomSettings.model_fields}
     assert said & known == COMPOSED & known
     assert not COMPOSED & set(re.findall(r"^#(\w+)=", read(".env.example"), re.MULTILINE))
 
@@ -73,7 +81,27 @@ def test_every_service_is_hardened(file: str) -> None:
         assert service["restart"] == ("no" if name == "prepare" else "unless-stopped")
         assert name == "prepare" or "healthcheck" in service, name
         if "ports" in service:
-            assert name == "proxy"
+            assert name in {"proxy", "node", "orthanc"}
+            assert name == "proxy" or service["profiles"], name
+
+
+def test_the_example_of_a_node_has_rules_that_can_be_used() -> None:
+    rules = load_rules(REPOSITORY / "docker" / "pacs" / "rules.toml")
+    assert {rule.source for rule in rules.rules} == {"orthanc"}
+
+
+def test_the_settings_of_the_composed_node_reach_the_service(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its key goes over http to another container, which no client does unless it is told to."""
+    for name, value in load_services("docker-compose.yml")["node"]["environment"].items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "node.key").write_text("psk_0123456789")
+    monkeypatch.setenv("PROMPTSMOOTH_DICOM_API_KEY_FILE", str(tmp_path / "node.key"))
+    create_client(DicomSettings()).close()
+    monkeypatch.delenv("PROMPTSMOOTH_DICOM_ALLOW_PLAIN_HTTP")
+    with pytest.raises(UnsafeAddress, match="unencrypted"):
+        create_client(DicomSettings())
 
 
 def test_lock_files_hold_the_tested_versions() -> None:
@@ -98,10 +126,17 @@ def test_lock_files_hold_what_the_project_asks_for() -> None:
 
     core, worker = project["dependencies"], project["optional-dependencies"]["worker"]
     assert names(core) <= set(locked("app.lock"))
+    extras = project["optional-dependencies"]
+    assert names(extras["oidc"] + extras["dicom"]) <= set(locked("app.lock"))
     cpu = set(re.findall(r"^(\w+)==", read("docker/torch-cpu.txt"), re.MULTILINE))
     assert cpu == {"torch", "torchvision"}
     assert names(core + worker) <= set(locked("worker.lock")) | cpu
     assert names(core + worker) <= set(locked("worker.lock")) | set(locked("torch-cuda.lock"))
+
+
+def test_no_image_has_the_package_that_reports_the_use_of_openvino() -> None:
+    assert "openvino" in locked("worker.lock")
+    assert not {name for lock in LOCKS for name in locked(lock) if "openvino-telemetry" in name}
 
 
 def test_the_app_is_locked_to_nothing_heavy() -> None:

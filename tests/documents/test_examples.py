@@ -10,6 +10,7 @@ from PIL import Image
 from models.catalogue import load_catalogue
 from models.imaging import Decoder
 from models.prompts.catalogue import load_prompt_catalogue
+from tools.check_page_words import WEB, read_messages
 
 FOLDER = Path(__file__).parents[2] / "app" / "web" / "examples"
 MODEL = load_prompt_catalogue().list()[0].card.model
@@ -22,6 +23,12 @@ def test_at_least_three_images_ship_and_the_readme_credits_all_files() -> None:
     assert len(EXAMPLES) >= 3
     assert stems == {Path(one["file"]).stem for one in EXAMPLES}
     assert all(stem in credits for stem in stems)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: one["file"])
+def test_the_page_says_of_an_example_what_the_demo_says(example: dict[str, str]) -> None:
+    english = read_messages(WEB / "page" / "strings" / "en.js")
+    assert english[f"example.{example['file']}"] == [example["about"]]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: one["file"])
@@ -54,3 +61,9 @@ def test_an_example_is_of_a_test_folder_byte_for_byte(
         assert np.array_equal(np.asarray(Image.open(FOLDER / example["picture"])), original)
     else:
         assert (FOLDER / example["file"]).read_bytes() == source.read_bytes()
+
+
+def test_one_example_is_asked_about_where_its_votes_are_divided() -> None:
+    (divided,) = (one for one in EXAMPLES if "levels" in one)
+    assert divided["levels"] == ["0.25"]
+    assert "abstains" in divided["about"]

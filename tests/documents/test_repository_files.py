@@ -24,7 +24,7 @@ def test_the_workflow_calls_targets_that_exist() -> None:
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
     commands = [step["run"].split() for step in steps if "run" in step]
     targets = {command[1] for command in commands if command[0] == "make"}
-    scripts = {command[0] for command in commands if command[0] != "make"}
+    scripts = {command[0] for command in commands if "/" in command[0]}
     makefile = (REPOSITORY / "Makefile").read_text()
     assert targets >= {"check", "demo", "test"}
     assert all(f"\n{target}: " in makefile for target in targets)

@@ -18,10 +18,10 @@ from two_prompt_toy import TwoPromptVLM
 from app.main import create_app as create_service
 from app.publish import certificate_schema, openapi_document
 from app.server.audit_log.check import check_files
-from app.server.audit_log.log import AuditLog, list_files
 from app.settings import AppSettings
 from models.catalogue import Catalogue, load_catalogue
 from models.catalogue.cards import ModelCard
+from models.files.audit_log import AuditLog, list_files
 from models.loading.loading import load_vlm
 from models.prompts.cards import PromptCard
 from models.prompts.ctx_file import write_ctx
@@ -61,7 +61,7 @@ from worker.jobs.sharing.disagreements import Disagreements
 from worker.jobs.sharing.ranges import RangeBoard, SharedSession
 from worker.key_secret import commitment
 from worker.learning.process import run_order
-from worker.learning.protocol import Order
+from worker.learning.protocol import LearningOrder
 from worker.learning.queue import submit_learning
 from worker.learning.store import find_checkpoint, put_epoch
 from worker.learning.store import find_job as find_learning
@@ -424,9 +424,9 @@ def learn_on(host: Host) -> list[Any]:
     return reports
 
 
-def _create_order(job: LearningJob, *, resume: bytes | None) -> Order:
+def _create_order(job: LearningJob, *, resume: bytes | None) -> LearningOrder:
     pixels = np.stack(_create_training_images(job.request.size))
-    return Order(request=job.request, pixels=pixels, resume=resume)
+    return LearningOrder(request=job.request, pixels=pixels, resume=resume)
 
 
 # --- Files that go on: an evaluation, an audit log ---

@@ -18,6 +18,7 @@ from . import asked, samples, subject
 from .freeze import create_answers
 from .subject import Host
 
+SINCE = {"worker.tasks.find_witness"}  # tasks that came after these queues were written
 BEFORE = Path(__file__).parent / "version_1"  # as commit 3624d63 wrote them
 DOCUMENTS = sorted(
     path.relative_to(Path(__file__).parent)
@@ -158,7 +159,7 @@ def test_an_equal_request_is_answered_with_the_stored_certificate(
     assert redis.get(RESULT) == samples.decode(load("finished", folder)[RESULT]["value"])
 
 
-@pytest.mark.parametrize("task", json.loads(samples.read("tasks.json")))
+@pytest.mark.parametrize("task", sorted({*json.loads(samples.read("tasks.json"))} - SINCE))
 def test_every_task_that_lay_in_a_queue_is_found(redis: Redis, put, task: str):
     for name in ("queued", "hosts", "learning"):
         put(name)

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,23 +118,20 @@ def main() -> int:
     asked = options.parse_args()
     seeds = load_seeds(asked.folder)
     tally, began = Tally(asked.findings), time.monotonic()
-    threads = [
-        threading.Thread(
-            target=fuzz,
-            args=(
+    with ThreadPoolExecutor(asked.processes) as pool:
+        runs = [
+            pool.submit(
+                fuzz,
                 random.Random(f"{asked.seed}/{number}"),
                 seeds,
                 began + asked.seconds,
                 -(-asked.inputs // asked.processes),
                 tally,
-            ),
-        )
-        for number in range(asked.processes)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+            )
+            for number in range(asked.processes)
+        ]
+    for run in runs:
+        run.result()  # what a thread raised is raised here
     json.dump(
         {
             "seed": asked.seed,

@@ -139,7 +139,7 @@ def _tiff(data: bytearray, chance: random.Random) -> None:
     try:
         (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
         (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
-    except struct.error:
+    except (struct.error, OverflowError):  # a mutation before this one has moved the directory
         return
     size, first = (20, at + 8) if big else (12, at + 2)
     entry = first + size * chance.randrange(min(count, 64) + 1)

@@ -58,3 +58,20 @@ def test_a_graph_has_the_features_of_the_tower():
         inputs.copy_(torch.randn((8, 32)))
         expected = torch.nn.functional.normalize(inputs @ weight, dim=-1)
         assert torch.equal(replay(), expected)
+
+
+def test_a_model_whose_card_names_no_tau_has_it_measured_wherever_it_is_named():
+    from models.catalogue import load_catalogue
+    from models.loading.loading import load_vlm
+    from worker.engine.shelf.identity import create_identity
+    from worker.engine.shelf.shelf import Shelf
+
+    catalogue = load_catalogue()
+    card = catalogue.get("bundled-2")
+    card = card.model_copy(update={"tau": card.tau | {"cuda": None}})
+    vlm = load_vlm(card, catalogue.folder("bundled-2"), torch.device("cuda"))
+    assert create_identity(vlm).tau is None
+    named = create_identity(vlm, measure_tau=lambda _vlm, _fingerprint: 0.25)
+    shelf = Shelf.holding([vlm], measure_tau=lambda _vlm, _fingerprint: 0.25)
+    assert named.tau == 0.25
+    assert [one.identity.tau for one in shelf.list_loaded()] == [0.25]

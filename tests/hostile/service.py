@@ -3,7 +3,6 @@
 import http.client
 import multiprocessing
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
+from ports import find_free_port
 from waiting import HANG_S, wait_until
 
 PAUSE_S = 0.005
@@ -57,9 +57,7 @@ def running_app(folder: Path, redis_url: str, **settings: str) -> Iterator[App]:
         "REDIS_URL": redis_url,
         **{f"PROMPTSMOOTH_{name.upper()}": value for name, value in settings.items()},
     }
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = find_free_port()
     command = [sys.executable, "-m", "app", "--port", str(port)]
     log = folder / "app.log"
     with log.open("ab") as file:

@@ -68,8 +68,8 @@ def _certify_forms() -> Iterator[Shape]:
         ("a file", [sigma], [(b"image", b"\r\n--hostil" * (MOST // 11))]),
         ("files", [sigma], [(b"image", b"\r\n-" * (MOST // 70))] * 16),
     ):
-        yield _certify(f"form: {name}", *_form(fields, files))
-    yield _certify("form: fields", *_form([(b"f%d" % i, b"") for i in range(400_000)], []))
+        yield _certify(f"form: {name}", *create_form(fields, files))
+    yield _certify("form: fields", *create_form([(b"f%d" % i, b"") for i in range(400_000)], []))
     yield Shape(name="the image", path="/certify?sigma=1", kind="image/png", body=b"x" * MOST)
     query = "/certify?sigma=1" + "&n=1" * 15_000
     yield Shape(name="parameters", path=query, kind="image/png", body=b"x")
@@ -80,7 +80,7 @@ def _certify_texts() -> Iterator[Shape]:
     names = [f"{i:03}" + "ж" * 102 for i in range(100)]
     targets = [{"template": f"{i} {{}}.", "class_names": names} for i in range(16)]
     text = json.dumps(targets).encode()
-    form = _form([(b"sigma", b"0.25"), (b"targets", text)], [(b"image", b"x")])
+    form = create_form([(b"sigma", b"0.25"), (b"targets", text)], [(b"image", b"x")])
     yield _certify("form: long names in targets", *form)
     body = b'{"image":["iVBORw0K"],"sigma":["0.25"],"targets":%s}' % text
     yield _certify("long names in targets", _JSON, body)
@@ -90,7 +90,7 @@ def _other_forms() -> Iterator[Shape]:
     for path in ("/preview", "/prompts", "/prompts/learn"):
         urlencoded = "application/x-www-form-urlencoded"
         yield Shape(name="urlencoded", path=path, kind=urlencoded, body=b"a=1&" * (MOST // 16))
-        kind, body = _form([(b"image_class", b"x" * 8000)] * 760, [(b"image", b"x")])
+        kind, body = create_form([(b"image_class", b"x" * 8000)] * 760, [(b"image", b"x")])
         yield Shape(name="fields", path=path, kind=kind, body=body)
     common = [(b"id", b"hostile"), (b"model", b"bundled-2"), (b"class_name", b"a")]
     for name, file in (
@@ -98,9 +98,9 @@ def _other_forms() -> Iterator[Shape]:
         ("JSON of text", _fill(b'{"ctx":"', b"AAAA", b'","n_ctx":1,"width":1,"suffix":"."}')),
         ("safetensors", struct.pack("<Q", 65_000) + _fill(b'{"a":[', b"1,", b"1]}", 65_000)),
     ):
-        kind, body = _form([*common, (b"class_name", b"b")], [(b"file", file[: MOST - 2000])])
+        kind, body = create_form([*common, (b"class_name", b"b")], [(b"file", file[: MOST - 2000])])
         yield Shape(name=name, path="/prompts", kind=kind, body=body)
-    kind, body = _form([(b"id", b"hostile")], [(b"zip", _create_zip(40_000))])
+    kind, body = create_form([(b"id", b"hostile")], [(b"zip", _create_zip(40_000))])
     yield Shape(name="a zip of many", path="/prompts/learn", kind=kind, body=body)
 
 
@@ -125,7 +125,7 @@ def _fill(begins: bytes, filling: bytes, ends: bytes, size: int = MOST) -> bytes
     return begins + filling * ((size - len(begins) - len(ends)) // len(filling)) + ends
 
 
-def _form(
+def create_form(
     fields: Sequence[tuple[bytes, bytes]], files: Sequence[tuple[bytes, bytes]]
 ) -> tuple[str, bytes]:
     part = b'--%s\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'

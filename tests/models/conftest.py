@@ -130,7 +130,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 def run_check() -> Callable[[Path, str], str]:
     """`promptsmooth models check` in a process of its own, as an operator runs it.
 
-    Shows and returns its table. Memory was at most 1.2 times the weights.
+    Shows and returns its table. Memory was at most 1.2 times the weights, and 200 MB of OpenVINO's.
     """
 
     def run(models: Path, model_id: str) -> str:
@@ -147,9 +147,10 @@ def run_check() -> Callable[[Path, str], str]:
         )
         assert ended.returncode == 0, ended.stderr
         sys.stdout.write(f"\n{ended.stdout}")
-        found = re.search(r"([0-9.]+) times", " ".join(ended.stdout.split()))
+        shown = " ".join(ended.stdout.replace("│", " ").split())
+        found = re.search(r"([0-9.]+) MB for weights of ([0-9.]+) MB", shown)
         assert found is not None
-        assert float(found[1]) <= 1.2
+        assert float(found[1]) <= 1.2 * float(found[2]) + 200
         return ended.stdout
 
     return run

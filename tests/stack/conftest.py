@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -13,11 +12,12 @@ import httpx2
 import numpy as np
 import psutil
 import pytest
+from command import PROMPTSMOOTH
 from descendants import find_descendants
 from PIL import Image
+from ports import find_free_port
 from waiting import HANG_S, wait_until
 
-PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 ENDED = ("finished", "failed", "cancelled")
 WAIT_S = 300  # the most that can be granted
 
@@ -82,6 +82,7 @@ def start_stack(folder: Path, port: int, *, models: Path, **settings: str) -> St
         "PROMPTSMOOTH_MODELS": str(models),
         "PROMPTSMOOTH_SERVE_MODELS": '["bundled-2", "linear"]',
         "PROMPTSMOOTH_RQ_WORKERS": "4",
+        "PROMPTSMOOTH_URGENT_WORKERS": "0",  # each takes a second and more to start
         "PROMPTSMOOTH_WAIT_CAP_S": str(WAIT_S),
         "PROMPTSMOOTH_DECODE_TIMEOUT_S": f"{HANG_S:g}",
         **{f"PROMPTSMOOTH_{name.upper()}": value for name, value in settings.items()},
@@ -115,13 +116,24 @@ def stop_stack(stack: Stack) -> int:
 
 
 @pytest.fixture(scope="session")
-def stack(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    import socket
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of datasets with one in it, `planes`: two pictures for the linear model."""
+    folder, rng = tmp_path_factory.mktemp("datasets"), np.random.default_rng(12)
+    for name in ("above", "below"):
+        path = folder / "planes" / "test" / name / "0.png"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(png(rng.integers(0, 256, (3, 16, 16)).astype(np.uint8)))
+    return folder
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    running = start_stack(tmp_path_factory.mktemp("stack"), port, models=models_folder)
+
+@pytest.fixture(scope="session")
+def stack(
+    models_folder: Path, datasets: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    port, folder = find_free_port(), tmp_path_factory.mktemp("stack")
+    running = start_stack(
+        folder, port, models=models_folder, datasets=str(datasets), urgent_workers="1"
+    )
     yield running
     if running.process.poll() is None:
         stop_stack(running)

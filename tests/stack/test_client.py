@@ -5,17 +5,16 @@ import csv
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command import PROMPTSMOOTH
 from pydicom.data import get_testdata_file
-from waiting import HANG_S
+from waiting import HANG_S, wait_until
 
 from app.client import AsyncClient, Client, ServiceRefused, verify
 
-PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 CT = Path(get_testdata_file("CT_small.dcm"))
 ASKED = {"sigma": ["0.1", "0.5"], "n_max": "300", "model": "bundled-2"}
 
@@ -54,6 +53,22 @@ def test_a_certificate_comes_back_as_it_was_signed_and_holds_here(client):
     assert not verify(forged).holds
 
 
+def test_a_certification_goes_on_as_a_job_of_its_own_and_once(client):
+    # At this noise almost every sample votes alike, so that no look ends a part early.
+    first = client.certify(CT, sigma="0.1", n_max=100, n_cap=400, tolerance=0)
+    one = client.continue_certification(first.id)
+    assert client.continue_certification(first.id).id == one.id != first.id
+    ended = client.wait(one.id)
+    assert ended.document["continues"] == first.id
+    (before,), (after,) = first.certificates, ended.certificates
+    assert (before.document["n_used"], after.document["n_used"]) == (100, 200)
+    assert after.document["attempts"] == before.document["attempts"]
+    assert verify(ended, [client.signing_key()]).holds
+    assert client.get(first.id).content == first.content
+    with pytest.raises(ServiceRefused, match="no further samples"):
+        client.continue_certification(client.certify(CT, sigma="0.1", n_max=100).id)
+
+
 def test_waiting_tells_how_far_a_job_is(client):
     seen = []
     ended = client.certify(
@@ -73,6 +88,11 @@ def test_every_address_has_a_method(client, stack):
     assert client.noisy_image(job.id, sigma="0.1").startswith(b"\x89PNG")
     assert client.report(job.id).startswith(b"%PDF")
     assert len(client.votes(job.id, sample=[0, 5])["votes"]) == 2
+    changes = client.yardsticks(job.id)["yardsticks"]
+    assert client.changed_image(job.id, yardstick=changes[0]["id"]).startswith(b"\x89PNG")
+    reach = client.reach(sigma=["0.1", "0.5"], n_max=1000, target_radius="0.25", joint=True)
+    assert [each["sigma"] for each in reach["levels"]] == [0.1, 0.5]
+    assert reach["note"].startswith("1,000 samples prove a radius of at most")
     assert client.preview(CT, model="bundled-2")["source"] == "dicom"
     assert client.model("bundled-2")["id"] == "bundled-2"
     prompt = client.prompts(model="bundled-2")["prompts"][0]
@@ -94,7 +114,10 @@ def test_lists_are_followed_over_their_pages(client):
         client.wait(one)
     assert {one["id"] for one in client.list(batch=batch["id"], limit=1)} == ids
     assert client.batch(batch["id"])["done"] == 2
-    client.cancel_batch(batch["id"])
+    client.cancel_batch(batch["id"])  # all have ended, so nothing changes
+    assert {one["id"] for one in client.list(batch=batch["id"])} == ids
+    for one in ids:
+        client.purge(one)
     assert list(client.list(batch=batch["id"])) == []
 
 
@@ -163,6 +186,20 @@ def test_the_command_certifies_by_way_of_the_service(stack, tmp_path):
     assert verify(kept).holds
 
 
+def test_the_command_goes_on_by_way_of_the_service(stack, tmp_path):
+    options = (CT, "--sigma", "0.1", "--n-max", 120, "--n-cap", 480, "--tolerance", 0)
+    kept = tmp_path / "CT_small.dcm.json"
+    for continuations in range(3):
+        going_on = ("--continue", kept) if continuations else ()
+        done = run(stack, *options, *going_on, "--output", tmp_path)
+        assert done.returncode == 0, done.stderr
+        (entry,) = json.loads(kept.read_bytes())["certificates"]
+        assert entry.get("continuations", 0) == continuations
+        assert entry["n_used"] == 120 * 2**continuations
+    over = run(stack, *options, "--continue", kept)
+    assert (over.returncode, "nothing_to_continue" in over.stderr) == (2, True)
+
+
 def test_the_command_certifies_a_folder_and_says_which_image_it_could_not(stack, folder, tmp_path):
     done = run(stack, folder, "--sigma", "0.1", "--n-max", 200, "--output", tmp_path / "out")
     assert done.returncode == 1, done.stderr
@@ -193,6 +230,28 @@ def test_every_refusal_is_one_sentence_of_the_command(stack, arguments, sentence
     assert done.stderr.count("promptsmooth: ") == 1
 
 
+def test_the_command_says_what_a_joint_batch_proves_about_its_images_together(
+    stack, folder, tmp_path, client
+):
+    out = tmp_path / "out"
+    asked = ("--sigma", "0.1", "--n-max", 300, "--joint-batch", "--output", out)
+    done = run(stack, folder, *asked)
+    assert done.returncode == 1, done.stderr  # one file is broken
+    (joint,) = json.loads((out / "joint.json").read_text())
+    assert joint["statement"] in done.stdout
+    assert (joint["images"], joint["certificates_in_request"]) == (3, 3)
+    with (out / "certificates.csv").open(newline="") as file:
+        rows = {row["file"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {"ct.dcm", "more/grey.png", "broken.png"}
+    assert rows["broken.png"]["status"] == "refused"
+    documents = [
+        json.loads((out / f"{name}.json").read_text()) for name in rows if rows[name]["sigma"]
+    ]
+    batch = client.batch(documents[0]["batch_id"])
+    assert batch["joint_batch"] == [joint]
+    assert "--output" in run(stack, folder, "--joint-batch", "--sigma", "0.1").stderr
+
+
 def test_the_command_says_what_is_missing(stack, folder, tmp_path):
     assert "--output" in run(stack, folder, "--sigma", "0.1").stderr
     alone = subprocess.run(
@@ -203,3 +262,42 @@ def test_the_command_says_what_is_missing(stack, folder, tmp_path):
         check=False,
     )
     assert (alone.returncode, "--server" in alone.stderr) == (2, True)
+
+
+EVALUATED = {"dataset": "planes", "model": "linear", "sigma": ["0.25"], "n_max": 200}
+
+
+def test_an_evaluation_is_started_followed_and_taken_away(client):
+    assert client.datasets()["datasets"] == [{"name": "planes", "splits": ["test"]}]
+    assert client.estimate_evaluation(**EVALUATED)["fits"]
+    started = client.start_evaluation(idempotency_key="planes-1", **EVALUATED)
+    again = client.start_evaluation(idempotency_key="planes-1", **EVALUATED)
+    assert again["id"] == started["id"]
+    shown = wait_until(lambda: find_ended(client.evaluation(started["id"])), pause_s=0.2)
+    assert (shown["status"], shown["done"]) == ("finished", 2)
+    assert len(client.evaluation_images(started["id"])["images"]) == 2
+    assert client.evaluation_results(started["id"], "results.csv").startswith(b"prompting,")
+    client.cancel_evaluation(started["id"])
+    client.purge_evaluation(started["id"])
+    assert client.evaluations()["evaluations"] == []
+
+
+def test_an_evaluation_is_started_and_read_by_coroutines(stack):
+    async def evaluate() -> list[dict]:
+        async with AsyncClient(str(stack.http.base_url), patience_s=HANG_S) as client:
+            assert (await client.estimate_evaluation(**EVALUATED))["images"] == 2
+            (dataset,) = (await client.datasets())["datasets"]
+            started = await client.start_evaluation(**EVALUATED, split=dataset["splits"][0])
+            while not find_ended(await client.evaluation(started["id"])):
+                await asyncio.sleep(0.2)
+            await client.cancel_evaluation(started["id"])
+            assert await client.evaluation_results(started["id"], "results.md")
+            images = (await client.evaluation_images(started["id"]))["images"]
+            await client.purge_evaluation(started["id"])
+            return [*images, *(await client.evaluations())["evaluations"]]
+
+    assert len(asyncio.run(evaluate())) == 2
+
+
+def find_ended(shown: dict) -> dict | None:
+    return shown if shown["status"] in ("finished", "failed", "cancelled") else None

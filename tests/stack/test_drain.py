@@ -2,19 +2,33 @@
 
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from command import PROMPTSMOOTH
 from waiting import HANG_S
-
-PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 
 
 def run(stack, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [PROMPTSMOOTH, *arguments, "--data-dir", stack.log.parent / "data"]
     return subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
+
+
+@pytest.mark.long
+def test_an_urgent_image_is_answered_while_every_other_worker_is_busy(stack, to_png):
+    """The stack's host has four workers, and the one of urgent images."""
+    pixels = np.random.default_rng(91).integers(60, 200, (6, 3, 64, 64)).astype(np.uint8)
+    asked = {"sigma": "0.3", "n": "100000", "wait": 0}
+    long = [stack.certify(to_png(one), **asked).headers["location"] for one in pixels[:4]]
+    for location in long:
+        stack.count(location)
+    waiting = stack.certify(to_png(pixels[4]), **asked).headers["location"]
+    answer = stack.certify(to_png(pixels[5]), sigma="0.3", n="100", priority="urgent")
+    assert (answer.status_code, answer.json()["status"]) == (200, "finished")
+    states = [stack.http.get(location).json()["status"] for location in (*long, waiting)]
+    assert states == ["running"] * 4 + ["queued"]
+    for location in (waiting, *long):
+        assert stack.http.delete(location).json()["status"] == "cancelled"
 
 
 @pytest.mark.long

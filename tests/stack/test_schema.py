@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import PROMPTSMOOTH
 
 pytestmark = pytest.mark.schema
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
-PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 FEWEST_CASES = 2000
 EXAMPLES_AN_OPERATION = 40
 SEED = 20261125

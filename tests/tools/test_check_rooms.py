@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tools.check_rooms import check_page, check_size
+from tools.check_rooms import check_lengths, check_page, check_size
 
 
 def create_room(folder: Path, modules: int) -> Path:
@@ -25,11 +25,21 @@ def test_a_room_that_holds_rooms_may_have_no_modules(tmp_path: Path) -> None:
     assert list(check_size(room)) == []
 
 
+def test_a_file_has_no_more_lines_than_it_may(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (tmp_path / "short.py").write_text("pass\n" * 5)
+    (inner / "long.py").write_text("pass\n" * 6)
+    (fault,) = check_lengths(tmp_path, 5)
+    assert "long.py has 6 lines" in fault
+
+
 def test_a_circle_of_the_page_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.js").write_text('import { b,\n  c } from "./b.js";\n')
-    (tmp_path / "b.js").write_text("export { d } from './c.js';\n")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "a.js").write_text('import { b,\n  c } from "./inner/b.js";\n')
+    (tmp_path / "inner" / "b.js").write_text("export { d } from '../c.js';\n")
     (tmp_path / "c.js").write_text("// no import\n")
     assert list(check_page(tmp_path)) == []
     (tmp_path / "c.js").write_text('import "./a.js";\n')
     (fault,) = check_page(tmp_path)
-    assert all(name in fault for name in ("a.js", "b.js", "c.js"))
+    assert all(name in fault for name in ("a.js", "inner/b.js", "c.js"))

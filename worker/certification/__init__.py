@@ -14,7 +14,15 @@ from worker.certification.certificate import (
 from worker.certification.cohen import certify_cohen
 from worker.certification.contest import Contest, Routed, Single, join_routed
 from worker.certification.procedure import Cohen, Goal, Looks, Phase, Procedure, Staged
-from worker.certification.staged import certify_staged, plan_looks
+from worker.certification.schedule import plan_looks
+from worker.certification.series import (
+    ImageClaim,
+    SeriesAbstained,
+    SeriesCertified,
+    SeriesStep,
+    certify_series,
+)
+from worker.certification.staged import certify_staged
 from worker.certification.stopping import StoppingRule, StopReason
 from worker.certification.tally import Tally
 
@@ -25,11 +33,15 @@ __all__ = [
     "Contest",
     "Finding",
     "Goal",
+    "ImageClaim",
     "Looks",
     "Outcome",
     "Phase",
     "Procedure",
     "Routed",
+    "SeriesAbstained",
+    "SeriesCertified",
+    "SeriesStep",
     "Single",
     "Staged",
     "StopReason",
@@ -39,6 +51,7 @@ __all__ = [
     "bound_rounded_down",
     "bound_rounded_up",
     "certify_cohen",
+    "certify_series",
     "certify_staged",
     "join_routed",
     "l2_radius",

@@ -7,7 +7,8 @@ from typing import Any
 
 from worker.certification import staged
 from worker.certification.certificate import Abstained, Certified
-from worker.certification.stopping import StoppingRule, StopReason
+from worker.certification.schedule import Schedule, plan_parts
+from worker.certification.stopping import StoppingRule, find_end
 from worker.certification.tally import Tally
 
 
@@ -23,13 +24,17 @@ class AuditedLooks:
         given: the looks as the document states them, each with n, counts and ambiguous.
         sigma: standard deviation of the noise, in pixels scaled to [0, 1].
         alpha: error probability of this claim alone.
-        n_max: samples of the last planned look.
+        n_max: samples of the last planned look; with a cap, of the first part's.
+        n_cap: the most samples of a request that may go on.
+        continuations: how often it went on.
     """
 
     given: Sequence[Mapping[str, Any]]
     sigma: float
     alpha: float
     n_max: int
+    n_cap: int | None = None
+    continuations: int = 0
 
     @cached_property
     def tallies(self) -> list[Tally]:
@@ -61,6 +66,7 @@ class AuditedLooks:
             sigma=self.sigma,
             alpha=self.alpha,
             n_max=self.n_max,
+            n_cap=self.n_cap,
             ambiguous=[look["ambiguous"] for look in self.given],
         )
 
@@ -70,19 +76,15 @@ class AuditedLooks:
         return staged.claims_contradict(self._claims)
 
     @property
-    def _planned(self) -> tuple[staged.Look, ...]:
-        return staged.plan_looks(self.alpha, self.n_max)
+    def _schedule(self) -> Schedule:
+        return plan_parts(self.alpha, self.n_max, self.n_cap)
 
     @cached_property
     def _claims(self) -> list[staged.Claim]:
         return [
             staged.judge_look(look, sigma=self.sigma, alpha=plan.alpha)
-            for look, plan in zip(self.tallies, self._planned, strict=False)
+            for look, plan in zip(self.tallies, self._schedule.looks, strict=False)
         ]
-
-    def _reason_after(self, rule: StoppingRule, made: int) -> StopReason | None:
-        last, claims = self.tallies[made - 1], self._claims[:made]
-        return rule.find_reason(last, claims, self._planned, sigma=self.sigma)
 
     def require_rule(self, rule: StoppingRule, said: object) -> None:
         """Requires that the rule ends the looks at the last one, for the reason `said`.
@@ -90,10 +92,18 @@ class AuditedLooks:
         Raises:
             RuleBroken: the rule ends the looks elsewhere or for another reason.
         """
-        reason = self._reason_after(rule, len(self.tallies))
-        if reason is None or reason != said:
-            word = "to go on" if reason is None else repr(reason.value)
-            raise RuleBroken(f"the looks end for {said!a}, but the rule says {word}")
-        for made in range(1, len(self.tallies)):
-            if self._reason_after(rule, made):
-                raise RuleBroken(f"the rule already ends sampling at look {made}")
+        end = find_end(
+            rule,
+            self.tallies,
+            self._claims,
+            self._schedule,
+            part=self.continuations,
+            sigma=self.sigma,
+        )
+        if end is None:
+            raise RuleBroken(f"the looks end for {said!a}, but the rule says to go on")
+        made, reason = end
+        if made < len(self.tallies):
+            raise RuleBroken(f"the rule already ends sampling at look {made}")
+        if reason != said:
+            raise RuleBroken(f"the looks end for {said!a}, but the rule says {reason.value!r}")

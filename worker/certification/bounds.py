@@ -1,8 +1,9 @@
-"""Confidence bounds on class probabilities and the radius they certify (CERTIFICATE 1 and 2)."""
+"""Confidence bounds on class probabilities and the radius they certify (CERTIFICATE 1 and 2).
+
+scipy is imported where it computes: every command of the command line imports this module.
+"""
 
 import math
-
-from scipy.special import betainccinv, betaincinv, ndtri
 
 
 def _checked(successes: int, trials: int, alpha: float) -> None:
@@ -45,6 +46,8 @@ def lower_confidence_bound(successes: int, trials: int, alpha: float) -> float:
     _checked(successes, trials, alpha)
     if successes == 0:
         return 0.0
+    from scipy.special import betaincinv
+
     return float(betaincinv(successes, trials - successes + 1, alpha))
 
 
@@ -60,6 +63,8 @@ def upper_confidence_bound(successes: int, trials: int, alpha: float) -> float:
     _checked(successes, trials, alpha)
     if successes == trials:
         return 1.0
+    from scipy.special import betainccinv
+
     return float(betainccinv(successes + 1, trials - successes, alpha))
 
 
@@ -84,4 +89,6 @@ def l2_radius(p_a_lower: float, p_b_upper: float, sigma: float) -> float:
             f"got p_a_lower={p_a_lower}, p_b_upper={p_b_upper}"
         )
     require_sigma(sigma)
+    from scipy.special import ndtri
+
     return float(sigma / 2.0 * (ndtri(p_a_lower) - ndtri(p_b_upper)))

@@ -12,8 +12,9 @@ from typing import Literal, Protocol
 from worker.certification.bounds import require_alpha
 from worker.certification.certificate import Outcome
 from worker.certification.cohen import certify_cohen
-from worker.certification.staged import Claim, claims_contradict, conclude, judge_look, plan_looks
-from worker.certification.stopping import StoppingRule, StopReason
+from worker.certification.schedule import Look, Schedule, plan_parts
+from worker.certification.staged import Claim, claims_contradict, conclude, judge_look
+from worker.certification.stopping import StoppingRule, StopReason, find_end
 from worker.certification.tally import Tally
 
 Phase = Literal["selection", "estimation"]
@@ -91,33 +92,57 @@ class Cohen:
 
 @dataclass(frozen=True, kw_only=True)
 class Staged:
-    """`staged`: looks at growing prefixes of one sample, ended by a stopping rule."""
+    """`staged`: looks at growing prefixes of one sample, ended by a stopping rule.
+
+    With `n_cap` it may go on. After `continuations` the looks run up to the end of that part of the
+    schedule (`worker.certification.schedule`), whose alpha was divided among all looks beforehand.
+    """
 
     n_max: int
     alpha: float
     rule: StoppingRule
+    n_cap: int | None = None
+    continuations: int = 0
 
     def __post_init__(self) -> None:
-        plan_looks(self.alpha, self.n_max)  # raises ValueError if a number is out of range
+        self._schedule.upto(self.continuations)  # raises ValueError if a number is out of range
+
+    @property
+    def _schedule(self) -> Schedule:
+        return plan_parts(self.alpha, self.n_max, self.n_cap)
+
+    @property
+    def parts(self) -> int:
+        """The number of parts of the schedule; 1 without `n_cap`."""
+        return len(self._schedule.ends)
+
+    @property
+    def _looks(self) -> tuple[Look, ...]:
+        """Those that could be made up to the end of this part."""
+        return self._schedule.upto(self.continuations)
 
     @property
     def planned(self) -> Mapping[Phase, tuple[int, ...]]:
         """See `Procedure`."""
-        looks = plan_looks(self.alpha, self.n_max)
-        return {"selection": (), "estimation": tuple(look.n for look in looks)}
+        return {"selection": (), "estimation": tuple(look.n for look in self._looks)}
 
     def find_goals(self, looks: Looks, *, sigma: float) -> tuple[Goal, ...]:
         """See `Procedure`."""
         made = looks["estimation"]
         if made and self.find_reason(looks, sigma=sigma) is not None:
             return ()
-        return (Goal(phase="estimation", n=plan_looks(self.alpha, self.n_max)[len(made)].n),)
+        return (Goal(phase="estimation", n=self._looks[len(made)].n),)
 
     def find_reason(self, looks: Looks, *, sigma: float) -> StopReason | None:
         """Why the looks made so far are enough, or None if they are not."""
         made = looks["estimation"]
-        planned = plan_looks(self.alpha, self.n_max)
-        return self.rule.find_reason(made[-1], self._claims(made, sigma), planned, sigma=sigma)
+        claims = self._claims(made, sigma)
+        if self.continuations == 0:  # the rule ended none of the earlier looks, or there were none
+            return self.rule.find_reason(made[-1], claims, self._looks, sigma=sigma)
+        end = find_end(
+            self.rule, made, claims, self._schedule, part=self.continuations, sigma=sigma
+        )
+        return None if end is None else end[1]
 
     def alarms(self, looks: Looks, *, sigma: float) -> bool:
         """Whether two looks claim different classes, so that one of the claims is false."""
@@ -127,8 +152,17 @@ class Staged:
         """See `Procedure`."""
         return conclude(self._claims(looks["estimation"], sigma))
 
+    def largest_radius(self, num_options: int, *, sigma: float) -> float:
+        """The radius that is claimed where all samples vote alike, unrounded; 0 if none is."""
+        rest = (0,) * (num_options - 1)
+        claims = [
+            judge_look(Tally(counts=(look.n, *rest)), sigma=sigma, alpha=look.alpha)
+            for look in self._looks
+        ]
+        return max(claim.radius or 0.0 for claim in claims)
+
     def _claims(self, made: tuple[Tally, ...], sigma: float) -> list[Claim]:
-        planned = plan_looks(self.alpha, self.n_max)[: len(made)]
+        planned = self._looks[: len(made)]
         if [tally.n for tally in made] != [look.n for look in planned]:
             raise ValueError(f"looks at {[tally.n for tally in made]} samples were not planned")
         return [

@@ -1,9 +1,13 @@
 """Merges the votes of sample ranges, which are counted anywhere and may come more than once.
 
 The noise of sample i depends on (key, i) alone, so a retried range of a stream (one noise level,
-phase and target) has the same votes as before (CERTIFICATE 6). A sample whose vote is contradicted
-is ambiguous: it counts against the top class. This is safe even if somebody who saw the votes chose
-which to contradict, because n never shrinks.
+phase and target) has the same votes as before (CERTIFICATE 6). A sample on which copies differ is
+ambiguous: it counts against the top class. This is safe even if somebody who saw the votes chose on
+which to differ, because n never shrinks.
+
+Copies contradict one another where one f counted both, or where they vote for two classes. Of two f
+whose difference tau covers, one may call a sample ambiguous that votes in the other. That is what
+tau is for, and contradicts nothing.
 """
 
 from bisect import bisect_left
@@ -25,11 +29,13 @@ class RangeVotes:
         start: the first sample.
         votes: the vote of each sample: a class index, or -1 for an ambiguous sample.
         num_classes: the number of classes to vote for.
+        f: names the f that counted them.
     """
 
     start: int
     votes: tuple[int, ...]
     num_classes: int
+    f: str = ""
 
     def __post_init__(self) -> None:
         if self.start < 0 or not self.votes:
@@ -62,9 +68,9 @@ class RangeLedger:
         """Adds the votes of one range.
 
         Returns:
-            Where the ledger had other votes for the range (a machine computed wrongly, or ran
-            another f than it named), the samples that its copies disagree on, now ambiguous;
-            otherwise nothing.
+            Where the ledger had other votes for the range that these contradict (a machine computed
+            wrongly, or ran another f than it named, or tau is too small), the samples that copies
+            contradict one another on, now ambiguous; otherwise nothing.
 
         Raises:
             RangesOverlap: some of its samples belong to a different range in the ledger.
@@ -78,7 +84,9 @@ class RangeLedger:
             return ()
         copies.append(votes)
         return tuple(
-            sample for sample, found in enumerate(_rows(copies), votes.start) if len(found) > 1
+            sample
+            for sample in range(votes.start, votes.stop)
+            if _is_contradicted([(one.f, one.votes[sample - votes.start]) for one in copies])
         )
 
     def find_votes(self, start: int) -> tuple[int, ...] | None:
@@ -109,3 +117,9 @@ class RangeLedger:
 def _rows(copies: Sequence[RangeVotes]) -> Iterator[set[int]]:
     """The different votes of each sample."""
     return map(set, zip(*(copy.votes for copy in copies), strict=True))
+
+
+def _is_contradicted(found: Sequence[tuple[str, int]]) -> bool:
+    """Whether copies of one sample, by f, cannot all be right."""
+    voted = {vote for _, vote in found if vote != NO_VOTE}
+    return len(voted) > 1 or len(set(found)) > len({f for f, _ in found})

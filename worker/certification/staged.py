@@ -21,31 +21,18 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from scipy.special import betainc
-
 from worker.certification.bounds import (
     l2_radius,
     lower_confidence_bound,
-    require_alpha,
     require_sigma,
     upper_confidence_bound,
 )
 from worker.certification.certificate import Abstained, Certified
+from worker.certification.schedule import N_FIRST, Look, plan_looks, plan_parts
 from worker.certification.tally import Tally, parse_counts, parse_whole
 
-N_FIRST = 64
-_N_LIMIT = 10**12
-_LAST_LOOK_FROM = 0.9  # a look at this share of n_max or more is skipped, except n_max itself
 _RANK_SHARE, _BOUND_SHARE, _BOUND_SHARE_TWO_CLASSES = 0.02, 0.49, 0.98
 _NUMERICAL_MARGIN = 1e-9
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """A planned look: its cumulative number of samples and its share of alpha."""
-
-    n: int
-    alpha: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,37 +46,12 @@ class Claim:
     radius: float | None
 
 
-@lru_cache(maxsize=256)
-def plan_looks(alpha: float, n_max: int, n_first: int = N_FIRST) -> tuple[Look, ...]:
-    """The schedule: n_first, doubled while below 0.9 n_max, then n_max.
-
-    The last look gets half of alpha, and the others share the other half equally. A single look
-    gets all of alpha.
-
-    Raises:
-        ValueError: a number is out of range.
-    """
-    require_alpha(alpha)
-    for n in (n_max, n_first):
-        if not isinstance(n, int) or not 1 <= n <= _N_LIMIT:
-            raise ValueError(
-                f"n_max and n_first must be whole numbers from 1 to {_N_LIMIT}, got {n}"
-            )
-    sizes = []
-    n = n_first
-    while n < _LAST_LOOK_FROM * n_max:
-        sizes.append(n)
-        n *= 2
-    if not sizes:
-        return (Look(n=n_max, alpha=alpha),)
-    early = [Look(n=n, alpha=alpha / 2 / len(sizes)) for n in sizes]
-    return (*early, Look(n=n_max, alpha=alpha / 2))
-
-
 def rank_p_value(k: int, b: int) -> float:
     """min(1, 2 P(Bin(k + b, 1/2) >= k)): how surprising k votes to b are between equal classes."""
     if k == 0:
         return 1.0
+    from scipy.special import betainc
+
     return min(1.0, 2.0 * float(betainc(k, b + 1, 0.5)))
 
 
@@ -131,6 +93,7 @@ def certify_staged(
     alpha: float,
     n_max: int,
     n_first: int = N_FIRST,
+    n_cap: int | None = None,
     ambiguous: Sequence[int] | None = None,
 ) -> Certified | Abstained:
     """The best claim of the looks made so far.
@@ -146,6 +109,7 @@ def certify_staged(
         n_max: samples at the last planned look. Like all parameters, it must be fixed before the
             noise is drawn.
         n_first: samples at the first planned look.
+        n_cap: the most samples of a request that may go on, whose first look is at 64 samples.
         ambiguous: cumulative number of samples that voted for no class at each look, shape
             (looks,); None means no such samples.
 
@@ -159,7 +123,11 @@ def certify_staged(
     """
     require_sigma(sigma)
     tallies = _parse_looks(look_counts, ambiguous)
-    planned = plan_looks(alpha, n_max, n_first)
+    planned = (
+        plan_looks(alpha, n_max, n_first)
+        if n_cap is None
+        else plan_parts(alpha, n_max, n_cap).looks
+    )
     _require_schedule(tallies, planned)
     claims = [
         judge_look(tally, sigma=sigma, alpha=look.alpha)

@@ -11,7 +11,8 @@ from enum import StrEnum
 
 from worker.certification.bounds import lower_confidence_bound, upper_confidence_bound
 from worker.certification.certificate import rounded_down
-from worker.certification.staged import Claim, Look, claims_contradict, judge_look
+from worker.certification.schedule import Look, Schedule
+from worker.certification.staged import Claim, claims_contradict, judge_look
 from worker.certification.tally import Tally
 
 _FUTILITY_ERROR = 0.05  # probability, over all looks, of giving up a radius that is reachable
@@ -98,6 +99,41 @@ class StoppingRule:
         favourable = _most_favourable(tally, planned[-1].n, _FUTILITY_ERROR / len(planned))
         reachable = judge_look(favourable, sigma=sigma, alpha=planned[-1].alpha).radius
         return reachable is None or reachable < self._goal(sigma)
+
+
+def find_end(
+    rule: StoppingRule,
+    tallies: Sequence[Tally],
+    claims: Sequence[Claim],
+    schedule: Schedule,
+    *,
+    part: int,
+    sigma: float,
+) -> tuple[int, StopReason] | None:
+    """At which number of looks a part of the schedule ends, and why; None if it goes on.
+
+    Where the rule ends a part, the next part goes on from that very look, on the same votes. So the
+    end is a function of the votes, whenever somebody decided to go on.
+
+    Args:
+        rule: when each part stops, with its last look as the one that the rule plans for.
+        tallies, claims: the votes at the looks made so far, and what each of them shows.
+        schedule: the whole schedule.
+        part: the part that is asked about, from 0.
+        sigma: standard deviation of the noise, in pixels scaled to [0, 1].
+
+    Raises:
+        ValueError: the schedule has no such part.
+    """
+    made, reason = 1, None
+    for each in range(part + 1):
+        planned, reason = schedule.upto(each), None
+        while made <= len(tallies) and reason is None:
+            reason = rule.find_reason(tallies[made - 1], claims[:made], planned, sigma=sigma)
+            made += reason is None
+        if reason is None:
+            return None
+    return None if reason is None else (made, reason)
 
 
 def _scaled(tally: Tally, n: int) -> Tally:

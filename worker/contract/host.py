@@ -110,7 +110,7 @@ class WorkerReport(Contract):
     states: tuple[ModelState, ...] | None = None
     state: HostState | None = None
     detail: str = ""
-    rq_workers: int = Field(default=8, ge=1, description="Jobs that share the engine at a time.")
+    rq_workers: int = Field(default=8, ge=1, description="Jobs at a time, urgent ones beside them.")
     restarts: dict[str, int] = Field(default={}, description="Of each child process, so far.")
     figures: EngineFigures | None = None
 

@@ -1,7 +1,7 @@
 """A job in the queue: its tasks, whose it is, how far it is and why it failed."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -11,9 +11,14 @@ from worker.contract.request import CertifyRequest
 QUEUE_NAME = "certify"
 TASK_CERTIFY = "worker.tasks.certify_image"
 TASK_COUNT_RANGES = "worker.tasks.count_ranges"
+TASK_WITNESS = "worker.tasks.find_witness"
 LEARNING_QUEUE_NAME = "learn"
 TASK_LEARN = "worker.learning.learn"
-TASKS = frozenset({TASK_CERTIFY, TASK_COUNT_RANGES, TASK_LEARN})
+TASKS = frozenset({TASK_CERTIFY, TASK_COUNT_RANGES, TASK_WITNESS, TASK_LEARN})
+
+Priority = Literal["urgent", "normal", "batch"]
+"""In which order jobs are taken. It changes no certificate, and is no part of the request."""
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 
 ANONYMOUS = "anonymous"
 """The owner of what was sent while no keys were configured."""
@@ -26,19 +31,30 @@ class CertificationJob(Contract):
     """One image in the queue, with everything asked of it.
 
     `owner` is the key that may see it. It is not part of the request, so it changes no certificate.
-    `image_index` says which of the images that were sent together this one is.
+    `image_index` says which of the images that were sent together this one is. `continues` is the
+    certification whose samples this one goes on from. `reference` is what its sender calls it; like
+    the owner, it is no part of the request, and it is never logged. With `witness` one is looked
+    for when it has finished, which is no part of the request either.
     """
 
     schema_version: Literal[1] = 1
     id: str = Field(pattern=r"^[0-9a-f]{32}$")
     batch_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
     owner: Owner = ANONYMOUS
+    priority: Priority = Field(default="normal", exclude_if=lambda value: value == "normal")
     image_index: int = Field(default=0, ge=0)
     request: CertifyRequest
     submitted_at: datetime
     request_id: str | None = Field(
         default=None, pattern=r"^[0-9a-f]{32}$", description="Of the HTTP request, for the log."
     )
+    continues: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{32}$", exclude_if=lambda value: value is None
+    )
+    reference: str | None = Field(
+        default=None, min_length=1, max_length=100, exclude_if=lambda value: value is None
+    )
+    witness: bool = Field(default=False, exclude_if=lambda value: not value)
 
 
 class RefusedImage(Contract):

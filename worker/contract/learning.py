@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from models.catalogue.cards import ClassNames, Sha256
+from models.catalogue.cards import Sha256
+from models.catalogue.texts import ClassNames
 from models.prompts.cards import PromptId
 from models.prompts.learning_settings import LearningSettings
-from worker.contract.job import ANONYMOUS, Failure, Owner
+from worker.contract.job import ANONYMOUS, Failure, Owner, RefusedImage
 from worker.contract.quantities import Contract
 from worker.contract.request import ModelRef, canonical_bytes
 from worker.contract.targets import MAX_CLASS_NAMES
@@ -40,7 +41,8 @@ class LearningJob(Contract):
     """A prompt to learn, in the queue.
 
     `owner` is who may see it and, unless it is `shared` with everyone, its prompt. `left_out`
-    counts files, such as Thumbs.db, that were sent among the images and are none.
+    counts files, such as Thumbs.db, that were sent among the images and are none. `refused` are
+    images that could not be used; others of their classes replaced them.
     """
 
     schema_version: Literal[1] = 1
@@ -50,6 +52,7 @@ class LearningJob(Contract):
     request: LearningRequest
     submitted_at: datetime
     left_out: int = Field(default=0, ge=0, exclude_if=lambda count: not count)
+    refused: tuple[RefusedImage, ...] = Field(default=(), exclude_if=lambda images: not images)
 
     @property
     def prompt_owner(self) -> str | None:

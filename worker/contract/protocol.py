@@ -1,5 +1,6 @@
 """The messages between client and engine on the Unix socket: JSON frames, and one image."""
 
+import base64
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
@@ -7,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
-from models.catalogue.cards import Sha256, Template
+from models.catalogue.cards import Sha256
+from models.catalogue.texts import Template
 from worker.certification import Phase, Tally
 from worker.contract.host import EngineFigures, Identity, ModelState
 from worker.contract.image import Image
 from worker.contract.job import Failure
 from worker.contract.prompt import EncodedPrompt
-from worker.contract.quantities import Contract, Sigma
+from worker.contract.quantities import MAX_PROBED, Contract, Sigma
 from worker.contract.request import ModelRef
 from worker.contract.targets import MAX_BANK, Labels, Tuning
 from worker.contract.votes import decode_votes, encode_votes
@@ -90,6 +92,11 @@ class _AboutImage(Contract):
         default=(), description="Those that texts name by digest."
     )
     sigmas: Annotated[tuple[Sigma, ...], Field(min_length=1)]
+    urgent: bool = Field(
+        default=False,
+        exclude_if=lambda value: not value,
+        description="Whether its samples go before others'. No count depends on it.",
+    )
 
 
 def _check_alike(ballots: tuple[tuple[Ballot, ...], ...]) -> tuple[tuple[Ballot, ...], ...]:
@@ -142,6 +149,63 @@ class TunePrompts(_AboutImage):
         return NoiseKey(self.low, self.high)
 
 
+class _Probe(Contract):
+    """A question about f under one text, outside any session. uint8 images follow in a frame."""
+
+    model: ModelRef
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+    prompts: tuple[EncodedPrompt, ...] = Field(
+        default=(), description="The one that the text names by digest."
+    )
+    text: Text
+
+
+class ProbeNoise(Contract):
+    """The noisy copies start .. stop - 1 of an image. Never those of a certificate's key."""
+
+    sigma: Sigma
+    low: Word
+    high: Word
+    start: int = Field(ge=0)
+    stop: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _check_copies(self) -> Self:
+        if not 0 < self.stop - self.start <= MAX_PROBED:
+            raise ValueError(f"a question has 1 to {MAX_PROBED} copies")
+        return self
+
+    @property
+    def key(self) -> NoiseKey:
+        """The key of the noisy copies."""
+        return NoiseKey(self.low, self.high)
+
+
+class TakeGradient(_Probe):
+    """Requests the gradient of the mean margin of a class, at one image or its noisy copies.
+
+    The margin of a copy is the logit of the class less the largest other logit.
+    """
+
+    kind: Literal["gradient"] = "gradient"
+    class_index: int = Field(ge=0)
+    noise: ProbeNoise | None = Field(default=None, description="None: the image as it is.")
+    images: Literal[1] = 1
+
+    @property
+    def rows(self) -> int:
+        """The rows that pass the image tower."""
+        return 1 if self.noise is None else self.noise.stop - self.noise.start
+
+
+class ClassifyImages(_Probe):
+    """Requests the vote of f for each of some images, without noise."""
+
+    kind: Literal["classify"] = "classify"
+    images: int = Field(ge=1, le=MAX_PROBED)
+
+
 class CountRange(Contract):
     """Requests the votes of samples start .. stop - 1 at one noise level.
 
@@ -191,6 +255,35 @@ class PromptsTuned(Contract):
     kind: Literal["tuned"] = "tuned"
     weights_sha256: Sha256
     tuned: tuple[tuple[TunedPrompt, ...], ...]
+
+
+class GradientTaken(Contract):
+    """The gradient per grey level, float32 (3, H, W) in base64, and the copies' largest logits.
+
+    `counts` are the copies by the class with the largest logit, computed with the gradient. They
+    guide a search and are no votes.
+    """
+
+    kind: Literal["gradient_taken"] = "gradient_taken"
+    gradient: str
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, gradient: npt.NDArray[np.float32], counts: Sequence[int]) -> "GradientTaken":
+        data = base64.b64encode(gradient.astype("<f4").tobytes()).decode()
+        return cls(gradient=data, counts=tuple(counts))
+
+    def decode(self, height: int, width: int) -> npt.NDArray[np.float64]:
+        """The gradient, float64 (3, height, width)."""
+        flat = np.frombuffer(base64.b64decode(self.gradient), dtype="<f4")
+        return flat.reshape(3, height, width).astype(np.float64)
+
+
+class ImagesClassified(Contract):
+    """For each image the index of a class, or -1 where f is too near a tie to say."""
+
+    kind: Literal["images_classified"] = "images_classified"
+    votes: tuple[int, ...]
 
 
 class SessionWaits(Contract):
@@ -265,10 +358,18 @@ class EngineStatus(Contract):
 
 
 Question = Annotated[
-    OpenSession | CountRange | TunePrompts | AskStatus, Field(discriminator="kind")
+    OpenSession | CountRange | TunePrompts | TakeGradient | ClassifyImages | AskStatus,
+    Field(discriminator="kind"),
 ]
 Answer = Annotated[
-    SessionOpened | SessionWaits | SessionRefused | RangeCounted | PromptsTuned | EngineStatus,
+    SessionOpened
+    | SessionWaits
+    | SessionRefused
+    | RangeCounted
+    | PromptsTuned
+    | GradientTaken
+    | ImagesClassified
+    | EngineStatus,
     Field(discriminator="kind"),
 ]
 QUESTION: TypeAdapter[Question] = TypeAdapter(Question)
@@ -277,7 +378,10 @@ ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 
 
-def require_fitting(session: OpenSession | TunePrompts, image: Image) -> None:
+Probe = TakeGradient | ClassifyImages
+
+
+def require_fitting(session: OpenSession | TunePrompts | Probe, image: Image) -> None:
     """Raises ValueError unless the image has the size of the session."""
     if image.shape != (3, session.height, session.width):
         raise ValueError(f"the session is for (3, {session.height}, {session.width}) images")

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
 MAX_SIGMAS = 16
+MAX_PROBED = 1024  # rows of one question about gradients or plain answers
 MAX_SAMPLES = 1_000_000  # of one phase of one certificate; the app's own limit is lower
 
 

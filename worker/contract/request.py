@@ -13,6 +13,7 @@ import rfc8785
 from pydantic import Field, model_validator
 
 from models.catalogue.cards import Sha256
+from worker.certification.schedule import LEAST_GROWTH, plan_parts
 from worker.contract.quantities import Alpha, Contract, NoiseLevels, Radius, Samples, Tolerance
 from worker.contract.targets import (
     MAX_TARGETS,
@@ -25,6 +26,7 @@ from worker.contract.targets import (
 )
 
 SCHEMA_VERSION = 1
+_ANY_ALPHA = 0.001  # the sizes of a schedule do not depend on it
 _SMALLEST_ALPHA = Decimal("1e-12")  # more digits would not survive JSON
 
 
@@ -44,6 +46,10 @@ class InputImage(Contract):
     frame: int = Field(default=0, ge=0)
     frames: int = Field(default=1, ge=1)
     notes: tuple[str, ...] = ()
+
+
+ANY_IMAGE = InputImage(sha256="0" * 64, height=1, width=1, source="none")
+"""Stands for an image where only the cost of a request is asked."""
 
 
 class ModelRef(Contract):
@@ -67,6 +73,10 @@ class StagedParameters(Contract):
     With `target_radius` the question is whether the radius is at least that. Without it, sampling
     ends when n_max would add no more than the share `tolerance`, or when not even
     `minimum_radius` (default: 0.05 sigma) is in reach.
+
+    With `n_cap` the request may go on, part by part, up to so many samples: alpha is spent over the
+    whole schedule. `continuations` says how often it went on; it is no part of the canonical
+    request, because all parts are one roll.
     """
 
     procedure: Literal["staged"] = "staged"
@@ -74,6 +84,34 @@ class StagedParameters(Contract):
     target_radius: Radius | None = None
     tolerance: Tolerance = Decimal("0.05")
     minimum_radius: Radius | None = None
+    n_cap: Samples | None = Field(default=None, exclude_if=lambda value: value is None)
+    continuations: int = Field(default=0, ge=0, exclude_if=lambda value: not value)
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        if self.n_cap is not None and self.n_cap < LEAST_GROWTH * self.n_max:
+            raise ValueError("n_cap must be at least twice n_max")
+        if self.continuations >= len(self._ends):
+            raise ValueError(f"the schedule has {len(self._ends)} parts")
+        return self
+
+    @property
+    def _ends(self) -> tuple[int, ...]:
+        """The samples at the end of each part."""
+        schedule = plan_parts(_ANY_ALPHA, self.n_max, self.n_cap)
+        return tuple(schedule.looks[end - 1].n for end in schedule.ends)
+
+    @property
+    def most_samples(self) -> int:
+        """The most samples up to the end of the part that is asked for."""
+        return self._ends[self.continuations]
+
+    def find_next(self) -> "StagedParameters | None":
+        """The same with one continuation more; None at the end of the schedule."""
+        following = self.continuations + 1
+        if following >= len(self._ends):
+            return None
+        return self.model_copy(update={"continuations": following})
 
 
 Procedure = Annotated[StagedParameters | CohenParameters, Field(discriminator="procedure")]
@@ -127,8 +165,19 @@ class CertifyRequest(Contract):
         match self.procedure:
             case CohenParameters(n0=n0, n=n):
                 return n0 + n
-            case StagedParameters(n_max=n_max):
-                return n_max
+            case StagedParameters() as staged:
+                return staged.most_samples
+
+    @property
+    def continuations(self) -> int:
+        """How often this canonical request went on."""
+        return getattr(self.procedure, "continuations", 0)
+
+    def find_continued(self) -> "CertifyRequest | None":
+        """The same canonical request with the next part of its schedule; None if there is none."""
+        staged = self.procedure
+        following = staged.find_next() if isinstance(staged, StagedParameters) else None
+        return None if following is None else self.model_copy(update={"procedure": following})
 
     @property
     def certificates_asked(self) -> int:
@@ -152,9 +201,13 @@ class CertifyRequest(Contract):
         """The canonical fields a noise key is derived from: what can change a certificate.
 
         How the picture was encoded is left out: its integers are what is certified. So are the
-        names of prompts, and how many images were sent along where alpha is not divided among them.
+        names of prompts, how many images were sent along where alpha is not divided among them,
+        and how often the request went on.
         """
-        fields = _by_digest(self.model_dump(mode="json", exclude={"input"}))
+        canonical = self.model_dump(
+            mode="json", exclude={"input": True, "procedure": {"continuations"}}
+        )
+        fields = _by_digest(canonical)
         if not self.joint:
             fields["images"] = 1
         return {"schema": SCHEMA_VERSION, "input": self.input.sha256, **fields}

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from models.catalogue.cards import ClassNames, Sha256, Template
+from models.catalogue.cards import Sha256
+from models.catalogue.texts import ClassNames, Template
 from models.prompts.cards import Method, PromptId
 from worker.contract.quantities import Contract
 

@@ -38,11 +38,21 @@ def decode_votes(text: str) -> tuple[int, ...]:
     return unpack_votes(base64.b64decode(text))
 
 
+class Passed(Contract):
+    """The votes of one target at a planned look, and the root of their tree."""
+
+    tally: Tally
+    root: str
+
+
 class Checkpoint(Contract):
     """Votes of a complete prefix of one phase at one noise level, with looks and tree, per target.
 
     Counts under a different `roll` are votes on different noise (another request or key secret).
     Counts of a different identity are votes of a different f. Neither is continued.
+
+    `passed` has, per target, the planned looks up to the prefix, made or not: where a request goes
+    on, a target whose looks had ended may need those that other targets went past.
     """
 
     roll: str
@@ -51,6 +61,7 @@ class Checkpoint(Contract):
     looks: tuple[tuple[Tally, ...], ...]
     peaks: tuple[tuple[str, ...], ...]
     roots: tuple[str, ...]
+    passed: tuple[tuple[Passed, ...], ...] = Field(default=(), exclude_if=lambda value: not value)
 
 
 @dataclass(frozen=True, kw_only=True)

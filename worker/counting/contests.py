@@ -34,7 +34,13 @@ def create_procedure(request: CertifyRequest, *, shares: int = 1) -> Procedure:
                 tolerance=float(asked.tolerance),
                 minimum_radius=_find_float(asked.minimum_radius),
             )
-            return Staged(n_max=asked.n_max, alpha=alpha, rule=rule)
+            return Staged(
+                n_max=asked.n_max,
+                alpha=alpha,
+                rule=rule,
+                n_cap=asked.n_cap,
+                continuations=asked.continuations,
+            )
 
 
 def _find_float(value: Decimal | None) -> float | None:

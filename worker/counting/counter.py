@@ -6,7 +6,7 @@ from worker.contract import protocol
 from worker.contract.image import Image
 
 
-class Source(Protocol):
+class VoteSource(Protocol):
     """Counts ranges of samples, and may count some of them early."""
 
     def count(self, wanted: protocol.CountRange) -> None:
@@ -19,7 +19,7 @@ class Source(Protocol):
         """The next counted range. Ranges of one noise level and phase come in order."""
 
 
-class Counter(Source, Protocol):
+class Counter(VoteSource, Protocol):
     """Counts votes on one image, in one session at a time."""
 
     def open(self, session: protocol.OpenSession, image: Image) -> protocol.SessionOpened:

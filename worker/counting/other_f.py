@@ -43,6 +43,22 @@ def judge_counts(recorded: Tally, here: Tally, *, alpha: float) -> Judgement:
     )
 
 
+def judge_ties(recorded: Tally, here: Tally) -> Judgement:
+    """Compares the counts of one prefix with those of another run of the same f, where tau > 0.
+
+    Logits move a little between its runs. So a sample near a tie may be ambiguous in one run and
+    vote in the other, but none votes for two classes: tau covers that. What votes in one run alone
+    is among the ambiguous ones of the other.
+    """
+    pairs = list(zip(recorded.counts, here.counts, strict=True))
+    gained = sum(max(0, found - said) for said, found in pairs)
+    lost = sum(max(0, said - found) for said, found in pairs)
+    return Judgement(
+        differing=max(gained, lost),
+        plausible=recorded.n == here.n and gained <= recorded.ambiguous and lost <= here.ambiguous,
+    )
+
+
 def _is_within(said: int, found: int, n: int, alpha: float) -> bool:
     lower = lower_confidence_bound(found, n, alpha)
     return lower <= said / n <= upper_confidence_bound(found, n, alpha)

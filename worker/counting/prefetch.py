@@ -11,14 +11,14 @@ from typing import final
 
 from worker.certification import Phase
 from worker.contract.protocol import CountRange, RangeCounted
-from worker.counting.counter import Source
+from worker.counting.counter import VoteSource
 
 
 @final
 class Prefetch:
     """Passes on the votes of requested ranges only."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: VoteSource) -> None:
         self._source = source
         self._asked: dict[tuple[int, Phase], int] = {}  # how far each stream was requested
         self._held: deque[RangeCounted] = deque()

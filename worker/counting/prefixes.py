@@ -7,7 +7,7 @@ from worker.certification import Contest, Goal, Looks, Phase, Procedure, Tally
 from worker.certification.merkle import VoteTree
 from worker.contract import CertifyRequest, Identity
 from worker.contract.protocol import CountRange, RangeCounted
-from worker.contract.votes import Checkpoint, Votes, votes_stream
+from worker.contract.votes import Checkpoint, Passed, Votes, votes_stream
 from worker.counting.contests import PHASES, create_places
 
 Stream = tuple[int, Phase]
@@ -21,13 +21,15 @@ class VotesOutOfOrder(RuntimeError):
 class _Counted:
     """The votes on one ballot in one stream: the prefix, its tree and the looks made so far.
 
-    `root` is the root of the tree at the last look. `fresh` are votes that were not drained yet.
+    `root` is the root of the tree at the last look. `passed` are all planned looks up to the
+    prefix; those made are the first of them. `fresh` are votes that were not drained yet.
     """
 
     prefix: Tally
     tree: VoteTree = field(default_factory=VoteTree)
     looks: tuple[Tally, ...] = ()
     root: str = ""
+    passed: tuple[Passed, ...] = ()
     fresh: list[int] = field(default_factory=list)
 
 
@@ -151,13 +153,25 @@ class Board:
 
     def _look(self, stream: Stream) -> None:
         """Makes the looks that are due at the current prefix."""
-        sigma_index, phase = stream
-        sigma = float(self._request.sigmas[sigma_index])
         for procedure, place in self._judges():
             one = self._counted[stream][place]
-            due = Goal(phase=phase, n=one.prefix.n)
-            if due in procedure.find_goals(self._ballot_looks(sigma_index, place), sigma=sigma):
-                one.looks, one.root = (*one.looks, one.prefix), one.tree.root
+            if one.prefix.n in procedure.planned[stream[1]]:
+                one.passed = (*one.passed, Passed(tally=one.prefix, root=one.tree.root))
+            self._catch_up(stream, place, procedure)
+
+    def _catch_up(self, stream: Stream, place: int, procedure: Procedure) -> None:
+        """Makes the looks of one ballot that are due, each on the votes as they were there.
+
+        There is one at most, except where a request goes on: then there are those that other
+        ballots went past after this one's looks had ended.
+        """
+        sigma_index, phase = stream
+        sigma, one = float(self._request.sigmas[sigma_index]), self._counted[stream][place]
+        for passed in one.passed[len(one.looks) :]:
+            due = Goal(phase=phase, n=passed.tally.n)
+            if due not in procedure.find_goals(self._ballot_looks(sigma_index, place), sigma=sigma):
+                return
+            one.looks, one.root = (*one.looks, passed.tally), passed.root
 
     def _judges(self) -> Iterator[tuple[Procedure, int]]:
         """For each ballot, the procedure that decides on its looks, and its place."""
@@ -185,6 +199,7 @@ class Board:
                 looks=tuple(one.looks for one in ballots),
                 peaks=tuple(tuple(peak.hex() for peak in one.tree.peaks) for one in ballots),
                 roots=tuple(one.root for one in ballots),
+                passed=tuple(one.passed for one in ballots) if self._may_go_on else (),
             )
             for stream, ballots in self._counted.items()
             if ballots[0].prefix.n > 0
@@ -204,7 +219,18 @@ class Board:
                 peaks = tuple(bytes.fromhex(peak) for peak in stored.peaks[place])
                 one.tree = VoteTree(n=one.prefix.n, peaks=peaks)
                 one.root = stored.roots[place]
+                one.passed = (
+                    stored.passed[place]
+                    if stored.passed
+                    else tuple(Passed(tally=look, root=one.root) for look in one.looks)
+                )
             self._asked[stream] = ballots[0].prefix.n
+            for procedure, place in self._judges():
+                self._catch_up(stream, place, procedure)
+
+    @property
+    def _may_go_on(self) -> bool:
+        return getattr(self._request.procedure, "n_cap", None) is not None
 
     def _name(self, sigma_index: int, phase: Phase) -> str:
         return f"{phase}:{self._request.sigmas[sigma_index]:f}"

@@ -33,13 +33,13 @@ class _Stream:
         self.stops: dict[int, int] = {}
         self.ledgers: list[RangeLedger] = []
 
-    def add(self, counted: RangeCounted) -> Iterator[tuple[int, int]]:
+    def add(self, counted: RangeCounted, f: str) -> Iterator[tuple[int, int]]:
         """Adds a range. Yields each (ballot, sample) on which it contradicts an earlier count."""
         self.stops[counted.start] = counted.stop
         self.ledgers = self.ledgers or [RangeLedger(len(counts)) for counts in counted.counts]
         for ballot, (ledger, counts) in enumerate(zip(self.ledgers, counted.counts, strict=True)):
             single, options = counted.get_votes(ballot), len(counts)
-            votes = RangeVotes(start=counted.start, votes=single, num_classes=options)
+            votes = RangeVotes(start=counted.start, votes=single, num_classes=options, f=f)
             yield from ((ballot, sample) for sample in ledger.add(votes))
 
 
@@ -59,10 +59,14 @@ class RangeMerge:
         key = (wanted.sigma_index, wanted.phase)
         self._streams.setdefault(key, _Stream(wanted.start))
 
-    def add(self, counted: RangeCounted) -> frozenset[Disagreement]:
-        """Adds the votes of a range. Returns the samples on which they contradict earlier ones."""
+    def add(self, counted: RangeCounted, f: str = "") -> frozenset[Disagreement]:
+        """Adds the votes of a range, counted by the f of that name.
+
+        Returns the samples on which they contradict earlier ones.
+        """
         key = (counted.sigma_index, counted.phase)
-        found = frozenset(Disagreement(*key, *where) for where in self._streams[key].add(counted))
+        added = self._streams[key].add(counted, f)
+        found = frozenset(Disagreement(*key, *where) for where in added)
         self._disagreements |= found
         return found
 

@@ -1,6 +1,6 @@
 """What a document states of its votes, and the session in which they are counted again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -140,7 +140,7 @@ def create_recount(
         tuple(rested.ballot for rests in level.values() for rested in rests)
         for level in levels.values()
     )
-    prompts = _prompts(result, find_prompt)
+    prompts = create_prompts(_named(result), find_prompt)
     try:
         return protocol.OpenSession(
             model=result.model,
@@ -160,10 +160,12 @@ def create_recount(
         ) from error
 
 
-def _prompts(result: FinishedResult, find_prompt: FindPrompt) -> tuple[EncodedPrompt, ...]:
+def create_prompts(
+    named: Iterable[PromptRef], find_prompt: FindPrompt
+) -> tuple[EncodedPrompt, ...]:
     """The prompts that certificates name. NotReproducible if one cannot be found."""
     found: dict[str, Prompt] = {}
-    for ref in _named(result):
+    for ref in named:
         prompt = find_prompt(ref.sha256)
         if prompt is None:
             raise NotReproducible(

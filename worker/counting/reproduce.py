@@ -1,17 +1,16 @@
 """Runs a certificate again: draws the same noise from the revealed keys and compares all counts."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from worker.certification import Finding, Phase, Tally
 from worker.certification.merkle import NO_VOTE, VoteTree
 from worker.contract import protocol
 from worker.contract.certificate.ballots import find_doubted
-from worker.contract.certificate.document import FinishedResult
+from worker.contract.certificate.document import FinishedResult, find_alpha
 from worker.contract.image import Image
 from worker.counting.counter import Counter
-from worker.counting.other_f import Judgement, judge_counts
+from worker.counting.other_f import Judgement, judge_counts, judge_ties
 from worker.counting.recorded import (
     Level,
     Recorded,
@@ -55,8 +54,9 @@ def reproduce(
 ) -> tuple[Finding, ...]:
     """Counts each look of each certificate again and compares the votes.
 
-    By the f that the document names, every vote must be the same. Another f may vote otherwise near
-    a tie, so its counts are judged by their bounds. Samples on which hosts disagreed are ambiguous,
+    By the f that the document names, every vote must be the same, except where its tau is above 0:
+    then a sample may be ambiguous in one run alone. Another f may vote otherwise near a tie, so its
+    counts are judged by their bounds. Samples on which hosts disagreed are ambiguous,
     as the document says.
 
     Args:
@@ -83,7 +83,8 @@ def reproduce(
         at = 0
         for place, rests in level.items():
             alpha = find_alpha(result.certificates[place])
-            findings[place] = _compare(place, rests, at, again, other_f=other_f, alpha=alpha)
+            judging = _Judging(other_f=other_f, alpha=alpha, tau=result.provenance.tau or 0.0)
+            findings[place] = _compare(place, rests, at, again, judging)
             at += len(rests)
     return (_compare_provenance(result, opened), *(findings[place] for place in sorted(findings)))
 
@@ -95,12 +96,6 @@ def _find_doubted(result: FinishedResult, level: Level, phase: Phase) -> list[fr
         for place, rests in level.items()
         for rested in rests
     ]
-
-
-def find_alpha(entry: Any) -> float:
-    """The error probability of one claim of a certificate."""
-    claims = 1 if entry.routing is None else 2
-    return float(entry.alpha) / (entry.certificates_in_request if entry.joint else 1) / claims
 
 
 def _compare_provenance(result: FinishedResult, opened: protocol.SessionOpened) -> Finding:
@@ -151,19 +146,58 @@ def _count(
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Judging:
+    """How counts that differ are judged.
+
+    Attributes:
+        other_f: names the f that counted again, where it is not known to be the document's.
+        alpha: error probability of one claim of the certificate.
+        tau: that of the document; 0 where it names none.
+    """
+
+    other_f: str | None
+    alpha: float
+    tau: float
+
+    def judge(self, recorded: Tally, again: Recounted) -> Judgement:
+        """What the votes of one prefix, counted again, say of the recorded ones."""
+        if again.tally is None or len(again.tally.counts) != len(recorded.counts):
+            return Judgement(differing=recorded.n, plausible=False)
+        if self.other_f is not None:
+            return judge_counts(recorded, again.tally, alpha=self.alpha)
+        ties = judge_ties(recorded, again.tally)
+        return ties if self.tau > 0 else replace(ties, plausible=False)
+
+    def may_swap(self, rested: Rested, last: Mapping[Phase, Recounted]) -> bool:
+        """Whether votes may differ where counts are the same."""
+        if self.other_f is not None:
+            return True
+        doubtful = any(one.tally.ambiguous for one in rested.recorded)
+        again = any(one.tally is not None and one.tally.ambiguous for one in last.values())
+        return self.tau > 0 and doubtful and again
+
+    def conclude(self, differing: int, n: int) -> str:
+        """The sentence where votes differ and that refutes nothing."""
+        if self.other_f is not None:
+            return (
+                f"Counted again by {self.other_f}: at least {differing} of {n} votes differ, and "
+                "every count lies within the bounds of those here."
+            )
+        return (
+            f"Counted again by the same f: at least {differing} of {n} votes differ, each of a "
+            "sample so near to a tie that it is ambiguous in one of the two runs."
+        )
+
+
 def _compare(
     place: int,
     rests: Sequence[Rested],
     at: int,
     found: Mapping[Phase, Mapping[int, list[Recounted]]],
-    *,
-    other_f: str | None,
-    alpha: float,
+    judging: _Judging,
 ) -> Finding:
-    """Compares one certificate with its ballots counted again, which begin at place `at`.
-
-    `other_f` names the f that counted again, where it is not known to be the document's.
-    """
+    """Compares one certificate with its ballots counted again, which begin at place `at`."""
     differing, n = 0, 0
     for i, rested in enumerate(rests, start=at):
         last: dict[Phase, Recounted] = {}
@@ -171,29 +205,19 @@ def _compare(
             again = found[recorded.phase][recorded.tally.n][i]
             last[recorded.phase] = again
             if again.tally != recorded.tally:
-                judged = _judge(recorded.tally, again, alpha)
-                if other_f is None or not judged.plausible:
+                judged = judging.judge(recorded.tally, again)
+                if not judged.plausible:
                     return _differs(place, rested, recorded, again)
                 differing, n = max((differing, n), (judged.differing, recorded.tally.n))
         if {phase: again.tree.root for phase, again in last.items()} != rested.roots:
-            if other_f is None:
+            if not differing and not judging.may_swap(rested, last):
                 sentence = "The counts are the same, but not all votes: Merkle roots differ."
                 return create_finding(place, holds=False, sentence=sentence)
             differing, n = max((differing, n), (1, rested.last("estimation")))
     if differing:
-        sentence = (
-            f"Counted again by {other_f}: at least {differing} of {n} votes differ, and every "
-            "count lies within the bounds of those here."
-        )
-        return create_finding(place, holds=True, sentence=sentence)
+        return create_finding(place, holds=True, sentence=judging.conclude(differing, n))
     sentence = "Counted again with the same noise, every single vote is the same."
     return create_finding(place, holds=True, sentence=sentence)
-
-
-def _judge(recorded: Tally, again: Recounted, alpha: float) -> Judgement:
-    if again.tally is None or len(again.tally.counts) != len(recorded.counts):
-        return Judgement(differing=recorded.n, plausible=False)
-    return judge_counts(recorded, again.tally, alpha=alpha)
 
 
 def _differs(place: int, rested: Rested, recorded: Recorded, again: Recounted) -> Finding:

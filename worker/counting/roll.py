@@ -63,6 +63,16 @@ class Roll:
         """
         return self._derive_key("adaptation")
 
+    @cached_property
+    def attack_key(self) -> NoiseKey:
+        """The key of the noise on which changes of an answer are looked for."""
+        return self._derive_key("attack")
+
+    @cached_property
+    def witness_key(self) -> NoiseKey:
+        """The key of the votes that show a changed answer. The search never sees its noise."""
+        return self._derive_key("witness")
+
     @property
     def revealed_keys(self) -> Mapping[KeyPurpose, NoiseKey]:
         """The keys that this request uses, by purpose: its certificates state them."""

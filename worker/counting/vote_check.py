@@ -50,10 +50,13 @@ def check_votes(
         create_recount(result, {sigma: {certificate: (rested,)}}, find_prompt), image
     )
     doubted = find_doubted(result, certificate, phase, ballot)
+    other_f = describe_f(result, opened)
+    near_ties = other_f is None and bool(result.provenance.tau)
     checked = [
-        _check_vote(counter, phase, rested, one, doubted=one.sample in doubted) for one in shown
+        _check_vote(counter, phase, rested, one, doubted=one.sample in doubted, near_ties=near_ties)
+        for one in shown
     ]
-    return _conclude_votes(certificate, checked, describe_f(result, opened))
+    return _conclude_votes(certificate, checked, other_f)
 
 
 def _find_rested(
@@ -76,8 +79,15 @@ class _Checked:
 
 
 def _check_vote(
-    counter: Counter, phase: Phase, rested: Rested, shown: VoteWithPath, *, doubted: bool
+    counter: Counter,
+    phase: Phase,
+    rested: Rested,
+    shown: VoteWithPath,
+    *,
+    doubted: bool,
+    near_ties: bool,
 ) -> _Checked:
+    """Checks one vote. Where it may be `near_ties`, one of two runs of f may call it ambiguous."""
     i, root, n = shown.sample, rested.roots[phase], rested.last(phase)
     if not 0 <= i < n or not path_leads_to(root, n=n, index=i, vote=shown.vote, path=shown.path):
         sentence = f"Sample {i}: the vote shown is not the one under the certificate's root."
@@ -90,6 +100,9 @@ def _check_vote(
         return _Checked(under_root=not differs, differs=differs, sentence=sentence)
     counter.count(protocol.CountRange(sigma_index=0, phase=phase, start=i, stop=i + 1))
     (again,) = counter.receive().get_votes(0)
+    if near_ties and again != shown.vote and NO_VOTE in (again, shown.vote):
+        sentence = f"Sample {i}: so near to a tie that one of two runs of f calls it ambiguous."
+        return _Checked(under_root=True, differs=False, sentence=sentence)
     if again != shown.vote:
         sentence = f"Sample {i}: evaluated again it votes {again}, the service said {shown.vote}"
         return _Checked(under_root=True, differs=True, sentence=sentence)

@@ -13,6 +13,7 @@ from worker.engine.runner.machine import choose_device, set_threads
 from worker.engine.runner.selftest import NoiseMismatch, check_noise
 from worker.engine.server import EngineServer
 from worker.engine.shelf.loaded_model import load_model
+from worker.engine.shelf.runtime import read_runtime
 from worker.engine.shelf.shelf import Shelf
 from worker.processes.child import CANNOT_START
 from worker.processes.logs import configure_logging
@@ -35,13 +36,15 @@ def create_engine(settings: WorkerSettings) -> Engine:
     catalogue = load_catalogue(settings.models)
     warn_of_cards(catalogue)
     measure = partial(find_or_measure_tau, folder=settings.data_dir / MEASURED_TAU_FOLDER)
+    runtime = read_runtime(settings)
     shelf = Shelf(
         catalogue,
         choose_device(settings.device),
         budget_bytes=settings.model_memory_mb * 1_000_000,
         preferred=settings.serve_models,
         noise=settings.noise,
-        load=partial(load_model, measure_tau=measure),
+        load=partial(load_model, measure_tau=measure, runtime=runtime),
+        runtime=runtime,
     )
     shelf.load_preferred()
     return Engine(shelf)

@@ -30,12 +30,14 @@ class EngineRefused(Exception):
 class EngineClient:
     """One session with an engine over its Unix socket. A context manager."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, *, urgent: bool = False) -> None:
+        self._connection, self._urgent = connection, urgent
 
     @classmethod
-    def connect(cls, path: Path, *, wait_s: float) -> "EngineClient":
+    def connect(cls, path: Path, *, wait_s: float, urgent: bool = False) -> "EngineClient":
         """Connects, waiting up to `wait_s` seconds for an engine that is still starting.
+
+        An `urgent` session goes before others.
 
         Raises:
             EngineAway: no engine is listening after `wait_s`.
@@ -43,7 +45,7 @@ class EngineClient:
         deadline = time.monotonic() + wait_s
         while True:
             try:
-                return cls(Client(str(path), family="AF_UNIX"))
+                return cls(Client(str(path), family="AF_UNIX"), urgent=urgent)
             except OSError as error:
                 if time.monotonic() >= deadline:
                     raise EngineAway(
@@ -65,18 +67,32 @@ class EngineClient:
             EngineRefused: the session cannot be served.
             EngineLost: the engine is gone.
         """
-        self._send(session.model_dump_json().encode())
-        self._send(image.tobytes())
+        self._send_session(session, image)
         answer = self._receive_served()
         assert isinstance(answer, protocol.SessionOpened)
         return answer
 
     def tune(self, wanted: protocol.TunePrompts, image: Image) -> protocol.PromptsTuned:
         """Tunes prompts on an image and ends the open session. Raises the errors of `open`."""
+        self._send_session(wanted, image)
+        answer = self._receive_served()
+        assert isinstance(answer, protocol.PromptsTuned)
+        return answer
+
+    def take_gradient(self, wanted: protocol.TakeGradient, image: Image) -> protocol.GradientTaken:
+        """The gradient at an image. Raises the errors of `open`."""
         self._send(wanted.model_dump_json().encode())
         self._send(image.tobytes())
         answer = self._receive_served()
-        assert isinstance(answer, protocol.PromptsTuned)
+        assert isinstance(answer, protocol.GradientTaken)
+        return answer
+
+    def classify(self, wanted: protocol.ClassifyImages, images: Image) -> protocol.ImagesClassified:
+        """The votes for images without noise. Raises the errors of `open`."""
+        self._send(wanted.model_dump_json().encode())
+        self._send(images.tobytes())
+        answer = self._receive_served()
+        assert isinstance(answer, protocol.ImagesClassified)
         return answer
 
     def count(self, wanted: protocol.CountRange) -> None:
@@ -107,6 +123,13 @@ class EngineClient:
         if isinstance(answer, protocol.SessionRefused):
             raise EngineRefused(answer.failure)
         return answer
+
+    def _send_session(
+        self, session: protocol.OpenSession | protocol.TunePrompts, image: Image
+    ) -> None:
+        sent = session.model_copy(update={"urgent": self._urgent})
+        self._send(sent.model_dump_json().encode())
+        self._send(image.tobytes())
 
     def _send(self, frame: bytes) -> None:
         try:

@@ -8,12 +8,13 @@ retries therefore cannot change a count (CERTIFICATE 4 and 6).
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from worker.contract import EngineFigures, protocol
 from worker.contract.image import Image
+from worker.engine.probing import GradientProbe, PlainProbe, Probe
 from worker.engine.runner.batch import Batch, Finish, Samples, Slice, Taker
 from worker.engine.session import Session
 from worker.engine.shelf.loaded_model import LoadedModel
@@ -28,6 +29,8 @@ from worker.sampling.table import create_noise_table
 from worker.sampling.words import NoiseKey
 
 OnWait = Callable[[], None]
+
+_BATCH_OF_ALL = 4  # every fourth batch is filled as if no session were urgent
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,12 +52,14 @@ class _UnderWay:
 class Engine:
     """The models of one device, and the sessions that share it.
 
-    `open`, `tune`, `close` and `request` may be called from any thread, `step` from a single one.
+    `open`, `tune`, `probe`, `close` and `request` may be called from any thread, `step` from a
+    single one.
     """
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._sessions: deque[Session] = deque()
+        self._probes: deque[Probe] = deque()
         self._changed = threading.Condition()
         self._under_way: deque[_UnderWay] = deque()
         self._batches = 0
@@ -117,9 +122,43 @@ class Engine:
             )
         return session
 
+    def probe(
+        self,
+        spec: protocol.Probe,
+        images: Image,
+        deliver: Callable[[protocol.Answer], None],
+        on_wait: OnWait = lambda: None,
+    ) -> None:
+        """Queues a question about f, which draws no certification noise.
+
+        It is answered in slices, at most one between two batches. The thread that steps calls
+        `deliver` with the answer. Waiting and errors are as in `open`.
+
+        Args:
+            spec: the question.
+            images: uint8 (N, 3, H, W).
+            deliver: takes the answer.
+            on_wait: see `Shelf.take`.
+        """
+        with self._taken(spec, images[0], on_wait) as model:
+            texts = SessionTexts(model, spec.prompts)
+            match spec:
+                case protocol.TakeGradient(text=text):
+                    classifier = texts.create_classifier(text)
+                    probe: Probe = GradientProbe(model, classifier, spec, images[0], deliver)
+                case protocol.ClassifyImages(text=text):
+                    voter = texts.create_voter(protocol.ClassBallot(text=text))
+                    probe = PlainProbe(model, voter, images, deliver)
+            with self._changed:
+                self._probes.append(probe)
+                self._changed.notify()
+
     @contextmanager
     def _taken(
-        self, spec: protocol.OpenSession | protocol.TunePrompts, image: Image, on_wait: OnWait
+        self,
+        spec: protocol.OpenSession | protocol.TunePrompts | protocol.Probe,
+        image: Image,
+        on_wait: OnWait,
     ) -> Iterator[LoadedModel]:
         """Takes the model of a session, and gives it back at once if the session fails to open."""
         card = self._shelf.find_card(spec.model)
@@ -153,7 +192,13 @@ class Engine:
             table_sha256={f"{table.sigma:f}": table.sha256 for table in tables},
         )
         session = Session(
-            image=image, model=model, tables=tables, keys=keys, opened=opened, taker=taker
+            image=image,
+            model=model,
+            tables=tables,
+            keys=keys,
+            opened=opened,
+            taker=taker,
+            urgent=spec.urgent,
         )
         with self._changed:
             self._sessions.append(session)
@@ -189,7 +234,7 @@ class Engine:
             self._changed.notify()
 
     def wait_for_work(self, timeout_s: float) -> bool:
-        """Waits until a session has a range to count; False if none has in time.
+        """Waits until a session or a question has work; False if none has in time.
 
         Raises:
             DeviceLost: a load broke the device, so the engine has to end.
@@ -199,7 +244,7 @@ class Engine:
             return self._changed.wait_for(self._has_work, timeout_s)
 
     def _has_work(self) -> bool:
-        return bool(self._under_way) or any(map(_waits, self._sessions))
+        return bool(self._under_way or self._probes) or any(map(_waits, self._sessions))
 
     @property
     def step_s(self) -> float:
@@ -208,7 +253,9 @@ class Engine:
         return 0.0 if began is None else time.monotonic() - began
 
     def step(self) -> bool:
-        """Starts one batch and hands out the oldest; False if there was nothing to do.
+        """Starts one batch, hands out the oldest and advances one question about f.
+
+        Returns False if there was nothing to do.
 
         On a CPU a batch is computed by the time it has started, and its rows are handed out at
         once. A GPU computes in the background, so the host packs batches and decides looks
@@ -220,9 +267,10 @@ class Engine:
         finished = len(self._under_way) > ahead
         if finished:
             self._finish()
-        self._step_began = None
         self._add_seconds(time.monotonic() - began)
-        return started is not None or finished
+        probed = self._advance_probe()
+        self._step_began = None
+        return started is not None or finished or probed
 
     def _add_seconds(self, seconds: float) -> None:
         batch_s = self._figures.batch_s + seconds
@@ -273,27 +321,50 @@ class Engine:
             del under_way
             self._shelf.give_back(model_id)
 
+    def _advance_probe(self) -> bool:
+        """Runs a slice of the first question and sends it to the end of the line."""
+        with self._changed:
+            if not self._probes:
+                return False
+            probe = self._probes.popleft()
+        model_id = probe.model.identity.model.id
+        try:
+            done = probe.step()
+        except BaseException:
+            self._shelf.give_back(model_id)
+            raise
+        if done:
+            del probe
+            self._shelf.give_back(model_id)
+            return True
+        with self._changed:
+            self._probes.append(probe)
+        return True
+
     def _pack(self) -> Iterator[tuple[Session, Slice]]:
         """Fills a batch with the sessions of one model in turn, a fair share of rows each.
 
         A session that was served goes to the end of the line. The first session in the line decides
-        which model is next, so models take turns however many sessions each has. Spare rows go to
+        which model is next, so models take turns however many sessions each has. Urgent sessions
+        come before the line, but not in every batch, so that the others go on. Spare rows go to
         samples that may be needed next.
         """
         waiting = [session for session in self._sessions if _waits(session)]
         if not waiting:
             return
-        first = next((session for session in waiting if session.pending), waiting[0])
+        wanted = [session for session in waiting if session.pending]
+        urgent = [one for one in wanted if one.urgent and self._batches % _BATCH_OF_ALL]
+        first = next(iter((*urgent, *wanted, *waiting)))
         offset = 0
-        for ahead in (False, True):
-            for session, part in self._share(first.model, offset, ahead=ahead):
+        for line, ahead in ((urgent, False), (self._sessions, False), (self._sessions, True)):
+            for session, part in self._share(line, first.model, offset, ahead=ahead):
                 yield session, part
                 offset += part.samples.count
 
     def _share(
-        self, model: LoadedModel, offset: int, *, ahead: bool
+        self, line: Iterable[Session], model: LoadedModel, offset: int, *, ahead: bool
     ) -> Iterator[tuple[Session, Slice]]:
-        mine = [one for one in self._sessions if one.model is model and one.queue(ahead)]
+        mine = [one for one in line if one.model is model and one.queue(ahead)]
         room = model.identity.batch_size
         share = max(1, (room - offset) // max(1, len(mine)))
         while offset < room and mine:

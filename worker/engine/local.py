@@ -51,6 +51,26 @@ class InProcessCounter(ABC):
             raise SessionNotServed(answer.failure.code, answer.failure.detail)
         return answer
 
+    def take_gradient(self, wanted: protocol.TakeGradient, image: Image) -> protocol.GradientTaken:
+        """The gradient at an image. Raises SessionNotServed as `Engine.probe`."""
+        answer = self._ask(wanted, image[None])
+        assert isinstance(answer, protocol.GradientTaken)
+        return answer
+
+    def classify(self, wanted: protocol.ClassifyImages, images: Image) -> protocol.ImagesClassified:
+        """The votes for images without noise. Raises SessionNotServed as `Engine.probe`."""
+        answer = self._ask(wanted, images)
+        assert isinstance(answer, protocol.ImagesClassified)
+        return answer
+
+    def _ask(self, wanted: protocol.Probe, images: Image) -> protocol.Answer:
+        answers: queue.SimpleQueue[protocol.Answer] = queue.SimpleQueue()
+        self._engine.probe(wanted, images, answers.put)
+        answer = self._wait_for(answers)
+        if isinstance(answer, protocol.SessionRefused):
+            raise SessionNotServed(answer.failure.code, answer.failure.detail)
+        return answer
+
     def close(self) -> None:
         """Closes the open session, whose model might leave no room for the next one."""
         if self._session is not None:

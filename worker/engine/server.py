@@ -8,6 +8,7 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 
@@ -19,10 +20,13 @@ from worker.contract.protocol import (
     MAX_FRAME_BYTES,
     QUESTION,
     AskStatus,
+    ClassifyImages,
     CountRange,
     OpenSession,
+    Probe,
     SessionRefused,
     SessionWaits,
+    TakeGradient,
     TunePrompts,
 )
 from worker.engine.engine import Engine
@@ -83,6 +87,8 @@ class EngineServer:
                         session = self._open(spec, connection, outbox)
                     case CountRange() as wanted if session is not None:
                         self._engine.request(session, wanted)
+                    case TakeGradient() | ClassifyImages() as spec:
+                        self._probe(spec, connection, outbox)
         except (EOFError, OSError):
             pass  # the client has finished or is gone, so nobody waits for more
         except ValueError:
@@ -101,12 +107,7 @@ class EngineServer:
     ) -> Session | None:
         data = connection.recv_bytes(MAX_FRAME_BYTES)
         image: Image = np.frombuffer(data, np.uint8).reshape(3, spec.height, spec.width)
-
-        def say_waiting() -> None:
-            if connection.poll():  # a waiting client sends nothing, so this one has left
-                raise EOFError
-            outbox.put(SessionWaits())
-
+        say_waiting = _create_waiting(connection, outbox)
         try:
             if isinstance(spec, TunePrompts):
                 return self._engine.tune(spec, image, outbox.put, say_waiting)
@@ -116,6 +117,27 @@ class EngineServer:
             return None
         outbox.put(session.opened)
         return session
+
+    def _probe(self, spec: Probe, connection: Connection, outbox: "_Outbox") -> None:
+        """Queues a question. It leaves an open session as it is."""
+        data = connection.recv_bytes(MAX_FRAME_BYTES)
+        shape = (spec.images, 3, spec.height, spec.width)
+        images: Image = np.frombuffer(data, np.uint8).reshape(shape)
+        try:
+            self._engine.probe(spec, images, outbox.put, _create_waiting(connection, outbox))
+        except SessionNotServed as error:
+            outbox.put(SessionRefused(failure=error.failure))
+
+
+def _create_waiting(connection: Connection, outbox: "_Outbox") -> Callable[[], None]:
+    """What tells a client that its model is not there yet."""
+
+    def say_waiting() -> None:
+        if connection.poll():  # a waiting client sends nothing, so this one has left
+            raise EOFError
+        outbox.put(SessionWaits())
+
+    return say_waiting
 
 
 class _Outbox:

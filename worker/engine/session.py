@@ -23,6 +23,7 @@ class Session:
     keys: Mapping[KeyPurpose, NoiseKey]
     opened: SessionOpened
     taker: Taker
+    urgent: bool = False
     pending: deque[Samples] = field(default_factory=deque)
     ahead: deque[Samples] = field(default_factory=deque)
     closed: bool = False

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from models.learning.selector import Selector
+from models.learning.selector import PromptSelector
 from models.learning.template_prompt import create_template_prompt
 from models.learning.zero_shot import TuningStep
 from models.prompts.prompt import Prompt
-from models.vlm.base_classifier import BaseClassifier
+from models.vlm.base_classifier import BaseClassifier, check_bank
 from worker.contract import protocol
 from worker.contract.prompt import EncodedPrompt
 from worker.engine.runner.batch import Voter
@@ -41,16 +41,17 @@ class SessionTexts:
         """
         match ballot:
             case protocol.ClassBallot(text=text):
-                return ClassVoter(self._classifier(text), self._tau)
+                return ClassVoter(self.create_classifier(text), self._tau)
             case protocol.SelectorBallot(bank=bank):
-                selector = Selector(classifiers=tuple(map(self._classifier, bank)))
+                selector = PromptSelector(classifiers=tuple(map(self.create_classifier, bank)))
+                self._check_bank(bank)
                 return PromptVoter(selector, self._tau)
 
     def create_start(self, start: protocol.TuningStart) -> Start:
         """The start of a prompt's tuning. Raises the errors of `create_voter`."""
         text, tuning = start.text, start.tuning
         prompt = self._find_prompt(text) or self._template_prompt(text)
-        self._classifier(text)  # refuses class names that are too long before any copy is drawn
+        self.create_classifier(text)  # refuses long class names before any copy is drawn
         return Start(
             prompt=prompt,
             class_names=text.class_names,
@@ -69,9 +70,22 @@ class SessionTexts:
         except ValueError as error:
             raise SessionNotServed("text_unusable", str(error)) from error
 
-    def _classifier(self, text: protocol.Text) -> BaseClassifier:
+    def create_classifier(self, text: protocol.Text) -> BaseClassifier:
+        """The classifier of a text. Raises the errors of `create_voter`."""
         try:
             return self._classifiers.find_or_create(text, self._find_prompt(text))
+        except ValueError as error:
+            raise SessionNotServed("text_unusable", str(error)) from error
+
+    def _check_bank(self, bank: Sequence[protocol.Text]) -> None:
+        entries = [
+            text.template
+            if isinstance(text, protocol.TemplateText)
+            else self._prompts[text.prompt_sha256]
+            for text in bank
+        ]
+        try:
+            check_bank(self._vlm, entries, bank[0].class_names)
         except ValueError as error:
             raise SessionNotServed("text_unusable", str(error)) from error
 

@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from models.learning.selector import Selector
+from models.learning.selector import PromptSelector
 from models.vlm.base_classifier import BaseClassifier
 from worker.certification.merkle import NO_VOTE
 from worker.contract.protocol import RangeCounted
@@ -38,7 +38,7 @@ class PromptVoter:
     entropy is not finite.
     """
 
-    def __init__(self, selector: Selector, tau: float) -> None:
+    def __init__(self, selector: PromptSelector, tau: float) -> None:
         self._selector, self._tolerance = selector, selector.tolerance(tau)
         self.num_options = len(selector.classifiers)
         self.key = ("selector", tau, *map(id, selector.classifiers))
@@ -82,10 +82,11 @@ class VoteTaker:
 
 
 def _count(samples: Samples, votes: Sequence[Votes], options: Sequence[int]) -> RangeCounted:
-    assert samples.purpose != "adaptation", "copies that tune a prompt never vote"
+    purpose = samples.purpose
+    assert purpose == "selection" or purpose == "estimation", "no other noise is voted on"
     return RangeCounted.of(
         sigma_index=samples.sigma_index,
-        phase=samples.purpose,
+        phase=purpose,
         start=samples.start,
         votes=votes,
         options=options,

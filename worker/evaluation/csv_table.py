@@ -27,12 +27,14 @@ _COLUMNS = (
     "p_value",
     "abstained",
     "wrong",
+    "mean_radius",
     "in_reach",
     "clean_right",
     "others_accuracy",
     "others_commonest",
     "mean_samples",
     "mean_adaptation_s",
+    "tightness",
 )
 
 
@@ -67,13 +69,21 @@ def _row(arm: Arm, at: AtRadius) -> list[object]:
         *_format_pair(at.paired),
         arm.abstained,
         arm.wrong,
+        f"{arm.mean_radius:f}",
         int(at.radius <= arm.largest_radius),
         "" if arm.clean is None else arm.clean.right,
         "" if others is None else f"{others.accuracy:.9f}",
         "" if others is None else f"{others.commonest:.9f}",
         f"{arm.mean_samples:.1f}",
         f"{arm.mean_adaptation_s:.4f}",
+        _format_tightness(arm),
     ]
+
+
+def _format_tightness(arm: Arm) -> str:
+    """The median of R_attack / R_certified; empty where nothing was attacked or changed."""
+    median = None if arm.tightness is None else arm.tightness.median
+    return "" if median is None else f"{median:.6f}"
 
 
 def _format_pair(paired: PairedDifference | None) -> list[object]:

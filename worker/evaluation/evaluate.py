@@ -18,48 +18,40 @@ from pathlib import Path
 from models.datasets.files import LabelledFile
 from models.datasets.subset import listing_sha256
 from models.imaging import ImageError
+from models.prompts.files import TUNED_FOLDER
 from models.prompts.prompt import Prompt
 from models.vlm.vlm import VLM
 from worker.contract import Identity, Procedure, Target
 from worker.contract.certificate.document import FinishedResult
 from worker.contract.certificate.signature import sign
 from worker.contract.image import Image
+from worker.contract.witness import WitnessSettings
 from worker.counting.certify import certify
 from worker.counting.prefixes import Board
 from worker.counting.records.files import FileRecords
-from worker.counting.records.tuned_files import TUNED_FOLDER
 from worker.counting.roll import Roll
 from worker.engine.engine import Engine
 from worker.engine.shared import SharedEngine
-from worker.engine.shelf.identity import create_identity
+from worker.engine.shelf.identity import MeasureTau, create_identity
 from worker.engine.shelf.shelf import Shelf
-from worker.evaluation.baselines import Baseline
-from worker.evaluation.csv_table import format_csv
-from worker.evaluation.noiseless import Noiseless, NoiselessModel
-from worker.evaluation.plot import write_plots
+from worker.evaluation.loaded.attacks import Attacks
+from worker.evaluation.loaded.baselines import Baseline
+from worker.evaluation.loaded.noiseless import NoiselessModel
+from worker.evaluation.noiseless import Noiseless, list_tuned
 from worker.evaluation.question import EvaluationQuestion
-from worker.evaluation.results import EvaluationResults, create_results, order_images
-from worker.evaluation.run_file import EvaluatedImage, RunFile, SkippedImage
-from worker.evaluation.tables import format_markdown
+from worker.evaluation.results import EvaluationResults, create_results, require_all
+from worker.evaluation.run_file import (
+    RUN_FILE,
+    EvaluatedImage,
+    EvaluationProgress,
+    RunFile,
+    SkippedImage,
+)
+from worker.evaluation.run_secret import find_run_secret
+from worker.evaluation.tightness import Tightness, measure_tightness
 from worker.evaluation.trained import Trained
-from worker.key_secret import commitment, create_secret, load_secret
+from worker.key_secret import commitment
 from worker.prepare import prepare_image
-
-RUN_FILE = "images.jsonl"
-SECRET_FILE = "run-secret"  # noqa: S105 - the name of a file
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationProgress:
-    """The progress of a sitting.
-
-    Attributes:
-        images: the number of finished or skipped images, those of earlier sittings included.
-        samples: the number of samples drawn in this sitting.
-    """
-
-    images: int
-    samples: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +67,14 @@ class Evaluation:
         learned_on: the digests of the images that each of them was learned on.
         baselines: models to judge beside them.
         trained: what was trained for the rows, for the results.
-        folder: the folder of the run. It holds the run's secret, its finished images and the
-            prompts tuned on them.
+        folder: the folder of the run. It holds its finished images and the prompts tuned on them,
+            and may be published.
+        secrets: the folder of the secrets of runs, which may not.
         ledger: where attempts on images are counted.
         concurrent: the number of images certified at the same time. It changes no result.
+        measure_tau: measures tau on a GPU, for a model whose card names none.
+        attacked: the number of images, from the first, for which a witness is looked for.
+        witness: how hard to look.
     """
 
     dataset: str
@@ -92,11 +88,15 @@ class Evaluation:
     alpha: Decimal
     prompts: Mapping[str, Prompt]
     folder: Path
+    secrets: Path
     ledger: Path
     learned_on: Mapping[str, frozenset[str]] = field(default_factory=dict)
     baselines: tuple[Baseline, ...] = ()
     trained: tuple[Trained, ...] = ()
     concurrent: int = 8
+    measure_tau: MeasureTau | None = None
+    attacked: int = 0
+    witness: WitnessSettings = field(default_factory=WitnessSettings)
 
     def create_question(self, secret: bytes) -> EvaluationQuestion:
         """The header of the run under its secret. Raises ValueError if a value is out of range."""
@@ -106,13 +106,13 @@ class Evaluation:
             images=len(self.files),
             seed=self.seed,
             listing_sha256=listing_sha256(self.files),
-            identity=create_identity(self.vlm),
+            identity=create_identity(self.vlm, measure_tau=self.measure_tau),
             targets=self.targets,
             sigmas=self.sigmas,
             procedure=self.procedure,
             alpha=self.alpha,
             key_commitment=commitment(secret),
-            baselines=tuple(one.describe() for one in self.baselines),
+            baselines=tuple(one.describe(self.measure_tau) for one in self.baselines),
         )
 
 
@@ -133,13 +133,13 @@ def evaluate(
         worker.engine.shelf.refusal.SessionNotServed: a prompt or a text does not fit this model.
     """
     asked.folder.mkdir(parents=True, exist_ok=True)
-    create_secret(asked.folder / SECRET_FILE)
-    secret = load_secret(asked.folder / SECRET_FILE)
+    secret = find_run_secret(asked.folder / RUN_FILE, asked.secrets)
     question = asked.create_question(secret)
     with RunFile(asked.folder / RUN_FILE, question) as run:
         _Sitting(asked, question, secret, run, on_progress).finish()
         skipped = list(run.skipped.values())
-        images = order_images(question, list(run.images.values()), skipped)
+        require_all(question, run.images, skipped)
+        images = run.images.in_order()
         return create_results(
             question,
             images,
@@ -147,28 +147,42 @@ def evaluate(
             noiseless=_measure_noiseless(asked, question, images),
             trained=asked.trained,
             skipped=skipped,
+            tightness=_measure_tightness(asked, question, secret, images),
         )
+
+
+def _measure_tightness(
+    asked: Evaluation,
+    question: EvaluationQuestion,
+    secret: bytes,
+    images: Sequence[EvaluatedImage],
+) -> list[Tightness | None]:
+    attacks = Attacks(
+        asked.folder,
+        question,
+        secret,
+        asked.vlm,
+        asked.prompts,
+        asked.folder / TUNED_FOLDER,
+        asked.witness,
+    )
+    witnesses = attacks.run(images[: asked.attacked], asked.files)
+    return [measure_tightness(row, witnesses) for row in question.rows]
 
 
 def _measure_noiseless(
     asked: Evaluation, question: EvaluationQuestion, images: Sequence[EvaluatedImage]
 ) -> list[Noiseless]:
-    files = [asked.files[image.place] for image in images]
+    tuned = list_tuned(question.rows, images)
+    files = [asked.files[place] for place in tuned]
     models = [
         NoiselessModel(
             vlm=vlm, files=files, prompts=asked.prompts, tuned=asked.folder / TUNED_FOLDER
         )
         for vlm in (asked.vlm, *(one.vlm for one in asked.baselines))
     ]
-    return [models[row.document].measure(row, images) for row in question.rows]
-
-
-def write_results(results: EvaluationResults, folder: Path) -> None:
-    """Writes results.json, results.csv, results.md, plot.svg and plot.png."""
-    (folder / "results.json").write_text(results.model_dump_json(indent=1) + "\n", "utf-8")
-    (folder / "results.csv").write_text(format_csv(results), "utf-8")
-    (folder / "results.md").write_text(format_markdown(results), "utf-8")
-    write_plots(results, folder)
+    by_row = zip(question.rows, zip(*tuned.values(), strict=True), strict=True)
+    return [models[row.document].measure(row, ids) for row, ids in by_row]
 
 
 class _Sitting:
@@ -196,14 +210,15 @@ class _Sitting:
         if not missing:
             return
         vlms = [self._asked.vlm, *(one.vlm for one in self._asked.baselines)]
-        engine = Engine(Shelf.holding(vlms))
+        engine = Engine(Shelf.holding(vlms, measure_tau=self._asked.measure_tau))
         with (
             ThreadPoolExecutor(self._asked.concurrent) as pool,
             SharedEngine(engine) as shared,  # ends before the pool, so that no thread waits for it
         ):
-            futures = [pool.submit(self._evaluate, place, shared) for place in missing]
+            futures = {pool.submit(self._evaluate, place, shared) for place in missing}
             try:
                 for future in as_completed(futures):
+                    futures.discard(future)  # with its documents
                     self._run.append(future.result())
                     self._report()
             finally:

@@ -4,10 +4,13 @@ from collections.abc import Iterable, Iterator
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from worker.contract import Contract
-from worker.evaluation.clean import Answers
+
+Answers = npt.NDArray[np.int64]
+"""The class predicted for each image, int64 (N,)."""
 
 
 class OtherImages(Contract):

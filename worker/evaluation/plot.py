@@ -9,7 +9,7 @@ from typing import Any
 from worker.evaluation.results import Arm, EvaluationResults
 
 _STYLES = ("-", "--", "-.", ":")
-_COLOURS = {  # Okabe and Ito (2008): told apart by colour-blind readers too
+COLOURS = {  # Okabe and Ito (2008): told apart by colour-blind readers too
     "template": "#000000",
     "few-shot": "#0072b2",
     "zero-shot": "#e69f00",
@@ -63,7 +63,7 @@ def _draw_panel(axis: Any, sigma: Decimal, arms: Sequence[Arm]) -> None:
             shares,
             where="pre",
             label=arm.label,
-            color=_COLOURS[arm.baseline or arm.target.prompting],
+            color=COLOURS[arm.baseline or arm.target.prompting],
             linestyle=_STYLES[place % len(_STYLES)],  # lines that coincide can be seen
             linewidth=1.2 if arm.baseline else 1.8,
         )

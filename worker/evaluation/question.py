@@ -159,11 +159,22 @@ class EvaluationQuestion(Contract):
         )
 
     def find_difference(self, other: "EvaluationQuestion") -> str | None:
-        """The first field in which two questions differ, in words; None if they are the same."""
+        """The first field in which two questions differ, in words; None if they are the same.
+
+        Of an f without a fingerprint, tau is measured in each sitting, and each image's document
+        has that of its own.
+        """
+        ours, theirs = (one._without_passing_tau() for one in (self, other))
         for field in type(self).model_fields:
-            if getattr(self, field) != getattr(other, field):
+            if getattr(ours, field) != getattr(theirs, field):
                 return _WORDS.get(field, field)
         return None
+
+    def _without_passing_tau(self) -> "EvaluationQuestion":
+        if self.identity.fingerprint is not None:
+            return self
+        identity = self.identity.model_copy(update={"tau": None})
+        return self.model_copy(update={"identity": identity})
 
 
 def create_label(target: Target, targets: Sequence[Target]) -> str:

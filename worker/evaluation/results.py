@@ -1,8 +1,8 @@
 """The results of a run, computed from its finished images."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from typing import Annotated
 
 from pydantic import Field, PlainSerializer
@@ -17,8 +17,8 @@ from worker.certification import (
     plan_looks,
     rounded_down,
 )
-from worker.contract import CertifyRequest, Contract, ModelRef, RoutedTarget, Target
-from worker.contract.certificate.document import AbstainedDocument, CertifiedDocument
+from worker.contract import ANY_IMAGE, CertifyRequest, Contract, ModelRef, RoutedTarget, Target
+from worker.contract.certificate.document import AbstainedDocument
 from worker.counting.contests import create_procedure
 from worker.evaluation.accuracy import Share, certified_accuracy, find_right_radius
 from worker.evaluation.comparison.bootstrap import RESAMPLES, SEED
@@ -27,6 +27,7 @@ from worker.evaluation.noiseless import Noiseless
 from worker.evaluation.others import OtherImages
 from worker.evaluation.question import BaselineName, EvaluationQuestion, Row
 from worker.evaluation.run_file import EvaluatedImage, SkippedImage
+from worker.evaluation.tightness import Tightness
 from worker.evaluation.trained import Trained
 
 PUBLISHED_RADII = tuple(
@@ -52,9 +53,9 @@ class Arm(Contract):
     """One target at one noise level, judged by one model, over all images.
 
     `radii_by_image` has, in the order of the images, the radius within which the right class is
-    certified, or None. No radius can exceed `largest_radius`, which an image reaches only if all
-    its samples vote for one class. Radii above it are out of reach at this number of samples and
-    say nothing about the model.
+    certified, or None; `mean_radius` is their average, None counting as 0 (ACR). No radius can
+    exceed `largest_radius`, which an image reaches only if all its samples vote for one class.
+    Radii above it are out of reach at this number of samples and say nothing about the model.
 
     `model` is a baseline's own if `baseline` names one. `clean` is the base classifier's accuracy
     without noise; None if that classifier depends on the image, and then `others` says what the
@@ -70,11 +71,15 @@ class Arm(Contract):
     wrong: int = Field(ge=0)
     at_radius: tuple[AtRadius, ...]
     radii_by_image: tuple[Length | None, ...]
+    mean_radius: Length = Field(
+        default_factory=lambda found: average_radius(found["radii_by_image"])
+    )
     largest_radius: Length
     clean: Share | None
     others: OtherImages | None = None
     mean_samples: float
     mean_adaptation_s: float
+    tightness: Tightness | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @property
     def images(self) -> int:
@@ -85,6 +90,17 @@ class Arm(Contract):
     def right_radii(self) -> tuple[Decimal, ...]:
         """The radii of the correctly predicted images, ascending."""
         return tuple(sorted(radius for radius in self.radii_by_image if radius is not None))
+
+
+def average_radius(radii: Sequence[Decimal | None]) -> Decimal:
+    """The average certified radius of Zhai et al. (MACER, 2020), rounded down to six decimals.
+
+    Args:
+        radii: for each image, the radius within which its right class is certified; None: it is
+            not, and counts as 0.
+    """
+    total = sum((radius for radius in radii if radius is not None), Decimal(0))
+    return (total / len(radii)).quantize(Decimal("0.000001"), ROUND_FLOOR)
 
 
 class BootstrapDraws(Contract):
@@ -130,29 +146,40 @@ class EvaluationResults(Contract):
 
 def create_results(
     question: EvaluationQuestion,
-    images: Sequence[EvaluatedImage],
+    images: Iterable[EvaluatedImage],
     *,
     radii: Sequence[Decimal],
     noiseless: Sequence[Noiseless],
     trained: Sequence[Trained] = (),
     skipped: Sequence[SkippedImage] = (),
+    tightness: Sequence[Tightness | None] = (),
 ) -> EvaluationResults:
     """The results of a finished run.
 
     Args:
         question: the question of the run.
-        images: every image of the subset that was not skipped, exactly once.
+        images: every image of the subset that was not skipped, exactly once. They are gone through
+            once, and their documents are not held.
         radii: the radii at which to compute certified accuracy.
         noiseless: for each row of the question, what was measured without noise.
         trained: what was trained for the rows.
         skipped: the images of the subset that cannot be decoded.
+        tightness: for each row, what attacks found; empty if nobody asked for it.
 
     Raises:
         ValueError: an image is missing or present twice, or none was certified. Shares are always
             over all images asked for that can be decoded.
     """
-    ordered = order_images(question, images, skipped)
-    judged = [_Judged.of(row, ordered) for row in question.rows]
+    rows, request = question.rows, question.create_request(ANY_IMAGE)
+    seen = [_Seen.of(image, rows) for image in images]
+    require_all(question, [one.place for one in seen], skipped)
+    seen.sort(key=lambda one: one.place)
+    judged = [
+        _Judged(row=row, outcomes=outcomes)
+        for row, outcomes in zip(
+            rows, zip(*(one.outcomes for one in seen), strict=True), strict=True
+        )
+    ]
     templates = {
         one.row.sigma: one
         for one in judged
@@ -164,14 +191,15 @@ def create_results(
             one.summarise(
                 radii,
                 template=templates.get(one.row.sigma),
-                largest=find_largest_radius(
-                    question.create_request(ordered[0].result.input), one.row.target, one.row.sigma
-                ),
+                largest=find_largest_radius(request, one.row.target, one.row.sigma),
                 noiseless=without_noise,
+                tightness=tight,
             )
-            for one, without_noise in zip(judged, noiseless, strict=True)
+            for one, without_noise, tight in zip(
+                judged, noiseless, tightness or [None] * len(judged), strict=True
+            )
         ),
-        cost=_add_up(ordered),
+        cost=_add_up(seen),
         trained=tuple(trained),
         skipped=tuple(sorted(skipped, key=lambda image: image.place)),
     )
@@ -187,32 +215,76 @@ def order_images(
     Raises:
         ValueError: an image is missing or present twice, or all were skipped.
     """
-    places = sorted([image.place for image in images] + [image.place for image in skipped])
+    require_all(question, [image.place for image in images], skipped)
+    return sorted(images, key=lambda image: image.place)
+
+
+def require_all(
+    question: EvaluationQuestion, certified: Collection[int], skipped: Sequence[SkippedImage]
+) -> None:
+    """Raises ValueError unless each image is certified or skipped, once, and one is certified.
+
+    Args:
+        question: the question of the run.
+        certified: the places of the certified images.
+        skipped: the skipped ones.
+    """
+    places = sorted([*certified, *(image.place for image in skipped)])
     if places != list(range(question.images)):
         raise ValueError(
             f"expected each of {question.images} images once, got {len(places)} images"
         )
-    if not images:
+    if not certified:
         raise ValueError(f"none of the {len(places)} images can be used. {skipped[0].why_not}")
-    return sorted(images, key=lambda image: image.place)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What tables need of a certificate."""
+
+    abstained: bool
+    right_radius: Decimal | None
+    n_used: int
+    adaptation_s: float
+
+    @classmethod
+    def of(cls, image: EvaluatedImage, row: Row) -> "_Outcome":
+        one = image.find_certificate(row)
+        return cls(
+            isinstance(one, AbstainedDocument),
+            find_right_radius(one, image.class_index),
+            one.n_used,
+            0.0 if one.adaptation is None else one.adaptation.seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What tables need of an image; `outcomes` in the order of the rows."""
+
+    place: int
+    sitting: int
+    elapsed_s: float
+    samples: int
+    outcomes: tuple[_Outcome, ...]
+
+    @classmethod
+    def of(cls, image: EvaluatedImage, rows: Sequence[Row]) -> "_Seen":
+        outcomes = tuple(_Outcome.of(image, row) for row in rows)
+        return cls(image.place, image.sitting, image.elapsed_s, image.samples, outcomes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Judged:
-    """One row's certificates and the radii of its right answers, in the order of the images."""
+    """One row's outcomes, in the order of the images."""
 
     row: Row
-    certificates: Sequence[CertifiedDocument | AbstainedDocument]
-    right: RightRadii
+    outcomes: Sequence[_Outcome]
 
-    @classmethod
-    def of(cls, row: Row, images: Sequence[EvaluatedImage]) -> "_Judged":
-        certificates = [image.find_certificate(row) for image in images]
-        right = tuple(
-            find_right_radius(certificate, image.class_index)
-            for certificate, image in zip(certificates, images, strict=True)
-        )
-        return cls(row=row, certificates=certificates, right=right)
+    @property
+    def right(self) -> RightRadii:
+        """The radii of its right answers."""
+        return tuple(one.right_radius for one in self.outcomes)
 
     def summarise(
         self,
@@ -221,9 +293,10 @@ class _Judged:
         template: "_Judged | None",
         largest: Decimal,
         noiseless: Noiseless,
+        tightness: Tightness | None,
     ) -> Arm:
-        images = len(self.certificates)
-        abstained = sum(isinstance(one, AbstainedDocument) for one in self.certificates)
+        images, right = len(self.outcomes), self.right
+        abstained = sum(one.abstained for one in self.outcomes)
         return Arm(
             label=self.row.label,
             target=self.row.target,
@@ -231,14 +304,15 @@ class _Judged:
             model=self.row.model,
             baseline=self.row.baseline,
             abstained=abstained,
-            wrong=images - abstained - sum(radius is not None for radius in self.right),
+            wrong=images - abstained - sum(radius is not None for radius in right),
             at_radius=tuple(self._at(radius, template) for radius in radii),
-            radii_by_image=tuple(self.right),
+            radii_by_image=tuple(right),
             largest_radius=largest,
             clean=noiseless.clean,
             others=noiseless.others,
-            mean_samples=sum(one.n_used for one in self.certificates) / images,
-            mean_adaptation_s=sum(map(_adaptation_s, self.certificates)) / images,
+            mean_samples=sum(one.n_used for one in self.outcomes) / images,
+            mean_adaptation_s=sum(one.adaptation_s for one in self.outcomes) / images,
+            tightness=tightness,
         )
 
     def _at(self, radius: Decimal, template: "_Judged | None") -> AtRadius:
@@ -247,10 +321,6 @@ class _Judged:
             return AtRadius(radius=radius, accuracy=accuracy)
         paired = compare(self.right, template.right, radius)
         return AtRadius(radius=radius, accuracy=accuracy, paired=paired)
-
-
-def _adaptation_s(certificate: CertifiedDocument | AbstainedDocument) -> float:
-    return 0.0 if certificate.adaptation is None else certificate.adaptation.seconds
 
 
 def find_largest_radius(request: CertifyRequest, target: Target, sigma: Decimal) -> Decimal:
@@ -275,7 +345,7 @@ def _agreeing(procedure: Procedure, num_classes: int) -> Looks:
     raise TypeError(f"expected the procedure cohen or staged, got {procedure}")
 
 
-def _add_up(images: Sequence[EvaluatedImage]) -> Cost:
+def _add_up(images: Sequence[_Seen]) -> Cost:
     sittings = {image.sitting for image in images}
     return Cost(
         seconds=sum(max(i.elapsed_s for i in images if i.sitting == one) for one in sittings),

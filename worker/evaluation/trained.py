@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from models.prompts.cards import PromptCard
 from worker.contract import Contract
 
 
@@ -27,6 +28,18 @@ class Trained(Contract):
     seconds: float | None = Field(default=None, ge=0)
     size_bytes: int = Field(ge=1)
     device: str = ""
+
+
+def describe_prompt(card: PromptCard) -> Trained:
+    """What a prompt's card says of its learning."""
+    learning = card.learning
+    return Trained(
+        kind="prompt",
+        id=card.id,
+        seconds=None if learning is None else learning.seconds,
+        size_bytes=4 * card.n_ctx * card.width,
+        device="" if learning is None else f"{learning.device}, {learning.threads} threads",
+    )
 
 
 class CostRatio(Contract):

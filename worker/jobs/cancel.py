@@ -5,6 +5,8 @@ one. Cancelling undoes no roll: once a certification has begun, its attempt coun
 request has the same noise and the same votes when it is sent again.
 """
 
+import time
+
 from redis import Redis
 
 from worker.contract import QUEUE_NAME
@@ -12,14 +14,16 @@ from worker.contract.certificate.document import CancelledResult
 from worker.jobs.queue import end_job
 from worker.store import keyspace
 from worker.store.connection import one_connection, wait_durable
+from worker.store.jobs.callbacks import END_CALLBACK
 
-_CANCEL = """
+_CANCEL = f"""{END_CALLBACK}
 if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
 redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2])
 redis.call('SET', KEYS[3], '1', 'EX', ARGV[2])
 redis.call('DEL', KEYS[4], KEYS[5])
 redis.call('ZREM', KEYS[6], ARGV[3])
 redis.call('HINCRBY', KEYS[7], 'ended:cancelled', 1)
+end_callback(KEYS[8], KEYS[9], ARGV[4], ARGV[3], 'cancelled', ARGV[5])
 return 1
 """
 
@@ -42,10 +46,14 @@ def cancel(redis: Redis, certification_id: str, *, ttl_s: int) -> bool:
         keyspace.progress(certification_id),
         keyspace.accepted(QUEUE_NAME),
         keyspace.COUNTERS,
+        keyspace.callback(certification_id),
+        keyspace.WEBHOOK_TARGETS,
     )
     with one_connection(redis) as connection:
         result = CancelledResult().model_dump_json()
-        if not connection.eval(_CANCEL, len(keys), *keys, result, ttl_s, certification_id):
+        told = (keyspace.due_webhooks(""), time.time())
+        arguments = (result, ttl_s, certification_id, *told)
+        if not connection.eval(_CANCEL, len(keys), *keys, *arguments):
             return False
         wait_durable(connection)
         end_job(connection, certification_id)

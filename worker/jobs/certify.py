@@ -1,9 +1,7 @@
 """One run of a certification: votes from the engine, records into Redis, and the certificate."""
 
-import fcntl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
@@ -30,11 +28,13 @@ from worker.jobs.cancel import Cancelled, require_wanted
 from worker.jobs.purge import list_streams
 from worker.jobs.queue import UNREADABLE, give_up
 from worker.jobs.redis_records import RedisRecords
+from worker.jobs.retries import take_turn
 from worker.jobs.sharing.disagreements import Disagreements
 from worker.jobs.sharing.help import share
 from worker.jobs.tuned_prompts import TunedStore
+from worker.jobs.witness import ask_for_witness
 from worker.key_secret import load_secret
-from worker.processes.hand_back import HandedBack, heed, interruptible
+from worker.processes.hand_back import HandedBack, heed
 from worker.settings import WorkerSettings
 from worker.store import hosts, images, keyspace, prompts
 from worker.store.connection import when_there_is_room
@@ -81,13 +81,16 @@ def run_certification(
     except RecordDamaged:
         give_up(redis, certification_id, UNREADABLE, ttl_s=settings.certificate_ttl_s)
         return
-    if job is None or results.has_result(redis, certification_id):
-        return  # expired or purged meanwhile, or a second delivery of a finished job
+    if job is None:
+        return  # expired or purged meanwhile
+    if results.has_result(redis, certification_id):
+        _ask_for_wanted_witness(redis, settings, job)
+        return  # a second delivery of a job that ended
     started = time.monotonic()
     begin = partial(_Run, redis, settings, job, allowance_s=allowance_s, clock=clock)
     run = when_there_is_room(begin)
     try:
-        with _turn(settings, alone=alone):
+        with take_turn(settings, alone=alone):
             # A write that Redis had no room for begins this again, from the stored counts.
             result: CertificationResult = when_there_is_room(partial(_find_or_certify, run))
     except EngineRefused as error:
@@ -100,6 +103,7 @@ def run_certification(
         result = CancelledResult()
     put = partial(results.put_result, redis, job.id, result, fence=run.fence)
     when_there_is_room(partial(put, ttl_s=settings.certificate_ttl_s))
+    _ask_for_wanted_witness(redis, settings, job)
     images.let_go(redis, job.request.input.sha256, ttl_s=settings.image_ttl_s)
     log.info(
         "certification_ended",
@@ -111,16 +115,11 @@ def run_certification(
     )
 
 
-@contextmanager
-def _turn(settings: WorkerSettings, *, alone: bool) -> Iterator[None]:
-    """Waits for the turn of a job that must run `alone`. Other jobs do not wait."""
-    if not alone:
-        yield
-        return
-    with settings.socket_path.with_suffix(".turn").open("w") as file:
-        with interruptible():
-            fcntl.flock(file, fcntl.LOCK_EX)  # ends with the process, however that ends
-        yield
+def _ask_for_wanted_witness(redis: Redis, settings: WorkerSettings, job: CertificationJob) -> None:
+    """Queues the witness that a job asks for, once it has finished."""
+    if job.witness and isinstance(results.find_result(redis, job.id), FinishedResult):
+        ask = partial(ask_for_witness, redis, job.id, ttl_s=settings.certificate_ttl_s)
+        when_there_is_room(ask)
 
 
 class _Run:
@@ -162,15 +161,18 @@ def _find_or_certify(run: _Run) -> FinishedResult:
     sha256 = roll.sha256
     ttl_s = settings.certificate_ttl_s
     job_records.hold(redis, keyspace.votes_holders(sha256), keyspace.job(job.id), ttl_s=ttl_s)
-    result = certificates.find_certificate(redis, sha256)
+    done = job.request.continuations
+    result = certificates.find_certificate(redis, sha256, done)
     if result is None:
         disagreements = Disagreements(redis, job, sha256, ttl_s=ttl_s)
         made = _certify(run, roll, disagreements)
         run.fence.require(redis)
         known = len(disagreements.known)
         result = certificates.keep_certificate(
-            redis, sha256, made, disagreements=known, ttl_s=ttl_s
+            redis, sha256, made, disagreements=known, continuations=done, ttl_s=ttl_s
         )
+        if job.request.find_continued() is not None:  # which certifies the same tuned prompts
+            TunedStore(redis, roll, ttl_s, owner=job.owner).renew()
     else:
         _renew(redis, job, roll, result.provenance, ttl_s=ttl_s)
     return sign(result.model_copy(update={"input": job.request.input}), roll.secret)
@@ -180,7 +182,7 @@ def _renew(
     redis: Redis, job: CertificationJob, roll: Roll, made: Provenance, *, ttl_s: int
 ) -> None:
     """Renews all that a stored certificate names, so that it lasts as long as the certificate."""
-    redis.expire(keyspace.certificate(roll.sha256), ttl_s)
+    redis.expire(certificates.name_certificate(roll.sha256, roll.request.continuations), ttl_s)
     TunedStore(redis, roll, ttl_s, owner=job.owner).renew()
     renew_votes(redis, VotesOf(roll.sha256, made), list_streams(job.request), ttl_s=ttl_s)
 
@@ -191,7 +193,11 @@ def _certify(run: _Run, roll: Roll, disagreements: Disagreements) -> FinishedRes
     ttl_s = settings.certificate_ttl_s
     records = RedisRecords(redis, job, roll, disagreements=disagreements, ttl_s=ttl_s)
     with (
-        EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as engine,
+        EngineClient.connect(
+            settings.socket_path,
+            wait_s=settings.engine_wait_s,
+            urgent=job.priority == "urgent",
+        ) as engine,
         share(engine, redis, settings, job, disagreements) as counter,
         _Recorder(run, roll.sha256) as recorder,
     ):
@@ -244,9 +250,11 @@ class _Recorder:
             for votes in fresh:
                 put_votes(pipeline, of, votes, ttl_s=run.settings.certificate_ttl_s)
             certificates.note_shown(pipeline, self._sha256, identity)
-            progress.put_checkpoints(
-                pipeline, job.id, board.checkpoints(identity), ttl_s=run.settings.image_ttl_s
-            )
+            checkpoints, ttl_s = board.checkpoints(identity), run.settings.certificate_ttl_s
+            progress.put_checkpoints(pipeline, job.id, checkpoints, ttl_s=run.settings.image_ttl_s)
+            if board.complete and job.request.find_continued() is not None:
+                done = job.request.continuations
+                progress.put_prefix(pipeline, self._sha256, done, checkpoints, ttl_s=ttl_s)
 
         when_there_is_room(partial(run.fence.write, run.redis, fill))
         self._fresh = None

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
-from rq import Queue
 from rq.job import Job, JobStatus
 from rq.registry import clean_registries
 
 from models.log import get_logger
+from worker.jobs.priority import PriorityQueue, list_keys
 from worker.jobs.retries import renew_attempts
 from worker.store import keyspace
 from worker.store.connection import as_text
@@ -30,11 +30,6 @@ _LOST_EVERY_S = 10.0
 _LOCK = f"{keyspace.PREFIX}:maintenance"
 
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
-_PUT_BACK = """
-if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
-redis.call('LPUSH', KEYS[2], ARGV[1])
-return 1
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +57,7 @@ class Janitor:
         jobs: the stored jobs of the queue.
     """
 
-    def __init__(self, queue: Queue, name: str, jobs: JobRecords) -> None:
+    def __init__(self, queue: PriorityQueue, name: str, jobs: JobRecords) -> None:
         self._queue, self._name, self._jobs = queue, name, jobs
         self._redis: Redis = queue.connection
         self._looked = 0.0
@@ -106,13 +101,13 @@ class Janitor:
 
     def _list_present(self) -> tuple[frozenset[str], frozenset[str]]:
         """The jobs that RQ has in any place, and those that a worker took but did not start."""
-        with self._redis.pipeline() as pipeline:  # all three at the same moment
-            pipeline.lrange(self._queue.key, 0, -1)
-            pipeline.lrange(self._queue.intermediate_queue_key, 0, -1)
+        with self._redis.pipeline() as pipeline:  # all at the same moment
+            for key in (self._queue.intermediate_queue_key, *list_keys(self._queue)):
+                pipeline.lrange(key, 0, -1)
             pipeline.zrange(self._queue.started_job_registry.key, 0, -1)
-            queued, taken, executions = (tuple(map(as_text, found)) for found in pipeline.execute())
+            taken, *queued, executions = (set(map(as_text, found)) for found in pipeline.execute())
         started = {one.partition(":")[0] for one in executions}
-        return frozenset({*queued, *taken, *started}), frozenset(taken) - started
+        return frozenset(started.union(taken, *queued)), frozenset(taken - started)
 
     def _keep_suspects(self, found: Iterable[str], now: float) -> tuple[str, ...]:
         """Records when each job became a suspect; returns those suspected for `SUSPECT_S`."""
@@ -131,8 +126,7 @@ class Janitor:
 
     def _put_back(self, job_id: str) -> None:
         """Moves a job whose worker was killed before it started to the front of the queue, once."""
-        keys = (self._queue.intermediate_queue_key, self._queue.key)
-        if self._redis.eval(_PUT_BACK, 2, *keys, job_id):
+        if self._queue.put_back(job_id):
             self._say_recovered(job_id)
 
     def _recover(self, job_id: str) -> None:

@@ -7,9 +7,12 @@ upper bounds for work in the queue, and no promise.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from redis import Redis
 
+from worker.contract import Priority
+from worker.jobs.priority import list_waiting
 from worker.jobs.queue import create_queue
 from worker.store import hosts, keyspace
 from worker.store.connection import as_text
@@ -21,6 +24,12 @@ class QueueLoad:
 
     jobs: int
     samples: Mapping[str, int]
+
+    def __add__(self, other: "QueueLoad") -> "QueueLoad":
+        """The work of both together."""
+        samples = Counter(self.samples)
+        samples.update(other.samples)
+        return QueueLoad(jobs=self.jobs + other.jobs, samples=samples)
 
     def seconds(self, speeds: Mapping[str, float], *, default: float | None = None) -> float | None:
         """The seconds that all hosts together need; None if a speed is unknown and has no default.
@@ -42,19 +51,25 @@ def count_running(redis: Redis) -> int:
     return int(create_queue(redis).started_job_registry.get_job_count(cleanup=False))
 
 
-def get_load(redis: Redis) -> QueueLoad:
-    """The work that waits in the queue. Running jobs are left out."""
-    ids = [as_text(entry) for entry in redis.lrange(create_queue(redis).key, 0, -1)]
-    return _load(redis, ids)
+def get_load(redis: Redis, priority: Priority = "batch") -> QueueLoad:
+    """The work that waits before a new job of this priority. Running jobs are left out."""
+    return get_loads(redis)[priority]
+
+
+def get_loads(redis: Redis) -> dict[Priority, QueueLoad]:
+    """By priority, the work that waits before a new job."""
+    found, before = dict[Priority, QueueLoad](), QueueLoad(jobs=0, samples={})
+    for priority, waiting in list_waiting(redis).items():
+        found[priority] = before = before + _load(redis, waiting)
+    return found
 
 
 def find_ahead(redis: Redis, certification_id: str) -> QueueLoad | None:
     """The work that waits up to and including a job; None if the job does not wait."""
-    queue = create_queue(redis)
-    place = redis.lpos(queue.key, certification_id)
-    if not isinstance(place, int):
+    ids = [one for waiting in list_waiting(redis).values() for one in waiting]
+    if certification_id not in ids:
         return None
-    return _load(redis, [as_text(entry) for entry in redis.lrange(queue.key, 0, place)])
+    return _load(redis, ids[: ids.index(certification_id) + 1])
 
 
 def get_speeds(redis: Redis) -> dict[str, float]:
@@ -68,9 +83,10 @@ def get_speeds(redis: Redis) -> dict[str, float]:
 
 def _load(redis: Redis, ids: Sequence[str]) -> QueueLoad:
     samples: Counter[str] = Counter()
-    costs = redis.mget([keyspace.cost(each) for each in ids]) if ids else []
+    costs: list[Any] = redis.mget([keyspace.cost(each) for each in ids]) if ids else []
     for cost in costs:
         if cost is not None:  # helpers of other certifications wait in the same queue
-            n, _, model = as_text(cost).partition(" ")
-            samples[model] += int(n)
+            n, _, model = cost.partition(b" ")
+            if n.isdigit() and model.isascii():  # a damaged one stops no other
+                samples[as_text(model)] += int(n)
     return QueueLoad(jobs=len(ids), samples=samples)

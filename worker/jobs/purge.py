@@ -14,13 +14,14 @@ from collections.abc import Collection
 from redis import Redis
 from redis.client import Pipeline
 
-from worker.contract import CertificationJob, CertifyRequest
+from worker.contract import QUEUE_NAME, CertificationJob, CertifyRequest
 from worker.contract.request import request_sha256
 from worker.contract.votes import votes_stream
 from worker.counting.contests import PHASES, create_contests, create_places
+from worker.jobs.queue import end_job
 from worker.store import keyspace
 from worker.store.connection import as_text, one_connection, wait_durable
-from worker.store.jobs import listing
+from worker.store.jobs import accepted, listing
 from worker.store.jobs.certificates import list_shown
 
 _RELEASE = """
@@ -47,6 +48,23 @@ def purge(redis: Redis, job: CertificationJob, *, ttl_s: int) -> None:
             _remove_job(pipeline, job, ttl_s=ttl_s)
             pipeline.execute()
         wait_durable(connection)
+
+
+def purge_damaged(redis: Redis, certification_id: str, *, ttl_s: int) -> None:
+    """Removes a certification whose job cannot be read. It is on disk before this returns.
+
+    Its image and votes are not known any more; they go when their time to live has passed.
+    """
+    with one_connection(redis) as connection:
+        lists = [keyspace.ALL_LISTED, *connection.scan_iter(keyspace.listed("*"), count=500)]
+        with connection.pipeline() as pipeline:
+            _remove_records(pipeline, certification_id, ttl_s=ttl_s)
+            for key in lists:
+                pipeline.zrem(key, certification_id)
+            accepted.settle(pipeline, QUEUE_NAME, certification_id)
+            pipeline.execute()
+        wait_durable(connection)
+        end_job(connection, certification_id)
 
 
 def _find_request_sha256(redis: Redis, job: CertificationJob) -> str | None:
@@ -82,15 +100,23 @@ def _release_votes(
     pipeline.eval(_RELEASE, len(keys), *keys, keyspace.job(job.id))
 
 
-def _remove_job(pipeline: Pipeline, job: CertificationJob, *, ttl_s: int) -> None:
-    pipeline.set(keyspace.cancel(job.id), "1", ex=ttl_s)
+def _remove_records(pipeline: Pipeline, certification_id: str, *, ttl_s: int) -> None:
+    pipeline.set(keyspace.cancel(certification_id), "1", ex=ttl_s)
     pipeline.delete(
-        keyspace.job(job.id),
-        keyspace.result(job.id),
-        keyspace.checkpoint(job.id),
-        keyspace.progress(job.id),
-        keyspace.cost(job.id),
+        keyspace.job(certification_id),
+        keyspace.result(certification_id),
+        keyspace.checkpoint(certification_id),
+        keyspace.progress(certification_id),
+        keyspace.cost(certification_id),
+        keyspace.priority(certification_id),
+        keyspace.continued_by(certification_id),
+        keyspace.witness(certification_id),
+        keyspace.witness_asked(certification_id),
     )
+
+
+def _remove_job(pipeline: Pipeline, job: CertificationJob, *, ttl_s: int) -> None:
+    _remove_records(pipeline, job.id, ttl_s=ttl_s)
     listing.remove(pipeline, job)
     if job.batch_id is not None:
         pipeline.lrem(keyspace.batch(job.batch_id), 0, job.id)

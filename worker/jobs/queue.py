@@ -27,6 +27,7 @@ from worker.contract import (
 )
 from worker.contract.certificate.document import FailedResult
 from worker.contract.image import Image
+from worker.jobs.priority import PriorityQueue, list_waiting
 from worker.store import hosts, images, keyspace
 from worker.store.connection import one_connection, wait_durable
 from worker.store.counters import count_event
@@ -70,9 +71,9 @@ class CertificationRqJob(Job):
         return None
 
 
-def create_queue(redis: Redis, name: str = QUEUE_NAME) -> Queue:
+def create_queue(redis: Redis, name: str = QUEUE_NAME) -> PriorityQueue:
     """One of our queues. A worker process serves exactly one queue."""
-    return Queue(name, connection=redis, job_class=CertificationRqJob, serializer="json")
+    return PriorityQueue(name, connection=redis, job_class=CertificationRqJob, serializer="json")
 
 
 def add_job(queue: Queue, pipeline: Pipeline, task: str, *, job_id: str, timeout_s: int) -> None:
@@ -104,11 +105,14 @@ def job_timeout_s(job: CertificationJob, samples_per_s: float | None = None) -> 
 
 
 def _find_speeds(redis: Redis) -> dict[str, float]:
-    """For each model, the lowest speed that a host announces, divided by its concurrent jobs."""
+    """For each model, the lowest speed that a host announces, divided by its concurrent jobs.
+
+    While urgent jobs run, the others have a quarter of the engine.
+    """
     speeds: dict[str, float] = {}
     for report in hosts.list_workers(redis):
         for model_id, speed in report.samples_per_s.items():
-            shared = speed / report.rq_workers
+            shared = speed / (4 * report.rq_workers)
             speeds[model_id] = min(shared, speeds.get(model_id, shared))
     return speeds
 
@@ -162,6 +166,7 @@ def enqueue_again(redis: Redis, certification_id: str, *, ttl_s: int) -> bool:
     with redis.pipeline() as pipeline:
         pipeline.multi()
         pipeline.expire(keyspace.job(job.id), ttl_s)
+        records.note_priority(pipeline, job, ttl_s=ttl_s)
         add_job(
             create_queue(redis),
             pipeline,
@@ -196,8 +201,9 @@ def ask_for_help(redis: Redis, job: CertificationJob, run: str, *, at_most: int)
     asked and not free within a minute is not wanted any more.
     """
     queue = create_queue(redis)
-    number = min(at_most, Worker.count(redis, queue) - 1)
-    if number < 1 or queue.count > 0:
+    workers = sum(one.rq_workers for one in hosts.list_workers(redis) if one.ready)
+    number = min(at_most, workers if job.priority == "urgent" else workers - 1)
+    if number < 1 or any(list_waiting(redis).values()):
         return 0
     for _ in range(number):
         queue.enqueue_call(

@@ -69,4 +69,6 @@ class RedisRecords:
 
     def get_checkpoints(self) -> Mapping[str, Checkpoint]:
         """See `Records`."""
-        return progress.get_checkpoints(self._redis, self._job.id)
+        own = progress.get_checkpoints(self._redis, self._job.id)
+        before = self._roll.request.continuations
+        return own or progress.find_prefix(self._redis, self._roll.sha256, before=before)

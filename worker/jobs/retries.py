@@ -6,11 +6,16 @@ So is one that keeps ending engines while it has them alone, however far it come
 host waits for the next one.
 """
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from redis import Redis
 
 from worker.jobs.queue import RETRIES
+from worker.processes.hand_back import interruptible
+from worker.settings import WorkerSettings
 from worker.store import keyspace
 from worker.store.jobs import progress as progress_store
 
@@ -21,6 +26,18 @@ _SUSPECT_AFTER = 2  # engines
 def is_suspect(redis: Redis, certification_id: str) -> bool:
     """Whether engines ended during a job too often for chance. It then has its engine alone."""
     return progress_store.count_lost_engines(redis, certification_id) >= _SUSPECT_AFTER
+
+
+@contextmanager
+def take_turn(settings: WorkerSettings, *, alone: bool) -> Iterator[None]:
+    """Waits for the turn of a job that must run `alone`. Other jobs do not wait."""
+    if not alone:
+        yield
+        return
+    with settings.socket_path.with_suffix(".turn").open("w") as file:
+        with interruptible():
+            fcntl.flock(file, fcntl.LOCK_EX)  # ends with the process, however that ends
+        yield
 
 
 def renew_attempts(redis: Redis, rq_job: Any, *, engine_lost: bool) -> None:

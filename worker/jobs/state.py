@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from redis import Redis
+from redis.exceptions import ResponseError
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import JobStatus
 
@@ -12,7 +13,7 @@ from worker.contract import QUEUE_NAME
 from worker.jobs.queue import CertificationRqJob, fetch_job
 from worker.store import keyspace
 from worker.store.jobs import accepted, results
-from worker.store.jobs.damaged import RecordDamaged
+from worker.store.jobs.damaged import RecordDamaged, is_of_another_type
 
 T = TypeVar("T", bound=str)
 
@@ -36,16 +37,25 @@ def get_states(redis: Redis, certification_ids: Sequence[str]) -> list[State]:
         for each in certification_ids:
             pipeline.getrange(keyspace.result(each), 0, 31)
             pipeline.hget(CertificationRqJob.key_for(each), "status")
-        answers = pipeline.execute()
+        answers = [_or_unknown(one) for one in pipeline.execute(raise_on_error=False)]
     pairs = zip(certification_ids, answers[::2], answers[1::2], strict=True)
     return [_read_state(redis, each, start, rq_status) for each, start, rq_status in pairs]
+
+
+def _or_unknown(answer: Any) -> Any:
+    """The answer; where the key holds another type, what no status is."""
+    if isinstance(answer, Exception):
+        if not is_of_another_type(answer):
+            raise answer
+        return b"?"
+    return answer
 
 
 def _read_state(redis: Redis, job_id: str, start: bytes, rq_status: bytes | None) -> State:
     if found := _STATUS.match(start):
         return cast(State, found[1].decode())
     waits = (JobStatus.QUEUED, JobStatus.DEFERRED, JobStatus.SCHEDULED)
-    match None if rq_status is None else rq_status.decode():
+    match None if start or rq_status is None else rq_status.decode(errors="replace"):
         case status if status in waits:
             return "queued"
         case JobStatus.STARTED:
@@ -84,5 +94,9 @@ def _find_rq_status(redis: Redis, job_id: str) -> JobStatus | None:
         job = fetch_job(redis, job_id)
         status: JobStatus | None = job.get_status(refresh=False)
     except (NoSuchJobError, InvalidJobOperation):
+        return None
+    except ResponseError as error:
+        if not is_of_another_type(error):
+            raise
         return None
     return status

@@ -32,7 +32,7 @@ from worker.learning.protocol import (
     EpochReport,
     FailureReport,
     LearnedReport,
-    Order,
+    LearningOrder,
     Report,
     read_order,
 )
@@ -46,7 +46,9 @@ _MODEL_CHANGED = Failure(
 )
 
 
-def run_order(order: Order, settings: WorkerSettings, report: Callable[[Report], None]) -> None:
+def run_order(
+    order: LearningOrder, settings: WorkerSettings, report: Callable[[Report], None]
+) -> None:
     """Learns a prompt. Reports each epoch and, at the end, the prompt or the failure."""
     try:
         vlm = _load(order.request, settings)
@@ -77,13 +79,13 @@ def _load(request: LearningRequest, settings: WorkerSettings) -> VLM:
     return load_vlm(card, catalogue.folder(card.id), choose_device(settings.device))
 
 
-def _create_images(order: Order) -> TrainingImages:
+def _create_images(order: LearningOrder) -> TrainingImages:
     classes = np.array([image.class_index for image in order.request.images], dtype=np.int64)
     return TrainingImages(pixels=order.pixels, classes=classes)
 
 
 def _learn(
-    vlm: VLM, images: TrainingImages, order: Order, report: Callable[[Report], None]
+    vlm: VLM, images: TrainingImages, order: LearningOrder, report: Callable[[Report], None]
 ) -> Learned:
     """Continues from the checkpoint, or starts anew if it cannot be used."""
 

@@ -24,7 +24,7 @@ class _Head(Contract):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Order:
+class LearningOrder:
     """What to learn, the images to learn from, uint8 (N, 3, S, S), and the checkpoint, if any."""
 
     request: LearningRequest
@@ -72,7 +72,7 @@ Report = Annotated[
 _REPORT: TypeAdapter[Report] = TypeAdapter(Report)
 
 
-def write_order(stream: IO[bytes], order: Order) -> None:
+def write_order(stream: IO[bytes], order: LearningOrder) -> None:
     """Sends an order."""
     resume = None if order.resume is None else base64.b64encode(order.resume).decode()
     stream.write(_Head(request=order.request, resume=resume).model_dump_json().encode() + b"\n")
@@ -80,14 +80,14 @@ def write_order(stream: IO[bytes], order: Order) -> None:
     stream.flush()
 
 
-def read_order(stream: IO[bytes]) -> Order:
+def read_order(stream: IO[bytes]) -> LearningOrder:
     """Receives an order. Raises ValueError if the stream holds no order or ends too early."""
     head = _Head.model_validate_json(stream.readline())
     size = head.request.size
     shape = (len(head.request.images), 3, size, size)
     pixels = np.frombuffer(stream.read(math.prod(shape)), dtype=np.uint8).reshape(shape)
     resume = None if head.resume is None else base64.b64decode(head.resume, validate=True)
-    return Order(request=head.request, pixels=pixels, resume=resume)
+    return LearningOrder(request=head.request, pixels=pixels, resume=resume)
 
 
 def parse_report(line: bytes) -> Report:

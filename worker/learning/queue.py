@@ -14,6 +14,7 @@ from worker.learning import store
 from worker.store import images as images_store
 from worker.store.connection import one_connection, wait_durable
 from worker.store.counters import count_event
+from worker.store.jobs.callbacks import Callback, note_callback
 
 LearningStatus = Literal["queued", "running", "finished", "failed", "cancelled"]
 
@@ -22,7 +23,13 @@ _SLOWEST_IMAGES_PER_S = 5
 
 
 def submit_learning(
-    redis: Redis, job: LearningJob, images: Sequence[Image], *, image_ttl_s: int, job_ttl_s: int
+    redis: Redis,
+    job: LearningJob,
+    images: Sequence[Image],
+    *,
+    image_ttl_s: int,
+    job_ttl_s: int,
+    callback: Callback | None = None,
 ) -> None:
     """Accepts a learning. It is on disk before this returns, if Redis can confirm that.
 
@@ -40,6 +47,8 @@ def submit_learning(
         with connection.pipeline() as pipeline:
             pipeline.multi()  # RQ cannot start a transaction once the pipeline holds commands
             store.put_job(pipeline, job, ttl_s=job_ttl_s)
+            if callback is not None:
+                note_callback(pipeline, callback, ttl_s=job_ttl_s)
             add_job(queue, pipeline, TASK_LEARN, job_id=job.id, timeout_s=timeout_s(job))
             pipeline.execute()
         wait_durable(connection)

@@ -4,6 +4,9 @@ A result is written only once. Cancelling a learning writes a result, and a runn
 when it sees one.
 """
 
+import time
+from typing import Any
+
 from pydantic import TypeAdapter
 from redis import Redis
 from redis.client import Pipeline
@@ -15,18 +18,28 @@ from worker.contract.learning import FinishedLearning, LearnedEpoch, LearningJob
 from worker.contract.prompt import EncodedPrompt
 from worker.store import keyspace, prompts
 from worker.store.connection import as_text
-from worker.store.jobs import accepted
+from worker.store.jobs.callbacks import END_CALLBACK
 from worker.store.jobs.records import hold
 from worker.store.tuned_vectors import note_learned
 
 _RESULT: TypeAdapter[LearningResult] = TypeAdapter(LearningResult)
-_FINISH = f"""
+_END_LEARNING = f"""{END_CALLBACK}
+local function end_learning(first, text, ttl_s, id, due_at, name, status, now)
+  local stored = redis.call('SET', KEYS[first], text, 'EX', ttl_s, 'NX')
+  redis.call('DEL', KEYS[first + 1])
+  redis.call('ZREM', KEYS[first + 2], id)
+  if stored then end_callback(KEYS[first + 3], KEYS[first + 4], due_at, name, status, now) end
+  return stored and 1 or 0
+end
+"""
+_PUT_RESULT = f"{_END_LEARNING} return end_learning(1, unpack(ARGV))"
+_FINISH = f"""{_END_LEARNING}
 if redis.call('EXISTS', KEYS[5]) == 1 then return {{false, false}} end
 local function put()
 {prompts.PUT_SCRIPT}
 end
 local done = put()
-if done[2] then redis.call('SET', KEYS[5], ARGV[6], 'EX', ARGV[7]) end
+if done[2] then end_learning(5, unpack(ARGV, 6)) end
 return done
 """
 
@@ -83,12 +96,30 @@ def drop_checkpoint(redis: Redis, learning_id: str) -> None:
 
 
 def put_result(redis: Redis, learning_id: str, result: LearningResult, *, ttl_s: int) -> bool:
-    """Stores a result unless there already is one. Returns whether it was stored."""
-    key = keyspace.learning_result(learning_id)
-    stands = redis.set(key, result.model_dump_json(), ex=ttl_s, nx=True)
-    redis.delete(keyspace.learning_checkpoint(learning_id))
-    accepted.settle(redis, LEARNING_QUEUE_NAME, learning_id)
-    return bool(stands)
+    """Stores a result unless there already is one. Returns whether it was stored.
+
+    With it the learning's webhook is due.
+    """
+    keys = _list_keys(learning_id)
+    arguments = _list_arguments(learning_id, result, ttl_s=ttl_s)
+    return bool(redis.eval(_PUT_RESULT, len(keys), *keys, *arguments))
+
+
+def _list_keys(learning_id: str) -> tuple[str, ...]:
+    """The keys of `end_learning`."""
+    return (
+        keyspace.learning_result(learning_id),
+        keyspace.learning_checkpoint(learning_id),
+        keyspace.accepted(LEARNING_QUEUE_NAME),
+        keyspace.learning_callback(learning_id),
+        keyspace.WEBHOOK_TARGETS,
+    )
+
+
+def _list_arguments(learning_id: str, result: LearningResult, *, ttl_s: int) -> tuple[Any, ...]:
+    """The arguments of `end_learning` behind the number of its first key."""
+    told = (keyspace.due_webhooks(""), f"learning:{learning_id}", result.status, time.time())
+    return (result.model_dump_json(), ttl_s, learning_id, *told)
 
 
 def has_result(redis: Redis, learning_id: str) -> bool:
@@ -125,12 +156,12 @@ def finish_learning(
         note_learned(redis, prompt.decode(), card.learning.images)
     prompts.check_id(card.id)
     result = FinishedLearning(prompt_sha256=card.sha256)
-    keys = (*prompts.put_keys(card), keyspace.learning_result(learning_id))
+    keys = (*prompts.put_keys(card), *_list_keys(learning_id))
     values = prompt.model_dump_json()
     stored = (card.id, card.sha256, card.model_dump_json(), values, owner or "")
-    named, stands = redis.eval(_FINISH, len(keys), *keys, *stored, result.model_dump_json(), ttl_s)
+    ended = _list_arguments(learning_id, result, ttl_s=ttl_s)
+    named, stands = redis.eval(_FINISH, len(keys), *keys, *stored, *ended)
     if named is not None and stands is None:
         taken = as_text(named)
         raise prompts.PromptIdTaken(card.id, expected=taken, found=card.sha256)
-    accepted.settle(redis, LEARNING_QUEUE_NAME, learning_id)
     return stands is not None

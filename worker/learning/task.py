@@ -65,7 +65,7 @@ def run_learning(redis: Redis, settings: WorkerSettings, learning_id: str) -> No
 
 
 def _learn(redis: Redis, settings: WorkerSettings, job: LearningJob) -> LearningResult:
-    order = protocol.Order(
+    order = protocol.LearningOrder(
         request=job.request,
         pixels=_get_pixels(redis, job),
         resume=store.find_checkpoint(redis, job.id),
@@ -100,7 +100,7 @@ def _get_pixels(redis: Redis, job: LearningJob) -> np.ndarray[tuple[int, ...], n
 
 @contextmanager
 def _run_learner(
-    redis: Redis, learning_id: str, order: protocol.Order
+    redis: Redis, learning_id: str, order: protocol.LearningOrder
 ) -> Iterator[Iterator[protocol.Report]]:
     """The reports of a new learner. It ends when a result appears, and with this process."""
     command = with_parent(_LEARNER)

@@ -1,6 +1,7 @@
 """Hands a running job back to the queue, because its host is draining or has no engine.
 
-The RQ worker sends SIGUSR1 to its work-horse. A waiting work-horse wakes at once. A counting one
+The RQ worker sends SIGUSR1 to its work-horse. SIGTERM counts as the same request: Slurm and systemd
+send it to every process of a host at once. A waiting work-horse wakes at once. A counting one
 stores its votes after the next range. The job returns to the front of the queue with all its
 attempts left.
 """
@@ -24,8 +25,9 @@ class _Request:
 
 
 def listen() -> None:
-    """Installs the handler for the signal."""
-    signal.signal(HAND_BACK, _on_signal)
+    """Installs the handler for both signals."""
+    for number in (HAND_BACK, signal.SIGTERM):
+        signal.signal(number, _on_signal)
 
 
 def _on_signal(*_: object) -> None:
@@ -33,6 +35,11 @@ def _on_signal(*_: object) -> None:
     if _Request.waiting:
         _Request.waiting = False
         raise HandedBack
+
+
+def is_asked() -> bool:
+    """Whether the job is to be handed back."""
+    return _Request.asked
 
 
 def heed() -> None:

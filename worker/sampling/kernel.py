@@ -24,15 +24,17 @@ _ONE = np.uint64(1)
 
 
 @intrinsic
-def _high_word(typing_context: Any, a: Any, b: Any) -> Any:  # noqa: ARG001  # numba's signature
-    """The high 64 bits of a 64 x 64 bit product, in one machine instruction."""
+def _multiply(typing_context: Any, a: Any, b: Any) -> Any:  # noqa: ARG001  # numba's signature
+    """Both words of a 64 x 64 bit product, the high one first, in one machine instruction."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
-        wide = ir.IntType(128)
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word, wide = ir.IntType(64), ir.IntType(128)
         product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
-        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+        high = builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), word)
+        low = builder.trunc(product, word)
+        return context.make_tuple(builder, signature.return_type, [high, low])
 
-    return types.uint64(types.uint64, types.uint64), codegen
+    return types.UniTuple(types.uint64, 2)(types.uint64, types.uint64), codegen
 
 
 @numba.njit(inline="always", cache=True)
@@ -40,15 +42,15 @@ def _philox(block, sample, key0, key1):
     """The four words of counter (block, sample, 0, 0)."""
     c0, c1, c2, c3 = block, sample, np.uint64(0), np.uint64(0)
     for _ in range(_ROUNDS):
-        high0, low0 = _high_word(_M0, c0), _M0 * c0
-        high1, low1 = _high_word(_M1, c2), _M1 * c2
+        high0, low0 = _multiply(_M0, c0)
+        high1, low1 = _multiply(_M1, c2)
         c0, c1, c2, c3 = high1 ^ c1 ^ key0, low1, high0 ^ c3 ^ key1, low0
         key0, key1 = key0 + _W0, key1 + _W1
     return c0, c1, c2, c3
 
 
-@numba.njit(inline="always", cache=True)
-def _place(word, thresholds, guide):
+@numba.njit(cache=True)
+def _search(word, thresholds, guide):
     """The number of thresholds below `word`; -1 when the word determines no J."""
     cell = np.int64(word >> _GUIDE_SHIFT)
     low, high = guide[cell], guide[cell + 1]
@@ -63,30 +65,35 @@ def _place(word, thresholds, guide):
     return np.int64(low) if 0 < low < len(thresholds) else np.int64(-1)
 
 
+@numba.njit(cache=True)
+def _place(word, thresholds, guide, decided):
+    """What `_search` finds, from one table for nearly every word."""
+    found = np.int64(decided[np.int64(word >> _GUIDE_SHIFT)])
+    return found if found > 0 else _search(word, thresholds, guide)
+
+
 @numba.njit(nogil=True, cache=True)
-def _fill(image, key0, key1, first_sample, thresholds, guide, first_index, out, undecided):
-    d = len(image)
+def _fill(lowest, key0, key1, first_sample, thresholds, guide, decided, out, undecided):
+    """`lowest` is X plus the table's first J, to which the place of a word is added."""
+    d = len(lowest)
     whole = d - d % 4
     for row in range(out.shape[0]):
         sample = first_sample + np.uint64(row)
         worst = np.int64(0)
         block = np.uint64(0)
-        for i in range(0, whole, 4):
+        for first in range(0, whole, 4):
             block += _ONE  # numpy increments its counter before the first block
-            w0, w1, w2, w3 = _philox(block, sample, key0, key1)
-            p0, p1 = _place(w0, thresholds, guide), _place(w1, thresholds, guide)
-            p2, p3 = _place(w2, thresholds, guide), _place(w3, thresholds, guide)
-            worst |= p0 | p1 | p2 | p3
-            out[row, i] = np.int16(np.int64(image[i]) + first_index + p0)
-            out[row, i + 1] = np.int16(np.int64(image[i + 1]) + first_index + p1)
-            out[row, i + 2] = np.int16(np.int64(image[i + 2]) + first_index + p2)
-            out[row, i + 3] = np.int16(np.int64(image[i + 3]) + first_index + p3)
+            words = _philox(block, sample, key0, key1)
+            for i in range(4):  # a fixed length is unrolled
+                place = _place(words[i], thresholds, guide, decided)
+                worst |= place
+                out[row, first + i] = np.int16(lowest[first + i] + place)
         if whole < d:
             words = _philox(block + _ONE, sample, key0, key1)
             for i in range(whole, d):
-                p = _place(words[i - whole], thresholds, guide)
-                worst |= p
-                out[row, i] = np.int16(np.int64(image[i]) + first_index + p)
+                place = _place(words[i - whole], thresholds, guide, decided)
+                worst |= place
+                out[row, i] = np.int16(lowest[i] + place)
         undecided[row] = worst < 0
 
 
@@ -124,13 +131,13 @@ def sample_noisy_images(
         raise ValueError(f"start must not be negative, got {start}")
     undecided = np.zeros(len(out), dtype=np.bool_)
     _fill(
-        flat,
+        flat.astype(np.int16) + np.int16(table.first_index),
         np.uint64(key.low),
         np.uint64(key.high),
         np.uint64(start),
         table.thresholds,
         table.guide,
-        np.int64(table.first_index),
+        table.decided,
         out,
         undecided,
     )

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from worker.sampling.words import NoiseKey
 
-KeyPurpose = Literal["selection", "estimation", "adaptation"]
+KeyPurpose = Literal["selection", "estimation", "adaptation", "attack", "witness"]
 
 
 def derive_key(secret: bytes, request: bytes, purpose: KeyPurpose) -> NoiseKey:

@@ -1,4 +1,6 @@
-"""Our keys in Redis as files, and back. RQ's keys are not among them: the janitor makes them anew.
+"""A backup: our keys in Redis, with the files that belong to them, and back.
+
+RQ's keys are not among them: the janitor makes them anew.
 
 One line a key: its name, type, time to live and content, base64 where it is bytes. Each key is read
 at one moment, and keys of one certification not all at the same. So the index of what was accepted
@@ -9,7 +11,7 @@ it; what was accepted before is complete.
 import base64
 import gzip
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -26,12 +28,15 @@ from worker.store.connection import as_text
 
 DATA, MANIFEST, SECRET = "redis.jsonl.gz", "manifest.json", "key-secret"  # a name
 _AT_ONCE = 500
-# What speaks of this moment alone: hosts, runs, shared ranges, locks, drain requests.
+# What speaks of this moment alone: hosts, runs, shared ranges, locks, drain requests, queues.
 _LEFT_OUT = (
     keyspace.WORKERS,
     f"{keyspace.PREFIX}:worker:",
     f"{keyspace.PREFIX}:maintenance",
     f"{keyspace.PREFIX}:suspects:",
+    f"{keyspace.PREFIX}:waiting:",
+    f"{keyspace.PREFIX}:bell:",
+    f"{keyspace.PREFIX}:turns:",
     keyspace.DRAIN,
     keyspace.RESTORING,
 )
@@ -61,13 +66,16 @@ class StoredKey(Contract):
     content: Any
 
 
-def make_backup(redis: Redis, folder: Path, secret: bytes | None) -> BackupManifest:
+def make_backup(
+    redis: Redis, folder: Path, beside: Mapping[str, Path | bytes] | None = None
+) -> BackupManifest:
     """Writes a backup into a folder that is empty or not there.
 
     Args:
         redis: what is backed up.
         folder: where to; readable by its owner alone.
-        secret: the key secret, to be kept beside; None: it is kept elsewhere.
+        beside: what else belongs to it, by its name in the backup: a file, a folder or bytes. What
+            does not exist is left out.
 
     Raises:
         BackupUnusable: the folder holds something already.
@@ -77,17 +85,15 @@ def make_backup(redis: Redis, folder: Path, secret: bytes | None) -> BackupManif
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     number = _write_keys(redis, folder / DATA)
     names = [DATA]
-    if secret is not None:
-        (folder / SECRET).touch(mode=0o600)
-        (folder / SECRET).write_bytes(secret)
-        names.append(SECRET)
+    for name, content in (beside or {}).items():  # after Redis, which knows of no later entry
+        names += _write_beside(folder, name, content)
     manifest = BackupManifest(
         made_at=datetime.now(UTC),
         keys=number,
         key_commitment=as_text(redis.get(keyspace.KEY_COMMITMENT) or b""),
         files={name: _digest(folder / name) for name in names},
     )
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    _write_private(folder / MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
     return manifest
 
 
@@ -99,6 +105,26 @@ def _write_keys(redis: Redis, path: Path) -> int:
             file.write(stored.model_dump_json() + "\n")
             number += 1
     return number
+
+
+def _write_beside(folder: Path, name: str, content: Path | bytes) -> Iterator[str]:
+    """Writes a file, or the files in a folder and below it; yields their names in the backup."""
+    if isinstance(content, Path) and content.is_dir():
+        for file in sorted(content.iterdir()):
+            if not file.name.startswith("."):
+                yield from _write_beside(folder, f"{name}/{file.name}", file)
+    elif isinstance(content, bytes) or content.is_file():
+        _write_private(
+            folder / name, content if isinstance(content, bytes) else content.read_bytes()
+        )
+        yield name
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """Writes a file that its owner alone can read."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.touch(mode=0o600)
+    path.write_bytes(content)
 
 
 def _read_keys(redis: Redis) -> Iterator[StoredKey]:
@@ -225,13 +251,25 @@ def require_secret(folder: Path, path: Path) -> None:
         )
 
 
-def restore_secret(folder: Path, path: Path) -> None:
-    """Puts the key secret of a backup, where it holds one, to `path` if none is there."""
-    kept = folder / SECRET
-    if kept.is_file() and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(mode=0o600)
-        path.write_bytes(kept.read_bytes())
+def restore_beside(folder: Path, places: Mapping[str, Path]) -> tuple[str, ...]:
+    """Puts the files of a backup to their places; returns the names of what was put.
+
+    What is there already stays: keys revoked since the backup stay revoked.
+
+    Args:
+        folder: the backup.
+        places: where each belongs, by its name in the backup.
+    """
+    names = read_manifest(folder).files
+    put = []
+    for name, place in places.items():
+        files = [one for one in names if one == name or one.startswith(f"{name}/")]
+        if files and not (any(place.iterdir()) if place.is_dir() else place.exists()):
+            for one in files:
+                target = place if one == name else place / Path(one).relative_to(name)
+                _write_private(target, (folder / one).read_bytes())
+            put.append(name)
+    return tuple(put)
 
 
 def _list_ours(redis: Redis) -> Iterator[bytes]:

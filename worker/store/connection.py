@@ -41,6 +41,19 @@ def find_write_fault(redis: Redis) -> str | None:
     return None
 
 
+def find_free_memory(redis: Redis) -> int | None:
+    """Bytes that Redis may still take: up to `maxmemory`, or up to its machine's memory.
+
+    None where Redis does not say.
+    """
+    try:
+        memory: dict[str, Any] = redis.info("memory")
+    except NoPermissionError:
+        return None
+    most = memory.get("maxmemory") or memory.get("total_system_memory") or 0
+    return max(0, most - int(memory["used_memory"])) if most else None
+
+
 def when_there_is_room(write: Callable[[], T]) -> T:
     """What `write` returns, as soon as Redis has room for it; HandedBack ends the wait."""
     while True:

@@ -38,6 +38,14 @@ COUNTERS = f"{PREFIX}:counters"
 
 accepted = _by_id("accepted:{}")
 """The jobs of a queue that were accepted and have no result, by time, a sorted set."""
+priority = _by_id("priority:{}")
+"""The priority of a job, unless it is normal."""
+waiting = _by_id("waiting:{}")
+"""The jobs of a queue, a colon and a priority that wait beside RQ's queue, a list."""
+bell = _by_id("bell:{}")
+"""Urgent jobs that came to a queue, a list that wakes the workers that take them alone."""
+turns = _by_id("turns:{}")
+"""How many jobs of a queue went before one that has waited for long, a hash."""
 suspects = _by_id("suspects:{}")
 """Accepted jobs that were found nowhere, and since when, a sorted set."""
 
@@ -61,6 +69,21 @@ lost_engines = _by_id("certification:{}:lost-engines")
 cancel = _by_id("certification:{}:cancel")
 """Says that nobody counts for a certification any more; outlives its result."""
 
+callback = _by_id("certification:{}:callback")
+"""Where the end of a certification is to be told, and how it ended, a hash: see `callbacks`."""
+learning_callback = _by_id("learning:{}:callback")
+"""The same of a learning."""
+due_webhooks = _by_id("webhooks:{}")
+"""The webhooks of one target that are due, by the time of the next attempt, a sorted set."""
+WEBHOOK_TARGETS = f"{PREFIX}:webhook-targets"
+"""The targets that webhooks wait for, a set."""
+witness = _by_id("certification:{}:witness")
+"""The witness of a certification and its images, a hash; see `jobs.witness`."""
+witness_asked = _by_id("certification:{}:witness-asked")
+"""Says that a witness was asked for."""
+continued_by = _by_id("certification:{}:continued-by")
+"""The certification that goes on from one."""
+
 batch = _by_id("batch:{}")
 batch_refused = _by_id("batch:{}:refused")
 """The images of a batch that could not be used."""
@@ -75,7 +98,15 @@ image = _by_id("image:{}")
 image_holders = _by_id("holders:image:{}")
 """The jobs whose image this is, a set of their own keys; see `worker.jobs.purge`."""
 certificate = _by_id("certificate:{}")
-"""The finished result of a canonical request under one key secret."""
+"""The finished result of a canonical request under one key secret.
+
+That of a request which went on is under `{digest}:{continuations}`.
+"""
+
+
+def prefix(request_sha256: str, continuations: int) -> str:
+    """The votes at the end of a part of a canonical request, where the next one goes on: a hash."""
+    return f"{PREFIX}:prefix:{request_sha256}:{continuations}"
 
 
 def votes(request_sha256: str, stream: str, f_sha256: str | None = None) -> str:

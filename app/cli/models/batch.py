@@ -43,10 +43,10 @@ def choose_batch(
     """
     from models.catalogue import load_catalogue
     from models.catalogue.measured import write_own
-    from models.loading.loading import load_vlm
     from worker.engine.measure.batch_choice import SHAPES, BatchChoice, choose_rows, measure_shapes
     from worker.engine.runner.machine import choose_device, set_threads
     from worker.engine.shelf.identity import create_identity
+    from worker.engine.shelf.runtime import load_served, read_runtime
     from worker.settings import WorkerSettings
 
     with sentences():
@@ -55,7 +55,7 @@ def choose_batch(
         catalogue = load_catalogue(settings.models)
         card, folder = catalogue.get(model), catalogue.folder(model)
         chosen = choose_device(device.value if device else settings.device)
-        vlm = load_vlm(card, folder, chosen)
+        vlm = load_served(card, folder, chosen, read_runtime(settings))
         shapes = rows or SHAPES[chosen.type]
         tried = measure_shapes(vlm, sorted(set(shapes)), rounds=rounds, seconds=seconds)
         identity = create_identity(vlm)

@@ -10,7 +10,8 @@ from app.cli.options import DeviceOption
 from app.cli.terminal import sentences
 
 if TYPE_CHECKING:
-    from app.local.model_check import CheckReport
+    from app.local.model_check import CheckReport, InstalledModel
+    from models.catalogue import Catalogue
 
 
 def check(
@@ -35,6 +36,7 @@ def check(
     from app.local.model_check import check_model
     from models.catalogue import load_catalogue
     from models.datasets.image_folder import list_images
+    from worker.engine.shelf.runtime import read_runtime
     from worker.settings import WorkerSettings
 
     with sentences():
@@ -45,12 +47,19 @@ def check(
             catalogue.folder(model),
             device=device.value if device else settings.device,
             threads=settings.threads,
+            runtime=read_runtime(settings),
             images=list_images(data, "test") if data is not None else None,
+            parent=_find_parent(catalogue, model),
         )
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
         _print(report)
+
+
+def _find_parent(catalogue: "Catalogue", model: str) -> "InstalledModel | None":
+    made = catalogue.get(model).quantization
+    return None if made is None else (catalogue.get(made.parent), catalogue.folder(made.parent))
 
 
 def _print(report: "CheckReport") -> None:
@@ -87,6 +96,14 @@ def _list_rows(report: "CheckReport") -> Iterator[tuple[str, str]]:
         if report.accuracy.other is not None:
             shown += f"; {report.accuracy.other:.4f} under the other activation"
         yield "accuracy", shown
+    if report.beside_parent is not None:
+        for judged in (report.beside_parent.quantized, report.beside_parent.parent):
+            shares = ", ".join(f"{v:.4f} at {k}" for k, v in judged.certified_accuracy.items())
+            yield (
+                judged.model,
+                f"{judged.precision}: certified accuracy of {report.beside_parent.images} images "
+                f"{shares}; {judged.images_per_s:.1f} images/s",
+            )
     speed = report.speed
     yield (
         "speed",

@@ -1,5 +1,6 @@
 """promptsmooth models: lists the models, and measures how far their logits move between runs."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,11 +8,14 @@ import typer
 
 from app.cli.models import files
 from app.cli.models.batch import choose_batch
+from app.cli.models.card import draft
 from app.cli.models.check import check, describe_tau
+from app.cli.models.quantize import quantize
 from app.cli.options import DeviceOption
 from app.cli.terminal import sentences
-from models.catalogue import load_catalogue
+from models.catalogue import Catalogue, load_catalogue
 from models.catalogue.availability import judge_presence
+from models.catalogue.cards import ModelCard
 from models.catalogue.measured import write_own
 
 if TYPE_CHECKING:
@@ -24,20 +28,27 @@ models_cli = typer.Typer(
     no_args_is_help=True,
 )
 models_cli.command()(files.add)
+models_cli.command(name="card")(draft)
 models_cli.command()(files.pull)
 models_cli.command()(files.bundle)
 models_cli.command()(files.remove)
 models_cli.command()(check)
 models_cli.command(name="choose-batch")(choose_batch)
+models_cli.command()(quantize)
 
 
 @models_cli.command(name="list")
-def list_models() -> None:
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+) -> None:
     """List the models, whether their files are present, and their licences.
 
     Files are judged by presence and length. Loading a model also compares digests.
     """
+    import json
+
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from worker.settings import SharedSettings
@@ -46,22 +57,38 @@ def list_models() -> None:
         folder = SharedSettings().models
         absent = folder is not None and not folder.exists()
         catalogue = load_catalogue(None if absent else folder)
+    rows = list(_list_rows(catalogue))
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
     table = Table()
     for column in ("id", "name", "files", "licence"):
         table.add_column(column, overflow="fold")
-    reasons = []
+    for row in rows:
+        table.add_row(*(escape(row[column]) for column in ("id", "name", "files", "licence")))
+    Console().print(table)
+    for row in rows:
+        if row["reason"]:
+            typer.echo(f"{row['id']}: {row['reason']}")
+    if absent:
+        typer.echo(f"{folder} does not exist yet; promptsmooth models add creates it.")
+
+
+def _list_rows(catalogue: Catalogue) -> Iterator[dict[str, str]]:
+    """What is listed of each model: an empty digest where it was not added, and why not."""
     for card in sorted((*catalogue.list(), *catalogue.list_not_added()), key=lambda card: card.id):
         presence = judge_presence(catalogue, card.id)
-        table.add_row(card.id, card.name, presence.word, card.licence)
-        reasons += [f"{card.id}: {presence.reason}"] if presence.reason else []
+        yield {
+            "id": card.id,
+            "name": card.name,
+            "files": presence.word,
+            "licence": card.licence,
+            "sha256": card.sha256 if isinstance(card, ModelCard) else "",
+            "reason": presence.reason or "",
+        }
     for model_id, error in sorted(catalogue.invalid.items()):
-        table.add_row(model_id, "", "not valid", "")
-        reasons.append(f"{model_id}: {error}")
-    if absent:
-        reasons.append(f"{folder} does not exist yet; promptsmooth models add creates it.")
-    Console().print(table)
-    for reason in reasons:
-        typer.echo(reason)
+        empty = {"name": "", "licence": "", "sha256": ""}
+        yield {"id": model_id, "files": "not valid", "reason": str(error), **empty}
 
 
 @models_cli.command(name="measure-eta")
@@ -99,6 +126,7 @@ def measure_eta(
     images, not proved.
     """
     from app.local.eta import measure_model
+    from worker.engine.shelf.runtime import read_runtime
     from worker.settings import WorkerSettings
 
     with sentences():
@@ -109,6 +137,7 @@ def measure_eta(
             catalogue.folder(model),
             device=device.value if device else settings.device,
             threads=settings.threads,
+            runtime=read_runtime(settings),
             images=[path.read_bytes() for path in image or ()],
             each=batches,
             save=save,

@@ -7,7 +7,7 @@ import typer
 
 from app.cli.options import require_folder
 from app.cli.terminal import ending_tidily, sentences
-from models.catalogue import Catalogue, load_catalogue
+from models.catalogue import Catalogue, UnknownModel, load_catalogue
 from models.catalogue.cards import ModelDescription, check_model_id, load_description
 
 if TYPE_CHECKING:
@@ -34,6 +34,17 @@ class BundleIsWhole(ValueError):
         )
 
 
+class NoCard(ValueError):
+    """No card describes the model that is to be added."""
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(
+            f"there is no model {model_id!r} among the known ones (promptsmooth models list). For "
+            f"one of your own, draft its card: promptsmooth models card PATH --id {model_id} > "
+            f"{model_id}.toml; complete it, and add --card {model_id}.toml to this command."
+        )
+
+
 class OtherId(ValueError):
     """The given card belongs to another model."""
 
@@ -50,12 +61,18 @@ def add(
             help="Published weights: a Hugging Face CLIP folder or its pytorch_model.bin (PLIP, "
             "PubMedCLIP); an open_clip folder (or local-dir:FOLDER) or checkpoint (QuiltNet); "
             "BiomedCLIP's open_clip folder, with its BERT's files; MedCLIP's zip, with vocab.txt "
-            "inside or beside it; or an archive of models bundle.",
+            "inside or beside it; an image classifier of your own (.onnx, with --card); or an "
+            "archive of models bundle.",
         ),
     ],
     card: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Card of an unknown model."),
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Card of a model of your own; models card drafts it.",
+        ),
     ] = None,
     config: Annotated[
         Path | None,
@@ -163,11 +180,20 @@ def _tell(added: "Added") -> None:
 
 def _describe(model: str, card: Path | None, folder: Path) -> ModelDescription:
     if card is None:
-        return _load(folder).describe(model)
+        return _find_description(model, folder)
     description = load_description(card)
     if description.id != model:
         raise OtherId(card, description.id, model)
     return description
+
+
+def _find_description(model: str, folder: Path) -> ModelDescription:
+    try:
+        return _load(folder).describe(model)
+    except UnknownModel as error:
+        if type(error) is UnknownModel:  # not retired, and no card that is not valid
+            raise NoCard(model) from None
+        raise
 
 
 def _load(folder: Path) -> Catalogue:

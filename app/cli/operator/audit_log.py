@@ -107,8 +107,8 @@ def head(path: LogPath = None, data_dir: DataDir = None) -> None:
 
 
 def _find_files(path: Path | None, data_dir: Path | None) -> list[Path]:
-    from app.server.audit_log.log import AUDIT_LOG_NAME, list_files
     from app.settings import AppSettings
+    from models.files.audit_log import AUDIT_LOG_NAME, list_files
 
     place = path or AppSettings().audit_log or get_data_dir(data_dir) / AUDIT_LOG_NAME
     files = [place] if place.is_file() else list_files(place)

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import get_data_dir
+from app.cli.options import DataDir, get_data_dir
 from app.cli.terminal import sentences
 from app.server.access import api_keys
+from app.server.access.operator_file import now_utc
 from app.settings import Quotas
 
 keys_cli = typer.Typer(
@@ -30,6 +31,8 @@ class ScopeName(StrEnum):
     SUBMIT = "submit"
     READ = "read"
     ADMIN = "admin"
+    URGENT = "urgent"
+    EVALUATE = "evaluate"
 
 
 KeysFileOption = Annotated[
@@ -51,7 +54,9 @@ def add(
         list[ScopeName] | None,
         typer.Option(
             help="submit: certify, learn, import prompts, and end or remove one's own. read: see "
-            "one's own. admin: see and end everyone's. Repeatable.  (default: submit and read)"
+            "one's own. admin: both, and see, end and remove everyone's. urgent: ask for the "
+            "priority urgent. evaluate: start evaluations of the service's datasets. "
+            "Repeatable.  (default: submit and read)"
         ),
     ] = None,
     expires_in_days: Annotated[
@@ -68,6 +73,7 @@ def add(
         int, typer.Option(min=0, help="Most samples requested in a day (UTC); 0: no limit.")
     ] = 0,
     file: KeysFileOption = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Create a key and print it. It is shown only this once.
 
@@ -79,11 +85,11 @@ def add(
 
       promptsmooth keys add --label "night run" --scope submit --scope read --jobs 5000
 
-      promptsmooth keys add --label "operator" --scope admin --scope read --expires-in-days 365
+      promptsmooth keys add --label "operator" --scope admin --expires-in-days 365
     """
-    now = api_keys.now_utc()
+    now = now_utc()
     with sentences():
-        path = find_keys_file(file)
+        path = find_keys_file(file, data_dir)
         with api_keys.change_keys(path) as keys:
             key, token = api_keys.create_key(
                 label,
@@ -108,6 +114,7 @@ def add(
 @keys_cli.command(name="list")
 def list_keys(
     file: KeysFileOption = None,
+    data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> None:
     """List the keys: ids, labels, scopes, limits and whether they are valid; never a key itself.
@@ -117,7 +124,7 @@ def list_keys(
       promptsmooth keys list
     """
     with sentences():
-        path = find_keys_file(file)
+        path = find_keys_file(file, data_dir)
         try:
             keys = api_keys.load_keys(path).keys
         except FileNotFoundError:
@@ -133,22 +140,22 @@ def list_keys(
 
 
 @keys_cli.command()
-def revoke(key_id: KeyId, file: KeysFileOption = None) -> None:
+def revoke(key_id: KeyId, file: KeysFileOption = None, data_dir: DataDir = None) -> None:
     """Revoke a key now and for good. What it created stays, for keys with the scope admin.
 
     Example:
 
       promptsmooth keys revoke 3f9a1c2b
     """
-    with sentences(), _change(file) as keys:
+    with sentences(), _change(file, data_dir) as keys:
         index = api_keys.find_index(keys, key_id)
         if keys[index].revoked_at is None:
-            keys[index] = keys[index].model_copy(update={"revoked_at": api_keys.now_utc()})
+            keys[index] = keys[index].model_copy(update={"revoked_at": now_utc()})
     typer.echo(f"key {key_id} is revoked")
 
 
 @keys_cli.command()
-def rotate(key_id: KeyId, file: KeysFileOption = None) -> None:
+def rotate(key_id: KeyId, file: KeysFileOption = None, data_dir: DataDir = None) -> None:
     """Replace a key by a new one with the same id, which sees everything that the old one created.
 
     The old key stops working at once. Use this for a key that was lost, has leaked, or is old.
@@ -157,31 +164,32 @@ def rotate(key_id: KeyId, file: KeysFileOption = None) -> None:
 
       promptsmooth keys rotate 3f9a1c2b > ct.key
     """
-    with sentences(), _change(file) as keys:
+    with sentences(), _change(file, data_dir) as keys:
         index = api_keys.find_index(keys, key_id)
         old = keys[index]
         if old.revoked_at is not None:
             raise ValueError(
                 f"the key {key_id} is revoked for good; create another with: promptsmooth keys add"
             )
-        _, token = api_keys.create_key(old.label, old.scopes, now=api_keys.now_utc())
+        _, token = api_keys.create_key(old.label, old.scopes, now=now_utc())
         token = token.replace(token.split("_")[1], key_id, 1)
         keys[index] = old.model_copy(update={"sha256": api_keys.hash_token(token)})
     typer.echo(token)
     typer.echo(f"key {key_id} is replaced; the line above is shown only once", err=True)
 
 
-def find_keys_file(given: Path | None) -> Path:
-    """The keys file that the option, the settings or the data folder names."""
+def find_keys_file(given: Path | None, data_dir: Path | None) -> Path:
+    """The keys file that the options, the settings or the data folder name."""
     from app.settings import AppSettings
 
-    return given or AppSettings().keys_file or get_data_dir(None) / api_keys.KEYS_FILE_NAME
+    named = given or (AppSettings().keys_file if data_dir is None else None)
+    return named or get_data_dir(data_dir) / api_keys.KEYS_FILE_NAME
 
 
 @contextmanager
-def _change(file: Path | None) -> Iterator[list[api_keys.ApiKey]]:
+def _change(file: Path | None, data_dir: Path | None) -> Iterator[list[api_keys.ApiKey]]:
     try:
-        with api_keys.change_keys(find_keys_file(file)) as keys:
+        with api_keys.change_keys(find_keys_file(file, data_dir)) as keys:
             yield keys
     except api_keys.KeyUnknown as error:
         raise ValueError(str(error.args[0])) from None
@@ -209,5 +217,5 @@ def _state(key: api_keys.ApiKey) -> str:
         return f"revoked {key.revoked_at:%Y-%m-%d}"
     if key.expires_at is None:
         return "valid"
-    valid = key.is_valid(api_keys.now_utc())
+    valid = key.is_valid(now_utc())
     return f"{'valid until' if valid else 'expired'} {key.expires_at:%Y-%m-%d}"

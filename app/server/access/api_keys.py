@@ -6,31 +6,27 @@ random bits cannot be guessed at any speed. A slow hash would also delay every r
 anyone who sends wrong keys keep the service busy.
 """
 
-import fcntl
 import hashlib
 import hmac
 import re
 import secrets
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, Self, get_args
 
-import tomli_w
-from pydantic import AwareDatetime, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
+from app.server.access.operator_file import load_file, locked, write_file
 from app.settings import Quotas
-from models.files.untrusted_text import parse_toml
-from models.files.whole_file import write_whole
 from worker.contract import Contract
 
 PREFIX = "psk"
 _FORM = re.compile(rf"{PREFIX}_([0-9a-f]{{8}})_[0-9a-f]{{64}}")
 _NOBODY = "0" * 64
 
-Scope = Literal["submit", "read", "admin"]
+Scope = Literal["submit", "read", "admin", "urgent", "evaluate"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 
@@ -121,18 +117,7 @@ def load_keys(path: Path) -> KeysFile:
         FileNotFoundError: the file does not exist.
         KeysFileUnusable: the file cannot be read or is malformed.
     """
-    try:
-        return KeysFile.model_validate(parse_toml(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise KeysFileUnusable(f"{path} cannot be read: {error.strerror}.") from error
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise KeysFileUnusable(f"{path} is not a keys file: {where}: {first['msg']}.") from None
-    except ValueError:  # not TOML or not UTF-8; the parser's text could quote a digest
-        raise KeysFileUnusable(f"{path} is not a keys file: expected TOML in UTF-8.") from None
+    return load_file(path, KeysFile, "a keys file", KeysFileUnusable)
 
 
 @contextmanager
@@ -142,17 +127,14 @@ def change_keys(path: Path) -> Iterator[list[ApiKey]]:
     A lock serialises concurrent changes. A new file is readable by its owner and group only; an
     existing file keeps its mode.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path):
         try:
             keys = list(load_keys(path).keys)
         except FileNotFoundError:
             keys = []
         yield keys
         content = KeysFile(keys=tuple(keys)).model_dump(mode="python", exclude_none=True)
-        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o640
-        write_whole(path, (_HEAD + tomli_w.dumps(content)).encode(), mode=mode)
+        write_file(path, _HEAD, content)
 
 
 _HEAD = "# Keys of promptsmooth-service, as digests. Written by: promptsmooth keys\n"
@@ -168,8 +150,3 @@ def find_index(keys: list[ApiKey], key_id: str) -> int:
         if key.id == key_id:
             return index
     raise KeyUnknown(f"there is no key {key_id!r}; promptsmooth keys list lists the existing ones")
-
-
-def now_utc() -> datetime:
-    """The current time in UTC, to the second."""
-    return datetime.now(UTC).replace(microsecond=0)

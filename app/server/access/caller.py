@@ -3,8 +3,8 @@
 A caller is the key that came with the request, or `anonymous` when no keys are configured. Data of
 another key is answered exactly as if it did not exist; a key with scope admin sees everything.
 
-A route declares its scope by the type of its caller: `caller: Reader`, `Submitter` or
-`Administrator`. A test finds every route that declares none.
+A route declares its scope by the type of its caller: `caller: Reader`, `Submitter`,
+`Evaluator` or `Administrator`. A test finds every route that declares none.
 """
 
 from dataclasses import dataclass
@@ -35,6 +35,10 @@ class Caller:
     scopes: frozenset[str]
     quotas: Quotas = NO_BOUNDS
 
+    def has(self, scope: Scope) -> bool:
+        """Whether a route of this scope may be used. `admin` includes the others."""
+        return scope in self.scopes or "admin" in self.scopes
+
     def may_see(self, owner: str) -> bool:
         """Whether data that belongs to `owner` exists for this caller."""
         return owner == self.key_id or "admin" in self.scopes
@@ -49,6 +53,8 @@ class Caller:
 
 EVERYONE = Caller(ANONYMOUS, frozenset(SCOPES))
 """The caller when no keys are configured."""
+STRANGER = Caller("stranger", frozenset())
+"""Who asks a public address of a service that has keys, and has none."""
 
 
 async def get_caller(request: Request) -> Caller:
@@ -57,18 +63,25 @@ async def get_caller(request: Request) -> Caller:
     return caller
 
 
+async def get_visitor(request: Request) -> Caller:
+    """Who asks a public address: the caller whose key came along, or a stranger."""
+    visitor: Caller = getattr(request.state, "visitor", EVERYONE)
+    return visitor
+
+
 def require_scope(caller: Caller, scope: Scope) -> Caller:
     """Returns the caller if their key has the scope.
 
     Raises:
         ScopeMissing: it does not.
     """
-    if scope not in caller.scopes:
+    if not caller.has(scope):
         raise ScopeMissing(f"This needs a key with the scope {scope}.")
     return caller
 
 
 CallerDep = Annotated[Caller, Depends(get_caller)]
+VisitorDep = Annotated[Caller, Depends(get_visitor)]
 
 
 @dataclass(frozen=True)
@@ -88,4 +101,5 @@ class Requires:
 
 Reader = Annotated[Caller, Depends(Requires("read"))]
 Submitter = Annotated[Caller, Depends(Requires("submit"))]
+Evaluator = Annotated[Caller, Depends(Requires("evaluate"))]
 Administrator = Annotated[Caller, Depends(Requires("admin"))]

@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from redis import Redis
 
 from app.server.access.caller import Caller
-from app.server.answers.problems import QuotaExceeded
+from app.server.answers.problems import QuotaExceeded, QuotaTooSmall
+from app.settings import Quotas
 from worker.jobs.state import State, get_states
 from worker.learning.queue import get_status
 from worker.store import keyspace
@@ -51,8 +52,10 @@ def reserve(
 
     Raises:
         QuotaExceeded: the key would exceed its quota.
+        QuotaTooSmall: the request alone is more than the quota.
     """
     quotas, now = caller.quotas, datetime.now(UTC)
+    _require_enough(quotas, jobs=len(certify) + len(learn), samples=samples)
     if quotas.jobs is None and quotas.samples_per_day is None:
         yield
         return
@@ -85,6 +88,19 @@ def reserve(
                 pipeline.decrby(keys[1], samples)
             pipeline.execute()
         raise
+
+
+def _require_enough(quotas: Quotas, *, jobs: int, samples: int) -> None:
+    """Refuses what can never pass, however long the caller waits."""
+    if quotas.jobs is not None and jobs > quotas.jobs:
+        raise QuotaTooSmall(
+            f"Expected at most {quotas.jobs} jobs, which this key may have at a time, got {jobs}."
+        )
+    if quotas.samples_per_day is not None and samples > quotas.samples_per_day:
+        raise QuotaTooSmall(
+            f"Expected at most {quotas.samples_per_day} samples, which this key may request in a "
+            f"day, got {samples}."
+        )
 
 
 def _forget_ended(redis: Redis, key: str, *, before: datetime) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from app.server.answers.schemas import Schema
+from app.server.answers.schemas import RefusedProblem, Schema
 from models.prompts.learning_settings import LearningSettings
 from worker.contract import Failure, ModelRef
 from worker.contract.learning import LearnedEpoch, LearningJob
@@ -24,7 +24,9 @@ class PromptJob(Schema):
 
     `failure` says why there is no prompt, where the status is `failed`; `prompt_sha256` which one
     there is, where it is `finished`. `left_out`, if there are any, counts files,
-    such as Thumbs.db, that were sent among the images and are none.
+    such as Thumbs.db, that were sent among the images and are none. `refused`, if there are any,
+    are images that could not be used, and others of their classes were used instead; of a zip,
+    `image_index` counts files in order of their paths.
     """
 
     id: str
@@ -36,6 +38,7 @@ class PromptJob(Schema):
     class_names: tuple[str, ...]
     images: int
     left_out: int = Field(default=0, exclude_if=lambda count: not count)
+    refused: tuple[RefusedProblem, ...] = Field(default=(), exclude_if=lambda images: not images)
     settings: LearningSettings
     epochs_done: int
     curve: tuple[LearnedEpoch, ...]
@@ -57,6 +60,7 @@ def prompt_job(
         class_names=request.class_names,
         images=len(request.images),
         left_out=job.left_out,
+        refused=tuple(map(RefusedProblem.of, job.refused)),
         settings=LearningSettings(**asdict(request.settings)),
         epochs_done=len(curve),
         curve=curve,

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.request.goal import find_goal
 from app.server.answers.schemas import CertificationLinks, Schema, certification_links
 from worker.contract import CertificationJob, ModelRef
 from worker.contract.certificate import document
@@ -29,6 +30,13 @@ class ListedAbstention(_Listed):
     outcome: Literal["abstained"] = "abstained"
 
 
+class ListedGoal(Schema):
+    """Whether the class holds up to a radius; "not shown" is no proof of the opposite."""
+
+    radius: document.Length
+    shown: bool
+
+
 class CertificationItem(Schema):
     """A certification in a list; `links.self` has the rest."""
 
@@ -44,6 +52,16 @@ class CertificationItem(Schema):
         default=(),
         description="What its certificates say, in their order; empty unless it is finished. "
         "Quote the certificate, not this: it has the scope and the limits.",
+    )
+    reference: str | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="What its sender calls it.",
+    )
+    goal: ListedGoal | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="Yes or no, if it is finished and was asked about a `target_radius`.",
     )
     links: CertificationLinks
 
@@ -67,6 +85,7 @@ def certification_item(job: CertificationJob, status: str) -> CertificationItem:
             "batch_id": job.batch_id,
             "submitted_at": job.submitted_at,
             "model": job.request.model,
+            "reference": job.reference,
             "sigmas": tuple(map(float, job.request.sigmas)),
             "links": certification_links(job),
         }
@@ -79,7 +98,10 @@ def with_outcomes(
     """The item with the outcomes of its certificates, if it is finished."""
     if not isinstance(result, document.FinishedResult):
         return item
-    return item.model_copy(update={"outcomes": tuple(map(_outcome, result.certificates))})
+    goal = find_goal(result.certificates)
+    outcomes = tuple(map(_outcome, result.certificates))
+    listed = None if goal is None else ListedGoal(radius=goal.radius, shown=goal.shown)
+    return item.model_copy(update={"outcomes": outcomes, "goal": listed})
 
 
 def _outcome(certificate: document.CertificateDocument) -> ListedRadius | ListedAbstention:

@@ -1,10 +1,12 @@
 """What HTTP shows. Every value is frozen; certificates are shown as they were stored."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from http import HTTPStatus
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from app.request.goal import Goal
 from models.catalogue.cards import Evaluation, ModelCard, Preprocessing, TrainingSet
 from worker.contract import (
     CertificationJob,
@@ -17,6 +19,7 @@ from worker.contract import (
     InputImage,
     LiveVotes,
     ModelRef,
+    RefusedImage,
     WorkerReport,
 )
 from worker.contract.certificate.document import (
@@ -25,6 +28,7 @@ from worker.contract.certificate.document import (
     Provenance,
     Signature,
 )
+from worker.contract.certificate.series import JointDocument
 
 
 class Schema(Contract):
@@ -110,6 +114,21 @@ class _Certification(Schema):
     submitted_at: datetime
     model: ModelRef
     input: InputImage
+    continues: str | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="The id of the certification whose samples this one goes on from.",
+    )
+    reference: str | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="What its sender calls it. Not signed: it is no part of the certificate.",
+    )
+    note: str | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="Says the largest radius that can be proved, where that is less than asked.",
+    )
     links: CertificationLinks
 
 
@@ -157,6 +176,12 @@ class FinishedCertification(_Certification):
     certificates: tuple[CertificateDocument, ...]
     provenance: Provenance
     research_use_only: Literal[True] = True
+    goal: Goal | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="Yes or no, where the request named a `target_radius`. Not signed: it follows "
+        "from the certificates.",
+    )
     signature: Signature | None
 
 
@@ -193,7 +218,7 @@ class BatchLinks(Schema):
 
 
 class RefusedProblem(Schema):
-    """Why an image of a batch is not certified: an RFC 9457 problem of that image alone."""
+    """Why one of several images is not used: an RFC 9457 problem of that image alone."""
 
     type: str = "about:blank"
     title: str
@@ -202,6 +227,11 @@ class RefusedProblem(Schema):
     detail: str
     image_index: int = Field(description="Which of the images sent together, from 0.")
     frames: int | None = Field(default=None, description="How many the file has, if that is it.")
+
+    @classmethod
+    def of(cls, image: RefusedImage) -> Self:
+        """The problem of a refused image."""
+        return cls(title=HTTPStatus(image.status).phrase, **image.model_dump())
 
 
 class Batch(Schema):
@@ -216,6 +246,12 @@ class Batch(Schema):
     total: int = Field(description="Images that are shown here.")
     certifications: tuple[Certification, ...]
     refused: tuple[RefusedProblem, ...] = ()
+    joint_batch: tuple[JointDocument, ...] = Field(
+        default=(),
+        exclude_if=lambda found: not found,
+        description="For each noise level and label set, what holds for all images together, by "
+        "counting. Left out unless the request was joint and every image has ended.",
+    )
     links: BatchLinks
 
 
@@ -247,6 +283,7 @@ class ModelView(Schema):
     training_data: tuple[TrainingSet, ...]
     architecture: str
     sha256: str
+    weights_sha256: str = Field(description="What a learned prompt is bound to.")
     class_names: tuple[str, ...]
     template: str
     preprocessing: Preprocessing
@@ -331,7 +368,14 @@ def model_view(
     """What a card publishes: everything but its files and shapes."""
     shown = ModelView.model_fields.keys() & ModelCard.model_fields.keys()
     facts = {name: getattr(card, name) for name in shown}
-    return ModelView(**facts, sha256=card.sha256, default=default, ready_on=ready_on, hosts=hosts)
+    return ModelView(
+        **facts,
+        sha256=card.sha256,
+        weights_sha256=card.weights_sha256,
+        default=default,
+        ready_on=ready_on,
+        hosts=hosts,
+    )
 
 
 class SigningKey(Schema):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.server.audit_log.log import MAX_LINE_BYTES, Head
+from models.files.audit_log import MAX_LINE_BYTES, Head
 from models.files.untrusted_text import parse_json
 
 

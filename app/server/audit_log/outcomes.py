@@ -19,14 +19,15 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.server.audit_log.entries import describe_learning_outcome, describe_outcome
-from app.server.audit_log.log import AuditLog, AuditLogUnavailable
 from app.server.audit_log.trail import AuditTrail
+from models.files.audit_log import AuditLog, AuditLogUnavailable
 from models.log import get_logger
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME
 from worker.learning import store as learning_store
 from worker.store import keyspace
 from worker.store.connection import as_text
 from worker.store.jobs import records, results
+from worker.store.jobs.damaged import RecordDamaged
 
 _log = get_logger(__name__)
 
@@ -109,7 +110,7 @@ def write_outcomes(log: AuditLog, redis: Redis) -> None:
                 claim = keyspace.audit_written(job_id)
                 if not redis.set(claim, "", nx=True, ex=_CLAIMED_S):
                     continue
-                if not _write(log, action, fields):
+                if not write_entry(log, action, fields):
                     redis.delete(claim)
                     return
             redis.zrem(keyspace.audit_awaited(queue_name), job_id)
@@ -127,7 +128,8 @@ def _is_being_accepted(redis: Redis, queue_name: str, job_id: str) -> bool:
     return noted_at is not None and time.time() - float(noted_at) < _NEVER_ACCEPTED_S
 
 
-def _write(log: AuditLog, action: str, fields: dict[str, Any]) -> bool:
+def write_entry(log: AuditLog, action: str, fields: dict[str, Any]) -> bool:
+    """Writes an entry about what no request did. Returns whether it is on disk."""
     try:
         log.record(action, **fields)
     except AuditLogUnavailable as error:
@@ -137,7 +139,10 @@ def _write(log: AuditLog, action: str, fields: dict[str, Any]) -> bool:
 
 
 def _describe_certification(redis: Redis, job_id: str) -> dict[str, Any] | None:
-    job, result = records.find_job(redis, job_id), results.find_result(redis, job_id)
+    try:
+        job, result = records.find_job(redis, job_id), results.find_result(redis, job_id)
+    except RecordDamaged:  # it keeps no other outcome from the log
+        return {"certification_id": job_id, "status": "failed", "code": "record_damaged"}
     return None if job is None or result is None else describe_outcome(job, result)
 
 

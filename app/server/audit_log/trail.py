@@ -11,7 +11,6 @@ because they could hold anything; the digest of the request covers them.
 """
 
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,10 +25,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.server.access.caller import Caller
 from app.server.access.routes import Access, find_route, is_public
 from app.server.answers.problems import AuditLogUnavailable, Problem, create_response
-from app.server.audit_log.log import AuditLog
-from app.server.audit_log.log import AuditLogUnavailable as NotWritten
-from app.server.audit_log.log import find_fault as find_log_fault
+from app.server.audit_log.strangers import StrangersLimit
 from app.settings import AppSettings
+from models.files.audit_log import AuditLog
+from models.files.audit_log import AuditLogUnavailable as NotWritten
+from models.files.audit_log import find_fault as find_log_fault
 from models.log import get_logger
 from worker.store import keyspace
 
@@ -37,7 +37,6 @@ _log = get_logger(__name__)
 
 _SHOWN = re.compile(r"[a-z0-9._-]{1,64}")
 _LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
-_STRANGERS_A_MINUTE = 60
 _STATE: ContextVar[dict[str, Any] | None] = ContextVar("request_state", default=None)
 
 
@@ -72,6 +71,7 @@ class AuditTrail:
         common = {
             "request_id": state.get("request_id"),
             "key_id": None if caller is None else caller.key_id,
+            **state.get("audited", {}),
         }
         try:
             self.log.record(action, **common, **fields)
@@ -83,6 +83,16 @@ class AuditTrail:
             )
             if self.refuse:
                 raise AuditLogUnavailable from None
+
+
+@contextmanager
+def acting_for(caller: Caller, request_id: str | None, **fields: str) -> Iterator[None]:
+    """Entries of the block name who asked for it, in an earlier request, and these fields."""
+    token = _STATE.set({"caller": caller, "request_id": request_id, "audited": fields})
+    try:
+        yield
+    finally:
+        _STATE.reset(token)
 
 
 def create_trail(settings: AppSettings) -> AuditTrail:
@@ -116,7 +126,7 @@ class Audited:
         self, app: ASGIApp, *, trail: AuditTrail, access: Sequence[Access], reads: bool
     ) -> None:
         self.app, self.trail, self.access, self.reads = app, trail, access, reads
-        self._strangers = _Strangers()
+        self._strangers = StrangersLimit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self.trail.log is None or is_public(scope["path"]):
@@ -182,24 +192,3 @@ def describe_request(access: Sequence[Access], method: str, path: str) -> dict[s
     ids: Mapping[str, str] = {} if found is None else found.groupdict()
     shown = {name: value for name, value in ids.items() if _SHOWN.fullmatch(value)}
     return {"method": method, "route": route.path, **shown}
-
-
-class _Strangers:
-    """Limits entries about requests without a valid key, so that strangers cannot fill the disk.
-
-    Requests beyond the limit of a minute are only counted.
-    """
-
-    def __init__(self) -> None:
-        self._minute, self._written, self._left_out = 0, 0, 0
-
-    def count(self) -> int | None:
-        """How many requests were left out before this one; None: this one is left out too."""
-        if (minute := int(time.monotonic() // 60)) != self._minute:
-            self._minute, self._written = minute, 0
-        if self._written >= _STRANGERS_A_MINUTE:
-            self._left_out += 1
-            return None
-        self._written += 1
-        left_out, self._left_out = self._left_out, 0
-        return left_out

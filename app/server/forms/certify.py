@@ -22,7 +22,8 @@ class CertifyForm(CertifyFields):
     )
 
 
-REPEATABLE = frozenset({"image", "sigma", "class_name", "prompting", "prompt"})
+REPEATABLE = frozenset({"image", "sigma", "class_name", "prompting", "prompt", "reference"})
+BOOLEANS = frozenset({"joint", "witness"})
 NUMBERS = frozenset(
     {"sigma", "alpha", "attempt", "frame"} | {n for names in PARAMETERS.values() for n in names}
 )

@@ -25,7 +25,7 @@ from app.server.answers.problems import (
     invalid,
 )
 from app.server.forms.base64_texts import decode_text
-from app.server.forms.certify import NUMBERS, REPEATABLE, RULES, CertifyForm
+from app.server.forms.certify import BOOLEANS, NUMBERS, REPEATABLE, RULES, CertifyForm
 from app.server.forms.items import (
     check_items,
     collect,
@@ -112,7 +112,7 @@ async def _parse_form(request: Request, settings: AppSettings) -> CertifyBody:
         max_files=settings.max_images, max_fields=_MAX_FIELDS, max_part_size=MAX_TEXT_BYTES
     )
     check_items(data.multi_items(), RULES, REPEATABLE)
-    form = _validate(CertifyForm, collect(data.multi_items(), REPEATABLE))
+    form = validate(CertifyForm, collect(data.multi_items(), REPEATABLE))
     return CertifyBody(fields=form, images=tuple(SentImage(None, file) for file in form.image))
 
 
@@ -120,7 +120,7 @@ def _parse_query(request: Request, body: bytes) -> CertifyBody:
     items = request.query_params.multi_items()
     check_items(items, FIELD_RULES, REPEATABLE)
     return CertifyBody(
-        fields=_validate(CertifyFields, collect(items, REPEATABLE)), images=(SentImage(body),)
+        fields=validate(CertifyFields, collect(items, REPEATABLE)), images=(SentImage(body),)
     )
 
 
@@ -140,10 +140,8 @@ def _parse_json(body: bytearray, most_images: int) -> CertifyBody:
     require_known(document, RULES)
     images = _decode_images(document.pop("image", None), texts)
     check_not_empty(document.items(), RULES)
-    fields = {name: _as_field(name, v) for name, v in document.items() if v is not None}
-    return CertifyBody(
-        fields=_validate(CertifyFields, fields), images=tuple(map(SentImage, images))
-    )
+    fields = {name: read_member(name, v) for name, v in document.items() if v is not None}
+    return CertifyBody(fields=validate(CertifyFields, fields), images=tuple(map(SentImage, images)))
 
 
 def _decode_images(value: object, texts: tuple[memoryview, ...]) -> list[bytes]:
@@ -156,13 +154,13 @@ def _decode_images(value: object, texts: tuple[memoryview, ...]) -> list[bytes]:
         raise FieldInvalid("image", _IMAGES) from None
 
 
-def _as_field(name: str, value: object) -> object:
+def read_member(name: str, value: object) -> object:
     """A value of the document as the form has it; a number keeps the digits that were written."""
     if name == "targets" and isinstance(value, list) and not _has_number(value):
         return json.dumps(value, ensure_ascii=False)  # no longer than it came
     wrong = (
         name == "targets"
-        or isinstance(value, bool) != (name == "joint")
+        or isinstance(value, bool) != (name in BOOLEANS)
         or isinstance(value, list) != (name in REPEATABLE)
         or (name not in NUMBERS and _has_number(value))
     )
@@ -179,7 +177,8 @@ def _has_number(value: object) -> bool:
     return isinstance(value, WrittenNumber)
 
 
-def _validate(kind: type[T], values: Mapping[str, object]) -> T:
+def validate(kind: type[T], values: Mapping[str, object]) -> T:
+    """The fields of these values. RequestValidationError names those that break their rules."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:

@@ -42,7 +42,7 @@ def _document(fields: dict[str, Any], targets: dict[str, Any]) -> dict[str, Any]
         }
     }
     for name, described in fields["properties"].items():
-        found[name] = _with_numbers(name, deepcopy(described))
+        found[name] = with_numbers(name, deepcopy(described))
     found["targets"] = {**targets, "description": fields["properties"]["targets"]["description"]}
     return {
         "type": "object",
@@ -55,7 +55,7 @@ def _document(fields: dict[str, Any], targets: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def _with_numbers(name: str, described: dict[str, Any]) -> dict[str, Any]:
+def with_numbers(name: str, described: dict[str, Any]) -> dict[str, Any]:
     if name not in NUMBERS or described.get("type") == "integer":
         return described
     if name in REPEATABLE:

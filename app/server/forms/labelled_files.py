@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import IO, BinaryIO
 
 from app.server.answers.problems import TrainingImagesInvalid
+from models.catalogue.names import clean_name
 from models.datasets.junk import is_junk
 from models.imaging import ImageLimits
 
@@ -112,7 +113,7 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
 
 
 def _get_class(entry: zipfile.ZipInfo) -> str:
-    return _get_path(entry).parent.name.strip()
+    return clean_name(_get_path(entry).parent.name)
 
 
 def _get_path(entry: zipfile.ZipInfo) -> PurePosixPath:

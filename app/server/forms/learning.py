@@ -4,10 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from app.request.callback import MAX_CHARACTERS, check_callback
+from app.request.callback import RULE as CALLBACK_RULE
 from app.request.numbers import DECIMAL_TEXT, PLAIN_DECIMAL, PLAIN_WHOLE, check_different
-from app.request.targets import AskedClassNames
+from app.request.targets import AskedClassNames, AskedTemplate
 from app.server.forms.prompts import File
-from models.catalogue.cards import Template
 from models.prompts.cards import PromptId
 from worker.contract import MAX_CLASS_NAMES, Contract
 from worker.contract.learning import MAX_EPOCHS, MAX_LEARNING_IMAGES
@@ -27,14 +28,15 @@ RULES = {
     "id": "a name of at most 64 characters a-z, 0-9, dot, hyphen and underscore, the first a "
     "letter or digit",
     "model": "the id of a model, at most 64 characters",
-    "class_name": f"2 to {MAX_CLASS_NAMES} class names, all different, none blank",
-    "template": "a sentence with {} exactly once, at most 1000 characters",
+    "class_name": f"2 to {MAX_CLASS_NAMES} class names that people can tell apart, none blank",
+    "template": "a sentence with {} exactly once, at most 1000 characters, all of them visible",
     "preset": '"default" or "paper"',
     "shots": f"an integer from 1 to {MAX_SHOTS}",
     "epochs": f"an integer from 1 to {MAX_EPOCHS}",
     "seed": "an integer from 0 to 2^53",
     "noise_level": f"1 to {MAX_NOISE_LEVELS} decimal numbers from 0 to 10, each named once",
     "learning_rate": "a decimal number greater than 0 and at most 10",
+    "callback_url": CALLBACK_RULE,
 }
 
 
@@ -73,9 +75,8 @@ class LearnForm(Contract):
         description=f"{RULES['class_name']}. In the order of the folders, for prompts with other "
         "words than the folders' names.",
     )
-    template: Template | None = Field(
+    template: AskedTemplate | None = Field(
         default=None,
-        max_length=1000,
         description=f"{RULES['template']}. The vectors take the place of the words before {{}}; "
         "those after it follow the class name. Default: the model card's.",
     )
@@ -119,6 +120,12 @@ class LearnForm(Contract):
     )
     learning_rate: Annotated[float, PLAIN_DECIMAL, DECIMAL_TEXT] | None = Field(
         default=None, gt=0, le=10, description=f"{RULES['learning_rate']}. Default: the preset's."
+    )
+    callback_url: Annotated[str, AfterValidator(check_callback)] | None = Field(
+        default=None,
+        max_length=MAX_CHARACTERS,
+        description=f"{RULES['callback_url']}. A signed message with id and status goes there when "
+        "the learning has ended (Standard Webhooks). Default: that of the key, if it has one.",
     )
 
 

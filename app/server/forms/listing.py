@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from app.request.numbers import PLAIN_WHOLE
+from app.request.reference import RULE as REFERENCE_RULE
+from app.request.reference import Reference
 from worker.contract import Contract
-from worker.store.jobs.listing import Entry
+from worker.store.jobs.listing import ListedJob
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 Status = Literal["queued", "running", "finished", "failed", "cancelled"]
@@ -36,6 +38,7 @@ RULES = {
     "status": 'one or more of "queued", "running", "finished", "failed" and "cancelled"',
     "model": "the id of a model",
     "batch": "the id of a batch",
+    "reference": REFERENCE_RULE,
     "since": "a time with its zone (RFC 3339)",
     "until": "a time with its zone (RFC 3339)",
     "limit": "an integer from 1 to 200",
@@ -56,6 +59,9 @@ class ListQuery(Contract):
     batch: str | None = Field(
         default=None, pattern=r"^[0-9a-f]{32}$", description=f"{RULES['batch']}."
     )
+    reference: Reference | None = Field(
+        default=None, description=f"{RULES['reference']}. Exactly that reference."
+    )
     since: _Time | None = Field(default=None, description=f"{RULES['since']}. Sent then or later.")
     until: _Time | None = Field(
         default=None, description=f"{RULES['until']}. Sent then or earlier."
@@ -70,12 +76,12 @@ class ListQuery(Contract):
     )
 
 
-def write_cursor(entry: Entry) -> str:
+def write_cursor(entry: ListedJob) -> str:
     """Where a page ended, for the next one."""
     return f"{entry.sent_us}-{entry.id}"
 
 
-def parse_cursor(text: str) -> Entry:
+def parse_cursor(text: str) -> ListedJob:
     """The same back, of a text that has the pattern of one."""
     sent_us, _, certification_id = text.partition("-")
-    return Entry(int(sent_us), certification_id)
+    return ListedJob(int(sent_us), certification_id)

@@ -14,11 +14,18 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from app.request.refusal import FieldInvalid
 from app.server.answers.problems import FormUnreadable
 
 _MOST_PREAMBLE = 64 * 1024
 MAX_TEXT_BYTES = 1024 * 1024  # 16 targets of 100 long class names in one JSON field, with escapes
+_TOO_MANY_FILES = "Too many files"  # begins what the parser says
 _TEXT_CODINGS = (b"utf-8", b"us-ascii")
+_PLAIN = (b"", b"7bit", b"8bit", b"binary")
+_TRANSFER_CODED = (
+    "Expected parts as they are, got one with a Content-Transfer-Encoding, which RFC 7578 "
+    "deprecates. Send its bytes."
+)
 _INCOMPLETE = (
     "The form is incomplete: the body ends before the last boundary. Nothing was done; send it "
     "whole."
@@ -50,6 +57,8 @@ class _Parser(MultiPartParser):
 
         RFC 7578, 4.2 forbids `filename*`, and clients send it for names beyond ASCII.
         """
+        if self._find_header(b"content-transfer-encoding").lower() not in _PLAIN:
+            raise MultiPartException(_TRANSFER_CODED)
         disposition = self._current_part.content_disposition or b""
         _, options = parse_options_header(disposition)
         if b"filename" not in options and (
@@ -59,11 +68,13 @@ class _Parser(MultiPartParser):
         super().on_headers_finished()
 
     def _is_typed_as_file(self) -> bool:
-        types = [
-            value for name, value in self._current_part.item_headers if name == b"content-type"
-        ]
-        kind = types[0].strip().lower() if types else b"text/plain"  # RFC 7578, 4.4
+        kind = self._find_header(b"content-type").lower() or b"text/plain"  # RFC 7578, 4.4
         return not kind.startswith((b"text/", b"application/json", b"multipart/"))
+
+    def _find_header(self, name: bytes) -> bytes:
+        """The first value of a header of the part; empty if there is none."""
+        found = (value for key, value in self._current_part.item_headers if key == name)
+        return next(found, b"").strip()
 
     def on_end(self) -> None:
         self.complete = True
@@ -90,6 +101,8 @@ class FormRequest(Request):
         try:
             return await self._parse(options[b"boundary"], limits)
         except MultiPartException as error:
+            if error.message.startswith(_TOO_MANY_FILES):  # of which only images may be many
+                raise FieldInvalid("image", f"at most {limits['max_files']} images") from None
             raise FormUnreadable(error.message) from None
 
     async def _parse(self, boundary: bytes, limits: dict[str, Any]) -> FormData:

@@ -30,8 +30,7 @@ class PreviewForm(Contract):
         default=None,
         ge=0,
         le=1_000_000,
-        description=f"{RULES['frame']}. Needed where there are several; ignored where there is "
-        "one.",
+        description=f"{RULES['frame']}. Needed where there are several.",
     )
     window: str | None = Field(
         default=None,

@@ -19,7 +19,7 @@ RULES = {
     "id": "a name of at most 64 characters a-z, 0-9, dot, hyphen and underscore, the first a "
     "letter or digit",
     "model": "the id of a model, at most 64 characters",
-    "class_name": f"2 to {MAX_CLASS_NAMES} class names, all different, none blank",
+    "class_name": f"2 to {MAX_CLASS_NAMES} class names that people can tell apart, none blank",
     "suffix": f"at most {MAX_SUFFIX} printable characters, for safetensors only",
     "licence": "at most 200 characters",
     "source": "at most 500 characters",

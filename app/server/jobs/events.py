@@ -20,10 +20,11 @@ from app.server.answers.schemas import (
     QueuedCertification,
     RunningCertification,
 )
-from app.server.jobs.lookup import find_progress, is_done, show
+from app.server.jobs.lookup import find_progress, is_done, show, show_damaged
 from app.server.jobs.services import Services
 from worker.contract import CertificationJob
 from worker.store.jobs import records
+from worker.store.jobs.damaged import RecordDamaged
 
 LOOK_S = 0.5
 RETRY_MS = 2000
@@ -64,10 +65,13 @@ async def _look(services: Services, job: CertificationJob) -> ServerSentEvent:
 
 def create_event(services: Services, job: CertificationJob) -> ServerSentEvent:
     """The event for a certification's current state."""
-    if records.find_job(services.redis, job.id) is None:
-        gone = CertificationUnknown()
-        return _event("gone", json.dumps({"code": gone.code, "detail": gone.detail}))
-    shown = show(services.redis, job)
+    try:
+        if records.find_job(services.redis, job.id) is None:
+            gone = CertificationUnknown()
+            return _event("gone", json.dumps({"code": gone.code, "detail": gone.detail}))
+        shown = show(services.redis, job)
+    except RecordDamaged:
+        shown = show_damaged(job)
     if is_done(shown):
         return _event("done", shown.model_dump_json())
     return _event("progress", _progress(services, job, shown).model_dump_json())

@@ -42,7 +42,7 @@ class _Use(Contract):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
+class ClaimedKey:
     """A key that this request holds until it is answered."""
 
     key: str
@@ -84,7 +84,7 @@ def parse_key(header: str) -> str:
 
 def claim(
     redis: Redis, caller: Caller, key: str, fingerprint: str
-) -> Claim | list[CertificationJob]:
+) -> ClaimedKey | list[CertificationJob]:
     """Claims the key, or returns the jobs that it leads to.
 
     Raises:
@@ -93,7 +93,7 @@ def claim(
         CertificationGone: the jobs were purged or have expired.
     """
     name = keyspace.idempotency(caller.key_id, hashlib.sha256(key.encode()).hexdigest())
-    ours = Claim(key=name, use=_Use(fingerprint=fingerprint, token=secrets.token_hex(16)))
+    ours = ClaimedKey(key=name, use=_Use(fingerprint=fingerprint, token=secrets.token_hex(16)))
     stored = redis.eval(_CLAIM, 1, name, ours.use.model_dump_json(), _CLAIMED_S)
     if stored is None:
         return ours

@@ -9,6 +9,7 @@ from uuid import uuid4
 import numpy as np
 from anyio import to_thread
 
+from app.request.targets import check_name_lengths
 from app.server.access.caller import Caller
 from app.server.access.quotas import reserve
 from app.server.answers.problems import ImageRefused, PromptIdTaken, TrainingImagesInvalid, invalid
@@ -24,11 +25,14 @@ from app.server.forms.labelled_files import (
 from app.server.forms.learning import LearnForm
 from app.server.jobs.capacity.model_hosts import require_card, require_host
 from app.server.jobs.services import Services
-from models.catalogue.cards import ModelCard, check_new_class_names
-from models.catalogue.text_width import find_text_width
+from app.server.jobs.webhooks.webhooks import create_callback
+from models.catalogue.cards import ModelCard
+from models.catalogue.names import clean_name
+from models.catalogue.text_width import explain_no_context, find_text_width
+from models.catalogue.texts import check_new_class_names
 from models.datasets.image_folder import find_class_names, order_classes
 from models.datasets.junk import is_junk
-from models.datasets.training_images import choose_shots
+from models.datasets.training_images import Shots
 from models.imaging import ImageError
 from models.prompts.learning_settings import LearningSettings, create_learning_settings
 from worker.contract import LEARNING_QUEUE_NAME, MAX_CLASS_NAMES, InputImage, ModelRef
@@ -37,7 +41,8 @@ from worker.contract.learning import FinishedLearning, LabelledImage, LearningJo
 from worker.learning import store as learning_store
 from worker.learning.queue import get_status, submit_learning
 from worker.prepare import prepare_image
-from worker.store import prompts
+from worker.store import keyspace, prompts
+from worker.store.jobs.callbacks import note_while_open
 
 
 async def submit_learn(services: Services, form: LearnForm, caller: Caller) -> LearningJob:
@@ -51,18 +56,21 @@ async def submit_learn(services: Services, form: LearnForm, caller: Caller) -> L
     """
     card = require_card(services.catalogue, form.model or services.settings.default_model)
     if find_text_width(card, services.catalogue.folder(card.id)) == 0:
-        raise invalid("model", "a model that takes context vectors")
+        raise invalid("model", explain_no_context(card))
     await to_thread.run_sync(require_host, services.redis, card)
     await to_thread.run_sync(_check_form_of_id, form.id)
+    url = await to_thread.run_sync(services.webhooks.choose_url, caller.key_id, form.callback_url)
+    check_name_lengths(form.class_name or (), most=services.settings.max_class_name_chars)
     sent = await to_thread.run_sync(_open, form, services.settings.max_learning_images)
     files = sent.files
     names = order_classes(file.class_name for file in files)
     class_names, settings = _check_names(form, names), create_settings(form, card)
-    shots = choose(files, names, settings)
-    prepared = await _prepare(services, card, [file for file, _ in shots], count=len(files))
+    labelled = sorted(((file, names.index(file.class_name)) for file in files), key=lambda x: x[1])
+    shots = choose([index for _, index in labelled], settings)
+    prepared = await _prepare(services, card, [file for file, _ in labelled], shots)
     images = tuple(
-        LabelledImage(sha256=described.sha256, class_index=index)
-        for (_, described), (_, index) in zip(prepared, shots, strict=True)
+        LabelledImage(sha256=described.sha256, class_index=labelled[at][1])
+        for at, (_, described) in zip(shots.chosen, prepared, strict=True)
     )
     request = LearningRequest(
         prompt_id=form.id,
@@ -79,11 +87,16 @@ async def submit_learn(services: Services, form: LearnForm, caller: Caller) -> L
         request=request,
         submitted_at=datetime.now(UTC),
         left_out=sent.left_out,
+        refused=tuple(
+            error.of_image for error in shots.unusable.values() if isinstance(error, ImageRefused)
+        ),
     )
     if (earlier := await to_thread.run_sync(_find_earlier, services, job)) is not None:
+        await to_thread.run_sync(_tell_instead, services, earlier, form.callback_url)
         return earlier
     await to_thread.run_sync(_check_id, services, form.id)
-    await to_thread.run_sync(_enqueue, services, caller, job, [image for image, _ in prepared])
+    stored = [image for image, _ in prepared]
+    await to_thread.run_sync(_enqueue, services, caller, job, stored, url)
     return job
 
 
@@ -104,18 +117,21 @@ def _find_earlier(services: Services, job: LearningJob) -> LearningJob | None:
     return None
 
 
-def choose(
-    files: Sequence[SentFile], names: Sequence[str], settings: LearningSettings
-) -> list[tuple[SentFile, int]]:
-    """The files to learn from and their class indices, ordered by class.
+def _tell_instead(services: Services, earlier: LearningJob, url: str | None) -> None:
+    """Has the end of an earlier job told at the address that the request sent again names."""
+    if url is not None:
+        key, ttl_s = keyspace.learning_result(earlier.id), services.settings.certificate_ttl_s
+        note_while_open(services.redis, create_callback(earlier, url), key, ttl_s=ttl_s)
+
+
+def choose(classes: Sequence[int], settings: LearningSettings) -> Shots:
+    """The choice of the images to learn from, by their class indices.
 
     Raises:
         TrainingImagesInvalid: a class has fewer images than shots.
     """
-    labelled = sorted(((file, names.index(file.class_name)) for file in files), key=lambda x: x[1])
-    indices = np.array([index for _, index in labelled], dtype=np.int64)
     try:
-        return [labelled[place] for place in choose_shots(indices, settings.shots, settings.seed)]
+        return Shots(np.array(classes, dtype=np.int64), settings.shots, settings.seed)
     except ValueError as error:
         raise TrainingImagesInvalid(str(error)) from None
 
@@ -163,7 +179,7 @@ def _open(form: LearnForm, most: int) -> SentFiles:
     check_count(len(images), most)
     files = [
         SentFile(
-            place=place, class_name=name.strip(), read=partial(read_limited, images[place].file)
+            place=place, class_name=clean_name(name), read=partial(read_limited, images[place].file)
         )
         for place, name in enumerate(classes)
         if not is_junk(images[place].filename or "")
@@ -186,29 +202,41 @@ def _check_names(form: LearnForm, names: tuple[str, ...]) -> tuple[str, ...]:
         return check_new_class_names(found)
     except ValueError:
         raise TrainingImagesInvalid(
-            "Expected class names that differ in more than case or spaces, none blank."
+            "Expected class names that differ in more than case, spaces and characters that look "
+            "alike, none blank or with characters that nobody sees."
         ) from None
 
 
 async def _prepare(
-    services: Services, card: ModelCard, files: Sequence[SentFile], *, count: int
+    services: Services, card: ModelCard, files: Sequence[SentFile], shots: Shots
 ) -> list[tuple[Image, InputImage]]:
-    """The model's 8-bit inputs, described. Holds the bytes of one file in memory at a time."""
+    """The model's 8-bit inputs, described. Holds the bytes of one file in memory at a time.
+
+    Raises:
+        ImageRefused: an image cannot be used, and no other can replace it.
+    """
 
     def prepare(file: SentFile) -> tuple[Image, InputImage]:
         return prepare_image(file.read(), card, decoder=services.decoder)
 
-    prepared = []
-    for file in files:
+    read = {}
+    for at in shots:
         try:
-            prepared.append(await to_thread.run_sync(prepare, file, limiter=services.decoding))
+            read[at] = await to_thread.run_sync(prepare, files[at], limiter=services.decoding)
         except ImageError as error:
-            raise ImageRefused(error, index=file.place, count=count) from None
-    return prepared
+            shots.replace(at, ImageRefused(error, index=files[at].place, count=len(files)))
+    return [read[at] for at in shots.chosen.tolist()]
 
 
-def _enqueue(services: Services, caller: Caller, job: LearningJob, images: Sequence[Image]) -> None:
+def _enqueue(
+    services: Services,
+    caller: Caller,
+    job: LearningJob,
+    images: Sequence[Image],
+    callback_url: str | None,
+) -> None:
     samples = job.request.settings.epochs * len(images)
+    callback = None if callback_url is None else create_callback(job, callback_url)
     with reserve(services.redis, caller, learn=[job.id], samples=samples):
         services.audit.record("learn.accepted", **describe_learning(job))
         ttl_s = services.settings.certificate_ttl_s
@@ -219,4 +247,5 @@ def _enqueue(services: Services, caller: Caller, job: LearningJob, images: Seque
             images,
             image_ttl_s=services.settings.image_ttl_s,
             job_ttl_s=services.settings.certificate_ttl_s,
+            callback=callback,
         )

@@ -15,10 +15,11 @@ from app.server.answers.listing import (
     with_outcomes,
 )
 from app.server.forms.listing import ListQuery, parse_cursor, write_cursor
+from app.server.jobs.signed import is_as_signed
 from worker.contract import CertificationJob
 from worker.jobs.state import get_states
 from worker.store.jobs import listing, records, results
-from worker.store.jobs.listing import Entry
+from worker.store.jobs.listing import ListedJob
 
 _LOOKED_AT = 2000  # entries per request, so that a rare filter never reads the whole list at once
 _CHUNK = 100
@@ -33,7 +34,11 @@ def find_page(
     limit, or even empty, although there is a next one.
     """
     page = _find_page(redis, caller, query, look_at)
-    found = results.find_results(redis, [item.id for item in page.certifications])
+    ids = [item.id for item in page.certifications]
+    found = [
+        result if is_as_signed(redis, each, result) else None
+        for each, result in zip(ids, results.find_results(redis, ids), strict=True)
+    ]
     items = map(with_outcomes, page.certifications, found)
     return page.model_copy(update={"certifications": tuple(items)})
 
@@ -41,7 +46,7 @@ def find_page(
 def _find_page(redis: Redis, caller: Caller, query: ListQuery, look_at: int) -> CertificationPage:
     walk, items, looked_at = _walk(redis, caller, query), list[CertificationItem](), 0
     size = min(_CHUNK, look_at)
-    entry: Entry | None = None
+    entry: ListedJob | None = None
     while looked_at < look_at:
         chunk = list(islice(walk, size))
         for entry, item in _read(redis, chunk, query):
@@ -56,8 +61,8 @@ def _find_page(redis: Redis, caller: Caller, query: ListQuery, look_at: int) -> 
 
 
 def _read(
-    redis: Redis, entries: Sequence[Entry], query: ListQuery
-) -> Iterator[tuple[Entry, CertificationItem | None]]:
+    redis: Redis, entries: Sequence[ListedJob], query: ListQuery
+) -> Iterator[tuple[ListedJob, CertificationItem | None]]:
     """Each entry with its item, or None if the query does not match it."""
     jobs = records.find_jobs(redis, [entry.id for entry in entries])
     asked = [job for job in jobs if job is not None and _is_asked(job, query)]
@@ -72,11 +77,15 @@ def _read(
 
 
 def _is_asked(job: CertificationJob, query: ListQuery) -> bool:
-    return query.model in (None, job.request.model.id) and query.batch in (None, job.batch_id)
+    return (
+        query.model in (None, job.request.model.id)
+        and query.batch in (None, job.batch_id)
+        and query.reference in (None, job.reference)
+    )
 
 
 def _page(
-    items: Sequence[CertificationItem], query: ListQuery, after: Entry | None
+    items: Sequence[CertificationItem], query: ListQuery, after: ListedJob | None
 ) -> CertificationPage:
     if after is None:
         return CertificationPage(certifications=tuple(items), next=None)
@@ -85,7 +94,7 @@ def _page(
     return CertificationPage(certifications=tuple(items), next=f"/certifications?{parameters}")
 
 
-def _walk(redis: Redis, caller: Caller, query: ListQuery) -> Iterator[Entry]:
+def _walk(redis: Redis, caller: Caller, query: ListQuery) -> Iterator[ListedJob]:
     return listing.walk(
         redis,
         caller.view,

@@ -12,7 +12,7 @@ from anyio import to_thread
 from app.server.answers.problems import QUEUE_AWAY
 
 _WAIT = re.compile(r'\s*wait\s*=\s*"?(\d{1,18})"?\s*(;.*)?', re.ASCII | re.IGNORECASE)
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.5
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
 T = TypeVar("T")
 
 
@@ -24,17 +24,20 @@ def parse_wait(prefer: Sequence[str], *, cap_s: int) -> int | None:
     return None if asked is None else min(asked, cap_s)
 
 
-async def wait_until(look: Callable[[], T], done: Callable[[T], bool], wait_s: float) -> T | None:
-    """Polls in a thread until the result is done. Returns None if time runs out.
+def choose_pause_s(waited_s: float) -> float:
+    """The pause after so long a wait: a tenth of it, in bounds, so that no answer is much later."""
+    return min(max(_SHORTEST_PAUSE_S, waited_s / 10), _LONGEST_PAUSE_S)
+
+
+async def wait_until(look: Callable[[], T | None], wait_s: float) -> T | None:
+    """Polls in a thread until `look` finds something. Returns None if time runs out.
 
     If the queue is away for a moment, the poll is repeated: accepted work is not lost.
     """
-    deadline = time.monotonic() + wait_s
-    pause_s = _FIRST_PAUSE_S
-    while (left_s := deadline - time.monotonic()) > 0:
-        await anyio.sleep(min(pause_s, left_s))
+    began = time.monotonic()
+    while (waited_s := time.monotonic() - began) < wait_s:
+        await anyio.sleep(min(choose_pause_s(waited_s), wait_s - waited_s))
         with suppress(*QUEUE_AWAY):
-            if done(found := await to_thread.run_sync(look)):
+            if (found := await to_thread.run_sync(look)) is not None:
                 return found
-        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
     return None

@@ -16,6 +16,7 @@ from app.server.answers.problems import (
     TooBusy,
     create_response,
 )
+from app.server.middleware.backlog import Backlog
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,27 @@ class BodyLimit:
 
 
 class HeldBody:
-    """The bytes of one request's body, counted from when they came until they are let go."""
+    """The bytes of one request's body, counted from when they came until they are let go.
 
-    def __init__(self, held: Counter[str], key_id: str) -> None:
-        self._held, self._key_id, self._size = held, key_id, 0
+    `at_work` counts the bodies that are whole and not let go. `backlog` is told of each one's end.
+    """
+
+    def __init__(
+        self, held: Counter[str], at_work: set["HeldBody"], backlog: Backlog, key_id: str
+    ) -> None:
+        self._held, self._at_work, self._backlog = held, at_work, backlog
+        self._key_id, self._size = key_id, 0
+        self.is_whole = False
+
+    @property
+    def holds_something(self) -> bool:
+        """Whether a byte of it came: an event stream or a list has none, and is no work here."""
+        return self._size > 0
+
+    def begin_work(self) -> None:
+        """The body is whole, and what it asks for begins."""
+        self.is_whole = True
+        self._at_work.add(self)
 
     def add(self, size: int) -> None:
         self._size += size
@@ -124,6 +142,9 @@ class HeldBody:
         """Counts them no longer: whoever calls it holds none of them."""
         self._held[self._key_id] -= self._size
         self._size = 0
+        if self in self._at_work:
+            self._at_work.remove(self)
+            self._backlog.finish()
 
 
 class HeldBodies:
@@ -132,23 +153,33 @@ class HeldBodies:
     Of one key half as many are held, so one key alone never takes all the room. All callers without
     a key count as one. What a client has declared and not sent holds nothing. A request that goes
     on without its body lets it go earlier: it is `held_body` of the request's state.
+
+    Of whole bodies `max_at_work` are worked on at a time. Whoever comes later is told so at once
+    instead of waiting behind all of them, with a time to come again that grows with the number of
+    those refused. Who sends slowly takes nobody's turn.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
-        self.app, self._max_bytes = app, max_bytes
+    def __init__(self, app: ASGIApp, *, max_bytes: int, max_at_work: int) -> None:
+        self.app, self._max_bytes, self._max_at_work = app, max_bytes, max_at_work
         self._held: Counter[str] = Counter()
+        self._at_work: set[HeldBody] = set()
+        self._backlog = Backlog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         caller: Caller = scope["state"].get("caller", EVERYONE)
-        body = scope["state"]["held_body"] = HeldBody(self._held, caller.key_id)
+        body = scope["state"]["held_body"] = HeldBody(
+            self._held, self._at_work, self._backlog, caller.key_id
+        )
 
         async def receive_counted() -> Message:
             message = await receive()
             body.add(len(message.get("body", b"")))
             self._check(caller.key_id)
+            if body.holds_something and not (body.is_whole or message.get("more_body", False)):
+                self._begin_work(body)
             return message
 
         try:
@@ -156,12 +187,24 @@ class HeldBodies:
         finally:
             body.let_go()
 
+    def _begin_work(self, body: HeldBody) -> None:
+        if len(self._at_work) >= self._max_at_work:
+            raise TooBusy(
+                "As many requests are worked on as this service works on at a time; try again "
+                "shortly.",
+                headers={"Retry-After": str(self._backlog.refuse(len(self._at_work)))},
+            )
+        body.begin_work()
+
     def _check(self, key_id: str) -> None:
         if self._held[key_id] > self._max_bytes // 2 or self._held.total() > self._max_bytes:
             raise TooBusy(
                 "As many bytes of bodies are held as this service holds at a time; try again "
                 "shortly.",
-                headers={"Retry-After": "1", "Connection": "close"},
+                headers={
+                    "Retry-After": str(self._backlog.refuse(len(self._at_work))),
+                    "Connection": "close",
+                },
             )
 
 

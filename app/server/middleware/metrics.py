@@ -1,12 +1,35 @@
 """Measures how long answers take, by route template and never by the requested address."""
 
+import os
 import time
+from importlib.metadata import version
+from platform import python_version
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    Histogram,
+    Info,
+    ProcessCollector,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def create_registry() -> CollectorRegistry:
+    """The figures that GET /metrics shows; those of all processes where several answer."""
+    registry = CollectorRegistry()
+    if _are_shared():
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    _describe_process(registry)
+    return registry
+
+
+def _are_shared() -> bool:
+    return "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
 
 def create_http_histogram(registry: CollectorRegistry) -> Histogram:
@@ -16,8 +39,16 @@ def create_http_histogram(registry: CollectorRegistry) -> Histogram:
         "Seconds until an answer is complete, by method, route template and status.",
         ("method", "route", "status"),
         buckets=_BUCKETS,
-        registry=registry,
+        registry=None if _are_shared() else registry,  # the shared ones are collected from files
     )
+
+
+def _describe_process(registry: CollectorRegistry) -> None:
+    """Which release answers, and what the process that answers uses: memory, time, open files."""
+    build = Info("promptsmooth_build", "Which release answers.", registry=registry)
+    build.info({"version": version("promptsmooth-service"), "python": python_version()})
+    ProcessCollector(registry=registry)
+    GCCollector(registry=registry)
 
 
 class HttpMetrics:

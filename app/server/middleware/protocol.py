@@ -23,9 +23,13 @@ Phase = Literal["head", "rest"] | None
 class PatientProtocol(H11Protocol):
     """uvicorn's protocol, with a deadline for headers and for bodies that were already answered."""
 
-    header_timeout_s: float = 10.0
     _phase: Phase = None
     _deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def header_timeout_s(self) -> float:
+        """Seconds for a request's headers, as the app's settings say."""
+        return float(self.app_state["services"].settings.header_timeout_s)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -94,8 +98,3 @@ class PatientProtocol(H11Protocol):
         ):
             if (sent := self.conn.send(event)) is not None:
                 self.transport.write(sent)
-
-
-def create_protocol(*, header_timeout_s: float) -> type[PatientProtocol]:
-    """The protocol class with a header deadline; uvicorn creates one instance per connection."""
-    return type("PatientProtocol", (PatientProtocol,), {"header_timeout_s": header_timeout_s})

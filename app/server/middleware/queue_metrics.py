@@ -11,11 +11,12 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from worker.contract import LEARNING_QUEUE_NAME, QUEUE_NAME, WorkerReport
+from worker.jobs.priority import list_waiting
 from worker.jobs.queue import create_queue
 from worker.store import hosts as hosts_store
 from worker.store.connection import find_write_fault
-from worker.store.counters import EVENTS, get_counters
-from worker.store.jobs import accepted
+from worker.store.counters import EVENTS, WEBHOOK_OUTCOMES, get_counters
+from worker.store.jobs import accepted, callbacks
 
 _QUEUES = (QUEUE_NAME, LEARNING_QUEUE_NAME)
 _ENDINGS = ("finished", "failed", "cancelled")
@@ -50,14 +51,17 @@ class QueueCollector(Collector):
         yield from _describe_redis(self._redis)
         yield from _describe_queues({name: self._look(name) for name in _QUEUES})
         yield from _describe_counts(get_counters(self._redis))
+        waiting = callbacks.count_due(self._redis)
+        yield _gauge("webhooks_waiting", "Webhooks that are due or tried again later.", waiting)
         yield from _describe_hosts(hosts_store.list_workers(self._redis))
 
     def _look(self, name: str) -> QueueFigures:
         """Counts without RQ's clean-up, which only the janitor may do."""
         queue = create_queue(self._redis, name)
         oldest = accepted.find_oldest(self._redis, name)
+        waiting = sum(map(len, list_waiting(self._redis, name).values()))
         return QueueFigures(
-            queued=queue.count + int(self._redis.llen(queue.intermediate_queue_key)),
+            queued=waiting + int(self._redis.llen(queue.intermediate_queue_key)),
             running=queue.started_job_registry.get_job_count(cleanup=False),
             oldest_s=0.0 if oldest is None else max(0.0, time.time() - oldest),
         )
@@ -94,6 +98,7 @@ def _describe_counts(counts: dict[str, int]) -> Iterator[Metric]:
         ("jobs_ended", "status", "ended", _ENDINGS, "Certifications that ended, by status."),
         ("certificates", "outcome", "certificates", _OUTCOMES, "Certificates, by outcome."),
         ("job_events", "event", "event", EVENTS, "What happened to jobs on their way."),
+        ("webhooks", "outcome", "webhook", WEBHOOK_OUTCOMES, "Attempts to deliver webhooks."),
     ):
         family = CounterMetricFamily(f"promptsmooth_{name}", text, labels=[label])
         found = {key.partition(":")[2]: n for key, n in counts.items() if key.startswith(prefix)}

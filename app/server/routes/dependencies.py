@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Request
 from redis import Redis
 
 from app.server.access.caller import Reader, Submitter
+from app.server.access.owned_records import OwnedRecords
 from app.server.answers.problems import BatchUnknown, CertificationUnknown, FieldRepeated
 from app.server.forms.certify_body import CertifyBody, parse_body
 from app.server.jobs.lookup import find_batch_jobs, find_visible_job
@@ -15,8 +17,16 @@ from app.server.jobs.services import Services
 from app.server.middleware.body_limits import HeldBody
 from app.settings import AppSettings
 from worker.contract import CertificationJob as Job
+from worker.store.jobs.damaged import RecordDamaged
 
 _ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A certification that the caller may end, whose job cannot be read."""
+
+    id: str
 
 
 def _get_services(request: Request) -> Services:
@@ -47,6 +57,12 @@ def _check_batch_id(batch_id: Annotated[str, Path()]) -> str:
     return batch_id
 
 
+def _get_owned(request: Request) -> OwnedRecords:
+    owned: OwnedRecords = request.app.state.owned
+    return owned
+
+
+OwnedRecordsDep = Annotated[OwnedRecords, Depends(_get_owned)]
 RedisDep = Annotated[Redis, Depends(_get_redis)]
 SettingsDep = Annotated[AppSettings, Depends(_get_settings)]
 
@@ -63,6 +79,15 @@ def _find_own_job(certification_id: _CertificationId, redis: RedisDep, caller: S
     return find_visible_job(redis, certification_id, caller)
 
 
+def _find_job_to_end(
+    certification_id: _CertificationId, redis: RedisDep, caller: Submitter
+) -> Job | Damaged:
+    try:
+        return find_visible_job(redis, certification_id, caller)
+    except RecordDamaged:
+        return Damaged(certification_id)
+
+
 def _find_jobs(batch_id: _BatchId, redis: RedisDep, caller: Reader) -> tuple[Job, ...]:
     return find_batch_jobs(redis, batch_id, caller)
 
@@ -74,7 +99,9 @@ def _find_own_jobs(batch_id: _BatchId, redis: RedisDep, caller: Submitter) -> tu
 JobDep = Annotated[Job, Depends(_find_job)]
 """The certification in the path, for reading."""
 OwnJobDep = Annotated[Job, Depends(_find_own_job)]
-"""The certification in the path, for ending it: needs the scope that submits."""
+"""The certification in the path, for changing something: needs the scope that submits."""
+JobToEndDep = Annotated[Job | Damaged, Depends(_find_job_to_end)]
+"""The same, for ending it; its record may be damaged."""
 BatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_jobs)]
 OwnBatchJobsDep = Annotated[tuple[Job, ...], Depends(_find_own_jobs)]
 _Prefer = Annotated[

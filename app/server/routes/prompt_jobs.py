@@ -71,6 +71,7 @@ JobId = Annotated[str, Depends(_check_id)]
             problems.DecodingUnavailable,
             problems.ModelUnavailable,
             problems.QuotaExceeded,
+            problems.QuotaTooSmall,
             problems.QueueUnavailable,
         ),
         202: describe_accepted(

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Form, Query, Response
 from redis import Redis
 from starlette.responses import JSONResponse
 
+from app.request.targets import check_name_lengths
 from app.server.access.caller import Caller, Reader, Submitter
 from app.server.answers import problems
 from app.server.answers.etag import NOT_MODIFIED, REVALIDATED, IfNoneMatch, answer_json, tagged
@@ -115,6 +116,7 @@ def import_prompt(
 
     Your key alone sees them; what a key with the scope admin brings is everyone's.
     """
+    check_name_lengths(form.class_name, most=services.settings.max_class_name_chars)
     card, prompt = create_prompt(form, services.catalogue)
     services.audit.record("prompt.accepted", **describe_prompt(card))
     stands = store_prompt(services.redis, card, prompt, owner=caller.view)

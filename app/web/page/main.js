@@ -4,6 +4,8 @@ import { announce, find, h, show } from "./elements/dom.js";
 import { watchKey } from "./elements/sign_in.js";
 import { showTrouble } from "./elements/trouble.js";
 import { getJson, Problem } from "./service/http.js";
+import { comeBack } from "./service/sign_on.js";
+import { language, say } from "./strings/say.js";
 
 /**
  * A view fills main and returns. Whatever it continues to do ends with the signal.
@@ -12,13 +14,14 @@ import { getJson, Problem } from "./service/http.js";
 
 /** @type {[RegExp, string, string, string][]} address, section, title, module */
 const VIEWS = [
-  [/^\/?$/, "#/", "Certify", "./views/certify.js"],
-  [/^\/certifications\/(\w+)$/, "#/jobs", "Certification", "./views/certification.js"],
-  [/^\/batches\/(\w+)$/, "#/jobs", "Batch", "./views/batch.js"],
-  [/^\/jobs$/, "#/jobs", "Jobs", "./views/jobs.js"],
-  [/^\/audit$/, "#/audit", "Audit", "./views/audit.js"],
-  [/^\/prompts(?:\/jobs\/(\w+))?$/, "#/prompts", "Prompts", "./views/prompts.js"],
-  [/^\/models$/, "#/models", "Models", "./views/models.js"],
+  [/^\/?$/, "#/", say("nav.certify"), "./views/certify.js"],
+  [/^\/certifications\/(\w+)$/, "#/jobs", say("nav.certification"), "./views/certification.js"],
+  [/^\/batches\/(\w+)$/, "#/jobs", say("nav.batch"), "./views/batch.js"],
+  [/^\/evaluations(?:\/(\w+))?$/, "#/evaluations", say("nav.evaluations"), "./views/evaluations.js"],
+  [/^\/jobs$/, "#/jobs", say("nav.jobs"), "./views/jobs.js"],
+  [/^\/audit$/, "#/audit", say("nav.audit"), "./views/audit.js"],
+  [/^\/prompts(?:\/jobs\/(\w+))?$/, "#/prompts", say("nav.prompts"), "./views/prompts.js"],
+  [/^\/models$/, "#/models", say("nav.models"), "./views/models.js"],
 ];
 const READY_EVERY_MS = 10_000;
 
@@ -31,7 +34,7 @@ async function open() {
   const address = location.hash.slice(1);
   const found = VIEWS.find(([pattern]) => pattern.test(address));
   const main = find("#content");
-  if (!found) return show(main, h("h1", {}, "There is nothing here"));
+  if (!found) return show(main, h("h1", {}, say("main.nothing")));
   const [pattern, section, title, path] = found;
   document.title = `${title} · promptsmooth`;
   for (const link of document.querySelectorAll("nav a"))
@@ -50,16 +53,16 @@ async function watchReadiness() {
   const state = find("#state");
   try {
     await getJson("readyz");
-    say(state, "ready", "Ready");
+    showState(state, "ready", say("main.ready"));
   } catch (error) {
     const away = !(error instanceof Problem) || error.status === 0;
-    say(state, "away", away ? "Not reachable" : "Not ready", away ? "" : /** @type {Problem} */ (error).message);
+    showState(state, "away", say(away ? "main.unreachable" : "main.not_ready"), away ? "" : /** @type {Problem} */ (error).message);
   }
   setTimeout(watchReadiness, READY_EVERY_MS);
 }
 
 /** @param {HTMLElement} state @param {string} kind @param {string} text @param {string} [why] */
-function say(state, kind, text, why = "") {
+function showState(state, kind, text, why = "") {
   if (state.dataset.kind === kind && state.textContent === text) return;
   state.dataset.kind = kind;
   show(state, text);
@@ -68,7 +71,24 @@ function say(state, kind, text, why = "") {
   reason.textContent = why;
 }
 
+/** Opens what is folded, for paper, and closes it again. @param {boolean} printing */
+function unfold(printing) {
+  const folded = printing ? "#content details:not([open])" : "#content details[data-folded]";
+  for (const one of document.querySelectorAll(folded)) {
+    one.toggleAttribute("open", printing);
+    one.toggleAttribute("data-folded", printing);
+  }
+}
+
+/** Gives index.html its words. */
+function sayFrame() {
+  document.documentElement.lang = language;
+  for (const one of document.querySelectorAll("[data-say]")) one.textContent = say(one.getAttribute("data-say") ?? "");
+  for (const one of document.querySelectorAll("[data-say-label]")) one.setAttribute("aria-label", say(one.getAttribute("data-say-label") ?? ""));
+}
+
 async function start() {
+  sayFrame();
   window.addEventListener("hashchange", async () => {
     await open();
     window.scrollTo(0, 0);
@@ -79,7 +99,10 @@ async function start() {
   });
   for (const event of ["dragover", "drop"])
     window.addEventListener(event, (/** @type {Event} */ e) => e.preventDefault()); // else a file dropped beside the zone replaces the page
-  watchKey(open);
+  window.addEventListener("beforeprint", () => unfold(true));
+  window.addEventListener("afterprint", () => unfold(false));
+  const trouble = await comeBack();
+  watchKey(open, trouble);
   watchReadiness();
   await open();
   const version = await getJson("version").catch(() => null);

@@ -5,13 +5,13 @@ from pathlib import Path
 from models.forms.agreement import agree_on_model_cfg
 from models.forms.files import (
     INDEX,
-    WEIGHTS,
+    find_weights,
+    is_bare,
     list_shards,
     load_json,
     load_tensors,
-    require_weights,
 )
-from models.forms.form import Converted, Form, FormRefused, Source
+from models.forms.form import Converted, Form, FormRefused, PublishedFiles
 from models.forms.hugging_face.clip_config import convert_config
 from models.forms.hugging_face.clip_tensors import convert_clip
 from models.forms.hugging_face.processor import PROCESSORS, agree_on_processor
@@ -27,18 +27,18 @@ _NAMES = (
 )
 
 
-def recognises(source: Source) -> bool:
+def recognises(source: PublishedFiles) -> bool:
     """Recognises a CLIPModel's configuration, or bare weights whose description names this form."""
     config = source.find_config(_CONFIG)
     if config is not None:
         return load_json(config).get("model_type") == "clip"
-    return source.path.suffix in WEIGHTS and source.published == "hf-clip"
+    return is_bare(source, "hf-clip")
 
 
-def convert(source: Source, folder: Path) -> Converted:
+def convert(source: PublishedFiles, folder: Path) -> Converted:
     """See `Form.convert`."""
     config = source.find_config(_CONFIG)
-    weights = require_weights(source.path, _NAMES) if source.path.is_dir() else source.path
+    weights = find_weights(source, _NAMES)
     found = convert_config(load_json(config)) if config is not None else {}
     model_cfg, _ = agree_on_model_cfg(found, source.description)
     if not model_cfg:

@@ -1,13 +1,16 @@
-"""The form of BiomedCLIP: open_clip's folder with a BERT from the Hub as the text tower.
+"""The form of BiomedCLIP and UniMed-CLIP: open_clip's towers with a BERT from the Hub.
 
-The folder names that BERT but does not hold its configuration. The configuration of PubMedBERT,
-which BiomedCLIP names, is known here; any other BERT needs its `config.json` in the folder.
+BiomedCLIP is open_clip's folder. It names its BERT but does not hold that BERT's configuration.
+UniMed-CLIP is a checkpoint alone: the card states the architecture, and the vocabulary lies beside
+it. The configuration of PubMedBERT, which both name, is known here; any other BERT needs its
+`config.json` there.
 """
 
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from models.catalogue.bert_config import BERT_CONFIG, parse_bert_config
 from models.catalogue.cards import ModelDescription
@@ -18,8 +21,8 @@ from models.forms.bert_files import (
     spell_bert_config,
     spell_tokenizer,
 )
-from models.forms.files import find_first, get_part, load_json, load_tensors, require_weights
-from models.forms.form import Converted, Form, FormRefused, Source
+from models.forms.files import find_first, find_weights, get_part, is_bare, load_json, load_tensors
+from models.forms.form import Converted, Form, FormRefused, PublishedFiles
 from models.forms.open_clip.files import write_open_clip
 from models.loading.loading import CONFIG, create_clip
 from models.loading.state_dict import check_state_dict
@@ -28,6 +31,7 @@ from models.vlm.wordpiece import TOKENIZER_CONFIG, VOCAB, create_tokenizer
 _NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _NAMES_ON_THE_HUB = ("hf_model_name", "hf_tokenizer_name")
 _POSITIONS = "text.transformer.embeddings.position_ids"
+_TEXT, _TEXT_OF_UNIMED = "text.", "text_encoder."  # what the text tower is called
 # BERT-base with its own vocabulary (Gu et al., 2021). Microsoft renamed it.
 _PUBMEDBERT = (
     "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract",
@@ -35,19 +39,20 @@ _PUBMEDBERT = (
 )
 
 
-def recognises(source: Source) -> bool:
-    """Recognises a folder with an open_clip configuration that names a BERT."""
-    path = source.path / CONFIG
-    if not path.is_file():
-        return False
+def recognises(source: PublishedFiles) -> bool:
+    """Recognises an open_clip configuration that names a BERT, or weights of such a card."""
+    path = source.find_config(CONFIG)
+    if path is None:
+        return is_bare(source, "open-clip-bert")
     model_cfg = get_part(load_json(path), "model_cfg", CONFIG)
     return "hf_model_name" in get_part(model_cfg, "text_cfg", CONFIG)
 
 
-def convert(source: Source, folder: Path) -> Converted:
+def convert(source: PublishedFiles, folder: Path) -> Converted:
     """See `Form.convert`."""
-    path, description = source.path, source.description
-    config = load_json(path / CONFIG)
+    description, weights = source.description, find_weights(source, _NAMES)
+    stated, path = source.find_config(CONFIG), weights.parent
+    config = load_json(stated) if stated is not None else {}
     model_cfg = _agree(get_part(config, "model_cfg", CONFIG), description)
     said = get_part(config, "preprocess_cfg", CONFIG)
     notes = agree_on_preprocessing(said, description.preprocessing)
@@ -59,8 +64,7 @@ def convert(source: Source, folder: Path) -> Converted:
     create_tokenizer(
         tokenizer, vocab_size=bert["vocab_size"], context_length=description.context_length
     )
-    weights = require_weights(path, _NAMES)
-    tensors = load_tensors(weights)
+    tensors = _rename_text_tower(load_tensors(weights))
     drop_derived(tensors, _POSITIONS, torch.arange(bert["max_position_embeddings"]))
     with torch.device("meta"):
         clip = create_clip(model_cfg, bert_config=bert_config)
@@ -68,17 +72,34 @@ def convert(source: Source, folder: Path) -> Converted:
     write_open_clip(folder, model_cfg, description.preprocessing, tensors)
     for name, content in {BERT_CONFIG: bert_config, **spell_tokenizer(tokenizer)}.items():
         (folder / name).write_bytes(content)
-    small = (path / VOCAB, path / TOKENIZER_CONFIG)
-    read = (weights, path / CONFIG, *(file for file in small if file.is_file()))
-    return Converted(read=read + ((bert_file,) if bert_file else ()), notes=notes)
+    own = path / TOKENIZER_CONFIG
+    read = (weights, stated, path / VOCAB, own if own.is_file() else None, bert_file)
+    notes = notes if stated is not None else (_WITHOUT_CONFIG, *notes)
+    return Converted(read=tuple(filter(None, read)), notes=notes)
+
+
+_WITHOUT_CONFIG = "No configuration came with the weights; the architecture is the card's."
+
+
+def _rename_text_tower(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors as open_clip names them, where UniMed-CLIP's class named them."""
+    if any(name.startswith(_TEXT) for name in tensors):
+        return tensors
+    theirs = _TEXT_OF_UNIMED
+    return {
+        _TEXT + name.removeprefix(theirs) if name.startswith(theirs) else name: leaf
+        for name, leaf in tensors.items()
+    }
 
 
 def _agree(found: dict[str, Any], description: ModelDescription) -> dict[str, Any]:
     """Returns the architecture; names of a BERT or tokenizer on the Hub are not compared."""
-    text_cfg = dict(found["text_cfg"])
+    text_cfg = dict(found.get("text_cfg", {}))
     found = {key: value for key, value in found.items() if key != "custom_text"}  # BERT implies it
     names = {key: text_cfg.pop(key) for key in _NAMES_ON_THE_HUB if key in text_cfg}
     model_cfg, _ = agree_on_model_cfg({**found, "text_cfg": text_cfg}, description)
+    if "hf_model_name" not in {**model_cfg["text_cfg"], **names}:
+        raise FormRefused(f"The weights state no architecture; give their {CONFIG} too.")
     return {**model_cfg, "text_cfg": {**model_cfg["text_cfg"], **names}}
 
 

@@ -12,14 +12,14 @@ from models.forms.agreement import agree_on_model_cfg, agree_on_preprocessing
 from models.forms.canonical import complete_model_cfg
 from models.forms.files import (
     INDEX,
-    WEIGHTS,
+    find_weights,
     get_part,
+    is_bare,
     list_shards,
     load_json,
     load_tensors,
-    require_weights,
 )
-from models.forms.form import Converted, Form, FormRefused, Source
+from models.forms.form import Converted, Form, FormRefused, PublishedFiles
 from models.forms.open_clip.files import write_open_clip
 from models.loading.loading import CONFIG, create_clip
 from models.loading.state_dict import check_state_dict
@@ -40,19 +40,19 @@ _OPENAI = {
 }
 
 
-def recognises(source: Source) -> bool:
+def recognises(source: PublishedFiles) -> bool:
     """Recognises an open_clip configuration, or bare weights whose description names this form."""
     config = source.find_config(CONFIG)
     if config is not None:
         found = get_part(load_json(config), "model_cfg", CONFIG)
         return not any(key.startswith("hf_") for key in get_part(found, "text_cfg", CONFIG))
-    return source.path.suffix in WEIGHTS and source.published == "open-clip"
+    return is_bare(source, "open-clip")
 
 
-def convert(source: Source, folder: Path) -> Converted:
+def convert(source: PublishedFiles, folder: Path) -> Converted:
     """See `Form.convert`."""
     path = source.find_config(CONFIG)
-    weights = require_weights(source.path, _NAMES) if source.path.is_dir() else source.path
+    weights = find_weights(source, _NAMES)
     config: dict[str, Any] = load_json(path) if path is not None else {}
     found = get_part(config, "model_cfg", CONFIG)
     model_cfg, filled = agree_on_model_cfg(found, source.description)
@@ -89,7 +89,7 @@ def _read_openai(tensors: dict[str, Tensor], model_cfg: Mapping[str, Any]) -> di
     return tensors
 
 
-def _explain(key: str, source: Source) -> str:
+def _explain(key: str, source: PublishedFiles) -> str:
     return f"The configuration leaves out {key}; the card of {source.description.id} supplies it."
 
 

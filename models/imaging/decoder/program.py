@@ -25,6 +25,7 @@ from models.imaging.decoder.wire import Head, receive, send
 from models.imaging.pixels.limits import DecodingBounds
 
 _CHUNK = 2**20
+_NICER = 5  # the app that waits for an image answers others meanwhile; samples come after both
 _MAX_ANSWER = 2**26
 _TIME_SIGNALS = (signal.SIGPROF, signal.SIGXCPU)
 
@@ -36,6 +37,8 @@ class _ParentEnded(Exception):
 def main(descriptor: int) -> None:
     """Serves one process until it closes its end of the socket."""
     channel = socket.socket(fileno=descriptor)
+    with suppress(OSError):
+        os.nice(_NICER)
     _load_decoders()
     gc.disable()  # a decoder does not live long enough to need collection
     gc.freeze()

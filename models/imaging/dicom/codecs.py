@@ -17,6 +17,7 @@ from models.imaging.dicom import gdcm_codec
 from models.imaging.formats.codestream import (
     StreamHeader,
     has_junk,
+    is_subsampled,
     list_component_ids,
 )
 from models.imaging.pixels.errors import ImageBroken
@@ -24,23 +25,27 @@ from models.imaging.pixels.errors import ImageBroken
 
 def decode_jpeg(
     stream: bytes, header: StreamHeader, photometric: str
-) -> tuple[NDArray[np.uint8], str]:
-    """Returns the values of a JPEG frame of 8 bits, (H, W) or (H, W, 3), and their colour space.
+) -> tuple[NDArray[np.uint8], str, str]:
+    """Returns the values of a JPEG frame of 8 bits, (H, W) or (H, W, 3), and two colour spaces.
 
-    The stream is believed before `photometric`, the data set's label: components named R, G and B
-    are RGB, and a JFIF marker says YCbCr. Adobe's marker makes the decoder return RGB.
+    The first is that of the values, the second that of the stream; for grey values both are
+    `photometric`, the data set's label. The stream is believed before the label: components named
+    R, G and B are RGB, and a JFIF marker or subsampled colours are YCbCr. Adobe's marker makes the
+    decoder return RGB. Only where the stream says nothing does the label decide.
     """
     image = Image.open(BytesIO(stream), formats=["JPEG"])
     if header.components != 3:
-        return np.asarray(image), photometric
+        return np.asarray(image), photometric, photometric
+    labelled = "YBR_FULL" if photometric.startswith("YBR") else "RGB"
     if list_component_ids(stream) in (b"RGB", b"rgb"):
-        return np.asarray(image), "RGB"
+        return np.asarray(image), "RGB", "RGB"
     if "adobe_transform" in image.info:
         as_coded = image.info["adobe_transform"] == 0  # then the label says what the samples are
-        return np.asarray(image), photometric if as_coded else "RGB"
+        return np.asarray(image), *((labelled, labelled) if as_coded else ("RGB", "YBR_FULL"))
     image.draft("YCbCr", image.size)  # the samples as they are coded, without a conversion
-    jfif = "jfif" in image.info and not photometric.startswith("YBR")
-    return np.asarray(image), "YBR_FULL" if jfif else photometric
+    says = "jfif" in image.info or is_subsampled(stream)
+    space = "YBR_FULL" if says else labelled
+    return np.asarray(image), space, space
 
 
 def decode_jpeg_2000(stream: bytes, header: StreamHeader, *, signed: bool) -> NDArray[Any]:

@@ -32,7 +32,7 @@ _COMPRESSED = {
     uid.HTJ2K,
     uid.RLELossless,
 }
-_SYNTAXES = NATIVE_SYNTAXES | _COMPRESSED
+TRANSFER_SYNTAXES = NATIVE_SYNTAXES | _COMPRESSED
 _JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
 _META = Encoding(implicit=False, little=True)  # PS3.10 7.1
 _TRANSFER_SYNTAX = 0x00020010
@@ -97,12 +97,27 @@ def parse_dataset(data: bytes, limits: ImageLimits) -> tuple[DataSet, uid.UID]:
     said = Encoding(
         implicit=syntax == uid.ImplicitVRLittleEndian, little=syntax != uid.ExplicitVRBigEndian
     )
-    implicit = not looks_explicit(data, start) if start + 8 <= len(data) else said.implicit
-    dataset = DataSet.read(Walk(data, said._replace(implicit=implicit), at=start), _KEPT)
-    if implicit != said.implicit:
-        kind = "implicit" if implicit else "explicit"
+    written = _find_encoding(data, start, said)
+    dataset = DataSet.read(Walk(data, written, at=start), _KEPT)
+    if written.implicit != said.implicit:
+        kind = "implicit" if written.implicit else "explicit"
         dataset.notes.append(f"The file has {kind} VRs, unlike its transfer syntax.")
+    if written.little != said.little:
+        order = "little-endian" if written.little else "big-endian"
+        dataset.notes.append(f"The file is {order}, unlike its transfer syntax.")
     return dataset, syntax
+
+
+def _find_encoding(data: bytes, start: int, said: Encoding) -> Encoding:
+    """Returns how the data set at `start` is written, as its first element shows.
+
+    Data sets begin with a group below 0x100, whose number is above in the other byte order.
+    """
+    if start + 8 > len(data):
+        return said
+    group = data[start : start + 2] if said.little else data[start : start + 2][::-1]
+    swapped = group[0] == 0 and group[1] > 0
+    return Encoding(implicit=not looks_explicit(data, start), little=said.little != swapped)
 
 
 def _read_transfer_syntax(data: bytes) -> tuple[uid.UID, int]:
@@ -117,7 +132,7 @@ def _read_transfer_syntax(data: bytes) -> tuple[uid.UID, int]:
     if walk.peek() is None and not found:
         raise incomplete()
     syntax = uid.UID(found)
-    if syntax not in _SYNTAXES:
+    if syntax not in TRANSFER_SYNTAXES:
         raise TransferSyntaxUnsupported(str(syntax))
     if syntax in _JPEG_LS and find_spec("jpeg_ls") is None:  # no wheel for Python 3.14
         raise TransferSyntaxUnsupported(str(syntax), lacking="pyjpegls")
@@ -134,7 +149,12 @@ def _check_items(body: bytes) -> None:
 
 
 def _inflate(body: bytes, limits: ImageLimits) -> bytes:
-    """Returns the inflated data set (PS3.5 A.5); holds at most the limit plus one byte."""
-    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(body, limits.max_decoded_bytes + 1)
+    """Returns the inflated data set (PS3.5 A.5); holds at most the limit plus one byte.
+
+    The standard has no zlib header, but some writers have one (RFC 1950, 2.2).
+    """
+    headed = body[:1] == b"\x78" and int.from_bytes(body[:2], "big") % 31 == 0
+    bits = zlib.MAX_WBITS if headed else -zlib.MAX_WBITS
+    inflated = zlib.decompressobj(bits).decompress(body, limits.max_decoded_bytes + 1)
     limits.check_decoded(len(inflated))
     return inflated

@@ -10,7 +10,12 @@ from models.imaging.dicom.dataset import DataSet
 from models.imaging.dicom.elements import Range
 from models.imaging.pixels.errors import ImageBroken
 
-_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")  # JPEG, JPEG 2000, JP2
+ITEM_STARTS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # PS3.5 7.5, little- and big-endian
+STREAM_STARTS = (
+    b"\xff\xd8\xff",
+    b"\xff\x4f\xff\x51",
+    b"\x00\x00\x00\x0cjP  ",
+)  # JPEG, JPEG 2000, JP2
 _NOT_BELIEVED = "The offsets of the frames do not fit the pixel data; its fragments were counted."
 _MORE_STREAMS = "The pixel data holds more streams than NumberOfFrames says; the first was read."
 _NO_TABLE = "The pixel data lacks its offset table; its fragments were counted."
@@ -37,7 +42,7 @@ def read_frame(
     """
     data = dataset.data
     first = data[slice(*items[0])] if items else b""
-    has_table = not first.startswith(_STARTS)
+    has_table = not first.startswith(STREAM_STARTS)
     fragments = [place for place in items[has_table:] if place[0] < place[1]]
     begins = [_begins(data, place, syntax) for place in fragments]
     offsets = _list_offsets(first, dataset, little=dataset.encoding.little) if has_table else []
@@ -67,7 +72,7 @@ def _list_offsets(table: bytes, dataset: DataSet, *, little: bool) -> list[int]:
 
 def _begins(data: bytes, place: Range, syntax: uid.UID) -> bool:
     """Whether a stream begins in this fragment; with RLE one does in each (PS3.5 G.2)."""
-    return syntax == uid.RLELossless or data.startswith(_STARTS, *place)
+    return syntax == uid.RLELossless or data.startswith(STREAM_STARTS, *place)
 
 
 def _group_by_offsets(

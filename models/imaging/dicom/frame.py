@@ -19,7 +19,7 @@ from models.imaging.dicom.codecs import (
 )
 from models.imaging.dicom.dataset import DataSet
 from models.imaging.dicom.file import NATIVE_SYNTAXES
-from models.imaging.dicom.fragments import read_frame
+from models.imaging.dicom.fragments import ITEM_STARTS, STREAM_STARTS, read_frame
 from models.imaging.dicom.high_bit import place_bits
 from models.imaging.dicom.pixels import YBR, PixelModule
 from models.imaging.formats.codestream import (
@@ -66,7 +66,7 @@ def decode_frame(
         return _decode_native(dataset, syntax, module, index)
     stream, notes = _read_stream(dataset, syntax, module, index)
     if syntax == uid.RLELossless:
-        return _decode_rle(stream, module), notes
+        return _decode_rle(stream, module), notes + _compare_label(module)
     header = read_header(stream)
     _check_header(header, module)
     notes += _list_stream_notes(header, module)
@@ -92,33 +92,34 @@ def _decode_stream(
                 uid.JPEGLSLossless,
                 module,
                 decoding_plugin="pyjpegls",
-            ), ()
+            ), _compare_label(module)
         case "JPEG" if header.precision == 8:
-            values, space = decode_jpeg(stream, header, module.photometric)
-            return _to_rgb(values, space), ()
+            values, space, coded = decode_jpeg(stream, header, module.photometric)
+            return _to_rgb(values, space), _compare_label(module, coded)
         case "JPEG":
-            return _decode_with_gdcm(stream, header, uid.JPEGExtended12Bit, module), ()
+            kind = uid.JPEGExtended12Bit
+            return _decode_with_gdcm(stream, header, kind, module), _compare_label(module)
         case "lossless JPEG":
             kind = syntax if syntax == uid.JPEGLosslessSV1 else uid.JPEGLossless
-            return _decode_with_gdcm(stream, header, kind, module), ()
+            return _decode_with_gdcm(stream, header, kind, module), _compare_label(module)
 
 
 def _decode_native(dataset: DataSet, syntax: uid.UID, module: PixelModule, index: int) -> Frame:
     """Decodes pixel data that is not compressed (PS3.5 8.1)."""
     place = dataset.find(module.keyword)
     value = dataset.get_bytes(module.keyword)
-    order = b"\xfe\xff\x00\xe0" if dataset.encoding.little else b"\xff\xfe\xe0\x00"
+    order = ITEM_STARTS[0 if dataset.encoding.little else 1]
     if place is None or place.items is not None or value[:4] == order:
-        raise ImageBroken(
-            f"Expected pixel data that is not compressed, as the transfer syntax {syntax} says, "
-            "got encapsulated fragments. Correct TransferSyntaxUID, or export the image again."
-        )
+        raise _compressed(syntax)
     photometric = module.photometric
-    notes: tuple[str, ...] = ()
+    notes = _compare_label(module)
     if photometric == "YBR_FULL_422" and len(value) >= module.frames * module.frame_bytes:
-        photometric, notes = "YBR_FULL", ("The pixel data is not subsampled as YBR_FULL_422 is.",)
+        photometric = "YBR_FULL"
+        notes += ("The pixel data is not subsampled as YBR_FULL_422 is.",)
     size = module.frame_bytes // 3 * 2 if photometric == "YBR_FULL_422" else module.frame_bytes
     if len(value) < size * module.frames:
+        if bytes(value[:12]).startswith((*ITEM_STARTS, *STREAM_STARTS)):
+            raise _compressed(syntax)
         raise ImageBroken(
             f"Expected {size * module.frames} bytes of pixel data, as its size, bits and number of "
             f"frames say, got {len(value)}. The file may be incomplete; export the image again."
@@ -128,7 +129,7 @@ def _decode_native(dataset: DataSet, syntax: uid.UID, module: PixelModule, index
     swapped = not dataset.encoding.little  # words whose bytes a frame may not begin with
     pixels = _decode_with_pydicom(
         bytes(value if swapped else value[index * size : (index + 1) * size]),
-        syntax,
+        uid.ExplicitVRBigEndian if swapped else uid.ExplicitVRLittleEndian,
         module,
         index=index if swapped else 0,
         number_of_frames=module.frames if swapped else 1,
@@ -137,6 +138,13 @@ def _decode_native(dataset: DataSet, syntax: uid.UID, module: PixelModule, index
         pixel_vr=place.vr or "OW",
     )
     return pixels, notes
+
+
+def _compressed(syntax: uid.UID) -> ImageBroken:
+    return ImageBroken(
+        f"Expected pixel data that is not compressed, as the transfer syntax {syntax} says, got "
+        "compressed fragments or a stream. Correct TransferSyntaxUID, or export the image again."
+    )
 
 
 def _decode_with_pydicom(
@@ -225,6 +233,26 @@ def _undo_ybr(values: NDArray[Any], header: StreamHeader, module: PixelModule) -
         )
         return values, (note,)
     return _to_rgb(values, module.photometric), ()
+
+
+def _compare_label(module: PixelModule, coded: str = "") -> tuple[str, ...]:
+    """Returns a note if pixels that are not JPEG 2000 have another colour space than their label.
+
+    Only JPEG 2000 has YBR_ICT and YBR_RCT (PS3.3 C.7.6.3.1.2). Elsewhere such a label was left over
+    when the frame was decompressed, and the values are RGB.
+
+    Args:
+        module: has the label.
+        coded: the colour space that the stream itself states; empty if it states none.
+    """
+    label = module.photometric
+    usual = "YBR_FULL" if label.startswith("YBR_FULL") else "RGB"
+    coded = coded or usual
+    if not module.is_colour or (coded == usual and label not in ("YBR_ICT", "YBR_RCT")):
+        return ()
+    read = "YCbCr" if coded == "YBR_FULL" else "RGB"
+    note = f"The colours were read as {read}, not as {label}, which PhotometricInterpretation says."
+    return (note,)
 
 
 def _to_rgb(values: NDArray[Any], photometric: str) -> NDArray[Any]:

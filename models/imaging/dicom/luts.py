@@ -11,6 +11,7 @@ from models.imaging.pixels.errors import ImageBroken
 
 Interval = tuple[float, float]
 _SHORT = "A lookup table has fewer entries than its descriptor says; its last one was repeated."
+_LONG = "A lookup table has more entries than its descriptor says; those beyond it were not used."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,9 +63,10 @@ def find_table(
         )
     count, first, bits = (int(number) for number in numbers[:3])
     count = count or 2**16  # C.11.1.1: 0 means 65536
-    entries = _read_entries(holder, data, count)[:count]
-    notes = (_SHORT,) if len(entries) < count else ()
-    return LookupTable(first=_sign(first, count, reach), bits=bits, entries=entries, notes=notes)
+    entries = _read_entries(holder, data, count)
+    notes = (_SHORT,) if len(entries) < count else (_LONG,) if len(entries) > count else ()
+    first = _sign(first, count, reach)
+    return LookupTable(first=first, bits=bits, entries=entries[:count], notes=notes)
 
 
 def find_true_bits(table: LookupTable, *, most_spare: int) -> LookupTable:
@@ -73,8 +75,9 @@ def find_true_bits(table: LookupTable, *, most_spare: int) -> LookupTable:
     It is wrong if an entry has more bits, or if all leave more than `most_spare` of its highest
     bits unused. Agfa's descriptors say 16 for entries of 12 bits.
     """
-    used = max(1, int(table.entries.max()).bit_length())
-    if 0 <= table.bits - used <= most_spare or _repeats_bytes(table.entries):
+    repeated = _repeats_bytes(table.entries)
+    used = 16 if repeated else max(1, int(table.entries.max()).bit_length())
+    if 0 <= table.bits - used <= most_spare:
         return table
     note = (
         f"A lookup table says that its entries have {table.bits} bits, but they have {used}; "

@@ -63,9 +63,19 @@ def list_segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
 
 def list_component_ids(stream: bytes) -> bytes:
     """Returns the identifiers of a JPEG stream's components, one byte each (B.2.2)."""
+    return _get_components(stream)[::3]
+
+
+def is_subsampled(stream: bytes) -> bool:
+    """Whether components of a JPEG stream have different sampling factors, as only YCbCr has."""
+    return len(set(_get_components(stream)[1::3])) > 1
+
+
+def _get_components(stream: bytes) -> bytes:
+    """Returns the frame header's three bytes for each component: name, sampling factors, table."""
     for marker, payload in jpeg_segments(stream):
         if marker in _FRAME_MARKERS and len(payload) >= 6:
-            return payload[6 : 6 + 3 * payload[5] : 3]
+            return payload[6 : 6 + 3 * payload[5]]
     return b""
 
 

@@ -8,18 +8,22 @@ from models.imaging.pixels.errors import ImageBroken
 
 DAMAGED = "The file's EXIF block is damaged; of it, only the orientation was read."
 _HEAD = b"Exif\0\0"
+_TIFF = (b"II*\0", b"MM\0*")
 _APP1 = 0xE1
 _ORIENTATION, _SHORT = 274, 3
 
 
 def is_sound(exif: bytes) -> bool:
-    """Whether the tags of a block claim no more data than it has.
+    """Whether a block is empty, or tags that claim no more data than it has.
 
     Pillow would copy each claim, so a short block could ask for terabytes. Editors that remove a
     maker note leave a claim behind.
     """
+    tags = exif.removeprefix(_HEAD)
+    if tags and not tags.startswith(_TIFF):
+        return False
     try:
-        count_pages(exif.removeprefix(_HEAD))
+        count_pages(tags)
     except ImageBroken:
         return False
     return True

@@ -2,13 +2,14 @@
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.imaging.pixels.errors import ImageBroken
 
 CODESTREAM = b"\xff\x4f\xff\x51"  # A.4.1, A.5.1: SOC and SIZ
 JP2 = b"\x00\x00\x00\x0cjP  \r\n\x87\n"  # I.5.1: the signature box
 _MAX_BOXES = 1000
+_METHODS_WITH_PROFILE = (2, 3)  # I.5.3.3: METH of the colour specification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +23,17 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True)
 class Jpeg2000Header:
-    """Size and components of the codestream, and whether a palette maps them to colours."""
+    """Size and components of the codestream, and what the file says of its colours.
+
+    `palette` is whether a palette maps components to colours; `profile` is the file's colour
+    profile, empty if there is none.
+    """
 
     width: int
     height: int
     components: tuple[Component, ...]
     palette: bool
+    profile: bytes = b""
 
 
 def read_jpeg2000_header(data: bytes) -> Jpeg2000Header:
@@ -43,19 +49,21 @@ def read_jpeg2000_header(data: bytes) -> Jpeg2000Header:
 
 
 def _read_file(data: bytes) -> Jpeg2000Header:
-    size, palette = None, False
+    size, palette, profile = None, False, b""
     for kind, start, stop in _boxes(data, 0, len(data)):
         if kind == b"jp2h":  # I.5.3
-            for inner, begin, _ in _boxes(data, start, stop):
+            for inner, begin, end in _boxes(data, start, stop):
                 if inner == b"ihdr":
                     height, width = struct.unpack_from(">II", data, begin)
                     size = width, height
                 palette = palette or inner == b"pclr"
+                if inner == b"colr" and data[begin] in _METHODS_WITH_PROFILE:
+                    profile = profile or data[begin + 3 : end]
         elif kind == b"jp2c":  # I.5.4
             header = _read_stream(data[start:stop], palette=palette)
             if size != (header.width, header.height):
                 raise _broken("a file header and a codestream of one size")
-            return header
+            return replace(header, profile=profile)
     raise _broken("a codestream")
 
 

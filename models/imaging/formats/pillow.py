@@ -16,7 +16,7 @@ from models.imaging.formats.exif import (
     find_orientation,
     is_sound,
 )
-from models.imaging.formats.png_chunks import drop_large_text
+from models.imaging.formats.png_chunks import drop_chunks
 from models.imaging.formats.webp_header import read_webp_header
 from models.imaging.pixels.decoded import DecodedImage, Source
 from models.imaging.pixels.errors import (
@@ -61,12 +61,13 @@ def decode_png(data: bytes, *, window: RequestedWindow, limits: ImageLimits) -> 
     depth, colour_type = struct.unpack_from("BB", data, 24)
     if depth == 16 and colour_type != 0:
         raise deep_colour()
-    image = open_image(drop_large_text(data), "PNG", limits)
+    data, notes = drop_chunks(data)
+    image = open_image(data, "PNG", limits)
     if getattr(image, "n_frames", 1) > 1:
         raise ImageFormatUnsupported(
             "Expected a still picture, got an animated PNG. Send the frame that is meant."
         )
-    return decode_image(image, "png", window=window)
+    return decode_image(image, "png", window=window, notes=notes)
 
 
 def decode_jpeg(data: bytes, *, window: RequestedWindow, limits: ImageLimits) -> DecodedImage:
@@ -91,7 +92,7 @@ def _check_jpeg(data: bytes) -> None:
     if header.kind != "JPEG" or header.precision != 8:
         raise PixelsUnsupported(
             f"Expected a JPEG file with 8 bits per sample, got {header.kind} with "
-            f"{header.precision} bits. Convert it to a 16-bit grey PNG, or send it as DICOM."
+            f"{header.precision} bits. Convert it to PNG, or send it as DICOM."
         )
 
 
@@ -103,14 +104,7 @@ def decode_webp(data: bytes, *, window: RequestedWindow, limits: ImageLimits) ->
         raise ImageFormatUnsupported(
             "Expected a still picture, got an animated WebP. Send the frame that is meant."
         )
-    return decode_still(data, "WEBP", "webp", window=window, limits=limits)
-
-
-def decode_still(
-    data: bytes, format_: str, source: Source, *, window: RequestedWindow, limits: ImageLimits
-) -> DecodedImage:
-    """Decodes a file with one picture in a format that needs no further checks."""
-    return decode_image(open_image(data, format_, limits), source, window=window)
+    return decode_image(open_image(data, "WEBP", limits), "webp", window=window)
 
 
 def deep_colour() -> PixelsUnsupported:

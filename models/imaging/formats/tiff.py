@@ -16,7 +16,7 @@ from models.imaging.formats.tiff_page import (
     open_page,
     read_samples,
 )
-from models.imaging.formats.tiff_segments import BYTE_CODECS, JPEG_2000, NONE
+from models.imaging.formats.tiff_segments import BYTE_CODECS, JPEG_2000, NONE, PACK_BITS
 from models.imaging.pixels.decoded import DecodedImage
 from models.imaging.pixels.errors import ImageBroken, ImageError, PixelsUnsupported
 from models.imaging.pixels.frames import choose_frame
@@ -45,7 +45,7 @@ def decode_tiff(
     data: bytes, *, frame: int | None, window: RequestedWindow, limits: ImageLimits
 ) -> DecodedImage:
     """Decodes one page of a TIFF file; deep colour is refused."""
-    frames = count_pages(data)
+    frames = count_pages(data, whole=True)
     if frames == 0:
         raise ImageBroken("Expected a TIFF file with a page, got none. Export the image again.")
     index = choose_frame(frame, frames)
@@ -109,17 +109,18 @@ def _is_pillows(page: TiffPage) -> bool:
     """Whether Pillow, where it has a mode for the samples, shows them as they are meant.
 
     It takes signed bytes for unsigned ones, swaps the bytes of compressed big-endian samples twice,
-    ignores the predictor of uncompressed ones, and lacks some orders of bits and bytes, and alpha
-    in a plane of its own.
+    ignores the predictor of uncompressed and of PackBits ones, and lacks some orders of bits and
+    bytes, alpha in a plane of its own, and uncompressed YCbCr in planes.
     """
     if page.compression in JPEG_2000 or (page.parent.is_bigtiff and page.parent.byteorder == ">"):
         return False
-    if page.compression not in BYTE_CODECS:
-        return True
+    planes = page.planarconfig == _SEPARATE and page.samplesperpixel > 1
     grey_alpha = page.photometric <= _BLACK_IS_ZERO and page.samplesperpixel > 1
-    apart = page.planarconfig == _SEPARATE and bool(page.extrasamples)
+    if page.compression not in BYTE_CODECS:
+        return not (planes and grey_alpha)
+    apart = planes and (bool(page.extrasamples) or page.photometric == _YCBCR)
     unusual = page.sampleformat == _SIGNED or page.fillorder != 1
-    predicted = page.compression == NONE and page.predictor != 1
+    predicted = page.compression in (NONE, PACK_BITS) and page.predictor != 1
     return page.bitspersample <= 8 and not (grey_alpha or apart or unusual or predicted)
 
 
@@ -139,11 +140,11 @@ def _decode_samples(
                 "Write the image without alpha."
             )
         colours, notes = _put_on_black(colours, alpha[:, :, 0], page, kind), (ALPHA_ON_BLACK,)
+    if _ICC_PROFILE in page.tags and has_profile(page.tags[_ICC_PROFILE].value):
+        notes += (PROFILE_IGNORED,)
     if page.photometric <= _BLACK_IS_ZERO and colours.shape[2] == 1:
         return _show_greys(colours[:, :, 0], page, index, frames, window=window, notes=notes)
     notes += refuse_window_on_colour(window)
-    if _ICC_PROFILE in page.tags and has_profile(page.tags[_ICC_PROFILE].value):
-        notes += (PROFILE_IGNORED,)
     return DecodedImage(
         pixels=_show_colours(colours, page),
         source="tiff",
@@ -169,17 +170,24 @@ def _turn(samples: NDArray[Any], page: TiffPage) -> NDArray[Any]:
 def _put_on_black(
     colours: NDArray[Any], alpha: NDArray[Any], page: TiffPage, kind: int
 ) -> NDArray[Any]:
-    """Composites colours on black; associated alpha has already multiplied them (section 18)."""
-    if kind == _ASSOCIATED:
-        return colours
+    """Composites colours on black; associated alpha has already multiplied them (section 18).
+
+    Where 0 means white, the result is what `_show_greys` inverts: black is the largest value.
+    """
     most = 2**page.bitspersample - 1
+    inverted = page.photometric == _WHITE_IS_ZERO
+    if kind == _ASSOCIATED:
+        below = alpha[:, :, None]
+        return np.minimum(colours, below) + (most - below) if inverted else colours
     if page.bitspersample > 16:
         raise PixelsUnsupported(
             f"Expected alpha of at most 16 bits, got {page.bitspersample} bits. Write the image "
             "without alpha."
         )
-    product: NDArray[np.uint64] = 2 * colours.astype(np.uint64) * alpha[:, :, None] + most
-    return np.asarray(product // (2 * most)).astype(colours.dtype)
+    levels = (most - colours if inverted else colours).astype(np.uint64)
+    product: NDArray[np.uint64] = 2 * levels * alpha[:, :, None] + most
+    shown = np.asarray(product // (2 * most)).astype(colours.dtype)
+    return most - shown if inverted else shown
 
 
 def _show_greys(

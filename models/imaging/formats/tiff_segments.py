@@ -20,7 +20,8 @@ from models.imaging.pixels.errors import ImageBroken
 
 NONE = 1
 _DEFLATE = (8, 32946, 50013)
-_BY_LIBTIFF = (5, 32773, 34925, 50000)  # LZW, PackBits, LZMA, Zstandard
+PACK_BITS = 32773
+_BY_LIBTIFF = (5, PACK_BITS, 34925, 50000)  # LZW, PackBits, LZMA, Zstandard
 JPEG_2000 = (33003, 33004, 33005, 34712)  # Aperio's with YCbCr, lossless and RGB; Leadtools'
 APERIO_YCBCR = 33003
 BYTE_CODECS = (NONE, *_DEFLATE, *_BY_LIBTIFF)

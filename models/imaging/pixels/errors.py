@@ -186,8 +186,8 @@ class FrameOutOfRange(ImageError):
 
     def __init__(self, frame: int, frames: int) -> None:
         super().__init__(
-            f"Expected a frame from 0 to {frames - 1}, got frame={frame}. "
-            "Frames are counted from 0."
+            f"Expected {'no frame or' if frames == 1 else 'a frame from 0 to'} {frames - 1}, got "
+            f"frame={frame}. Frames are counted from 0."
         )
         self.frames = frames
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command import PROMPTSMOOTH
 from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner
@@ -28,8 +28,6 @@ from models.loading.loading import load_vlm
 from models.prompts.cards import PromptCard
 from models.prompts.files import save_prompt
 from models.vlm.denoised import Denoiser
-
-PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 
 
 def start(*arguments: object, data_dir: Path) -> subprocess.Popen[str]:
@@ -175,7 +173,7 @@ def test_a_certificate_of_a_run_is_audited_and_reproduced_with_its_stored_prompt
     certificate, picture = tmp_path / "certificate.json", pictures / "train" / lines[0]["file"]
     certificate.write_text(json.dumps(lines[0]["result"]))
     audited = CliRunner().invoke(cli, ["audit", str(certificate)])
-    assert audited.exit_code == 0, audited.output
+    assert audited.exit_code == 3, audited.output
     again = [PROMPTSMOOTH, "reproduce", certificate, picture, "--data-dir", tmp_path / "elsewhere"]
     stored = out / "tuned-prompts" / f"{prompt}.toml"
     for named, status in (([], 2), (["--prompt", stored], 0)):
@@ -207,3 +205,12 @@ def test_what_cannot_be_evaluated_is_a_sentence(
     assert result.exit_code == 2
     assert sentence in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_baseline_with_a_server_is_refused_with_what_to_do_instead(tmp_path: Path):
+    words = ["--data", str(tmp_path), "--server", "http://127.0.0.1:9", "--baseline", "denoised"]
+    done = CliRunner().invoke(cli, ["evaluate", *words, "--data-dir", str(tmp_path)])
+    assert done.exit_code == 2
+    said = " ".join(done.output.split())
+    assert "a service draws other noise for every model" in said
+    assert "evaluate the baseline by itself with --model" in said

@@ -1,17 +1,41 @@
 """promptsmooth learn: from a folder to two files, or to a sentence and none."""
 
 import os
+import shlex
 import shutil
-import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
+from waiting import HANG_S
 
 from app.cli.__main__ import cli
 from models.datasets.image_folder import list_images
+from models.datasets.training_images import choose_shots
 from models.prompts.files import load_prompt
+
+REPOSITORY = Path(__file__).parents[3]
+INTERRUPTED = """
+import os, signal
+from app.cli.__main__ import cli
+
+replace, kept = os.replace, []
+
+
+def interrupted(source, target):
+    kept.append(target)
+    if len(kept) == 2:
+        signal.raise_signal(signal.SIGINT)
+    replace(source, target)
+
+
+os.replace = interrupted
+cli()
+"""
 
 
 @pytest.fixture
@@ -27,9 +51,13 @@ def data(tmp_path):
     return tmp_path / "data"
 
 
-def run(data, out, *more: str, shots: int = 3, epochs: int = 3):
+def list_arguments(data, out, *more: str, shots: int = 3, epochs: int = 3):
     options = ["--data", data, "--out", out, "--id", "spots", "--shots", shots, "--epochs", epochs]
-    return CliRunner().invoke(cli, ["learn", *map(str, options), *more])
+    return ["learn", *map(str, options), *more]
+
+
+def run(*arguments, **numbers: int):
+    return CliRunner().invoke(cli, list_arguments(*arguments, **numbers))
 
 
 def test_a_folder_becomes_a_prompt_with_all_that_made_it(data, tmp_path):
@@ -51,6 +79,49 @@ def test_a_folder_becomes_a_prompt_with_all_that_made_it(data, tmp_path):
     assert shown.stderr.count("loss") == 3
 
 
+def test_what_a_prompt_is_worth_is_told_on_the_images_left_over_with_the_next_command(
+    data, tmp_path
+):
+    """One of four images of each class is left over; told apart by light, both are right."""
+    shown = run(data, tmp_path / "out", shots=3, epochs=8)
+    assert "held out: right on 2 of 2 images that were left over, without noise" in shown.stdout
+    card = tmp_path / "out" / "spots.toml"
+    suggested = f"next: promptsmooth evaluate --data OTHER-IMAGES --prompt {card} "
+    assert f"{suggested}--prompting template --prompting few-shot\n" in shown.stdout
+    whole = run(data, tmp_path / "whole", shots=4)
+    assert "no image was left over" in whole.stdout
+
+
+def test_the_next_command_runs_where_there_is_a_test_part(data, tmp_path, monkeypatch):
+    shutil.copytree(data, tmp_path / "split" / "train")
+    shutil.copytree(data, tmp_path / "split" / "test")
+    shown = run(tmp_path / "split", tmp_path / "out")
+    (line,) = (line for line in shown.stdout.splitlines() if line.startswith("next: "))
+    program, *arguments = shlex.split(line.removeprefix("next: "))
+    assert program == "promptsmooth"
+    monkeypatch.setenv("PROMPTSMOOTH_DATA_DIR", str(tmp_path / "data"))
+    few = ["--images", "2", "--n-max", "16", "--sigma", "0.1", "--out", str(tmp_path / "run")]
+    evaluated = CliRunner().invoke(cli, [*arguments, *few])
+    assert evaluated.exit_code == 0, evaluated.stderr
+
+
+def test_a_file_that_is_no_image_does_not_count_among_those_left_over(data, tmp_path):
+    chosen = run(data, tmp_path / "first", shots=3)
+    assert chosen.exit_code == 0, chosen.stderr
+    for folder in data.iterdir():  # the names sort last, so the choice of shots may change
+        (folder / "z.png").write_text("a letter")
+    listed = list_images(data, "train")
+    places = [at for at, file in enumerate(listed.files) if file.name == "z.png"]
+    seed = next(
+        seed
+        for seed in range(100)
+        if not set(places) & set(choose_shots(listed.classes, 3, seed).tolist())
+    )
+    shown = run(data, tmp_path / "out", "--seed", str(seed), shots=3)
+    assert shown.exit_code == 0, shown.stderr
+    assert "of 2 images that were left over" in shown.stdout
+
+
 def test_the_same_command_gives_the_same_digest(data, tmp_path):
     digests = set()
     for name in ("a", "b"):
@@ -59,23 +130,21 @@ def test_the_same_command_gives_the_same_digest(data, tmp_path):
     assert len(digests) == 1
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(data, tmp_path, monkeypatch):
+@pytest.mark.long
+def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(data, tmp_path):
     """At the worst moment: as the checkpoint of the second epoch is put in place."""
     assert run(data, tmp_path / "whole").exit_code == 0
-    replace, kept = os.replace, []
-
-    def interrupted(source, target):
-        kept.append(target)
-        if len(kept) == 2:
-            signal.raise_signal(signal.SIGINT)
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", interrupted)
-    stopped = run(data, tmp_path / "out")
-    assert stopped.exit_code == 130
+    stopped = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *list_arguments(data, tmp_path / "out")],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
+    )
+    assert stopped.returncode == 130, stopped.stderr
     assert "the same command goes on" in stopped.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["spots.checkpoint"]
-    monkeypatch.undo()
     other = run(data, tmp_path / "out", "--seed", "9")
     assert other.exit_code == 2
     assert "another learning" in other.stderr
@@ -118,6 +187,7 @@ def remove_all(data):
     ("spoil", "more", "said"),
     [
         (spoil_nothing, ["--shots", "5"], "needs 5 images"),
+        (spoil_nothing, ["--shots", "5"], "the folder 'bright_spot' has 4"),
         (empty_a_class, [], "no images in"),
         (leave_one_class, [], "two class"),
         (put_a_text_among_the_images, [], "of class folder 'dark_spot' cannot be used"),
@@ -142,6 +212,19 @@ def test_what_cannot_be_learned_is_one_sentence_and_nothing_is_written(
     assert said in shown.stderr.lower().replace("\n", " ")
     assert "epoch" not in shown.stderr
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_an_image_that_is_none_is_replaced_and_named_whatever_its_name(data, tmp_path):
+    listed = list_images(data, "train")
+    lost = listed.files[choose_shots(listed.classes, 2, 7)[0]]
+    odd = lost.with_name(os.fsdecode(os.fsencode(lost.stem) + b"\xff.png"))
+    lost.rename(odd)
+    odd.write_text("no image")
+    shown = run(data, tmp_path / "out", "--seed", "7", shots=2)
+    assert shown.exit_code == 0, shown.stderr
+    (line,) = (line for line in shown.stderr.splitlines() if line.startswith("replaced: "))
+    assert f"{lost.stem}\\udcff.png" in line
+    assert (tmp_path / "out" / "spots.toml").exists()
 
 
 def test_an_id_that_is_taken_is_refused_before_anything_is_learned(data, tmp_path):

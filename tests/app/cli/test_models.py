@@ -1,6 +1,7 @@
 """promptsmooth models: what is added is listed, checked, bundled, removed; errors are sentences."""
 
 import json
+from pathlib import Path
 
 import pytest
 import tomli_w
@@ -8,9 +9,12 @@ from typer.testing import CliRunner
 
 from app.cli.__main__ import cli
 from models.catalogue import load_catalogue
+from models.catalogue.cards import parse_description
 from models.installation.archive import write_bundle
 from models.installation.folder import begin_folder
 from models.testing import create_linear_model, write_linear_model
+
+BUNDLED = Path(__file__).parents[3] / "models" / "bundled" / "vlm"
 
 
 def test_every_model_is_listed_with_the_state_of_its_files(tmp_path, monkeypatch):
@@ -92,6 +96,63 @@ def test_model_is_added_listed_checked_bundled_and_removed(folder, tmp_path, hf_
     assert list(folder.iterdir()) == []
     assert run("add", "small-plip", tmp_path / "small.tar").exit_code == 0
     assert load_catalogue(folder).get("small-plip").sha256 == digest
+
+
+def test_a_model_that_nobody_described_is_added_by_a_drafted_card(folder, tmp_path, hf_clip):
+    """As the refusal says: the draft lacks only what its owner knows, and is refused without it."""
+    published, card = hf_clip.write(tmp_path / "published"), tmp_path / "our-vlm.toml"
+    asked = run("add", "our-vlm", published)
+    require_sentence(asked, "models card PATH --id our-vlm > our-vlm.toml", "--card our-vlm.toml")
+    card.write_text(run("card", published, "--id", "our-vlm").stdout)
+    require_sentence(run("add", "our-vlm", published, "--card", card), "class_names")
+    names = ["--class-name", "benign", "--class-name", "malignant"]
+    card.write_text(run("card", published, "--id", "our-vlm", *names).stdout)
+    added = run("add", "our-vlm", published, "--card", card)
+    assert added.exit_code == 0, added.stderr
+    made, described = load_catalogue(folder).get("our-vlm"), hf_clip.description
+    assert made.preprocessing == described.preprocessing
+    assert (made.activation, made.context_length) == (described.activation, 77)
+    assert made.class_names == ("benign", "malignant")
+    assert made.published.form == "hf-clip"
+
+
+@pytest.mark.parametrize("form", ["open_clip", "no preprocessing", "weights alone", "another"])
+def test_a_draft_states_what_the_files_state_and_says_what_they_leave_open(tmp_path, form):
+    config = json.loads((BUNDLED / "open_clip_config.json").read_text())
+    path = tmp_path / "Our VLM"
+    path.mkdir()
+    (path / "open_clip_model.safetensors").write_bytes(b"")
+    if form == "no preprocessing":
+        del config["preprocess_cfg"]
+    if form == "another":
+        config["preprocess_cfg"]["interpolation"] = "nearest"
+    if form != "weights alone":
+        (path / "open_clip_config.json").write_text(json.dumps(config))
+    names = ["--class-name", "a", "--class-name", "b", "--template", "A {}."]
+    shown = run("card", path, *names)
+    if form == "weights alone":
+        return require_sentence(shown, "Expected open_clip_config.json", "state no architecture")
+    if form == "another":
+        return require_sentence(shown, "preprocess_cfg", "interpolation")
+    drafted, card = parse_description(shown.stdout), load_catalogue().get("bundled-2")
+    assert (drafted.id, drafted.template, drafted.class_names) == ("our-vlm", "A {}.", ("a", "b"))
+    assert drafted.published.model_cfg == config["model_cfg"]
+    assert (drafted.context_length, drafted.activation) == (77, "gelu")
+    stated = form == "open_clip"
+    assert ("library's defaults" in shown.stdout) != stated
+    assert (drafted.preprocessing == card.preprocessing) == stated
+    return None
+
+
+def test_a_list_is_printed_for_programs_too(folder):
+    write_linear_model(folder, create_linear_model())
+    (folder / "spoilt.toml").write_text("id = ")
+    rows = {row["id"]: row for row in json.loads(run("list", "--json").stdout)}
+    assert rows["linear"]["files"] == "present"
+    assert rows["linear"]["sha256"] == load_catalogue(folder).get("linear").sha256
+    assert (rows["plip"]["files"], rows["plip"]["sha256"]) == ("missing", "")
+    assert "huggingface.co/vinid/plip" in rows["plip"]["reason"]
+    assert rows["spoilt"]["files"] == "not valid"
 
 
 def test_what_cannot_be_added_is_one_sentence_and_leaves_nothing(folder, tmp_path, hf_clip):

@@ -1,5 +1,7 @@
 """promptsmooth prompts: what is imported is shown, exported and removed; errors are sentences."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,22 @@ def test_an_import_is_listed_shown_exported_and_removed(folder, tmp_path):
     assert load_prompt(tmp_path / "out" / "lungs.toml")[1].sha256 == prompt.sha256
     assert run("remove", "lungs").exit_code == 0
     assert list(folder.iterdir()) == []
+
+
+def test_a_list_is_whole_at_eighty_columns_and_for_programs(folder, tmp_path):
+    """Rows that a terminal would break hide an id or a digest."""
+    write(tmp_path / "file")
+    long_id = "a-prompt-with-a-name-that-takes-all-of-the-letters-that-it-may-x"
+    assert run_import(tmp_path / "file", prompt_id=long_id).exit_code == 0
+    lines = run("list").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert long_id in lines
+    assert "  bundled-2, few-shot, 8 x 64, 3d39dedb569de2a7" in lines
+    assert "  normal lungs, pneumonia" in lines
+    cards = {card["id"]: card for card in json.loads(run("list", "--json").stdout)}
+    assert cards[long_id]["class_names"] == ["normal lungs", "pneumonia"]
+    assert cards[long_id]["sha256"] == load_prompt(folder / f"{long_id}.toml")[0].sha256
+    assert json.loads(run("list", "--json", "--model", "other").stdout) == []
 
 
 def test_what_cannot_be_imported_is_one_sentence_and_nothing_is_written(folder, tmp_path):

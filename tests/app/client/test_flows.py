@@ -24,7 +24,8 @@ from app.client import (
 from app.client.calls import Call, Flow, Pause, submission
 from app.client.connection import create_connection
 from app.client.events import Following
-from app.client.flows import ask, cancel, find, find_signing_key, submit, wait
+from app.client.flows import ask, cancel, find, find_signing_key, submit, wait, wait_for_witness
+from app.server.answers.problems import list_codes
 
 JOB = {"id": "0" * 32, "status": "running", "progress": {"samples_done": 3, "samples_total": 9}}
 ENDED = {"id": "0" * 32, "status": "finished", "certificates": []}
@@ -97,6 +98,20 @@ def test_a_network_that_swallows_calls_ends_patience_too():
     assert len(away) == 7
 
 
+def test_a_witness_that_was_there_before_is_taken_from_the_answer_that_says_so():
+    flow = wait_for_witness("0", timeout_s=9, patience_s=9)
+    assert flow.send(None).method == "POST"
+    with pytest.raises(StopIteration) as ended:
+        flow.send(Response(200, json={"status": "finished"}))
+    assert ended.value.value == {"status": "finished"}
+    waiting = Response(202, json={"status": "queued"})
+    steps = drive(
+        wait_for_witness("0", timeout_s=9, patience_s=9),
+        [waiting, Response(200, json={"status": "finished"})],
+    )
+    assert [step.method for step in steps if isinstance(step, Call)] == ["POST", "GET"]
+
+
 @pytest.mark.parametrize("status", [502, 504])
 def test_a_proxy_whose_service_is_away_is_asked_again(status):
     steps = drive(ask(SUBMISSION, patience_s=9), [Response(status), Response(202)])
@@ -120,25 +135,22 @@ def test_an_answer_that_is_not_the_service_s_is_an_error_of_the_client(flow, sta
     assert refused.value.code == ""
 
 
-def _asked(flow: Flow, answers: list[Response | Exception]) -> list[str]:
-    return [step.method for step in drive(flow, answers) if isinstance(step, Call)]
-
-
 LOST = ServiceUnreachable("the answer was lost")
 
 
 @pytest.mark.parametrize(
     ("answers", "asked"),
     [
-        ([LOST, Response(200, json=ENDED)], ["DELETE", "GET"]),
-        ([LOST, busy(404)], ["DELETE", "GET"]),
-        ([LOST, Response(200, json=JOB), Response(200, json=ENDED)], ["DELETE", "GET", "DELETE"]),
-        ([busy(429, retry_after="1"), Response(204)], ["DELETE", "DELETE"]),
+        ([LOST, Response(200, json=ENDED)], ["DELETE", "DELETE"]),
+        ([busy(429, retry_after="1"), Response(200, json=ENDED)], ["DELETE", "DELETE"]),
     ],
 )
 def test_a_cancel_whose_answer_is_lost_removes_nothing(answers, asked):
-    """A second DELETE of a job that the first has cancelled would purge it."""
-    assert _asked(cancel("0" * 32, patience_s=9), list(answers)) == asked
+    """A second DELETE of a job that the first has cancelled would purge it, but for its query."""
+    steps = drive(cancel("0" * 32, patience_s=9), list(answers))
+    sent = [step for step in steps if isinstance(step, Call)]
+    assert [call.method for call in sent] == asked
+    assert all(call.params == {"only": "cancel"} for call in sent)
 
 
 def test_an_id_is_no_path():
@@ -247,6 +259,11 @@ def test_every_error_of_the_client_is_a_sentence_of_one_kind():
         assert "\n" not in str(error)
 
 
+def test_a_refusal_tells_a_certification_that_is_gone_from_other_refusals() -> None:
+    gone = {code for code, status in list_codes() if ServiceRefused(status, code, "", "r").is_gone}
+    assert gone == {"certification_gone", "certification_unknown"}
+
+
 def test_errors_are_ordinary_exceptions():
     """They pass through context managers, which set their traceback, and through processes."""
     for error in (ServiceRefused(503, "queue_full", "Later.", "r"), NotFinished("0" * 32, 2.0)):
@@ -341,3 +358,32 @@ def test_a_refusal_says_each_field_once():
     with pytest.raises(ServiceRefused) as refused:
         list(drive(find("0" * 32, patience_s=0), [Response(422, json=problem)]))
     assert refused.value.detail == ("sigma: expected a number. n_max: Expected a whole number.")
+
+
+def test_a_file_that_has_no_certificates_is_named():
+    for path in (__file__, "/nonexistent/ca.pem"):
+        with pytest.raises(FileUnreadable, match=f"{path} cannot be read as certificates"):
+            CONNECT(
+                "https://a.example", api_key=None, verify=path, timeout_s=1, allow_plain_http=False
+            )
+
+
+def test_who_waits_is_told_why(free_port):
+    """Both clients say why they ask again, and end with the error all the same."""
+    url, told = f"http://127.0.0.1:{free_port}", []
+    with (
+        Client(url, patience_s=2, on_wait=told.append) as client,
+        pytest.raises(ServiceUnreachable) as error,
+    ):
+        client.version()
+    assert set(told) == {str(error.value)}
+
+    async def ask_too() -> list[str]:
+        also: list[str] = []
+        async with AsyncClient(url, patience_s=2, on_wait=also.append) as client:
+            with pytest.raises(ServiceUnreachable):
+                await client.version()
+        assert also
+        return also
+
+    assert all(one.startswith(f"no answer from {url}") for one in asyncio.run(ask_too()) + told)

@@ -13,7 +13,8 @@ from redis import Redis
 from waiting import HANG_S
 
 from app.main import create_app
-from app.server.access.api_keys import ApiKey, Scope, change_keys, create_key, now_utc
+from app.server.access.api_keys import ApiKey, Scope, change_keys, create_key
+from app.server.access.operator_file import now_utc
 from app.settings import AppSettings
 from models.imaging import Decoder
 from models.testing import create_linear_model, write_linear_model
@@ -96,12 +97,12 @@ def make_key(keys_file: Path) -> MakeKey:
 
 @pytest.fixture
 def guarded(
-    settings: AppSettings, keys_file: Path, redis: Redis, make_key: MakeKey
+    settings: AppSettings, keys_file: Path, redis: Redis, make_key: MakeKey, decoder: Decoder
 ) -> Iterator[TestClient]:
     """The app with a file of keys."""
     make_key("read")
     guarded = settings.model_copy(update={"keys_file": keys_file})
-    with TestClient(create_app(guarded), raise_server_exceptions=False) as client:
+    with TestClient(create_app(guarded, decoder=decoder), raise_server_exceptions=False) as client:
         yield client
 
 

@@ -58,6 +58,7 @@ def test_bundled_card_reports_every_set_at_every_noise_strength():
     assert reported == [(f"{name} test", sigma) for name in IMAGE_SETS for sigma in SIGMAS]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", IMAGE_SETS)
 def test_bundled_accuracy_is_what_the_card_says(vlm, data_folder, name):
     """Other noise than the card's: two copies of a hundred images and more stay within 0.06."""

@@ -42,11 +42,14 @@ def test_a_shipped_prompt_fits_the_shipped_model_and_credits_its_images(prompt_i
 
 
 @pytest.mark.parametrize("prompt_id", SHIPPED)
-def test_a_shipped_prompt_was_learned_with_the_default_preset_of_today_for_200_epochs(prompt_id):
+def test_a_shipped_prompt_was_learned_with_the_default_preset_of_today_but_for_its_own(prompt_id):
     card, _ = load(prompt_id)
     assert card.learning is not None
     assert card.template is not None
-    today = asdict(create_learning_settings("default", card.template)) | {"epochs": 200}
+    own = {"epochs": 200}
+    if prompt_id == "bundled-2-mednist":  # benchmarks/results/learning.md says why
+        own = {"epochs": 400, "noise_levels": (0.5, 1.0)}
+    today = asdict(create_learning_settings("default", card.template)) | own
     recorded = card.learning.model_dump()
     assert {name: recorded[name] for name in today if name in recorded} == {
         name: value for name, value in today.items() if name in recorded

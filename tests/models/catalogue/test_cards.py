@@ -6,14 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from models.catalogue import UnknownModel, load_catalogue
-from models.catalogue.cards import (
-    InvalidCard,
-    ModelCard,
-    Preprocessing,
-    create_text,
-    load_card,
-    parse_card,
-)
+from models.catalogue.cards import InvalidCard, ModelCard, Preprocessing, load_card, parse_card
+from models.catalogue.texts import create_text
 from models.testing import create_linear_model, write_linear_model
 
 CARD = """
@@ -88,6 +82,16 @@ def test_card_digest_depends_on_all_that_moves_a_vote(change):
     """Or certificates of two classifiers would share noise, counts and a name."""
     card = parse_card(CARD)
     assert card.model_copy(update=change).sha256 != card.sha256
+
+
+def test_the_digest_of_an_image_classifier_covers_which_logit_is_whose():
+    """Or votes of two opposite f would be added up; a VLM reads the names in the request."""
+    fields = {"architecture": "onnx", "template": "{}", "class_names": ("normal", "opacity")}
+    network = parse_card(CARD).model_copy(update=fields)
+    turned = network.model_copy(update={"class_names": ("opacity", "normal")})
+    assert turned.sha256 != network.sha256
+    vlm = parse_card(CARD)
+    assert vlm.model_copy(update={"class_names": ("opacity", "normal")}).sha256 == vlm.sha256
 
 
 def test_card_digest_does_not_depend_on_words():

@@ -8,6 +8,7 @@ from PIL import Image
 
 from models.catalogue.cards import Preprocessing
 from models.datasets.image_folder import UnusableFolder, UnusableImage, list_images
+from models.datasets.training_images import Shots
 
 PREPROCESSING = Preprocessing(size=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -96,6 +97,19 @@ def test_a_file_that_is_no_image_is_named_by_its_place_alone(tmp_path):
         found.load(range(5), PREPROCESSING)
     assert "Jane" not in str(caught.value)
     assert caught.value.path == bad
+
+
+def test_a_file_that_is_no_image_is_replaced_among_those_to_learn_from(tmp_path):
+    write_images(tmp_path / "a", 1, 2, 3)
+    write_images(tmp_path / "b", 3, 4, 5)
+    listed = list_images(tmp_path, "train")
+    lost = int(Shots(listed.classes, 2, 0).chosen[0])
+    good = listed.load(range(6), PREPROCESSING)
+    listed.files[lost].write_text("a letter")
+    shots = Shots(listed.classes, 2, 0)
+    pixels = listed.load_shots(shots, PREPROCESSING)
+    assert (pixels == good[shots.chosen]).all()
+    assert list(shots.unusable) == [lost]
 
 
 def test_a_folder_that_holds_no_labelled_images_is_a_sentence(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.datasets.training_images import TrainingImages, choose_shots
+from models.datasets.training_images import Shots, TrainingImages, choose_shots
 
 CLASSES = np.array([0, 1, 0, 2, 1, 0, 2, 2, 1, 0, 1, 2, 0], dtype=np.int64)
 
@@ -86,3 +86,41 @@ def test_images_are_not_changed_from_outside():
 def test_images_that_are_none_are_refused(pixels, classes, said):
     with pytest.raises(ValueError, match=said):
         TrainingImages(pixels=pixels, classes=classes)
+
+
+def test_an_image_that_cannot_be_used_is_replaced_by_the_next_of_its_class():
+    classes = np.repeat([0, 1], 10).astype(np.int64)
+    shots = Shots(classes, 3, 1)
+    bad = {int(shots.chosen[0]), int(shots.chosen[-1])}
+    read = []
+    for at in shots:
+        if at in bad:
+            shots.replace(at, OSError(f"image {at}"))
+        else:
+            read.append(at)
+    assert sorted(read) == shots.chosen.tolist()
+    assert set(shots.unusable) == bad
+    assert np.bincount(classes[shots.chosen]).tolist() == [3, 3]
+    first = set(choose_shots(classes, 3, 1).tolist())
+    next_ones = set(choose_shots(classes, 4, 1).tolist()) - first
+    assert set(shots.chosen.tolist()) == (first - bad) | next_ones
+
+
+def test_the_first_error_is_raised_where_nothing_can_replace_an_image():
+    shots = Shots(np.repeat([0, 1], 3).astype(np.int64), 2, 0)
+    lost = shots.chosen[:2].tolist()
+    shots.replace(lost[0], OSError("first"))
+    with pytest.raises(OSError, match="first"):
+        shots.replace(lost[1], OSError("second"))
+
+
+def test_many_images_that_cannot_be_used_end_the_choice():
+    shots = Shots(np.repeat([0, 1], 100).astype(np.int64), 2, 0)
+
+    def refuse_all():
+        for at in shots:
+            shots.replace(at, OSError("image"))
+
+    with pytest.raises(OSError, match="image"):
+        refuse_all()
+    assert len(shots.unusable) == 5

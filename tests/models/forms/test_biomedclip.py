@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from read_alike import find_refused
 from torch.nn import functional
 
 from app.local.model_check import check_model
@@ -21,7 +22,7 @@ from models.catalogue.weights import (
     StateDictMismatch,
     UnreadableWeights,
 )
-from models.forms.form import FormRefused, Source
+from models.forms.form import FormRefused, PublishedFiles
 from models.forms.open_clip import bert as open_clip_bert
 from models.forms.registry import choose_form
 from models.installation.folder import describe_file
@@ -35,7 +36,7 @@ CPU = torch.device("cpu")
 BATCH, SIZE, CONTEXT_LENGTH, WIDTH, LAYERS, HEADS = 64, 160, 24, 32, 3, 2
 _WORDS = (
     "[PAD] [UNK] [CLS] [SEP] a the image of lung opacity normal chest . , x ray - pneumo ##thorax "
-    "##s effusion no heart & <"
+    "##s effusion no heart & < brain mri"
 )
 VOCAB = "\n".join(_WORDS.split()) + "\n"
 TEXTS = ("A chest X-ray of pneumothorax.", "normal lungs, no  Effusion", "héart of the UNKNOWN")
@@ -153,7 +154,7 @@ class PublishedFolder:
         self.write()
         folder.mkdir()
         described = self.describe()
-        source = Source(path=self.path, description=described)
+        source = PublishedFiles(path=self.path, description=described)
         open_clip_bert.convert(source, folder)
         files = tuple(describe_file(path) for path in sorted(folder.iterdir()))
         return ModelCard(**(described.model_dump() | {"files": files} | changes))
@@ -272,6 +273,12 @@ def write_out(published: PublishedFolder, ctx: torch.Tensor, words: list[int]) -
     return features / features.norm()
 
 
+def test_names_of_which_no_word_is_known_are_refused(vlm):
+    refused = find_refused(vlm)
+    assert {("T1N0", "naevus"), ("stage I", "stage II"), ("痣", "黑")} < refused
+    assert ("T1 N0", "T1N0") not in refused  # two unknown words, and one
+
+
 def test_words_as_context_vectors_are_the_words(vlm):
     found = vlm.encode_prompts(vlm.embed_text("the chest X-ray of"), ["normal lungs."])
     expected = vlm.encode_texts(["The chest x-ray of normal lungs."])
@@ -310,7 +317,7 @@ def test_text_that_would_be_cut_off_is_refused(vlm):
 
 
 def test_the_form_is_recognised_and_plain_open_clip_is_not_it(published):
-    source = Source(path=published.write(), description=published.describe())
+    source = PublishedFiles(path=published.write(), description=published.describe())
     assert choose_form(source).name == "open-clip-bert"
     del published.config["text_cfg"]["hf_model_name"]
     del published.config["text_cfg"]["hf_tokenizer_name"]
@@ -321,7 +328,7 @@ def test_the_form_is_recognised_and_plain_open_clip_is_not_it(published):
 def test_shipped_card_is_the_published_architecture(published, tmp_path):
     """What does not agree with it is refused before a tensor is read."""
     shipped = load_catalogue().describe("biomedclip")
-    source = Source(path=published.write(), description=shipped)
+    source = PublishedFiles(path=published.write(), description=shipped)
     with pytest.raises(ConfigMismatch, match=r"embed_dim: expected 512, found 16"):
         open_clip_bert.convert(source, tmp_path)
 
@@ -342,7 +349,9 @@ def test_the_same_model_has_one_digest_however_its_small_files_are_written(publi
     (path / "vocab.txt").write_bytes(words.rstrip(b"\n").replace(b"\n", b"\r\n"))
     (path / "tokenizer_config.json").write_text('{"strip_accents": null, "do_lower_case": true}')
     (tmp_path / "b").mkdir()
-    open_clip_bert.convert(Source(path=path, description=published.describe()), tmp_path / "b")
+    open_clip_bert.convert(
+        PublishedFiles(path=path, description=published.describe()), tmp_path / "b"
+    )
     again = tuple(describe_file(path) for path in sorted((tmp_path / "b").iterdir()))
     assert again == first.files
     assert load_vlm(first, tmp_path / "b", CPU).encode_texts(["a cell"]).shape == (1, 16)
@@ -357,9 +366,9 @@ def test_a_check_certifies_with_it_offline(published, tmp_path):
 
 
 def test_bert_that_is_not_known_brings_its_configuration(published, tmp_path):
-    source = Source(path=published.write(), description=published.describe())
+    source = PublishedFiles(path=published.write(), description=published.describe())
     (published.path / "config.json").unlink()
-    with pytest.raises(ConfigMismatch, match=r"vocab\.txt: expected 30522, found 25"):
+    with pytest.raises(ConfigMismatch, match=r"vocab\.txt: expected 30522, found 27"):
         open_clip_bert.convert(source, tmp_path)  # PubMedBERT's is known here
     published.config["text_cfg"]["hf_model_name"] = "somebody/some-bert"
     published.write()
@@ -426,7 +435,7 @@ def test_part_of_open_clips_that_is_not_known_is_refused(published, tmp_path, ch
 
 
 def test_weights_cut_short_are_refused(published, tmp_path):
-    source = Source(path=published.write(), description=published.describe())
+    source = PublishedFiles(path=published.write(), description=published.describe())
     content = (published.path / WEIGHTS).read_bytes()
     (published.path / WEIGHTS).write_bytes(content[:-1000])
     with pytest.raises(UnreadableWeights, match=f"{WEIGHTS} cannot be read"):

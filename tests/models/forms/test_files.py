@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from models.catalogue.cards import ModelDescription, Published
 from models.catalogue.weights import StateDictMismatch, UnreadableWeights
-from models.forms.files import list_shards, load_tensors, strip_prefixes
+from models.forms.files import list_shards, load_tensors, read_bounded, strip_prefixes
 from models.forms.form import FormRefused
 from models.installation.add import add_model
 from models.loading.loading import load_vlm
@@ -146,3 +146,11 @@ def test_a_model_in_shards_is_added_with_the_digest_of_each(hf_clip, tmp_path):
     added = add_model(hf_clip.description, folder, tmp_path / "b")
     assert added.card.weights_sha256 == whole.card.weights_sha256
     assert sum("-of-00002" in file.name for file in added.card.origin.files) == 2
+
+
+def test_a_file_longer_than_its_bound_is_refused(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(b"12345")
+    assert read_bounded(path, 5) == b"12345"
+    with pytest.raises(FormRefused, match=r"tokenizer\.json is longer than 4 bytes"):
+        read_bounded(path, 4)

@@ -8,7 +8,7 @@ import pytest
 
 from models.catalogue.cards import Preprocessing
 from models.catalogue.weights import ConfigMismatch, UnreadableWeights
-from models.forms.hugging_face.processor import agree_on_processor
+from models.forms.hugging_face.processor import agree_on_processor, read_preprocessing
 from models.forms.hugging_face.tokenizer import agree_on_tokenizer
 from models.installation.add import add_model
 from models.vlm._imports import get_open_clip
@@ -33,9 +33,11 @@ OLD = {  # as transformers wrote it before sizes were objects
 @pytest.fixture(scope="module")
 def transformers() -> SimpleNamespace:
     get_open_clip()  # makes torchvision importable, which transformers wants
-    from transformers import CLIPImageProcessor, CLIPTokenizer
+    from transformers import BlipImageProcessor, CLIPImageProcessor, CLIPTokenizer
 
-    return SimpleNamespace(processor=CLIPImageProcessor, tokenizer=CLIPTokenizer)
+    return SimpleNamespace(
+        processor=CLIPImageProcessor, blip=BlipImageProcessor, tokenizer=CLIPTokenizer
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +90,28 @@ def test_another_preparation_of_images_is_refused(whole, change, sentence):
 def test_a_card_that_no_processor_of_clips_is_like_is_not_vouched_for(whole, changes, key):
     with pytest.raises(ConfigMismatch, match=f"preprocessor_config.json: {key}"):
         agree_on_processor(NAME, whole, CARD.model_copy(update=changes))
+
+
+def test_the_square_of_a_blip_processor_agrees_and_nothing_else_does(transformers, tmp_path):
+    """XrayCLIP's: the whole image, not cropped; keys left out have that processor's defaults."""
+    square = CARD.model_copy(update={"resize": "squash"})
+    transformers.blip(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    written = json.loads((tmp_path / NAME).read_text())
+    short = {"image_processor_type": "BlipImageProcessor", "size": 32}
+    for config in (written, short):
+        agree_on_processor(NAME, config, square)
+        assert read_preprocessing(NAME, config) == square
+    bare = {"image_processor_type": "BlipImageProcessor"}
+    agree_on_processor(NAME, bare, square.model_copy(update={"size": 384}))
+    with pytest.raises(ConfigMismatch, match=r"size: expected \{'shortest_edge': 32\}, found"):
+        agree_on_processor(NAME, written, CARD)
+    for change, said in (
+        ({"size": {"height": 48, "width": 48}}, "size: expected .* 32.* found .* 48"),
+        ({"do_center_crop": True, "crop_size": 28}, "crop_size: expected .* found 28"),
+        ({"resample": 2}, "resample: expected 3, found 2"),
+    ):
+        with pytest.raises(ConfigMismatch, match=said):
+            agree_on_processor(NAME, written | change, square)
 
 
 def test_a_folder_that_prepares_otherwise_is_not_added(hf_clip, whole, tmp_path):

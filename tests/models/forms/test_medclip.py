@@ -25,7 +25,7 @@ from models.catalogue.weights import (
     StateDictMismatch,
     UnreadableWeights,
 )
-from models.forms.form import FormRefused, Source
+from models.forms.form import FormRefused, PublishedFiles
 from models.forms.medclip import convert_medclip, create_relative_position_index
 from models.forms.registry import choose_form
 from models.imaging import preprocess
@@ -105,7 +105,7 @@ class Published:
     def convert_written(self, folder: Path, **changes: object) -> ModelCard:
         folder.mkdir()
         described = load_catalogue().describe("medclip-vit")
-        convert_medclip(Source(path=self.zip, description=described), folder, self.config)
+        convert_medclip(PublishedFiles(path=self.zip, description=described), folder, self.config)
         files = tuple(describe_file(path) for path in sorted(folder.iterdir()))
         size = self.config.vision.image_size
         preprocessing = described.preprocessing.model_copy(update={"size": size})
@@ -297,14 +297,14 @@ def test_vectors_of_another_width_are_refused(vlm):
 
 def test_the_form_is_recognised_by_what_it_is(published, tmp_path):
     described = load_catalogue().describe("medclip-vit")
-    form = choose_form(Source(path=published.write(), description=described))
+    form = choose_form(PublishedFiles(path=published.write(), description=described))
     assert form.name == "medclip"
     unpacked = tmp_path / "unpacked"
     unpacked.mkdir()
     (unpacked / "pytorch_model.bin").write_bytes(b"")
-    assert choose_form(Source(path=unpacked, description=described)).name == "medclip"
+    assert choose_form(PublishedFiles(path=unpacked, description=described)).name == "medclip"
     with pytest.raises(FormRefused, match=r"medclip-vit' come as MedCLIP's zip.* is none of them"):
-        choose_form(Source(path=tmp_path, description=described))
+        choose_form(PublishedFiles(path=tmp_path, description=described))
 
 
 @pytest.mark.parametrize(

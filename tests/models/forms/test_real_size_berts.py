@@ -5,6 +5,7 @@ import io
 import json
 import math
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,10 @@ TEXTS = ["A chest X-ray of the heart.", "normal lung, opacity unknown"]
 MEDCLIP_IDS = [[2, 4, 11, 14, 16, 15, 7, 5, 17, 12, 3], [2, 10, 8, 13, 9, 1, 3]]
 
 
-def create_vocab(size: int) -> str:
-    words = _WORDS.split()
+def create_vocab(size: int, class_names: Iterable[str] = ()) -> str:
+    """The words of the tests first, in their order; then those that tell the classes apart."""
+    own = {word for name in class_names for word in name.lower().split()}
+    words = list(dict.fromkeys([*_WORDS.split(), *sorted(own)]))
     rest = (f"word{at}" for at in range(len(words), size))
     return "\n".join([*words, *rest]) + "\n"
 
@@ -139,7 +142,7 @@ def test_biomedclip_has_the_features_of_timm_and_transformers(tmp_path, sample_p
     (published / "open_clip_config.json").write_text(
         json.dumps({"model_cfg": model_cfg, "preprocess_cfg": statistics})
     )
-    (published / "vocab.txt").write_text(create_vocab(30522))
+    (published / "vocab.txt").write_text(create_vocab(30522, described.class_names))
     positions = {"text.transformer.embeddings.position_ids": torch.arange(512)[None]}
     torch.save(towers | heads | positions, published / "open_clip_pytorch_model.bin")
     added = add_model(described, published, tmp_path / "models")

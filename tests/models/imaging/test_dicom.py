@@ -182,8 +182,10 @@ def test_several_frames_need_a_choice() -> None:
     assert (grey(image)[0, 0], grey(image)[-1, -1]) == (0, 255)
 
 
-def test_frame_is_ignored_where_there_is_one() -> None:
-    assert parse_image(dicom(RAMP), frame=7).frame == 0
+def test_where_there_is_one_frame_no_other_is_taken() -> None:
+    assert parse_image(dicom(RAMP), frame=0).frame == 0
+    with pytest.raises(FrameOutOfRange):
+        parse_image(dicom(RAMP), frame=7)
 
 
 def test_functional_groups_give_each_frame_its_own_window() -> None:

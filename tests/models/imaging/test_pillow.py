@@ -342,6 +342,64 @@ def test_long_texts_of_a_png_are_left_out(kind: bytes, size: int) -> None:
             assert (image.pixels == COLOURS).all()
 
 
+@pytest.mark.parametrize("kind", [b"tEXt", b"gAMA", b"pHYs", b"vpAg", b"iCCP"])
+def test_damaged_chunk_of_a_png_without_pixels_is_left_out(kind: bytes) -> None:
+    plain = encoded(Image.fromarray(COLOURS))
+    damaged = bytearray(chunk(kind, b"Comment\0\0four"))
+    damaged[-1] ^= 1
+    image = parse_image(plain[:33] + bytes(damaged) + plain[33:])
+    assert (image.pixels == COLOURS).all()
+    assert any("damaged chunk" in note for note in image.notes)
+
+
+@pytest.mark.parametrize("kind", [b"tRNS", b"eXIf"])
+def test_damaged_chunk_of_a_png_that_decides_the_picture_is_refused(kind: bytes) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    picture = Image.fromarray(COLOURS)
+    data = bytearray(encoded(picture, transparency=(1, 2, 3), exif=exif.tobytes()))
+    start = data.index(kind)
+    size = int.from_bytes(data[start - 4 : start], "big")
+    data[start + 4 + size] ^= 1
+    with pytest.raises(ImageBroken):
+        parse_image(bytes(data))
+
+
+@pytest.mark.parametrize("size", [2**10, 2**22])
+def test_long_profile_of_a_png_is_ignored_with_a_note(size: int) -> None:
+    profile = b"Adobe RGB (1998)" + np.random.default_rng(1).bytes(size)
+    image = parse_image(encoded(Image.fromarray(COLOURS), icc_profile=profile))
+    assert (image.pixels == COLOURS).all()
+    assert image.notes == ("The file's colour profile (ICC) was not applied.",)
+
+
+@pytest.mark.parametrize("method", [1, 2, 3])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_colour_profile_of_a_jpeg_2000_file_is_noted(mode: str, method: int) -> None:
+    plain = encoded(Image.fromarray(COLOURS).convert(mode), "JPEG2000")
+    start = plain.index(b"colr") - 4
+    stop = start + int.from_bytes(plain[start : start + 4], "big")
+    body = bytes([method, 0, 0]) + (plain[start + 11 : stop] if method == 1 else bytes(200))
+    box = struct.pack(">I4s", 8 + len(body), b"colr") + body
+    header = plain.index(b"jp2h") - 4
+    size = int.from_bytes(plain[header : header + 4], "big") + len(box) - (stop - start)
+    data = plain[:start] + box + plain[stop:]
+    data = data[:header] + struct.pack(">I", size) + data[header + 4 :]
+    image = parse_image(data)
+    assert (image.pixels == parse_image(plain).pixels).all()
+    assert bool(image.notes) == (method != 1)
+
+
+@pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("body", [b"garbage", b"II+\0\x08\0\0\0"])
+def test_exif_that_is_no_tiff_is_ignored_with_a_note(body: bytes, format_: str) -> None:
+    picture = Image.fromarray(COLOURS)
+    plain = parse_image(encoded(picture, format_, quality=90))
+    image = parse_image(encoded(picture, format_, quality=90, exif=b"Exif\0\0" + body))
+    assert (image.pixels == plain.pixels).all()
+    assert any("EXIF" in note for note in image.notes)
+
+
 def test_orientation_in_the_text_of_a_png_is_still_read() -> None:
     exif = Image.Exif()
     exif[274] = 6

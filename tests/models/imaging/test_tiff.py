@@ -10,6 +10,7 @@ import numpy as np
 import openjpeg.utils
 import pytest
 from PIL import Image
+from tifffile import imwrite
 
 from models.imaging import ImageBroken, ImageNotFinite, PixelsUnsupported, parse_image
 
@@ -246,7 +247,7 @@ COLOURS = np.random.default_rng(3).integers(0, 256, (HEIGHT, WIDTH, 4)).astype(n
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("how", ["none", "lzw", "deflate", "zstd"])
+@pytest.mark.parametrize("how", ["none", "lzw", "deflate", "packbits", "zstd"])
 def test_colours_are_exact_in_every_layout(how: str, order: str) -> None:
     rgb = COLOURS[:, :, :3]
     for layout in (
@@ -291,6 +292,52 @@ def test_alpha_may_lie_in_a_plane_of_its_own_or_beside_deep_greys(alpha: int, or
         assert abs(grey(image) - shown(data[:, :, 2] * np.squeeze(weight))).max() <= 2
 
 
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("alpha", [1, 2])
+def test_alpha_is_composited_on_black_where_zero_is_white(alpha: int, deep: bool) -> None:
+    levels, weight = COLOURS[:, :, 0].astype(float), COLOURS[:, :, 1] / 255
+    expected = (255 - levels) * weight
+    if alpha == 1:  # associated: what is stored was multiplied
+        levels = np.floor(levels * weight)
+        expected = COLOURS[:, :, 1] - levels
+    data = np.stack([levels, COLOURS[:, :, 1]], axis=-1).astype(np.uint8)
+    data = data.astype(np.uint16) * 257 if deep else data
+    image = parse_image(tiff(data, t338=[alpha], t262=[0]))
+    expected = shown(expected) if deep else expected
+    assert abs(grey(image) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("how", ["none", "lzw", "packbits"])
+def test_ycbcr_may_lie_in_planes(how: str, order: str) -> None:
+    rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    rgb[:] = (200, 80, 40)
+    coded = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
+    image = parse_image(tiff(coded, how=how, order=order, planar=True, t262=[6], t530=[1, 1]))
+    assert abs(image.pixels.astype(int) - rgb).max() <= 2
+
+
+def test_alpha_in_a_plane_of_jpeg_is_refused_by_name() -> None:
+    planes = [jpeg(np.ascontiguousarray(COLOURS[:, :, number])) for number in (0, 1)]
+    data = tiff(
+        COLOURS[:, :, :2],
+        planar=True,
+        rows_per_strip=HEIGHT,
+        segments=planes,
+        t259=[7],
+        t262=[1],
+        t338=[2],
+    )
+    with pytest.raises(PixelsUnsupported, match="JPEG"):
+        parse_image(data)
+
+
+def jpeg(picture: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG")
+    return file.getvalue()
+
+
 @pytest.mark.parametrize("kind", [np.int8, np.int16, np.float32])
 def test_alpha_beside_samples_with_a_sign_is_refused_by_name(kind: type) -> None:
     data = COLOURS[:, :, :2].astype(kind)
@@ -313,6 +360,15 @@ def test_palettes_of_every_depth_give_their_colours(bits: int, order: str, deep:
     image = parse_image(tiff(values, bits=bits, order=order, t262=[3], t320=entries))
     if deep or bits in (3, 5, 16):
         assert (image.pixels == np.moveaxis(palette[:, values], 0, -1)).all()
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", "f4", "colour"])
+def test_colour_profile_is_noted_whatever_the_samples(kind: str) -> None:
+    values = COLOURS[:, :, :3] if kind == "colour" else (RAMP * 255).astype(kind)
+    file = io.BytesIO()
+    imwrite(file, values, iccprofile=b"Adobe RGB (1998)" + bytes(200))
+    assert not any("profile" in note for note in parse_image(tiff(values)).notes)
+    assert any("profile" in note for note in parse_image(file.getvalue()).notes)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -12,15 +12,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
+from published_vlms import write_vocabulary
+
+from models.catalogue import load_catalogue
 
 REPOSITORY = Path(__file__).parents[3]
 GUIDE = REPOSITORY / "docs" / "models.md"
-COMMIT = "5" * 40
+COMMIT, OTHER_COMMIT = "5" * 40, "6" * 40
 
 PROGRAM = """
 import sys
 from app.cli.__main__ import main
-sys.argv = ["promptsmooth", "models", "pull", "plip"]
+sys.argv = ["promptsmooth", "models", "pull", *sys.argv[1:]]
 main()
 """
 BLOCKED = """
@@ -34,7 +38,8 @@ socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 class Hub(BaseHTTPRequestHandler):
     """What the Hub's client asks for: facts about a repository, and files of a commit."""
 
-    folder: Path
+    folder: Path  # of the repository that no other folder is named for
+    others: dict[str, Path]
     asked: list[str]
 
     def do_HEAD(self) -> None:
@@ -43,27 +48,31 @@ class Hub(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         self.asked.append(f"{self.command} {path}")
-        if path.startswith("/api/models/vinid/plip/tree/"):
-            self.answer(json.dumps(self.list_files()).encode())
-        elif path.startswith("/api/models/vinid/plip"):
-            files = [{"rfilename": path.name} for path in sorted(self.folder.iterdir())]
-            fields = {"id": "vinid/plip", "sha": COMMIT, "siblings": files}
+        owner, name = path.removeprefix("/api/models").split("/")[1:3]
+        repository = f"{owner}/{name}"
+        folder = self.others.get(repository, self.folder)
+        commit = OTHER_COMMIT if repository in self.others else COMMIT
+        if path.startswith(f"/api/models/{repository}/tree/"):
+            self.answer(json.dumps(self.list_files(folder)).encode())
+        elif path.startswith(f"/api/models/{repository}"):
+            files = [{"rfilename": path.name} for path in sorted(folder.iterdir())]
+            fields = {"id": repository, "sha": commit, "siblings": files}
             self.answer(json.dumps(fields).encode())
-        elif path.startswith(f"/vinid/plip/resolve/{COMMIT}/"):
-            self.answer((self.folder / Path(path).name).read_bytes())
+        elif path.startswith(f"/{repository}/resolve/{commit}/"):
+            self.answer((folder / Path(path).name).read_bytes())
         else:
             self.send_error(404)
 
-    def list_files(self) -> list[dict]:
+    def list_files(self, folder: Path) -> list[dict]:
         return [
             {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": "0" * 40}
-            for path in sorted(self.folder.iterdir())
+            for path in sorted(folder.iterdir())
         ]
 
     def answer(self, content: bytes) -> None:
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", self.path.split("/")[4])
         self.send_header("ETag", '"' + str(len(content)) * 8 + '"')
         self.end_headers()
         if self.command == "GET":
@@ -77,7 +86,7 @@ class Hub(BaseHTTPRequestHandler):
 def hub(tmp_path) -> Iterator[tuple[str, type[Hub]]]:
     """A Hub on this machine, with the files of the folder `hub`."""
     (tmp_path / "hub").mkdir()
-    handler = type("Handler", (Hub,), {"folder": tmp_path / "hub", "asked": []})
+    handler = type("Handler", (Hub,), {"folder": tmp_path / "hub", "others": {}, "asked": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -86,7 +95,9 @@ def hub(tmp_path) -> Iterator[tuple[str, type[Hub]]]:
         thread.join()
 
 
-def pull(tmp_path: Path, endpoint: str, program: str = PROGRAM) -> subprocess.CompletedProcess:
+def pull(
+    tmp_path: Path, endpoint: str, program: str = PROGRAM, model: str = "plip"
+) -> subprocess.CompletedProcess:
     """In a process of its own: the Hub's client reads its settings when it is imported."""
     environment = {
         "PATH": "/usr/bin:/bin",
@@ -97,7 +108,7 @@ def pull(tmp_path: Path, endpoint: str, program: str = PROGRAM) -> subprocess.Co
         "OMP_NUM_THREADS": "1",
     }
     return subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", program, model],
         env=environment,
         cwd=REPOSITORY,
         capture_output=True,
@@ -136,6 +147,25 @@ def test_pull_fetches_what_the_form_reads_of_one_commit(tmp_path, hub, hf_clip):
     assert fetched == (handler.folder / "model.safetensors").read_bytes()
     assert pull(tmp_path, endpoint).returncode == 2
     assert handler.asked.count(f"GET /vinid/plip/resolve/{COMMIT}/model.safetensors") == 1
+
+
+@pytest.mark.long
+def test_weights_of_a_name_of_their_own_and_a_tokenizer_of_another_repository(tmp_path, hub):
+    """UniMed-CLIP's checkpoint lies alone; its card says where the vocabulary is."""
+    endpoint, handler = hub
+    published = load_catalogue().describe("unimed-clip-b16").published
+    torch.save({"state_dict": {"a": torch.ones(2)}}, handler.folder / published.weights)
+    bert = tmp_path / "bert"
+    bert.mkdir()
+    write_vocabulary(bert, 30522)
+    (bert / "pytorch_model.bin").write_bytes(b"not wanted")
+    handler.others = {published.tokenizer: bert}
+    ended = pull(tmp_path, endpoint, model="unimed-clip-b16")
+    assert ended.returncode == 2
+    assert "The tensor a does not fit the model" in ended.stderr
+    kept = tmp_path / "models" / ".fetched-unimed-clip-b16"
+    names = {path.name for path in kept.iterdir() if path.is_file()}
+    assert names == {published.weights, "vocab.txt"}
 
 
 def run_guide(marked: str, work: Path, models: Path, **environment: str) -> str:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.learning.selector import Selector
+from models.learning.selector import PromptSelector
 from models.loading.loading import load_vlm
 from models.vlm.base_classifier import BaseClassifier
 
@@ -28,7 +28,7 @@ def create_classifier(vlm, seed: int, classes: int = 3) -> BaseClassifier:
 def test_entropies_are_the_formula(vlm, sample_pixels):
     classifiers = tuple(create_classifier(vlm, seed) for seed in (1, 2))
     features = vlm.encode_images(sample_pixels(5, 32))
-    found = Selector(classifiers=classifiers).entropies(features)
+    found = PromptSelector(classifiers=classifiers).entropies(features)
     for column, classifier in enumerate(classifiers):
         p = torch.softmax(classifier.logits(features).double(), dim=1).numpy()
         by_hand = -(p * np.log(p)).sum(axis=1)
@@ -36,7 +36,7 @@ def test_entropies_are_the_formula(vlm, sample_pixels):
 
 
 def test_a_row_s_entropy_depends_on_nothing_but_the_row(vlm, sample_pixels):
-    selector = Selector(classifiers=tuple(create_classifier(vlm, seed) for seed in (1, 2, 3)))
+    selector = PromptSelector(classifiers=tuple(create_classifier(vlm, seed) for seed in (1, 2, 3)))
     features = vlm.encode_images(sample_pixels(64, 32))
     order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
     assert torch.equal(selector.entropies(features[order]), selector.entropies(features)[order])
@@ -46,7 +46,7 @@ def test_a_row_s_entropy_depends_on_nothing_but_the_row(vlm, sample_pixels):
     st.integers(2, 9), st.floats(1e-6, 2.0), st.integers(0, 2**31), st.sampled_from([0.1, 1, 10])
 )
 def test_entropies_move_no_further_than_the_tolerance_allows(classes, eta, seed, scale):
-    """The bound that `Selector.tolerance` rests on: |dH| <= 2 eta log C for each."""
+    """The bound that `PromptSelector.tolerance` rests on: |dH| <= 2 eta log C for each."""
     rng = np.random.default_rng(seed)
     logits = scale * rng.normal(size=classes)
     moved = logits + rng.choice([-eta, eta], size=classes)
@@ -60,13 +60,15 @@ def entropy(logits: np.ndarray) -> float:
 
 
 def test_bit_equal_logits_need_no_tolerance(vlm):
-    selector = Selector(classifiers=tuple(create_classifier(vlm, seed) for seed in (1, 2)))
+    selector = PromptSelector(classifiers=tuple(create_classifier(vlm, seed) for seed in (1, 2)))
     assert selector.tolerance(0.0) == 0
     assert selector.tolerance(0.1) >= 2 * 0.1 * math.log(3)
 
 
 def test_a_bank_of_one_or_of_several_label_sets_is_refused(vlm):
     with pytest.raises(ValueError, match="at least two"):
-        Selector(classifiers=(create_classifier(vlm, 1),))
+        PromptSelector(classifiers=(create_classifier(vlm, 1),))
     with pytest.raises(ValueError, match="same classes"):
-        Selector(classifiers=(create_classifier(vlm, 1), create_classifier(vlm, 2, classes=4)))
+        PromptSelector(
+            classifiers=(create_classifier(vlm, 1), create_classifier(vlm, 2, classes=4))
+        )

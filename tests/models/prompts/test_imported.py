@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
@@ -166,8 +167,11 @@ def test_vectors_that_are_not_finite_are_refused(bundled, value):
     [
         ({"class_names": ("one",)}, "at least two"),
         ({"class_names": ("one", "one")}, "occurs more than once"),
-        ({"class_names": ("one", "One")}, "differ in case or spaces alone"),
-        ({"class_names": ("one  two", "one two")}, "differ in case or spaces alone"),
+        ({"class_names": ("one", "One")}, "differ in case, spaces or characters"),
+        (
+            {"class_names": ("one  two", "one two")},
+            "differ in case, spaces or characters",
+        ),
         ({"prompt_id": "../x"}, "pattern"),
         ({"suffix": "a\nb"}, "words after the class name"),
     ],
@@ -208,6 +212,16 @@ def test_learners_of_more_than_a_shared_context_are_refused_by_name(
         read(save({"state_dict": state, "epoch": 10} if whole else state))
     plain = {head + name: tensor for name, tensor in SHARED.items()}
     assert read(save({"state_dict": plain, "epoch": 50})).shape == (4, 8)
+
+
+@pytest.mark.parametrize("head", ["", "module.prompt_learner."])
+@pytest.mark.parametrize(
+    ("other", "said"), [("meta_net.linear1.weight", "CoCoOp"), ("compound_prompts_text.0", "MaPLe")]
+)
+def test_safetensors_of_such_a_learner_are_refused_by_name_too(read, other, said, head):
+    state = {head + "ctx": SHARED["ctx"], head + other: torch.zeros(2, 8)}
+    with pytest.raises(ImportRefused, match=f"it is a checkpoint of {said}: its prompt"):
+        read(safetensors.torch.save(state))
 
 
 @pytest.mark.parametrize("tokens", ["token_prefix", "token_suffix"])
@@ -258,7 +272,6 @@ def test_code_in_a_pickle_never_runs(read, tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (create_published(torch.zeros(2, 512))[:-300], "damaged or truncated"),
         (b"PK\x03\x04" + bytes(100), "damaged or truncated"),
         (b"", "not a safetensors file"),
         (b"word " * 100, "not a safetensors file"),
@@ -275,6 +288,12 @@ def test_code_in_a_pickle_never_runs(read, tmp_path):
 def test_what_holds_no_vectors_is_a_sentence(read, content, said):
     with pytest.raises(ImportRefused, match=said):
         read(content)
+
+
+def test_a_checkpoint_that_ends_early_is_a_sentence(read):
+    whole = create_published(torch.zeros(2, 512))  # an optimiser takes seconds to import
+    with pytest.raises(ImportRefused, match="damaged or truncated"):
+        read(whole[:-300])
 
 
 def test_a_huge_file_is_not_read(read, tmp_path):

@@ -1,11 +1,14 @@
 import pytest
 import torch
+from read_alike import find_refused
 
 from models.catalogue import load_catalogue
 from models.loading.loading import load_vlm
 from models.prompts.prompt import Prompt
+from models.vlm._imports import get_open_clip
 from models.vlm.base_classifier import (
     BaseClassifier,
+    check_bank,
     create_base_classifier,
     create_prompted_classifier,
 )
@@ -145,6 +148,32 @@ def test_text_features_of_another_shape_are_refused(tiny_clip, tmp_path, shape):
         BaseClassifier(vlm=vlm, text_features=torch.ones(shape))
 
 
+def test_names_that_would_be_cut_off_alike_are_refused(tiny_clip, tmp_path):
+    vlm = load_vlm(tiny_clip.write(tmp_path), tmp_path, CPU)
+    long = " ".join(["a"] * 14)  # and the two marks around it: 16
+    names = (f"{long} b", f"{long} c")
+    with pytest.raises(ValueError, match="at most 16 tokens"):
+        create_base_classifier(vlm, "{}", names)
+    prompt = Prompt(ctx=torch.zeros(5, vlm.text_width).numpy(), suffix="")
+    with pytest.raises(ValueError, match="at most 16 tokens"):
+        create_prompted_classifier(vlm, prompt, [name[10:] for name in names])
+
+
+def test_names_are_refused_or_have_features_that_lie_apart(vlm):
+    refused = find_refused(vlm)
+    assert {("naevus", "Naevus"), ("lung", "lung "), ("x & y", "x &amp; y")} < refused
+    assert ("HER2+", "HER2-") not in refused
+
+
+def test_names_that_the_text_tower_computes_alike_are_refused(tiny_clip, tmp_path):
+    tokens = get_open_clip().SimpleTokenizer().encode("b c")
+    embeddings = tiny_clip.tensors["token_embedding.weight"]
+    embeddings[tokens[0]] = embeddings[tokens[1]]
+    vlm = load_vlm(tiny_clip.write(tmp_path), tmp_path, CPU)
+    with pytest.raises(ValueError, match="the same features for 'b' and 'c'"):
+        create_base_classifier(vlm, "A {}.", ("b", "c"))
+
+
 @pytest.mark.parametrize(
     "names",
     [("benign", "Benign"), ("a b", "a  b"), ("naevus", "naevus "), ("x & y", "x &amp; y")],
@@ -156,3 +185,15 @@ def test_names_that_the_tokenizer_reads_alike_are_refused(tiny_clip, tmp_path, n
     ctx = vlm.embed_text("An image of").numpy()
     with pytest.raises(ValueError, match=r"reads .* alike"):
         create_prompted_classifier(vlm, Prompt(ctx=ctx, suffix="."), ("other", *names))
+
+
+def test_prompts_of_a_bank_that_the_tokenizer_reads_alike_are_refused(tiny_clip, tmp_path):
+    vlm = load_vlm(tiny_clip.write(tmp_path), tmp_path, CPU)
+    ctx = vlm.embed_text("An image of").numpy()
+    prompt, spaced = Prompt(ctx=ctx, suffix=" seen."), Prompt(ctx=ctx, suffix="  Seen.")
+    other = Prompt(ctx=ctx + 1, suffix=" seen.")
+    check_bank(vlm, ("A {}.", "A {} seen.", prompt, other), ("b", "c"))
+    with pytest.raises(ValueError, match=r"reads 'A \{\}\.' and 'a  \{\}\.' alike"):
+        check_bank(vlm, ("A {}.", prompt, "a  {}."), ("b", "c"))
+    with pytest.raises(ValueError, match=f"'{prompt.sha256[:12]}' and '{spaced.sha256[:12]}'"):
+        check_bank(vlm, (prompt, other, spaced), ("b", "c"))

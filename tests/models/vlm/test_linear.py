@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,15 +58,22 @@ def test_class_is_exact_one_grey_level_from_the_plane(tmp_path):
     assert logits.argmax(dim=1).tolist() == [model.class_index(image) for image in pixels]
 
 
-def test_classes_follow_their_names_whatever_their_order(tmp_path):
-    model = create_linear_model()
+@pytest.mark.parametrize("sides", [("below", "above"), ("above", "below")])
+def test_classes_follow_their_names_whatever_their_order(tmp_path, sides):
+    model = replace(create_linear_model(), class_names=sides)
     vlm = load(tmp_path, model).vlm
     pixels = torch.full((1, 3, 8, 8), 10, dtype=torch.int16)
     index = model.class_index(pixels[0].numpy())
     for names in (["below", "above"], ["above", "below"], ["above", "cat", "below"]):
         logits = create_base_classifier(vlm, "It is {}.", names)(pixels)
-        assert names[int(logits.argmax())] == ("below", "above")[index]
+        assert names[int(logits.argmax())] == sides[index]
         assert sorted(logits[0].tolist())[-2:] == [0.0, 100.0]
+
+
+def test_names_without_an_image_may_share_a_feature(tmp_path):
+    vlm = load(tmp_path, create_linear_model()).vlm
+    features = create_base_classifier(vlm, "It is {}.", ["cat", "dog", "above"]).text_features
+    assert torch.equal(features[0], features[1])
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ its counts; `make test` runs the same laws on fewer cases.
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy.signal import fftconvolve
 from scipy.stats import binom, norm
 
 from worker.certification import (
@@ -27,7 +27,8 @@ from worker.certification import (
     Tally,
     plan_looks,
 )
-from worker.certification.staged import Look, judge_look
+from worker.certification.schedule import Look, plan_parts
+from worker.certification.staged import judge_look
 from worker.contract import CertifyRequest, InputImage, ModelRef, StagedParameters, TemplateTarget
 from worker.counting.contests import create_procedure
 
@@ -96,10 +97,10 @@ def are_false(tops: Tops, radii: Radii, law: Law) -> npt.NDArray[np.bool_]:
     return (radii >= 0) & (too_large | (tops != 0))
 
 
-def exact_error_of_two(p: float, alpha: float, n_max: int) -> float:
+def exact_error_of_two(p: float, planned: Sequence[Look]) -> float:
     """P(some look makes a false claim) by dynamic programming over the count of one class."""
     alive, n, error = np.ones(1), 0, 0.0
-    for look in plan_looks(alpha, n_max):
+    for look in planned:
         added = look.n - n
         alive = np.convolve(alive, binom.pmf(np.arange(added + 1), added, p))
         false = are_false(*claims_of_two(look), (p, 1 - p))
@@ -108,10 +109,12 @@ def exact_error_of_two(p: float, alpha: float, n_max: int) -> float:
     return error
 
 
-def exact_error_of_three(law: Law, alpha: float, n_max: int) -> float:
+def exact_error_of_three(law: Law, planned: Sequence[Look]) -> float:
     """The same over the counts of two classes out of three."""
+    from scipy.signal import fftconvolve  # takes a second
+
     alive, n, error = np.ones((1, 1)), 0, 0.0
-    for look in plan_looks(alpha, n_max):
+    for look in planned:
         alive = fftconvolve(alive, trinomial(look.n - n, law)).clip(min=0.0)
         false = are_false(*claims_of_three(look), law)
         error += float(alive[false].sum())
@@ -126,16 +129,16 @@ def trinomial(n: int, law: Law) -> npt.NDArray[np.float64]:
     return np.asarray(binom.pmf(first, n, law[0]) * given)
 
 
-def largest_error_of_two(alpha: float, n_max: int) -> tuple[float, float]:
+def largest_error_of_two(planned: Sequence[Look]) -> tuple[float, float]:
     """The largest error over all p, and its p.
 
     The set of false claims changes only where p passes a bound that some look can claim; between
     two of them the error grows with p, but for claims of the other class, which are far rarer. So
     it is largest just below one of them.
     """
-    radii = np.concatenate([claims_of_two(look)[1] for look in plan_looks(alpha, n_max)])
+    radii = np.concatenate([claims_of_two(look)[1] for look in planned])
     below = norm.cdf(np.unique(radii[radii > 0])) - 1e-9
-    return max((exact_error_of_two(p, alpha, n_max), p) for p in below if p > 0.5)
+    return max((exact_error_of_two(p, planned), p) for p in below if p > 0.5)
 
 
 # n_max, p of class 0, error / alpha at alpha = 0.001. Frozen: a lost factor 2 moves them.
@@ -153,7 +156,7 @@ EXACT_TWO = [
 
 @pytest.mark.parametrize(("n_max", "p", "expected"), EXACT_TWO)
 def test_the_exact_error_of_two_classes_is_the_frozen_one(n_max, p, expected, say):
-    error = exact_error_of_two(p, 0.001, n_max) / 0.001
+    error = exact_error_of_two(p, plan_looks(0.001, n_max)) / 0.001
     say(f"exact, K = 2, alpha 0.001, n_max {n_max}, p {p}: error {error:.4f} alpha")
     assert error == pytest.approx(expected, rel=1e-6)
     assert error < 1
@@ -168,8 +171,9 @@ if FULL:
 @pytest.mark.parametrize(("alpha", "n_max"), EVERY_P)
 def test_the_exact_error_of_two_classes_is_below_alpha_at_every_p(alpha, n_max, say):
     """One look has 0.98 alpha for its bound; several looks overlap and need not reach that."""
-    error, p = largest_error_of_two(alpha, n_max)
-    looks = len(plan_looks(alpha, n_max))
+    planned = plan_looks(alpha, n_max)
+    error, p = largest_error_of_two(planned)
+    looks = len(planned)
     say(
         f"exact, K = 2, alpha {alpha}, n_max {n_max}, {looks} looks: "
         f"at most {error / alpha:.4f} alpha over all p, at p = {p:.5f}"
@@ -190,7 +194,7 @@ EXACT_THREE = [
 
 @pytest.mark.parametrize(("n_max", "law", "expected"), EXACT_THREE)
 def test_the_exact_error_of_three_classes_is_the_frozen_one(n_max, law, expected, say):
-    error = exact_error_of_three(law, 0.001, n_max) / 0.001
+    error = exact_error_of_three(law, plan_looks(0.001, n_max)) / 0.001
     say(f"exact, K = 3, alpha 0.001, n_max {n_max}, p {law}: error {error:.6f} alpha")
     assert error == pytest.approx(expected, rel=1e-4)
     assert error < 1
@@ -206,12 +210,58 @@ def test_the_exact_error_of_three_classes_is_below_half_of_alpha_on_a_grid(n_max
         for share in (0.5, 0.7, 0.9, 0.99, 0.99999)
         if share * (1 - p) <= p
     ]
-    error, law = max((exact_error_of_three(law, 0.001, n_max) / 0.001, law) for law in laws)
+    planned = plan_looks(0.001, n_max)
+    error, law = max((exact_error_of_three(law, planned) / 0.001, law) for law in laws)
     say(
         f"exact, K = 3, alpha 0.001, n_max {n_max}: at most {error:.4f} alpha over {len(laws)} "
         f"laws, at p = {tuple(round(p, 5) for p in law)}"
     )
     assert error <= 0.5
+
+
+# --- Exactly, over all continuations ---------------------------------------------------------
+
+# A certificate says the largest claim of its looks. So whoever decides after each look whether to
+# go on, and shows whichever certificate he likes, shows a false one at most where some look of the
+# whole schedule claims falsely: that is the error here.
+
+PARTS = [(0.001, 64, 300), (0.001, 100, 600)]
+if FULL:
+    caps = [(64, 128), (64, 300), (64, 1000), (100, 600), (150, 600), (300, 600), (200, 1000)]
+    PARTS = [(alpha, *each) for alpha in (0.001, 0.01) for each in caps]
+
+
+@pytest.mark.parametrize(("alpha", "n_max", "n_cap"), PARTS)
+def test_the_exact_error_over_all_continuations_is_below_alpha_at_every_p(alpha, n_max, n_cap, say):
+    schedule = plan_parts(alpha, n_max, n_cap)
+    assert sum(look.alpha for look in schedule.looks) == pytest.approx(alpha, rel=1e-12)
+    error, p = largest_error_of_two(schedule.looks)
+    say(
+        f"exact, K = 2, alpha {alpha}, n_max {n_max}, n_cap {n_cap}, {len(schedule.ends)} parts: "
+        f"at most {error / alpha:.4f} alpha over all p and continuations, at p = {p:.5f}"
+    )
+    assert 0.3 * alpha <= error <= alpha
+
+
+# n_max, n_cap, law, error / alpha at alpha = 0.001. Frozen: a lost factor 2 moves them.
+EXACT_PARTS: list[tuple[int, int, Law, float]] = [
+    (64, 300, (0.5, 0.5), 0.0137901656),
+    (64, 300, (0.75, 0.25), 0.518938509),
+    (100, 600, (0.6, 0.4), 0.557724936),
+    (100, 600, (0.9, 0.1), 0.233995292),
+    (64, 150, (THIRD, THIRD, THIRD), 3.00706316e-05),
+    (64, 150, (0.6, 0.3, 0.1), 0.11022285),
+]
+
+
+@pytest.mark.parametrize(("n_max", "n_cap", "law", "expected"), EXACT_PARTS)
+def test_the_exact_error_over_all_continuations_is_the_frozen_one(n_max, n_cap, law, expected, say):
+    planned = plan_parts(0.001, n_max, n_cap).looks
+    of_two = exact_error_of_two(law[0], planned) if len(law) == 2 else None
+    error = (exact_error_of_three(law, planned) if of_two is None else of_two) / 0.001
+    say(f"exact, alpha 0.001, n_max {n_max}, n_cap {n_cap}, p {law}: error {error:.6f} alpha")
+    assert error == pytest.approx(expected, rel=1e-4)
+    assert error < 1
 
 
 # --- By simulation ---------------------------------------------------------------------------
@@ -289,6 +339,48 @@ def test_false_claims_are_rarer_than_alpha_under_every_stopping_rule(law, n_max,
         say(
             f"simulated, p {tuple(round(p, 3) for p in law)}, n_max {n_max}, {name}: {times} false "
             f"claims in {REPETITIONS} runs, {times / REPETITIONS / ALPHA:.4f} alpha"
+        )
+        assert times / REPETITIONS <= most_allowed(ALPHA)
+
+
+def replay_parts(votes: Votes, n_cap: int, procedure: Staged) -> list[Certified | Abstained]:
+    """One run, (looks, num_classes): the outcome after each part, all the way to the cap."""
+    made: tuple[Tally, ...] = ()
+    outcomes = []
+    for part in range(len(plan_parts(procedure.alpha, procedure.n_max, n_cap).ends)):
+        going_on = replace(procedure, n_cap=n_cap, continuations=part)
+        looks: Looks = {"selection": (), "estimation": made}
+        while goals := going_on.find_goals(looks, sigma=1.0):
+            tally = Tally(counts=tuple(votes[len(made)].tolist()))
+            assert [goal.n for goal in goals] == [tally.n]
+            made = (*made, tally)
+            looks = {"selection": (), "estimation": made}
+        outcomes.append(going_on.decide(looks, sigma=1.0))
+    return outcomes
+
+
+@pytest.mark.parametrize(("n_max", "n_cap"), [(600, 9_600)] if FULL else [(100, 600)])
+@pytest.mark.parametrize("law", LAWS, ids=str)
+def test_who_decides_when_to_go_on_shows_a_false_claim_no_oftener_than_alpha(
+    law, n_max, n_cap, say
+):
+    """The adversary stops as soon as the certificate is false, and goes on to the cap otherwise."""
+    planned = plan_parts(ALPHA, n_max, n_cap).looks
+    votes = sample_votes(law, planned, np.random.default_rng(6))
+    at_looks = [
+        find_false(at_look, look, law) for at_look, look in zip(votes, planned, strict=True)
+    ]
+    suspects = np.flatnonzero(np.any(at_looks, axis=0))
+    false = {"every look": len(suspects)}
+    for name, rule in create_rules(law).items():
+        procedure = Staged(n_max=n_max, alpha=ALPHA, rule=rule)
+        runs = (replay_parts(votes[:, run], n_cap, procedure) for run in suspects.tolist())
+        false[name] = sum(any(is_false(one, law) for one in outcomes) for outcomes in runs)
+    for name, times in false.items():
+        say(
+            f"simulated, p {tuple(round(p, 3) for p in law)}, n_max {n_max}, n_cap {n_cap}, going "
+            f"on by choice, {name}: {times} false claims in {REPETITIONS} runs, "
+            f"{times / REPETITIONS / ALPHA:.4f} alpha"
         )
         assert times / REPETITIONS <= most_allowed(ALPHA)
 

@@ -221,3 +221,34 @@ def test_votes_that_do_not_fit_their_range_or_ledger_are_refused():
         count(-1, [0])
     with pytest.raises(ValueError, match="over 3 classes, got one over 2"):
         RangeLedger(K).add(count(0, [0], num_classes=2))
+
+
+# --- Two f whose difference tau covers -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("copies", "contradicted"),
+    [
+        ([("one", 0), ("other", 0)], False),
+        ([("one", 0), ("other", NO_VOTE)], False),
+        ([("one", NO_VOTE), ("other", 2), ("third", NO_VOTE)], False),
+        ([("one", 0), ("one", NO_VOTE)], True),
+        ([("one", 0), ("other", 1)], True),
+        ([("one", 0), ("other", NO_VOTE), ("third", 1)], True),
+        ([("one", NO_VOTE), ("other", 0), ("one", 0)], True),
+    ],
+)
+def test_copies_contradict_where_one_f_counted_both_or_two_classes_are_voted_for(
+    copies, contradicted
+):
+    """A sample that one f alone calls ambiguous is as tau has it: ambiguous, and no alarm."""
+    ledger = RangeLedger(K)
+    told = [
+        ledger.add(RangeVotes(start=7, votes=(1, vote, 2), num_classes=K, f=f))
+        for f, vote in copies
+    ]
+    assert told[0] == ()
+    assert any(told) == contradicted
+    assert told[-1] == ((8,) if contradicted else ())
+    differing = len({vote for _, vote in copies}) > 1
+    assert ledger.find_votes(7) == (1, NO_VOTE if differing else 0, 2)

@@ -1,4 +1,4 @@
-"""A forged certificate fails the audit, each forgery with a sentence of its own."""
+"""What an audit reads, recomputes and says; what forgeries it finds is in `test_forgeries.py`."""
 
 import copy
 import json
@@ -14,7 +14,6 @@ from worker.certification import Tally, audit_certificate
 from worker.certification.merkle import VoteTree, audit_path
 from worker.contract import (
     CertifyRequest,
-    CohenParameters,
     InputImage,
     ModelRef,
     StagedParameters,
@@ -29,6 +28,7 @@ from worker.contract.certificate.signature import (
     encode_public_key,
     sign,
 )
+from worker.contract.certificate.statement import create_statement
 from worker.contract.votes import VoteWithPath
 from worker.counting.certificates import Counted, create_certificate
 from worker.counting.certify import certify
@@ -43,33 +43,7 @@ from worker.sampling.table import create_noise_table
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 KEY = encode_public_key(create_signing_key(SECRET).public_key())
-PROCEDURES = {
-    "staged": StagedParameters(n_max=1000, tolerance=Decimal(0)),
-    "cohen": CohenParameters(n0=50, n=600),
-}
-
-
-@pytest.fixture(scope="session")
-def documents(engine, create_request):
-    """Signed documents on the linear model, by procedure; certificate 0 certifies, 1 abstains."""
-    made = {}
-    for name, procedure in PROCEDURES.items():
-        request, image = create_request(sigmas=["0.02", "10"], procedure=procedure, seed=3)
-        result = certify(
-            Roll(request, SECRET), image, counter=LocalCounter(engine), records=Unrecorded()
-        )
-        made[name] = (json.loads(sign(result, SECRET).model_dump_json()), image)
-    return made
-
-
-@pytest.fixture(params=list(PROCEDURES))
-def document(documents, request):
-    return copy.deepcopy(documents[request.param][0])
-
-
-@pytest.fixture
-def staged(documents):
-    return copy.deepcopy(documents["staged"][0])
+PROCEDURE = StagedParameters(n_max=1000, tolerance=Decimal(0))
 
 
 def failures(document) -> list[tuple[str, int | None]]:
@@ -86,93 +60,10 @@ def test_an_honest_document_holds_and_says_what_was_not_seen(document):
     assert document["certificates"][0]["outcome"] == "certified"
 
 
-def test_a_radius_one_millionth_too_large_fails(document):
-    entry = document["certificates"][0]
-    entry["radius"] = float(Decimal(str(entry["radius"])) + Decimal("0.000001"))
-    assert ("radius", 0) in failures(document)
-
-
 def test_a_smaller_radius_is_no_lie(document):
     entry = document["certificates"][0]
     entry["radius"] = float(Decimal(str(entry["radius"])) - Decimal("0.000001"))
     assert failures(document) == []
-
-
-@pytest.mark.parametrize("name", ["l1", "linf"])
-def test_a_norm_that_says_more_than_the_radius_fails(document, name):
-    document["certificates"][0]["norms"][name] += 0.001
-    assert failures(document) == [("reading_aids", 0)]
-
-
-def test_an_abstention_made_into_a_claim_fails(document):
-    claim, abstention = document["certificates"]
-    assert abstention["outcome"] == "abstained"
-    for name in ("radius", "radius_grey", "norms", "grey_levels", "prediction", "class_index"):
-        abstention[name] = claim[name]
-    abstention["outcome"] = "certified"
-    assert ("outcome", 1) in failures(document)
-
-
-@pytest.mark.parametrize("field", ["counts_estimation", "counts_selection"])
-def test_a_changed_count_of_cohen_fails(documents, field):
-    document = copy.deepcopy(documents["cohen"][0])
-    document["certificates"][0][field][0] += 1
-    assert ("counts", 0) in failures(document)
-
-
-def test_a_changed_count_of_a_look_fails(staged):
-    staged["certificates"][0]["looks"][1]["counts"][0] += 1
-    assert ("counts", 0) in failures(staged)
-
-
-def test_a_vote_moved_within_a_look_fails_or_changes_nothing_that_is_claimed(staged):
-    look = staged["certificates"][0]["looks"][-1]
-    winner = look["counts"].index(max(look["counts"]))
-    look["counts"][winner] -= 5
-    look["counts"][1 - winner] += 5
-    assert {code for code, place in failures(staged) if place == 0} & {"radius", "counts", "bounds"}
-
-
-@pytest.mark.parametrize("place", [0, 1, -1])
-def test_a_dropped_look_fails(staged, place):
-    del staged["certificates"][0]["looks"][place]
-    assert {code for code, _ in failures(staged)} & {"counts", "stop"}
-
-
-def test_another_label_order_fails(document):
-    document["certificates"][0]["class_names"].reverse()
-    assert failures(document) == [("class", 0)]
-
-
-def test_another_sigma_fails(document):
-    document["certificates"][0]["sigma"] = 0.04
-    assert ("parameters", 0) in failures(document)
-    document["provenance"]["table_sha256"]["0.04"] = "0" * 64
-    assert ("radius", 0) not in failures(document)  # a radius in proportion: only sigma was raised
-    assert not check_signature(document, (KEY,)).holds
-
-
-def test_a_smaller_sigma_makes_the_radius_too_large(document):
-    document["certificates"][0]["sigma"] = 0.01
-    document["provenance"]["table_sha256"]["0.01"] = "0" * 64
-    assert ("radius", 0) in failures(document)
-
-
-def test_another_alpha_fails(document):
-    document["certificates"][0]["alpha"] = 1e-6
-    assert ("bounds", 0) in failures(document)
-
-
-def test_a_joint_claim_at_the_whole_of_alpha_fails(document):
-    for entry in document["certificates"]:
-        entry["joint"] = True
-    assert ("bounds", 0) in failures(document)
-
-
-def test_alpha_shared_among_too_few_fails(document):
-    for entry in document["certificates"]:
-        entry["certificates_in_request"] = 1
-    assert ("parameters", 0) in failures(document)
 
 
 @pytest.mark.parametrize(
@@ -193,20 +84,6 @@ def test_what_is_no_document_is_a_finding(document):
     assert not audit_certificate(document).holds
 
 
-def test_a_document_changed_anywhere_has_a_broken_signature(document):
-    for change in (
-        lambda d: d["certificates"][0].update(statement="With certainty."),
-        lambda d: d["input"].update(sha256="0" * 64),
-        lambda d: d["model"].update(id="other"),
-        lambda d: d["provenance"].update(precision="fp64"),
-    ):
-        forged = copy.deepcopy(document)
-        change(forged)
-        finding = check_signature(forged, (KEY,))
-        assert not finding.holds
-        assert "changed after it was signed" in finding.sentence
-
-
 def test_the_signature_of_another_key_fails_with_its_own_sentence(document):
     stolen = json.loads(sign(parse_document(document), OTHER).model_dump_json())
     finding = check_signature(stolen, (KEY,))
@@ -218,11 +95,6 @@ def test_the_signature_of_another_key_fails_with_its_own_sentence(document):
 def test_a_signature_covers_the_document_and_not_what_is_around_it(document):
     around = {**document, "id": "x", "links": {}, "status": "finished"}
     assert check_signature(around, (KEY,)).holds
-
-
-def test_a_missing_signature_fails(document):
-    document["signature"] = None
-    assert not check_signature(document, (KEY,)).holds
 
 
 def test_a_document_is_reproduced_vote_by_vote(documents, engine):
@@ -266,7 +138,7 @@ def show(votes: list[int], *samples: int) -> list[VoteWithPath]:
 @pytest.fixture(scope="session")
 def voted(engine, create_request):
     """A document on the linear model with its single votes of certificate 1."""
-    request, image = create_request(sigmas=["0.02", "10"], procedure=PROCEDURES["staged"], seed=3)
+    request, image = create_request(sigmas=["0.02", "10"], procedure=PROCEDURE, seed=3)
     votes: list[int] = []
 
     def collect(board, _identity) -> None:
@@ -360,36 +232,34 @@ def test_attempts_spent_no_less_than_this_one_and_the_first_no_more(
     assert (("parameters", 0) not in failures(staged)) == holds
 
 
-def resigned(document):
-    """What a service that lies would sign."""
-    return json.loads(sign(parse_document(document), SECRET).model_dump_json())
-
-
 @pytest.mark.parametrize(
-    ("path", "value", "code"),
+    ("said", "holds"),
     [
-        ("certificates.0.statement", "Certain within l2 distance 9.", "statement"),
-        ("certificates.0.attempts", 7, "statement"),
-        ("certificates.0.sigma", 0.03, "statement"),
-        ("input.height", 1, "statement"),
-        ("certificates.0.joint", True, "agreement"),
-        ("certificates.0.alpha", 0.002, "agreement"),
+        ("0.01", True),
+        ("0.010", True),
+        ("0.0100", True),
+        ("0.011", False),
+        ("0.001", False),
+        ("0.1", False),
+        ("0.01, or 0.010", False),
     ],
 )
-def test_a_lie_fails_the_audit_even_when_it_is_signed(document, path, value, code):
-    *parents, leaf = path.split(".")
-    place = document
-    for name in parents:
-        place = place[int(name) if name.isdigit() else name]
-    place[leaf] = value
-    failing = audited(resigned(document))
-    assert "signature" not in failing
-    assert code in failing
-
-
-def test_other_noise_tables_fail_even_when_they_are_signed(document):
-    document["provenance"]["table_sha256"]["0.02"] = "0" * 64
-    assert audited(resigned(document)) == {"tables"}
+def test_a_statement_may_keep_the_zeros_of_its_probability_and_no_other_number(staged, said, holds):
+    for entry in staged["certificates"]:
+        entry |= {"attempts": 2, "alpha_of_attempts": 0.01}
+    result = parse_document(staged)
+    entries = tuple(
+        entry.model_copy(
+            update={
+                "statement": create_statement(entry, result.input).replace(
+                    "at most 0.01, the sum", f"at most {said}, the sum"
+                )
+            }
+        )
+        for entry in result.certificates
+    )
+    signed = sign(result.model_copy(update={"certificates": entries}), SECRET)
+    assert audited(json.loads(signed.model_dump_json())) == (set() if holds else {"statement"})
 
 
 @pytest.mark.parametrize(
@@ -418,23 +288,6 @@ def test_what_is_no_certificate_of_this_version_fails_at_once(document, path, va
         place = place[int(name) if name.isdigit() else name]
     place[leaf] = value
     assert audited(document) == {"schema"}
-
-
-def test_a_hidden_contradiction_is_seen(staged):
-    """Looks after an early claim are dropped, and why sampling ended is left open."""
-    entry = staged["certificates"][0]
-    entry["looks"] = entry["looks"][:1]
-    entry["n_used"] = entry["looks"][0]["n"]
-    entry["stopped_by"] = "tolerance_reached"
-    assert ("stop", 0) in failures(staged)
-    entry["stopped_by"] = None
-    assert ("stop", 0) in failures(staged)
-
-
-def test_looks_after_the_rule_had_ended_them_are_seen(staged):
-    for entry in staged["certificates"]:
-        entry["tolerance"] = 0.99
-    assert ("stop", 0) in failures(staged)
 
 
 @pytest.mark.parametrize("n_max", [1e400, 10**400, 1e6, -1, True])
@@ -533,43 +386,3 @@ def create_document():
         return json.loads(result.model_dump_json())
 
     return create
-
-
-def share_a_key(document):
-    document["provenance"]["noise_keys"]["selection"] = document["provenance"]["noise_keys"][
-        "estimation"
-    ]
-
-
-def hide_a_key(document):
-    del document["provenance"]["noise_keys"]["selection"]
-
-
-def hide_a_root(document):
-    document["certificates"][0]["votes_root"] = {}
-
-
-def spend_less_in_one(document):
-    document["certificates"][0]["alpha_of_attempts"] = 0.01
-    document["certificates"][1]["alpha_of_attempts"] = 0.02
-
-
-def count_attempts_twice(document):
-    document["certificates"][1]["attempts"] += 1
-
-
-@pytest.mark.parametrize(
-    ("change", "code"),
-    [
-        (share_a_key, "keys"),
-        (hide_a_key, "keys"),
-        (hide_a_root, "roots"),
-        (count_attempts_twice, "agreement"),
-        (spend_less_in_one, "agreement"),
-    ],
-)
-def test_what_ties_a_document_together_is_audited(documents, change, code):
-    document, _ = copy.deepcopy(documents["staged"])
-    change(document)
-    found = audit_certificate(document)
-    assert code in {finding.code for finding in found.findings if not finding.holds}

@@ -60,6 +60,10 @@ def test_attempts_are_on_exactly_this_image_and_say_what_they_spent():
     assert third.alpha_of_attempts == Decimal("0.012")
     assert "attempt 3 on exactly this image" in third.statement
     assert "at most 0.012, the sum of their alphas" in third.statement
+    second = create(attempt=Attempt(number=2, alpha_sum=Decimal("0.010")))
+    read = type(second).model_validate_json(second.model_dump_json())
+    image = InputImage(sha256="1" * 64, height=64, width=64, source="png")
+    assert create_statement(read, image) == second.statement, "whatever zeros JSON keeps"
     unknown = create(attempt=Attempt(number=3))
     assert "at most the sum of their alphas" in unknown.statement
 

@@ -41,6 +41,7 @@ def run(engine, request, image, **options):
     )
 
 
+@pytest.mark.long
 def test_radius_of_the_linear_model_is_below_its_distance_and_near_it(
     engine, create_request, linear
 ):

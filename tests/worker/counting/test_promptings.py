@@ -280,6 +280,7 @@ def test_a_prompt_that_is_not_stored_is_a_sentence(engine, create_request, learn
         (ZeroShotTarget(template="{} on a slide", class_names=("a", "b")), "has none"),
         (ZeroShotTarget(template="pre{}.", class_names=("a", "b")), "part of one"),
         (ZeroShotTarget(template="A {}.", class_names=("a " * 90, "b")), "at most 77 tokens"),
+        (ZeroShotTarget(template="A {}.", class_names=("a & b", "a &amp; b")), "the same tokens"),
     ],
 )
 def test_what_cannot_be_tuned_is_refused_with_a_sentence(engine, create_request, target, said):

@@ -120,3 +120,21 @@ def test_known_doubts_are_ambiguous_whatever_is_counted(stream, data):
     for piece in pieces:
         merge.add(count(votes, piece.start, piece.stop))
     assert join_parts(drain(merge)) == count(masked(votes, disagreements), 0, n)
+
+
+def test_what_one_of_two_alike_hosts_calls_ambiguous_is_ambiguous_without_an_alarm():
+    """Where the vote was passed on already it stands: a vote of either f is that of f itself."""
+    votes = [[0, 1, 0, 1], [2, 0, 1, 1]]
+    near = [[0, NO_VOTE, 0, 1], [2, 0, NO_VOTE, 1]]
+    pieces = [(0, 2), (2, 4)]
+    merge = RangeMerge()
+    merge.expect(CountRange(sigma_index=0, phase="estimation", start=0, stop=4))
+    for start, stop in pieces:
+        assert not merge.add(count(votes, start, stop), "one")
+    first = merge.deliver()
+    for start, stop in pieces:
+        assert not merge.add(count(near, start, stop), "alike")
+    assert first == count(votes, 0, 2)
+    assert merge.deliver() == count(near, 2, 4)
+    contradicted = merge.add(count([[0, 0, 1, 1], votes[1]], 2, 4), "third")
+    assert contradicted == {Disagreement(0, "estimation", 0, 2)}

@@ -1,6 +1,7 @@
 """Votes depend on (key, sample index) and f alone."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from worker.certification import Phase
 from worker.certification.merkle import NO_VOTE
-from worker.contract import TemplateTarget
+from worker.contract import BankTemplate, RoutedTarget, StagedParameters, TemplateTarget
 from worker.contract.protocol import CountRange, OpenSession, RangeCounted
 from worker.contract.request import canonical_bytes
 from worker.counting.sessions import NOTHING_TUNED, create_session
@@ -96,6 +97,70 @@ def test_a_small_session_is_not_stuck_behind_a_large_one(engine, create_request)
     assert "small" in order
 
 
+def count_with_company(engine, create_request, *, urgent: bool, steps: int) -> dict[str, int]:
+    """Samples counted by then for a session and three others, all with more to count than that."""
+    request, image = create_request()
+    counted = dict.fromkeys(("one", "others"), 0)
+
+    def add(name: str, answer: RangeCounted) -> None:
+        counted[name] += answer.stop - answer.start
+
+    others = [
+        engine.open(open_spec(create_request(seed=seed)[0]), image, partial(add, "others"))
+        for seed in (1, 2, 3)
+    ]
+    one = engine.open(open_spec(request, urgent=urgent), image, partial(add, "one"))
+    for session in (*others, one):
+        wanted = CountRange(sigma_index=0, phase="estimation", start=0, stop=10_000)
+        engine.request(session, wanted)
+    for _ in range(steps):
+        engine.step()
+    for session in (*others, one):
+        engine.close(session)
+    return counted
+
+
+def test_an_urgent_session_has_three_batches_of_four_and_the_others_go_on(engine, create_request):
+    """A session gets an equal share of a batch unless it is urgent."""
+    usual = count_with_company(engine, create_request, urgent=False, steps=8)
+    assert usual["others"] == 3 * usual["one"]
+    urgent = count_with_company(engine, create_request, urgent=True, steps=8)
+    assert sum(urgent.values()) == sum(usual.values())
+    assert urgent["others"] == usual["others"] / 4
+
+
+def test_an_urgent_session_s_model_is_next_though_another_s_was_first(engine, create_request):
+    bundled, image = create_request("bundled-2")
+    linear, small = create_request()
+    order: list[str] = []
+    first = engine.open(open_spec(bundled), image, lambda _: order.append("first"))
+    urgent = engine.open(open_spec(linear, urgent=True), small, lambda _: order.append("urgent"))
+    for session in (first, urgent):
+        wanted = CountRange(sigma_index=0, phase="estimation", start=0, stop=10_000)
+        engine.request(session, wanted)
+    for _ in range(8):
+        engine.step()
+    for session in (first, urgent):
+        engine.close(session)
+    assert (order.count("first"), order.count("urgent")) == (2, 6)
+
+
+def test_counts_do_not_depend_on_urgency(engine, create_request):
+    request, image = create_request("bundled-2", sigmas=["0.5"])
+    alone = count_in_chunks(engine, request, image, n=100, chunk=100)
+    counted: list[RangeCounted] = []
+    urgent = engine.open(open_spec(request, urgent=True), image, counted.append)
+    other = engine.open(open_spec(create_request("bundled-2", seed=1)[0]), image, lambda _: None)
+    for session in (other, urgent):
+        wanted = CountRange(sigma_index=0, phase="estimation", start=0, stop=100)
+        engine.request(session, wanted)
+    while engine.step():
+        pass
+    for session in (other, urgent):
+        engine.close(session)
+    assert np.sum([one.counts[0] for one in counted], axis=0).tolist() == alone
+
+
 def test_a_closed_session_gets_no_more_votes(engine, create_request):
     request, image = create_request()
     counted: list[RangeCounted] = []
@@ -128,6 +193,24 @@ def test_a_text_longer_than_the_context_is_refused_and_not_cut_off(engine, creat
     long = TemplateTarget(template="A {} image.", class_names=("lung " * 200, "colon"))
     request, image = create_request("bundled-2", targets=(long,))
     with pytest.raises(SessionNotServed) as caught:
+        engine.open(open_spec(request), image, lambda _: None)
+    assert caught.value.failure.code == "text_unusable"
+
+
+def test_names_with_the_same_tokens_are_refused_and_named(engine, create_request):
+    alike = TemplateTarget(template="A {} image.", class_names=("x & y", "lung", "x &amp; y"))
+    request, image = create_request("bundled-2", targets=(alike,))
+    with pytest.raises(SessionNotServed, match="reads 'x & y' and 'x &amp; y' alike") as caught:
+        engine.open(open_spec(request), image, lambda _: None)
+    assert caught.value.failure.code == "text_unusable"
+
+
+def test_prompts_of_a_bank_with_the_same_tokens_are_refused_and_named(engine, create_request):
+    bank = tuple(BankTemplate(template=one) for one in ("A {}.", "An {} image.", "an {}  Image."))
+    routed = RoutedTarget(bank=bank, class_names=("lung", "colon"))
+    staged = StagedParameters(n_max=300)
+    request, image = create_request("bundled-2", targets=(routed,), procedure=staged)
+    with pytest.raises(SessionNotServed, match=r"reads 'An \{\} .*' and 'an .*' alike") as caught:
         engine.open(open_spec(request), image, lambda _: None)
     assert caught.value.failure.code == "text_unusable"
 

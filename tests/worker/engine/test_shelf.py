@@ -1,138 +1,62 @@
 """Several models on one device: what is loaded, kept and evicted changes no count."""
 
 import gc
-import hashlib
 import itertools
 import logging
-import math
-import shutil
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from logged import list_events
-from safetensors.torch import load_file, save
+from shelves import (
+    CPU,
+    NAMES,
+    SIZE,
+    SMALL,
+    ask,
+    connect,
+    count,
+    create_shelf,
+    create_spec,
+    get_card,
+    in_thread,
+    list_loads,
+    loaded,
+    open_and_close,
+    serving,
+    states,
+)
 from waiting import HANG_S, wait_until
 
-import models
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelCard
-from models.catalogue.weights import WeightsMissing
 from models.loading.loading import load_vlm
 from models.testing import create_linear_model, write_linear_model
 from worker.contract import (
-    CertifyRequest,
-    CohenParameters,
-    InputImage,
-    ModelRef,
-    TemplateTarget,
     Tuning,
 )
-from worker.contract.image import Image, image_sha256
 from worker.contract.protocol import (
     ClassBallot,
     CountRange,
-    OpenSession,
     PromptText,
     RangeCounted,
     TemplateText,
     TunePrompts,
     TuningStart,
 )
-from worker.counting.roll import Roll
-from worker.counting.sessions import NOTHING_TUNED, create_session
-from worker.engine.client import EngineClient, EngineLost, EngineRefused
+from worker.engine.client import EngineLost
 from worker.engine.engine import Engine
 from worker.engine.local import LocalCounter
 from worker.engine.server import EngineServer
 from worker.engine.session import Session
 from worker.engine.shared import SharedCounter, SharedEngine
-from worker.engine.shelf.load_failure import explain
 from worker.engine.shelf.loaded_model import LoadedModel, hold_model, load_model
 from worker.engine.shelf.memory import expect_memory, measure_memory
 from worker.engine.shelf.refusal import SessionNotServed
-from worker.engine.shelf.shelf import _PASSING, BudgetExceeded, DeviceLost, Shelf
-
-CPU = torch.device("cpu")
-SECRET = b"s" * 32
-SIZE = 16
-SMALL = 8 * (3 * SIZE * SIZE + 1)  # bytes of a linear model's float64 weight and threshold
-NAMES = ("one", "two", "three")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Three linear models of equal size, all different."""
-    for seed, name in enumerate(NAMES):
-        write_linear_model(tmp_path, create_linear_model(size=SIZE, seed=seed), model_id=name)
-    return tmp_path
-
-
-def create_shelf(folder: Path, *, room_for: float = 0, **changes: object) -> Shelf:
-    """A shelf with room for so many of the small models; 0: no bound."""
-    return Shelf(load_catalogue(folder), CPU, budget_bytes=int(room_for * SMALL), **changes)
-
-
-def get_card(folder: Path, name: str):
-    return load_catalogue(folder).get(name)
-
-
-def create_spec(folder: Path, name: str, *, seed: int = 0) -> tuple[OpenSession, Image]:
-    card = get_card(folder, name)
-    size = card.preprocessing.size
-    image = np.random.default_rng(seed).integers(60, 200, (3, size, size)).astype(np.uint8)
-    request = CertifyRequest(
-        input=InputImage(sha256=image_sha256(image), height=size, width=size, source="png"),
-        model=ModelRef(id=card.id, sha256=card.sha256),
-        targets=(TemplateTarget(template=card.template, class_names=card.class_names),),
-        sigmas=(Decimal("0.5"),),
-        procedure=CohenParameters(),
-    )
-    return create_session(request, {}, NOTHING_TUNED, Roll(request, SECRET).keys), image
-
-
-def ask(engine: Engine, session: Session, n: int) -> None:
-    wanted = CountRange(sigma_index=0, phase="estimation", start=0, stop=n)
-    engine.request(session, wanted)
-
-
-def count(engine: Engine, spec: OpenSession, image: Image, *, n: int = 128) -> list[int]:
-    counted: list[RangeCounted] = []
-    session = engine.open(spec, image, counted.append)
-    ask(engine, session, n)
-    while engine.step():
-        pass
-    engine.close(session)
-    return np.sum([c.counts[0] for c in counted], axis=0).tolist()
-
-
-def states(shelf: Shelf) -> dict[str, str]:
-    return {s.model.id: s.state for s in shelf.list_states()}
-
-
-def loaded(shelf: Shelf) -> set[str]:
-    return {model.identity.model.id for model in shelf.list_loaded()}
-
-
-def list_loads(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The models whose load began in a thread, in order."""
-    return [event["model"] for event in list_events(caplog, "model_loading")]
-
-
-def in_thread(call: Callable[[], object]) -> Future:
-    pool = ThreadPoolExecutor(1)
-    future = pool.submit(call)
-    pool.shutdown(wait=False)
-    return future
-
+from worker.engine.shelf.shelf import BudgetExceeded, DeviceLost, Shelf
 
 # --- Counts and identity ---
 
@@ -426,18 +350,6 @@ def test_a_model_larger_than_expected_keeps_to_the_budget_all_the_same(folder):
 # --- Loading ---
 
 
-@contextmanager
-def serving(shelf: Shelf, path: Path) -> Iterator[Path]:
-    server = EngineServer(Engine(shelf), path)
-    thread = threading.Thread(target=server.serve)
-    thread.start()
-    try:
-        yield path
-    finally:
-        server.stop()
-        thread.join()
-
-
 @pytest.fixture
 def slow(folder: Path) -> str:
     """A model that takes a while to load: 100 MB of weights, hashed and copied."""
@@ -478,116 +390,3 @@ def test_while_one_model_loads_others_vote_and_the_status_says_so(folder, slow, 
     loading = [votes for state, votes in seen if state == "loading"]
     assert len(loading) >= 2  # batches of the other model between the first and the last
     assert list_loads(caplog) == [slow]
-
-
-def connect(path: Path) -> EngineClient:
-    return EngineClient.connect(path, wait_s=HANG_S)
-
-
-def open_and_close(path: Path, spec: OpenSession, image: Image) -> bool:
-    with connect(path) as client:
-        return client.open(spec, image).identity.model.id == spec.model.id
-
-
-def test_a_missing_file_fails_at_once_and_is_served_once_it_is_there(folder):
-    weights = folder / "two" / "linear.safetensors"
-    kept = weights.read_bytes()
-    weights.unlink()
-    shelf = create_shelf(folder)
-    engine, spec = Engine(shelf), create_spec(folder, "two")
-    with pytest.raises(SessionNotServed, match=r"missing: linear\.safetensors") as caught:
-        engine.open(*spec, lambda _: None)
-    assert caught.value.failure.code == "model_missing"
-    assert str(folder) not in str(caught.value)
-    (state,) = [s for s in shelf.list_states() if s.model.id == "two"]
-    assert (state.state, state.missing_files) == ("missing", ("linear.safetensors",))
-    weights.write_bytes(kept)
-    assert states(shelf)["two"] == "present"
-    assert sum(count(engine, *spec)) == 128
-
-
-def test_another_file_is_refused_to_all_who_wait_and_read_once(folder, tmp_path, caplog):
-    weights = folder / "two" / "linear.safetensors"
-    kept = weights.read_bytes()
-    weights.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
-    spec, image = create_spec(folder, "two")
-    shelf = create_shelf(folder)
-    caplog.set_level(logging.INFO)
-    with serving(shelf, tmp_path / "engine.sock") as path:
-        for _ in range(3):
-            with pytest.raises(EngineRefused) as caught, connect(path) as c:
-                c.open(spec, image)
-            assert caught.value.failure.code == "model_digest_mismatch"
-            assert "SHA-256" in str(caught.value)
-            assert str(folder) not in str(caught.value)
-        assert states(shelf)["two"] == "unusable"
-        assert list_loads(caplog) == ["two"]
-        weights.write_bytes(kept)  # the right file, tried because it is another one than before
-        assert open_and_close(path, spec, image)
-
-
-def test_a_model_that_computes_no_features_is_refused(folder):
-    """Its files are those of its card, it loads, and what it says of an image is not a number."""
-    write_broken_model(folder)
-    shelf = create_shelf(folder)
-    with pytest.raises(SessionNotServed, match="unit length") as caught:
-        Engine(shelf).open(*create_spec(folder, "broken"), lambda _: None)
-    assert caught.value.failure.code == "model_unusable"
-    assert states(shelf)["broken"] == "unusable"
-
-
-def write_broken_model(folder: Path) -> None:
-    """The bundled model with one weight of its image tower not a number, and a card for it."""
-    catalogue = load_catalogue()
-    home = folder / "broken"
-    shutil.copytree(catalogue.folder("bundled-2"), home)
-    card = (Path(models.__file__).parent / "shipped" / "cards" / "bundled-2.toml").read_text()
-    (file,) = [f for f in catalogue.get("bundled-2").files if f.name.endswith(".safetensors")]
-    tensors = load_file(home / file.name)
-    tensors["visual.proj"][0, 0] = math.nan
-    content = save(tensors)
-    (home / file.name).write_bytes(content)
-    card = card.replace('id = "bundled-2"', 'id = "broken"')
-    card = card.replace(file.sha256, hashlib.sha256(content).hexdigest())
-    card = card.replace(f"size_bytes = {file.size_bytes}", f"size_bytes = {len(content)}")
-    (home / "card.toml").write_text(card)
-
-
-def test_a_model_that_was_never_added_is_missing_and_not_unheard_of(folder):
-    spec, image = create_spec(folder, "one")
-    never = spec.model_copy(update={"model": ModelRef(id="plip", sha256="0" * 64)})
-    with pytest.raises(SessionNotServed, match="never added") as caught:
-        Engine(create_shelf(folder)).open(never, image, lambda _: None)
-    assert caught.value.failure.code == "model_missing"
-
-
-def test_a_bad_card_ends_one_models_service_and_not_the_start(folder):
-    spec, image = create_spec(folder, "one")
-    (folder / "one" / "card.toml").write_text("id = ")
-    engine = Engine(create_shelf(folder, preferred=["two"]))
-    with pytest.raises(SessionNotServed, match="card of the model 'one' on this host") as caught:
-        engine.open(spec, image, lambda _: None)
-    assert caught.value.failure.code == "model_unusable"
-    assert sum(count(engine, *create_spec(folder, "two"))) == 128
-
-
-def test_a_start_with_missing_weights_says_which(folder):
-    (folder / "one" / "linear.safetensors").unlink()
-    with pytest.raises(WeightsMissing, match=r"linear\.safetensors"):
-        create_shelf(folder, preferred=["one"]).load_preferred()
-
-
-def test_torch_s_own_words_for_a_full_memory_are_understood():
-    """On a CPU it is a plain RuntimeError; taken for the model's fault it would stay for ever."""
-    card = load_catalogue().get("bundled-2")
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(2**60, dtype=torch.uint8)
-    assert explain(card, caught.value).code == "model_out_of_memory"
-
-
-def test_what_a_host_stands_in_the_way_of_is_tried_again(tmp_path):
-    """A permission, a full disk: neither the model's fault nor for ever."""
-    card = load_catalogue().get("bundled-2")
-    assert explain(card, PermissionError("no")).code == "model_load_failed"
-    assert explain(card, RuntimeError("can't start new thread")).code in _PASSING
-    assert "model_unusable" not in _PASSING

@@ -18,7 +18,9 @@ from models.loading.loading import load_vlm
 from models.testing import LinearModel, create_linear_model, write_linear_model
 from models.vlm.vlm import VLM
 from worker.contract import CohenParameters, TemplateTarget
-from worker.evaluation.evaluate import SECRET_FILE, Evaluation
+from worker.evaluation.evaluate import Evaluation
+from worker.evaluation.run_file import RUN_FILE
+from worker.evaluation.run_secret import OLD_FILE
 
 SECRET = b"e" * 32
 # At 0.001 a certificate in a thousand is false by chance, and a law about all of them would hold or
@@ -98,11 +100,13 @@ def create_evaluation(
             "alpha": ALPHA,
             "prompts": {},
             "folder": tmp_path / folder,
+            "secrets": tmp_path / "secrets",
             "ledger": tmp_path / "attempts",
             "concurrent": 3,
         }
         (tmp_path / folder).mkdir(exist_ok=True)
-        (tmp_path / folder / SECRET_FILE).write_bytes(SECRET)
+        if not (tmp_path / folder / RUN_FILE).exists():
+            (tmp_path / folder / OLD_FILE).write_bytes(SECRET)
         return Evaluation(**(fields | changes))
 
     return create

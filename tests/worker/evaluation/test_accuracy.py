@@ -8,6 +8,7 @@ from scipy.stats import beta
 from worker.evaluation.accuracy import Share, certified_accuracy
 from worker.evaluation.comparison.paired import PairedDifference
 from worker.evaluation.plot import create_steps
+from worker.evaluation.results import average_radius
 from worker.evaluation.tables import (
     format_difference,
     format_p_value,
@@ -40,12 +41,14 @@ def test_an_interval_is_clopper_pearson_with_two_and_a_half_percent_a_side():
     assert Share.of(9, 9).high == 1
 
 
-def test_a_share_is_rounded_down_and_never_up_to_one():
+def test_a_share_is_rounded_to_the_nearest_and_never_up_to_one():
     assert format_ratio(3, 10) == "0.300"
     assert format_ratio(1999, 2000) == "0.999"
-    assert format_ratio(2, 3) == "0.666"
+    assert format_ratio(8, 12) == "0.667"
+    assert format_ratio(1, 3) == "0.333"
     assert (format_ratio(0, 5), format_ratio(5, 5)) == ("0.000", "1.000")
-    assert format_ratio(1, 8, digits=2) == "0.12"
+    assert format_ratio(1, 8, digits=2) == "0.13"
+    assert format_ratio(199, 200, digits=2) == "0.99"
 
 
 def test_an_interval_is_rounded_outwards():
@@ -67,6 +70,12 @@ def test_a_p_value_is_never_shown_smaller_than_it_is():
     assert format_p_value(0.0101) == "0.011"
     assert format_p_value(0.00099) == "0.00099"
     assert format_p_value(0.000031) == "<0.0001"
+
+
+def test_the_average_certified_radius_counts_what_is_not_right_as_zero_and_rounds_down():
+    assert average_radius(RIGHT) == Decimal("0.15")
+    assert average_radius([Decimal("0.2"), None, None]) == Decimal("0.066666")
+    assert average_radius([None]) == 0
 
 
 def test_steps_are_certified_accuracy_between_the_columns_of_the_table():

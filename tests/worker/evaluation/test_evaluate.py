@@ -2,7 +2,9 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 
 import pytest
@@ -10,8 +12,10 @@ import pytest
 from worker.contract import CohenParameters, InputImage, StagedParameters, TemplateTarget
 from worker.contract.certificate.audit import audit_document
 from worker.contract.certificate.signature import create_signing_key, encode_public_key
-from worker.evaluation.baselines import Baseline
-from worker.evaluation.evaluate import RUN_FILE, SECRET_FILE, evaluate, write_results
+from worker.contract.witness import WitnessSettings
+from worker.evaluation.evaluate import evaluate
+from worker.evaluation.latex_table import escape, format_latex
+from worker.evaluation.loaded.baselines import Baseline
 from worker.evaluation.noiseless import Noiseless
 from worker.evaluation.results import (
     PUBLISHED_RADII,
@@ -19,10 +23,14 @@ from worker.evaluation.results import (
     create_results,
     find_largest_radius,
 )
-from worker.evaluation.run_file import RunFile, RunNotContinued
-from worker.evaluation.tables import format_markdown
+from worker.evaluation.run_file import RUN_FILE, RunFile, RunNotContinued
+from worker.evaluation.run_secret import OLD_FILE, find_run_secret
+from worker.evaluation.tables import format_markdown, format_mean_radius, format_ratio
+from worker.evaluation.written import write_results
+from worker.key_secret import SecretUnusable, commitment
 from worker.sampling.table import create_noise_table
 
+DAY = date(2026, 11, 30)
 RADII = tuple(map(Decimal, ("0", "0.05", "0.1", "0.2", "0.3", "0.5")))
 
 
@@ -113,7 +121,7 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_results(create_evaluati
     assert found.cost.samples == expected.cost.samples == 12 * 2 * 850
     assert found.cost.sittings > expected.cost.sittings == 1
     for asked, results in ((whole, expected), (broken, found)):
-        write_results(results, asked.folder)
+        write_results(results, asked.folder, written=DAY)
     for name in ("results.csv", "plot.svg"):
         assert (whole.folder / name).read_bytes() == (broken.folder / name).read_bytes()
 
@@ -145,6 +153,26 @@ def test_a_run_is_not_continued_under_another_question(create_evaluation, change
         run(create_evaluation(), on_progress=stop_after(1))
     with pytest.raises(RunNotContinued, match=sentence):
         run(create_evaluation(**changes))
+
+
+@pytest.mark.parametrize(("fingerprint", "word"), [("a" * 64, "model"), (None, None)])
+def test_another_tau_is_another_run_only_of_an_f_that_a_fingerprint_names(
+    create_evaluation, fingerprint, word
+):
+    """Without one, tau is measured in each sitting, and each document has its own."""
+    question = create_evaluation().create_question(b"s" * 32)
+    questions = [
+        question.model_copy(
+            update={
+                "identity": question.identity.model_copy(
+                    update={"fingerprint": fingerprint, "tau": tau}
+                )
+            }
+        )
+        for tau in (0.0, 0.001)
+    ]
+    found = questions[0].find_difference(questions[1])
+    assert (found is None) == (word is None)
 
 
 def test_images_that_changed_are_another_run(create_evaluation, tmp_path):
@@ -184,7 +212,7 @@ def test_a_file_that_is_no_image_is_skipped_and_named(create_evaluation, tmp_pat
     assert results.question.images == 4
     assert EvaluationResults.model_validate_json(results.model_dump_json()) == results
     assert "skipped" not in sound.model_dump_json()
-    assert "Of 4 chosen files, 1 could not be decoded" in format_markdown(results)
+    assert "Of 4 chosen files, 1 could not be decoded" in format_markdown(results, written=DAY)
     with pytest.raises(ValueError, match="none of the 1 images can be used"):
         run(create_evaluation("only", files=[bad]))
 
@@ -208,17 +236,92 @@ def test_every_image_of_a_run_can_be_audited(create_evaluation):
     run(asked)
     header, *lines = read_lines(asked)
     assert len(lines) == 4
-    key = create_signing_key((asked.folder / SECRET_FILE).read_bytes()).public_key()
+    key = create_signing_key(b"e" * 32).public_key()
     for line in lines:
         assert line["result"]["provenance"]["key_commitment"] == header["key_commitment"]
         report = audit_document(line["result"], (encode_public_key(key),), digest_table)
         assert [finding.sentence for finding in report.findings if not finding.holds] == []
 
 
+def test_the_folder_of_a_run_has_no_secret_and_may_be_moved(create_evaluation, tmp_path):
+    """Whoever publishes it gives nothing away, and the machine that began it continues it."""
+    asked = create_evaluation(images=2, procedure=CohenParameters(n0=10, n=20))
+    (asked.folder / OLD_FILE).unlink()  # as a run begins now
+    with pytest.raises(Interrupted):
+        run(asked, on_progress=stop_after(1))
+    (kept,) = asked.secrets.iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert kept.name == commitment(kept.read_bytes()) == read_lines(asked)[0]["key_commitment"]
+    secret = kept.read_bytes()
+    assert not [path for path in asked.folder.rglob("*") if secret in _read(path)]
+    moved = replace(asked, folder=asked.folder.rename(tmp_path / "moved"))
+    assert run(moved).arms[0].images == 2
+    kept.unlink()
+    with pytest.raises(SecretUnusable, match="Continue the run on the machine that began it"):
+        run(moved)
+
+
+def _read(path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+def test_a_secret_that_an_earlier_version_left_in_the_folder_is_moved(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / OLD_FILE).write_bytes(b"o" * 32)
+    for _ in range(2):
+        found = find_run_secret(tmp_path / "run" / RUN_FILE, tmp_path / "secrets")
+        assert found == b"o" * 32
+        assert not (tmp_path / "run" / OLD_FILE).exists()
+        header = {"key_commitment": commitment(found)}
+        (tmp_path / "run" / RUN_FILE).write_text(json.dumps(header) + "\n")
+
+
+def test_results_say_what_was_run_and_when(create_evaluation, linear_vlm):
+    asked = create_evaluation(images=2, procedure=CohenParameters(n0=10, n=20))
+    text = format_markdown(run(asked), written=DAY)
+    question = asked.create_question(b"e" * 32)
+    for said in (
+        f"`linear`, SHA-256 `{linear_vlm.card.sha256}`",
+        "2 of labelled test, chosen with seed 3",
+        question.listing_sha256,
+        question.key_commitment,
+        f"torch {question.identity.versions['torch']}",
+        "written: 2026-11-30",
+    ):
+        assert said in text
+
+
+def test_the_latex_table_has_the_figures_of_the_markdown(create_evaluation):
+    """Each row has as many cells as the columns that it declares, and no sign that would break."""
+    results = run(create_evaluation(procedure=CohenParameters(n0=50, n=200)))
+    lines = format_latex(results).splitlines()
+    (columns,) = [
+        re.search(r"tabular\}\{(\w+)\}", line)[1] for line in lines if "{tabular}{" in line
+    ]
+    rows = [line.strip().removesuffix(r" \\").split(" & ") for line in lines if " & " in line]
+    assert {len(row) for row in rows} == {len(columns)}
+    assert len(rows) == 1 + len(results.arms)
+    first = results.arms[0]
+    assert rows[1][0] == "template"
+    assert rows[1][2] == format_ratio(first.abstained, 12)
+    assert rows[1][3] == format_mean_radius(first)
+    assert rows[1][4] == format_ratio(first.at_radius[0].accuracy.right, 12)
+    assert "--" in rows[1], "0.5 is out of reach at sigma 0.1"
+    assert escape(r"50% of_a\b & {c}") == r"50\% of\_a\textbackslash{}b \& \{c\}"
+
+
+def test_results_of_a_version_before_have_the_mean_radius_too(create_evaluation):
+    results = run(create_evaluation(images=4))
+    stored = json.loads(results.model_dump_json())
+    for arm in stored["arms"]:
+        del arm["mean_radius"]
+    assert EvaluationResults.model_validate_json(json.dumps(stored)) == results
+
+
 def test_an_attempt_on_an_image_is_counted_once_a_roll(create_evaluation):
     """Two runs under two secrets roll twice for an image, and a certificate says so."""
     first, second = create_evaluation("first", images=2), create_evaluation("second", images=2)
-    (second.folder / "run-secret").write_bytes(b"f" * 32)
+    (second.folder / OLD_FILE).write_bytes(b"f" * 32)
     for asked, attempts in ((first, 1), (first, 1), (second, 2)):
         run(asked)
         for line in read_lines(asked)[1:]:
@@ -243,7 +346,7 @@ def test_the_largest_radius_is_the_one_that_ten_thousand_samples_can_show(
 def test_the_markdown_has_every_arm_and_marks_what_is_out_of_reach(create_evaluation):
     asked = create_evaluation(procedure=CohenParameters(n0=50, n=200))
     results = evaluate(asked, radii=PUBLISHED_RADII)
-    write_results(results, asked.folder)
+    write_results(results, asked.folder, written=DAY)
     text = (asked.folder / "results.md").read_text("utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| template")]
     assert len(rows) == 2
@@ -277,7 +380,7 @@ def test_results_are_read_back_as_they_were_written(create_evaluation, linear_vl
         images=4, baselines=(Baseline(name="denoised", sigma=Decimal("0.1"), vlm=linear_vlm),)
     )
     results = run(asked)
-    write_results(results, asked.folder)
+    write_results(results, asked.folder, written=DAY)
     text = (asked.folder / "results.json").read_bytes()
     assert EvaluationResults.model_validate_json(text) == results
     with (asked.folder / "results.csv").open() as file:
@@ -289,3 +392,38 @@ def test_results_are_read_back_as_they_were_written(create_evaluation, linear_vl
     ]
     markdown = (asked.folder / "results.md").read_text("utf-8")
     assert "| denoised | 0.1 | +0.000 (+0.00 to +0.00), p = 1.0 |" in markdown
+
+
+def test_attacks_on_the_first_images_end_beyond_every_radius(create_evaluation, linear, labelled):
+    """R_attack over R is at least 1, and on a plane the undefended change is the distance to it."""
+    short = WitnessSettings(steps=10, copies=2, votes=400)
+    asked = create_evaluation(attacked=3, witness=short)
+    results = run(asked)
+    for arm in results.arms:
+        found = arm.tightness
+        assert (found.images, found.alarms) == (3, 0)
+        assert found.certified >= len(found.ratios)
+        assert all(ratio > 1 for ratio in found.ratios)
+        truth = [abs(labelled.distances[file.shown_name]) for file in asked.files[:3]]
+        assert len(found.undefended) == 3
+        for distance, true in zip(found.undefended, truth, strict=True):
+            assert true <= distance <= 1.3 * true + 2 / 255
+    assert any(arm.tightness.ratios for arm in results.arms)
+    kept = (asked.folder / "witnesses.jsonl").read_bytes()
+    assert run(asked).arms == results.arms  # a later sitting looks for nothing again
+    assert (asked.folder / "witnesses.jsonl").read_bytes() == kept
+    (asked.folder / "witnesses.jsonl").write_bytes(kept[:-20])  # a kill cut the last line
+    assert run(asked).arms == results.arms
+    again = (asked.folder / "witnesses.jsonl").read_bytes().splitlines()
+    assert [json.loads(line)["place"] for line in again] == [0, 1, 2]
+    write_results(results, asked.folder, written=DAY)
+    assert "How near attacks came" in (asked.folder / "results.md").read_text("utf-8")
+    assert EvaluationResults.model_validate_json((asked.folder / "results.json").read_bytes()) == (
+        results
+    )
+
+
+def test_nothing_is_attacked_unless_somebody_asks(create_evaluation):
+    asked = create_evaluation(images=3)
+    assert all(arm.tightness is None for arm in run(asked).arms)
+    assert not (asked.folder / "witnesses.jsonl").exists()

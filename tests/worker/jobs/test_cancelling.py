@@ -1,5 +1,6 @@
 """Cancelling and purging: one result, no free roll, nothing of others lost."""
 
+import json
 import os
 import sys
 
@@ -135,7 +136,7 @@ def test_whoever_counts_for_a_purged_certification_stores_nothing(redis, setting
 
 
 def test_a_work_horse_that_waits_for_its_engine_is_stopped(redis, settings, submit, tmp_path):
-    """RQ's own stop, which is not tried again, and its worker takes the next job."""
+    """RQ's own stop, which is not tried again, is no warning, and its worker takes the next job."""
     job = submit()
     environment = {
         **os.environ,
@@ -145,7 +146,8 @@ def test_a_work_horse_that_waits_for_its_engine_is_stopped(redis, settings, subm
         "PROMPTSMOOTH_ENGINE_WAIT_S": f"{NEVER_S:g}",
     }
     command = [sys.executable, "-m", "worker.rq_worker"]
-    with running(command, env=environment) as process:
+    log = tmp_path / "log"
+    with log.open("wb") as stderr, running(command, env=environment, stderr=stderr) as process:
         try:
             wait_until(lambda: get_state(redis, job.id) == "running")
             assert cancel(redis, job.id, ttl_s=600)
@@ -155,3 +157,6 @@ def test_a_work_horse_that_waits_for_its_engine_is_stopped(redis, settings, subm
         finally:
             process.kill()
     assert get_state(redis, job.id) == "cancelled"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["job_id"] for line in lines if line["event"] == "job_stopped"] == [job.id]
+    assert not [line for line in lines if line["level"] in ("warning", "error")]

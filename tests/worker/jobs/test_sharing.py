@@ -9,74 +9,38 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from logged import list_events
 from redis import Redis
-from rq import Worker
-from waiting import HANG_S, NEVER_S, wait_until
+from sharing_hosts import find_runs, finished, running
+from waiting import HANG_S, wait_until
 from waiting import running as start
 
 from worker.contract import (
-    TASK_COUNT_RANGES,
     CertificationJob,
     CohenParameters,
-    Identity,
     StagedParameters,
-    WorkerReport,
 )
 from worker.contract.certificate.ballots import check_disagreements
-from worker.contract.certificate.document import FinishedResult
-from worker.contract.protocol import CountRange, RangeCounted
+from worker.contract.protocol import RangeCounted
 from worker.contract.request import request_sha256
 from worker.contract.votes import encode_votes
 from worker.counting.range_merge import Disagreement, VotesDisagreed
-from worker.engine.client import EngineClient
-from worker.jobs import queue as job_queue
 from worker.jobs.certify import run_certification
-from worker.jobs.queue import CertificationRqJob
-from worker.jobs.sharing.counter import RangeQueue, cut
+from worker.jobs.sharing.counter import cut
 from worker.jobs.sharing.help import help_certification
-from worker.jobs.sharing.helpers import Helpers
-from worker.jobs.sharing.ranges import BOARD_TTL_S, BoardGone, RangeBoard, SharedSession
-from worker.store import hosts, images, keyspace
+from worker.jobs.sharing.ranges import (
+    BOARD_TTL_S,
+    LEASE_S,
+    BoardGone,
+    RangeBoard,
+    SharedSession,
+)
+from worker.store import keyspace
 from worker.store.jobs import certificates, progress, results
-
-
-@pytest.fixture
-def sharing(settings):
-    """Settings of a host that shares, and stores progress at once."""
-
-    def create(shard_samples: int = 64, **changes: object):
-        eager = {"shard_samples": shard_samples, "checkpoint_interval_s": 1e-9}
-        return settings.model_copy(update=eager | changes)
-
-    return create
-
-
-def finished(redis: Redis, job: CertificationJob) -> FinishedResult:
-    result = results.find_result(redis, job.id)
-    assert isinstance(result, FinishedResult)
-    return result
-
-
-@pytest.fixture
-def count_alone(redis, settings, submit) -> Callable[..., FinishedResult]:
-    """What one host certifies; forgotten, so that the same request is counted again."""
-
-    def certify(**changes: object) -> FinishedResult:
-        job = submit(**changes)
-        run_certification(redis, settings, job.id)
-        result = finished(redis, job)
-        for key in redis.scan_iter(keyspace.certificate("*")):
-            redis.delete(key)
-        return result
-
-    return certify
 
 
 def take_votes(redis: Redis) -> dict[bytes, bytes]:
@@ -84,19 +48,6 @@ def take_votes(redis: Redis) -> dict[bytes, bytes]:
     stored = {key: redis.get(key) for key in redis.scan_iter(keyspace.votes("*", "*"))}
     redis.delete(*stored)
     return stored
-
-
-def find_runs(redis: Redis, job: CertificationJob) -> list[str]:
-    """The runs of a certification that have ranges up."""
-    pattern = keyspace.range_board(job.id, "*", "posting")
-    return [key.decode().split(":")[-2] for key in redis.scan_iter(pattern)]
-
-
-def pass_time(redis: Redis, job: CertificationJob, part: str, seconds: float) -> None:
-    """So much of the time is over for which leases or hosts of the run `run` hold."""
-    key = keyspace.range_board(job.id, "run", part)
-    for name in redis.zrange(key, 0, -1):
-        redis.zincrby(key, -1000 * seconds, name)
 
 
 @contextmanager
@@ -124,58 +75,23 @@ def helpers(settings, job: CertificationJob, number: int) -> Iterator[dict[int, 
             thread.join()
 
 
-@contextmanager
-def running(settings, job: CertificationJob) -> Iterator["Future[None]"]:
-    """A run of a job by the host that has taken it from the queue."""
-    with (
-        Redis.from_url(settings.redis_url.get_secret_value()) as redis,
-        ThreadPoolExecutor() as pool,
-    ):
-        run = pool.submit(run_certification, redis, settings, job.id)
-        try:
-            yield run
-        finally:  # a test that has failed still holds leases; without them the run can end
-            for name in find_runs(redis, job):
-                RangeBoard(redis, job.id, name, host="nobody").remove()
+def waiting_for_help(
+    redis: Redis, job: CertificationJob, counted: dict[int, int]
+) -> Callable[..., None]:
+    """Holds a run back where ranges are open, until a helper has counted some.
 
+    Else a run on a busy machine may count them all before a helper has looked.
+    """
 
-class Helper:
-    """A host that does with its ranges what a test wants: late, twice, wrongly or never."""
+    def has_open() -> bool:
+        boards = redis.scan_iter(keyspace.range_board(job.id, "*", "open"))
+        return any(redis.llen(board) for board in boards)
 
-    def __init__(self, redis: Redis, settings, job: CertificationJob, lease_s: float) -> None:
-        (run,) = wait_until(lambda: find_runs(redis, job), pause_s=0.001)
-        self.board = RangeBoard(redis, job.id, run, host="strange", lease_s=lease_s)
-        posting = self.board.find_session()
-        assert posting is not None
-        described = job.request.input
-        image = images.get_image(
-            redis, described.sha256, height=described.height, width=described.width
-        )
-        self.engine = EngineClient.connect(settings.socket_path, wait_s=HANG_S)
-        self.identity = self.engine.open(posting.session, image).identity
+    def hold(*_: object) -> None:
+        if not sum(counted.values()) and has_open():
+            wait_until(lambda: sum(counted.values()))
 
-    def lease(self, number: int) -> list[CountRange]:
-        """Takes ranges, so that the run has to wait for them."""
-        return [wanted for _ in range(number) if (wanted := self.board.lease()) is not None]
-
-    def count(self, wanted: CountRange) -> RangeCounted:
-        """Counts a range, and keeps what it counted."""
-        ranges = RangeQueue(self.engine, self.identity)
-        ranges.ask(wanted)
-        return ranges.receive()
-
-
-@pytest.fixture
-def join(redis, settings) -> Iterator[Callable[..., Helper]]:
-    joined: list[Helper] = []
-
-    def create(job: CertificationJob, *, lease_s: float = NEVER_S) -> Helper:
-        joined.append(Helper(redis, settings, job, lease_s))
-        return joined[-1]
-
-    yield create
-    for helper in joined:
-        helper.engine.__exit__()
+    return hold
 
 
 def counted_so_far(redis: Redis, job: CertificationJob, counted: RangeCounted) -> int:
@@ -199,26 +115,28 @@ def flipped(counted: RangeCounted, samples: int) -> RangeCounted:
 @pytest.mark.parametrize("number", [1, 2, 3])
 @pytest.mark.parametrize(("shard_samples", "n"), [(1, 300), (64, 2000), (1000, 10_000)])
 def test_the_certificate_is_that_of_one_host_alone(
-    redis, sharing, submit, count_alone, number, shard_samples, n
+    redis, sharing, submit, count_alone, watch, number, shard_samples, n
 ):
     whole = count_alone(n=n)
     votes = take_votes(redis)
     job, settings = submit(n=n), sharing(shard_samples)
     with helpers(settings, job, number) as counted:
-        run_certification(redis, settings, job.id)
+        held = watch(waiting_for_help(redis, job, counted), keyspace.checkpoint(job.id))
+        run_certification(held, settings, job.id)
     assert finished(redis, job).model_dump_json() == whole.model_dump_json()
     assert take_votes(redis) == votes
     assert sum(counted.values()) > 0
 
 
-def test_staged_looks_are_those_of_one_host_alone(redis, sharing, submit, count_alone):
+def test_staged_looks_are_those_of_one_host_alone(redis, sharing, submit, count_alone, watch):
     """The looks are made one after another, so ranges are put up again and again."""
     procedure = StagedParameters(n_max=20_000, tolerance=0)
     whole = count_alone(procedure=procedure)
     assert len(whole.certificates[0].looks) > 5
     job, settings = submit(procedure=procedure), sharing(500)
     with helpers(settings, job, 2) as counted:
-        run_certification(redis, settings, job.id)
+        held = watch(waiting_for_help(redis, job, counted), keyspace.checkpoint(job.id))
+        run_certification(held, settings, job.id)
     assert finished(redis, job) == whole
     assert sum(counted.values()) > 0
 
@@ -248,13 +166,14 @@ print("ready", flush=True)
 while not (found := list(redis.scan_iter(keyspace.range_board(certification_id, "*", "posting")))):
     time.sleep(0.001)
 run = found[0].decode().split(":")[-2]
-board = RangeBoard(redis, certification_id, run, host="dying", lease_s=3)
+board = RangeBoard(redis, certification_id, run, host="dying")
 with board.renewed():
     print(board.lease().start, flush=True)
     time.sleep(6000)
 """
 
 
+@pytest.mark.long
 def test_the_range_of_a_killed_helper_is_counted_by_another(redis, sharing, submit, count_alone):
     """While it lives its lease is renewed, and the run waits; kill -9, and it goes on."""
     whole, job, settings = count_alone(n=10_000), submit(n=10_000), sharing()
@@ -265,7 +184,7 @@ def test_the_range_of_a_killed_helper_is_counted_by_another(redis, sharing, subm
             assert dying.stdout.readline() == b"ready\n"
             with running(settings, job) as run:
                 assert dying.stdout.readline()  # it has leased a range
-                time.sleep(4)  # longer than a lease lasts
+                time.sleep(LEASE_S + 1)  # longer than a lease lasts
                 assert not run.done()
                 dying.kill()
                 run.result(HANG_S)
@@ -456,134 +375,3 @@ def test_helpers_end_when_there_is_nothing_to_help_with(redis, sharing, submit, 
     board.put_up(posting, [leased])  # by a run that does not know of the result
     assert help_certification(redis, settings, job.id, "late", host="helper") == 0
     assert board.lease() == leased
-
-
-# --- The board itself ---
-
-
-@pytest.fixture
-def posting(redis, settings, submit, join, sharing) -> tuple[CertificationJob, SharedSession]:
-    """What a run posts."""
-    job = submit(n=5000)
-    with running(sharing(), job) as run:
-        found = join(job).board.find_session()
-        run.result(HANG_S)
-    assert found is not None
-    return job, found
-
-
-def test_what_is_put_up_is_seen_whole_or_not_at_all(redis, settings, posting):
-    job, posted = posting
-    board = RangeBoard(redis, job.id, "run", host="run")
-    wanted = cut(CountRange(sigma_index=0, phase="estimation", start=0, stop=1000), 10)
-    over = threading.Event()
-
-    def come_and_go() -> None:
-        while not over.is_set():
-            board.put_up(posted, wanted)
-            board.remove()
-
-    with (
-        Redis.from_url(settings.redis_url.get_secret_value()) as other,
-        ThreadPoolExecutor() as pool,
-    ):
-        done = pool.submit(come_and_go)
-        seen = set()
-        for _ in range(2000):
-            with other.pipeline() as pipeline:
-                pipeline.get(keyspace.range_board(job.id, "run", "posting"))
-                pipeline.llen(keyspace.range_board(job.id, "run", "open"))
-                data, ranges = pipeline.execute()
-            seen.add(
-                (data is not None and SharedSession.model_validate_json(data) == posted, ranges)
-            )
-        over.set()
-        done.result(HANG_S)
-    assert seen == {(True, 100), (False, 0)}
-
-
-def test_a_range_is_leased_to_one_host_at_a_time_and_the_first_come_first(redis, posting):
-    job, posted = posting
-    wanted = cut(CountRange(sigma_index=1, phase="estimation", start=30, stop=100), 30)
-    assert [(one.start, one.stop) for one in wanted] == [(30, 60), (60, 90), (90, 100)]
-    one, two = (RangeBoard(redis, job.id, "run", host=host, lease_s=100) for host in "ab")
-    one.put_up(posted, wanted)
-    assert [one.lease(), two.lease(), two.lease(), one.lease()] == [*wanted, None]
-    pass_time(redis, job, "leases", 75)
-    one.renew()
-    pass_time(redis, job, "leases", 75)  # those of `two` have run out
-    assert [one.lease(), one.lease(), one.lease()] == [*wanted[1:], None]
-
-
-def test_a_host_counts_once_at_a_time_for_a_run(redis, posting):
-    job, posted = posting
-    run, *workers = (RangeBoard(redis, job.id, "run", host=h, lease_s=100) for h in "abb")
-    assert not workers[0].join()  # nothing is there yet
-    run.put_up(posted, cut(CountRange(sigma_index=0, phase="estimation", start=0, stop=9), 3))
-    assert [worker.join() for worker in workers] == [True, False]
-    assert run.count_hosts() == 2
-    workers[0].leave()
-    assert workers[1].join()
-    pass_time(redis, job, "hosts", 150)  # and dies
-    assert run.count_hosts() == 0
-    assert workers[0].join()
-
-
-# --- Who is asked to help ---
-
-
-@pytest.fixture
-def announce(redis) -> Callable[[str, Identity], None]:
-    def one(name: str, identity: Identity) -> None:
-        report = WorkerReport(
-            name=name,
-            started_at=datetime.now(UTC),
-            ready=True,
-            key_commitment="0" * 64,
-            models=(identity,),
-        )
-        hosts.announce(redis, report)
-
-    return one
-
-
-def register_workers(redis: Redis, number: int) -> None:
-    queue = job_queue.create_queue(redis)
-    for i in range(number):
-        Worker([queue], name=f"w{i}", connection=redis, serializer="json").register_birth()
-
-
-def test_help_is_asked_for_where_another_host_has_the_same_f(redis, posting, announce):
-    job, posted = posting
-    queue = job_queue.create_queue(redis)
-    queue.empty()  # the job itself, which was run without the queue
-    run = RangeBoard(redis, job.id, "run", host="a")
-    run.put_up(posted, cut(CountRange(sigma_index=0, phase="estimation", start=0, stop=9), 3))
-    other_f = posted.identity.model_copy(update={"threads": posted.identity.threads + 1})
-    register_workers(redis, 3)
-    announce("a", posted.identity)
-    announce("b", other_f)
-    assert Helpers(redis, job, run).ask(posted.identity, 3) == 0
-    announce("c", posted.identity)
-    assert Helpers(redis, job, run).ask(posted.identity, 0) == 0
-    assert Helpers(redis, job, run).ask(posted.identity, 1) == 1
-    assert Helpers(redis, job, run).ask(posted.identity, 3) == 0  # jobs wait: nobody is idle
-    queue.empty()
-    assert Helpers(redis, job, run).ask(posted.identity, 3) == 2  # no more than other workers
-    queue.empty()
-    RangeBoard(redis, job.id, "run", host="c").join()
-    assert Helpers(redis, job, run).ask(posted.identity, 3) == 0  # all help already
-
-
-def test_a_call_for_help_holds_ids_alone_and_is_soon_forgotten(redis, posting):
-    job, _ = posting
-    queue = job_queue.create_queue(redis)
-    queue.empty()
-    register_workers(redis, 2)
-    assert job_queue.ask_for_help(redis, job, "run", at_most=5) == 1
-    (asked,) = queue.get_jobs()
-    assert (asked.func_name, list(asked.args)) == (TASK_COUNT_RANGES, [job.id, "run"])
-    assert asked.kwargs == {}
-    assert asked.ttl <= 60
-    assert isinstance(asked, CertificationRqJob)
-    assert asked.func is not None

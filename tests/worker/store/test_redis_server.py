@@ -108,8 +108,8 @@ def test_everything_works_with_the_rights_of_the_access_list(
     subprocess.run([sys.executable, "-c", work], env=environment, timeout=HANG_S, check=True)
     assert isinstance(results.find_result(redis, job.id), FinishedResult)
     create_janitor(settings, redis, QUEUE_NAME, "janitor").find_lost()
-    assert make_backup(redis, tmp_path / "backup", None).keys > 5
-    checks = {check.name: check for check in examine(redis, with_acl)}
+    assert make_backup(redis, tmp_path / "backup").keys > 5
+    checks = {check.name: check for check in examine(redis, with_acl, AppSettings())}
     assert checks["persistence"].verdict == checks["clock"].verdict == "ok"
     with TestClient(create_app(AppSettings(redis_url=behind_acl))) as client:
         assert "promptsmooth_redis_up 1.0" in client.get("/metrics").text

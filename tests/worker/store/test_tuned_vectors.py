@@ -54,7 +54,7 @@ def test_a_copy_in_half_precision_was_learned_on_the_same_images(redis):
     assert not was_learned_on(redis, create(seed=4)[1], "2" * 64)
 
 
-@pytest.mark.parametrize("share", [0.6, 0.9, 1.1, 3.0])
+@pytest.mark.parametrize("share", [0.6, 0.9, 1.1, 3.0, 6.0, 100.0])
 def test_vectors_nearer_to_a_tuned_prompt_than_to_its_start_count_as_tuned(redis, start, share):
     tuned = put_tuned(redis, start=start)
     assert put(redis, start + share * (tuned.ctx - start)).method == "zero-shot"

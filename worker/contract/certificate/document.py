@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, PlainSerializer, Tag, model_validator
 
-from models.catalogue.cards import Sha256, Template
+from models.catalogue.cards import Sha256
+from models.catalogue.texts import Template
 from worker.certification import Phase, StopReason, Tally
 from worker.contract.job import Failure
 from worker.contract.quantities import (
@@ -239,6 +240,12 @@ class _StagedEvidence(Contract):
     target_radius: RadiusFigure | None
     tolerance: Annotated[Tolerance, _AsNumber]
     minimum_radius: RadiusFigure | None
+    n_cap: Samples | None = _optional(
+        "The request may go on up to so many samples; alpha is divided over all looks up to there."
+    )
+    continuations: Annotated[int, Field(ge=1)] | None = _optional(
+        "How often the request went on, on the samples of the certificates before this one."
+    )
     looks: LooksMade
     stopped_by: StopReason
     contradiction: bool
@@ -274,6 +281,16 @@ CertificateDocument = Annotated[
     | Annotated[AbstainedByCohen, Tag("abstained by cohen")],
     Discriminator(_kind),
 ]
+
+
+def find_alpha(certificate: CertificateDocument) -> float:
+    """The error probability of one claim of a certificate.
+
+    A joint certificate has its share of alpha, and a routed one makes two claims.
+    """
+    together = certificate.certificates_in_request if certificate.joint else 1
+    claims = 1 if certificate.routing is None else 2
+    return float(certificate.alpha) / together / claims
 
 
 NoiseKeyText = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]

@@ -6,7 +6,7 @@ it does not say that the document is right: an audit does.
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -40,14 +40,29 @@ def encode_public_key(key: Ed25519PublicKey) -> str:
     return base64.b64encode(key.public_bytes_raw()).decode()
 
 
+def parse_public_key(text: str) -> str:
+    """A public key as somebody typed it, in base64. Raises ValueError if it is none."""
+    try:
+        return encode_public_key(
+            Ed25519PublicKey.from_public_bytes(base64.b64decode(text.strip(), validate=True))
+        )
+    except ValueError:
+        raise ValueError("a public key is 32 bytes in base64; another text came") from None
+
+
 def sign(result: FinishedResult, secret: bytes) -> FinishedResult:
     """The result with its signature; one that it had is replaced."""
-    key = create_signing_key(secret)
-    value = key.sign(_signed_bytes(result.model_dump(mode="json")))
-    signature = Signature(
-        public_key=encode_public_key(key.public_key()), value=base64.b64encode(value).decode()
-    )
+    signature = create_signature(_signed_bytes(result.model_dump(mode="json")), secret)
     return result.model_copy(update={"signature": signature})
+
+
+def create_signature(signed: bytes, secret: bytes) -> Signature:
+    """The signature of bytes under the key that belongs to a secret."""
+    key = create_signing_key(secret)
+    return Signature(
+        public_key=encode_public_key(key.public_key()),
+        value=base64.b64encode(key.sign(signed)).decode(),
+    )
 
 
 def _signed_bytes(document: Mapping[str, Any]) -> bytes:
@@ -62,6 +77,27 @@ def check_signature(document: Mapping[str, Any], trusted_keys: tuple[str, ...]) 
         trusted_keys: public keys in base64, as `GET /keys/signing` gives them. Without any, the
             key in the document itself is tried, and the sentence says what that is worth.
     """
+    return check_signed(document, _signed_bytes, trusted_keys)
+
+
+def check_signed(
+    document: Mapping[str, Any],
+    get_signed: Callable[[Mapping[str, Any]], bytes],
+    trusted_keys: tuple[str, ...],
+    *,
+    signer: str = "the service",
+    published: str = "the service publishes at /keys/signing",
+) -> Finding:
+    """Whether one of the trusted keys signed a document of any kind.
+
+    Args:
+        document: an object with the field `signature`, parsed from JSON.
+        get_signed: the bytes of a document that are signed; raises KeyError, TypeError or
+            ValueError where it has none.
+        trusted_keys: as `check_signature` takes them.
+        signer: who is called the signer of such a document.
+        published: how that signer makes its key known.
+    """
 
     def finding(holds: bool, sentence: str) -> Finding:
         return Finding(code="signature", holds=holds, sentence=sentence)
@@ -69,14 +105,16 @@ def check_signature(document: Mapping[str, Any], trusted_keys: tuple[str, ...]) 
     try:
         signature = document["signature"]
         value = base64.b64decode(signature["value"], validate=True)
-        signed = _signed_bytes(document)
+        signed = get_signed(document)
         raw = base64.b64decode(signature["public_key"], validate=True)
         key = Ed25519PublicKey.from_public_bytes(raw)
         key_text = encode_public_key(key)
+        if signature["algorithm"] != "Ed25519":
+            raise ValueError("another algorithm")
     except (KeyError, TypeError, ValueError):
         return finding(False, "The document has no signature that can be read.")
     if trusted_keys and key_text not in trusted_keys:
-        return finding(False, "The signature is by another key than the service's.")
+        return finding(False, f"The signature is by another key than {signer}'s.")
     try:
         key.verify(value, signed)
     except InvalidSignature:
@@ -84,7 +122,7 @@ def check_signature(document: Mapping[str, Any], trusted_keys: tuple[str, ...]) 
     if not trusted_keys:
         return finding(
             True,
-            f"The document is as the key {key_text} signed it; compare that key with the one the "
-            "service publishes at /keys/signing.",
+            f"The document is as the key {key_text} signed it; compare that key with the one "
+            f"{published}.",
         )
-    return finding(True, "The document is as the service signed it.")
+    return finding(True, f"The document is as {signer} signed it.")

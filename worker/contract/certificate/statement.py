@@ -25,7 +25,8 @@ def create_statement(
     if version == 1:
         sentences += [_attempts_1(certificate.attempts)]
     else:
-        sentences += [_vacuous(certificate), _multiplicity(certificate), _attempts(certificate)]
+        sentences += [_vacuous(certificate), _multiplicity(certificate), _continuing(certificate)]
+        sentences += [_attempts(certificate)]
     return " ".join([*filter(None, sentences), "Research use only."])
 
 
@@ -52,6 +53,22 @@ def _multiplicity(certificate: Certificate) -> str:
     return (
         f"It is one of {together} certificates of this request, each at its own alpha; the best of "
         f"them, picked afterwards, is false with probability at most {error:f}."
+    )
+
+
+def _continuing(certificate: Certificate) -> str:
+    """That all continuations hold together, whoever decides on what votes to go on.
+
+    One that another f counts is a further attempt, whose alpha `_attempts` adds.
+    """
+    cap = getattr(certificate, "n_cap", None)
+    if cap is None:
+        return ""
+    done = getattr(certificate, "continuations", None)
+    ordinal = f"It is continuation {done} of a request that" if done else "Its request"
+    return (
+        f"{ordinal} may go on up to {cap} samples: its certificates of one attempt, before and "
+        "after each continuation, hold together at the same confidence."
     )
 
 
@@ -164,7 +181,7 @@ def _attempts(certificate: Certificate) -> str:
         return "This is the first attempt on exactly this image on record."
     known = certificate.alpha_of_attempts
     sum_of = "the sum of their alphas"
-    most = sum_of if known is None else f"{min(known, Decimal(1)):f}, {sum_of}"
+    most = sum_of if known is None else f"{min(known, Decimal(1)).normalize():f}, {sum_of}"
     return (
         f"This is attempt {certificate.attempts} on exactly this image on record: that some "
         f"certificate among them is false has probability at most {most}."

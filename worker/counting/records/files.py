@@ -14,6 +14,7 @@ from worker.contract.protocol import PromptsTuned
 from worker.contract.votes import Checkpoint
 from worker.counting.range_merge import Disagreement
 from worker.counting.records.attempts import count_attempt
+from worker.counting.records.prefix_files import load_prefix
 from worker.counting.records.tuned_files import keep_tuned_files
 from worker.counting.roll import Roll
 
@@ -26,7 +27,7 @@ FindImages = Callable[[Prompt], Collection[str]]
 @final
 @dataclass(frozen=True, kw_only=True)
 class FileRecords:
-    """`Records` in files. An interrupted run starts again: no prefixes are stored.
+    """`Records` in files. An interrupted run starts again: prefixes are stored at a part's end.
 
     Attributes:
         roll: the roll that is recorded.
@@ -34,6 +35,7 @@ class FileRecords:
         tuned: the folder for prompts tuned on images.
         find: finds the prompts that the request names.
         find_images: finds the digests of the images that a prompt was learned on.
+        prefixes: the folder for the votes at the end of each part of a request that may go on.
     """
 
     roll: Roll
@@ -41,6 +43,7 @@ class FileRecords:
     tuned: Path
     find: FindPrompt
     find_images: FindImages = lambda _: frozenset()
+    prefixes: Path | None = None
     disagreements: frozenset[Disagreement] = frozenset()
 
     def find_prompt(self, sha256: str) -> EncodedPrompt | None:
@@ -69,4 +72,4 @@ class FileRecords:
 
     def get_checkpoints(self) -> Mapping[str, Checkpoint]:
         """See `Records`."""
-        return {}
+        return {} if self.prefixes is None else load_prefix(self.prefixes, self.roll)

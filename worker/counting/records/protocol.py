@@ -42,7 +42,10 @@ class Records(Protocol):
         """
 
     def get_checkpoints(self) -> Mapping[str, Checkpoint]:
-        """The prefixes that an interrupted run stored; empty if there are none."""
+        """The prefixes that an interrupted run stored, or that the request goes on from.
+
+        Empty if there are none.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

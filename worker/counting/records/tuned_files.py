@@ -14,8 +14,6 @@ from worker.contract import CertifyRequest, TunedTarget, ZeroShotTarget
 from worker.contract.protocol import PromptsTuned, TunedPrompt
 from worker.counting.certificates import create_tuned_ref
 
-TUNED_FOLDER = "tuned-prompts"
-
 
 def keep_tuned_files(
     folder: Path, request: CertifyRequest, create: Callable[[], PromptsTuned]

@@ -11,6 +11,8 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from models.vlm.compiled import CompiledVLM
+from models.vlm.denoised import DenoisedVLM
 from models.vlm.vlm import VLM
 from worker.contract import Contract
 
@@ -58,16 +60,26 @@ def measure_shapes(
     vlm: VLM, shapes: Sequence[int], *, rounds: int, seconds: float
 ) -> tuple[BatchRate, ...]:
     """Measures f at every shape, in turns, for about `seconds` each time."""
+    shaped = {rows: _shape(vlm, rows) for rows in shapes}
     batches = {rows: _sample_pixels(vlm, rows) for rows in shapes}
-    apart = {rows: _keeps_rows_apart(vlm, pixels) for rows, pixels in batches.items()}
+    apart = {rows: _keeps_rows_apart(shaped[rows], pixels) for rows, pixels in batches.items()}
     rates: dict[int, list[float]] = {rows: [] for rows in shapes}
     for _ in range(rounds):
         for rows, pixels in batches.items():
-            rates[rows].append(_measure(vlm, pixels, seconds))
+            rates[rows].append(_measure(shaped[rows], pixels, seconds))
     return tuple(
         BatchRate(rows=rows, samples_per_s=median(rates[rows]), rows_apart=apart[rows])
         for rows in shapes
     )
+
+
+def _shape(vlm: VLM, rows: int) -> VLM:
+    """The model for batches of this shape: torch takes any, and a compiled tower has one."""
+    if isinstance(vlm, DenoisedVLM):
+        return DenoisedVLM(_shape(vlm.base, rows), vlm.denoiser)
+    if isinstance(vlm, CompiledVLM):
+        return CompiledVLM(vlm.base, vlm.precision, rows=rows)
+    return vlm
 
 
 def _sample_pixels(vlm: VLM, rows: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.vlm.base_classifier import BaseClassifier
 from worker.engine.measure.eta import Elsewhere, Output, run_all
-from worker.engine.shelf.identity import create_identity
+from worker.engine.shelf.identity import create_identity, find_precision
 
 # What numpy raises for other files: a cut archive, an empty file, one array, another member.
 _UNREADABLE = (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError)
@@ -82,10 +82,9 @@ def _name(classifier: BaseClassifier, batches: Sequence[Tensor]) -> dict[str, ob
     digest = hashlib.sha256()
     for batch in batches:
         digest.update(batch.numpy().astype("<i2").tobytes())
-    card, device = classifier.vlm.card, classifier.vlm.device
     return {
-        "weights_sha256": card.weights_sha256,
-        "precision": card.precision["cuda" if device.type == "cuda" else "cpu"],
+        "weights_sha256": classifier.vlm.card.weights_sha256,
+        "precision": find_precision(classifier.vlm),
         "batches_sha256": digest.hexdigest(),
         "batches": len(batches),
         "rows": len(batches[0]),

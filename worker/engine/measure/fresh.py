@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from models.catalogue.cards import ModelCard
-from models.loading.loading import load_vlm
 from models.vlm.base_classifier import create_base_classifier
 from worker.contract import Contract
 from worker.engine.measure.eta import Elsewhere, Output, run_all
 from worker.engine.runner.machine import set_threads
+from worker.engine.shelf.runtime import TORCH, CpuRuntime, load_served
 from worker.processes.parent import with_parent
 
 
@@ -37,12 +37,18 @@ class FreshRun(Contract):
     folder: Path
     device: str
     threads: int
+    runtime: CpuRuntime
     batches: Path
     answer: Path
 
 
 def run_afresh(
-    batches: Sequence[Tensor], *, card: ModelCard, folder: Path, device: torch.device
+    batches: Sequence[Tensor],
+    *,
+    card: ModelCard,
+    folder: Path,
+    device: torch.device,
+    runtime: CpuRuntime = TORCH,
 ) -> Elsewhere:
     """The output of f, under the card's own prompt, for `batches` in a new process.
 
@@ -56,6 +62,7 @@ def run_afresh(
             folder=folder,
             device=str(device),
             threads=torch.get_num_threads(),
+            runtime=runtime,
             batches=home / "batches.npy",
             answer=home / "answer.npz",
         )
@@ -92,7 +99,7 @@ def main() -> None:
     wanted = FreshRun.model_validate_json(sys.stdin.read())
     set_threads(wanted.threads)
     card = wanted.card
-    vlm = load_vlm(card, wanted.folder, torch.device(wanted.device))
+    vlm = load_served(card, wanted.folder, torch.device(wanted.device), wanted.runtime)
     classifier = create_base_classifier(vlm, card.template, card.class_names)
     batches = np.load(wanted.batches, mmap_mode="r")
     found = run_all(classifier, (torch.from_numpy(np.array(batch)) for batch in batches))

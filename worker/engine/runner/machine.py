@@ -1,8 +1,12 @@
 """The device and the threads that an engine computes with."""
 
+import math
 import os
+from pathlib import Path
 
 import torch
+
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of the container that this process is in
 
 
 class DeviceMissing(ValueError):
@@ -24,4 +28,21 @@ def choose_device(name: str) -> torch.device:
 
 def set_threads(threads: int) -> None:
     """Sets the number of CPU threads of this process. 0 means one per core it may use."""
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or count_cores())
+
+
+def count_cores(quota: Path = _CPU_QUOTA) -> int:
+    """The cores that this process may use: those it may run on, and no more than its quota.
+
+    Args:
+        quota: the file in which Linux states a container's quota, `MICROSECONDS PERIOD` or
+            `max PERIOD`. Without the file there is no quota. A part of a core counts as one.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        microseconds, period = quota.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return allowed
+    if microseconds == "max":
+        return allowed
+    return min(allowed, math.ceil(int(microseconds) / int(period)))

@@ -31,7 +31,8 @@ class Classifiers:
         """The classifier of a text. `prompt` holds the vectors if the text names a prompt.
 
         Raises:
-            ValueError: the text is too long for the model, or the prompt does not fit it.
+            ValueError: the text is too long for the model, the model reads two class names alike,
+                or the prompt does not fit it.
         """
         with self._lock:
             if text not in self._found:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.catalogue.cards import create_text
+from models.catalogue.texts import create_text
+from models.vlm.denoised import encode_raw
 from models.vlm.vlm import VLM
 from worker.contract.image import Image
 from worker.sampling.kernel import sample_noisy_images
@@ -30,8 +31,8 @@ class Probe:
     """What a model did with the fixed batch, which runs twice.
 
     Attributes:
-        fingerprint: SHA-256 of the features; None if the two runs differ in a bit, because no
-            digest names such an f.
+        fingerprint: SHA-256 of the features, and of the logits of an ONNX network; None if the two
+            runs differ in a bit, because no digest names such an f.
         features: the image features of the first run, on the CPU.
         samples_per_s: the speed of the second run.
     """
@@ -50,9 +51,9 @@ def probe(vlm: VLM, rows: int) -> Probe:
     """
     pixels = create_probe_batch(rows, vlm.card.preprocessing.size).to(vlm.device)
     with torch.inference_mode():
-        first = vlm.encode_images(pixels).cpu()
+        first = encode_raw(vlm, pixels).cpu()
         began = time.perf_counter()
-        second = vlm.encode_images(pixels).cpu()
+        second = encode_raw(vlm, pixels).cpu()
         seconds = time.perf_counter() - began
         texts = vlm.encode_texts(
             [create_text(vlm.card.template, name) for name in vlm.card.class_names]
@@ -60,7 +61,7 @@ def probe(vlm: VLM, rows: int) -> Probe:
     same = _to_bytes(first) == _to_bytes(second)
     return Probe(
         fingerprint=_digest(first, texts.cpu()) if same else None,
-        features=first,
+        features=first[:, : vlm.embed_dim],
         samples_per_s=rows / seconds,
     )
 

@@ -1,5 +1,7 @@
 """The identity of the f that an engine runs: everything that can change a logit."""
 
+from collections.abc import Callable
+
 import torch
 
 from models.catalogue.cards import DeviceClass
@@ -7,6 +9,9 @@ from models.vlm.provenance import find_versions, get_device_name
 from models.vlm.vlm import VLM
 from worker.contract import Identity, ModelRef
 from worker.engine.shelf.fingerprint import probe
+
+MeasureTau = Callable[[VLM, str | None], float]
+"""Measures tau of an f, which its fingerprint names, or finds what was measured before."""
 
 _PACKAGES = (
     "promptsmooth-service",
@@ -31,26 +36,37 @@ def find_rows(vlm: VLM) -> int:
     return vlm.card.batch_size[find_device_class(vlm)]
 
 
-def create_identity(vlm: VLM) -> Identity:
+def find_precision(vlm: VLM) -> str:
+    """The precision of a model's image tower: what its compilation took, or the card's."""
+    taken: str | None = getattr(vlm, "precision", None)
+    return taken or vlm.card.precision[find_device_class(vlm)]
+
+
+def create_identity(vlm: VLM, *, measure_tau: MeasureTau | None = None) -> Identity:
     """The identity of a loaded model on its device, whose fingerprint is taken here."""
-    return name_identity(vlm, probe(vlm, find_rows(vlm)).fingerprint)
+    return name_identity(vlm, probe(vlm, find_rows(vlm)).fingerprint, measure_tau)
 
 
-def name_identity(vlm: VLM, fingerprint: str | None, measured_tau: float | None = None) -> Identity:
+def name_identity(
+    vlm: VLM, fingerprint: str | None, measure_tau: MeasureTau | None = None
+) -> Identity:
     """The identity of a loaded model whose fingerprint is known.
 
-    `measured_tau` stands in where the card names no tau for the device.
+    On a GPU, a model whose card names no tau has it measured by `measure_tau`.
     """
     card, device_class = vlm.card, find_device_class(vlm)
+    tau = card.tau[device_class]
+    if tau is None and device_class == "cuda" and measure_tau is not None:
+        tau = measure_tau(vlm, fingerprint)
     return Identity(
         model=ModelRef(id=card.id, sha256=card.sha256),
         architecture=card.architecture,
-        precision=card.precision[device_class],
+        precision=find_precision(vlm),
         device_class=device_class,
         device=get_device_name(vlm.device),
         threads=torch.get_num_threads(),
         batch_size=card.batch_size[device_class],
-        tau=measured_tau if card.tau[device_class] is None else card.tau[device_class],
+        tau=tau,
         versions=find_versions(*_PACKAGES) | _find_kernels(vlm),
         fingerprint=fingerprint,
         alike=_find_alike(vlm, fingerprint),
@@ -64,6 +80,6 @@ def _find_alike(vlm: VLM, fingerprint: str | None) -> tuple[str, ...]:
 
 
 def _find_kernels(vlm: VLM) -> dict[str, str]:
-    """The library that computes the image tower's matrix products, if the tower names it."""
+    """What computes the image tower's matrix products, if the tower names it."""
     kernels = getattr(vlm, "kernels", None)
     return {} if kernels is None else {"kernels": str(kernels)}

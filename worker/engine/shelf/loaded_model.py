@@ -1,24 +1,20 @@
 """One model on the device: loaded, tested, warmed up and measured."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from models.catalogue.cards import ModelCard
-from models.loading.loading import load_vlm
 from models.loading.trial import check_unit_length
 from models.vlm.vlm import VLM
 from worker.contract import Identity
 from worker.engine.runner.runner import NoisePlace, Runner, create_runner
 from worker.engine.shelf.classifiers import Classifiers
 from worker.engine.shelf.fingerprint import Probe, probe
-from worker.engine.shelf.identity import find_rows, name_identity
+from worker.engine.shelf.identity import MeasureTau, find_rows, name_identity
 from worker.engine.shelf.memory import measure_memory
-
-MeasureTau = Callable[[VLM, str | None], float]
-"""Measures tau of an f, which its fingerprint names, or finds what was measured before."""
+from worker.engine.shelf.runtime import TORCH, CpuRuntime, load_served
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,19 +41,22 @@ def load_model(
     noise: NoisePlace = "auto",
     *,
     measure_tau: MeasureTau | None = None,
+    runtime: CpuRuntime = TORCH,
 ) -> LoadedModel:
     """Loads a model, runs it at its batch shape, and checks its features.
 
     Kernels are chosen and compiled here, so that no user's request waits for this. On a GPU, a
-    model whose card names no tau has it measured by `measure_tau`.
+    model whose card names no tau has it measured by `measure_tau`. On a CPU, `runtime` says what
+    computes the image tower.
 
     Raises:
+        CannotCompile: as `load_served`.
         WeightsError: a file is missing, is not the one the card names, or does not fit the
             architecture.
         FeaturesUnusable: the features are not finite or not of unit length.
         DeviceNoiseMissing, NoiseMismatch: as `create_runner`.
     """
-    vlm = load_vlm(card, folder, device)
+    vlm = load_served(card, folder, device, runtime)
     seen = probe(vlm, find_rows(vlm))
     check_unit_length(vlm, seen.features, "noisy images")
     return _hold(vlm, seen, noise, measure_tau)
@@ -74,10 +73,7 @@ def hold_model(
 
 
 def _hold(vlm: VLM, seen: Probe, noise: NoisePlace, measure_tau: MeasureTau | None) -> LoadedModel:
-    tau = None
-    if vlm.device.type == "cuda" and vlm.card.tau["cuda"] is None and measure_tau is not None:
-        tau = measure_tau(vlm, seen.fingerprint)
-    identity = name_identity(vlm, seen.fingerprint, tau)
+    identity = name_identity(vlm, seen.fingerprint, measure_tau)
     return LoadedModel(
         vlm=vlm,
         identity=identity,

@@ -1,17 +1,12 @@
 """The models that an engine holds on its device, within a memory budget.
 
 A session takes a model and gives it back. A model is loaded when a session first asks for it. It
-leaves when another model needs its room; the least recently used leaves first, and a model that a
-session has taken never leaves. Models are loaded one at a time, in the order they were asked for.
-
-A load may have to wait for room. New sessions cannot hold it up: if they want one of the models
-that it waits for, they line up behind it.
+leaves when another model needs its room (`places`). Models are loaded one at a time, in the order
+they were asked for (`line`).
 """
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,6 +23,8 @@ from models.log import get_logger
 from models.vlm.vlm import VLM
 from worker.contract import Failure, ModelRef, ModelState
 from worker.engine.runner.runner import NoisePlace
+from worker.engine.shelf.identity import MeasureTau
+from worker.engine.shelf.line import Line, Turn
 from worker.engine.shelf.load_failure import (
     Fingerprint,
     explain,
@@ -37,9 +34,11 @@ from worker.engine.shelf.load_failure import (
     to_mb,
     too_large,
 )
-from worker.engine.shelf.loaded_model import LoadedModel, MeasureTau, hold_model, load_model
+from worker.engine.shelf.loaded_model import LoadedModel, hold_model, load_model
 from worker.engine.shelf.memory import expect_memory
+from worker.engine.shelf.places import Place, Places
 from worker.engine.shelf.refusal import SessionNotServed
+from worker.engine.shelf.runtime import TORCH, CpuRuntime
 
 log = get_logger(__name__)
 
@@ -63,38 +62,6 @@ class BudgetExceeded(ValueError):
     """The models that an engine is to start with do not fit into memory together."""
 
 
-@dataclass(kw_only=True, eq=False)
-class _Place:
-    """A model on the shelf, how many sessions or batches have taken it, and when last."""
-
-    model: LoadedModel
-    taken: int = 0
-    used: int = 0
-
-
-@dataclass(kw_only=True, eq=False)
-class _Turn:
-    """A model that sessions wait for: it has to be loaded, or another load waits for its room."""
-
-    card: ModelCard
-    memory_bytes: int
-    waiting: int = 0
-    outcome: LoadedModel | Failure | None = None
-
-
-@dataclass(kw_only=True, eq=False)
-class _Line:
-    """The turns in order, the one that is loading, and the models that the first waits for."""
-
-    turns: deque[_Turn] = field(default_factory=deque)
-    loading: _Turn | None = None
-    awaited: frozenset[str] = frozenset()
-
-    def find(self, model_id: str) -> _Turn | None:
-        known = [self.loading, *self.turns]
-        return next((t for t in known if t is not None and t.card.id == model_id), None)
-
-
 class Shelf:
     """The models of one device. All methods may be called from any thread.
 
@@ -106,6 +73,7 @@ class Shelf:
         preferred: ids of models that leave only if no other model makes enough room.
         noise: where the noise is made; see `create_runner`.
         load: what loads a model.
+        runtime: what `load` computes image towers with, which decides on the memory expected.
     """
 
     def __init__(
@@ -117,17 +85,16 @@ class Shelf:
         preferred: Iterable[str] = (),
         noise: NoisePlace = "auto",
         load: Load = load_model,
+        runtime: CpuRuntime = TORCH,
     ) -> None:
         self._catalogue, self.device, self._noise = catalogue, device, noise
-        self._load_model = load
-        self._budget, self._preferred = budget_bytes, frozenset(preferred)
-        self._places: dict[str, _Place] = {}
-        self._line = _Line()
+        self._load_model, self._runtime = load, runtime
         self._sizes: dict[str, int] = {}  # measured at an earlier load
         self._failures: dict[str, tuple[Fingerprint, Failure]] = {}
-        self._uses = 0
         self._broken: Exception | None = None
         self._changed = threading.Condition()
+        self._places = Places(budget_bytes, preferred)
+        self._line = Line(self._places, self._start, self._changed)
 
     @classmethod
     def holding(cls, vlms: Iterable[VLM], *, measure_tau: MeasureTau | None = None) -> "Shelf":
@@ -147,15 +114,16 @@ class Shelf:
             UnknownModel, WeightsError, FeaturesUnusable: a model cannot be loaded.
             BudgetExceeded: the models do not fit into the budget together.
         """
-        for model_id in sorted(self._preferred):
+        for model_id in sorted(self._places.preferred):
             card = self._catalogue.get(model_id)
             folder = self._catalogue.folder(model_id)
             self._put(self._load_model(card, folder, self.device, self._noise))
-            if self._budget and self._room < 0:
+            budget, free = self._places.budget_bytes, self._places.free_bytes
+            if budget and free < 0:
                 raise BudgetExceeded(
                     f"the models of PROMPTSMOOTH_SERVE_MODELS up to {model_id!r} take "
-                    f"{to_mb(self._budget - self._room)} MB, and PROMPTSMOOTH_MODEL_MEMORY_MB "
-                    f"allows {to_mb(self._budget)}: raise it, or name fewer models"
+                    f"{to_mb(budget - free)} MB, and PROMPTSMOOTH_MODEL_MEMORY_MB "
+                    f"allows {to_mb(budget)}: raise it, or name fewer models"
                 )
 
     # --- Taking and giving back ---
@@ -167,7 +135,7 @@ class Shelf:
             SessionNotServed: no usable model here has this id, or it has another digest.
         """
         with self._changed:
-            place = self._places.get(model.id)
+            place = self._places.find(model.id)
         try:
             card = place.model.vlm.card if place is not None else self._catalogue.get(model.id)
         except ModelNotAdded:
@@ -205,14 +173,14 @@ class Shelf:
             DeviceLost: the device is broken, so nothing can be loaded any more.
         """
         with self._changed:
-            place = self._places.get(card.id)
-            if place is not None and card.id not in self._line.awaited:
-                self._use(place)
+            place = self._places.find(card.id)
+            if place is not None and not self._line.awaits(card.id):
+                self._places.take(card.id)
                 return place.model
             turn = self._line.find(card.id) or self._line_up(card)
             turn.waiting += 1
             try:
-                self._advance()
+                self._line.advance()
                 while turn.outcome is None:
                     self.require_sound()
                     if not self._changed.wait(_BEAT_S):
@@ -227,29 +195,34 @@ class Shelf:
     def take_again(self, model_id: str) -> None:
         """Takes a model once more. The caller must know that it is taken already."""
         with self._changed:
-            self._use(self._places[model_id])
+            self._places.take(model_id)
 
     def give_back(self, model_id: str) -> None:
         """Ends one `take`. The caller must have dropped the model, which may leave at once."""
         with self._changed:
-            self._places[model_id].taken -= 1
-            if not self._places[model_id].taken:
-                self._advance()
+            if self._places.give_back(model_id):
+                self._line.advance()
 
     def require_sound(self) -> None:
         """Raises DeviceLost if a load broke the device."""
         if self._broken is not None:
             raise DeviceLost("loading a model broke the device") from self._broken
 
-    # --- The line ---
+    # --- Waiting and loading ---
 
-    def _line_up(self, card: ModelCard) -> _Turn:
+    def _line_up(self, card: ModelCard) -> Turn:
         """Adds a turn. Raises SessionNotServed if it is already known that the load must fail."""
-        if card.id not in self._places:
+        if self._places.find(card.id) is None:
             self._require_loadable(card)
-        turn = _Turn(card=card, memory_bytes=self._expect(card))
-        self._line.turns.append(turn)
-        return turn
+        return self._line.join(card, self._expect(card))
+
+    def _leave(self, turn: Turn) -> None:
+        """Ends one wait for a turn, whether or not its model has come."""
+        if isinstance(turn.outcome, LoadedModel):
+            model_id, turn.outcome = turn.card.id, None
+            self.give_back(model_id)
+        else:
+            self._line.leave(turn)
 
     def _require_loadable(self, card: ModelCard) -> None:
         folder = self._catalogue.folder(card.id)
@@ -258,8 +231,9 @@ class Shelf:
             failure: Failure | None = failed[1]
         else:
             failure = find_failure(card, folder)
-        if failure is None and self._budget and self._expect(card) > self._budget:
-            failure = too_large(card, self._expect(card), self._budget)
+        budget = self._places.budget_bytes
+        if failure is None and budget and self._expect(card) > budget:
+            failure = too_large(card, self._expect(card), budget)
         if failure is not None:
             raise SessionNotServed(failure.code, failure.detail)
 
@@ -267,69 +241,15 @@ class Shelf:
         if card.id not in self._sizes:
             device_class: DeviceClass = "cuda" if self.device.type == "cuda" else "cpu"
             folder = self._catalogue.folder(card.id)
-            return expect_memory(card, folder, device_class)
+            precision = self._runtime.precision if device_class == "cpu" else None
+            return expect_memory(card, folder, device_class, precision=precision)
         return self._sizes[card.id]
 
-    def _leave(self, turn: _Turn) -> None:
-        """Ends one wait for a turn, and removes a turn that nobody waits for."""
-        if isinstance(turn.outcome, LoadedModel):
-            model_id, turn.outcome = turn.card.id, None
-            self.give_back(model_id)
-            return
-        turn.waiting -= 1
-        if turn.waiting == 0 and turn in self._line.turns:
-            self._line.turns.remove(turn)
-            self._advance()
-
-    def _advance(self) -> None:
-        """Serves turns for as long as that is possible without waiting."""
-        self._line.awaited = frozenset()
-        while self._line.turns and self._line.loading is None:
-            turn = self._line.turns[0]
-            if (place := self._places.get(turn.card.id)) is not None:
-                self._line.turns.popleft()
-                self._serve(turn, place)
-                continue
-            leaving = self._choose_leaving(turn.memory_bytes)
-            if any(place.taken for place in leaving):
-                self._line.awaited = frozenset(place.model.vlm.card.id for place in leaving)
-                return
-            self._line.turns.popleft()
-            self._make_room(leaving)
-            del leaving  # frees the models before the next one is loaded
-            self._start(turn)
-
-    def _choose_leaving(self, memory_bytes: int) -> list[_Place]:
-        """The models that must leave: free ones first, preferred ones last, oldest use first."""
-        if not self._budget:
-            return []
-        order = sorted(
-            self._places.values(),
-            key=lambda p: (p.taken > 0, p.model.vlm.card.id in self._preferred, p.used),
-        )
-        leaving: list[_Place] = []
-        room = self._room
-        while room < memory_bytes and order:
-            leaving.append(order.pop(0))
-            room += leaving[-1].model.memory_bytes
-        return leaving
-
-    @property
-    def _room(self) -> int:
-        return self._budget - sum(place.model.memory_bytes for place in self._places.values())
-
-    def _make_room(self, leaving: Iterable[_Place]) -> None:
-        for place in leaving:
-            model_id = place.model.vlm.card.id
-            del self._places[model_id]
-            log.info("model_evicted", model=model_id)
-
-    def _start(self, turn: _Turn) -> None:
-        self._line.loading = turn
+    def _start(self, turn: Turn) -> None:
         name = f"load {turn.card.id}"
         threading.Thread(target=self._load, args=(turn,), name=name, daemon=True).start()
 
-    def _load(self, turn: _Turn) -> None:
+    def _load(self, turn: Turn) -> None:
         folder = self._catalogue.folder(turn.card.id)
         fingerprint = take_fingerprint(turn.card, folder)
         log.info("model_loading", model=turn.card.id)
@@ -349,7 +269,7 @@ class Shelf:
             else:
                 self._arrive(turn, loaded, fingerprint)
             del loaded  # frees a model that was larger than expected before the next load
-            self._advance()
+            self._line.advance()
             self._changed.notify_all()
 
     def _break(self, error: Exception) -> None:
@@ -359,59 +279,45 @@ class Shelf:
             self._broken = error
             self._changed.notify_all()
 
-    def _arrive(self, turn: _Turn, model: LoadedModel, fingerprint: Fingerprint) -> None:
+    def _arrive(self, turn: Turn, model: LoadedModel, fingerprint: Fingerprint) -> None:
         """Puts a loaded model on the shelf, unless it is larger than expected and does not fit."""
         self._sizes[turn.card.id] = turn.memory_bytes = model.memory_bytes
-        if not self._budget or model.memory_bytes <= self._room:
-            self._serve(turn, self._put(model))
-        elif model.memory_bytes > self._budget:
-            failure = too_large(turn.card, model.memory_bytes, self._budget)
-            self._fail(turn, failure, fingerprint)
+        budget = self._places.budget_bytes
+        if not budget or model.memory_bytes <= self._places.free_bytes:
+            self._line.serve(turn, self._put(model))
+        elif model.memory_bytes > budget:
+            self._fail(turn, too_large(turn.card, model.memory_bytes, budget), fingerprint)
         else:
-            self._line.turns.appendleft(turn)  # try again, now that its size is known
+            self._line.join_again(turn)  # now that its size is known
 
-    def _fail(self, turn: _Turn, failure: Failure, fingerprint: Fingerprint) -> None:
+    def _fail(self, turn: Turn, failure: Failure, fingerprint: Fingerprint) -> None:
         turn.outcome = failure
         if failure.code not in _PASSING:
             self._failures[turn.card.id] = (fingerprint, failure)
         log.error("model_not_loaded", model=turn.card.id, code=failure.code, reason=failure.detail)
 
-    def _serve(self, turn: _Turn, place: _Place) -> None:
-        """Hands a model to everyone who waits for it, before another can claim its room."""
-        turn.outcome = place.model
-        for _ in range(turn.waiting):
-            self._use(place)
-        self._changed.notify_all()
-
-    def _use(self, place: _Place) -> None:
-        self._uses += 1
-        place.taken, place.used = place.taken + 1, self._uses
-
-    def _put(self, model: LoadedModel) -> _Place:
+    def _put(self, model: LoadedModel) -> Place:
         card = model.vlm.card
-        place = self._places[card.id] = _Place(model=model)
         self._sizes[card.id] = model.memory_bytes
         self._failures.pop(card.id, None)
-        log.info("model_loaded", model=card.id, memory_bytes=model.memory_bytes)
-        return place
+        return self._places.put(model)
 
     # --- What there is ---
 
     def list_loaded(self) -> tuple[LoadedModel, ...]:
         """The loaded models, which can vote at once."""
         with self._changed:
-            return tuple(place.model for place in self._places.values())
+            return tuple(place.model for place in self._places)
 
     def list_states(self) -> tuple[ModelState, ...]:
         """The state of every model that this host knows: ready, or whether it could be."""
         with self._changed:
-            states = [_ready(place.model) for place in self._places.values()]
-            loading = [self._line.loading] if self._line.loading else []
-            turns = {turn.card.id for turn in (*loading, *self._line.turns)}
+            states = [_ready(place.model) for place in self._places]
+            waited_for = self._line.list_ids()
         known = {state.model.id for state in states}
         for card in self._catalogue.list():  # outside the lock: looking at files takes time
             if card.id not in known:
-                states.append(self._judge(card, loading=card.id in turns))
+                states.append(self._judge(card, loading=card.id in waited_for))
         return tuple(sorted(states, key=lambda state: state.model.id))
 
     def _judge(self, card: ModelCard, *, loading: bool) -> ModelState:

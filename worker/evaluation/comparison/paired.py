@@ -6,7 +6,6 @@ from decimal import Decimal
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from scipy.stats import binomtest
 
 from worker.contract import Contract
 from worker.evaluation.comparison.bootstrap import bootstrap_mean
@@ -69,4 +68,6 @@ def compute_mcnemar(gained: int, lost: int) -> float:
     """
     if gained + lost == 0:
         return 1.0
+    from scipy.stats import binomtest  # half a second, which every app would spend as it starts
+
     return float(binomtest(gained, gained + lost).pvalue)

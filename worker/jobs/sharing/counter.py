@@ -192,17 +192,22 @@ class SharingCounter:
 
     def _take(self, *, wait_s: float) -> None:
         for handed_in in self._board.take(wait_s=wait_s):
-            self._add(handed_in.counted, handed_in.host)
+            self._add(handed_in.counted, handed_in.host, handed_in.fingerprint)
 
-    def _add(self, counted: RangeCounted, host: str) -> None:
+    def _add(self, counted: RangeCounted, host: str, fingerprint: str | None = None) -> None:
+        """Adds votes by the f of a host; None: the one of this run."""
         if self._shared.pop(_place(counted), None) is not None:
             self._board.release(counted)
             self.samples_by_host[host] += counted.stop - counted.start
-        if found := self._merge.add(counted):
+        own = self._shared_session.identity.fingerprint
+        if found := self._merge.add(counted, fingerprint or own or ""):
             self._alarm(found, counted, host)
 
     def _alarm(self, found: frozenset[Disagreement], counted: RangeCounted, host: str) -> None:
-        """Handles two counts of one range that disagree: a machine computed wrongly."""
+        """Handles two counts of one range of which one is wrong.
+
+        A machine computed wrongly, or tau covers less than what differs between two f.
+        """
         log.error(
             "votes_disagree",
             certification_id=self._board.certification_id,
@@ -237,5 +242,5 @@ def count_for_others(
             if not ranges.asked:
                 return
             counted = ranges.receive()
-            board.hand_in(counted)
+            board.hand_in(counted, identity.fingerprint)
             yield counted

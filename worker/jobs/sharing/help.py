@@ -95,7 +95,11 @@ def _count(redis: Redis, settings: WorkerSettings, board: RangeBoard) -> int:
     image = images.get_input(redis, job.request.input)
     counted = 0
     with (
-        EngineClient.connect(settings.socket_path, wait_s=settings.engine_wait_s) as engine,
+        EngineClient.connect(
+            settings.socket_path,
+            wait_s=settings.engine_wait_s,
+            urgent=job.priority == "urgent",
+        ) as engine,
         board.renewed(),
     ):
         for _ in count_for_others(engine, board, shared, image):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
+from pydantic import Field
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -75,9 +76,13 @@ class SharedSession(Contract):
 
 
 class HandedIn(Contract):
-    """The votes of one whole range, and who counted them."""
+    """The votes of one whole range, and who counted them.
+
+    Hosts of earlier releases name no fingerprint.
+    """
 
     host: str
+    fingerprint: str | None = Field(default=None, exclude_if=lambda value: value is None)
     counted: RangeCounted
 
 
@@ -171,10 +176,11 @@ class RangeBoard:
         self._mine |= {answer}
         return _parse(answer)
 
-    def hand_in(self, counted: RangeCounted) -> None:
-        """Hands the votes of a whole range to the run, and ends the lease."""
+    def hand_in(self, counted: RangeCounted, fingerprint: str | None = None) -> None:
+        """Hands the votes of a whole range by one f to the run, and ends the lease."""
         name = _name(counted)
-        data = HandedIn(host=self.host, counted=counted).model_dump_json()
+        handed_in = HandedIn(host=self.host, fingerprint=fingerprint, counted=counted)
+        data = handed_in.model_dump_json()
         keys = [self._posting, self._counted, self._leases]
         self._hand_in_script(keys, [name, data, BOARD_TTL_S])
         self._mine -= {name}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from functools import partial
 
 from redis import Redis
 from redis.client import Pipeline
@@ -12,6 +13,7 @@ from worker.contract.certificate.document import FinishedResult
 from worker.contract.host import f_sha256
 from worker.store import keyspace
 from worker.store.connection import as_text
+from worker.store.jobs.damaged import RecordDamaged, parse_or_none, read_record
 
 _COUNT_ATTEMPT = """
 local name, own = ARGV[1], ARGV[1] .. '@' .. ARGV[2]
@@ -79,10 +81,27 @@ def list_shown(redis: Redis, sha256: str) -> tuple[str, ...]:
     return tuple(sorted(map(as_text, redis.smembers(keyspace.shown(sha256)))))
 
 
-def find_certificate(redis: Redis, sha256: str) -> FinishedResult | None:
-    """The stored result of a canonical request, or None."""
-    data = redis.get(keyspace.certificate(sha256))
-    return None if data is None else FinishedResult.model_validate_json(data)
+def name_certificate(sha256: str, continuations: int) -> str:
+    """The key of the result of a canonical request after so many continuations."""
+    return keyspace.certificate(f"{sha256}:{continuations}" if continuations else sha256)
+
+
+def find_certificate(redis: Redis, sha256: str, continuations: int = 0) -> FinishedResult | None:
+    """The stored result of a canonical request after so many continuations, or None.
+
+    One that cannot be read is removed; what it took stays counted.
+    """
+    key = name_certificate(sha256, continuations)
+    try:
+        data = read_record(partial(redis.get, key), sha256, "certificate")
+    except RecordDamaged:
+        data = b""
+    if data is None:
+        return None
+    result = parse_or_none(FinishedResult, data, sha256, "certificate")
+    if result is None:
+        redis.delete(key)
+    return result
 
 
 class DisagreementsArose(RuntimeError):
@@ -97,7 +116,13 @@ return 1
 
 
 def keep_certificate(
-    redis: Redis, sha256: str, result: FinishedResult, *, ttl_s: int, disagreements: int = 0
+    redis: Redis,
+    sha256: str,
+    result: FinishedResult,
+    *,
+    ttl_s: int,
+    disagreements: int = 0,
+    continuations: int = 0,
 ) -> FinishedResult:
     """Stores the outcome of a canonical request, whatever it is, and returns the stored one.
 
@@ -108,11 +133,12 @@ def keep_certificate(
         result: the outcome that was counted.
         ttl_s: the seconds that it is kept.
         disagreements: the number of samples it counts as ambiguous because hosts disagreed.
+        continuations: how often the request went on.
 
     Raises:
         DisagreementsArose: there are further ones that it does not count.
     """
-    keys = (keyspace.certificate(sha256), keyspace.disagreements(sha256))
+    keys = (name_certificate(sha256, continuations), keyspace.disagreements(sha256))
     if not redis.eval(_KEEP, 2, *keys, result.model_dump_json(), ttl_s, disagreements):
         raise DisagreementsArose("votes of this request were contradicted; they are counted anew")
-    return find_certificate(redis, sha256) or result
+    return find_certificate(redis, sha256, continuations) or result

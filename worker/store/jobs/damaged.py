@@ -1,9 +1,14 @@
-"""Stored records of a certification that cannot be read: they are logged, or replaced by None."""
+"""Stored records of a certification that cannot be read: they are logged, or replaced by None.
 
-from collections.abc import Callable
-from typing import TypeVar
+A record is damaged if its text cannot be parsed, or if its key holds another type of Redis.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from redis import Redis
+from redis.exceptions import ResponseError
 
 from models.log import get_logger
 
@@ -20,6 +25,43 @@ class RecordDamaged(ValueError):
 
 def _say_damaged(certification_id: str, what: str, do: str) -> None:
     log.error("record_damaged", certification_id=certification_id, record=what, do=do)
+
+
+def is_of_another_type(error: object) -> bool:
+    """Whether this is what Redis says of a key that holds another type."""
+    return isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
+
+
+def read_record(read: Callable[[], Any], certification_id: str, what: str) -> Any:
+    """What `read` gets from Redis.
+
+    Raises:
+        RecordDamaged: the key holds another type, which is logged.
+    """
+    try:
+        return read()
+    except ResponseError as error:
+        if not is_of_another_type(error):
+            raise
+        _say_damaged(certification_id, what, _WHAT_TO_DO)
+        raise RecordDamaged(f"the {what} of {certification_id} has another type") from None
+
+
+def read_all(
+    redis: Redis, keys: Sequence[str], certification_ids: Sequence[str], what: str
+) -> list[bytes | None]:
+    """The texts of several records; None for each that is missing or has another type."""
+    with redis.pipeline(transaction=False) as pipeline:
+        for key in keys:
+            pipeline.get(key)
+        found: list[Any] = pipeline.execute(raise_on_error=False)
+    for index, error in enumerate(found):
+        if isinstance(error, Exception):
+            if not is_of_another_type(error):
+                raise error
+            _say_damaged(certification_ids[index], what, _WHAT_TO_DO)
+            found[index] = None
+    return found
 
 
 def parse_record(

@@ -18,7 +18,7 @@ _AT_ONCE = 200
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedJob:
     """A certification's place in the list: the microsecond it was sent in, and its id."""
 
     sent_us: int
@@ -45,9 +45,15 @@ def remove(pipeline: Pipeline, job: CertificationJob) -> None:
         pipeline.zrem(key, job.id)
 
 
+def is_listed(redis: Redis, owner: str | None, certification_id: str) -> bool:
+    """Whether a certification is in the list of an owner; None: in everybody's."""
+    key = keyspace.ALL_LISTED if owner is None else keyspace.listed(owner)
+    return redis.zscore(key, certification_id) is not None
+
+
 def walk(
-    redis: Redis, owner: str | None, *, after: Entry | None, until_us: int | None, since_us: int
-) -> Iterator[Entry]:
+    redis: Redis, owner: str | None, *, after: ListedJob | None, until_us: int | None, since_us: int
+) -> Iterator[ListedJob]:
     """The entries of an owner, or of everybody, from the newest to the oldest.
 
     Args:
@@ -66,7 +72,7 @@ def walk(
             redis.zrevrangebyscore(key, newest, since_us, start, _AT_ONCE, withscores=True),
         )
         for member, score in found:
-            entry = Entry(int(score), member.decode())
+            entry = ListedJob(int(score), member.decode())
             if after is None or (entry.sent_us, entry.id) < (after.sent_us, after.id):
                 yield entry
         if len(found) < _AT_ONCE:

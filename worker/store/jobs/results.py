@@ -1,6 +1,8 @@
 """The results of certifications, each with a time to live. A result is written once."""
 
+import time
 from collections.abc import Sequence
+from functools import partial
 
 from pydantic import TypeAdapter
 from redis import Redis
@@ -10,7 +12,8 @@ from worker.contract.certificate.document import CertificationResult
 from worker.store import keyspace
 from worker.store.connection import as_text
 from worker.store.counters import count_result
-from worker.store.jobs.damaged import RecordDamaged, parse_record
+from worker.store.jobs.callbacks import END_CALLBACK
+from worker.store.jobs.damaged import RecordDamaged, parse_record, read_all, read_record
 from worker.store.jobs.fence import Fence, Superseded
 
 _RESULT: TypeAdapter[CertificationResult] = TypeAdapter(CertificationResult)
@@ -22,7 +25,8 @@ def find_result(redis: Redis, certification_id: str) -> CertificationResult | No
     Raises:
         RecordDamaged: the stored result cannot be read.
     """
-    return _parse(certification_id, redis.get(keyspace.result(certification_id)))
+    read = partial(redis.get, keyspace.result(certification_id))
+    return _parse(certification_id, read_record(read, certification_id, "result"))
 
 
 def _parse(certification_id: str, data: bytes | str | None) -> CertificationResult | None:
@@ -42,7 +46,8 @@ def find_results(
     """The results of several certifications; None for each that is missing or damaged."""
     if not certification_ids:
         return []
-    stored = redis.mget([keyspace.result(each) for each in certification_ids])
+    keys = [keyspace.result(each) for each in certification_ids]
+    stored = read_all(redis, keys, certification_ids, "result in a list")
     return [_parse_if_whole(*each) for each in zip(certification_ids, stored, strict=True)]
 
 
@@ -53,12 +58,13 @@ def _parse_if_whole(certification_id: str, data: bytes | str | None) -> Certific
         return None
 
 
-_PUT_RESULT = """
+_PUT_RESULT = f"""{END_CALLBACK}
 if redis.call('EXISTS', KEYS[6]) == 1 then return 'cancelled' end
 if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'superseded' end
 local stored = redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3], 'NX')
 redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
 redis.call('ZREM', KEYS[5], ARGV[4])
+if stored then end_callback(KEYS[7], KEYS[8], ARGV[5], ARGV[4], ARGV[6], ARGV[7]) end
 return stored and 'stored' or 'stands'
 """
 
@@ -73,8 +79,8 @@ def put_result(
 ) -> bool:
     """Stores a result once, which ends the job. Returns whether this result was stored.
 
-    A stored result is never overwritten. Nothing is stored for a certification that was cancelled
-    or purged while a run still counted for it.
+    A stored result is never overwritten. With it the job's webhook is due. Nothing is stored for a
+    certification that was cancelled or purged while a run still counted for it.
 
     Args:
         redis: the Redis of the service.
@@ -93,10 +99,14 @@ def put_result(
         keyspace.progress(certification_id),
         keyspace.accepted(QUEUE_NAME),
         keyspace.cancel(certification_id),
+        keyspace.callback(certification_id),
+        keyspace.WEBHOOK_TARGETS,
     )
     token = "" if fence is None else fence.token
     text = result.model_dump_json()
-    done = as_text(redis.eval(_PUT_RESULT, len(keys), *keys, token, text, ttl_s, certification_id))
+    told = (keyspace.due_webhooks(""), result.status, time.time())
+    arguments = (token, text, ttl_s, certification_id, *told)
+    done = as_text(redis.eval(_PUT_RESULT, len(keys), *keys, *arguments))
     if done == "superseded":
         raise Superseded(f"another run of {certification_id} has begun")
     if done == "stored":

@@ -1,6 +1,6 @@
 """Reads, cancels and purges certifications and batches."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from starlette.responses import JSONResponse
@@ -16,14 +16,21 @@ from app.server.jobs.listing import find_page
 from app.server.jobs.lookup import is_done, show, show_batch
 from app.server.routes.dependencies import (
     BatchJobsDep,
+    Damaged,
     JobDep,
+    JobToEndDep,
     OwnBatchJobsDep,
-    OwnJobDep,
     RedisDep,
     SettingsDep,
 )
+from worker.jobs.purge import purge_damaged
 
 router = APIRouter(tags=["certifications"])
+
+Only = Annotated[
+    Literal["cancel"] | None,
+    Query(description="cancel: what has ended is not purged, whatever happened meanwhile."),
+]
 
 
 @router.get(
@@ -79,21 +86,31 @@ def get_certification(job: JobDep, redis: RedisDep, if_none_match: IfNoneMatch =
     response_model=Certification,
     responses={
         **problems.describe(problems.CertificationUnknown, problems.QueueUnavailable),
-        200: {"description": "It was queued or running, and is cancelled now"},
+        200: {"description": "It is cancelled now, or had ended and was only to be cancelled"},
         204: {"description": "It had ended, and is purged now"},
     },
 )
-def delete_certification(job: OwnJobDep, redis: RedisDep, settings: SettingsDep) -> Response:
+def delete_certification(
+    job: JobToEndDep, redis: RedisDep, settings: SettingsDep, only: Only = None
+) -> Response:
     """Cancels a certification that is queued or running; purges one that has ended.
+
+    With `only=cancel` one that has ended stays, and the answer shows it. So whoever wants to stop a
+    count never loses a certificate that was made a moment before.
 
     A cancelled one stays to be seen as cancelled; nobody counts for it any more, and the attempt
     stays counted if it had begun. Purging removes the job, its certificates, its image and its
     single votes; an image or votes that another certification has too stay until that is purged.
     What keeps a further try from being a free one stays as well: the number of attempts at the
     image, and the outcome of this very request, which whoever sends the same image with the same
-    request is answered with.
+    request is answered with. One whose record is damaged is purged at once.
     """
-    if end(redis, (job,), settings):
+    if isinstance(job, Damaged) and only is not None:
+        raise problems.RecordDamaged
+    if isinstance(job, Damaged):
+        purge_damaged(redis, job.id, ttl_s=settings.certificate_ttl_s)
+        return Response(status_code=204)
+    if end(redis, (job,), settings, only_cancel=only is not None):
         return JSONResponse(show(redis, job).model_dump(mode="json"))
     return Response(status_code=204)
 
@@ -112,16 +129,19 @@ def get_batch(jobs: BatchJobsDep, redis: RedisDep) -> Batch:
     response_model=Batch,
     responses={
         **problems.describe(problems.BatchUnknown, problems.QueueUnavailable),
-        200: {"description": "Those that were queued or running are cancelled now"},
+        200: {"description": "Those that were queued or running are cancelled now; all stay"},
         204: {"description": "All had ended, and are purged now"},
     },
 )
-def delete_batch(jobs: OwnBatchJobsDep, redis: RedisDep, settings: SettingsDep) -> Response:
+def delete_batch(
+    jobs: OwnBatchJobsDep, redis: RedisDep, settings: SettingsDep, only: Only = None
+) -> Response:
     """Cancels those of a batch that are queued or running; purges a batch of which all have ended.
 
-    In a batch that is cancelled, what had finished stays. For what is purged and what is not, see
+    In a batch that is cancelled, what had finished stays. With `only=cancel` nothing is purged. For
+    what is purged and what is not, see
     `DELETE /certifications/{certification_id}`.
     """
-    if end(redis, jobs, settings):
+    if end(redis, jobs, settings, only_cancel=only is not None):
         return JSONResponse(show_batch(redis, jobs).model_dump(mode="json"))
     return Response(status_code=204)

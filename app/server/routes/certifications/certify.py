@@ -1,6 +1,5 @@
 """POST /certify."""
 
-from functools import partial
 from typing import Any
 
 from anyio import to_thread
@@ -16,7 +15,7 @@ from app.server.forms.certify_body import CertifyBody
 from app.server.forms.certify_openapi import AS_FILE, AS_FORM, AS_JSON
 from app.server.forms.multipart import FormRoute
 from app.server.jobs.idempotency import claim, parse_key
-from app.server.jobs.lookup import is_done, show_all
+from app.server.jobs.lookup import show_all
 from app.server.jobs.prefer_wait import parse_wait, wait_until
 from app.server.jobs.services import Services
 from app.server.jobs.submit import submit_certify
@@ -29,6 +28,7 @@ from app.server.routes.dependencies import (
     let_go,
 )
 from worker.contract import CertificationJob
+from worker.jobs.state import get_states
 
 router = APIRouter(tags=["certify"], route_class=FormRoute)
 
@@ -46,6 +46,7 @@ _PROBLEMS = problems.describe(
     problems.QueueFull,
     problems.ModelUnavailable,
     problems.QuotaExceeded,
+    problems.QuotaTooSmall,
     problems.QueueUnavailable,
     problems.StorageFull,
 )
@@ -138,7 +139,12 @@ async def _accept(
 async def _wait(
     services: Services, jobs: list[CertificationJob], wait_s: int
 ) -> Certification | Batch | None:
-    def is_over(shown: Certification | Batch) -> bool:
-        return shown.done == shown.total if isinstance(shown, Batch) else is_done(shown)
+    """The answer once all of the jobs have ended, or None if they have not in time."""
 
-    return await wait_until(partial(show_all, services.redis, jobs), is_over, wait_s)
+    def look() -> Certification | Batch | None:
+        states = get_states(services.redis, [job.id for job in jobs])
+        if {"queued", "running"}.intersection(states):
+            return None
+        return show_all(services.redis, jobs)
+
+    return await wait_until(look, wait_s)

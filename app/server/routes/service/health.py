@@ -6,11 +6,12 @@ from importlib.metadata import version
 
 from fastapi import APIRouter
 
+from app.server.access.caller import VisitorDep
 from app.server.answers import problems
 from app.server.answers.schemas import Alive, HostShown, Ready, Version, show_host
 from app.server.jobs.capacity.model_hosts import can_serve
 from app.server.jobs.services import Services
-from app.server.routes.dependencies import ServicesDep
+from app.server.routes.dependencies import OwnedRecordsDep, ServicesDep
 from models.catalogue import UnknownModel
 from worker.contract import SCHEMA_VERSION, WorkerReport
 from worker.store import hosts as hosts_store
@@ -26,10 +27,11 @@ async def get_health() -> Alive:
 
 
 @router.get("/readyz", responses=problems.describe(problems.NotReady))
-def get_readiness(services: ServicesDep) -> Ready:
+def get_readiness(services: ServicesDep, owned: OwnedRecordsDep, visitor: VisitorDep) -> Ready:
     """A request to the default model would be certified now; 503 names what is missing.
 
-    A host that has to load the model first counts: it is asked to by the first request.
+    A host that has to load the model first counts: it is asked to by the first request. Where there
+    are keys, `workers` and `hosts` are shown to a key with the scope read alone.
     """
     try:
         reports = hosts_store.list_workers(services.redis)
@@ -38,15 +40,18 @@ def get_readiness(services: ServicesDep) -> Ready:
         raise _not_ready("the queue: Redis does not answer") from None
     if fault is not None:
         raise _not_ready(f"the queue: {fault}")
+    if (lost := owned.find_fault(services.redis)) is not None:
+        raise _not_ready(f"the keys: {lost}")
     if (unwritten := services.audit.find_fault()) is not None:
         raise _not_ready(f"the audit log: {unwritten}")
     if not reports:
         raise _not_ready("a worker: no worker host has announced itself")
     ready = tuple(report.name for report in reports if _serves_default(services, report))
-    hosts = tuple(map(show_host, reports))
+    default, known = services.settings.default_model, visitor.has("read")
+    hosts = tuple(map(show_host, reports)) if known else ()
     if not ready:
-        raise _not_ready(_explain(services.settings.default_model, reports), hosts)
-    return Ready(default_model=services.settings.default_model, workers=ready, hosts=hosts)
+        raise _not_ready(_explain(default, reports), hosts)
+    return Ready(default_model=default, workers=ready if known else (), hosts=hosts)
 
 
 @router.get("/version", responses=problems.describe())

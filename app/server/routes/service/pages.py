@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
+
+from app.server.openapi import Service
 
 WEB = Path(__file__).parents[3] / "web"
 router = APIRouter(include_in_schema=False)
@@ -62,3 +64,10 @@ async def get_docs() -> FileResponse:
 async def get_redoc() -> FileResponse:
     """The API documentation, to read."""
     return FileResponse(WEB / "redoc.html", headers={"Content-Security-Policy": _REFERENCE_POLICY})
+
+
+@router.get("/openapi.json")
+async def get_openapi(request: Request) -> Response:
+    """The description of every address, as a document."""
+    app: Service = request.app
+    return Response(await app.write_openapi(), media_type="application/json")

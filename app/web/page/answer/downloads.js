@@ -3,6 +3,7 @@
 import { h } from "../elements/dom.js";
 import { download } from "../elements/picture.js";
 import { getBlob } from "../service/http.js";
+import { say } from "../strings/say.js";
 
 /** @param {any} found @param {AbortSignal} signal */
 export function downloads(found, signal) {
@@ -13,9 +14,9 @@ export function downloads(found, signal) {
   return h(
     "section",
     { class: "card" },
-    h("h2", {}, "Keep it"),
-    h("p", { class: "hint" }, "The JSON holds every count that the radius was computed from, and is signed. Anyone can check it, here under Audit or with promptsmooth audit. The report is for printing."),
-    h("div", { class: "actions" }, take("Certificate (JSON)", `certifications/${found.id}`, `${stem}.json`), take("Report (PDF)", `certifications/${found.id}/report.pdf`, `${stem}.pdf`)),
+    h("h2", {}, say("downloads.title")),
+    h("p", { class: "hint" }, say("downloads.hint")),
+    h("div", { class: "actions" }, take(say("downloads.certificate"), `certifications/${found.id}`, `${stem}.json`), take(say("downloads.report"), `certifications/${found.id}/report.pdf`, `${stem}.pdf`)),
     trouble,
     digests(found),
   );
@@ -27,18 +28,18 @@ async function fetchFile(path, name, trouble, signal) {
   try {
     download(await getBlob(path, signal), name);
   } catch (error) {
-    trouble.textContent = `It could not be downloaded. ${/** @type {Error} */ (error).message}`;
+    trouble.textContent = say("downloads.failed", { reason: /** @type {Error} */ (error).message });
   }
 }
 
 /** @param {any} found */
 function digests(found) {
   const rows = [
-    ["certification", found.id],
-    ["image (SHA-256 of its integers)", found.input.sha256],
-    ["model", `${found.model.id}, ${found.model.sha256}`],
-    ["noise key commitment", found.provenance.key_commitment],
-    ["computed on", `${found.provenance.device}, ${found.provenance.precision}`],
+    [say("downloads.id"), found.id],
+    [say("downloads.image"), found.input.sha256],
+    [say("downloads.model"), `${found.model.id}, ${found.model.sha256}`],
+    [say("downloads.commitment"), found.provenance.key_commitment],
+    [say("downloads.computed_on"), `${found.provenance.device}, ${found.provenance.precision}`],
   ];
-  return h("details", {}, h("summary", {}, "Digests"), h("dl", { class: "digests" }, ...rows.flatMap(([term, value]) => [h("dt", {}, term), h("dd", {}, value)])));
+  return h("details", {}, h("summary", {}, say("downloads.digests")), h("dl", { class: "digests" }, ...rows.flatMap(([term, value]) => [h("dt", {}, term), h("dd", {}, value)])));
 }

@@ -3,6 +3,7 @@
 
 import { h, svg } from "../elements/dom.js";
 import { length, targetName } from "../elements/words.js";
+import { say } from "../strings/say.js";
 
 /** @typedef {{sigma: number, radius: number | null, prediction: string}} Point */
 /** @typedef {{name: string, points: Point[]}} Series */
@@ -12,9 +13,10 @@ const SIDE = { left: 64, right: 16, top: 26, bottom: 84 };
 
 /**
  * @param {any[][]} targets certificates of each target, by noise level
+ * @param {number} [goal] the radius that was asked about
  * @returns {HTMLElement} redrawn whenever its width changes
  */
-export function radiusChart(targets) {
+export function radiusChart(targets, goal) {
   const series = targets.map((certificates) => ({
     name: targetName(certificates[0]),
     points: certificates.map((c) => ({
@@ -27,24 +29,24 @@ export function radiusChart(targets) {
   const figure = h("figure", { class: "radius-chart" }, plot, legend(series));
   new ResizeObserver(([entry]) => {
     const width = Math.round(entry.contentRect.width);
-    if (width > 0) plot.replaceChildren(draw(series, width));
+    if (width > 0) plot.replaceChildren(draw(series, width, goal));
   }).observe(plot);
   return figure;
 }
 
-/** @param {Series[]} series */
-function describe(series) {
+/** @param {Series[]} series @param {number} [goal] */
+function describe(series, goal) {
   const parts = series.map(({ name, points }) => {
-    const said = points.map((p) => `sigma ${p.sigma}: ${p.radius === null ? "abstained" : `${p.prediction}, radius ${length(p.radius)}`}`);
+    const said = points.map((p) => say(p.radius === null ? "chart.point_abstained" : "chart.point", { sigma: p.sigma, class: p.prediction, radius: length(p.radius ?? 0) }));
     return `${name}: ${said.join(", ")}`;
   });
-  return `Radius against noise level. ${parts.join(". ")}.`;
+  return [say("chart.title"), goal ? say("chart.goal", { goal }) : "", `${parts.join(". ")}.`].filter(Boolean).join(" ");
 }
 
-/** @param {Series[]} series @param {number} width */
-function draw(series, width) {
+/** @param {Series[]} series @param {number} width @param {number} [goal] */
+function draw(series, width, goal) {
   const sigmas = [...new Set(series.flatMap((s) => s.points.map((p) => p.sigma)))].sort((a, b) => a - b);
-  const highest = Math.max(0, ...series.flatMap((s) => s.points.map((p) => p.radius ?? 0)));
+  const highest = Math.max(goal ?? 0, ...series.flatMap((s) => s.points.map((p) => p.radius ?? 0)));
   const steps = highest ? ticks(highest) : [0];
   const top = steps[steps.length - 1] || 1;
   const floor = HEIGHT - SIDE.bottom;
@@ -55,13 +57,14 @@ function draw(series, width) {
   const y = (/** @type {number} */ radius) => floor - (radius / top) * (floor - SIDE.top);
   return svg(
     "svg",
-    { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": describe(series) },
+    { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": describe(series, goal) },
     ...steps.map((step) => gridLine(step, y(step), width)),
     svg("rect", { class: "lane", x: SIDE.left, y: floor + 8, width: inner, height: 26, rx: 4 }),
-    svg("text", { class: "lane-name", x: SIDE.left + 8, y: floor + 25 }, "abstained"),
+    svg("text", { class: "lane-name", x: SIDE.left + 8, y: floor + 25 }, say("outcome.abstained")),
     ...sigmas.filter((_, i) => i % every === 0).map((sigma) => svg("text", { class: "tick", x: x(sigma), y: floor + 54, "text-anchor": "middle" }, `σ ${sigma}`)),
-    svg("text", { class: "axis", x: SIDE.left + inner / 2, y: HEIGHT - 8, "text-anchor": "middle" }, "noise level"),
-    svg("text", { class: "axis", transform: `translate(14 ${(floor + SIDE.top) / 2}) rotate(-90)`, "text-anchor": "middle" }, "certified l2 radius"),
+    svg("text", { class: "axis", x: SIDE.left + inner / 2, y: HEIGHT - 8, "text-anchor": "middle" }, say("chart.x")),
+    svg("text", { class: "axis", transform: `translate(14 ${(floor + SIDE.top) / 2}) rotate(-90)`, "text-anchor": "middle" }, say("chart.y")),
+    goal && goalLine(goal, y(goal), width),
     ...series.map((one, index) => drawSeries(one, index, series.length, x, y, floor, every === 1)),
   );
 }
@@ -82,6 +85,16 @@ function gridLine(step, y, width) {
     {},
     svg("line", { class: step === 0 ? "base" : "grid", x1: SIDE.left, x2: width - SIDE.right, y1: y, y2: y }),
     svg("text", { class: "tick", x: SIDE.left - 8, y: y + 4, "text-anchor": "end" }, step),
+  );
+}
+
+/** @param {number} goal @param {number} y @param {number} width */
+function goalLine(goal, y, width) {
+  return svg(
+    "g",
+    { class: "goal-line" },
+    svg("line", { x1: SIDE.left, x2: width - SIDE.right, y1: y, y2: y }),
+    svg("text", { x: SIDE.left + 6, y: y - 6 }, say("chart.goal_line", { goal })),
   );
 }
 

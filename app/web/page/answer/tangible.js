@@ -2,10 +2,12 @@
 
 import { freshId, h, show, svg } from "../elements/dom.js";
 import { field, select } from "../elements/fields.js";
-import { length, targetName } from "../elements/words.js";
+import { readPixels } from "../elements/picture.js";
+import { length } from "../elements/words.js";
 import { getBlob } from "../service/http.js";
+import { say } from "../strings/say.js";
 import { patch, shiftAll, strongSide, widestSide } from "./tampering.js";
-import { groupTargets, largest } from "./targets.js";
+import { groupTargets, largest, radiusName } from "./targets.js";
 
 /** @typedef {import("./tampering.js").Pixels} Pixels */
 
@@ -16,8 +18,8 @@ export function tangible(found, signal) {
   const card = h(
     "section",
     { class: "card" },
-    h("h2", {}, "What such a change looks like"),
-    h("p", { class: "hint" }, certified.length ? "Both changes are as large as the radius allows. The model’s smoothed answer is the same for all three pictures, and for every other change of that size." : "There is no radius to show, because the service abstained at every noise level."),
+    h("h2", {}, say("tangible.title")),
+    h("p", { class: "hint" }, certified.length ? say("tangible.hint") : say("tangible.abstained")),
     body,
   );
   if (certified.length) load(found, certified, body, signal);
@@ -30,23 +32,14 @@ async function load(found, certified, body, signal) {
     const image = await readPixels(await getBlob(found.links.input_image, signal));
     explore(body, image, certified, groupTargets(found.certificates).length > 1);
   } catch {
-    if (!signal.aborted) show(body, h("p", { class: "empty" }, "The certified image is no longer stored, so it cannot be changed here."));
+    if (!signal.aborted) show(body, h("p", { class: "empty" }, say("tangible.gone")));
   }
-}
-
-/** @param {Blob} blob @returns {Promise<Pixels>} */
-async function readPixels(blob) {
-  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
-  const canvas = h("canvas", { width: bitmap.width, height: bitmap.height });
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(bitmap, 0, 0);
-  return context.getImageData(0, 0, bitmap.width, bitmap.height);
 }
 
 /** @param {HTMLElement} body @param {Pixels} image @param {any[]} certified @param {boolean} several */
 function explore(body, image, certified, several) {
   const best = certified.indexOf(largest(certified));
-  const options = certified.map((c, i) => /** @type {[string, string]} */ ([String(i), `${length(c.radius)} at σ ${c.sigma}${several ? `, ${targetName(c)}` : ""}`]));
+  const options = certified.map((c, i) => /** @type {[string, string]} */ ([String(i), radiusName(c, several)]));
   const which = select(options);
   which.value = String(best);
   const size = h("input", { type: "range", min: 1, step: 1 });
@@ -60,7 +53,7 @@ function explore(body, image, certified, several) {
   };
   which.addEventListener("change", reset);
   size.addEventListener("input", redraw);
-  show(body, h("div", { class: "row" }, field("Radius", "", which), field("Size of the patch", "", size)), pictures);
+  show(body, h("div", { class: "row" }, field(say("tangible.radius"), "", which), field(say("tangible.size"), "", size)), pictures);
   reset();
 }
 
@@ -70,22 +63,22 @@ function drawThree(into, image, radius, side) {
   const local = patch(image, radius, side);
   show(
     into,
-    panel(image, "Unchanged", "The certified image."),
-    panel(whole.pixels, "Spread over the image", `${wholeWords(whole)} ${said(whole.l2, radius)}`),
-    panel(local.pixels, "One place strongly", `${side} × ${side} ${side === 1 ? "pixel" : "pixels"} inside the frame by ${local.levels} of 255 grey levels. ${said(local.l2, radius)}`, frame(image, side)),
+    panel(image, say("tangible.unchanged"), say("tangible.certified")),
+    panel(whole.pixels, say("tangible.spread"), `${wholeWords(whole)} ${said(whole.l2, radius)}`),
+    panel(local.pixels, say("tangible.local"), `${say("tangible.patch", { n: side, levels: local.levels })} ${said(local.l2, radius)}`, frame(image, side)),
   );
 }
 
 /** @param {import("./tampering.js").Tampered} whole */
 function wholeWords({ base = 0, share = 0 }) {
   const part = `${(100 * share).toFixed(0)} %`;
-  if (base === 0) return `${share < 0.995 ? `${part} of the pixels` : "All pixels"} by 1 of 255 grey levels.`;
-  return `All pixels by ${base} of 255 grey levels, ${part} of them by ${base + 1}.`;
+  if (base === 0) return say(share < 0.995 ? "tangible.some_pixels" : "tangible.all_pixels", { part });
+  return say("tangible.pixels", { base, part, more: base + 1 });
 }
 
 /** @param {number} l2 @param {number} radius */
 function said(l2, radius) {
-  return `l2 distance ${(Math.floor(l2 * 1e6) / 1e6).toFixed(6)}, within ${radius.toFixed(6)}.`;
+  return say("tangible.length", { l2: (Math.floor(l2 * 1e6) / 1e6).toFixed(6), radius: radius.toFixed(6) });
 }
 
 /** Marks the patch on the picture. @param {Pixels} image @param {number} side */

@@ -1,5 +1,8 @@
 // Certificates in groups: those of one label set and prompting, and the best among them.
 
+import { length, targetName } from "../elements/words.js";
+import { say } from "../strings/say.js";
+
 /** Certificates of one label set and prompting, by noise level. @param {any[]} certificates */
 export function groupTargets(certificates) {
   /** @type {Map<string, any[]>} */
@@ -20,4 +23,10 @@ export function largest(certificates) {
   const whole = claims.filter((c) => c.guarantee_scope !== "frozen_prompt");
   const certified = whole.length > 0 ? whole : claims;
   return certified.reduce((best, c) => (best && best.radius >= c.radius ? best : c), null);
+}
+
+/** A radius to choose. @param {any} certificate @param {boolean} several whether there are several wordings */
+export function radiusName(certificate, several) {
+  const { radius, sigma } = certificate;
+  return say(several ? "radius.of_wording" : "radius.at", { radius: length(radius), sigma, wording: targetName(certificate) });
 }

@@ -1,6 +1,7 @@
 // Shows pictures from the server without an address that could leak a key.
 
 import { getBlob } from "../service/http.js";
+import { say } from "../strings/say.js";
 import { h, show } from "./dom.js";
 
 /**
@@ -8,7 +9,7 @@ import { h, show } from "./dom.js";
  * @param {string} path @param {string} alt @param {AbortSignal} signal @param {string} missing
  *   shown if there is no such picture
  */
-export function picture(path, alt, signal, missing = "This picture is no longer stored.") {
+export function picture(path, alt, signal, missing = say("picture.gone")) {
   const frame = h("div", { class: "picture" });
   getBlob(path, signal).then(
     (blob) => show(frame, blobImage(blob, alt, signal)),
@@ -24,6 +25,15 @@ export function blobImage(blob, alt, signal) {
   const url = URL.createObjectURL(blob);
   signal.addEventListener("abort", () => URL.revokeObjectURL(url));
   return h("img", { src: url, alt });
+}
+
+/** The integers of a picture, as they are in its file. @param {Blob} blob @returns {Promise<ImageData>} */
+export async function readPixels(blob) {
+  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  const canvas = h("canvas", { width: bitmap.width, height: bitmap.height });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0);
+  return context.getImageData(0, 0, bitmap.width, bitmap.height);
 }
 
 /** @param {string} base64 @param {string} type */

@@ -1,11 +1,12 @@
 // Tables that sort by a click on a heading and can be saved as CSV. A column that is `kept` appears
-// only in the CSV file.
+// only in the CSV file; one that is `optional` is shown once a row has a value in it.
 
+import { language } from "../strings/say.js";
 import { h, show } from "./dom.js";
 
 /**
  * @typedef {{name: string, value: (row: any) => string | number | null,
- *   cell?: (row: any) => import("./dom.js").Child, numeric?: boolean, kept?: boolean}} Column
+ *   cell?: (row: any) => import("./dom.js").Child, numeric?: boolean, kept?: boolean, optional?: boolean}} Column
  */
 
 /** @param {string} caption @param {Column[]} columns */
@@ -17,12 +18,14 @@ export function sortableTable(caption, columns) {
     h("th", { scope: "col", class: column.numeric ? "number" : "" }, h("button", { type: "button", click: () => sortBy(index) }, column.name)),
   );
   const draw = () => {
+    const visible = shown.filter((column) => !column.optional || state.rows.some((row) => column.value(row) !== null));
     headings.forEach((heading, index) => {
+      heading.hidden = !visible.includes(shown[index]);
       if (index === state.column) heading.setAttribute("aria-sort", state.down ? "descending" : "ascending");
       else heading.removeAttribute("aria-sort");
     });
     const focused = body.contains(document.activeElement) && document.activeElement?.getAttribute("href");
-    show(body, ...ordered(state, shown).map((row) => tableRow(row, shown)));
+    show(body, ...ordered(state, shown).map((row) => tableRow(row, visible)));
     if (focused) body.querySelector(`a[href="${focused}"]`)?.focus({ preventScroll: true });
   };
   const sortBy = (/** @type {number} */ index) => {
@@ -55,7 +58,7 @@ function ordered({ column, down, rows }, columns) {
   return [...rows].sort((a, b) => {
     const [x, y] = [value(a), value(b)];
     if (x === null || y === null) return Number(x === null) - Number(y === null);
-    const order = typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y), "en", { numeric: true });
+    const order = typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y), language, { numeric: true });
     return down ? -order : order;
   });
 }

@@ -2,6 +2,7 @@
 
 import { h, svg } from "../elements/dom.js";
 import { percent } from "../elements/words.js";
+import { say } from "../strings/say.js";
 
 const WIDTH = 480;
 const HEIGHT = 90;
@@ -13,8 +14,8 @@ export function learningChart(curve, epochs) {
   return h(
     "div",
     {},
-    line("Loss", curve.map((e) => e.loss / most), epochs, last ? last.loss.toFixed(3) : ""),
-    line("Accuracy on the noisy training images", curve.map((e) => e.accuracy), epochs, last ? percent(last.accuracy) : ""),
+    line(say("learning.loss"), curve.map((e) => e.loss / most), epochs, last ? last.loss.toFixed(3) : ""),
+    line(say("learning.accuracy"), curve.map((e) => e.accuracy), epochs, last ? percent(last.accuracy) : ""),
   );
 }
 
@@ -28,7 +29,7 @@ function line(name, values, epochs, now) {
     h("figcaption", {}, name, h("strong", {}, now)),
     svg(
       "svg",
-      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": `${name}, now ${now || "unknown"}` },
+      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": say("learning.curve", { name, now: now || say("learning.unknown") }) },
       svg("line", { class: "base", x1: 0, x2: WIDTH, y1: HEIGHT - 2, y2: HEIGHT - 2 }),
       svg("path", { class: "line", d: path }),
     ),

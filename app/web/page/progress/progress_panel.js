@@ -2,8 +2,9 @@
 
 import { votesChart } from "../answer/votes_chart.js";
 import { announce, h, show } from "../elements/dom.js";
-import { count, duration, PROMPTINGS } from "../elements/words.js";
+import { duration } from "../elements/words.js";
 import { recall } from "../service/memory.js";
+import { say, sayName } from "../strings/say.js";
 
 const SAY_EVERY_MS = 10_000;
 
@@ -14,9 +15,9 @@ const SAY_EVERY_MS = 10_000;
  */
 export function progressPanel(found, cancel) {
   const parts = {
-    title: h("h2", { id: "answer-title", tabindex: "-1" }, "Asking the model"),
+    title: h("h2", { id: "answer-title", tabindex: "-1" }, say("progress.title")),
     bar: h("progress", { max: 1, value: 0, "aria-labelledby": "answer-title" }),
-    done: h("span", { class: "done" }, "Waiting for its turn"),
+    done: h("span", { class: "done" }, say("common.waiting")),
     left: h("span", { class: "left" }, " "),
     trouble: h("p", { class: "trouble", role: "status" }, " "),
     votes: h("div", { class: "live" }, ...emptyVotes(found)),
@@ -28,7 +29,7 @@ export function progressPanel(found, cancel) {
     parts.bar,
     h("p", { class: "progress-figures" }, parts.done, parts.left),
     parts.trouble,
-    h("p", { class: "hint" }, "Noisy copies of the image are shown to the model, and each votes for a class. Sampling ends as soon as the question is answered. The votes so far are only for watching; they claim nothing yet."),
+    h("p", { class: "hint" }, say("progress.hint")),
     parts.votes,
   );
   const rate = rateMeter();
@@ -36,7 +37,7 @@ export function progressPanel(found, cancel) {
   return {
     element,
     onLost: (lost) => {
-      parts.trouble.textContent = lost ? "The service does not answer at the moment. Nothing is lost; asking again." : " ";
+      parts.trouble.textContent = lost ? say("progress.lost") : " ";
     },
     onProgress: (progress) => {
       showFigures(parts, progress, progress.estimated_s ?? rate(progress));
@@ -51,12 +52,12 @@ export function progressPanel(found, cancel) {
 function showFigures(parts, progress, left_s) {
   const { samples_done: done, samples_total: total, queue_position: position } = progress;
   if (progress.status === "queued") {
-    parts.done.textContent = position ? `In the queue, place ${count(position)}` : "Waiting for its turn";
+    parts.done.textContent = position ? say("progress.queued", { place: position }) : say("common.waiting");
   } else {
-    parts.done.textContent = `${count(done)} of at most ${count(total)} noisy copies`;
+    parts.done.textContent = say("progress.copies", { done, most: total });
     parts.bar.value = total ? done / total : 0;
   }
-  parts.left.textContent = left_s === null ? " " : `${duration(left_s)} left at most`;
+  parts.left.textContent = left_s === null ? " " : say("progress.left", { time: duration(left_s) });
 }
 
 /** Estimates the seconds left from the pace so far, for when the service reports no estimate. */
@@ -73,14 +74,14 @@ function rateMeter() {
 
 /** @param {() => Promise<void>} cancel @param {HTMLElement} trouble */
 function cancelButton(cancel, trouble) {
-  const button = h("button", { type: "button" }, "Cancel");
+  const button = h("button", { type: "button" }, say("common.cancel"));
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
       await cancel();
     } catch (error) {
       button.disabled = false;
-      trouble.textContent = `It could not be cancelled. ${/** @type {Error} */ (error).message}`;
+      trouble.textContent = say("common.not_cancelled", { reason: /** @type {Error} */ (error).message });
     }
   });
   return button;
@@ -109,8 +110,8 @@ function emptyVotes(found) {
 function liveVotes(votes, found) {
   const targets = targetsOf(found);
   const known = targets[votes.target_index]?.class_names ?? [];
-  const names = known.length ? known : votes.counts.map((_, index) => `class ${index + 1}`);
-  const several = targets.length > 1 ? `, ${PROMPTINGS[votes.prompting] ?? votes.prompting}` : "";
+  const names = known.length ? known : votes.counts.map((_, index) => say("progress.class", { number: index + 1 }));
+  const several = targets.length > 1 ? `, ${sayName("prompting", votes.prompting)}` : "";
   return votesChart({
     classNames: names,
     counts: votes.counts,
@@ -118,7 +119,7 @@ function liveVotes(votes, found) {
     topIndex: votes.counts.indexOf(Math.max(...votes.counts, 1)),
     pALower: votes.p_a_lower,
     pBUpper: votes.p_b_upper,
-    caption: `Noise σ ${votes.sigma}${several} · ${count(votes.n)} votes so far`,
+    caption: say("progress.votes", { sigma: votes.sigma, wording: several, n: votes.n }),
     claimed: false,
   });
 }

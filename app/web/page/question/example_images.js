@@ -1,10 +1,11 @@
 // Real images with a known class, for whoever has none at hand. Each comes with its learned prompt.
 
 import { h, show } from "../elements/dom.js";
+import { say, sayName } from "../strings/say.js";
 
 /**
- * @typedef {{file: string, picture: string, class: string, about: string, prompt: string,
- *   template: string, credit: string}} Example
+ * @typedef {{file: string, picture: string, class: string, prompt: string,
+ *   template: string, credit: string, levels?: string[]}} Example `levels`: for an image whose votes are divided there
  */
 
 /**
@@ -19,7 +20,7 @@ export function exampleImages(prompts, chosen) {
     if (!usable.length) return;
     show(
       element,
-      h("p", { class: "hint" }, "No image at hand? Take one of these, whose class is known:"),
+      h("p", { class: "hint" }, say("examples.title")),
       h("div", {}, ...usable.map((one) => button(one, chosen))),
       h("p", { class: "hint" }, [...new Set(usable.map((one) => one.credit))].join(" · ")),
     );
@@ -44,6 +45,6 @@ function button(example, chosen) {
     { type: "button", class: "quiet", click: take },
     h("img", { src: `static/examples/${example.picture}`, alt: "", width: 72, height: 72, loading: "lazy" }),
     h("strong", {}, example.class),
-    h("small", {}, example.about),
+    h("small", {}, sayName("example", example.file)),
   );
 }

@@ -2,39 +2,48 @@
 
 import { h } from "../elements/dom.js";
 import { choice, field, number, select } from "../elements/fields.js";
+import { say } from "../strings/say.js";
 
 const EFFORTS = /** @type {[string, string][]} */ ([
-  ["1000", "quick look, up to 1,000 samples"],
-  ["10000", "usual, up to 10,000 samples"],
-  ["100000", "thorough, up to 100,000 samples"],
+  ["1000", say("goal.quick")],
+  ["10000", say("goal.usual")],
+  ["100000", say("goal.thorough")],
 ]);
 const PROCEDURES = /** @type {[string, string][]} */ ([
-  ["staged", "staged: ends when the question is answered"],
-  ["cohen", "cohen: always the same number of samples"],
+  ["staged", say("goal.staged")],
+  ["cohen", say("goal.cohen")],
 ]);
+const CAPS = /** @type {[string, string][]} */ ([
+  ["", say("goal.no_cap")],
+  ["10000", say("goal.up_to", { n: 10000 })],
+  ["100000", say("goal.up_to", { n: 100000 })],
+]);
+const LEAST_GROWTH = 2;
 const TOLERANCE = "0.05";
 
 export function goalFields() {
-  const effort = select(EFFORTS, { "aria-label": "Effort" });
+  const effort = select(EFFORTS, { "aria-label": say("goal.effort") });
   effort.value = "10000";
   const procedure = select(PROCEDURES);
-  const target = number("0.25", { "aria-label": "Radius that matters" });
-  const far = choice("radio", "How far does the answer hold?", { name: "goal", checked: true }, "Samples until more samples would hardly add to the radius.");
-  const asked = choice("radio", "Does it hold at least up to this l2 radius?", { name: "goal" }, "Often needs far fewer samples: it stops as soon as this is answered.");
+  const target = number("0.25", { "aria-label": say("goal.radius") });
+  const far = choice("radio", say("goal.far"), { name: "goal", checked: true }, say("goal.far_hint"));
+  const asked = choice("radio", say("goal.asked"), { name: "goal" }, say("goal.asked_hint"));
   asked.append(target);
   target.addEventListener("focus", () => (asked.querySelector("input").checked = true));
-  const fixed = h("p", { class: "hint", hidden: true }, "The procedure cohen cannot stop early: it always uses all its samples.");
+  const fixed = h("p", { class: "hint", hidden: true }, say("goal.fixed"));
   const question = h("div", {}, far, asked);
   const tolerance = number(TOLERANCE);
   const minimum = number("", { placeholder: "0.05 σ" });
+  const cap = select(CAPS);
   const chosen = number("100", { inputmode: "numeric" });
   const staged = h(
     "div",
     {},
-    field("Tolerance", "How much of the radius may be given up to stop earlier. 0.05: within 5 % of what all samples would give; 0: use all samples.", tolerance),
-    field("Smallest radius of interest", "Sampling stops when not even this radius is in reach. Empty: a twentieth of the noise level.", minimum),
+    field(say("goal.tolerance"), say("goal.tolerance_hint"), tolerance),
+    field(say("goal.minimum"), say("goal.minimum_hint"), minimum),
+    field(say("goal.cap"), say("goal.cap_hint"), cap),
   );
-  const cohen = h("div", { hidden: true }, field("Samples that choose the class", "As many fresh samples as the effort says then bound its probability.", chosen));
+  const cohen = h("div", { hidden: true }, field(say("goal.n0"), say("goal.n0_hint"), chosen));
   const isStaged = () => procedure.value === "staged";
   const isAsked = () => isStaged() && asked.querySelector("input").checked;
   procedure.addEventListener("change", () => {
@@ -42,17 +51,30 @@ export function goalFields() {
     fixed.hidden = cohen.hidden = isStaged();
   });
   return {
-    elements: [question, fixed, field("Effort", "", effort)],
-    advanced: h("div", {}, field("Procedure", "cohen is the procedure in the literature, offered for comparison. It often needs many more samples for the same answer.", procedure), staged, cohen),
+    elements: [question, fixed, field(say("goal.effort"), "", effort)],
+    advanced: h("div", {}, field(say("goal.procedure"), say("goal.procedure_hint"), procedure), staged, cohen),
     isStaged,
-    lacking: () => (isAsked() && !(Number(plain(target)) > 0 && Number(plain(target)) <= 1000) ? "The radius that matters must be a number above 0, up to 1000." : ""),
+    /** The radius asked about, or 0. */
+    asked: () => (isStaged() ? Number(plain(isAsked() ? target : minimum)) : 0),
+    lacking: () => lackingGoal(isAsked() ? plain(target) : null) || (isStaged() ? lackingCap(Number(effort.value), Number(cap.value)) : ""),
     /** @returns {[string, string][]} */
     fields: () => {
       if (!isStaged()) return [["procedure", "cohen"], ["n", effort.value], ...given("n0", chosen, "100")];
-      if (isAsked()) return [["n_max", effort.value], ["target_radius", plain(target)]];
-      return [["n_max", effort.value], ...given("tolerance", tolerance, TOLERANCE), ...given("minimum_radius", minimum, "")];
+      const samples = /** @type {[string, string][]} */ ([["n_max", effort.value], ...given("n_cap", cap, "")]);
+      if (isAsked()) return [...samples, ["target_radius", plain(target)]];
+      return [...samples, ...given("tolerance", tolerance, TOLERANCE), ...given("minimum_radius", minimum, "")];
     },
   };
+}
+
+/** @param {string | null} target */
+function lackingGoal(target) {
+  return target === null || (Number(target) > 0 && Number(target) <= 1000) ? "" : say("goal.lacking_radius");
+}
+
+/** @param {number} n @param {number} cap 0: none */
+function lackingCap(n, cap) {
+  return cap && cap < LEAST_GROWTH * n ? say("goal.lacking_cap") : "";
 }
 
 /** The number as the service reads it, with a decimal point. @param {HTMLInputElement} input */

@@ -4,18 +4,19 @@ import { h, show } from "../elements/dom.js";
 import { field, select } from "../elements/fields.js";
 import { blobImage, decodeBlob } from "../elements/picture.js";
 import { postForm } from "../service/http.js";
+import { say } from "../strings/say.js";
 
 const WAIT_MS = 250;
 /** Centre and width in the units of the file, Hounsfield units for a CT. */
 const PRESETS = /** @type {[string, string][]} */ ([
-  ["", "as the file says"],
-  ["auto", "from its grey values"],
-  ["40,80", "brain 40 / 80"],
-  ["40,400", "soft tissue 40 / 400"],
-  ["-600,1500", "lung −600 / 1500"],
-  ["50,350", "mediastinum 50 / 350"],
-  ["400,1800", "bone 400 / 1800"],
-  ["own", "as set below"],
+  ["", say("window.file")],
+  ["auto", say("window.auto")],
+  ["40,80", say("window.brain")],
+  ["40,400", say("window.soft_tissue")],
+  ["-600,1500", say("window.lung")],
+  ["50,350", say("window.mediastinum")],
+  ["400,1800", say("window.bone")],
+  ["own", say("window.own")],
 ]);
 
 /** @param {() => any} getModel */
@@ -24,7 +25,7 @@ export function previewPanel(getModel) {
   const pictures = h("div", { class: "pictures" });
   const note = h("p", { class: "hint", role: "status" });
   const controls = createControls(() => later());
-  const element = h("section", { class: "preview", hidden: true, "aria-label": "Preview" }, pictures, note, controls.element);
+  const element = h("section", { class: "preview", hidden: true, "aria-label": say("preview.title") }, pictures, note, controls.element);
   const later = () => {
     clearTimeout(state.timer);
     state.timer = window.setTimeout(draw, WAIT_MS);
@@ -39,7 +40,7 @@ export function previewPanel(getModel) {
       if (asking.signal.aborted) return;
       controls.update(found);
       const { size } = getModel().preprocessing;
-      show(pictures, shown(found.picture_png, "Picture", `${found.source.toUpperCase()}, ${found.width} × ${found.height}`, asking.signal), shown(found.input_png, "What the model sees", `${size} × ${size} pixels`, asking.signal));
+      show(pictures, shown(found.picture_png, say("preview.picture"), `${found.source.toUpperCase()}, ${found.width} × ${found.height}`, asking.signal), shown(found.input_png, say("preview.seen"), say("models.pixels", { side: size }), asking.signal));
       note.textContent = found.notes.join(" ");
       note.classList.remove("problem");
     } catch (error) {
@@ -50,10 +51,10 @@ export function previewPanel(getModel) {
   const refused = (/** @type {any} */ problem, /** @type {File} */ file) => {
     const none = [404, 405].includes(problem.status);
     note.classList.toggle("problem", !none);
-    note.textContent = none ? "This service offers no preview; it reads the picture when you send it." : problem.message;
+    note.textContent = none ? say("preview.none") : problem.message;
     controls.needFrame(problem);
     const readable = none && file.type.startsWith("image/") && !file.type.includes("tif");
-    show(pictures, readable && h("figure", {}, h("div", { class: "picture" }, blobImage(file, "The chosen file", state.asking.signal)), h("figcaption", {}, h("strong", {}, "The file"))));
+    show(pictures, readable && h("figure", {}, h("div", { class: "picture" }, blobImage(file, say("preview.chosen"), state.asking.signal)), h("figcaption", {}, h("strong", {}, say("preview.file")))));
   };
   return {
     element,
@@ -66,9 +67,9 @@ export function previewPanel(getModel) {
       state.file = file;
       state.asking.abort();
       element.hidden = file === null;
-      note.textContent = "Reading the picture";
+      note.textContent = say("preview.reading");
       note.classList.remove("problem");
-      show(pictures, placeholder("Picture"), placeholder("What the model sees"));
+      show(pictures, placeholder(say("preview.picture")), placeholder(say("preview.seen")));
       controls.hide();
       if (file === null) controls.reset();
       draw();
@@ -108,24 +109,24 @@ function createControls(changed) {
   const centre = h("input", { type: "range", step: "any" });
   const width = h("input", { type: "range", step: "any" });
   const out = { frame: h("output", {}), centre: h("output", {}), width: h("output", {}) };
-  const frames = labelled("Frame", frame, out.frame);
-  const windows = h("div", {}, field("Window", "Which grey values become black and white. It is part of what is certified, and applies to all images.", preset), labelled("Centre", centre, out.centre), labelled("Width", width, out.width));
+  const frames = labelled(say("preview.frame"), frame, out.frame);
+  const windows = h("div", {}, field(say("preview.window"), say("preview.window_hint"), preset), labelled(say("preview.centre"), centre, out.centre), labelled(say("preview.width"), width, out.width));
   const element = h("div", { class: "controls" }, frames, windows);
   let touched = false;
-  const say = () => {
-    out.frame.textContent = `${Number(frame.value) + 1} of ${Number(frame.max) + 1}`;
+  const showValues = () => {
+    out.frame.textContent = say("preview.frame_of", { number: Number(frame.value) + 1, frames: Number(frame.max) + 1 });
     frame.setAttribute("aria-valuetext", out.frame.textContent);
     out.centre.textContent = String(Math.round(Number(centre.value)));
     out.width.textContent = String(Math.round(Number(width.value)));
   };
   const own = () => {
     preset.value = "own";
-    say();
+    showValues();
     changed();
   };
   frame.addEventListener("input", () => {
     touched = true;
-    say();
+    showValues();
     changed();
   });
   centre.addEventListener("input", own);
@@ -164,7 +165,7 @@ function createControls(changed) {
         touched = true;
       }
       if (found.window && preset.value !== "own") range(centre, width, found.window);
-      say();
+      showValues();
     },
     /** A file with several frames is refused until a frame is named, so the first is chosen. If the
      * file lacks the chosen frame, it stays refused until the user changes it. @param {any} problem */

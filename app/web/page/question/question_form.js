@@ -2,6 +2,7 @@
 
 import { h } from "../elements/dom.js";
 import { choice, field, group, number, select } from "../elements/fields.js";
+import { say, sayName } from "../strings/say.js";
 import { goalFields } from "./goal_fields.js";
 import { noiseLevels } from "./noise_levels.js";
 import { wordingFields } from "./wording_fields.js";
@@ -33,30 +34,41 @@ export function questionForm(models, prompts, changed) {
   return {
     element: h(
       "div",
-      {},
-      field("Model", "", model),
+      { input: changed, change: changed },
+      field(say("column.model"), "", model),
       about,
       away,
       ...wording.elements,
-      group("Noise levels σ", h("p", { class: "hint" }, "The model looks at noisy copies. More noise can prove more, but hides more of the image. Each level gives one certificate."), levels.element),
-      group("Goal", ...goal.elements),
-      h("details", { class: "advanced" }, h("summary", {}, "Advanced"), ...wording.advanced, goal.advanced, ...reckoning.elements),
+      group(say("question.levels"), h("p", { class: "hint" }, say("question.levels_hint")), levels.element),
+      group(say("question.goal"), ...goal.elements),
+      h("details", { class: "advanced" }, h("summary", {}, say("common.advanced")), ...wording.advanced, goal.advanced, ...reckoning.elements),
     ),
     get model() {
       return current();
     },
-    /** Asks about what a learned prompt tells apart. @param {string} id @param {string} template */
-    choosePrompt: (id, template) => {
+    /** Asks about what a learned prompt tells apart: beside the sentence, or alone at these levels.
+     * @param {string} id @param {string} template @param {string[]} [only] */
+    choosePrompt: (id, template, only) => {
       model.value = prompts.find((p) => p.id === id).model;
       showModel();
-      wording.choose(id, template);
+      wording.choose(id, template, !only);
+      levels.choose(only);
       changed();
+    },
+    /** Takes over what the worker hosts now say of the same models. @param {any[]} now */
+    hostsChanged: (now) => {
+      for (const { id, hosts } of now) models.find((m) => m.id === id).hosts = hosts;
+      away.textContent = whyAway(current());
     },
     get sigmas() {
       return levels.values();
     },
     get classNames() {
       return wording.names();
+    },
+    /** Whether there is a radius that the samples might not prove. */
+    get hasGoal() {
+      return goal.asked() > 0 && levels.values().length > 0;
     },
     lacking: () => levels.lacking() || wording.lacking() || goal.lacking() || lackingTogether(wording, goal),
     fields: () => [
@@ -74,25 +86,25 @@ function whyAway({ hosts }) {
   const states = hosts.map((/** @type {any} */ one) => one.state);
   if (!states.length || states.some((/** @type {string} */ s) => ["ready", "loading", "present"].includes(s))) return "";
   const [{ state, detail, missing_files: missing }] = hosts;
-  const why = missing.length ? `missing: ${missing.join(", ")}` : detail.replace(/\.$/, "") || state;
-  return `No worker host can certify with this model now: ${why}.`;
+  const why = missing.length ? say("question.missing", { files: missing.join(", ") }) : detail.replace(/\.$/, "") || sayName("host", state);
+  return say("question.away", { why });
 }
 
 /** @param {any} wording @param {any} goal */
 function lackingTogether(wording, goal) {
-  return wording.isRouted() && !goal.isStaged() ? "A choice from a bank is certified by the procedure staged only." : "";
+  return wording.isRouted() && !goal.isStaged() ? say("question.lacking_together") : "";
 }
 
 /** The error probability and the attempt. */
 function reckoningFields() {
   const alpha = number("0.001");
-  const joint = choice("checkbox", "All certificates hold together", {}, "Divides α among them, so that you may pick the best one afterwards.");
+  const joint = choice("checkbox", say("question.joint"), {}, say("question.joint_hint"));
   const attempt = h("input", { type: "number", min: 0, max: 10000, value: 0 });
   return {
     elements: [
-      field("Error probability α", "How often a claim may be false, over the randomness of the service’s sampling. 0.001: confidence 99.9 %.", alpha),
+      field(say("question.alpha"), say("question.alpha_hint"), alpha),
       joint,
-      field("Attempt", "A different number draws different noise. The certificates count every attempt.", attempt),
+      field(say("question.attempt"), say("question.attempt_hint"), attempt),
     ],
     fields: () => [
       ["alpha", alpha.value.trim().replace(",", ".")],

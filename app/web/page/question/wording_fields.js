@@ -2,13 +2,14 @@
 
 import { h, show } from "../elements/dom.js";
 import { choice, field, group } from "../elements/fields.js";
+import { say } from "../strings/say.js";
 
 const OWN = "own";
 const TUNED = /** @type {[string, string, string][]} */ ([
-  ["template", "The sentence", "The classes in the sentence above, with nothing learned."],
-  ["zero-shot", "Sentence tuned on this image", "Its certificate covers the tuned prompt, but not tuning it again."],
-  ["few-shot+zero-shot", "Learned prompt tuned on this image", "Needs a learned prompt. The same limit applies."],
-  ["routed", "Chosen from a bank of prompts", "The choice is certified too. Takes all learned prompts with these classes, and the sentence."],
+  ["template", say("wording.template"), say("wording.template_hint")],
+  ["zero-shot", say("wording.zero_shot"), say("wording.zero_shot_hint")],
+  ["few-shot+zero-shot", say("wording.tuned"), say("wording.tuned_hint")],
+  ["routed", say("wording.routed"), say("wording.routed_hint")],
 ]);
 const COMPARED = ["template", "few-shot+zero-shot"];
 const SENTENCE = ["template", "zero-shot", "routed"];
@@ -28,7 +29,7 @@ export function wordingFields(getModel, prompts) {
   const showFurther = () => {
     const before = ticked([further]);
     const others = alike().filter((p) => p.id !== wording.value);
-    show(further, ...others.map((p) => choice("checkbox", `Learned prompt ${p.id}`, { value: p.id, checked: before.includes(p.id) })));
+    show(further, ...others.map((p) => choice("checkbox", say("wording.prompt", { id: p.id }), { value: p.id, checked: before.includes(p.id) })));
   };
   const showChosen = () => {
     classes.value = standard().join("\n");
@@ -51,27 +52,28 @@ export function wordingFields(getModel, prompts) {
   };
   return {
     elements: [
-      field("What to tell apart", "A learned prompt was trained from a few labelled images, and often withstands more noise.", wording),
-      field("Classes", "One per line. The model can only answer with one of these.", classes),
+      field(say("wording.title"), say("wording.title_hint"), wording),
+      field(say("wording.classes"), say("wording.classes_hint"), classes),
     ],
     advanced: [
-      field("Sentence", "{} stands for the class name.", template),
-      group("Compare with further wordings", h("p", { class: "hint" }, "Each gets its own certificates, from the same noisy copies."), ...boxes, further),
+      field(say("wording.sentence"), say("wording.sentence_hint"), template),
+      group(say("wording.further"), h("p", { class: "hint" }, say("wording.further_hint")), ...boxes, further),
     ],
     names: named,
-    /** Compares a learned prompt, alone and tuned on the image, with a sentence. @param {string} prompt @param {string} sentence */
-    choose: (prompt, sentence) => {
+    /** Takes a learned prompt, and compares it, alone and tuned on the image, with a sentence.
+     * @param {string} prompt @param {string} sentence @param {boolean} compared */
+    choose: (prompt, sentence, compared) => {
       wording.value = prompt;
       showChosen();
       template.value = sentence;
       for (const box of boxes) {
         const input = box.querySelector("input");
-        input.checked = COMPARED.includes(input.value);
+        input.checked = compared && COMPARED.includes(input.value);
       }
     },
     isRouted: () => promptings().includes("routed"),
     modelChanged: () => {
-      show(wording, option("", "The model’s own classes, in a sentence"), ...own().map((p) => option(p.id, `Learned prompt ${p.id}`)), option(OWN, "Classes of my own, in a sentence"));
+      show(wording, option("", say("wording.standard")), ...own().map((p) => option(p.id, say("wording.prompt", { id: p.id }))), option(OWN, say("wording.own")));
       showChosen();
     },
     lacking: () => lackingClasses(named()) || lackingPrompts(promptings(), ids()),
@@ -108,13 +110,13 @@ function option(value, words) {
 
 /** @param {string[]} names */
 function lackingClasses(names) {
-  if (names.length < 2) return "Name at least two classes, one per line.";
-  return new Set(names).size < names.length ? "Two classes have the same name." : "";
+  if (names.length < 2) return say("wording.lacking_classes");
+  return new Set(names).size < names.length ? say("wording.lacking_distinct") : "";
 }
 
 /** @param {string[]} promptings @param {string[]} ids */
 function lackingPrompts(promptings, ids) {
   if (ids.length) return "";
-  if (promptings.includes("few-shot+zero-shot")) return "Tuning a learned prompt needs one: choose it under What to tell apart.";
-  return promptings.includes("routed") ? "A bank needs a learned prompt with these classes; there is none." : "";
+  if (promptings.includes("few-shot+zero-shot")) return say("wording.lacking_prompt");
+  return promptings.includes("routed") ? say("wording.lacking_bank") : "";
 }

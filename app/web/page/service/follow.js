@@ -88,8 +88,27 @@ async function lookOnce(id, watcher, signal) {
   return null;
 }
 
+/**
+ * Looks at an address until what is there is over; survives a service that is away for a while.
+ * @param {string} address @param {(found: any) => boolean} isOver @param {(found: any) => void} draw is given each look
+ * @param {number} pauseMs @param {AbortSignal} signal
+ * @returns {Promise<any>} the last look
+ * @throws {Problem} that does not pass
+ */
+export async function watchUntil(address, isOver, draw, pauseMs, signal) {
+  for (;;) {
+    const found = await getJson(address, signal).catch((error) => {
+      if (error instanceof Problem && error.passes) return null;
+      throw error;
+    });
+    if (found) draw(found);
+    if (found && isOver(found)) return found;
+    await wait(pauseMs, signal);
+  }
+}
+
 /** @param {number} ms @param {AbortSignal} signal */
-export function wait(ms, signal) {
+function wait(ms, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, ms);
     signal.addEventListener("abort", () => {

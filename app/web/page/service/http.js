@@ -1,5 +1,6 @@
 // Requests to the service that served this page.
 
+import { say } from "../strings/say.js";
 import { keyHeaders } from "./key.js";
 
 /** A refusal or failure of the service (RFC 9457), or the fact that it cannot be reached. */
@@ -7,7 +8,7 @@ export class Problem extends Error {
   /** @param {{status?: number, code?: string, detail?: string, title?: string,
    *   errors?: any[], image_index?: number, frames?: number}} document */
   constructor(document, retryAfterS = 0) {
-    super(document.detail || document.title || "The service gave no reason.");
+    super(document.detail || document.title || say("service.no_reason"));
     this.status = document.status ?? 0;
     this.code = document.code ?? "unknown";
     this.errors = document.errors ?? [];
@@ -36,7 +37,7 @@ export async function ask(method, path, options = {}) {
       if (error.name === "AbortError") throw error;
       throw new Problem({
         code: "unreachable",
-        detail: "The service cannot be reached at the moment.",
+        detail: say("service.unreachable"),
       });
     },
   );

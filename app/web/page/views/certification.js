@@ -1,14 +1,16 @@
 // One certification: its progress while it runs, then its answer. The image stays in place.
 
 import { answer } from "../answer/answer.js";
+import { purge } from "../answer/purge.js";
 import { announce, find, h, show } from "../elements/dom.js";
 import { picture } from "../elements/picture.js";
 import { showTrouble } from "../elements/trouble.js";
-import { plural, when } from "../elements/words.js";
+import { plainly, when } from "../elements/words.js";
 import { progressPanel } from "../progress/progress_panel.js";
 import { follow, hasEnded } from "../service/follow.js";
 import { ask, getJson } from "../service/http.js";
 import { fileName } from "../service/memory.js";
+import { say, sayName } from "../strings/say.js";
 
 /** @param {HTMLElement} main @param {string} id @param {AbortSignal} signal */
 export async function open(main, id, signal) {
@@ -24,26 +26,29 @@ async function run(body, found, signal) {
   const panel = progressPanel(found, () => cancel(found.id));
   show(body, panel.element);
   const ended = await follow(found.id, panel, signal);
+  if (ended.goal) find("#reach-note")?.remove(); // the goal's answer says it
   const hadFocus = body.contains(document.activeElement);
   end(body, ended, signal);
-  announce(`${ENDINGS[ended.status]?.title ?? "Finished"}. ${find("#answer-title")?.textContent ?? ""}`);
+  announce(`${ENDINGS[ended.status]?.title ?? say("certification.finished")}. ${find("#answer-title")?.textContent ?? ""}`);
   if (hadFocus) find("#answer-title")?.focus();
 }
 
 /** @param {string} id */
 async function cancel(id) {
-  await ask("DELETE", `certifications/${id}`);
+  await ask("DELETE", `certifications/${id}?only=cancel`);
 }
 
 /** @param {any} found */
 function head(found) {
   const name = fileName(found.id);
-  const batch = found.batch_id && h("a", { href: `#/batches/${found.batch_id}` }, "all images sent together");
+  const before = found.continues && h("a", { href: `#/certifications/${found.continues}` }, say("certification.goes_on"));
+  const batch = found.batch_id && h("a", { href: `#/batches/${found.batch_id}` }, say("certification.batch"));
   return h(
     "div",
     { class: "page-head" },
-    h("h1", {}, name || "Certification"),
-    h("p", { class: "facts" }, `Sent ${when(found.submitted_at)} · model ${found.model.id} · `, batch, batch && " · ", h("a", { href: "#/" }, fileName(found.id) ? "ask another question about it" : "certify an image")),
+    h("h1", {}, name || say("certification.title")),
+    h("p", { class: "facts" }, say("certification.sent", { when: when(found.submitted_at), model: found.model.id }), " · ", found.reference && say("certification.reference", { reference: found.reference }), found.reference && " · ", before, before && " · ", batch, batch && " · ", h("a", { href: "#/" }, fileName(found.id) ? say("certification.ask_again") : say("certification.another"))),
+    found.note && !found.goal && h("p", { class: "hint", id: "reach-note" }, plainly(found.note)),
   );
 }
 
@@ -53,19 +58,18 @@ function imagePanel(found, signal) {
   return h(
     "figure",
     { class: "case-image" },
-    picture(found.links.input_image, "The certified image, as the model sees it", signal),
-    h("figcaption", {}, h("strong", {}, "As the model sees it"), h("span", { class: "note" }, `${input.width} × ${input.height} pixels, 8 bit`), origin(input)),
+    picture(found.links.input_image, say("certification.picture"), signal),
+    h("figcaption", {}, h("strong", {}, say("certification.as_seen")), h("span", { class: "note" }, say("certification.size", { width: input.width, height: input.height })), origin(input)),
   );
 }
 
 /** How the picture was read from the file. @param {any} input */
 function origin(input) {
-  const from = { request: "as chosen", file: "from the file", percentile: "from its grey values", none: "" };
-  const parts = [`from a ${input.source.toUpperCase()} file`];
-  if (input.frames > 1) parts.push(`frame ${input.frame + 1} of ${input.frames}`);
+    const parts = [say("certification.source", { kind: input.source.toUpperCase() })];
+  if (input.frames > 1) parts.push(say("certification.frame", { number: input.frame + 1, frames: input.frames }));
   if (input.window) {
-    const why = from[/** @type {keyof typeof from} */ (input.window_origin)];
-    parts.push(`window ${input.window.map((/** @type {number} */ w) => Math.round(w * 10) / 10).join(" / ")} ${why}`);
+    const values = input.window.map((/** @type {number} */ w) => Math.round(w * 10) / 10).join(" / ");
+    parts.push(say("certification.window", { values, why: sayName("window_from", input.window_origin) }));
   }
   return h("span", { class: "hint" }, parts.join(" · "), ...input.notes.map((/** @type {string} */ note) => h("span", { class: "note" }, note)));
 }
@@ -73,18 +77,18 @@ function origin(input) {
 /** @type {Record<string, {title: string, text: string}>} */
 const ENDINGS = {
   cancelled: {
-    title: "Cancelled",
-    text: "It was cancelled before there were enough votes. Nothing is claimed about this image.",
+    title: say("certification.cancelled"),
+    text: say("certification.cancelled_text"),
   },
   failed: {
-    title: "No answer",
-    text: "The certification failed. This says nothing about the image or its class.",
+    title: say("certification.failed"),
+    text: say("certification.failed_text"),
   },
 };
 
 /** @param {HTMLElement} body @param {any} ended @param {AbortSignal} signal */
 function end(body, ended, signal) {
-  if (ended.status === "finished") return show(body, ...answer(ended, signal));
+  if (ended.status === "finished") return show(body, ...answer(ended, signal), purge(ended));
   const { title, text } = ENDINGS[ended.status] ?? ENDINGS.failed;
   show(
     body,
@@ -94,14 +98,8 @@ function end(body, ended, signal) {
       h("h2", { id: "answer-title", tabindex: "-1" }, title),
       h("p", {}, text),
       ended.failure && h("p", { class: "problem" }, ended.failure.detail, h("span", { class: "code" }, ended.failure.code)),
-      h("p", {}, h("a", { href: "#/", class: "button" }, "Certify an image")),
+      h("p", {}, h("a", { href: "#/", class: "button" }, say("common.certify_an_image"))),
     ),
+    purge(ended),
   );
-}
-
-/** @param {any} ended */
-export function outcomeLine(ended) {
-  if (ended.status !== "finished") return ended.status;
-  const certified = ended.certificates.filter((/** @type {any} */ c) => c.outcome === "certified").length;
-  return `${certified} of ${plural(ended.certificates.length, "certificate")} with a radius`;
 }

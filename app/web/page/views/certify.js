@@ -3,16 +3,18 @@
 
 import { announce, h, show } from "../elements/dom.js";
 import { dropZone } from "../elements/drop_zone.js";
-import { plural } from "../elements/words.js";
+import { field } from "../elements/fields.js";
 import { exampleImages } from "../question/example_images.js";
 import { previewPanel } from "../question/preview_panel.js";
 import { questionForm } from "../question/question_form.js";
+import { reachWarning } from "../question/reach.js";
 import { getJson, postForm, Problem } from "../service/http.js";
 import { remember, rememberBatch } from "../service/memory.js";
+import { say } from "../strings/say.js";
 
 const ACCEPT = ".png,.jpg,.jpeg,.tif,.tiff,.jp2,.j2k,.webp,.dcm,.dicom,image/*,application/dicom";
 
-/** @type {{lists: string, form: HTMLElement} | null} */
+/** @type {{lists: string, form: HTMLElement, hostsChanged: (models: any[]) => void} | null} */
 let kept = null;
 document.addEventListener("key-changed", () => (kept = null));
 
@@ -22,15 +24,16 @@ export async function open(main, _, signal) {
     getJson("models", signal),
     getJson("prompts", signal),
   ]);
-  if (!models.length) throw new Problem({ detail: "This service has no model. Its operator can add one with promptsmooth models add." });
-  const lists = JSON.stringify([models.map(stateOf), prompts.map((/** @type {any} */ p) => p.sha256)]);
-  if (kept?.lists !== lists) kept = { lists, form: createForm(models, prompts) };
+  if (!models.length) throw new Problem({ detail: say("certify.no_model") });
+  const lists = JSON.stringify([models, prompts].map((all) => all.map(digestOf)));
+  if (kept?.lists !== lists) kept = { lists, ...createForm(models, prompts) };
+  else kept.hostsChanged(models);
   show(main, intro(), kept.form);
 }
 
-/** The facts about a model that the form depends on. @param {any} model */
-function stateOf({ id, sha256, hosts }) {
-  return [id, sha256, hosts.map((/** @type {any} */ one) => one.state)];
+/** What the form depends on, of a model or a prompt. @param {any} one */
+function digestOf({ id, sha256 }) {
+  return [id, sha256];
 }
 
 /** @param {any[]} models @param {any[]} prompts */
@@ -39,54 +42,62 @@ function createForm(models, prompts) {
   let files = [];
   let sent = false; // images added after sending start a new case
   const question = questionForm(models, prompts, () => refresh());
+  const warning = reachWarning(() => (question.hasGoal ? [...question.fields(), ["images", String(Math.max(1, files.length))]] : null));
   const preview = previewPanel(() => question.model);
+  const reference = h("input", { type: "text", autocomplete: "off", spellcheck: "false", maxlength: 100 });
   const list = h("ul", { class: "files" });
   const problem = h("p", { class: "problem", role: "alert" });
   const button = h("button", { type: "submit", class: "primary" });
   const refresh = () => {
-    button.textContent = `Certify ${files.length > 1 ? plural(files.length, "image") : "the image"} at ${plural(question.sigmas.length, "noise level")}`;
+    button.textContent = say(files.length > 1 ? "certify.send_images" : "certify.send_image", { images: say("count.image", { n: files.length }), levels: say("count.noise_level", { n: question.sigmas.length }) });
     preview.modelChanged();
+    warning.changed();
   };
   const setFiles = (/** @type {File[]} */ chosen) => {
     files = chosen;
     problem.textContent = "";
-    fileList(list, files, preview.show, (i) => setFiles(files.filter((_, at) => at !== i)), () => setFiles([]));
+    fileList(list, files, preview.show, (i) => replace(files.filter((_, at) => at !== i)), () => replace([]));
     if (!preview.file || !files.includes(preview.file)) preview.show(files[0] ?? null);
     zone.classList.toggle("roomy", files.length === 0);
     examples.hidden = files.length > 0;
     refresh();
   };
+  /** Takes other files for those whose button had the focus, which would else be lost. */
+  const replace = (/** @type {File[]} */ chosen) => {
+    setFiles(chosen);
+    (list.querySelector("button") ?? zone.querySelector("input")).focus();
+  };
   const zone = dropZone({
-    label: "Drop images here, or choose them",
-    hint: "DICOM, PNG, JPEG, JPEG 2000, TIFF or WebP. Several at once become a batch. The service does not keep the files, only the picture that the model sees.",
+    label: say("certify.drop"),
+    hint: say("certify.drop_hint"),
     accept: ACCEPT,
     multiple: true,
     onFiles: (added) => {
       setFiles(sent ? added : [...files, ...added]);
       sent = false;
-      announce(`${plural(files.length, "image")} chosen`);
+      announce(say("certify.chosen", { images: say("count.image", { n: files.length }) }));
     },
   });
-  const examples = exampleImages(prompts, (file, { class: name, prompt, template }) => {
-    question.choosePrompt(prompt, template);
-    setFiles([file]);
+  const examples = exampleImages(prompts, (file, { class: name, prompt, template, levels }) => {
+    question.choosePrompt(prompt, template, levels);
+    replace([file]);
     sent = false;
-    announce(`Example chosen: ${name}`);
+    announce(say("certify.example_chosen", { name }));
   });
   const form = h(
     "form",
     { class: "certify", novalidate: true },
     h("div", { class: "certify-images" }, zone, examples, list, preview.element),
-    h("div", { class: "certify-question card" }, question.element, h("div", { class: "actions" }, problem, button)),
+    h("div", { class: "certify-question card" }, question.element, field(say("certify.reference"), say("certify.reference_hint"), reference), h("div", { class: "actions" }, problem, warning.element, button)),
   );
   form.addEventListener("submit", async (/** @type {Event} */ event) => {
     event.preventDefault();
-    const lacking = files.length ? question.lacking() : "Drop or choose an image first.";
+    const lacking = files.length ? question.lacking() : say("certify.lacking");
     problem.textContent = lacking;
     if (lacking) return;
     button.disabled = true;
     try {
-      location.hash = await send(files, question, preview);
+      location.hash = await send(files, question, preview, reference.value.trim());
       sent = true;
     } catch (error) {
       problem.textContent = /** @type {Error} */ (error).message;
@@ -98,15 +109,15 @@ function createForm(models, prompts) {
     }
   });
   setFiles([]);
-  return form;
+  return { form, hostsChanged: question.hostsChanged };
 }
 
 function intro() {
   return h(
     "div",
     { class: "page-head" },
-    h("h1", {}, "How much tampering does the answer withstand?"),
-    h("p", { class: "lead" }, "Drop an image. The service proves how far the image can change before the model’s answer could, or says that it cannot prove anything."),
+    h("h1", {}, say("certify.title")),
+    h("p", { class: "lead" }, say("certify.lead")),
   );
 }
 
@@ -121,23 +132,24 @@ function fileList(list, files, select, remove, clear) {
       {},
       h("button", { type: "button", class: "link", click: () => select(file) }, file.name),
       h("span", { class: "hint" }, size(file.size)),
-      h("button", { type: "button", class: "quiet", "aria-label": `Remove ${file.name}`, click: () => remove(index) }, "Remove"),
+      h("button", { type: "button", class: "quiet", "aria-label": say("certify.remove_file", { name: file.name }), click: () => remove(index) }, say("certify.remove")),
     ),
   );
-  const all = files.length > 1 && h("li", {}, h("span", { class: "hint" }, plural(files.length, "image")), h("span"), h("button", { type: "button", class: "quiet", click: clear }, "Remove all"));
+  const all = files.length > 1 && h("li", {}, h("span", { class: "hint" }, say("count.image", { n: files.length })), h("span"), h("button", { type: "button", class: "quiet", click: clear }, say("certify.remove_all")));
   show(list, ...rows, all);
 }
 
 /** @param {number} bytes */
 function size(bytes) {
-  return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+  return bytes < 1e6 ? say("certify.kilobytes", { n: Math.max(1, Math.round(bytes / 1e3)) }) : say("certify.megabytes", { n: (bytes / 1e6).toFixed(1) });
 }
 
-/** @param {File[]} files @param {any} question @param {any} preview @returns {Promise<string>} where to go */
-async function send(files, question, preview) {
+/** @param {File[]} files @param {any} question @param {any} preview @param {string} reference @returns {Promise<string>} where to go */
+async function send(files, question, preview, reference) {
   const form = new FormData();
   for (const file of files) form.append("image", file, "image");
   for (const [name, value] of [...question.fields(), ...preview.fields()]) form.append(name, value);
+  if (reference) form.append("reference", reference);
   const found = await postForm("certify", form);
   for (const one of found.certifications ?? [found])
     remember(one.id, {

@@ -3,14 +3,15 @@
 import { h, show } from "../elements/dom.js";
 import { dropZone } from "../elements/drop_zone.js";
 import { choice, field, select } from "../elements/fields.js";
-import { plural, when } from "../elements/words.js";
+import { when } from "../elements/words.js";
 import { learningPanel } from "../progress/learning_panel.js";
 import { getJson, postForm } from "../service/http.js";
+import { say } from "../strings/say.js";
 
 /** @param {HTMLElement} main @param {string} job @param {AbortSignal} signal */
 export async function open(main, job, signal) {
   const [{ models }, { prompts }] = await Promise.all([getJson("models", signal), getJson("prompts", signal)]);
-  const head = h("div", { class: "page-head" }, h("h1", {}, "Prompts"), h("p", { class: "lead" }, "A learned prompt is a few vectors in front of a class name, trained from a few labelled images under noise. The model itself does not change."));
+  const head = h("div", { class: "page-head" }, h("h1", {}, say("prompts.title")), h("p", { class: "lead" }, say("prompts.lead")));
   const right = job ? learningPanel(job, signal) : learnForm(models);
   show(main, head, h("div", { class: "two" }, list(prompts), right));
 }
@@ -20,8 +21,8 @@ function list(prompts) {
   return h(
     "section",
     { class: "card" },
-    h("h2", {}, "Learned prompts"),
-    prompts.length === 0 && h("p", { class: "empty" }, "There are none yet."),
+    h("h2", {}, say("prompts.learned")),
+    prompts.length === 0 && h("p", { class: "empty" }, say("prompts.none")),
     h("ul", { class: "plain prompts" }, ...prompts.map(promptRow)),
   );
 }
@@ -34,9 +35,9 @@ function promptRow(prompt) {
     {},
     h("h3", {}, h("code", {}, prompt.id)),
     h("p", {}, prompt.class_names.join(", ")),
-    h("p", { class: "hint" }, `For ${prompt.model} · ${learned ? `learned from ${plural(learned.shots, "image")} a class` : prompt.method} · ${when(prompt.created_at)}`),
+    h("p", { class: "hint" }, [say("prompts.for", { model: prompt.model }), learned ? say("prompts.learned_from", { images: say("count.image", { n: learned.shots }) }) : prompt.method, when(prompt.created_at)].join(" · ")),
     prompt.description && h("p", { class: "hint" }, prompt.description),
-    h("details", {}, h("summary", {}, "Digest"), h("p", {}, h("code", { class: "digest" }, prompt.sha256))),
+    h("details", {}, h("summary", {}, say("prompts.digest")), h("p", {}, h("code", { class: "digest" }, prompt.sha256))),
   );
 }
 
@@ -49,22 +50,22 @@ function learnForm(models) {
   model.value = (models.find((m) => m.default) ?? models[0])?.id;
   const shots = h("input", { type: "number", min: 1, max: 1024, value: 16 });
   const epochs = h("input", { type: "number", min: 1, value: 50 });
-  const paper = choice("checkbox", "As published in the paper", {}, "Otherwise with the settings that were at least as accurate as the plain sentence in our measurements.");
+  const paper = choice("checkbox", say("prompts.paper"), {}, say("prompts.paper_hint"));
   const problem = h("p", { class: "problem", role: "alert" });
-  const button = h("button", { type: "submit", class: "primary" }, "Learn the prompt");
+  const button = h("button", { type: "submit", class: "primary" }, say("prompts.learn"));
   const zone = dropZone({
-    label: "Drop a zip here, or choose it",
-    hint: "One folder of images for each class; the folder’s name becomes the class.",
+    label: say("prompts.drop"),
+    hint: say("prompts.drop_hint"),
     accept: ".zip,application/zip",
     onFiles: ([file]) => {
       state.zip = file;
       chosen.textContent = file.name;
     },
   });
-  const form = h("form", { class: "card", novalidate: true }, h("h2", {}, "Learn a prompt"), zone, chosen, field("Name", "Letters a–z, digits, dots and hyphens. The name belongs to this prompt for ever.", id), field("Model", "", model), h("details", { class: "advanced" }, h("summary", {}, "Advanced"), field("Images of each class", "", shots), field("Epochs", "How often each image is seen.", epochs), paper), problem, h("div", { class: "actions" }, button));
+  const form = h("form", { class: "card", novalidate: true }, h("h2", {}, say("prompts.learn_title")), zone, chosen, field(say("prompts.name"), say("prompts.name_hint"), id), field(say("column.model"), "", model), h("details", { class: "advanced" }, h("summary", {}, say("common.advanced")), field(say("prompts.shots"), "", shots), field(say("prompts.epochs"), say("prompts.epochs_hint"), epochs), paper), problem, h("div", { class: "actions" }, button));
   form.addEventListener("submit", async (/** @type {Event} */ event) => {
     event.preventDefault();
-    problem.textContent = state.zip ? "" : "Drop or choose a zip first.";
+    problem.textContent = state.zip ? "" : say("prompts.lacking");
     if (!state.zip) return;
     button.disabled = true;
     try {

@@ -18,9 +18,9 @@ from app.server.access.api_keys import (
     change_keys,
     hash_token,
     load_keys,
-    now_utc,
 )
 from app.server.access.keyring import Keyring
+from app.server.access.operator_file import now_utc
 
 MakeKey = Callable[..., tuple[ApiKey, dict[str, str]]]
 

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,10 +21,17 @@ from redis import Redis
 from app.main import create_app
 from app.server.access.api_keys import ApiKey
 from app.server.access.routes import Access, list_access
-from app.settings import AppSettings
+from app.server.jobs.evaluations.record import (
+    EndedEvaluation,
+    EvaluationFolder,
+    LabelledName,
+    StoredEvaluation,
+)
+from app.settings import AppSettings, Quotas
 from models.catalogue import load_catalogue
 from models.prompts.cards import PromptAdaptation, PromptCard
 from models.prompts.prompt import Prompt
+from worker.contract import CertificationJob
 from worker.contract.certificate.document import FinishedResult
 from worker.store import prompts
 from worker.store.jobs import records, results
@@ -36,8 +45,16 @@ OWNED = {
     "batch_id": ("batch",),
     "job_id": ("learning",),
     "prompt_id": ("prompt", "prompt_digest", "adapted", "adapted_digest"),
+    "evaluation_id": ("evaluation",),
 }
 SHARED = {"model_id"}
+PARTS = {
+    "certificate": "0",
+    "which": "smoothed",
+    "yardstick_id": "dead-pixel",
+    "name": "results.json",
+}
+"""What an address names within a certification or an evaluation."""
 NEEDS = {"noisy.png": {"sigma": "0.25"}, "votes": {"sample": "0"}}
 KEPT = {("DELETE", "adapted"), ("DELETE", "adapted_digest"), ("DELETE", "prompt_digest")}
 """A prompt is removed by its id, and a tuned one is kept by everyone, its owner too."""
@@ -46,7 +63,7 @@ KEPT = {("DELETE", "adapted"), ("DELETE", "adapted_digest"), ("DELETE", "prompt_
 def _list_cases() -> Iterator[tuple[Access, str]]:
     for route in list_access(create_app(AppSettings(keys_file=None)).routes):
         for parameter in re.findall(r"{(\w+)}", route.path):
-            if parameter not in SHARED:
+            if parameter not in SHARED | PARTS.keys():
                 assert parameter in OWNED, f"whose is {parameter} of {route.path}? say it in OWNED"
                 yield from ((route, kind) for kind in OWNED[parameter])
 
@@ -63,17 +80,29 @@ class Lab:
 
 
 @pytest.fixture
+def settings(settings: AppSettings, tmp_path: Path) -> AppSettings:
+    """Those of an app that keeps evaluations."""
+    return settings.model_copy(update={"evaluations": tmp_path / "evaluations"})
+
+
+@pytest.fixture
 def other(make_key: MakeKey) -> dict[str, str]:
     """The headers of another key, with every right but to see what is not its own."""
-    return make_key("submit", "read")[1]
+    return make_key("submit", "read", "evaluate")[1]
 
 
 @pytest.fixture
 def lab(
-    guarded: TestClient, make_key: MakeKey, redis: Redis, png: bytes, encode: Encode, finish: Finish
+    guarded: TestClient,
+    make_key: MakeKey,
+    redis: Redis,
+    png: bytes,
+    encode: Encode,
+    finish: Finish,
+    tmp_path: Path,
 ) -> Lab:
-    """A key with a finished certification in a batch, a learning, a prompt and a tuned prompt."""
-    key, headers = make_key("submit", "read")
+    """A key with a finished certification in a batch, a learning, two prompts, an evaluation."""
+    key, headers = make_key("submit", "read", "evaluate")
     files = [("image", ("a.png", png, "image/png"))] * 2
     sent = guarded.post("/certify", files=files, data={"sigma": "0.25"}, headers=headers)
     assert sent.status_code == 202, sent.text
@@ -94,6 +123,7 @@ def lab(
         "prompt_digest": prompt.json()["sha256"],
         "adapted": adapted.id,
         "adapted_digest": adapted.sha256,
+        "evaluation": _keep_evaluation(tmp_path / "evaluations", job),
     }
     return Lab(headers, ids)
 
@@ -144,8 +174,37 @@ def _adapt(redis: Redis, *, owner: str) -> PromptCard:
     return card
 
 
+def _keep_evaluation(root: Path, job: CertificationJob) -> str:
+    """A cancelled evaluation of the owner of a job, which asks what the job asks."""
+    now, request = datetime.now(UTC), job.request
+    asked = StoredEvaluation(
+        id="e" * 32,
+        owner=job.owner,
+        quotas=Quotas(),
+        submitted_at=now,
+        request_id="r",
+        fingerprint="1" * 64,
+        dataset="bones",
+        split="test",
+        seed=0,
+        listing_sha256="2" * 64,
+        files=(LabelledName(name="hand/0.png", class_index=0, sha256="0" * 64),),
+        model=request.model,
+        architecture="open_clip",
+        targets=request.targets,
+        sigmas=request.sigmas,
+        procedure=request.procedure,
+        alpha=request.alpha,
+        radii=(Decimal(0),),
+    )
+    folder = EvaluationFolder(root / asked.id)
+    folder.create(asked)
+    folder.end(EndedEvaluation(status="cancelled", ended_at=now))
+    return asked.id
+
+
 def _ask(client: TestClient, route: Access, named: str, headers: dict[str, str]) -> Response:
-    address = re.sub(r"{\w+}", named, route.path)
+    address = re.sub(r"{(\w+)}", lambda found: PARTS.get(found[1], named), route.path)
     parameters = NEEDS.get(route.path.rsplit("/", 1)[-1], {})
     return client.request(route.method, address, params=parameters, headers=headers)
 

@@ -12,8 +12,10 @@ from redis import Redis
 from waiting import wait_until
 
 from app.main import create_app
-from app.server.access.api_keys import ApiKey, change_keys, find_index, now_utc
+from app.server.access.api_keys import ApiKey, change_keys, find_index
+from app.server.access.operator_file import now_utc
 from app.settings import AppSettings
+from models.imaging import Decoder
 from worker.contract.certificate.document import CancelledResult
 from worker.jobs.queue import create_queue
 from worker.store.jobs import results
@@ -82,10 +84,15 @@ def test_a_stream_ends_when_its_key_does_and_others_go_on(
 
 
 def test_what_began_without_keys_ends_when_there_are_keys(
-    settings: AppSettings, make_key: MakeKey, keys_file: Path, png: bytes, redis: Redis
+    settings: AppSettings,
+    make_key: MakeKey,
+    keys_file: Path,
+    png: bytes,
+    redis: Redis,
+    decoder: Decoder,
 ) -> None:
     with_keys = settings.model_copy(update={"keys_file": keys_file})
-    with TestClient(create_app(with_keys), base_url="http://127.0.0.1") as client:
+    with TestClient(create_app(with_keys, decoder=decoder), base_url="http://127.0.0.1") as client:
         form = {"files": {"image": png}, "data": {"sigma": "0.25"}}
         get = _start(lambda: client.post("/certify", **form, headers={"Prefer": "wait=300"}))
         wait_until(lambda: create_queue(redis).job_ids)

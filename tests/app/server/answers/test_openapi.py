@@ -1,5 +1,6 @@
 """OpenAPI shows answers that the service gave, says where a job is found, and keeps its schemas."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 from starlette.testclient import TestClient
+
+from app.main import create_app
 
 
 @pytest.fixture
@@ -55,7 +58,8 @@ def test_links_lead_to_operations_with_that_parameter(document):
         for response in operation["responses"].values()
         for link in response.get("links", {}).values()
     ]
-    assert len(links) == 3 * 3 + 2  # each form of POST /certify, and POST /prompts/learn
+    # each form of POST /certify, learning, continuing, evaluating
+    assert len(links) == 3 * 3 + 2 + 2 + 2
     for link in links:
         path, _ = operations[link["operationId"]]
         assert all(f"{{{name}}}" in path for name in link["parameters"])
@@ -80,7 +84,7 @@ def test_forms_and_addresses_have_no_null(document):
         for parameter in operation.get("parameters", ())
     ]
     forms = [schema for name, schema in document["components"]["schemas"].items() if "Form" in name]
-    assert len(forms) == 4
+    assert len(forms) == 5
     asked += [field for form in forms for field in form["properties"].values()]
     assert '"null"' not in json.dumps(asked)
 
@@ -111,3 +115,27 @@ def test_operations_are_summarised_by_a_sentence_and_tags_are_described(document
             assert set(operation["tags"]) <= tags
     assert document["info"]["license"]["identifier"] == "Apache-2.0"
     assert document["info"]["contact"]["name"]
+
+
+def test_the_document_is_written_once_however_many_ask_for_it() -> None:
+    app = create_app()
+
+    async def ask() -> list[bytes]:
+        return await asyncio.gather(*(app.write_openapi() for _ in range(5)))
+
+    first, *others = asyncio.run(ask()) + asyncio.run(ask())
+    assert all(other is first for other in others)
+    assert json.loads(first) == app.openapi()
+
+
+def test_other_requests_have_their_turns_while_the_document_is_written() -> None:
+    """It takes half a second, and anybody may ask for it."""
+
+    async def count_turns() -> int:
+        writing, turns = asyncio.create_task(create_app().write_openapi()), 0
+        while not writing.done():
+            await asyncio.sleep(0.001)
+            turns += 1
+        return turns
+
+    assert asyncio.run(count_turns()) > 5

@@ -1,6 +1,8 @@
 """The audit log: what is in it, what is never in it, and what shows when somebody changes it."""
 
 import errno
+import fcntl
+import hashlib
 import json
 import multiprocessing
 import os
@@ -18,9 +20,11 @@ from app.cli.__main__ import cli
 from app.main import create_app
 from app.server.access.api_keys import ApiKey
 from app.server.audit_log.check import Broken, Whole, check_files
-from app.server.audit_log.log import AuditLog, AuditLogUnavailable, list_files
 from app.server.audit_log.outcomes import write_outcomes
+from app.server.audit_log.strangers import StrangersLimit
 from app.settings import AppSettings
+from models.files.audit_log import AuditLog, AuditLogUnavailable, Head, list_files
+from models.imaging import Decoder
 from worker.contract import QUEUE_NAME, Failure
 from worker.contract.certificate.document import CancelledResult, FailedResult, FinishedResult
 from worker.jobs.queue import create_queue
@@ -100,6 +104,50 @@ def test_any_change_within_shows_at_its_line(
     assert isinstance(found, Broken)
     assert found.line == line
     assert f"line {line}" in _verify(folder, expected=1).output
+
+
+def test_threads_that_record_together_share_a_write_and_each_has_its_own_entry(
+    folder: Path,
+) -> None:
+    log, heads = AuditLog(folder, max_bytes=900), list[Head]()
+    log.on_head = heads.append
+    written = list[Head]()
+
+    def record_together() -> bool:
+        """Whether threads that waited for the folder's lock were written at once."""
+        heads.clear()
+        with (folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            threads = [
+                threading.Thread(target=lambda n=n: written.append(log.record("test", number=n)))
+                for n in range(8)
+            ]
+            for thread in threads:
+                thread.start()
+        for thread in threads:
+            thread.join()
+        return len(heads) < len(threads)
+
+    log.record("first")
+    wait_until(record_together)
+    assert isinstance(check_files(list_files(folder)), Whole)
+    lines = {
+        entry["seq"]: line for entry, line in zip(_entries(folder), _lines(folder), strict=True)
+    }
+    assert len({head.seq for head in written}) == len(written) == len(lines) - 1
+    for head in written:
+        assert head.sha256 == hashlib.sha256(lines[head.seq].rstrip(b"\n")).hexdigest()
+    assert len(list_files(folder)) > 1
+    assert all(path.stat().st_size <= 900 for path in list_files(folder))
+
+
+def test_an_entry_that_is_too_long_fails_alone(folder: Path) -> None:
+    log = _write(folder, 1)
+    with pytest.raises(ValueError, match="at most"):
+        log.record("test", text="x" * 70_000)
+    with pytest.raises(TypeError):
+        log.record("test", text=object())
+    assert log.record("test").seq == 2
 
 
 def test_a_cut_at_the_end_shows_against_a_head(folder: Path) -> None:
@@ -206,8 +254,8 @@ def audited(settings: AppSettings, keys_file: Path, folder: Path, make_key: Make
 
 
 @pytest.fixture
-def service(audited: AppSettings, redis: Redis) -> Iterator[TestClient]:
-    with TestClient(create_app(audited), raise_server_exceptions=False) as client:
+def service(audited: AppSettings, redis: Redis, decoder: Decoder) -> Iterator[TestClient]:
+    with TestClient(create_app(audited, decoder=decoder), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -305,13 +353,14 @@ def test_an_outcome_from_while_the_app_was_away_is_an_entry_soon_after(
     folder: Path,
     png: bytes,
     redis: Redis,
+    decoder: Decoder,
 ) -> None:
     _, headers = make_key("submit")
-    with TestClient(create_app(audited)) as service:
+    with TestClient(create_app(audited, decoder=decoder)) as service:
         sent = _send(service, headers, png, 0)
     results.put_result(redis, sent, CancelledResult(), ttl_s=600)
     redis.delete(keyspace.AUDIT_WRITER)  # as it is some seconds after an app has ended
-    with TestClient(create_app(audited)):
+    with TestClient(create_app(audited, decoder=decoder)):
         wait_until(lambda: _ended(folder))
     (ended,) = _ended(folder)
     assert (ended["certification_id"], ended["status"]) == (sent, "cancelled")
@@ -360,11 +409,11 @@ def test_what_changes_something_or_was_refused_is_an_entry(
 
 
 def test_looks_are_entries_where_the_settings_say_so(
-    audited: AppSettings, make_key: MakeKey, folder: Path
+    audited: AppSettings, make_key: MakeKey, folder: Path, decoder: Decoder
 ) -> None:
     _, headers = make_key("read")
     reads = audited.model_copy(update={"audit_log_reads": True})
-    with TestClient(create_app(reads)) as client:
+    with TestClient(create_app(reads, decoder=decoder)) as client:
         client.get("/models", headers=headers)
         client.get("/healthz", headers=headers)
     (entry,) = _entries(folder)
@@ -372,9 +421,17 @@ def test_looks_are_entries_where_the_settings_say_so(
 
 
 def test_strangers_do_not_fill_the_disk(service: TestClient, folder: Path) -> None:
-    for _ in range(100):
+    for _ in range(200):
         service.get("/models")
-    assert len(_entries(folder)) == 60
+    assert 60 <= len(_entries(folder)) < 200  # 60 of each minute
+
+
+def test_strangers_beyond_a_minute_s_limit_are_counted() -> None:
+    seconds = 3600.0
+    limit = StrangersLimit(lambda: seconds)
+    assert [limit.count() for _ in range(100)] == [0] * 60 + [None] * 40
+    seconds += 60
+    assert [limit.count() for _ in range(2)] == [40, 0]
 
 
 def test_nothing_is_accepted_that_cannot_be_written_down(
@@ -399,12 +456,16 @@ def test_nothing_is_accepted_that_cannot_be_written_down(
 
 
 def test_where_the_settings_say_so_it_goes_on_without(
-    audited: AppSettings, make_key: MakeKey, png: bytes, full_disk: Callable[[], None]
+    audited: AppSettings,
+    make_key: MakeKey,
+    png: bytes,
+    full_disk: Callable[[], None],
+    decoder: Decoder,
 ) -> None:
     _, headers = make_key("submit")
     settings = audited.model_copy(update={"audit_log_on_failure": "continue"})
     full_disk()
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings, decoder=decoder)) as client:
         answer = client.post(
             "/certify", files={"image": png}, data={"sigma": "0.25"}, headers=headers
         )

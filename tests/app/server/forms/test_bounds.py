@@ -3,6 +3,7 @@
 import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import anyio
 import pytest
@@ -54,11 +55,18 @@ def test_sixteen_targets_of_a_hundred_long_names_are_heard(
         assert answer.status_code == 202, answer.json()
 
 
-def test_more_images_than_are_taken_are_named_in_json_too(client: TestClient, png: bytes) -> None:
-    document = {"image": [base64.b64encode(png).decode()] * 9, "sigma": [0.25]}
-    answer = client.post("/certify", content=json.dumps(document), headers=JSON)
-    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
-    assert answer.json()["detail"] == "image: expected at most 3 images."
+@pytest.mark.parametrize("count", [4, 20])
+def test_more_images_than_are_taken_are_named_in_every_form(
+    client: TestClient, png: bytes, count: int
+) -> None:
+    text = base64.b64encode(png).decode()
+    for sent in (
+        {"json": {"image": [text] * count, "sigma": ["0.25"]}},
+        {"files": [("image", png)] * count, "data": {"sigma": "0.25"}},
+    ):
+        answer = client.post("/certify", **sent)
+        assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+        assert answer.json()["detail"] == "image: expected at most 3 images."
 
 
 def test_an_image_in_json_may_have_escapes(client: TestClient, png: bytes) -> None:
@@ -106,10 +114,11 @@ def test_one_key_holds_half_of_all_bodies_and_others_find_room() -> None:
         await scope["end"].wait()
 
     async def run() -> list[str]:
-        held, refused, end = HeldBodies(hold, max_bytes=20), list[str](), anyio.Event()
+        held = HeldBodies(hold, max_bytes=20, max_at_work=9)
+        refused, end = list[str](), anyio.Event()
 
         async def receive() -> Message:
-            return {"type": "http.request", "body": b"x" * 5}
+            return {"type": "http.request", "body": b"x" * 5, "more_body": True}
 
         async def send(message: Message) -> None: ...
 
@@ -129,6 +138,44 @@ def test_one_key_holds_half_of_all_bodies_and_others_find_room() -> None:
         return refused
 
     assert anyio.run(run) == ["a", "c"]
+
+
+def test_whoever_comes_when_enough_is_worked_on_is_told_at_once_and_a_slow_body_takes_no_turn() -> (
+    None
+):
+    async def hold(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await scope["end"].wait()
+
+    waits = list[int]()
+
+    async def run() -> list[str]:
+        held = HeldBodies(hold, max_bytes=1000, max_at_work=2)
+        refused, end = list[str](), anyio.Event()
+
+        async def send(message: Message) -> None: ...
+
+        async def ask(name: str, *, slow: bool) -> None:
+            async def receive() -> Message:
+                return {"type": "http.request", "body": b"x", "more_body": slow}
+
+            scope = {"type": "http", "state": {}, "end": end}
+            try:
+                await held(scope, receive, send)
+            except TooBusy as busy:
+                refused.append(name)
+                waits.append(int((busy.headers or {})["Retry-After"]))
+
+        async with anyio.create_task_group() as group:
+            for name in ("slow", "slow", "slow", "first", "second", "third", "slow", "fourth"):
+                group.start_soon(partial(ask, name, slow=name == "slow"))
+                await anyio.wait_all_tasks_blocked()
+            end.set()
+        await ask("fifth", slow=False)  # there is room again
+        return refused
+
+    assert anyio.run(run) == ["third", "fourth"]
+    assert all(1 <= wait_s <= 60 for wait_s in waits)
 
 
 def test_a_request_that_waits_for_its_certificate_holds_no_body(

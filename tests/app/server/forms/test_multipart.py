@@ -50,6 +50,21 @@ def test_typed_text_stays_a_text(client, kind: str) -> None:
     assert answer.json()["window"] == [40.0, 400.0]
 
 
+@pytest.mark.parametrize("coding", ["base64", "Quoted-Printable", "x-gzip"])
+def test_part_in_a_transfer_encoding_is_refused_by_that_name(client, coding: str) -> None:
+    headers = f"Content-Transfer-Encoding: {coding}\r\n"
+    answer = preview(client, part("image", IMAGE, more='; filename="a"', headers=headers) + END)
+    assert (answer.status_code, answer.json()["code"]) == (400, "form_unreadable")
+    assert "Content-Transfer-Encoding" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("coding", ["binary", "8bit", " 7Bit "])
+def test_part_that_says_that_it_is_not_encoded_is_taken(client, coding: str) -> None:
+    headers = f"Content-Transfer-Encoding: {coding}\r\n"
+    answer = preview(client, part("image", IMAGE, more='; filename="a"', headers=headers) + END)
+    assert answer.status_code == 200
+
+
 @pytest.mark.parametrize(
     "preamble", [b"\r\n", b"This is a message in MIME format.\r\n", b"a\r\n" * 99]
 )

@@ -33,8 +33,15 @@ CARD = load_catalogue().get("bundled-2")
 COHEN = {"procedure": "cohen"}
 SIGMA = "one or more decimal numbers from 0.001 to 10, each named once"
 N = "an integer from 1 to the service's limit (100000 unless its operator set another), for"
-CLASSES = "2 to 100 class names, all different, on one line and none blank"
-TEMPLATE = "a sentence with {} exactly once, at most 1000 characters"
+CAP = (
+    "an integer of at least twice n_max, up to the service's limit (100000 unless its operator set "
+    "another), for staged only"
+)
+CLASSES = (
+    "2 to 100 class names that people can tell apart, each on one line and not blank, of at most "
+    "as many characters as the service allows (200 unless its operator set another limit)"
+)
+TEMPLATE = "a sentence with {} exactly once, at most 1000 characters, all of them visible"
 TARGETS = (
     "a JSON list of 1 to 16 different objects with prompting, prompt, bank (a list of objects with "
     "prompt or template), class_names and template (each may be left out, none named twice), "
@@ -61,6 +68,10 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"n_max": "0"}, "n_max", f"{N} staged only"),
     ({"n_max": "1_0"}, "n_max", f"{N} staged only"),
     ({"n_max": "1000000000"}, "n_max", "an integer from 1 to 100000"),
+    ({"n_cap": "0"}, "n_cap", CAP),
+    ({"n_max": "500", "n_cap": "999"}, "n_cap", "an integer of at least twice n_max, up to 100000"),
+    ({"n_cap": "19999"}, "n_cap", "an integer of at least twice n_max, up to 100000"),
+    ({"n_cap": "100001"}, "n_cap", "an integer of at least twice n_max, up to 100000"),
     ({**COHEN, "n": "1e3"}, "n", f"{N} cohen only"),
     ({**COHEN, "n": "1000000000"}, "n", "an integer from 1 to 100000"),
     ({**COHEN, "n0": "-1"}, "n0", f"{N} cohen only".replace("100000", "10000")),
@@ -68,7 +79,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"n": "100"},
         "n",
-        "no value: the procedure is staged, it takes n_max, target_radius, tolerance, "
+        "no value: the procedure is staged, it takes n_max, n_cap, target_radius, tolerance, "
         "minimum_radius",
     ),
     ({**COHEN, "n_max": "100"}, "n_max", "no value: the procedure is cohen, it takes n, n0"),

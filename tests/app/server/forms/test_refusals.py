@@ -8,32 +8,17 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from logged import list_events
+from over_http import SECRET, require_problem
 from redis import Redis
 
-from app.server.answers.problems import list_codes
 from worker.store import keyspace
 
 Post = Callable[..., Response]
 Encode = Callable[..., bytes]
 
-MEDIA_TYPE = "application/problem+json"
-SECRET = "DOE^JANE"
-
-
-def _require_problem(answer: Response, status: int, code: str) -> dict[str, object]:
-    document: dict[str, object] = answer.json()
-    assert (answer.status_code, document["code"]) == (status, code)
-    assert answer.headers["content-type"] == MEDIA_TYPE
-    assert document["status"] == status
-    assert document["request_id"] == answer.headers["x-request-id"]
-    assert str(document["detail"]).endswith(".")
-    assert (code, status) in set(list_codes())
-    assert SECRET not in answer.text
-    return document
-
 
 def test_a_field_that_is_missing_is_named_with_its_rule(post: Post, redis: Redis) -> None:
-    document = _require_problem(post(sigma=[]), 422, "request_invalid")
+    document = require_problem(post(sigma=[]), 422, "request_invalid")
     assert document["errors"] == [
         {
             "field": "sigma",
@@ -72,7 +57,7 @@ def test_file_that_is_no_image_is_refused_and_the_next_is_taken(
     status: int,
     code: str,
 ) -> None:
-    _require_problem(post(spoil(png)), status, code)
+    require_problem(post(spoil(png)), status, code)
     assert queued_ids() == []
     assert post().status_code == 202
     assert len(queued_ids()) == 1
@@ -80,29 +65,29 @@ def test_file_that_is_no_image_is_refused_and_the_next_is_taken(
 
 def test_window_too_narrow_is_refused(post: Post, encode: Encode) -> None:
     ramp = np.arange(4096, dtype=np.uint16).reshape(64, 64)
-    _require_problem(post(encode(ramp), window="40,0"), 422, "window_invalid")
+    require_problem(post(encode(ramp), window="40,0"), 422, "window_invalid")
 
 
 def test_no_image_is_named(client: TestClient) -> None:
     form = {"sigma": (None, "0.25")}
-    document = _require_problem(client.post("/certify", files=form), 422, "request_invalid")
+    document = require_problem(client.post("/certify", files=form), 422, "request_invalid")
     assert [error["field"] for error in document["errors"]] == ["image"]
 
 
 def test_image_that_is_a_text_field_is_refused(client: TestClient) -> None:
     form = {"sigma": (None, "0.25"), "image": (None, SECRET)}
-    document = _require_problem(client.post("/certify", files=form), 422, "request_invalid")
+    document = require_problem(client.post("/certify", files=form), 422, "request_invalid")
     assert document["errors"][0]["field"] == "image"
 
 
 def test_unknown_model_is_refused_with_those_there_are(post: Post, redis: Redis) -> None:
-    document = _require_problem(post(model="DOE"), 422, "model_unknown")
+    document = require_problem(post(model="DOE"), 422, "model_unknown")
     assert document["known"] == ["bundled-2", "linear"]
     assert redis.dbsize() == 0
 
 
 def test_misspelt_field_is_refused(post: Post, redis: Redis) -> None:
-    document = _require_problem(post(aplha="0.01"), 422, "field_unknown")
+    document = require_problem(post(aplha="0.01"), 422, "field_unknown")
     assert "aplha" not in document["detail"]
     assert "Is alpha meant?" in document["detail"]
     assert redis.dbsize() == 0
@@ -110,23 +95,23 @@ def test_misspelt_field_is_refused(post: Post, redis: Redis) -> None:
 
 @pytest.mark.parametrize("name", [f"{SECRET} 1970", "Jane_Doe", "\x00"])
 def test_unknown_field_name_is_not_repeated(post: Post, name: str) -> None:
-    document = _require_problem(post(**{name: "x"}), 422, "field_unknown")
+    document = require_problem(post(**{name: "x"}), 422, "field_unknown")
     assert name not in str(document["detail"])
 
 
 def test_field_given_twice_is_refused(post: Post) -> None:
-    _require_problem(post(n=["100", "200"]), 422, "field_repeated")
+    require_problem(post(n=["100", "200"]), 422, "field_repeated")
 
 
 def test_too_many_images_are_refused(post: Post, png: bytes, redis: Redis) -> None:
-    _require_problem(post(*[png] * 4), 400, "form_unreadable")
+    require_problem(post(*[png] * 4), 422, "request_invalid")
     assert redis.dbsize() == 0
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded"])
 def test_other_media_types_are_refused(client: TestClient, media_type: str) -> None:
     answer = client.post("/certify", content=b"{}", headers={"content-type": media_type})
-    _require_problem(answer, 415, "media_type_unsupported")
+    require_problem(answer, 415, "media_type_unsupported")
 
 
 @pytest.mark.parametrize(
@@ -139,11 +124,11 @@ def test_other_media_types_are_refused(client: TestClient, media_type: str) -> N
 )
 def test_malformed_multipart_is_a_problem(client: TestClient, media_type: str, body: bytes) -> None:
     answer = client.post("/certify", content=body, headers={"content-type": media_type})
-    _require_problem(answer, 400, "form_unreadable")
+    require_problem(answer, 400, "form_unreadable")
 
 
 def test_declared_body_above_the_limit_is_refused(post: Post) -> None:
-    document = _require_problem(post(b"\x89PNG" + bytes(2_000_000)), 413, "body_too_large")
+    document = require_problem(post(b"\x89PNG" + bytes(2_000_000)), 413, "body_too_large")
     assert "2000000 bytes" in str(document["detail"])
 
 
@@ -152,21 +137,21 @@ def test_streamed_body_above_the_limit_is_refused(client: TestClient) -> None:
     chunks = (part for part in (head, *[bytes(500_000)] * 5))
     media_type = {"content-type": "multipart/form-data; boundary=x"}
     answer = client.post("/certify", content=chunks, headers=media_type)
-    _require_problem(answer, 413, "body_too_large")
+    require_problem(answer, 413, "body_too_large")
 
 
 def test_unknown_address_and_wrong_method_are_problems(client: TestClient) -> None:
-    _require_problem(client.get("/nowhere"), 404, "not_found")
-    _require_problem(client.get("/static/nothing.js"), 404, "not_found")
+    require_problem(client.get("/nowhere"), 404, "not_found")
+    require_problem(client.get("/static/nothing.js"), 404, "not_found")
     answer = client.get("/certify")
-    _require_problem(answer, 405, "method_not_allowed")
-    assert answer.headers["allow"] == "POST"
+    require_problem(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == "OPTIONS, POST"
     for path, methods in (
-        ("/prompts", "GET, POST"),
-        (f"/certifications/{'0' * 32}", "DELETE, GET"),
+        ("/prompts", "GET, HEAD, OPTIONS, POST"),
+        (f"/certifications/{'0' * 32}", "DELETE, GET, HEAD, OPTIONS"),
     ):
         answer = client.put(path)
-        _require_problem(answer, 405, "method_not_allowed")
+        require_problem(answer, 405, "method_not_allowed")
         assert answer.headers["allow"] == methods
 
 
@@ -175,7 +160,7 @@ def test_fault_of_our_own_shows_no_stack(
 ) -> None:
     redis.set(keyspace.learning_job("a" * 32), "not a job " + SECRET)
     answer = client.get("/prompt-jobs/" + "a" * 32)
-    document = _require_problem(answer, 500, "internal_error")
+    document = require_problem(answer, 500, "internal_error")
     assert set(document) == {"type", "title", "status", "code", "detail", "request_id"}
     (event,) = list_events(caplog, "internal_error")
     assert event["request_id"] == document["request_id"]

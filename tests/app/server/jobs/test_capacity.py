@@ -10,6 +10,7 @@ from redis import Redis
 
 from app.main import create_app
 from app.settings import AppSettings
+from models.imaging import Decoder
 from worker.contract import TASK_COUNT_RANGES, WorkerReport
 from worker.jobs.load import get_load
 from worker.jobs.queue import create_queue
@@ -31,10 +32,12 @@ def announce(redis: Redis, name: str, speed: float, *, ready: bool = True) -> No
 
 
 @pytest.fixture
-def send(settings: AppSettings, redis: Redis, png: bytes) -> Iterator[Callable[..., Response]]:
+def send(
+    settings: AppSettings, redis: Redis, png: bytes, decoder: Decoder
+) -> Iterator[Callable[..., Response]]:
     """Posts to an app with small limits: 3 jobs, 100 s of work, 50 samples a second assumed."""
     small = settings.model_copy(update={"max_queued_jobs": 3, "max_queued_device_s": 100})
-    with TestClient(create_app(small)) as client:
+    with TestClient(create_app(small, decoder=decoder)) as client:
 
         def post(n: int = 10, attempt: int = 0) -> Response:
             data = {"sigma": "0.25", "n_max": str(n), "attempt": str(attempt)}
@@ -54,6 +57,19 @@ def test_as_many_jobs_wait_as_the_operator_allows(
     assert len(queued_ids()) == 3
     redis.lpop(create_queue(redis).key)  # a worker takes one
     assert send(attempt=3).status_code == 202
+
+
+def test_callers_refused_together_are_told_different_times(
+    send: Callable[..., Response], redis: Redis
+) -> None:
+    """Each of the last minute leaves 5 s for the jobs of those before it."""
+    announce(redis, "host", 2.0)
+    for attempt in range(3):
+        send(attempt=attempt)
+    told = [int(send(attempt=3).headers["retry-after"]) for _ in range(40)]
+    assert (told[0], min(told)) == (5, 5)
+    assert len(set(told)) > 20
+    assert 40 < sum(told) / len(told) < 5 + 40 * 5
 
 
 def test_as_much_work_waits_as_the_operator_allows(

@@ -11,8 +11,9 @@ from redis import Redis
 from app.main import create_app
 from app.server.access.caller import EVERYONE, Caller
 from app.server.answers.problems import IdempotencyInProgress, Problem
-from app.server.jobs.idempotency import Claim, claim, parse_key
+from app.server.jobs.idempotency import ClaimedKey, claim, parse_key
 from app.settings import AppSettings
+from models.imaging import Decoder
 from worker.store import keyspace
 
 Post = Callable[..., Response]
@@ -21,13 +22,13 @@ KEY = {"Idempotency-Key": "8e03978e-40d5-43dd-bc93-6894a57f9324"}
 
 
 def test_the_same_key_and_request_is_the_same_job_after_a_restart_too(
-    post: Post, queued_ids: Ids, settings: AppSettings, png: bytes
+    post: Post, queued_ids: Ids, settings: AppSettings, png: bytes, decoder: Decoder
 ) -> None:
     first = post(headers=KEY)
     again = post(headers=KEY)
     assert (again.status_code, again.json()) == (first.status_code, first.json())
     assert again.headers["location"] == first.headers["location"]
-    with TestClient(create_app(settings)) as restarted:
+    with TestClient(create_app(settings, decoder=decoder)) as restarted:
         form = {"files": {"image": ("other-name.png", png)}, "data": {"sigma": "0.250"}}
         quoted = {"Idempotency-Key": f'"{KEY["Idempotency-Key"]}"'}
         assert restarted.post("/certify", **form, headers=quoted).json() == first.json()
@@ -89,7 +90,7 @@ def test_of_many_at_a_time_one_is_queued(post: Post, queued_ids: Ids) -> None:
 
 def test_a_key_belongs_to_its_caller(redis: Redis) -> None:
     for name in ("one", "two"):
-        assert isinstance(claim(redis, Caller(name, frozenset()), "key", "0" * 64), Claim)
+        assert isinstance(claim(redis, Caller(name, frozenset()), "key", "0" * 64), ClaimedKey)
     with pytest.raises(IdempotencyInProgress):
         claim(redis, Caller("one", frozenset()), "key", "0" * 64)
 
@@ -97,11 +98,11 @@ def test_a_key_belongs_to_its_caller(redis: Redis) -> None:
 def test_a_claim_that_ran_out_queues_nothing(redis: Redis) -> None:
     """Another request may have taken the key meanwhile: the transaction sees it and fails."""
     ours = claim(redis, EVERYONE, "key", "0" * 64)
-    assert isinstance(ours, Claim)
+    assert isinstance(ours, ClaimedKey)
     assert 0 < redis.ttl(ours.key) <= 60
     redis.delete(ours.key)
     other = claim(redis, EVERYONE, "key", "0" * 64)
-    assert isinstance(other, Claim)
+    assert isinstance(other, ClaimedKey)
     with redis.pipeline() as pipeline, pytest.raises(IdempotencyInProgress):
         ours.watch(pipeline)
     ours.release(redis)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import socket
 import subprocess
@@ -13,21 +14,17 @@ from http.client import HTTPConnection
 from pathlib import Path
 from types import MappingProxyType
 
+import httpx2
 import pytest
+from ports import find_free_port
 from waiting import HANG_S, wait_until
 
 from app.server.middleware.perimeter import NotLoopback, require_loopback
+from app.settings import AppSettings
 
 Raw = tuple[int, Mapping[str, str], dict[str, object]]
 
 HEAD = b"POST /certify HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x"
-
-
-def _port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -38,7 +35,7 @@ def serve_app(
     **settings: str,
 ) -> Iterator[int]:
     """A server of the app, its port."""
-    port = _port()
+    port = find_free_port()
     own = {f"PROMPTSMOOTH_{name.upper()}": value for name, value in settings.items()}
     clean = {k: v for k, v in os.environ.items() if not k.startswith("PROMPTSMOOTH_")}
     with (folder / "server.log").open("w") as log:
@@ -228,11 +225,94 @@ def test_a_request_of_two_lengths_is_refused_and_its_connection_closed(port: int
     assert headers["connection"] == "close"
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /version",  # HTTP/0.9
+        b"GET /version RTSP/1.0\r\nHost: localhost",
+        b"GET  /version HTTP/1.1\r\nHost: localhost",
+        b"\r\n\r\nGET /version HTTP/1.1\r\nHost: localhost",
+        b"GET /version HTTP/1.1",
+        b"GET /version HTTP/1.1\r\nHost: localhost\r\nHost: evil.example",
+        b"GET /version HTTP/1.1\r\nHost: localhost\r\nX: a\rb",
+        HEAD + b"\r\nTransfer-Encoding: identity",
+        HEAD + b"\r\nTransfer-Encoding: xchunked",
+        HEAD + b"\r\nTransfer-Encoding: \x0bchunked",
+        HEAD + b"\r\nTransfer-Encoding: gzip, chunked",
+        HEAD + b"\r\nContent-Length: 3\r\nContent-Length: 4",
+        HEAD + b"\r\nContent-Length: 3, 4",
+        HEAD + b"\r\nContent-Length: 0x3",
+        HEAD + b"\r\nContent-Length : 3",
+    ],
+)
+def test_a_head_that_could_be_read_in_two_ways_is_refused_before_anything_is_done(
+    port: int, head: bytes
+) -> None:
+    """Parsers differ in these. What follows such a head is no request of its own either."""
+    with _connect(port) as connection:
+        connection.sendall(head + b"\r\n\r\nGET /version HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        status, headers, problem = _read(connection)
+    assert (status, problem["code"], headers["connection"]) == (400, "http_invalid", "close")
+
+
+def test_unused_connections_are_kept_longer_than_by_our_own_client() -> None:
+    """Else it sends on one that the app is closing: of 480 requests after 5 s, 7 were lost."""
+    expiry_s = httpx2.Limits().keepalive_expiry
+    assert expiry_s is not None
+    assert AppSettings().keep_alive_s > expiry_s
+
+
+def _read_answers(connection: socket.socket) -> list[int]:
+    """The statuses of all answers until the server closes."""
+    data = b""
+    while received := connection.recv(65536):
+        data += received
+    return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d+) ", data)]
+
+
+LAST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("upgrade", [b"", b"\r\nConnection: Upgrade\r\nUpgrade: h2c"])
+def test_the_next_request_begins_where_the_body_ends(port: int, upgrade: bytes) -> None:
+    """Also where the first asks for another protocol, which it does not get."""
+    body = b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with _connect(port) as connection:
+        connection.sendall(HEAD + upgrade + b"\r\nContent-Length: %d\r\n\r\n" % len(body))
+        connection.sendall(body + LAST)
+        assert _read_answers(connection) == [400, 200]
+
+
+def test_requests_sent_at_once_are_answered_in_their_order(port: int) -> None:
+    asked = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    missing = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with _connect(port) as connection:
+        connection.sendall((asked + missing) * 50 + LAST)
+        assert _read_answers(connection) == [200, 404] * 50 + [200]
+
+
+def test_a_request_of_http_1_0_is_the_last_of_its_connection(port: int) -> None:
+    first = b"GET /healthz HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n"
+    with _connect(port) as connection:
+        connection.sendall(first + LAST)
+        assert _read_answers(connection) == [200]
+
+
+def test_a_head_that_grows_without_end_is_refused(port: int) -> None:
+    with _connect(port) as connection:
+        connection.sendall(b"GET /version HTTP/1.1\r\nHost: localhost\r\nX: ")
+        sent, most = 0, 64 * 2**20  # far more than lies between two sockets
+        with suppress(ConnectionError):
+            while sent < most and _is_silent(connection):
+                sent += connection.send(b"a" * 1024)
+    assert sent < most
+
+
 def test_every_line_of_the_log_is_json_and_repeats_nothing_that_was_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request id of a problem leads to its line, and the line says what it was."""
-    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{_port()}/0")
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{find_free_port()}/0")
     with serve_app(tmp_path, "app") as port:
         with _connect(port) as connection:
             connection.sendall(b"DOE JANE\r\n\r\n")
@@ -294,7 +374,7 @@ def test_loopback_addresses_are_this_machine_alone(host: str) -> None:
 
 def test_without_keys_it_does_not_listen_to_others() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "app", "--host", "0.0.0.0", "--port", str(_port())],
+        [sys.executable, "-m", "app", "--host", "0.0.0.0", "--port", str(find_free_port())],
         capture_output=True,
         text=True,
         timeout=HANG_S,
@@ -348,3 +428,19 @@ def test_every_line_of_the_log_is_json_and_names_the_request(tmp_path: Path) -> 
     assert said["request_id"] == answer.headers["X-Request-ID"]
     assert said["error"] == "ConnectionError"
     assert "Doe" not in text
+
+
+@pytest.mark.parametrize("target", ["*", "/models/bundled-2"])
+def test_a_server_answers_options_and_head_on_one_connection(port: int, target: str) -> None:
+    """The content that HEAD leaves out would be read as the next answer."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=HANG_S)) as connection:
+        connection.request("OPTIONS", target)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (204, b"")
+        assert "HEAD" in answer.headers["Allow"]
+        for path in ("/version", "/nowhere"):
+            connection.request("HEAD", path)
+            answer = connection.getresponse()
+            assert (answer.read(), int(answer.headers["Content-Length"]) > 0) == (b"", True)
+        connection.request("GET", "/version")
+        assert json.loads(connection.getresponse().read())["service"] == "promptsmooth-service"

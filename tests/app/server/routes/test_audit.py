@@ -42,6 +42,10 @@ def test_what_the_service_answers_passes_its_audit_as_it_is(
     failed = [f["code"] for f in answer["findings"] if not f["holds"]]
     assert failed == ["parameters"]
     assert answer["unseen"]
+    assert answer["key_compared"] is True
+    assert answer["verdict"] == "DOES NOT HOLD: 1 finding"
+    around = ["batch_id", "id", "image_index", "links", "status", "submitted_at"]
+    assert answer["unsigned"] == around
 
 
 def test_a_changed_document_fails_the_audit(client: TestClient, shown: dict) -> None:

@@ -1,6 +1,7 @@
 """GET: what a certification shows while it waits, runs, has finished or has failed."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -121,6 +122,55 @@ def test_batch_counts_what_is_done(
     shown = client.get(f"/batches/{batch['id']}").json()
     assert (shown["done"], shown["total"]) == (1, 2)
     assert [each["status"] for each in shown["certifications"]] == ["finished", "queued"]
+
+
+def _finish_all(redis: Redis, finish: Finish, batch: dict[str, Any], ids: slice) -> None:
+    for shown in batch["certifications"][ids]:
+        job = records.find_job(redis, shown["id"])
+        assert job is not None
+        results.put_result(redis, job.id, finish(job), ttl_s=60)
+
+
+def test_a_joint_batch_says_what_holds_for_its_images_together_when_all_have_ended(
+    client: TestClient, post: Post, redis: Redis, png: bytes, finish: Finish
+) -> None:
+    batch = post(png, png, b"broken", joint="true", sigma=["0.25", "0.5"]).json()
+    _finish_all(redis, finish, batch, slice(1))
+    assert "joint_batch" not in client.get(f"/batches/{batch['id']}").json()
+    _finish_all(redis, finish, batch, slice(1, None))
+    found = client.get(f"/batches/{batch['id']}").json()["joint_batch"]
+    assert [one["sigma"] for one in found] == [0.25, 0.5]
+    for one in found:
+        assert (one["outcome"], one["images"], one["certificates_in_request"]) == (
+            "certified",
+            3,
+            6,
+        )
+        (step,) = one["steps"]
+        assert (step["images_certified"], step["images_other"]) == (2, 1)
+        assert step["images_any_content"] == 0
+
+
+def test_a_batch_that_is_not_joint_says_nothing_about_its_images_together(
+    client: TestClient, post: Post, redis: Redis, png: bytes, finish: Finish
+) -> None:
+    batch = post(png, png).json()
+    _finish_all(redis, finish, batch, slice(None))
+    shown = client.get(f"/batches/{batch['id']}").json()
+    assert shown["done"] == shown["total"] == 2
+    assert "joint_batch" not in shown
+
+
+def test_a_joint_batch_of_which_nothing_finished_claims_nothing(
+    client: TestClient, post: Post, redis: Redis, png: bytes
+) -> None:
+    batch = post(png, png, joint="true").json()
+    for shown in batch["certifications"]:
+        failed = FailedResult(failure=Failure(code="image_expired", detail="gone"))
+        results.put_result(redis, shown["id"], failed, ttl_s=60)
+    shown = client.get(f"/batches/{batch['id']}").json()
+    assert shown["done"] == 2
+    assert "joint_batch" not in shown
 
 
 def test_looking_never_takes_from_the_queue(

@@ -13,7 +13,7 @@ from httpx2 import Response
 from redis import Redis
 from waiting import wait_until
 
-from app.server.jobs.prefer_wait import parse_wait
+from app.server.jobs.prefer_wait import choose_pause_s, parse_wait
 from models.catalogue import load_catalogue
 from models.imaging import parse_image, preprocess
 from worker.contract import TASK_CERTIFY, StagedParameters
@@ -169,6 +169,17 @@ def _work(redis: Redis, queued_ids: Ids, finish: Finish, count: int) -> None:
         job = records.find_job(redis, each)
         assert job is not None
         results.put_result(redis, each, finish(job), ttl_s=60)
+
+
+@pytest.mark.parametrize("waited_s", [0.2, 1.0, 3.0])
+def test_an_answer_that_was_waited_for_is_late_by_a_tenth_at_most(waited_s: float) -> None:
+    assert choose_pause_s(waited_s) == waited_s / 10
+
+
+def test_pauses_are_bounded() -> None:
+    """Neither a short wait nor a long one may cost a look at the queue without end."""
+    assert choose_pause_s(0) == choose_pause_s(0.1) == 0.02
+    assert choose_pause_s(30) == 0.5
 
 
 def test_preferred_wait_answers_with_the_certificates(

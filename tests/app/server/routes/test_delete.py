@@ -71,3 +71,23 @@ def test_a_batch_shows_those_that_were_not_purged(
     assert client.delete(f"/certifications/{first}").status_code == 204
     shown = client.get(batch["links"]["self"]).json()
     assert [each["id"] for each in shown["certifications"]] == [second]
+
+
+def test_a_cancel_alone_purges_nothing(
+    client: TestClient, post: Post, redis: Redis, finish: Finish, png: bytes
+) -> None:
+    """A job that ended a moment before keeps its certificate, however often it is cancelled."""
+    single, batch = post().headers["location"], post(png, png).json()
+    _end(redis, finish, single.rpartition("/")[2])
+    for each in batch["certifications"]:
+        _end(redis, finish, each["id"])
+    for path in (single, batch["links"]["self"]):
+        for _ in range(2):
+            assert client.delete(f"{path}?only=cancel").status_code == 200
+        assert client.get(path).status_code == 200
+    assert client.get(single).json()["status"] == "finished"
+    assert client.delete(f"{single}?only=purge").status_code == 422
+    assert client.get(single).status_code == 200
+    path = post().headers["location"]
+    assert client.delete(f"{path}?only=cancel").json()["status"] == "cancelled"
+    assert client.delete(f"{path}?only=cancel").json()["status"] == "cancelled"

@@ -178,8 +178,8 @@ def test_streams_hold_no_threads_and_end_with_their_clients_and_the_app(
         streams = [_open(served, job, stack) for _ in range(60)]
         assert len({events.next()["id"] for events in streams}) == 1
         assert process.num_threads() < 30  # numpy's and anyio's few
-        assert len(_connections(process)) >= 60
-    wait_until(lambda: len(_connections(process)) <= 5)
+        assert len(_streams(served)) == 60
+    wait_until(lambda: not _streams(served))
     with ExitStack() as stack:
         events = _open(served, job, stack)
         events.next()
@@ -191,8 +191,11 @@ def test_streams_hold_no_threads_and_end_with_their_clients_and_the_app(
         assert served.process.wait(HANG_S) in (0, -signal.SIGTERM)
 
 
-def _connections(process: psutil.Process) -> list[object]:
-    return [c for c in process.net_connections(kind="tcp") if c.status == "ESTABLISHED"]
+def _streams(served: Served) -> list[object]:
+    """Connections of clients that are open, without those to Redis."""
+    port = int(served.url.rpartition(":")[2])
+    open_ = psutil.Process(served.process.pid).net_connections(kind="tcp")
+    return [c for c in open_ if c.status == "ESTABLISHED" and c.laddr.port == port]
 
 
 def test_a_stream_outlives_a_queue_that_is_away(

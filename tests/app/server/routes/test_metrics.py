@@ -5,7 +5,10 @@ import re
 import shutil
 import subprocess
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
+from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +18,7 @@ from redis import Redis
 
 from app.main import create_app
 from app.settings import AppSettings
+from models.imaging import Decoder
 from worker.contract import EngineFigures, WorkerReport
 from worker.store import hosts
 from worker.store.counters import count_event
@@ -80,6 +84,15 @@ def test_figures_are_those_of_the_queue_and_the_hosts(busy: TestClient, redis: R
     assert found["promptsmooth_worker_device_memory_bytes", "host-1"] == 7e8
 
 
+def test_the_release_and_the_process_are_described(client: TestClient) -> None:
+    found = scrape(client)
+    (build,) = [key for key in found if key[0] == "promptsmooth_build_info"]
+    assert set(build[1:]) == {version("promptsmooth-service"), python_version()}
+    assert found["process_resident_memory_bytes",] > 10**6
+    assert found["process_open_fds",] > 0
+    assert found["process_cpu_seconds_total",] > 0
+
+
 def test_times_are_by_route_template_and_never_by_address(busy: TestClient) -> None:
     for address in ("a" * 32, "b" * 32):
         busy.get(f"/certifications/{address}")
@@ -94,9 +107,9 @@ def test_times_are_by_route_template_and_never_by_address(busy: TestClient) -> N
     assert found[count, "GET", "none", "404"] == 1
 
 
-def test_without_redis_metrics_say_so_and_answer(free_port: int) -> None:
+def test_without_redis_metrics_say_so_and_answer(free_port: int, decoder: Decoder) -> None:
     away = AppSettings(redis_url=f"redis://127.0.0.1:{free_port}/0")
-    with TestClient(create_app(away)) as client:
+    with TestClient(create_app(away, decoder=decoder)) as client:
         found = scrape(client)
     assert found["promptsmooth_redis_up",] == 0
     assert not [key for key in found if key[0] == "promptsmooth_jobs"]
@@ -106,7 +119,8 @@ def test_without_redis_metrics_say_so_and_answer(free_port: int) -> None:
 def test_every_metric_that_is_looked_at_exists(busy: TestClient, path: Path) -> None:
     busy.get("/metrics")  # so that the histogram has an entry
     there = {key[0] for key in scrape(busy)}
-    named = set(re.findall(r"promptsmooth_[a-z_]+", path.read_text()))
+    named = set(re.findall(r"(?:promptsmooth|process)_[a-z_]+", path.read_text()))
+    named -= {"process_"}
     assert named
     assert named <= there
 
@@ -121,6 +135,11 @@ def test_every_label_that_is_chosen_by_exists_with_that_value(busy: TestClient, 
         for sample in family.samples
     ]
     chosen = re.findall(r'(promptsmooth_\w+)\{(\w+)(=~?)\\?"([^"\\]+)', path.read_text())
+    by_variable = [(name, label) for name, label, _, value in chosen if value == "$host"]
+    assert bool(by_variable) == (path == DASHBOARD)
+    for name, label in by_variable:
+        assert [sample for sample in samples if sample.name == name and label in sample.labels]
+    chosen = [one for one in chosen if one[3] != "$host"]
     assert chosen or path == DASHBOARD
     for name, label, how, value in chosen:
         values = {sample.labels[label] for sample in samples if sample.name == name}
@@ -142,10 +161,55 @@ def test_every_alert_says_what_to_do() -> None:
         assert f"`{rule['alert']}`" in page, rule["alert"]
 
 
-def test_dashboard_places_no_panel_over_another() -> None:
-    panels = json.loads(DASHBOARD.read_text())["panels"]
-    places = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}
-    assert len(places) == len(panels) == len({panel["id"] for panel in panels})
+@pytest.fixture
+def dashboard() -> dict[str, Any]:
+    return json.loads(DASHBOARD.read_text())
+
+
+def test_dashboard_places_no_panel_over_another(dashboard: dict[str, Any]) -> None:
+    panels = dashboard["panels"]
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        cells = {
+            (place["x"] + right, place["y"] + down)
+            for right in range(place["w"])
+            for down in range(place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        taken |= cells
+    assert max(x for x, _ in taken) == 23
+    assert len(panels) == len({panel["id"] for panel in panels})
+
+
+def test_dashboard_says_what_each_panel_shows(dashboard: dict[str, Any]) -> None:
+    for panel in dashboard["panels"]:
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["description"] != panel["title"]
+
+
+def test_dashboard_begins_with_what_is_up_and_how_long_jobs_wait(
+    dashboard: dict[str, Any],
+) -> None:
+    """In colours: each has thresholds, in order, the first without a value."""
+    stats = [panel for panel in dashboard["panels"] if panel["type"] == "stat"]
+    assert [panel["title"] for panel in stats][:2] == ["App", "Redis"]
+    assert {"Jobs that wait", "Oldest job"} <= {panel["title"] for panel in stats}
+    assert {panel["gridPos"]["y"] for panel in stats} == {0}
+    for panel in stats:
+        first, *rest = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        assert first["value"] is None
+        assert [step["value"] for step in rest] == sorted(step["value"] for step in rest)
+        assert rest
+
+
+def test_figures_of_hosts_are_chosen_by_host(dashboard: dict[str, Any]) -> None:
+    names = {variable["name"] for variable in dashboard["templating"]["list"]}
+    assert names == {"datasource", "host"}
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            of_hosts = "promptsmooth_worker_" in target["expr"].replace("worker_hosts", "")
+            assert of_hosts == ("$host" in target["expr"]), panel["title"]
 
 
 def test_an_alert_fires_when_there_are_no_figures_at_all() -> None:

@@ -8,9 +8,9 @@ import pytest
 import safetensors.numpy
 from fastapi.testclient import TestClient
 from httpx2 import Response
+from over_http import SECRET, require_problem
 from redis import Redis
 
-from app.server.answers.problems import list_codes
 from models.catalogue import load_catalogue
 from models.prompts.catalogue import SHIPPED
 from models.prompts.prompt import Prompt
@@ -19,7 +19,6 @@ from worker.jobs.publish_prompts import publish_prompts
 from worker.store import keyspace, prompts
 
 Import = Callable[..., Response]
-SECRET = "DOE^JANE"
 
 
 def _create_ctx(*, seed: int = 0, rows: int = 4, width: int = 64) -> np.ndarray:
@@ -45,15 +44,6 @@ def send(client: TestClient) -> Import:
         return client.post("/prompts", files={"file": file}, data=data)
 
     return post
-
-
-def _require_problem(answer: Response, status: int, code: str) -> dict[str, object]:
-    document: dict[str, object] = answer.json()
-    assert (answer.status_code, document["code"]) == (status, code)
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert (code, status) in set(list_codes())
-    assert SECRET not in answer.text
-    return document
 
 
 def test_an_imported_prompt_is_shown_and_downloaded_as_it_was(
@@ -117,11 +107,11 @@ def test_the_same_prompt_again_is_the_one_there_is(send: Import) -> None:
 def test_an_id_names_one_prompt_also_after_its_removal(send: Import, client: TestClient) -> None:
     send()
     other = _save(_create_ctx(seed=1))
-    _require_problem(send(other), 409, "prompt_id_taken")
+    require_problem(send(other), 409, "prompt_id_taken")
     assert client.delete("/prompts/lungs").status_code == 204
-    _require_problem(client.get("/prompts/lungs"), 404, "prompt_not_found")
-    _require_problem(client.delete("/prompts/lungs"), 404, "prompt_not_found")
-    _require_problem(send(other), 409, "prompt_id_taken")
+    require_problem(client.get("/prompts/lungs"), 404, "prompt_not_found")
+    require_problem(client.delete("/prompts/lungs"), 404, "prompt_not_found")
+    require_problem(send(other), 409, "prompt_id_taken")
     assert send().status_code == 201
 
 
@@ -137,7 +127,7 @@ def test_a_removed_prompt_serves_the_jobs_accepted_before(
 def test_a_prompt_that_ships_is_not_removed(client: TestClient, redis: Redis) -> None:
     publish_prompts(redis, None)  # as every worker host does
     shipped = next(SHIPPED.glob("*.toml")).stem
-    _require_problem(client.delete(f"/prompts/{shipped}"), 409, "prompt_ships")
+    require_problem(client.delete(f"/prompts/{shipped}"), 409, "prompt_ships")
     assert client.get(f"/prompts/{shipped}").status_code == 200
 
 
@@ -167,7 +157,7 @@ def test_a_prompt_that_is_not_there_is_a_problem(client: TestClient, name: str, 
 def test_a_field_out_of_range_is_named_and_nothing_is_stored(
     send: Import, redis: Redis, fields: dict[str, object], field: str, rule: str
 ) -> None:
-    document = _require_problem(send(**fields), 422, "request_invalid")
+    document = require_problem(send(**fields), 422, "request_invalid")
     (error,) = document["errors"]
     assert error["field"] == field
     assert rule in error["detail"]
@@ -191,7 +181,7 @@ def test_a_field_out_of_range_is_named_and_nothing_is_stored(
 def test_a_file_without_a_prompt_for_the_model_is_a_sentence(
     send: Import, redis: Redis, content: bytes, said: str
 ) -> None:
-    document = _require_problem(send(content), 422, "prompt_invalid")
+    document = require_problem(send(content), 422, "prompt_invalid")
     assert said in str(document["detail"])
     assert redis.dbsize() == 0
 
@@ -200,22 +190,22 @@ def test_a_file_without_a_prompt_for_the_model_is_a_sentence(
 def test_a_checkpoint_of_torch_is_sent_to_the_command_line(
     send: Import, redis: Redis, content: bytes
 ) -> None:
-    document = _require_problem(send(content), 415, "prompt_format_unsupported")
+    document = require_problem(send(content), 415, "prompt_format_unsupported")
     assert "promptsmooth prompts import" in str(document["detail"])
     assert redis.dbsize() == 0
 
 
 def test_other_requests_that_are_wrong_are_problems(send: Import, client: TestClient) -> None:
-    document = _require_problem(send(model="none"), 422, "model_unknown")
+    document = require_problem(send(model="none"), 422, "model_unknown")
     assert document["known"] == ["bundled-2", "linear"]
-    document = _require_problem(send(model="linear"), 422, "prompt_invalid")
+    document = require_problem(send(model="linear"), 422, "prompt_invalid")
     assert "takes no context vectors" in str(document["detail"])
-    document = _require_problem(send(_to_json(_create_ctx()), suffix="."), 422, "request_invalid")
+    document = require_problem(send(_to_json(_create_ctx()), suffix="."), 422, "request_invalid")
     assert "has its own suffix" in str(document["detail"])
-    document = _require_problem(send(clas_name="x"), 422, "field_unknown")
+    document = require_problem(send(clas_name="x"), 422, "field_unknown")
     assert "class_name" in str(document["detail"])
-    _require_problem(send(id=["a", "b"]), 422, "field_repeated")
-    _require_problem(send(bytes(5_000_000)), 413, "body_too_large")
+    require_problem(send(id=["a", "b"]), 422, "field_repeated")
+    require_problem(send(bytes(5_000_000)), 413, "body_too_large")
     answer = client.post("/prompts", json={"id": "lungs"})
-    _require_problem(answer, 415, "media_type_unsupported")
-    _require_problem(client.put("/prompts/lungs"), 405, "method_not_allowed")
+    require_problem(answer, 415, "media_type_unsupported")
+    require_problem(client.put("/prompts/lungs"), 405, "method_not_allowed")

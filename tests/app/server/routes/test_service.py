@@ -18,6 +18,7 @@ from app.server.jobs.lookup import LOST
 from app.server.routes.service.pages import WEB
 from app.settings import AppSettings
 from models.catalogue import load_catalogue
+from models.imaging import Decoder
 from worker.contract import Identity, ModelRef, WorkerReport
 from worker.store import hosts
 
@@ -96,20 +97,20 @@ def test_readiness_names_what_takes_nothing(client: TestClient, redis: Redis) ->
 
 
 def test_readiness_names_an_audit_log_that_cannot_be_written(
-    settings: AppSettings, redis: Redis, tmp_path: Path
+    settings: AppSettings, redis: Redis, tmp_path: Path, decoder: Decoder
 ) -> None:
     hosts.announce(redis, _report("good"))
     place = tmp_path / "no-folder"
     place.touch()
     audited = settings.model_copy(update={"audit_log": place})
-    with TestClient(create_app(audited)) as client:
+    with TestClient(create_app(audited, decoder=decoder)) as client:
         said = client.get("/readyz").json()["missing"]
         assert said == ["the audit log: its folder cannot be written to"]
         place.unlink()
         assert client.get("/readyz").status_code == 200
     going_on = audited.model_copy(update={"audit_log_on_failure": "continue"})
     place.touch()
-    with TestClient(create_app(going_on)) as client:
+    with TestClient(create_app(going_on, decoder=decoder)) as client:
         assert client.get("/readyz").status_code == 200
 
 
@@ -203,7 +204,7 @@ def test_openapi_describes_every_refusal_as_a_problem(client: TestClient) -> Non
                     examples |= {(code, int(status)) for code in found}
     # answers of no one operation
     anywhere = {"not_found", "method_not_allowed", "http_invalid", "headers_too_slow"}
-    anywhere |= {"origin_refused"}
+    anywhere |= {"origin_refused", "sign_on_refused"}  # the latter of an address of the page alone
     assert examples == {(code, status) for code, status in list_codes() if code not in anywhere}
 
 
@@ -242,10 +243,10 @@ def test_app_never_imports_the_heavy_side() -> None:
 
 @pytest.mark.parametrize("behind_proxy", [True, False])
 def test_a_request_id_is_taken_from_a_proxy_alone(
-    settings: AppSettings, behind_proxy: bool
+    settings: AppSettings, behind_proxy: bool, decoder: Decoder
 ) -> None:
     own = settings.model_copy(update={"behind_proxy": behind_proxy})
-    with TestClient(create_app(own)) as client:
+    with TestClient(create_app(own, decoder=decoder)) as client:
         for given, is_one in (("0f" * 16, True), ("0f" * 16 + "\x20x", False), ("name", False)):
             said = client.get("/healthz", headers={"X-Request-ID": given}).headers["x-request-id"]
             assert (said == given) == (behind_proxy and is_one)

@@ -1,0 +1,1 @@
+"""An evaluation whose images a service certifies."""

@@ -1,0 +1,1 @@
+"""What a study gets: structured reports, the printed report, a picture of the answer."""

@@ -1,0 +1,1 @@
+"""DICOM by association: what comes in, what goes out, what is fetched."""

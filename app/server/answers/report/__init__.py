@@ -1,0 +1,1 @@
+"""The printed report: pages, figures, texts and the witness."""

@@ -1,0 +1,1 @@
+"""Webhooks: the end of a job told to an address that the client named."""

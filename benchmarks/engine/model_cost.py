@@ -1,0 +1,157 @@
+"""What a decision costs with each known model on this machine: GFLOP, images a second, memory.
+
+    python benchmarks/engine/model_cost.py                              # all, minutes each
+    python benchmarks/engine/model_cost.py --model keep --rounds 5
+
+Each model has random weights of its published size, in memory: they are as fast as the real ones.
+For each, the image tower computes small batches, by torch in fp32 and by OpenVINO in bf16; these
+take turns, round after round, and the median counts. Time is that of the processor, summed over its
+cores, because other load on the machine moves it little. So rates are those of one core. Operations
+are torch's own count of multiplications and additions for one image, on the shape alone. The time
+of a decision of 162 samples is computed from the rate. Writes results/model-cost.json and .md.
+Results of models that are not run again stay.
+"""
+
+import gc
+import json
+import time
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import torch
+import typer
+from random_vlm import create_card, create_shape, create_vlm
+from torch.utils.flop_counter import FlopCounterMode
+
+from models.vlm.compiled import CannotCompile, CompiledVLM
+from models.vlm.vlm import VLM
+from worker.engine.runner.machine import set_threads
+
+RESULTS = Path(__file__).parents[1] / "results"
+CPU = torch.device("cpu")
+DECISION = 162  # samples, as a yes-or-no question took on average (docs/choosing.md)
+WAYS = ("torch fp32", "OpenVINO bf16")
+BATCH_GFLOP = 200  # of one timed batch, about
+MODELS = (
+    "plip",
+    "quiltnet-b16",
+    "biomedclip",
+    "pathgen-clip",
+    "dermlip-b16",
+    "unimed-clip-b16",
+    "keep",
+    "monet",
+    "bmc-clip",
+    "xrayclip-b16",
+    "unimed-clip-l14",
+    "xrayclip-l14",
+)
+
+
+def describe(model_id: str) -> dict[str, Any]:
+    """What a model's shape alone tells: operations of the image tower, and bytes of both."""
+    card = create_card(model_id, rows=1, precision="fp32")
+    size = card.preprocessing.size
+    with torch.device("meta"), torch.no_grad():
+        whole, image_tower = create_shape(card)
+        with FlopCounterMode(display=False) as counter:
+            image_tower(torch.empty(1, 3, size, size))
+    return {
+        "image_size": size,
+        "gflop": counter.get_total_flops() / 1e9,
+        "weights_mb": sum(leaf.nbytes for leaf in whole.state_dict().values()) / 1e6,
+    }
+
+
+def measure(model_id: str, gflop: float, rounds: int) -> dict[str, Any]:
+    """A model's rates, in images a second of one core, and what they make of a decision."""
+    card = create_card(model_id, rows=None, precision="fp32")
+    rows = max(1, min(card.batch_size["cpu"], int(BATCH_GFLOP / gflop)))
+    by_torch = create_vlm(card, CPU)
+    found: dict[str, VLM] = {"torch fp32": by_torch}
+    try:
+        found["OpenVINO bf16"] = CompiledVLM(by_torch, "bf16", rows=rows)
+    except CannotCompile as error:
+        typer.echo(f"{model_id}: {error}")
+    for vlm in found.values():
+        time_batch(vlm, 1)  # warms up
+    seconds: dict[str, list[float]] = {name: [] for name in found}
+    for _ in range(rounds):
+        for name, vlm in found.items():
+            seconds[name].append(time_batch(vlm, rows))
+    rates = {name: rows / median(taken) for name, taken in seconds.items()}
+    return {
+        "rows": rows,
+        "rounds": rounds,
+        "images_per_s": rates,
+        "decision_s": {name: DECISION / rate for name, rate in rates.items()},
+    }
+
+
+def time_batch(vlm: VLM, rows: int) -> float:
+    """Seconds of the processor for one batch of noisy images."""
+    size = vlm.card.preprocessing.size
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(-80, 336, (rows, 3, size, size), generator=generator, dtype=torch.int16)
+    began = time.process_time()
+    vlm.encode_images(pixels)
+    return time.process_time() - began
+
+
+def write_table(results: dict[str, Any]) -> str:
+    """The table of docs/models.md."""
+    lines = [
+        "| model | pixels | GFLOP an image | weights, fp32 | images/s, fp32 | images/s, bf16 | "
+        "162 samples, fp32 | 162 samples, bf16 |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for model_id, row in sorted(results.items(), key=lambda pair: pair[1]["gflop"]):
+        rates, decisions = row.get("images_per_s", {}), row.get("decision_s", {})
+        fp32, bf16 = (rates.get(name) for name in WAYS)
+        one, other = (decisions.get(name) for name in WAYS)
+        lines.append(
+            f"| `{model_id}` | {row['image_size']} | {row['gflop']:.1f} | "
+            f"{row['weights_mb']:,.0f} MB | {_say(fp32)} | {_say(bf16)} | "
+            f"{_say(one, ' s')} | {_say(other, ' s')} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _say(value: float | None, unit: str = "") -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0f}{unit}" if value >= 10 else f"{value:.2g}{unit}"
+
+
+def main(
+    model: Annotated[list[str] | None, typer.Option(help="Ids of known models.")] = None,
+    rounds: Annotated[int, typer.Option(min=0, help="0: operations and bytes alone.")] = 3,
+    threads: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Measures the models, one at a time, and writes the results after each."""
+    set_threads(threads)
+    file = RESULTS / "model-cost.json"
+    results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    for model_id in model or MODELS:
+        results[model_id] = results.get(model_id, {}) | describe(model_id)
+        if rounds:
+            results[model_id] |= measure(model_id, results[model_id]["gflop"], rounds)
+        file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        table = write_table(results)
+        (RESULTS / "model-cost.md").write_text(HEAD + table, encoding="utf-8")
+        gc.collect()
+    typer.echo(table)
+
+
+HEAD = """# What a decision costs with each known model
+
+By `python benchmarks/engine/model_cost.py`: random weights of each published size, the image tower
+alone, medians of the rounds, in seconds of one core of the processor. Operations are
+multiplications and additions for one image. The seconds of a decision are computed from the rate.
+fp32 is torch's, bf16 OpenVINO's.
+
+"""
+
+if __name__ == "__main__":
+    typer.run(main)
