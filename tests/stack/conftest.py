@@ -16,6 +16,7 @@ from command import PROMPTSMOOTH
 from descendants import find_descendants
 from PIL import Image
 from ports import find_free_port
+from same_noise import with_secret
 from waiting import HANG_S, wait_until
 
 ENDED = ("finished", "failed", "cancelled")
@@ -87,8 +88,8 @@ def start_stack(folder: Path, port: int, *, models: Path, **settings: str) -> St
         "PROMPTSMOOTH_DECODE_TIMEOUT_S": f"{HANG_S:g}",
         **{f"PROMPTSMOOTH_{name.upper()}": value for name, value in settings.items()},
     }
-    command = [str(PROMPTSMOOTH), "up", "--port", str(port), "--data-dir", str(folder / "data")]
-    folder.mkdir(exist_ok=True)
+    data_dir = with_secret(folder / "data")
+    command = [str(PROMPTSMOOTH), "up", "--port", str(port), "--data-dir", str(data_dir)]
     log = folder / "service.log"
     with log.open("ab") as file:
         process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)

@@ -10,6 +10,7 @@ from click.testing import Result
 from command import run
 from pydicom.data import get_testdata_file
 from rich.console import Console
+from same_noise import with_secret
 from typer.testing import CliRunner
 
 from app.cli.__main__ import cli
@@ -40,7 +41,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     sigmas = ("--sigma", "0.1", "--sigma", "0.25")
     image = get_testdata_file("CT_small.dcm")
-    asked = (*sigmas, "--n-max", 200, "--json", "--data-dir", folder / "data")
+    asked = (*sigmas, "--n-max", 200, "--json", "--data-dir", with_secret(folder / "data"))
     done = run_here("certify", image, *asked)
     assert done.exit_code == 0, done.stderr
     path = folder / "certificate.json"
@@ -94,7 +95,7 @@ def test_label_sets_come_from_a_file(tmp_path):
     (tmp_path / "targets.json").write_text('[{"class_names": ["a", "b"]}, {"template": "An {}."}]')
     image, targets = get_testdata_file("CT_small.dcm"), f"@{tmp_path / 'targets.json'}"
     asked = ("--n-max", 100, "--minimum-radius", "0.01", "--targets", targets, "--json")
-    done = run_here("certify", image, *asked, "--data-dir", tmp_path)
+    done = run_here("certify", image, *asked, "--data-dir", with_secret(tmp_path))
     assert done.exit_code == 0, done.stderr
     first, second = json.loads(done.stdout)["certificates"]
     assert (first["class_names"], second["template"]) == (["a", "b"], "An {}.")
@@ -159,7 +160,7 @@ def test_a_certificate_goes_on_from_its_file_part_by_part_to_its_cap(tmp_path):
     # At this noise almost every sample votes alike, so that no look ends a part early.
     image = get_testdata_file("CT_small.dcm")
     options = ["--sigma", "0.1", "--n-max", 100, "--n-cap", 400, "--tolerance", "0", "--json"]
-    command = ["certify", image, *options, "--data-dir", tmp_path / "data"]
+    command = ["certify", image, *options, "--data-dir", with_secret(tmp_path / "data")]
     kept, parts = tmp_path / "kept.json", []
     for part in range(3):
         going_on = ["--continue", kept] if part else []
@@ -183,7 +184,7 @@ def test_a_certificate_goes_on_from_its_file_part_by_part_to_its_cap(tmp_path):
 def test_a_radius_that_the_samples_cannot_prove_is_said_before_the_result(tmp_path):
     image = get_testdata_file("CT_small.dcm")
     options = ["--sigma", "0.1", "--n-max", 100, "--target-radius", "0.5", "--json"]
-    done = run_here("certify", image, *options, "--data-dir", tmp_path)
+    done = run_here("certify", image, *options, "--data-dir", with_secret(tmp_path))
     assert done.exit_code == 0
     assert "note: 100 samples prove a radius of at most" in done.stderr
     assert json.loads(done.stdout)["certificates"]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from command import PROMPTSMOOTH
 from pydicom.data import get_testdata_file
+from same_noise import with_secret
 from waiting import HANG_S, wait_until
 
 from app.client import AsyncClient, Client, ServiceRefused, verify
@@ -255,7 +256,7 @@ def test_the_command_says_what_a_joint_batch_proves_about_its_images_together(
 def test_the_command_says_what_is_missing(stack, folder, tmp_path):
     assert "--output" in run(stack, folder, "--sigma", "0.1").stderr
     alone = subprocess.run(
-        [PROMPTSMOOTH, "certify", folder, "--data-dir", tmp_path],
+        [PROMPTSMOOTH, "certify", folder, "--data-dir", with_secret(tmp_path)],
         capture_output=True,
         encoding="utf-8",
         timeout=HANG_S,

@@ -38,7 +38,7 @@ def test_radius_of_a_linear_model_is_below_its_distance_and_uses_what_n_allows(
     stack, linear, to_png
 ):
     """The oracle of geometry through HTTP, Redis, RQ and the engine (CERTIFICATE 7.2)."""
-    n, alpha = 20_000, 1e-7  # the secret is new each run: no false alarm in a million runs
+    n, alpha = 5000, 1e-3
     asked = {"model": "linear", "n": str(n), "alpha": str(alpha)}
     certified = 0
     for seed in range(5):

@@ -14,6 +14,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 from redis import Redis
+from same_noise import with_secret
 from waiting import NEVER_S, wait_until
 
 from models.catalogue import load_catalogue
@@ -30,7 +31,6 @@ from worker.contract import (
 from worker.contract.certificate.document import FinishedResult
 from worker.contract.image import Image, image_sha256
 from worker.jobs import queue
-from worker.key_secret import create_secret
 from worker.store import hosts, keyspace
 from worker.store.jobs import results
 
@@ -101,8 +101,7 @@ def certify(redis: Redis, logs: list[Path]) -> FinishedResult:
 @pytest.mark.long
 def test_a_large_certification_is_counted_by_both_hosts(redis: Redis, valkey_url, tmp_path):
     """The prompt that is tuned on the image too: helpers have it from the run's session."""
-    secret = tmp_path / "secret"
-    create_secret(secret)
+    secret = with_secret(tmp_path) / "key-secret"
     with worker_host(tmp_path / "one", valkey_url, secret) as one:
         with worker_host(tmp_path / "two", valkey_url, secret) as two:
             logs = [one, two]

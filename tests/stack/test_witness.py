@@ -8,12 +8,12 @@ import pytest
 from boundary_images import create_boundary_image
 from command import run
 from PIL import Image
+from same_noise import with_secret
 from waiting import HANG_S
 
 from app.client import Client, ServiceRefused
 
-# The secret is new each run: at the default alpha one certificate in a thousand would be false.
-ASKED = {"model": "linear", "sigma": ["0.25"], "n_max": "2000", "alpha": "1e-7"}
+ASKED = {"model": "linear", "sigma": ["0.25"], "n_max": "2000"}
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def test_the_truth_lies_between_the_radius_and_the_change(client, linear, image,
     assert not one["alarm"]
     assert one["radius"] == float(job.certificates[0].radius)
     assert one["radius"] <= truth <= one["undefended"]["distance"]
-    if one["smoothed"]["outcome"] == "changed":  # which depends on noise, and so on a secret
-        assert truth <= one["smoothed"]["distance"]
+    assert one["smoothed"]["outcome"] == "changed"
+    assert truth <= one["smoothed"]["distance"]
     assert client.witness(job.id) == found
     assert json.loads(client.get(job.id).content) == json.loads(job.content)
     png = client.witness_image(job.id, certificate=0, which="undefended")
@@ -69,7 +69,7 @@ def test_without_a_server_the_same_is_said(image, to_png, tmp_path, models_folde
     file.write_bytes(to_png(image))
     asked = ["--model", "linear", "--n-max", "2000", "--witness", "--json"]
     folders = {"PROMPTSMOOTH_MODELS": str(models_folder)}
-    done = run("certify", file, *asked, "--data-dir", tmp_path / "data", **folders)
+    done = run("certify", file, *asked, "--data-dir", with_secret(tmp_path / "data"), **folders)
     document = json.loads(done.stdout)
     assert document["witness"]["witnesses"][0]["undefended"]["outcome"] == "changed"
     certificate.write_text(done.stdout)

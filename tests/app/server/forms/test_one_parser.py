@@ -14,6 +14,7 @@ import typer
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from redis import Redis
+from same_noise import with_secret
 from typer.testing import CliRunner
 
 from app.cli.__main__ import cli
@@ -219,7 +220,7 @@ def run(image: bytes, folder: Path, fields: dict[str, Any]) -> tuple[int, str]:
         for name, value in fields.items()
         for one in (value if isinstance(value, list) else [value])
     ]
-    command = ["certify", str(path), "--data-dir", str(folder / "data"), *options]
+    command = ["certify", str(path), "--data-dir", str(with_secret(folder / "data")), *options]
     done = CliRunner().invoke(cli, command)
     return done.exit_code, done.stderr
 
