@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 from redis import Redis
-from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 from rq import SimpleWorker
 from waiting import running, wait_until
 
@@ -171,7 +171,10 @@ def test_the_queue_works_under_its_access_list_and_cannot_change_the_server(
         )
         assert worker.work(burst=True)
         assert job.get_status(refresh=True) == "finished"  # there was nothing to certify
-        assert redis.waitaof(1, 0, 1000)[0] == 1
+        try:
+            assert redis.waitaof(1, 0, 1000)[0] == 1
+        except ResponseError as error:  # Redis before 7.2 does not have it; none may forbid it
+            assert "unknown command" in str(error)
         for change in (redis.flushall, redis.config_get, redis.shutdown, redis.acl_list):
             with pytest.raises(NoPermissionError):
                 change()
