@@ -173,8 +173,9 @@ def test_the_queue_works_under_its_access_list_and_cannot_change_the_server(
         assert job.get_status(refresh=True) == "finished"  # there was nothing to certify
         try:
             assert redis.waitaof(1, 0, 1000)[0] == 1
-        except ResponseError as error:  # Redis before 7.2 does not have it; none may forbid it
-            assert "unknown command" in str(error)
+        except ResponseError as error:
+            if "unknown command" not in str(error):  # Redis before 7.2 does not have it
+                raise
         for change in (redis.flushall, redis.config_get, redis.shutdown, redis.acl_list):
             with pytest.raises(NoPermissionError):
                 change()
