@@ -92,10 +92,14 @@ def up(
     embedded Valkey. Accepted jobs survive a restart: they lie in the data folder.
     """
     from app.deployment.one_machine import LocalStack
+    from app.deployment.variables import find_mounted
     from worker.processes.logs import configure_logging
 
     configure_logging(logging.WARNING)
     with sentences():
+        for unread in find_mounted(os.environ):
+            said = f"{unread.name} is for containers: set {unread.meant}"
+            typer.secho(f"warning: {said}", err=True, fg=typer.colors.YELLOW)
         own = get_data_dir(data_dir)
         stack = LocalStack(host=host, port=port, data_dir=own, workers=workers)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

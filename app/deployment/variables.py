@@ -47,3 +47,13 @@ def find_unread(environment: Mapping[str, str]) -> Iterator[UnreadVariable]:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             meant = difflib.get_close_matches(name.upper(), sorted(known), n=1, cutoff=0.8)
             yield UnreadVariable(name, meant[0] if meant else None)
+
+
+def find_mounted(environment: Mapping[str, str]) -> Iterator[UnreadVariable]:
+    """The folders named for containers, which mount them, and the setting to use without any."""
+    known = list_variables()
+    for field in DeploymentSettings.model_fields:
+        name = name_variable(DeploymentSettings, field)
+        meant = name.removesuffix("_DIR")
+        if name in environment and meant != name and meant in known:
+            yield UnreadVariable(name, meant)

@@ -32,6 +32,18 @@ def test_a_misspelt_variable_is_found_with_the_one_that_was_meant() -> None:
     ]
 
 
+def test_up_names_the_setting_of_a_folder_that_only_containers_mount(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PROMPTSMOOTH_MODELS_DIR", str(tmp_path))
+    monkeypatch.setenv("PROMPTSMOOTH_TLS_DIR", str(tmp_path))  # TLS is the containers' alone
+    monkeypatch.setenv("REDIS_URL", "nonsense")  # it ends after it has said it
+    said = CliRunner().invoke(cli, ["up", "--data-dir", str(tmp_path)])
+    assert said.exit_code == 2
+    assert "PROMPTSMOOTH_MODELS_DIR is for containers: set PROMPTSMOOTH_MODELS\n" in said.output
+    assert "TLS_DIR" not in said.output
+
+
 def test_every_variable_that_the_project_names_is_known() -> None:
     files = [path for each in READ_IN for path in (ROOT / each).rglob("*") if path.is_file()]
     files += [*ROOT.glob("*.yml"), ROOT / "README.md"]
