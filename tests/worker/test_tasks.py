@@ -9,7 +9,8 @@ import zlib
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from rq import Queue
-from waiting import NEVER_S, running, wait_until
+from rq_workers import rq_worker
+from waiting import NEVER_S, wait_until
 
 from worker.certification.merkle import VoteTree
 from worker.contract import QUEUE_NAME, TASK_CERTIFY, WorkerReport
@@ -309,18 +310,8 @@ def test_work_horses_know_no_torch():
 def test_jobs_run_through_rq_itself(redis, settings, submit):
     """The stock forking worker with our overrides, in a process of its own."""
     jobs = [submit(seed=seed) for seed in range(4)]
-    environment = {
-        **os.environ,
-        "REDIS_URL": settings.redis_url.get_secret_value(),
-        "PROMPTSMOOTH_DATA_DIR": str(settings.data_dir),
-        "PROMPTSMOOTH_ENGINE_SOCKET": str(settings.socket_path),
-    }
-    command = [sys.executable, "-m", "worker.rq_worker"]
-    with running(command, env=environment) as process:
-        try:
-            wait_until(lambda: all(results.find_result(redis, job.id) for job in jobs))
-        finally:
-            process.terminate()
+    with rq_worker(settings):
+        wait_until(lambda: all(results.find_result(redis, job.id) for job in jobs))
     assert [get_state(redis, job.id) for job in jobs] == ["finished"] * 4
 
 

@@ -1,11 +1,10 @@
 """Cancelling and purging: one result, no free roll, nothing of others lost."""
 
 import json
-import os
-import sys
 
 import pytest
-from waiting import NEVER_S, running, wait_until
+from rq_workers import rq_worker
+from waiting import NEVER_S, wait_until
 
 from worker.contract.certificate.document import CancelledResult, FinishedResult
 from worker.contract.request import request_sha256
@@ -138,24 +137,14 @@ def test_whoever_counts_for_a_purged_certification_stores_nothing(redis, setting
 def test_a_work_horse_that_waits_for_its_engine_is_stopped(redis, settings, submit, tmp_path):
     """RQ's own stop, which is not tried again, is no warning, and its worker takes the next job."""
     job = submit()
-    environment = {
-        **os.environ,
-        "REDIS_URL": settings.redis_url.get_secret_value(),
-        "PROMPTSMOOTH_DATA_DIR": str(settings.data_dir),
-        "PROMPTSMOOTH_ENGINE_SOCKET": str(tmp_path / "no-engine.sock"),
-        "PROMPTSMOOTH_ENGINE_WAIT_S": f"{NEVER_S:g}",
-    }
-    command = [sys.executable, "-m", "worker.rq_worker"]
-    log = tmp_path / "log"
-    with log.open("wb") as stderr, running(command, env=environment, stderr=stderr) as process:
-        try:
-            wait_until(lambda: get_state(redis, job.id) == "running")
-            assert cancel(redis, job.id, ttl_s=600)
-            wait_until(lambda: fetch_job(redis, job.id).is_stopped)
-            other = submit(seed=1)
-            wait_until(lambda: get_state(redis, other.id) == "running")
-        finally:
-            process.kill()
+    log, nowhere = tmp_path / "log", tmp_path / "no-engine.sock"
+    away = settings.model_copy(update={"engine_socket": nowhere, "engine_wait_s": NEVER_S})
+    with log.open("wb") as stderr, rq_worker(away, stderr=stderr):
+        wait_until(lambda: get_state(redis, job.id) == "running")
+        assert cancel(redis, job.id, ttl_s=600)
+        wait_until(lambda: fetch_job(redis, job.id).is_stopped)
+        other = submit(seed=1)
+        wait_until(lambda: get_state(redis, other.id) == "running")
     assert get_state(redis, job.id) == "cancelled"
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["job_id"] for line in lines if line["event"] == "job_stopped"] == [job.id]

@@ -1,69 +1,30 @@
 """Exactly one result: no zombie writes, nothing accepted is lost, poison has its reason."""
 
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 
 import psutil
 import pytest
 from redis import Redis
-from rq import Queue
 from rq.job import Job, JobStatus
-from waiting import HANG_S, NEVER_S, running, wait_until
+from rq_workers import done, ended_at, find_rq_job, rq_worker
+from waiting import wait_until
 
-from worker.contract import QUEUE_NAME, TASK_CERTIFY, CertificationJob, Failure, WorkerReport
+from worker.contract import QUEUE_NAME, Failure
 from worker.contract.certificate.document import FailedResult, FinishedResult
-from worker.contract.quantities import MAX_SAMPLES
 from worker.contract.request import request_sha256
-from worker.jobs import queue as job_queue
-from worker.jobs.certify import JobTooSlow, run_certification
+from worker.jobs.certify import run_certification
 from worker.jobs.janitor import SUSPECT_S, Janitor
-from worker.jobs.queue import RETRIES, ROOM_S, create_queue, job_timeout_s
+from worker.jobs.queue import RETRIES, create_queue
 from worker.jobs.retries import renew_attempts
 from worker.jobs.state import get_state
-from worker.processes import hand_back
-from worker.rq_worker import create_janitor, create_worker
+from worker.rq_worker import create_janitor
 from worker.settings import WorkerSettings
 from worker.store import hosts, keyspace
 from worker.store.counters import get_counters
 from worker.store.jobs import accepted, progress, results
 from worker.store.jobs.fence import Superseded, begin_run
-
-
-@contextmanager
-def rq_worker(settings: WorkerSettings, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The stock worker with our overrides, as a supervisor starts it."""
-    environment = {
-        **os.environ,
-        "REDIS_URL": settings.redis_url.get_secret_value(),
-        "PROMPTSMOOTH_DATA_DIR": str(settings.data_dir),
-        "PROMPTSMOOTH_ENGINE_SOCKET": str(settings.socket_path),
-        "PROMPTSMOOTH_ENGINE_WAIT_S": str(settings.engine_wait_s),
-    }
-    command = [sys.executable, "-m", "worker.rq_worker", *arguments]
-    process = subprocess.Popen(command, env=environment)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def ended_at(redis: Redis, job: CertificationJob) -> int:
-    """When a result was stored, in milliseconds: each is kept equally long."""
-    return redis.pexpiretime(keyspace.result(job.id))
-
-
-def done(redis: Redis, job_id: str) -> int:
-    found = progress.find_progress(redis, job_id)
-    return 0 if found is None else found.samples_done
 
 
 @pytest.fixture
@@ -305,210 +266,7 @@ def test_a_job_under_which_engines_keep_ending_is_given_up_however_far_it_comes(
     assert rq_job.retries_left == RETRIES  # its own process was killed: no engine suffered
 
 
-def find_idle_workers(redis: Redis) -> list[bytes]:
-    """Keys of the RQ workers that wait for a job."""
-    workers = redis.smembers("rq:workers")
-    return [worker for worker in workers if redis.hget(worker, "state") == b"idle"]
-
-
-def find_rq_job(redis: Redis, job_id: str) -> Job:
-    return Job.fetch(job_id, connection=redis, serializer="json")
-
-
 def _commitment(settings: WorkerSettings) -> str:
     from worker.key_secret import commitment, load_secret
 
     return commitment(load_secret(settings.secret_path))
-
-
-# --- Handing back ---
-
-
-def test_a_running_job_is_handed_back_with_its_votes_and_all_attempts(redis, settings, submit):
-    job = submit(n=MAX_SAMPLES)
-    with rq_worker(settings) as process:
-        wait_until(lambda: done(redis, job.id) > 0)
-        process.send_signal(hand_back.HAND_BACK)
-        assert process.wait(HANG_S) == 0
-    assert create_queue(redis).job_ids == [job.id]
-    assert get_state(redis, job.id) == "queued"
-    assert Job.fetch(job.id, connection=redis, serializer="json").retries_left == RETRIES
-    assert sum(c.prefixes[0].counts[0] for c in progress.get_checkpoints(redis, job.id).values())
-    assert create_queue(redis).started_job_registry.get_job_count(cleanup=False) == 0
-    assert get_counters(redis)["event:handed_back"] == 1
-
-
-def test_sigterm_to_every_process_of_a_worker_hands_its_job_back_too(redis, settings, submit):
-    """Slurm and systemd send it so when they end a host: nothing has failed."""
-    job = submit(n=MAX_SAMPLES)
-    with rq_worker(settings) as process:
-        wait_until(lambda: done(redis, job.id) > 0)
-        worker = psutil.Process(process.pid)
-        for one in (*worker.children(recursive=True), worker):
-            one.send_signal(signal.SIGTERM)
-        assert process.wait(HANG_S) == 0
-    assert create_queue(redis).job_ids == [job.id]
-    assert find_rq_job(redis, job.id).retries_left == RETRIES
-    assert get_counters(redis)["event:handed_back"] == 1
-    assert "event:retried" not in get_counters(redis)
-
-
-def test_a_job_that_waits_for_an_engine_is_handed_back_at_once(redis, settings, submit, tmp_path):
-    away = settings.model_copy(
-        update={"engine_socket": tmp_path / "none", "engine_wait_s": NEVER_S}
-    )
-    job = submit()
-    with rq_worker(away) as process:
-        wait_until(lambda: get_state(redis, job.id) == "running")
-        time.sleep(0.3)
-        process.send_signal(hand_back.HAND_BACK)
-        assert process.wait(HANG_S) == 0
-    assert create_queue(redis).job_ids == [job.id]
-
-
-def test_an_engine_that_is_not_there_takes_no_attempt(redis, settings, submit, tmp_path):
-    away = settings.model_copy(update={"engine_socket": tmp_path / "none", "engine_wait_s": 0.05})
-    job = submit()
-    with rq_worker(away):
-        wait_until(lambda: get_counters(redis).get("event:handed_back", 0) > RETRIES + 2)
-    assert results.find_result(redis, job.id) is None
-    assert "event:retried" not in get_counters(redis)
-
-
-def test_an_idle_worker_that_is_to_stop_ends_after_its_wait_of_a_second(redis, settings):
-    assert create_worker(settings, QUEUE_NAME).dequeue_timeout == 1
-    for number in (signal.SIGTERM, hand_back.HAND_BACK):
-        with rq_worker(settings) as process:
-            wait_until(lambda: find_idle_workers(redis))  # its signal handlers are set by then
-            process.send_signal(number)
-            assert process.wait(HANG_S) == 0
-            redis.flushdb()
-
-
-WAIT = f"""
-import time
-from worker.processes.hand_back import HandedBack, interruptible, listen
-listen()
-try:
-    with interruptible():
-        print("waits", flush=True)
-        time.sleep({NEVER_S})
-except HandedBack:
-    print("left")
-"""
-
-
-def test_a_wait_that_is_not_for_a_job_is_left_by_the_signal():
-    command = [sys.executable, "-c", WAIT]
-    with running(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "waits\n"
-        process.send_signal(hand_back.HAND_BACK)
-        assert process.communicate(timeout=HANG_S)[0] == "left\n"
-
-
-# --- Time ---
-
-
-def test_a_time_limit_is_three_times_what_the_slowest_host_needs(redis, create_job):
-    job, image = create_job(n=100_000)
-    assert job.request.samples_total == 200_040
-    assert job_timeout_s(job, 100.0) == 3 * 2000.4 // 1 + 1 + ROOM_S
-    for name, speed in (("a-1", 800.0), ("b-1", 8000.0)):
-        report = WorkerReport(
-            name=name,
-            started_at=job.submitted_at,
-            ready=True,
-            key_commitment="0" * 64,
-            samples_per_s={"linear": speed},
-            rq_workers=8,
-        )
-        hosts.announce(redis, report)
-    job_queue.accept_jobs(redis, [(job, image)], image_ttl_s=600, job_ttl_s=600)
-    stored = Job.fetch(job.id, connection=redis, serializer="json")
-    assert stored.timeout == job_timeout_s(job, 100.0 / 4)  # a quarter is left by urgent jobs
-
-
-def test_waiting_for_the_engine_is_not_the_job_s_time(redis, settings, submit, tmp_path):
-    """By a clock that stands still but for the wait."""
-    job, now, later = submit(), [1.0], tmp_path / "later.sock"
-    waiting = settings.model_copy(update={"engine_socket": later})
-    run = partial(run_certification, redis, waiting, job.id, clock=lambda: now[0])
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(run, allowance_s=HANG_S)
-        wait_until(lambda: redis.exists(keyspace.run(job.id)))
-        now[0] += NEVER_S
-        later.symlink_to(settings.socket_path)
-        running.result(HANG_S)
-    assert isinstance(results.find_result(redis, job.id), FinishedResult)
-
-
-@pytest.mark.long
-def test_a_job_beyond_its_time_goes_on_from_its_votes(redis, settings, submit):
-    job = submit(n=50_000)
-    eager = settings.model_copy(update={"checkpoint_interval_s": 1e-9})
-    with pytest.raises(JobTooSlow):
-        run_certification(redis, eager, job.id, allowance_s=0.05)
-    counted = done(redis, job.id)
-    assert 0 < counted < job.request.samples_total
-    run_certification(redis, settings, job.id)
-    assert isinstance(results.find_result(redis, job.id), FinishedResult)
-
-
-# --- RQ's traps ---
-
-
-def test_a_worker_takes_from_one_queue_and_by_moving(redis, settings):
-    """With several RQ pops, and a worker killed then loses the job for ever."""
-    worker = create_worker(settings, QUEUE_NAME)
-    assert worker.queue_names() == [QUEUE_NAME]
-    assert worker.get_heartbeat_ttl(None) <= 20
-    assert (worker.job_monitoring_interval, worker.maintenance_interval) == (5, 5)
-
-
-def test_no_two_workers_have_one_name(redis, settings):
-    """A name that a killed worker still has in Redis would be refused."""
-    first = create_worker(settings, QUEUE_NAME)
-    first.register_birth()
-    second = create_worker(settings, QUEUE_NAME)
-    second.register_birth()  # ValueError when it is taken
-    assert first.name != second.name
-
-
-def test_every_limit_of_a_job_is_said(redis, submit):
-    stored = redis.hgetall(Job.key_for(submit().id))
-    assert int(stored[b"timeout"]) >= ROOM_S
-    assert int(stored[b"result_ttl"]) == 60
-    assert int(stored[b"failure_ttl"]) == 24 * 3600
-    assert (stored[b"retries_left"], b"retry_intervals" in stored) == (b"3", True)
-
-
-def test_a_horse_ends_with_its_worker(redis, settings, submit):
-    """SIGKILL of the parent: else the job would run on and again."""
-    job = submit(n=MAX_SAMPLES)
-    with rq_worker(settings) as process:
-        wait_until(lambda: done(redis, job.id) > 0)
-        (horse,) = psutil.Process(process.pid).children()
-        process.kill()
-        process.wait()
-        psutil.wait_procs([horse], timeout=HANG_S)
-        assert not horse.is_running()
-    assert results.find_result(redis, job.id) is None  # it did not end by itself
-
-
-def test_rq_speaks_json_on_our_handler_alone(redis, settings):
-    code = (
-        "import logging; from worker.processes.logs import configure_logging; configure_logging();"
-        "import rq.worker; logging.getLogger('rq.worker').warning('x')"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stderr.count("\n") == 1
-    assert '"event": "x"' in run.stderr
-
-
-def test_a_task_by_name_cannot_be_enqueued_from_elsewhere(redis, settings):
-    """A forged entry of the queue fails, and the worker goes on."""
-    queue = Queue(QUEUE_NAME, connection=redis, serializer="json")
-    forged = queue.enqueue_call("os.system", args=("touch /tmp/forged",))
-    with rq_worker(settings):
-        wait_until(lambda: forged.get_status(refresh=True) == JobStatus.FAILED)
-    assert TASK_CERTIFY != "os.system"

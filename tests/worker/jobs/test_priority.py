@@ -9,9 +9,9 @@ from multiprocessing.connection import Listener
 import pytest
 from redis import Redis
 from rq.exceptions import DequeueTimeout
+from rq_workers import done, ended_at, rq_worker
 from waiting import HANG_S, NEVER_S, wait_until
 
-from tests.worker.jobs.test_one_result import done, ended_at, rq_worker
 from worker.contract import PRIORITIES, QUEUE_NAME, CertificationJob, Priority
 from worker.contract.quantities import MAX_SAMPLES
 from worker.contract.request import canonical_bytes
