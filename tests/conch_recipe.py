@@ -26,9 +26,10 @@ TEXTS = ("an H&E image of Adénocarcinoma.", "normal tissue", "tissue " * 36 + "
 SUFFIXES = ("normal tissue.", "invasive ductal carcinoma.")
 
 
-def create_tokenizer() -> bytes:
-    """The content of a tokenizer's file."""
+def create_tokenizer(size: int | None = None) -> bytes:
+    """The content of a tokenizer's file, with as many tokens as are asked for."""
     pieces = [*_MARKS, *sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, _MERGES)]
+    pieces += [f"unused{at}" for at in range((size or len(pieces)) - len(pieces))]
     whole = Tokenizer(models.BPE({piece: at for at, piece in enumerate(pieces)}, list(_MERGES)))
     whole.add_special_tokens([AddedToken(mark, normalized=False) for mark in _MARKS])
     whole.normalizer = normalizers.Sequence(

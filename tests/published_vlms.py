@@ -1,7 +1,8 @@
 """Medical VLMs with random weights, written in the forms that their authors publish them in.
 
 Each comes with a reference: transformers', open_clip's and timm's own classes, put together as the
-published code does. Sizes are those of the card, unless a test asks for smaller ones.
+published code does. Sizes are those of the card, unless a test asks for smaller ones. CONCH and
+SigLIP, whose towers pool, have modules of their own.
 
 REAL_SIZE names the ids that tests of real size take, with spaces between; without it
 they take all.
@@ -11,6 +12,7 @@ import importlib
 import json
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,11 +44,16 @@ _WORDS = (
     "tissue carcinoma fundus . , x ray mri h & e - heart"
 )
 
-_IDS = (
+_CLIPS = (
     "pathgen-clip dermlip-b16 unimed-clip-b16 xrayclip-b16 monet bmc-clip keep unimed-clip-l14 "
     "xrayclip-l14"
 )
-CHOSEN = os.environ.get("REAL_SIZE", _IDS).split()
+_POOLED = "conch medsiglip-448"
+_ASKED = os.environ.get("REAL_SIZE", f"{_CLIPS} {_POOLED}").split()
+if _UNKNOWN := set(_ASKED) - {*_CLIPS.split(), *_POOLED.split()}:
+    raise ValueError(f"REAL_SIZE names what has no test of its size: {sorted(_UNKNOWN)}")
+CHOSEN = [one for one in _ASKED if one in _CLIPS.split()]
+CHOSEN_POOLED = [one for one in _ASKED if one in _POOLED.split()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -415,3 +422,14 @@ def learn_and_tune(vlm: VLM) -> tuple[list[float], Tuned]:
     copies = vlm.encode_images(torch.from_numpy(pixels.astype(np.int16)))
     tuned = tune_prompt(vlm, copies, learned.prompt, names, TuningStep(steps=2))
     return [epoch.loss for epoch in learned.curve], tuned
+
+
+def check_learning(vlm: VLM) -> None:
+    """The loss of a learned prompt falls, and so does the entropy of a tuned one; prints both."""
+    losses, tuned = learn_and_tune(vlm)
+    sys.stdout.write(
+        f"\n{vlm.card.id}: loss {losses[0]:.4f} to {losses[-1]:.4f}, "
+        f"entropy {tuned.entropy_before:.4f} to {tuned.entropy_after:.4f}\n"
+    )
+    assert losses[-1] < losses[0]
+    assert tuned.entropy_after < tuned.entropy_before

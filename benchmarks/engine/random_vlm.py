@@ -13,7 +13,7 @@ from models.catalogue.cards import ModelCard, Precision, WeightFile
 from models.catalogue.keep_config import KeepConfig
 from models.catalogue.medclip_config import MedClipConfig
 from models.loading.hf_text import create_hf_text_tower
-from models.loading.keep import Keep, KeepPooling
+from models.loading.keep import Keep, KeepPooling, fold_layer_scale
 from models.loading.loading import create_clip, load_vlm
 from models.vlm._imports import get_open_clip
 from models.vlm.bert import BertTextTower, BertVLM
@@ -133,6 +133,7 @@ def _create_keep(card: ModelCard, dtype: torch.dtype, device: torch.device) -> V
         _create_vocabulary(size), vocab_size=size, context_length=card.context_length
     )
     keep = Keep(config)
+    fold_layer_scale(keep.visual)
     return BertVLM(
         card=card,
         image_tower=torch.nn.Sequential(keep.visual, keep.visual_head),
