@@ -67,6 +67,7 @@ def test_an_example_is_asked_for_with_one_click(tabs: Any, service: Any, check: 
         page.get_by_role("button", name="Remove").click()
         assert page.evaluate("() => document.activeElement.type") == "file"
     page.locator(".examples button").first.click()
+    page.wait_for_selector(".preview img")  # an example brings levels of its own
     ask(page, levels=("0.25",))
     certification = send(page)
     wait_for_answer(page)
