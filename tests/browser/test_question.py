@@ -24,6 +24,7 @@ def test_a_radius_that_the_samples_cannot_prove_is_said_before_sending(
     assert "the goal is 0.3." in shown
     assert shown == answered
     page.goto(f"{service.url}/#/")
+    wait_until(lambda: "σ" in note.inner_text())  # the question is there as it was
     page.get_by_label("Radius that matters").fill("0.2")
     wait_until(lambda: note.inner_text() == "")
 
