@@ -8,7 +8,7 @@ import torch
 
 from models.catalogue import load_catalogue
 from models.catalogue.cards import ModelDescription
-from models.catalogue.conch_config import read_published
+from models.catalogue.conch_config import ConchConfig, read_published
 from models.vlm.pooled.conch import Conch
 from models.vlm.pooled.conch_tokens import FILE
 
@@ -31,8 +31,9 @@ def describe(**changes: object) -> ModelDescription:
     return shipped.model_copy(update=fields | changes)
 
 
-def draw_tensors() -> dict[str, torch.Tensor]:
-    config = read_published("recipe", json.loads(recipe.dump_config()))
+def draw_tensors(config: ConchConfig | None = None) -> dict[str, torch.Tensor]:
+    """Weights of a CONCH; without a configuration, of the recipe's size."""
+    config = config or read_published("recipe", json.loads(recipe.dump_config()))
     with torch.device("meta"):
         shapes = {name: tuple(leaf.shape) for name, leaf in Conch(config).state_dict().items()}
     return {name: torch.from_numpy(recipe.draw(name, s)) for name, s in shapes.items()}

@@ -6,6 +6,7 @@ from pathlib import Path
 import conch_recipe
 import pytest
 import torch
+from published_conch import draw_tensors
 from published_siglip import (
     TEXTS,
     compute_image_features,
@@ -21,7 +22,6 @@ from models.catalogue.cards import ModelDescription
 from models.catalogue.conch_config import ConchConfig
 from models.installation.add import add_model
 from models.loading.loading import load_vlm
-from models.vlm.pooled.conch import Conch
 from models.vlm.pooled.conch_tokens import FILE
 
 pytestmark = [pytest.mark.real_size, pytest.mark.usefixtures("no_network")]
@@ -85,8 +85,7 @@ def write_conch(folder: Path) -> Path:
     """Random weights, and a tokenizer with as many tokens as the published one."""
     folder.mkdir()
     config = ConchConfig()
-    torch.manual_seed(1)
-    torch.save(Conch(config).state_dict(), folder / "pytorch_model.bin")
+    torch.save(draw_tensors(config), folder / "pytorch_model.bin")
     tokenizer = conch_recipe.create_tokenizer(config.text_cfg.vocab_size)
     (folder / FILE).write_bytes(tokenizer)
     return folder
