@@ -1,6 +1,6 @@
 """The secret of what tests start, so that it draws the same noise in every run.
 
-Under a secret of chance a count is of chance too, and so is whatever a test asks of it.
+With a random secret the counts are random too, and a test of them would fail now and then.
 """
 
 from pathlib import Path
