@@ -2,7 +2,6 @@
 
 import importlib
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import conch_recipe as recipe
@@ -12,18 +11,16 @@ import torch
 from PIL import Image
 from published_conch import describe, draw_tensors, write_published
 from read_alike import find_refused
+from two_shades import learn_two_shades
 
 from models.catalogue.text_width import find_text_width
 from models.catalogue.weights import ConfigMismatch, StateDictMismatch, UnreadableWeights
-from models.datasets.training_images import TrainingImages
 from models.forms.form import FormRefused
 from models.imaging.preprocess import preprocess
 from models.installation.add import add_model
-from models.learning.few_shot import learn_prompt
 from models.learning.template_prompt import create_template_prompt
 from models.learning.zero_shot import TuningStep, tune_prompt
 from models.loading.loading import load_vlm
-from models.prompts.learning_settings import create_learning_settings
 from models.vlm._imports import get_open_clip
 from models.vlm.pooled.conch_tokens import FILE, create_conch_tokenizer
 from worker.engine.shelf.runtime import CpuRuntime, load_served
@@ -111,19 +108,8 @@ def test_vectors_enter_as_words_do_and_tuning_lowers_the_entropy(vlm):
 
 
 def test_a_prompt_is_learned_and_its_loss_falls(vlm):
-    size = recipe.VISION["image_size"]
-    dark = np.random.default_rng(4).integers(0, 90, (4, 3, size, size), dtype=np.uint8)
-    images = TrainingImages(pixels=np.concatenate([dark, 255 - dark]), classes=np.repeat([0, 1], 4))
-    settings = replace(
-        create_learning_settings("default", vlm.card.template),
-        shots=4,
-        epochs=12,
-        noise_levels=(0.1,),
-        learning_rate=0.05,
-        batch_size=8,
-    )
-    learned = learn_prompt(vlm, images, vlm.card.class_names, settings)
-    assert learned.curve[-1].loss < learned.curve[0].loss
+    losses = learn_two_shades(vlm)
+    assert losses[-1] < losses[0]
 
 
 def test_parts_for_captions_are_left_out_and_said(added, tmp_path):
