@@ -158,6 +158,17 @@ def data_dir_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def closed_sockets() -> Iterator[None]:
+    """What a test leaves to the garbage collector would be another test's failure."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "pynetdicom" in sys.modules:  # it is optional, and is imported by whoever uses it
+            from associations import close_sockets
+
+            close_sockets(patch)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def same_threads() -> Iterator[None]:
     """A command that a test runs in this process sets torch's threads: they are part of f."""

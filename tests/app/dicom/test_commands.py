@@ -87,9 +87,6 @@ def test_what_is_erased_is_in_the_audit_log(ask, monkeypatch, tmp_path):
     assert isinstance(check_files([path]), Whole)
 
 
-@pytest.mark.filterwarnings(  # pynetdicom leaves a failed association's socket to Python
-    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-)
 def test_the_doctor_says_what_a_node_lacks_and_what_to_do(ask, monkeypatch, tmp_path, free_port):
     (tmp_path / "rules.toml").write_text(
         f"""

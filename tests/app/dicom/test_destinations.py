@@ -20,12 +20,6 @@ from models.files.audit_log import AuditLogUnavailable, list_files
 
 from .conftest import create_rules
 
-pytestmark = (
-    pytest.mark.filterwarnings(  # pynetdicom leaves a failed association's socket to Python
-        "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-    )
-)
-
 
 def failed(*reasons: int) -> dict[str, object]:
     return {"00081198": {"vr": "SQ", "Value": [{"00081197": {"Value": [r]}} for r in reasons]}}

@@ -32,12 +32,6 @@ from models.files.audit_log import list_files
 from .certificates import write_pair
 from .conftest import create_rules
 
-pytestmark = (
-    pytest.mark.filterwarnings(  # pynetdicom leaves a failed association's socket to Python
-        "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-    )
-)
-
 
 @pytest.fixture
 def listen(tmp_path):
