@@ -68,13 +68,46 @@ def test_an_example_is_asked_for_with_one_click(tabs: Any, service: Any, check: 
         page.get_by_role("button", name="Remove").click()
         assert page.evaluate("() => document.activeElement.type") == "file"
     page.locator(".examples button").first.click()
-    page.wait_for_selector(".preview img")  # an example brings levels of its own
     ask(page, levels=("0.25",))
+    page.wait_for_selector(".preview img")
     certification = send(page)
     wait_for_answer(page)
     certificates = service.get(f"certifications/{certification}")["certificates"]
     promptings = sorted(one["prompting"] for one in certificates)
     assert promptings == ["few-shot", "few-shot+zero-shot", "template"]
+
+
+def test_what_is_chosen_while_an_example_arrives_stays(tabs: Any, data_folder: Path) -> None:
+    page = tabs.open()
+    examples = page.locator(".examples button")
+    examples.first.wait_for()
+    held: list[Any] = []
+    page.route("**/static/examples/*.dcm", lambda route: held.append(route))
+    wrapped = examples.filter(has_text="wrapped as DICOM")
+    with page.expect_request("**/static/examples/*.dcm"):
+        wrapped.click()
+    ask(page, levels=("1",))
+    held.pop().continue_()
+    page.wait_for_selector(".files li")
+    ticked = page.locator("label.chip input:checked").all()
+    assert [one.get_attribute("value") for one in ticked] == ["1"]
+    page.get_by_role("button", name="Remove").click()
+    with page.expect_request("**/static/examples/*.dcm"):
+        wrapped.click()
+    ours = data_folder / "odd_formats" / "good" / "emri_small_jpeg_2k_lossless.dcm"
+    choose(page, str(ours))
+    held.pop().continue_()
+    page.wait_for_selector(".preview img")
+    assert page.locator(".files li").count() == 1
+    assert ours.name in page.locator(".files").inner_text()
+
+
+def test_an_example_that_does_not_come_is_said(tabs: Any) -> None:
+    page = tabs.open()
+    page.route("**/static/examples/*.jpeg", lambda route: route.abort())
+    page.locator(".examples button", has_text="a radiograph").click()
+    page.locator(".actions .problem", has_text="did not send this example").wait_for()
+    assert page.locator(".files li").count() == 0
 
 
 def test_file_that_is_no_image_is_refused_in_words_and_nothing_is_queued(

@@ -9,8 +9,9 @@ import { say, sayName } from "../strings/say.js";
  */
 
 /**
- * Empty until the list has arrived, and where the service has none of the prompts.
- * @param {any[]} prompts @param {(file: File, example: Example) => void} chosen
+ * Empty until the list has arrived, and where the service has none of the prompts. What an example
+ * asks is known at the click; its file arrives later, or not at all.
+ * @param {any[]} prompts @param {(example: Example, file: Promise<File>) => void} chosen
  */
 export function exampleImages(prompts, chosen) {
   const element = h("div", { class: "examples" });
@@ -34,17 +35,20 @@ async function list() {
   return answer?.ok ? answer.json() : [];
 }
 
-/** @param {Example} example @param {(file: File, example: Example) => void} chosen */
+/** @param {Example} example @param {(example: Example, file: Promise<File>) => void} chosen */
 function button(example, chosen) {
-  const take = async () => {
-    const answer = await fetch(`static/examples/${example.file}`);
-    if (answer.ok) chosen(new File([await answer.blob()], example.file), example);
-  };
   return h(
     "button",
-    { type: "button", class: "quiet", click: take },
+    { type: "button", class: "quiet", click: () => chosen(example, load(example)) },
     h("img", { src: `static/examples/${example.picture}`, alt: "", width: 72, height: 72, loading: "lazy" }),
     h("strong", {}, example.class),
     h("small", {}, sayName("example", example.file)),
   );
+}
+
+/** @param {Example} example @returns {Promise<File>} */
+async function load({ file }) {
+  const answer = await fetch(`static/examples/${file}`);
+  if (!answer.ok) throw new Error(answer.statusText);
+  return new File([await answer.blob()], file);
 }

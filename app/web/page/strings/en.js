@@ -131,6 +131,7 @@ export default {
   "certify.drop": "Drop images here, or choose them",
   "certify.drop_hint": "DICOM, PNG, JPEG, JPEG 2000, TIFF or WebP. Several at once become a batch. The service does not keep the files, only the picture that the model sees.",
   "certify.chosen": "{images} chosen",
+  "certify.example_away": "The service did not send this example. Try again.",
   "certify.example_chosen": "Example chosen: {name}",
   "certify.reference": "Reference (optional)",
   "certify.reference_hint": "What you call the image, like an order number. It stays with the job, on the report and in tables, and is never logged.",

@@ -41,6 +41,8 @@ function createForm(models, prompts) {
   /** @type {File[]} */
   let files = [];
   let sent = false; // images added after sending start a new case
+  /** @type {any} */
+  let awaited = null; // the example whose file is arriving, unless other files were chosen since
   const question = questionForm(models, prompts, () => refresh());
   const warning = reachWarning(() => (question.hasGoal ? [...question.fields(), ["images", String(Math.max(1, files.length))]] : null));
   const preview = previewPanel(() => question.model);
@@ -55,6 +57,7 @@ function createForm(models, prompts) {
   };
   const setFiles = (/** @type {File[]} */ chosen) => {
     files = chosen;
+    awaited = null;
     problem.textContent = "";
     fileList(list, files, preview.show, (i) => replace(files.filter((_, at) => at !== i)), () => replace([]));
     if (!preview.file || !files.includes(preview.file)) preview.show(files[0] ?? null);
@@ -78,11 +81,19 @@ function createForm(models, prompts) {
       announce(say("certify.chosen", { images: say("count.image", { n: files.length }) }));
     },
   });
-  const examples = exampleImages(prompts, (file, { class: name, prompt, template, levels }) => {
-    question.choosePrompt(prompt, template, levels);
+  const examples = exampleImages(prompts, async (example, arriving) => {
+    question.choosePrompt(example.prompt, example.template, example.levels);
+    problem.textContent = "";
+    awaited = example;
+    const file = await arriving.catch(() => null);
+    if (awaited !== example) return;
+    if (!file) {
+      problem.textContent = say("certify.example_away");
+      return;
+    }
     replace([file]);
     sent = false;
-    announce(say("certify.example_chosen", { name }));
+    announce(say("certify.example_chosen", { name: example.class }));
   });
   const form = h(
     "form",
