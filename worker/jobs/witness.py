@@ -47,7 +47,7 @@ def ask_for_witness(redis: Redis, certification_id: str, *, ttl_s: int) -> None:
             connection.delete(keyspace.witness_asked(certification_id))
         asked = keyspace.witness_asked(certification_id)
         with connection.pipeline() as pipeline:
-            pipeline.watch(asked)
+            pipeline.watch(asked)  # type: ignore[no-untyped-call]  # redis-py has not typed it
             if pipeline.exists(asked):
                 return
             pipeline.multi()
