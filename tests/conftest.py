@@ -61,7 +61,7 @@ MARKED = {"schema", "clients", "guide", "real_size", "long", "hostile", "pacs", 
 WHOLE = {"stack", "browser", "gpu"}  # by folder
 USES = {  # by fixtures, and by what else the test's module starts
     "http": {"client", "guarded", "create_app", "serve_app", "Served"},
-    "queue": {"valkey_url", "ValkeyServer", "redis_command"},
+    "queue": {"valkey", "ValkeyServer", "redis_command"},
 }
 
 
@@ -207,8 +207,8 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Valkey of this test run, append-only file on."""
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Valkey of this test run, append-only file on. Who uses it empties it."""
     folder: Path = tmp_path_factory.mktemp("valkey")
     port = find_free_port()
     with ValkeyServer(port=port, data_dir=folder, config={"appendonly": "yes"}) as server:
@@ -216,11 +216,17 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def redis(valkey_url: str) -> Iterator[Redis]:
+def redis(valkey: str) -> Iterator[Redis]:
     """A connection to it; nothing is stored when the test begins."""
-    with Redis.from_url(valkey_url) as connection:
+    with Redis.from_url(valkey) as connection:
         connection.flushdb()
         yield connection
+
+
+@pytest.fixture
+def valkey_url(valkey: str, redis: Redis) -> str:
+    """Where `redis` connects to."""
+    return valkey
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ Make = Callable[[Callable[[Host], Files]], Files]
 
 
 @pytest.fixture(scope="session")
-def host(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+def host(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A host whose engine answers. Redis is emptied by whoever uses it."""
     folder: Path = tmp_path_factory.mktemp("frozen")
-    host = Host(folder, valkey_url)
+    host = Host(folder, valkey)
     with host.serving():
         yield host
 

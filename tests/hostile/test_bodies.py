@@ -30,10 +30,10 @@ pytestmark = pytest.mark.hostile
 
 @pytest.fixture(scope="module")
 def app(
-    tmp_path_factory: pytest.TempPathFactory, valkey_url: str, models_folder: Path
+    tmp_path_factory: pytest.TempPathFactory, valkey: str, models_folder: Path
 ) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("hostile")
-    with running_app(folder, valkey_url, models=str(models_folder)) as app:
+    with running_app(folder, valkey, models=str(models_folder)) as app:
         yield app
 
 

@@ -143,7 +143,7 @@ def accept_jobs(
             certificates.
     """
     with one_connection(redis) as connection:  # WAITAOF waits for the writes of its own connection
-        queue, speeds = create_queue(connection), _find_speeds(connection)
+        queue, speeds = create_queue(redis), _find_speeds(redis)
         with connection.pipeline() as pipeline:
             watch(pipeline)
             pipeline.multi()  # RQ would begin it itself, and refuses after other commands

@@ -43,7 +43,7 @@ def submit_learning(
         for labelled, image in zip(job.request.images, images, strict=True):
             ttl_s = max(image_ttl_s, job_ttl_s)
             images_store.put_image(connection, labelled.sha256, image, ttl_s=ttl_s)
-        queue = create_queue(connection, LEARNING_QUEUE_NAME)
+        queue = create_queue(redis, LEARNING_QUEUE_NAME)
         with connection.pipeline() as pipeline:
             pipeline.multi()  # RQ cannot start a transaction once the pipeline holds commands
             store.put_job(pipeline, job, ttl_s=job_ttl_s)
