@@ -15,7 +15,7 @@ second. Results of models and processors that are not run again stay.
 import json
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -37,7 +37,7 @@ from models.catalogue.cards import (  # noqa: E402
     Precision,
 )
 from models.datasets.image_folder import list_images  # noqa: E402
-from models.installation.quantize import quantize_tower  # noqa: E402
+from models.installation.quantize import Images, quantize_tower  # noqa: E402
 from models.vlm._imports import get_openvino  # noqa: E402
 from models.vlm.compiled import CannotCompile, CompiledVLM  # noqa: E402
 from models.vlm.quantized import QuantizedNetwork  # noqa: E402
@@ -83,9 +83,13 @@ def create_vlms(name: str, rows: int, data: Path) -> dict[str, VLM]:
 def quantize(vlm: VLM, data: Path) -> QuantizedNetwork:
     """The image tower in int8, its ranges measured on train images of a dataset."""
     found = list_images(data, "train")
-    images = found.load(found.spread(IMAGES), vlm.card.preprocessing)
+    return create_quantized(vlm, found.load(found.spread(IMAGES), vlm.card.preprocessing), SIGMAS)
+
+
+def create_quantized(vlm: VLM, images: Images, sigmas: Sequence[float]) -> QuantizedNetwork:
+    """The image tower in int8, its ranges measured on noisy copies of these images."""
     with TemporaryDirectory() as made:
-        quantize_tower(vlm, Path(made), images=images, sigmas=SIGMAS)
+        quantize_tower(vlm, Path(made), images=images, sigmas=sigmas)
         network, weights = (
             Path(made, name).read_bytes() for name in (QUANTIZED_NETWORK, QUANTIZED_WEIGHTS)
         )

@@ -4,8 +4,8 @@
     python benchmarks/engine/model_cost.py --model keep --rounds 5
 
 Each model has random weights of its published size, in memory: they are as fast as the real ones.
-For each, the image tower computes small batches, by torch in fp32 and by OpenVINO in bf16; these
-take turns, round after round, and the median counts. Time is that of the processor, summed over its
+For each, OpenVINO computes small batches of the image tower in fp32, bf16 and int8; these take
+turns, round after round, and the median counts. Time is that of the processor, summed over its
 cores, because other load on the machine moves it little. So rates are those of one core. Operations
 are torch's own count of multiplications and additions for one image, on the shape alone. The time
 of a decision of 162 samples is computed from the rate. Writes results/model-cost.json and .md.
@@ -19,19 +19,25 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
+from cpu_runtimes import create_quantized, name_processor
 from random_vlm import create_card, create_shape, create_vlm
 from torch.utils.flop_counter import FlopCounterMode
 
+from models.catalogue.cards import Precision
+from models.loading.memory_growth import find_packing, list_weights
 from models.vlm.compiled import CannotCompile, CompiledVLM
+from models.vlm.quantized import QuantizedNetwork
 from models.vlm.vlm import VLM
 from worker.engine.runner.machine import set_threads
 
 RESULTS = Path(__file__).parents[1] / "results"
 CPU = torch.device("cpu")
 DECISION = 162  # samples, as a yes-or-no question took on average (docs/choosing.md)
-WAYS = ("torch fp32", "OpenVINO bf16")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
+FEW_IMAGES = 8
 BATCH_GFLOP = 200  # of one timed batch, about
 MODELS = (
     "plip",
@@ -50,32 +56,31 @@ MODELS = (
 
 
 def describe(model_id: str) -> dict[str, Any]:
-    """What a model's shape alone tells: operations of the image tower, and bytes of both."""
+    """What a model's shape alone tells: the operations of its image tower."""
     card = create_card(model_id, rows=1, precision="fp32")
     size = card.preprocessing.size
     with torch.device("meta"), torch.no_grad():
-        whole, image_tower = create_shape(card)
+        _, image_tower = create_shape(card)
         with FlopCounterMode(display=False) as counter:
             image_tower(torch.empty(1, 3, size, size))
-    return {
-        "image_size": size,
-        "gflop": counter.get_total_flops() / 1e9,
-        "weights_mb": sum(leaf.nbytes for leaf in whole.state_dict().values()) / 1e6,
-    }
+    return {"image_size": size, "gflop": counter.get_total_flops() / 1e9}
 
 
 def measure(model_id: str, gflop: float, rounds: int) -> dict[str, Any]:
-    """A model's rates, in images a second of one core, and what they make of a decision."""
+    """A model's memory in MB and images a second of one core, in each precision."""
     card = create_card(model_id, rows=None, precision="fp32")
     rows = max(1, min(card.batch_size["cpu"], int(BATCH_GFLOP / gflop)))
-    by_torch = create_vlm(card, CPU)
-    found: dict[str, VLM] = {"torch fp32": by_torch}
-    try:
-        found["OpenVINO bf16"] = CompiledVLM(by_torch, "bf16", rows=rows)
-    except CannotCompile as error:
-        typer.echo(f"{model_id}: {error}")
+    base = create_vlm(card, CPU)
+    quantized = quantize_on_noise(base)
+    found: dict[str, CompiledVLM] = {}
+    for precision in PRECISIONS:
+        try:
+            only_int8 = quantized if precision == "int8" else None
+            found[precision] = CompiledVLM(base, precision, rows=rows, quantized=only_int8)
+        except CannotCompile as error:
+            typer.echo(f"{model_id}: {error}")
     for vlm in found.values():
-        time_batch(vlm, 1)  # warms up
+        time_batch(vlm, rows)  # warms up
     seconds: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(rounds):
         for name, vlm in found.items():
@@ -84,9 +89,24 @@ def measure(model_id: str, gflop: float, rounds: int) -> dict[str, Any]:
     return {
         "rows": rows,
         "rounds": rounds,
+        "processor": name_processor(),
+        "memory_mb": {name: count_weights(vlm) / 1e6 for name, vlm in found.items()},
         "images_per_s": rates,
         "decision_s": {name: DECISION / rate for name, rate in rates.items()},
     }
+
+
+def quantize_on_noise(vlm: VLM) -> QuantizedNetwork:
+    """The image tower in int8. Its ranges are those of noise, which is as fast as real ones."""
+    size = vlm.card.preprocessing.size
+    shape = (FEW_IMAGES, 3, size, size)
+    images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    return create_quantized(vlm, images, (0.25,))
+
+
+def count_weights(vlm: CompiledVLM) -> int:
+    """Bytes of all weights in memory, those of the image tower as OpenVINO packs them."""
+    return sum(tensor.nbytes for tensor in list_weights(vlm)) + find_packing(vlm)
 
 
 def time_batch(vlm: VLM, rows: int) -> float:
@@ -102,31 +122,30 @@ def time_batch(vlm: VLM, rows: int) -> float:
 def write_table(results: dict[str, Any]) -> str:
     """The table of docs/models.md."""
     lines = [
-        "| model | pixels | GFLOP an image | weights, fp32 | images/s, fp32 | images/s, bf16 | "
-        "162 samples, fp32 | 162 samples, bf16 |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | pixels | GFLOP an image | weights in memory, MB | images a second of one core | "
+        "seconds of one core, 162 samples |",
+        "|---|---|---|---|---|---|",
     ]
     for model_id, row in sorted(results.items(), key=lambda pair: pair[1]["gflop"]):
-        rates, decisions = row.get("images_per_s", {}), row.get("decision_s", {})
-        fp32, bf16 = (rates.get(name) for name in WAYS)
-        one, other = (decisions.get(name) for name in WAYS)
-        lines.append(
-            f"| `{model_id}` | {row['image_size']} | {row['gflop']:.1f} | "
-            f"{row['weights_mb']:,.0f} MB | {_say(fp32)} | {_say(bf16)} | "
-            f"{_say(one, ' s')} | {_say(other, ' s')} |"
-        )
+        figures = [_say(row.get(name, {})) for name in ("memory_mb", "images_per_s", "decision_s")]
+        head = [f"`{model_id}`", str(row["image_size"]), f"{row['gflop']:.1f}"]
+        lines.append(f"| {' | '.join(head + figures)} |")
     return "\n".join(lines) + "\n"
 
 
-def _say(value: float | None, unit: str = "") -> str:
-    if value is None:
-        return "–"
-    return f"{value:.0f}{unit}" if value >= 10 else f"{value:.2g}{unit}"
+def _say(found: dict[str, float]) -> str:
+    """The figures of all precisions; a dash was not measured."""
+    values = [found.get(name) for name in PRECISIONS]
+    return " / ".join("–" if one is None else _round(one) for one in values)
+
+
+def _round(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def main(
     model: Annotated[list[str] | None, typer.Option(help="Ids of known models.")] = None,
-    rounds: Annotated[int, typer.Option(min=0, help="0: operations and bytes alone.")] = 3,
+    rounds: Annotated[int, typer.Option(min=0, help="0: operations alone.")] = 3,
     threads: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Measures the models, one at a time, and writes the results after each."""
@@ -147,9 +166,9 @@ def main(
 HEAD = """# What a decision costs with each known model
 
 By `python benchmarks/engine/model_cost.py`: random weights of each published size, the image tower
-alone, medians of the rounds, in seconds of one core of the processor. Operations are
+alone by OpenVINO, medians of the rounds, in seconds of one core of the processor. Operations are
 multiplications and additions for one image. The seconds of a decision are computed from the rate.
-fp32 is torch's, bf16 OpenVINO's.
+Three figures are those in fp32, bf16 and int8. `model-cost.json` names the processor.
 
 """
 

@@ -28,7 +28,8 @@ from models.vlm.compiled import convert
 from models.vlm.open_clip import OpenClipVLM
 from models.vlm.vlm import VLM
 
-_ROWS = 8  # of a batch: ranges are measured batch by batch
+_ROWS = 8  # at most, of a batch: ranges are measured batch by batch
+_LARGE_SIZE = 336  # from here on, batches are smaller
 _SEED = 20240601
 _ANEW = {"id", "name", "files", "origin", "tau", "alike", "precision", "evaluation", "quantization"}
 Images = npt.NDArray[np.uint8]
@@ -96,8 +97,14 @@ def quantize_tower(vlm: VLM, folder: Path, *, images: Images, sigmas: Sequence[f
     """
     if not isinstance(vlm, OpenClipVLM | BertVLM):
         raise CannotQuantize(f"{vlm.card.id} has no image tower that can be quantized")
-    network = convert(vlm, _ROWS, torch.float32)
-    _write(_quantize(_get_nncf(), network, _sample_noisy(images, sigmas)), folder)
+    rows = count_rows(vlm.card.preprocessing.size)
+    network = convert(vlm, rows, torch.float32)
+    _write(_quantize(_get_nncf(), network, _sample_noisy(images, sigmas), rows), folder)
+
+
+def count_rows(size: int) -> int:
+    """Images of one batch. All its attention maps are in memory; one grows with `size` ** 4."""
+    return max(1, min(_ROWS, int(_ROWS * (_LARGE_SIZE / size) ** 4)))
 
 
 def _get_nncf() -> ModuleType:
@@ -122,10 +129,10 @@ def _sample_noisy(images: Images, sigmas: Sequence[float]) -> npt.NDArray[np.flo
     return noisy
 
 
-def _quantize(nncf: ModuleType, network: Any, noisy: npt.NDArray[np.float32]) -> Any:
-    batches = [noisy[at : at + _ROWS] for at in range(0, len(noisy) - _ROWS + 1, _ROWS)]
+def _quantize(nncf: ModuleType, network: Any, noisy: npt.NDArray[np.float32], rows: int) -> Any:
+    batches = [noisy[at : at + rows] for at in range(0, len(noisy) - rows + 1, rows)]
     if not batches:
-        raise CannotQuantize(f"expected at least {_ROWS} images, got {len(noisy)}")
+        raise CannotQuantize(f"expected at least {rows} images, got {len(noisy)}")
     return nncf.quantize(
         network,
         nncf.Dataset(batches),
@@ -152,10 +159,11 @@ def _create_card(
     sigmas: Sequence[float],
     version: str,
 ) -> ModelCard:
+    rows = count_rows(parent.preprocessing.size)
     made = Quantization(
         parent=parent.id,
         parent_sha256=parent.sha256,
-        copies=len(images) // _ROWS * _ROWS,
+        copies=len(images) // rows * rows,
         sigmas=tuple(sigmas),
         images_sha256=hashlib.sha256(images.tobytes()).hexdigest(),
         made_by=f"nncf {version}",

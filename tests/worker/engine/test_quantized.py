@@ -15,7 +15,7 @@ from models.catalogue.cards import QUANTIZED_NETWORK, QUANTIZED_WEIGHTS, ModelCa
 from models.catalogue.weights import DigestMismatch, NetworkRefused
 from models.installation.archive import add_bundle, write_bundle
 from models.installation.folder import ModelTaken, describe_file, format_model_card
-from models.installation.quantize import CannotQuantize, quantize_model
+from models.installation.quantize import CannotQuantize, count_rows, quantize_model
 from models.loading.loading import load_vlm
 from models.loading.quantized import check_quantized
 from models.vlm._imports import get_openvino
@@ -151,6 +151,14 @@ def test_a_changed_file_is_not_loaded(models, card, tmp_path, name):
 def test_int8_and_what_it_was_made_from_belong_together(card, changes):
     with pytest.raises(ValueError, match="belong together"):
         ModelCard.model_validate(card.model_dump() | changes)
+
+
+@pytest.mark.parametrize("size", [64, 224, 336, 384, 448, 512, 1024])
+def test_attention_maps_of_a_batch_take_no_more_memory_than_those_of_8_images_of_336_pixels(size):
+    rows = count_rows(size)
+    assert 1 <= rows <= 8
+    assert rows == 1 or rows * size**4 <= 8 * 336**4
+    assert rows == 8 or size > 336
 
 
 def test_what_cannot_be_quantized_leaves_nothing_behind(models, card, tmp_path):
