@@ -87,8 +87,10 @@ def test_what_is_chosen_while_an_example_arrives_stays(tabs: Any, data_folder: P
     with page.expect_request("**/static/examples/*.dcm"):
         wrapped.click()
     ask(page, levels=("1",))
+    page.get_by_label("Reference").focus()
     held.pop().continue_()
     page.wait_for_selector(".files li")
+    assert page.evaluate("() => document.activeElement.type") == "text"
     ticked = page.locator("label.chip input:checked").all()
     assert [one.get_attribute("value") for one in ticked] == ["1"]
     page.get_by_role("button", name="Remove").click()

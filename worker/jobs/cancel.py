@@ -13,7 +13,7 @@ from worker.contract import QUEUE_NAME
 from worker.contract.certificate.document import CancelledResult
 from worker.jobs.queue import end_job
 from worker.store import keyspace
-from worker.store.connection import one_connection, wait_durable
+from worker.store.durable import one_connection, wait_durable
 from worker.store.jobs.callbacks import END_CALLBACK
 
 _CANCEL = f"""{END_CALLBACK}

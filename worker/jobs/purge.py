@@ -20,7 +20,8 @@ from worker.contract.votes import votes_stream
 from worker.counting.contests import PHASES, create_contests, create_places
 from worker.jobs.queue import end_job
 from worker.store import keyspace
-from worker.store.connection import as_text, one_connection, wait_durable
+from worker.store.connection import as_text
+from worker.store.durable import one_connection, wait_durable
 from worker.store.jobs import accepted, listing
 from worker.store.jobs.certificates import list_shown
 

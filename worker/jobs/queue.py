@@ -29,8 +29,8 @@ from worker.contract.certificate.document import FailedResult
 from worker.contract.image import Image
 from worker.jobs.priority import PriorityQueue, list_waiting
 from worker.store import hosts, images, keyspace
-from worker.store.connection import one_connection, wait_durable
 from worker.store.counters import count_event
+from worker.store.durable import one_connection, wait_durable
 from worker.store.jobs import accepted, records, results
 
 RETRIES = 3
@@ -142,8 +142,8 @@ def accept_jobs(
             away while it answered; sending them again is harmless, for equal requests have equal
             certificates.
     """
-    with one_connection(redis) as connection:  # WAITAOF waits for the writes of its own connection
-        queue, speeds = create_queue(redis), _find_speeds(redis)
+    queue, speeds = create_queue(redis), _find_speeds(redis)
+    with one_connection(redis) as connection:
         with connection.pipeline() as pipeline:
             watch(pipeline)
             pipeline.multi()  # RQ would begin it itself, and refuses after other commands

@@ -15,7 +15,8 @@ from worker.contract.witness import FailedWitness, WitnessResult
 from worker.jobs.queue import add_job, create_queue, describe_attempts
 from worker.jobs.state import look_up_state
 from worker.store import keyspace
-from worker.store.connection import one_connection, wait_durable, when_there_is_room
+from worker.store.connection import when_there_is_room
+from worker.store.durable import one_connection, wait_durable
 from worker.store.jobs import accepted, records
 from worker.store.jobs import witness as store
 

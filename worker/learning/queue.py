@@ -12,8 +12,8 @@ from worker.jobs.queue import add_job, create_queue, describe_attempts
 from worker.jobs.state import look_up_state
 from worker.learning import store
 from worker.store import images as images_store
-from worker.store.connection import one_connection, wait_durable
 from worker.store.counters import count_event
+from worker.store.durable import one_connection, wait_durable
 from worker.store.jobs.callbacks import Callback, note_callback
 
 LearningStatus = Literal["queued", "running", "finished", "failed", "cancelled"]
@@ -39,11 +39,11 @@ def submit_learning(
     Raises:
         redis.exceptions.RedisError: the learning may not have been accepted.
     """
+    queue = create_queue(redis, LEARNING_QUEUE_NAME)
     with one_connection(redis) as connection:
         for labelled, image in zip(job.request.images, images, strict=True):
             ttl_s = max(image_ttl_s, job_ttl_s)
             images_store.put_image(connection, labelled.sha256, image, ttl_s=ttl_s)
-        queue = create_queue(redis, LEARNING_QUEUE_NAME)
         with connection.pipeline() as pipeline:
             pipeline.multi()  # RQ cannot start a transaction once the pipeline holds commands
             store.put_job(pipeline, job, ttl_s=job_ttl_s)

@@ -1,19 +1,17 @@
-"""Connections to Redis, and when a write is safe: on disk, or as soon as there is room for it.
+"""Connections to Redis.
 
 A Redis that is full takes nothing more; what was begun waits for room and does not fail.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
-from redis import ConnectionPool, Redis
+from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
+from redis.exceptions import NoPermissionError, OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry as RedisRetry
 
@@ -25,10 +23,6 @@ T = TypeVar("T")
 
 _LOOK_S = 1.0
 _DO = "raise maxmemory, or shorten PROMPTSMOOTH_CERTIFICATE_TTL_S; the job waits for room"
-_DURABLE_TRIES, _DURABLE_TRY_MS = 8, 200  # well below the half second an answer may take
-_WRITTEN_TRIES, _WRITTEN_TRY_S = 150, 0.01
-# Clients of one connection that nobody uses now, by the pool that they were made after.
-_spare: WeakKeyDictionary[ConnectionPool, list[Redis]] = WeakKeyDictionary()
 
 
 def find_write_fault(redis: Redis) -> str | None:
@@ -74,10 +68,6 @@ def as_text(entry: object) -> str:
     return entry.decode() if isinstance(entry, bytes) else str(entry)
 
 
-class NotDurable(RedisTimeoutError):
-    """Redis did not write to disk in time."""
-
-
 def create_app_redis(url: str, *, ca_file: Path | None = None) -> Redis:
     """The app's connection: half a second, no retry; who asks is told at once.
 
@@ -108,56 +98,3 @@ def create_worker_redis(url: str, *, ca_file: Path | None = None) -> Redis:
 def _trust(url: str, ca_file: Path | None) -> dict[str, str]:
     """The option that names our own authority; redis-py takes it with TLS alone."""
     return {"ssl_ca_certs": str(ca_file)} if ca_file and url.startswith("rediss://") else {}
-
-
-@contextmanager
-def one_connection(redis: Redis) -> Iterator[Redis]:
-    """A client whose commands and transactions share one connection, for `wait_durable`.
-
-    `WAITAOF` waits for what its own connection wrote, and redis-py takes another connection for a
-    transaction wherever the pool has one.
-    """
-    pool = redis.connection_pool
-    spare = _spare.setdefault(pool, [])
-    try:
-        client = spare.pop()
-    except IndexError:
-        only = ConnectionPool(pool.connection_class, max_connections=1, **pool.connection_kwargs)
-        client = Redis(connection_pool=only)
-    try:
-        yield client
-    finally:
-        spare.append(client)
-
-
-def wait_durable(redis: Redis) -> None:
-    """Waits until what this connection wrote is on disk, a second and a half at most.
-
-    Redis before 7.2 cannot confirm that (`WAITAOF`). It is asked whether it has given its log to
-    the operating system; `appendfsync always` is the operator's part there.
-
-    Raises:
-        NotDurable: the write is not on disk yet, though Redis holds it.
-    """
-    try:
-        if any(redis.waitaof(1, 0, _DURABLE_TRY_MS)[0] for _ in range(_DURABLE_TRIES)):
-            return
-    except ResponseError:
-        if _wait_written(redis):
-            return
-    raise NotDurable("Redis did not confirm that the write is on disk")
-
-
-def _wait_written(redis: Redis) -> bool:
-    """Whether Redis has written its log, or may not say."""
-    try:
-        for _ in range(_WRITTEN_TRIES):
-            log: dict[str, Any] = redis.info("persistence")
-            if log.get("aof_last_write_status", "ok") != "ok":
-                return False
-            if not log.get("aof_buffer_length"):
-                return True
-            time.sleep(_WRITTEN_TRY_S)
-    except ResponseError:
-        return True
-    return False

@@ -23,7 +23,7 @@ from models.prompts.ctx_file import write_ctx
 from models.prompts.prompt import Prompt
 from worker.contract.prompt import EncodedPrompt
 from worker.store import prompts
-from worker.store.connection import one_connection, wait_durable
+from worker.store.durable import one_connection, wait_durable
 
 router = APIRouter(prefix="/prompts", tags=["prompts"], route_class=FormRoute)
 

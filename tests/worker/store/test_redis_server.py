@@ -39,7 +39,8 @@ from worker.key_secret import commitment, load_secret
 from worker.rq_worker import create_janitor
 from worker.store import hosts, keyspace
 from worker.store.backup import make_backup
-from worker.store.connection import NotDurable, create_app_redis, create_worker_redis
+from worker.store.connection import create_app_redis, create_worker_redis
+from worker.store.durable import NotDurable, one_connection, wait_durable
 from worker.store.jobs import records, results
 
 
@@ -329,6 +330,36 @@ def test_nothing_is_accepted_before_it_is_on_disk(tmp_path, free_port, create_jo
         redis = create_app_redis(running.connection_url)
         with pytest.raises(RedisTimeoutError):  # NotDurable, or an answer that came too late
             queue.accept_jobs(redis, [create_job()], image_ttl_s=NEVER_S, job_ttl_s=NEVER_S)
+
+
+@pytest.mark.parametrize("create_redis", [create_app_redis, create_worker_redis])
+def test_a_connection_that_was_lost_after_a_write_confirms_nothing(valkey_url, redis, create_redis):
+    """A new one has written nothing, and is told at once that all of it is on disk."""
+    with one_connection(create_redis(valkey_url)) as client:
+        client.set("a", "b")
+        redis.client_kill_filter(_id=client.client_id())
+        with pytest.raises(NotDurable):
+            wait_durable(client)
+
+
+def test_a_connection_that_was_lost_before_is_made_again(valkey_url, redis):
+    app = create_app_redis(valkey_url)
+    with one_connection(app) as client:
+        redis.client_kill_filter(_id=client.client_id())
+    with one_connection(app) as same:
+        assert same is client
+        with same.pipeline() as pipeline:
+            pipeline.set("a", "b")
+            pipeline.execute()
+        wait_durable(same)
+
+
+def test_a_log_that_could_not_be_written_is_no_confirmation(valkey_url, redis, monkeypatch):
+    """Valkey 9.1.2 confirms all the same once its disk has refused to keep what was written."""
+    with one_connection(create_app_redis(valkey_url)) as client:
+        monkeypatch.setattr(client, "info", lambda _: {"aof_last_write_status": "err"})
+        with pytest.raises(NotDurable, match="look at its disk"):
+            wait_durable(client)
 
 
 def test_a_write_that_is_not_on_disk_in_time_is_said_as_a_queue_that_is_away():

@@ -89,9 +89,11 @@ function createForm(models, prompts) {
     if (awaited !== example) return;
     if (!file) {
       problem.textContent = say("certify.example_away");
+      problem.scrollIntoView({ block: "nearest" });
       return;
     }
-    replace([file]);
+    if (examples.contains(document.activeElement)) replace([file]);
+    else setFiles([file]);
     sent = false;
     announce(say("certify.example_chosen", { name: example.class }));
   });
