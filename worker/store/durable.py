@@ -27,24 +27,24 @@ class OneConnection(Redis):
     """
 
     def __init__(self, like: ConnectionPool) -> None:
-        self._made = self._made_at_first = 0
+        self._connects = self._connects_at_begin = 0
         options = {**like.connection_kwargs, "redis_connect_func": self._connect}
         only = ConnectionPool(like.connection_class, max_connections=1, **options)
         super().__init__(connection_pool=only)
 
     def _connect(self, connection: Connection) -> None:
-        self._made += 1
+        self._connects += 1
         connection.on_connect()  # type: ignore[no-untyped-call]  # redis-py has not typed it
 
     def begin(self) -> None:
-        """Connects, if need be; from now on a new connection is one that wrote nothing."""
+        """Connects if it has to. A connection that is made after this has written nothing."""
         self.connection_pool.release(self.connection_pool.get_connection())
-        self._made_at_first = self._made
+        self._connects_at_begin = self._connects
 
     @property
-    def is_anew(self) -> bool:
-        """Whether the connection was lost and made again meanwhile."""
-        return self._made != self._made_at_first
+    def was_lost(self) -> bool:
+        """Whether the connection that `begin` found was lost since, and another one made."""
+        return self._connects != self._connects_at_begin
 
 
 # Clients that nobody uses now, by the pool that they were made after.
@@ -83,7 +83,7 @@ def wait_durable(redis: OneConnection) -> None:
         if not confirmed:
             raise NotDurable("Redis did not confirm that the write is on disk")
         _require_written_log(redis, whole=False)
-    if redis.is_anew:
+    if redis.was_lost:
         raise NotDurable("The connection to Redis was lost after the write")
 
 
