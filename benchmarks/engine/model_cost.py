@@ -49,9 +49,11 @@ MODELS = (
     "keep",
     "monet",
     "bmc-clip",
+    "conch",
     "xrayclip-b16",
     "unimed-clip-l14",
     "xrayclip-l14",
+    "medsiglip-448",
 )
 
 

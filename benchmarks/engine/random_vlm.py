@@ -3,6 +3,7 @@
 import copy
 import math
 import unittest.mock
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,15 +11,22 @@ import torch
 from models.catalogue import load_catalogue
 from models.catalogue.bert_config import BERT_CONFIG
 from models.catalogue.cards import ModelCard, Precision, WeightFile
+from models.catalogue.conch_config import ConchConfig
 from models.catalogue.keep_config import KeepConfig
 from models.catalogue.medclip_config import MedClipConfig
+from models.catalogue.siglip_config import read_published
 from models.loading.hf_text import create_hf_text_tower
 from models.loading.keep import Keep, KeepPooling, fold_layer_scale
 from models.loading.loading import create_clip, load_vlm
+from models.loading.siglip import create_siglip
 from models.vlm._imports import get_open_clip
 from models.vlm.bert import BertTextTower, BertVLM
 from models.vlm.medclip import MedClip, MedClipPooling
 from models.vlm.open_clip import OpenClipVLM
+from models.vlm.pooled.conch import Conch, ConchImageTower, ConchTextTower
+from models.vlm.pooled.conch_tokens import Tokens
+from models.vlm.pooled.siglip import SiglipImageTower, SiglipTextTower
+from models.vlm.text_tower import TextTower
 from models.vlm.vlm import VLM
 from models.vlm.wordpiece import create_tokenizer
 
@@ -76,8 +84,36 @@ def create_shape(card: ModelCard) -> tuple[torch.nn.Module, torch.nn.Module]:
     if card.architecture == "keep":
         keep = Keep(KeepConfig())
         return keep, torch.nn.Sequential(keep.visual, keep.visual_head)
+    if card.architecture == "conch":
+        conch = _create_conch()
+        return conch, ConchImageTower(conch.visual)
+    if card.architecture == "siglip":
+        siglip = _create_siglip(card)
+        return siglip, SiglipImageTower(siglip.vision_model)
     clip = _create_clip(card, torch.float32)
     return clip, clip.visual
+
+
+def _create_conch() -> Conch:
+    return _draw(Conch(ConchConfig()))
+
+
+def _create_siglip(card: ModelCard) -> Any:
+    """transformers' model, on the current default device."""
+    assert card.published is not None, "a known model says its architecture"
+    config = read_published(card.id, card.published.model_cfg)
+    siglip = create_siglip(config).to_empty(device=torch.get_default_device())
+    for part in (siglip.text_model.embeddings, siglip.vision_model.embeddings):
+        part.position_ids.copy_(torch.arange(part.position_ids.shape[1]))
+    return _draw(siglip)
+
+
+@torch.no_grad()
+def _draw(module: Any) -> Any:
+    """Random weights for all, some of which the class leaves undefined."""
+    for weight in module.parameters():
+        weight.normal_(std=0.02)
+    return module.requires_grad_(False)
 
 
 def _create_clip(card: ModelCard, dtype: torch.dtype) -> Any:
@@ -99,6 +135,8 @@ def _create_vlm(card: ModelCard, device: torch.device) -> VLM:
         return _create_medclip(card, dtype, device)
     if card.architecture == "keep":
         return _create_keep(card, dtype, device)
+    if card.architecture in ("conch", "siglip"):
+        return _create_pooled(card, dtype, device)
     clip = _create_clip(card, dtype)
     if card.published is not None and card.published.form == "open-clip-bert":
         return _create_bert_vlm(card, clip, dtype, device)
@@ -139,6 +177,34 @@ def _create_keep(card: ModelCard, dtype: torch.dtype, device: torch.device) -> V
         image_tower=torch.nn.Sequential(keep.visual, keep.visual_head),
         text_tower=BertTextTower(bert=keep.text, head=KeepPooling(), tokenizer=tokenizer),
         logit_scale=math.exp(keep.logit_scale.item()),
+        image_dtype=dtype,
+        device=device,
+    )
+
+
+def _create_pooled(card: ModelCard, dtype: torch.dtype, device: torch.device) -> VLM:
+    """CONCH or a SigLIP, to which all texts are the same."""
+
+    def read(texts: Sequence[str], *, n_ctx: int) -> torch.Tensor:
+        return torch.ones(len(texts), card.context_length - n_ctx, dtype=torch.long)
+
+    def read_with_room(texts: Sequence[str], *, n_ctx: int) -> Tokens:
+        return Tokens(ids=read(texts, n_ctx=n_ctx + 1), used=torch.ones(len(texts)))
+
+    tokenizer: Any = read_with_room if card.architecture == "conch" else read
+    if card.architecture == "conch":
+        model = _create_conch()
+        image: torch.nn.Module = ConchImageTower(model.visual)
+        text: TextTower = ConchTextTower(model.text, tokenizer)
+    else:
+        model = _create_siglip(card)
+        image = SiglipImageTower(model.vision_model)
+        text = SiglipTextTower(model.text_model, tokenizer)
+    return BertVLM(
+        card=card,
+        image_tower=image,
+        text_tower=text,
+        logit_scale=1.0,
         image_dtype=dtype,
         device=device,
     )
