@@ -189,15 +189,16 @@ def _create_pooled(card: ModelCard, dtype: torch.dtype, device: torch.device) ->
         return torch.ones(len(texts), card.context_length - n_ctx, dtype=torch.long)
 
     def read_with_room(texts: Sequence[str], *, n_ctx: int) -> Tokens:
+        """Leaves the place of CONCH's learned last token."""
         return Tokens(ids=read(texts, n_ctx=n_ctx + 1), used=torch.ones(len(texts)))
 
-    tokenizer: Any = read_with_room if card.architecture == "conch" else read
+    tokenizer: Any
     if card.architecture == "conch":
-        model = _create_conch()
+        model, tokenizer = _create_conch(), read_with_room
         image: torch.nn.Module = ConchImageTower(model.visual)
         text: TextTower = ConchTextTower(model.text, tokenizer)
     else:
-        model = _create_siglip(card)
+        model, tokenizer = _create_siglip(card), read
         image = SiglipImageTower(model.vision_model)
         text = SiglipTextTower(model.text_model, tokenizer)
     return BertVLM(

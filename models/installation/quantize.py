@@ -29,7 +29,7 @@ from models.vlm.open_clip import OpenClipVLM
 from models.vlm.vlm import VLM
 
 _ROWS = 8  # at most, of a batch: ranges are measured batch by batch
-_LARGE_SIZE = 336  # from here on, batches are smaller
+_LARGE_SIZE = 336  # above it, batches are smaller
 _SEED = 20240601
 _ANEW = {"id", "name", "files", "origin", "tau", "alike", "precision", "evaluation", "quantization"}
 Images = npt.NDArray[np.uint8]
@@ -103,7 +103,7 @@ def quantize_tower(vlm: VLM, folder: Path, *, images: Images, sigmas: Sequence[f
 
 
 def count_rows(size: int) -> int:
-    """Images of one batch. All its attention maps are in memory; one grows with `size` ** 4."""
+    """Images of one batch. All of its attention maps are in memory, and grow with `size` ** 4."""
     return max(1, min(_ROWS, int(_ROWS * (_LARGE_SIZE / size) ** 4)))
 
 
