@@ -361,6 +361,25 @@ def test_a_board_that_redis_has_lost_is_put_up_again(redis, sharing, submit, cou
     assert finished(redis, job) == whole
 
 
+def test_ranges_that_redis_has_lost_are_put_up_again_after_those_put_up_since(
+    redis, sharing, submit, count_alone, watch
+):
+    """One noise level's ranges are lost, and those of the next put the board up anew."""
+    whole, job = count_alone(n=5000), submit(n=5000)
+    put_up: list[bytes] = []
+
+    def lose(_: int, commands: list[tuple]) -> None:
+        if not any(name == "RPUSH" and key.endswith(":open") for name, key, *_ in commands):
+            return
+        for run in find_runs(redis, job):
+            RangeBoard(redis, job.id, run, host="strange").remove()
+            put_up.append(run)
+
+    run_certification(watch(lose), sharing(), job.id)
+    assert put_up, "the run had ranges up when it put up more"
+    assert finished(redis, job) == whole
+
+
 def test_helpers_end_when_there_is_nothing_to_help_with(redis, sharing, submit, join):
     job, settings = submit(n=5000), sharing()
     assert help_certification(redis, settings, job.id, "none", host="helper") == 0

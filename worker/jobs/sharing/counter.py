@@ -178,11 +178,18 @@ class SharingCounter:
     def _lease(self) -> None:
         try:
             self._queue.fill(self._board)
+            lost = not self._queue.asked and self._board.is_empty()
         except BoardGone:  # Redis lost it, or this host did not renew it in time
             self._board.remove()
-            here = {_place(one) for one in self._queue.asked}
-            if missing := [one for place, one in self._shared.items() if place not in here]:
-                self._board.put_up(self._shared_session, missing)
+            lost = True
+        if lost:
+            self._put_up_again()
+
+    def _put_up_again(self) -> None:
+        """Opens every range whose votes are missing, except those requested from this engine."""
+        here = {_place(one) for one in self._queue.asked}
+        if missing := [one for place, one in self._shared.items() if place not in here]:
+            self._board.put_up(self._shared_session, missing)
 
     def _ask(self) -> None:
         if time.monotonic() >= self._ask_at:

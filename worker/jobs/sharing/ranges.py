@@ -137,6 +137,10 @@ class RangeBoard:
         for data in self._redis.lpop(self._counted, _TAKEN_AT_ONCE) or ():
             yield HandedIn.model_validate_json(as_text(data))
 
+    def is_empty(self) -> bool:
+        """Whether no range is open, leased or handed in: Redis has lost what is still missing."""
+        return not self._redis.exists(self._open, self._leases, self._counted)
+
     def count_hosts(self) -> int:
         """The hosts that count now, ours among them."""
         return int(self._redis.eval(_COUNT_HOSTS, 1, self._hosts))
