@@ -7,6 +7,7 @@ The first model is the one that ships. The others have its architecture and reci
 other seeds. One `promptsmooth evaluate` runs per model and set, so that all rows judge the same
 images on the same noise. What is missing is trained and learned first, from the train folders
 alone. Models, prompts and runs are kept in the work folder: an interrupted run goes on from them.
+The tables keep what earlier commands judged of other models and sets.
 
 DIR of --data holds a folder per set, with train/CLASS/FILE, test/CLASS/FILE and a card.json that
 names classes and template. docs/promptings.md says where the sets come from.
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from pool import FACTORS, format_pooled
@@ -47,6 +48,7 @@ _TITLE = """\
 
 `{model}` is the model that ships, trained without noise. `{model}-seed-N` has the same recipe and
 another seed. Each set in its own classes and template; prompts are learned from its train folder.
+Figures and digests are in `promptings.json`. The commands, and what each of them judged:
 """
 
 
@@ -164,6 +166,29 @@ class Evidence:
             raise typer.Exit(done.returncode)
 
 
+class Run(NamedTuple):
+    """A finished run, and the command that made it."""
+
+    command: str
+    results: EvaluationResults
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The model and the set."""
+        return self.results.question.identity.model.id, self.results.question.dataset
+
+    @property
+    def asked(self) -> tuple[int, str]:
+        """The number of images, and the procedure."""
+        return self.results.question.images, self.results.question.procedure.model_dump_json()
+
+    @property
+    def order(self) -> tuple[str, int]:
+        """Where its tables come: by model, the one that ships first, and as `SETS`."""
+        model, name = self.place
+        return model, SETS.index(name)
+
+
 def get_model_id(seed: int) -> str:
     """Seed 1 made the model that ships."""
     return MODEL if seed == 1 else f"{MODEL}-seed-{seed}"
@@ -199,12 +224,31 @@ def create_pools(results: Sequence[EvaluationResults]) -> Iterator[str]:
         yield ""
 
 
-def write(results: Sequence[EvaluationResults], command: str) -> None:
+def find_earlier(judged: Sequence[Run]) -> list[Run]:
+    """Runs of earlier commands on as many images and samples as these, of other models and sets."""
+    path = RESULTS / "promptings.json"
+    kept = json.loads(path.read_bytes())["runs"] if path.is_file() else []
+    earlier = [
+        Run(one["command"], EvaluationResults.model_validate(one["results"])) for one in kept
+    ]
+    places, asked = {run.place for run in judged}, {run.asked for run in judged}
+    return [run for run in earlier if run.place not in places and run.asked in asked]
+
+
+def create_sources(runs: Sequence[Run]) -> Iterator[str]:
+    """The commands that the runs were made by, one per line."""
+    for command in dict.fromkeys(run.command for run in runs):
+        places = [" on ".join(run.place) for run in runs if run.command == command]
+        yield f"- `{command}`: {', '.join(places)}"
+
+
+def write(runs: Sequence[Run]) -> None:
     """Writes results/promptings.md and .json."""
+    results = [run.results for run in runs]
     parts = [
         _TITLE.format(model=MODEL),
-        f"Made by `{command}`; figures and digests in `promptings.json`.\n",
-        "## Gain over the template, pooled\n",
+        *create_sources(runs),
+        "\n## Gain over the template, pooled\n",
         *create_pools(results),
         "## Smoothed accuracy (r = 0), with 95 % intervals over images\n",
         *create_overview(results),
@@ -216,8 +260,9 @@ def write(results: Sequence[EvaluationResults], command: str) -> None:
     ]
     (RESULTS / "promptings.md").write_text("\n".join(parts), encoding="utf-8")
     document: dict[str, Any] = {
-        "command": command,
-        "runs": [result.model_dump(mode="json") for result in results],
+        "runs": [
+            {"command": run.command, "results": run.results.model_dump(mode="json")} for run in runs
+        ]
     }
     (RESULTS / "promptings.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
@@ -254,7 +299,8 @@ def main(
     words += [f"--baseline {one}" for one in baseline or ()]
     words += [] if baselines else ["--no-baselines"]
     command = f"python benchmarks/accuracy/evidence.py --data DIR --work DIR {' '.join(words)}"
-    write([cell.load() for cell in evidence.list_cells()], command)
+    runs = [Run(command, cell.load()) for cell in evidence.list_cells()]
+    write(sorted([*runs, *find_earlier(runs)], key=lambda run: run.order))
 
 
 if __name__ == "__main__":

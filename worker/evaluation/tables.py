@@ -58,7 +58,7 @@ def format_table(results: EvaluationResults) -> Iterator[str]:
     reached = find_reached(results)
     head = ["prompting", "σ", "clean", "others", "commonest", "abstained", "mean radius"]
     head += ["samples", "tuning, s"]
-    yield from _format_head([*head, *(f"r = {radius:f}" for radius in reached)])
+    yield from _format_head([*head, *map(_name_radius, reached)])
     for arm in results.arms:
         cells = [_cell(arm, at) for at in arm.at_radius if at.radius in reached]
         yield _format_row([*_head(arm), *cells])
@@ -67,7 +67,7 @@ def format_table(results: EvaluationResults) -> Iterator[str]:
 def format_differences(results: EvaluationResults) -> Iterator[str]:
     """The lines of the table of paired differences."""
     reached = find_reached(results)
-    yield from _format_head(["prompting", "σ", *(f"r = {radius:f}" for radius in reached)])
+    yield from _format_head(["prompting", "σ", *map(_name_radius, reached)])
     for arm in results.arms:
         at_reached = [at for at in arm.at_radius if at.radius in reached]
         if any(at.paired for at in at_reached):
@@ -124,6 +124,10 @@ def find_reached(results: EvaluationResults) -> list[Decimal]:
     """The radii that at least one row can reach."""
     largest = max(arm.largest_radius for arm in results.arms)
     return [at.radius for at in results.arms[0].at_radius if at.radius <= largest]
+
+
+def _name_radius(radius: Decimal) -> str:
+    return f"r = {radius.normalize():f}"
 
 
 def _format_head(cells: Sequence[str]) -> Iterator[str]:
