@@ -1,7 +1,7 @@
 """Measures how much memory loading a model takes, compared with the size of its weights."""
 
 import gc
-import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -14,12 +14,16 @@ from models.vlm.compiled import CompiledVLM
 from models.vlm.denoised import DenoisedVLM, find_compiled
 from models.vlm.vlm import VLM
 
-_STATM = Path("/proc/self/statm")
+_STATUS = Path("/proc/self/status")
+_UNBACKED = re.compile(r"^(?:RssAnon|RssShmem):\s+(\d+) kB$", re.MULTILINE)
 Loaded = TypeVar("Loaded", bound=VLM)
 
 
 class Growth(BaseModel):
-    """Bytes that loading added: resident memory on a CPU, allocated memory on a GPU.
+    """Bytes that loading added: allocated memory on a GPU, memory that no file backs on a CPU.
+
+    The system reads pages that a file backs again when it needs their memory: those of libraries,
+    and of weights that were put aside.
 
     `weights_bytes` is the size of the weights in the precision in which they are kept.
     """
@@ -84,6 +88,6 @@ def _read(device: torch.device) -> int | None:
     gc.collect()
     if device.type == "cuda":
         return int(torch.cuda.memory_allocated(device))
-    if not _STATM.is_file():
+    if not _STATUS.is_file():
         return None
-    return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return sum(1024 * int(kilobytes) for kilobytes in _UNBACKED.findall(_STATUS.read_text()))

@@ -73,6 +73,7 @@ class CompiledVLM(TextsOfBase):
     """
 
     base: ToweredVLM | OnnxClassifier
+    _requests: list[Any]
 
     def __init__(
         self,
@@ -120,7 +121,7 @@ class CompiledVLM(TextsOfBase):
         layers = list(_list_layers(compiled))
         self.packed_bytes = _count_bytes(layers, self.precision)
         self._outputs = len(compiled.outputs)
-        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        self._streams, self._requests = streams, []
         self.kernels = f"{KERNELS} {self._openvino.get_version()} {_name_kernels(layers)}"
 
     def compile_again(self, *, threads: int) -> "CompiledVLM":
@@ -134,6 +135,7 @@ class CompiledVLM(TextsOfBase):
     def settle(self) -> None:
         """Gives back the memory of compiling, and that of batches until the next one needs it."""
         self._network = None
+        self._requests = []  # each holds the pixels of its last piece
         self._compiled.release_memory()
         for one in (self._aside, self._quantized):
             if one is not None:
@@ -150,7 +152,7 @@ class CompiledVLM(TextsOfBase):
 
     def _encode(self, pixels: Tensor, *, outputs: int) -> Tensor:
         check_pixels(pixels, self.card.preprocessing.size)
-        at_once = self._piece * len(self._requests)
+        at_once = self._piece * self._streams
         parts = pixels.contiguous().split(at_once)
         return torch.cat([self._infer(part, outputs) for part in parts])
 
@@ -160,6 +162,8 @@ class CompiledVLM(TextsOfBase):
             part = part.to(torch.float32)  # exact; OpenVINO's int8 takes no int16
         pieces = part.split(self._piece)
         whole = [self._pad(piece) for piece in pieces]  # alive until the last request has ended
+        while len(self._requests) < len(pieces):
+            self._requests.append(self._compiled.create_infer_request())
         running = self._requests[: len(pieces)]
         for request, pixels in zip(running, whole, strict=True):
             request.set_input_tensor(self._openvino.Tensor(pixels.numpy(), shared_memory=True))
@@ -284,9 +288,19 @@ def convert(base: ToweredVLM, rows: int, dtype: torch.dtype) -> Any:
             _ImagePath(base).eval(), example_input=(pixels,), trace_kwargs={"check_trace": False}
         )
     frontend = FrontEndManager().load_by_framework("pytorch")
-    network = frontend.convert(frontend.load(traced))
+    try:
+        network = frontend.convert(frontend.load(traced))
+    finally:
+        _forget_traced()
     network.reshape([rows, *pixels.shape[1:]])
     return network
+
+
+def _forget_traced() -> None:
+    """Empties torch's registries of traced modules, which would keep the graph of each for ever."""
+    torch._C._jit_clear_class_registry()
+    torch.jit._state._clear_class_state()
+    torch.jit._recursive.concrete_type_store = torch.jit._recursive.ConcreteTypeStore()
 
 
 def _trim_heap() -> None:
