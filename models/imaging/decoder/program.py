@@ -50,10 +50,13 @@ def main(descriptor: int) -> None:
 
 def _load_decoders() -> None:
     import gdcm  # noqa: F401
+    import numpy.ma  # noqa: F401  # percentiles of a window need it: 10 ms of each decoder
 
     with suppress(ImportError):  # no wheel for Python 3.14: JPEG-LS is refused there
         import jpeg_ls  # noqa: F401
-    from PIL import Jpeg2KImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
+    from PIL import Image, Jpeg2KImagePlugin, MpoImagePlugin, WebPImagePlugin  # noqa: F401
+
+    Image.preinit()  # which the first image would do otherwise
 
     from models.imaging.dicom import image  # noqa: F401
     from models.imaging.formats import tiff  # noqa: F401

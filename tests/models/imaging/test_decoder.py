@@ -268,6 +268,39 @@ def test_program_and_decoder_end_with_who_started_them(tmp_path, slow_dicom: byt
     assert alive == []
 
 
+LOADED = """
+import sys
+from pathlib import Path
+from models.catalogue.cards import Preprocessing
+from models.imaging import ImageError, prepare
+from models.imaging.decoder import program
+
+program._load_decoders()
+loaded = set(sys.modules)
+asked = Preprocessing(size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+for path in sys.argv[1:]:
+    try:
+        prepare(Path(path).read_bytes(), asked, picture_side=64)
+    except ImageError:
+        pass
+print(*sorted(set(sys.modules) - loaded))
+"""
+
+
+def test_decoders_are_forked_with_all_that_they_need_loaded(tmp_path) -> None:
+    """Else each image would load it again."""
+    grey = Image.fromarray((PIXELS[..., 0].astype(np.uint16) << 4) + 7)
+    files = {"grey.png": encoded(grey), "colour.jpeg": encoded(Image.fromarray(PIXELS), "JPEG")}
+    files |= {name: encoded(grey, name.split(".")[1]) for name in ("grey.tiff", "grey.jpeg2000")}
+    files |= {
+        name: installed(name) for name in ("CT_small.dcm", "MR_small_RLE.dcm", "JPEG2000.dcm")
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    command = [sys.executable, "-c", LOADED, *map(str, tmp_path.iterdir())]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == []
+
+
 def test_threads_share_the_processes_there_are() -> None:
     files = [encoded(Image.new("L", (40, 40), value)) for value in range(24)]
     before = programs()
