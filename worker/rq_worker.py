@@ -4,6 +4,7 @@ With `urgent` it takes urgent jobs alone. On SIGTERM it finishes its job and tak
 SIGUSR1 it hands its job back to the queue and takes no other.
 """
 
+import encodings.utf_16_be  # noqa: F401  # canonical JSON needs it, in every work-horse
 import os
 import signal
 import socket

@@ -15,7 +15,7 @@ from worker.jobs.sharing.counter import name_host
 from worker.jobs.sharing.help import help_certification
 from worker.jobs.witness import find_certification_id
 from worker.processes.hand_back import HandedBack
-from worker.settings import WorkerSettings
+from worker.processes.start import read_settings
 from worker.store.jobs import progress
 
 
@@ -27,7 +27,7 @@ def certify_image(certification_id: str) -> None:
     try:
         run_certification(
             rq_job.connection,
-            WorkerSettings(),
+            read_settings(),
             certification_id,
             allowance_s=rq_job.timeout - ROOM_S,
             alone=is_suspect(rq_job.connection, certification_id),
@@ -48,7 +48,7 @@ def find_witness(job_id: str) -> None:
     try:
         run_witness(
             rq_job.connection,
-            WorkerSettings(),
+            read_settings(),
             certification_id,
             alone=is_suspect(rq_job.connection, job_id),
         )
@@ -63,6 +63,6 @@ def count_ranges(certification_id: str, run: str) -> None:
     """Counts ranges for a certification that another host runs, until no range is open."""
     rq_job = get_current_job()
     assert rq_job is not None, "RQ runs this"
-    settings = WorkerSettings()
+    settings = read_settings()
     host = name_host(settings.socket_path)
     help_certification(rq_job.connection, settings, certification_id, run, host=host)

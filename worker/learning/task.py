@@ -21,6 +21,7 @@ from worker.contract import Failure
 from worker.contract.learning import CancelledLearning, FailedLearning, LearningJob, LearningResult
 from worker.learning import protocol, store
 from worker.processes.parent import with_parent
+from worker.processes.start import read_settings
 from worker.settings import WorkerSettings
 from worker.store import images, prompts
 
@@ -42,7 +43,7 @@ def learn(learning_id: str) -> None:
     """Learns the prompt of a stored job and stores the result, once."""
     rq_job = get_current_job()
     assert rq_job is not None, "RQ runs this"
-    run_learning(rq_job.connection, WorkerSettings(), learning_id)
+    run_learning(rq_job.connection, read_settings(), learning_id)
 
 
 def run_learning(redis: Redis, settings: WorkerSettings, learning_id: str) -> None:

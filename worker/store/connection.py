@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from redis import Redis
 from redis.backoff import ExponentialBackoff
+from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -21,6 +22,7 @@ from worker.processes.hand_back import interruptible
 log = get_logger(__name__)
 T = TypeVar("T")
 
+_DRIVER = DriverInfo()  # finding its version takes a file read, which each connection would repeat
 _LOOK_S = 1.0
 _DO = "raise maxmemory, or shorten PROMPTSMOOTH_CERTIFICATE_TTL_S; the job waits for room"
 
@@ -79,6 +81,7 @@ def create_app_redis(url: str, *, ca_file: Path | None = None) -> Redis:
     return Redis.from_url(
         url,
         **_trust(url, ca_file),
+        driver_info=_DRIVER,
         socket_timeout=0.5,
         socket_connect_timeout=0.5,
         retry=RedisRetry(ExponentialBackoff(), 0),
@@ -90,6 +93,7 @@ def create_worker_redis(url: str, *, ca_file: Path | None = None) -> Redis:
     return Redis.from_url(
         url,
         **_trust(url, ca_file),
+        driver_info=_DRIVER,
         retry=RedisRetry(ExponentialBackoff(cap=2, base=0.1), 60),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
     )
