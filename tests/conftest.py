@@ -23,6 +23,7 @@ from waiting import HANG_S
 from models.imaging import Decoder, DecodingBounds
 from models.testing import LinearModel, create_linear_model, write_linear_model
 from worker.processes.scheduling import wait_passively
+from worker.processes.start import read_settings
 
 # What tests are told; every other setting of the service is a test's own.
 OURS = {"PROMPTSMOOTH_DATA", "PROMPTSMOOTH_COVERAGE", "PROMPTSMOOTH_SCREENSHOTS"}
@@ -174,6 +175,13 @@ def collected() -> Iterator[None]:
     """Python warns of what a file's tests left open at that file's end, not during a later test."""
     yield
     gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def settings_of_this_test() -> Iterator[None]:
+    """A process reads its settings once; each test is one of its own."""
+    yield
+    read_settings.cache_clear()
 
 
 @pytest.fixture(autouse=True)

@@ -40,10 +40,12 @@ def pass_time(redis: Redis, job: CertificationJob, part: str, seconds: float) ->
 
 
 @contextmanager
-def running(settings, job: CertificationJob) -> Iterator["Future[None]"]:
-    """A run of a job by the host that has taken it from the queue."""
+def running(
+    settings, job: CertificationJob, redis: Redis | None = None
+) -> Iterator["Future[None]"]:
+    """A run of a job by the host that has taken it from the queue, over its own connection."""
     with (
-        Redis.from_url(settings.redis_url.get_secret_value()) as redis,
+        redis or Redis.from_url(settings.redis_url.get_secret_value()) as redis,
         ThreadPoolExecutor() as pool,
     ):
         run = pool.submit(run_certification, redis, settings, job.id)

@@ -7,7 +7,7 @@ The first model is the one that ships. The others have its architecture and reci
 other seeds. One `promptsmooth evaluate` runs per model and set, so that all rows judge the same
 images on the same noise. What is missing is trained and learned first, from the train folders
 alone. Models, prompts and runs are kept in the work folder: an interrupted run goes on from them.
-The tables keep what earlier commands judged of other models and sets.
+The tables keep what earlier commands judged of other models and sets in the same way.
 
 DIR of --data holds a folder per set, with train/CLASS/FILE, test/CLASS/FILE and a card.json that
 names classes and template. docs/promptings.md says where the sets come from.
@@ -177,16 +177,21 @@ class Run(NamedTuple):
         """The model and the set."""
         return self.results.question.identity.model.id, self.results.question.dataset
 
-    @property
-    def asked(self) -> tuple[int, str]:
-        """The number of images, and the procedure."""
-        return self.results.question.images, self.results.question.procedure.model_dump_json()
+    def fits(self, other: "Run") -> bool:
+        """Whether both may stand in one table: asked alike, of the same weights and images."""
+        (mine, theirs), (model, name) = (one.results.question for one in (self, other)), self.place
+        asked = ("images", "seed", "sigmas", "procedure", "alpha")
+        return (
+            all(getattr(mine, field) == getattr(theirs, field) for field in asked)
+            and (other.place[0] != model or mine.identity.model == theirs.identity.model)
+            and (other.place[1] != name or mine.listing_sha256 == theirs.listing_sha256)
+        )
 
     @property
     def order(self) -> tuple[str, int]:
         """Where its tables come: by model, the one that ships first, and as `SETS`."""
         model, name = self.place
-        return model, SETS.index(name)
+        return model, SETS.index(name) if name in SETS else len(SETS)
 
 
 def get_model_id(seed: int) -> str:
@@ -225,14 +230,14 @@ def create_pools(results: Sequence[EvaluationResults]) -> Iterator[str]:
 
 
 def find_earlier(judged: Sequence[Run]) -> list[Run]:
-    """Runs of earlier commands on as many images and samples as these, of other models and sets."""
+    """Runs of earlier commands that fit these, of other models and sets."""
     path = RESULTS / "promptings.json"
     kept = json.loads(path.read_bytes())["runs"] if path.is_file() else []
     earlier = [
         Run(one["command"], EvaluationResults.model_validate(one["results"])) for one in kept
     ]
-    places, asked = {run.place for run in judged}, {run.asked for run in judged}
-    return [run for run in earlier if run.place not in places and run.asked in asked]
+    places = {run.place for run in judged}
+    return [run for run in earlier if run.place not in places and all(map(run.fits, judged))]
 
 
 def create_sources(runs: Sequence[Run]) -> Iterator[str]:

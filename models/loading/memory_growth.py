@@ -22,8 +22,8 @@ Loaded = TypeVar("Loaded", bound=VLM)
 class Growth(BaseModel):
     """Bytes that loading added: allocated memory on a GPU, memory that no file backs on a CPU.
 
-    The system reads pages that a file backs again when it needs their memory: those of libraries,
-    and of weights that were put aside.
+    The system drops pages that a file backs when memory is short, and reads them again when they
+    are used: those of libraries, and of weights that were put aside.
 
     `weights_bytes` is the size of the weights in the precision in which they are kept.
     """
@@ -88,6 +88,5 @@ def _read(device: torch.device) -> int | None:
     gc.collect()
     if device.type == "cuda":
         return int(torch.cuda.memory_allocated(device))
-    if not _STATUS.is_file():
-        return None
-    return sum(1024 * int(kilobytes) for kilobytes in _UNBACKED.findall(_STATUS.read_text()))
+    found = _UNBACKED.findall(_STATUS.read_text()) if _STATUS.is_file() else []
+    return sum(1024 * int(kilobytes) for kilobytes in found) if found else None

@@ -10,6 +10,7 @@ asked afterwards which one it took, because the precision belongs to f (CERTIFIC
 import copy
 import ctypes
 import math
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  #
 _TRACED_ROWS = 2  # tracing computes them by torch: a whole batch of a Swin took 1 GB more
 _LEAST_ROWS = 8  # of a piece: fewer would read all weights for little work
 _Layer = tuple[Any, str]  # an operation that OpenVINO executes, and its kind
+_tracing = threading.Lock()  # one module at a time, for all are forgotten after it
 _MULTIPLYING = {"FullyConnected", "MatMul", "Convolution"}  # layers whose kernels are named
 
 
@@ -277,27 +279,36 @@ def convert(base: ToweredVLM, rows: int, dtype: torch.dtype) -> Any:
     float32.
     """
     from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     size = base.card.preprocessing.size
     pixels = torch.zeros(_TRACED_ROWS, 3, size, size, dtype=dtype)
-    # Tracing warns of shapes that it takes as fixed. They are.
-    with warnings.catch_warnings(), torch.inference_mode(mode=False), torch.no_grad():
-        warnings.simplefilter("ignore")
-        traced = TorchScriptPythonDecoder(
-            _ImagePath(base).eval(), example_input=(pixels,), trace_kwargs={"check_trace": False}
-        )
     frontend = FrontEndManager().load_by_framework("pytorch")
-    try:
-        network = frontend.convert(frontend.load(traced))
-    finally:
-        _forget_traced()
+    with _tracing:
+        try:
+            traced = _trace(base, pixels)  # OpenVINO only borrows it
+            network = frontend.convert(frontend.load(traced))
+        finally:
+            _forget_traced()
     network.reshape([rows, *pixels.shape[1:]])
     return network
 
 
+def _trace(base: ToweredVLM, pixels: Tensor) -> Any:
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    # Tracing warns of shapes that it takes as fixed. They are.
+    with warnings.catch_warnings(), torch.inference_mode(mode=False), torch.no_grad():
+        warnings.simplefilter("ignore")
+        return TorchScriptPythonDecoder(
+            _ImagePath(base).eval(), example_input=(pixels,), trace_kwargs={"check_trace": False}
+        )
+
+
 def _forget_traced() -> None:
-    """Empties torch's registries of traced modules, which would keep the graph of each for ever."""
+    """Empties torch's registries of traced modules, which would keep the graph of each for ever.
+
+    No module that was traced or scripted before may be called after this: torch would crash.
+    """
     torch._C._jit_clear_class_registry()
     torch.jit._state._clear_class_state()
     torch.jit._recursive.concrete_type_store = torch.jit._recursive.ConcreteTypeStore()

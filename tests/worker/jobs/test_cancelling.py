@@ -140,7 +140,7 @@ def test_a_work_horse_that_waits_for_its_engine_is_stopped(redis, settings, subm
     log, nowhere = tmp_path / "log", tmp_path / "no-engine.sock"
     away = settings.model_copy(update={"engine_socket": nowhere, "engine_wait_s": NEVER_S})
     with log.open("wb") as stderr, rq_worker(away, stderr=stderr):
-        # What it does last before it waits: one that is cancelled earlier ends by itself.
+        # It looks for no result after this: one that is cancelled earlier ends by itself.
         wait_until(lambda: any(redis.scan_iter(keyspace.votes_holders("*"))))
         assert cancel(redis, job.id, ttl_s=600)
         wait_until(lambda: fetch_job(redis, job.id).is_stopped)

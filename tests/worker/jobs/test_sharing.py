@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -25,13 +26,17 @@ from worker.contract import (
     StagedParameters,
 )
 from worker.contract.certificate.ballots import check_disagreements
-from worker.contract.protocol import RangeCounted
+from worker.contract.protocol import CountRange, RangeCounted
 from worker.contract.request import request_sha256
 from worker.contract.votes import encode_votes
 from worker.counting.range_merge import Disagreement, VotesDisagreed
+from worker.counting.roll import Roll
+from worker.counting.sessions import NOTHING_TUNED, create_session
+from worker.engine.client import EngineClient
 from worker.jobs.certify import run_certification
 from worker.jobs.sharing.counter import cut
-from worker.jobs.sharing.help import help_certification
+from worker.jobs.sharing.disagreements import Disagreements
+from worker.jobs.sharing.help import help_certification, share
 from worker.jobs.sharing.ranges import (
     BOARD_TTL_S,
     LEASE_S,
@@ -365,19 +370,47 @@ def test_ranges_that_redis_has_lost_are_put_up_again_after_those_put_up_since(
     redis, sharing, submit, count_alone, watch
 ):
     """One noise level's ranges are lost, and those of the next put the board up anew."""
-    whole, job = count_alone(n=5000), submit(n=5000)
-    put_up: list[bytes] = []
+    whole, job, settings = count_alone(n=5000), submit(n=5000), sharing()
+    lost: list[str] = []
 
     def lose(_: int, commands: list[tuple]) -> None:
-        if not any(name == "RPUSH" and key.endswith(":open") for name, key, *_ in commands):
-            return
-        for run in find_runs(redis, job):
-            RangeBoard(redis, job.id, run, host="strange").remove()
-            put_up.append(run)
+        if any(name == "RPUSH" and key.endswith(":open") for name, key, *_ in commands):
+            for run in find_runs(redis, job):
+                RangeBoard(redis, job.id, run, host="strange").remove()
+                lost.append(run)
 
-    run_certification(watch(lose), sharing(), job.id)
-    assert put_up, "the run had ranges up when it put up more"
+    with running(settings, job, watch(lose)) as run:
+        run.result(HANG_S)
+    assert lost, "the run had ranges up when it put up more"
     assert finished(redis, job) == whole
+
+
+def test_ranges_that_come_back_do_not_hide_those_that_are_lost(redis, sharing, create_job):
+    """A Redis that is set back has ranges again whose votes the run has, and lacks others."""
+    (job, image), settings = create_job(), sharing()
+    wanted = CountRange(sigma_index=0, phase="estimation", start=0, stop=2000)
+    ranges, roll = cut(wanted, settings.shard_samples), Roll(job.request, b"of this test")
+    disagreements = Disagreements(redis, job, roll.sha256, ttl_s=600)
+    with (
+        ThreadPoolExecutor() as pool,
+        EngineClient.connect(settings.socket_path, wait_s=HANG_S) as engine,
+        share(engine, redis, settings, job, disagreements) as counter,
+    ):
+        counter.open(create_session(job.request, {}, NOTHING_TUNED, roll.keys), image)
+        counter.count(wanted)
+        came = [counter.receive() for _ in range(10)]
+        (run,) = find_runs(redis, job)
+        board = RangeBoard(redis, job.id, run, host="strange")
+        shared = board.find_session()
+        assert shared is not None
+        board.remove()
+        board.put_up(shared, ranges[:4])
+        others = pool.submit(lambda: [counter.receive() for _ in ranges[10:]])
+        try:
+            came += others.result(HANG_S)
+        finally:
+            board.remove()  # or it would wait for ever where the test fails
+    assert [(one.start, one.stop) for one in came] == [(one.start, one.stop) for one in ranges]
 
 
 def test_helpers_end_when_there_is_nothing_to_help_with(redis, sharing, submit, join):

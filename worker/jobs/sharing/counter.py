@@ -203,8 +203,8 @@ class SharingCounter:
 
     def _add(self, counted: RangeCounted, host: str, fingerprint: str | None = None) -> None:
         """Adds votes by the f of a host; None: the one of this run."""
+        self._board.release(counted)  # also of a range that was counted before, and leased again
         if self._shared.pop(_place(counted), None) is not None:
-            self._board.release(counted)
             self.samples_by_host[host] += counted.stop - counted.start
         own = self._shared_session.identity.fingerprint
         if found := self._merge.add(counted, fingerprint or own or ""):

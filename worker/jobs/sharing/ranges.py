@@ -191,6 +191,8 @@ class RangeBoard:
 
     def release(self, counted: CountRange | RangeCounted) -> None:
         """Ends the lease of a range whose votes have arrived, whichever host held it."""
+        if not self._owner:
+            return  # nothing was put up
         name = _name(counted)
         self._redis.zrem(self._leases, name)
         self._mine -= {name}
