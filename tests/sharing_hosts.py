@@ -1,5 +1,7 @@
 """Hosts that count one certification together, as tests of it need them."""
 
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -7,14 +9,13 @@ from contextlib import contextmanager
 from redis import Redis
 from waiting import HANG_S, wait_until
 
-from worker.contract import (
-    CertificationJob,
-)
+from worker.contract import CertificationJob
 from worker.contract.certificate.document import FinishedResult
 from worker.contract.protocol import CountRange, RangeCounted
 from worker.engine.client import EngineClient
 from worker.jobs.certify import run_certification
 from worker.jobs.sharing.counter import RangeQueue
+from worker.jobs.sharing.help import help_certification
 from worker.jobs.sharing.ranges import RangeBoard
 from worker.store import images, keyspace
 from worker.store.jobs import results
@@ -54,6 +55,31 @@ def running(
         finally:  # a test that has failed still holds leases; without them the run can end
             for name in find_runs(redis, job):
                 RangeBoard(redis, job.id, name, host="nobody").remove()
+
+
+@contextmanager
+def helpers(settings, job: CertificationJob, number: int) -> Iterator[dict[int, int]]:
+    """`number` hosts that help whatever run of a job there is; ranges counted, by host."""
+    over = threading.Event()
+    counted = dict.fromkeys(range(number), 0)
+
+    def work(i: int) -> None:
+        with Redis.from_url(settings.redis_url.get_secret_value()) as redis:
+            while not over.is_set():
+                for run in find_runs(redis, job):
+                    host = f"host-{i}"
+                    counted[i] += help_certification(redis, settings, job.id, run, host=host)
+                time.sleep(0.002)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(number)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield counted
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 class Helper:
