@@ -56,7 +56,7 @@ def _load_decoders() -> None:
         import jpeg_ls  # noqa: F401
     from PIL import Image, Jpeg2KImagePlugin, MpoImagePlugin, WebPImagePlugin  # noqa: F401
 
-    Image.preinit()  # which the first image would do otherwise
+    Image.preinit()  # which each decoder would do otherwise
 
     from models.imaging.dicom import image  # noqa: F401
     from models.imaging.formats import tiff  # noqa: F401
